@@ -36,7 +36,7 @@ class Document:
     def module(self) -> str:
         """What ties a source file to its tests and its manual page."""
         path = Path(self.name.removesuffix(".txt")).with_suffix("")
-        parts = [part for part in path.parts[1:] if part not in {"test", "library"}]
+        parts = [*(part for part in path.parts[1:-1] if part not in {"test", "library"}), path.name]
         if self.name.startswith("doc/") and "/library/" not in self.name:
             return "/".join(parts)
         return parts[0].split(".")[0].removeprefix("test_").removeprefix("_").lower()
