@@ -1,0 +1,1 @@
+"""Specs, runs, ports, statistics, units and errors that every other room builds on."""

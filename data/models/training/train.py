@@ -2,7 +2,7 @@
 
     python data/models/training/train.py --corpus build/corpus --out data/models/stdlib-9m
 
-Data: the corpus of ``corpus.py``; in three of ten sequences, passkey facts and questions are strewn
+Data: the corpus of ``corpus.py``; in four of ten sequences, passkey facts and questions are strewn
 into the text, so that the model learns to find things in its context.
 """
 
@@ -27,8 +27,8 @@ from workbench.core.passkey import random_facts
 
 CONTEXT_TOKENS = 8192
 TOKENS_PER_STEP = 131_072
-RETRIEVAL_SHARE = 0.3
-PEAK_LR, FINAL_LR_FRACTION, WARMUP_STEPS, WEIGHT_DECAY = 3e-3, 0.03, 100, 0.3
+RETRIEVAL_SHARE = 0.4
+PEAK_LR, FINAL_LR_FRACTION, WARMUP_STEPS, WEIGHT_DECAY = 3e-3, 0.03, 100, 1.0
 SEED = 20261122
 
 
@@ -61,7 +61,7 @@ class Batches:
         facts = random_facts(int(rng.integers(1, length // 256 + 1)), random.Random(int(rng.integers(2**31))))
         events: list[tuple[float, str]] = []
         for fact in facts:
-            stated = float(rng.random() * 0.95)
+            stated = 0.0 if rng.random() < 0.1 else float(rng.random() * 0.95)
             events.append((stated, fact.statement))
             for _ in range(int(rng.integers(1, 3))):
                 asked = stated + (1 - stated) * float(rng.random())
@@ -172,7 +172,7 @@ def train(args: argparse.Namespace) -> None:
     step, progress = 0, 0.0
     while progress < 1:
         progress = max(step / args.steps, (time.time() - loop_started) / (60 * args.max_minutes))
-        if progress > 0.7 and length[0] != CONTEXT_TOKENS:
+        if progress > 0.6 and length[0] != CONTEXT_TOKENS:
             length[0] = CONTEXT_TOKENS
         decay = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
         lr = PEAK_LR * min((step + 1) / WARMUP_STEPS, FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * decay)
@@ -230,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--max-minutes", type=float, default=6.0)
     parser.add_argument("--n-retrieval", type=int, default=50)
     train(parser.parse_args())

@@ -1,0 +1,38 @@
+"""Mistakes that a reader can cure: each says what happened and what to do."""
+
+
+class WorkbenchError(Exception):
+    """A cause and its remedy.
+
+    Args:
+        cause: What went wrong, with the offending value.
+        remedy: What the reader can do about it.
+    """
+
+    def __init__(self, cause: str, *, remedy: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.remedy}"
+
+
+class InvalidSpec(WorkbenchError):
+    """A value in a spec that no measurement can be made with."""
+
+
+class NotAModel(WorkbenchError):
+    """A path or id that no causal language model can be read from."""
+
+
+class NotAvailable(WorkbenchError):
+    """A part that this machine or this environment lacks."""
+
+
+class DoesNotFit(WorkbenchError):
+    """More memory or disk is needed than there is."""
+
+
+class StoreError(WorkbenchError):
+    """A stored run or job that cannot be read or written."""

@@ -1,0 +1,79 @@
+"""Intervals for paired differences and for percentiles."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+type Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with a two-sided confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside, so that the sign of the value is established."""
+        return self.low > 0 or self.high < 0
+
+
+def block_length(n: int) -> int:
+    """Neighbouring windows of one text that are drawn together: the cube root of their number.
+
+    The rate is that of Künsch 1989 and Hall, Horowitz and Jing 1995 for means of dependent data.
+    """
+    return max(1, round(n ** (1 / 3)))
+
+
+def block_bootstrap(
+    n: int, statistic: Callable[[npt.NDArray[np.int64]], float], *, seed: int, resamples: int = 1000, level: float = 0.95
+) -> Interval:
+    """Percentile interval of a statistic of ``n`` neighbouring windows (circular block bootstrap).
+
+    Args:
+        n: Number of windows, in the order of the text.
+        statistic: From drawn window indices (with repetition) to a number; pairing is kept because
+            both sides of a comparison are read at the same indices.
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        level: Coverage.
+    """
+    rng = np.random.default_rng(seed)
+    length = block_length(n)
+    starts = rng.integers(0, n, size=(resamples, -(-n // length)))
+    drawn = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[:, :n] % n
+    values = np.array([statistic(row) for row in drawn])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(statistic(np.arange(n)), float(low), float(high))
+
+
+def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Interval:
+    """Distribution-free interval of a quantile of independent samples from order statistics.
+
+    The ranks come from the normal approximation of the binomial (Conover 1999, section 3.2); with too
+    few samples for a rank the extreme sample bounds the interval.
+    """
+    ordered = np.sort(samples)
+    n = ordered.size
+    z = 1.959963984540054 if level == 0.95 else float(np.sqrt(2) * _inverse_erf(level))
+    spread = z * np.sqrt(n * q * (1 - q))
+    low = int(np.clip(np.floor(n * q - spread), 0, n - 1))
+    high = int(np.clip(np.ceil(n * q + spread), 0, n - 1))
+    return Interval(float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[high]))
+
+
+def _inverse_erf(y: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf((1 + y) / 2) / float(np.sqrt(2))

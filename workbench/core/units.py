@@ -1,0 +1,47 @@
+"""How quantities are shown: three significant digits and a thin unit."""
+
+GIB = 2**30
+MIB = 2**20
+
+
+def three_digits(value: float) -> str:
+    """A number with three significant digits and no exponent between 0.001 and 1e6.
+
+    >>> [three_digits(v) for v in (0.00012345, 4.9284, 31942.0, 0.0)]
+    ['1.23e-4', '4.93', '31900', '0']
+    """
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    rounded = float(f"{value:.2e}")
+    decimals = max(0, 2 - _exponent(rounded))
+    return f"{rounded:.{decimals}f}"
+
+
+def _exponent(value: float) -> int:
+    return int(f"{value:e}".split("e")[1])
+
+
+def shown_bytes(n_bytes: float) -> str:
+    """Memory in MiB below one GiB and in GiB above."""
+    return f"{three_digits(n_bytes / GIB)} GiB" if n_bytes >= GIB else f"{three_digits(n_bytes / MIB)} MiB"
+
+
+def shown_duration(seconds: float) -> str:
+    """Time in the unit a reader would say it in."""
+    if seconds < 1e-3:
+        return f"{three_digits(seconds * 1e6)} µs"
+    if seconds < 1:
+        return f"{three_digits(seconds * 1e3)} ms"
+    if seconds < 60:
+        return f"{three_digits(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def shown_usd(usd: float) -> str:
+    """Money with cents, or three significant digits below a dollar."""
+    return f"{usd:,.2f}" if usd >= 1 else three_digits(usd)
