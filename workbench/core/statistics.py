@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-type Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,9 @@ def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Inte
     """
     ordered = np.sort(samples)
     n = ordered.size
-    z = 1.959963984540054 if level == 0.95 else float(np.sqrt(2) * _inverse_erf(level))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     spread = z * np.sqrt(n * q * (1 - q))
     low = int(np.clip(np.floor(n * q - spread), 0, n - 1))
     high = int(np.clip(np.ceil(n * q + spread), 0, n - 1))
     return Interval(float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[high]))
 
-
-def _inverse_erf(y: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf((1 + y) / 2) / float(np.sqrt(2))

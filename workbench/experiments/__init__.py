@@ -1,0 +1,1 @@
+"""Complete measurements: from a spec to a stored run."""

@@ -1,0 +1,1 @@
+"""Reads the machine: GPUs, processor, memory and installed packages."""

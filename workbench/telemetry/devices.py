@@ -1,0 +1,82 @@
+"""The devices of this machine."""
+
+import platform
+from pathlib import Path
+
+import psutil
+
+from workbench.core.devices import Device
+
+# Names that NVML gives, by row of data/hardware.csv; the first prefix that fits counts.
+CATALOG_NAMES = (
+    ("NVIDIA H200 NVL", "h200-nvl"), ("NVIDIA H200", "h200-sxm"), ("NVIDIA H100 PCIe", "h100-pcie"),
+    ("NVIDIA H100 NVL", "h100-nvl"), ("NVIDIA H100", "h100-sxm"), ("NVIDIA B200", "b200-sxm"),
+    ("NVIDIA B300", "b300-sxm"), ("NVIDIA A100-SXM4-40GB", "a100-sxm-40"), ("NVIDIA A100-SXM4-80GB", "a100-sxm-80"),
+    ("NVIDIA A100-PCIE-40GB", "a100-pcie-40"), ("NVIDIA A100 80GB PCIe", "a100-pcie-80"),
+    ("NVIDIA L40S", "l40s"), ("NVIDIA L4", "l4"), ("NVIDIA A10G", "a10g"), ("NVIDIA A10", "a10"),
+    ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 4090", "rtx4090"), ("NVIDIA GeForce RTX 5090", "rtx5090"),
+)  # fmt: skip
+
+
+def processor_name() -> str:
+    """The processor as its maker calls it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_device() -> Device:
+    """This machine's processor with its memory."""
+    memory = psutil.virtual_memory()
+    return Device(kind="cpu", name=processor_name(), memory_bytes=memory.total, free_bytes=memory.available)
+
+
+def gpu_devices() -> tuple[list[Device], str | None]:
+    """The NVIDIA GPUs, or none and the reason why there are none."""
+    try:
+        import pynvml
+    except ImportError:
+        return [], "the package nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [], f"NVML does not start: {error}"
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        found = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            name = pynvml.nvmlDeviceGetName(handle)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            found.append(
+                Device(
+                    kind="cuda", name=name, memory_bytes=memory.total, free_bytes=memory.free,
+                    compute_capability=major + minor / 10, driver=driver, catalog_id=catalog_id(name),
+                )  # fmt: skip
+            )
+        return found, None if found else "NVML finds no GPU"
+    except pynvml.NVMLError as error:
+        return [], f"NVML cannot read the GPUs: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def catalog_id(name: str) -> str | None:
+    """Row of the hardware catalogue for a name that NVML gives."""
+    return next((row for prefix, row in CATALOG_NAMES if name.startswith(prefix)), None)
+
+
+def chosen_device(wanted: str) -> Device:
+    """The device for "auto", "cpu" or "cuda"; raises ``NotAvailable`` when a GPU is asked for and none is there."""
+    from workbench.core.errors import NotAvailable
+
+    gpus, problem = gpu_devices() if wanted != "cpu" else ([], None)
+    if gpus:
+        return gpus[0]
+    if wanted == "cuda":
+        raise NotAvailable(f"There is no GPU to run on: {problem}.", remedy="Choose the device cpu or auto.")
+    return cpu_device()
