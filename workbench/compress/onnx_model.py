@@ -34,10 +34,21 @@ def linear_nodes(model: onnx.ModelProto) -> list[str]:
     ]
 
 
-def other_products(model: onnx.ModelProto) -> list[str]:
-    """Names of the products that must stay in float."""
-    kept = set(linear_nodes(model))
-    return [n.name for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.name not in kept]
+def nodes_for_int8_activations(model: onnx.ModelProto, *, intermediate: int) -> list[str]:
+    """The linear nodes whose inputs bear one scale for the whole tensor.
+
+    Leaves out the down projections: their input, the product of two activations, has outliers that a
+    single scale cannot hold (reference model: leaving them in float takes dynamic INT8 from 0.96 % to
+    0.14 % and static INT8 from 1.9 % to 0.16 % of added perplexity, for 20 to 50 % of decoding time).
+    """
+    width = {t.name: t.dims[0] for t in model.graph.initializer if len(t.dims) == 2}
+    matrix = {node.name: node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    return [name for name in linear_nodes(model) if width[matrix[name]] != intermediate]
+
+
+def products_except(model: onnx.ModelProto, chosen: list[str]) -> list[str]:
+    """Names of all other matrix products, which stay in float."""
+    return [n.name for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.name not in set(chosen)]
 
 
 class _Calibration:
@@ -55,7 +66,7 @@ class _Calibration:
 
 
 def quantize_graph(
-    source: Path, target: Path, method: str, *, windows: npt.NDArray[np.int64], empty: dict[str, Any]
+    source: Path, target: Path, method: str, *, intermediate: int, windows: npt.NDArray[np.int64], empty: dict[str, Any]
 ) -> None:
     """Write the quantized copy of an exported graph.
 
@@ -63,6 +74,7 @@ def quantize_graph(
         source: Float graph.
         target: Where to write.
         method: One of the ``onnx-`` methods.
+        intermediate: Width of the feed-forward layer.
         windows: (windows, tokens) of calibration text; only static quantization reads it.
         empty: Past of length zero, by input name.
     """
@@ -70,18 +82,18 @@ def quantize_graph(
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
     graph = onnx.load(str(source), load_external_data=False)
+    narrow = nodes_for_int8_activations(graph, intermediate=intermediate)
     if method == "onnx-int8-dynamic":
         quantize_dynamic(
             source, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=other_products(graph), use_external_data_format=True,
-            extra_options={"MatMulConstBOnly": True},
+            nodes_to_quantize=narrow, use_external_data_format=True, extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
     elif method == "onnx-int4-g32":
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
         quantizer = MatMulNBitsQuantizer(
             onnx.load(str(source)), bits=4, block_size=32, is_symmetric=True, accuracy_level=4,
-            nodes_to_exclude=other_products(graph),
+            nodes_to_exclude=products_except(graph, linear_nodes(graph)),
         )  # fmt: skip
         quantizer.process()
         quantizer.model.save_model_to_file(str(target), use_external_data_format=True)
@@ -90,8 +102,7 @@ def quantize_graph(
         quantize_static(
             source, target, _Calibration(windows[:CALIBRATION_WINDOWS], empty),
             weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, per_channel=True,
-            op_types_to_quantize=["MatMul"], nodes_to_quantize=linear_nodes(graph),
-            nodes_to_exclude=other_products(graph), use_external_data_format=True,
+            op_types_to_quantize=["MatMul"], nodes_to_quantize=narrow, use_external_data_format=True,
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
         )  # fmt: skip
 
@@ -119,7 +130,9 @@ class OnnxModel:
             path = folder / method / "model.onnx"
             shutil.rmtree(path.parent, ignore_errors=True)
             path.parent.mkdir()
-            quantize_graph(base, path, method, windows=windows, empty=self._empty(1))
+            quantize_graph(
+                base, path, method, intermediate=config.intermediate_size, windows=windows, empty=self._empty(1)
+            )
         self.quantize_s = time.perf_counter() - started
         self.weight_bytes = sum(f.stat().st_size for f in path.parent.iterdir())
         options = onnxruntime.SessionOptions()

@@ -15,10 +15,9 @@ import numpy.typing as npt
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT
 from workbench.compress.process import VariantFailed, VariantProcess
-from workbench.compress.serving import REFERENCE_FILE
 from workbench.core.devices import Device
 from workbench.core.errors import DoesNotFit, InvalidSpec
-from workbench.core.ports import Progress
+from workbench.core.progress import SCRATCH, Progress
 from workbench.core.quantization import (
     METHODS,
     REFERENCE_METHOD,
@@ -82,7 +81,7 @@ class _Measurement:
     """The state of one measurement while it runs."""
 
     def __init__(self, spec: QuantizationSpec, folder: Path) -> None:
-        self.spec, self.folder = spec, folder
+        self.spec, self.parts_folder, self.scratch = spec, folder / "parts", folder / SCRATCH
         self.device: Device = chosen_device(spec.device)
         self.model = model_spec_from(spec.model)
         self.threads = max(1, n_usable_cpus())
@@ -100,7 +99,8 @@ class _Measurement:
 
     def events(self) -> Iterator[Progress | Run]:
         started_at = utc_now()
-        (self.folder / "parts").mkdir(parents=True, exist_ok=True)
+        self.parts_folder.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(exist_ok=True)
         try:
             yield self._progress("starting", 0)
             if not self.spec.random_weights:
@@ -112,9 +112,7 @@ class _Measurement:
         finally:
             for variant in self.open_variants.values():
                 variant.close()
-            (self.folder / REFERENCE_FILE).unlink(missing_ok=True)
-            for method in METHODS:
-                shutil.rmtree(self.folder / method, ignore_errors=True)
+            shutil.rmtree(self.scratch, ignore_errors=True)
         yield Run(
             kind=KIND,
             spec=self.spec.to_dict(),
@@ -133,7 +131,7 @@ class _Measurement:
 
     def _start(self, method: str) -> VariantProcess:
         return VariantProcess(
-            self.spec, method, device=self.device.kind, folder=self.folder, threads=self.threads
+            self.spec, method, device=self.device.kind, folder=self.scratch, threads=self.threads
         )
 
     def _reference(self) -> Iterator[Progress]:
@@ -143,7 +141,7 @@ class _Measurement:
         try:
             self.windows = cut_windows(reference.call("windows", text=text), self.spec)
             needed = self.windows.size * self.model.vocab_size * 4
-            free = shutil.disk_usage(self.folder).free
+            free = shutil.disk_usage(self.scratch).free
             if needed > 0.9 * free:
                 raise DoesNotFit(
                     f"The reference logits need {shown_bytes(needed)} of disk; {shown_bytes(free)} are free.",
@@ -160,7 +158,7 @@ class _Measurement:
     def _accuracy(self, method: str) -> Iterator[Progress]:
         """Load a variant, compare it with the reference, and keep it for its turn on the clock."""
         label = METHODS[method].label
-        kept = self.folder / "parts" / f"{method}.json"
+        kept = self.parts_folder / f"{method}.json"
         variant = self._start(method)
         self.open_variants[method] = variant
         try:

@@ -1,16 +1,11 @@
-"""What the floors hand to each other: clocks, progress and places to work in."""
+"""What a running measurement hands up: its progress."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 
-class Clock(Protocol):
-    """Where time comes from."""
-
-    def now_s(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
+SCRATCH = "scratch"  # folder of a measurement that may be deleted whenever the measurement does not run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,163 @@
+"""Rows of the catalogue's smaller tables: hardware, prices, engines, questions and claims."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from workbench.catalog.paths import DATA
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (DATA / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _number(row: Mapping[str, str], key: str, factor: float = 1.0) -> float | None:
+    return float(row[key]) * factor if row.get(key) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """What the maker publishes about an accelerator. Rates are dense."""
+
+    id: str
+    name: str
+    memory_bytes: float
+    bandwidth_bytes_per_s: float
+    bf16_flop_per_s: float | None
+    fp8_flop_per_s: float | None
+    int8_op_per_s: float | None
+    power_w: float | None
+    compute_capability: str
+    provenance: str
+    source: str
+
+
+@cache
+def devices() -> dict[str, DeviceSpec]:
+    """Accelerators by id."""
+    return {
+        row["id"]: DeviceSpec(
+            id=row["id"], name=row["name"], memory_bytes=float(row["memory_gb"]) * 1e9,
+            bandwidth_bytes_per_s=float(row["mem_bw_gbs"]) * 1e9, bf16_flop_per_s=_number(row, "bf16_tflops", 1e12),
+            fp8_flop_per_s=_number(row, "fp8_tflops", 1e12), int8_op_per_s=_number(row, "int8_tops", 1e12),
+            power_w=_number(row, "tdp_w"), compute_capability=row["compute_capability"],
+            provenance=row["provenance"], source=row["source"],
+        )
+        for row in _rows("hardware.csv")
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a provider listed for one GPU-hour, on demand."""
+
+    provider: str
+    instance: str
+    device_id: str
+    usd_per_gpu_hour: float
+    date: str
+    source: str
+
+    @property
+    def label(self) -> str:
+        """Provider, instance and the day of the price."""
+        return f"{self.provider} {self.instance}, {self.date}"
+
+
+@cache
+def prices() -> tuple[Price, ...]:
+    """Listed prices; owner cost models and prepaid blocks are left out."""
+    kept = [r for r in _rows("prices.csv") if r["provider"] != "semianalysis-tco" and "capacity block" not in r["instance"]]
+    return tuple(
+        Price(
+            provider=r["provider"], instance=r["instance"], device_id=r["hardware_id"],
+            usd_per_gpu_hour=float(r["on_demand_usd_gpu_h"]), date=r["price_date"], source=r["source"],
+        )
+        for r in kept if r["on_demand_usd_gpu_h"]
+    )  # fmt: skip
+
+
+def median_price(device_id: str) -> Price | None:
+    """The middle of a device's listed prices, or None when none is listed."""
+    found = sorted((p for p in prices() if p.device_id == device_id), key=lambda p: p.usd_per_gpu_hour)
+    return found[(len(found) - 1) // 2] if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """An engine and how it is installed."""
+
+    id: str
+    name: str
+    package: str
+    tested_version: str
+    install: str
+    what_for: str
+
+
+@cache
+def engines() -> tuple[EngineSpec, ...]:
+    """The engines of this release."""
+    keys = ("id", "name", "package", "tested_version", "install", "what_for")
+    return tuple(EngineSpec(**{k: row[k] for k in keys}) for row in _rows("engines.csv"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One of the thirteen questions."""
+
+    number: int
+    slug: str
+    title: str
+    notebook: str
+    is_ready: bool
+
+
+@cache
+def questions() -> tuple[Question, ...]:
+    """The thirteen questions in order."""
+    return tuple(
+        Question(
+            number=int(r["number"]), slug=r["slug"], title=r["title"], notebook=r["notebook"], is_ready=r["state"] == "ready"
+        )
+        for r in _rows("questions.csv")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A published promise: the range of a metric that a technique is said to reach."""
+
+    question: int
+    technique: str
+    metric: str
+    low: float | None
+    high: float | None
+    unit: str
+    condition: str
+    source: str
+    date: str
+
+    @property
+    def shown_range(self) -> str:
+        """The range as a reader would write it."""
+        if self.low is None and self.high is None:
+            return self.condition
+        ends = [f"{v:g}" for v in (self.low, self.high) if v is not None]
+        text = ends[0] if len(set(ends)) == 1 else "–".join(ends)
+        prefix = "from " if self.high is None else "up to " if self.low is None else ""
+        return prefix + text + {"percent": " %", "ratio": "×"}.get(self.unit, f" {self.unit}")
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """All claims of the FAQ's tables."""
+    return tuple(
+        Claim(
+            question=int(r["question"]), technique=r["technique"], metric=r["metric"], low=_number(r, "low"),
+            high=_number(r, "high"), unit=r["unit"], condition=r["condition"], source=r["source"], date=r["date"],
+        )
+        for r in _rows("claims.csv")
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Arithmetic that predicts memory, time and money; needs no GPU package."""

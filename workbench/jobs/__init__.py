@@ -1,0 +1,1 @@
+"""Runs experiments in child processes that outlive the notebook, with progress, cancel and resume."""

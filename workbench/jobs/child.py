@@ -1,0 +1,65 @@
+"""The process of a job: ``python -m workbench.jobs.child FOLDER STORE``."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import WorkbenchError
+from workbench.core.progress import Progress
+from workbench.core.runs import Run
+from workbench.jobs.directory import EVENT_INTERVAL_S, JobDirectory, JobState
+from workbench.store.runs import RunStore
+
+Measure = Callable[[Mapping[str, Any], Path], Iterator[Progress | Run]]
+
+
+def _quantization(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.quantization import QuantizationSpec
+    from workbench.experiments.quantization import measure
+
+    return measure(QuantizationSpec.from_dict(spec), folder)
+
+
+EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization}
+
+
+def carry_out(directory: JobDirectory, store: RunStore, experiments: Mapping[str, Measure]) -> None:
+    """Measure, store the run, and leave a final state whatever happens."""
+    job = directory.read_spec()
+    started = time.monotonic()
+    written_at = -EVENT_INTERVAL_S
+    try:
+        for item in experiments[job["kind"]](job["spec"], directory.path):
+            if isinstance(item, Run):
+                store.add(replace(item, id=directory.id))
+                directory.finish(JobState.DONE)
+                return
+            now = time.monotonic()
+            if now - written_at >= EVENT_INTERVAL_S:
+                directory.append_event(item, elapsed_s=now - started)
+                written_at = now
+    except WorkbenchError as error:
+        directory.finish(JobState.FAILED, cause=error.cause, remedy=error.remedy, details=traceback.format_exc())
+    except OSError as error:
+        cause = f"The job could not write its files: {error}."
+        remedy = "Free disk space, then resume: finished parts are kept."
+        directory.finish(JobState.FAILED, cause=cause, remedy=remedy, details=traceback.format_exc())
+    except Exception as error:
+        cause = f"The measurement stopped with {type(error).__name__}: {error}."
+        remedy = "The log has the details; please report them."
+        directory.finish(JobState.FAILED, cause=cause, remedy=remedy, details=traceback.format_exc())
+
+
+def main() -> None:
+    """Read the two paths and carry the job out."""
+    folder, store = sys.argv[1:3]
+    directory = JobDirectory(Path(folder))
+    carry_out(directory, RunStore(Path(store)), EXPERIMENTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Runs kept on disk: one SQLite file that several notebooks may write at once."""

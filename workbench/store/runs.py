@@ -1,0 +1,95 @@
+"""Stored runs in SQLite (write-ahead log), with JSON files as the form to share them in."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from workbench.core.errors import StoreError
+from workbench.core.runs import Run
+
+BUSY_TIMEOUT_S = 30
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, device TEXT NOT NULL,
+    finished_at TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runs_by_time ON runs (kind, finished_at);
+"""
+
+
+class RunStore:
+    """The runs in one file. Every call opens and closes it, so that a killed process holds no lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The folder {path.parent} cannot be made: {error}.", remedy="Set WORKBENCH_HOME to a writable folder.") from error
+        with self._open() as db:
+            db.executescript(SCHEMA)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                with db:
+                    yield db
+            finally:
+                db.close()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"The run store {self.path} cannot be used: {error}.",
+                remedy="Free disk space, or move the file away if it is damaged; runs can be imported again from JSON.",
+            ) from error
+
+    def add(self, run: Run) -> None:
+        """Keep a run; a run with the same id is replaced."""
+        row = (run.id, run.kind, str(run.spec.get("model", "")), run.environment.device, run.finished_at, run.to_json())
+        with self._open() as db:
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def get(self, run_id: str) -> Run:
+        """The run with an id; raises ``StoreError`` when there is none."""
+        with self._open() as db:
+            row = db.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise StoreError(f"There is no stored run {run_id}.", remedy="`workbench runs list` shows what there is.")
+        return Run.from_json(row[0])
+
+    def has(self, run_id: str) -> bool:
+        """Whether a run is stored."""
+        with self._open() as db:
+            return db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+
+    def newest(self, kind: str, *, limit: int = 50) -> list[Run]:
+        """Runs of a kind, newest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT document FROM runs WHERE kind = ? ORDER BY finished_at DESC, rowid DESC LIMIT ?", (kind, limit)
+            ).fetchall()
+        return [Run.from_json(row[0]) for row in rows]
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run."""
+        with self._open() as db:
+            db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+
+def read_run_file(path: Path) -> Run:
+    """A run from a JSON file; raises ``StoreError``."""
+    try:
+        return Run.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", remedy="Name a file that `workbench runs export` wrote.") from error
+
+
+@cache
+def runs_in_folder(folder: Path) -> tuple[Run, ...]:
+    """All runs that lie as JSON files in a folder, newest first."""
+    runs = [read_run_file(path) for path in sorted(folder.glob("*.json"))]
+    return tuple(sorted(runs, key=lambda r: r.finished_at, reverse=True))
