@@ -11,9 +11,11 @@ from workbench.catalog.paths import DATA
 from workbench.core.errors import NotAModel
 from workbench.core.models import ModelSpec
 
+NEEDED_COLUMNS = ("layers", "hidden", "heads", "vocab", "max_context", "params_total", "params_active")
 NEEDED_FIELDS = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
 )  # fmt: skip
+EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
 # Dense families whose parameter count follows from these fields: name -> (attention bias, query/key norms, norms per layer).
 DENSE_FAMILIES: dict[str, tuple[bool, bool, int]] = {
     "llama": (False, False, 2), "mistral": (False, False, 2), "qwen2": (True, False, 2), "qwen3": (False, True, 2),
@@ -23,9 +25,13 @@ DENSE_FAMILIES: dict[str, tuple[bool, bool, int]] = {
 
 @cache
 def catalog_models() -> dict[str, ModelSpec]:
-    """All models of the catalogue by name."""
+    """The decoder language models of the catalogue by name (encoders, which keep no KV cache, are left out)."""
     with (DATA / "models.csv").open(newline="", encoding="utf-8") as file:
-        return {row["model"]: _from_row(row) for row in csv.DictReader(file)}
+        return {row["model"]: _from_row(row) for row in csv.DictReader(file) if _is_decoder(row)}
+
+
+def _is_decoder(row: Mapping[str, str]) -> bool:
+    return all(row[k] for k in NEEDED_COLUMNS) and row["kv_bytes_per_token_bf16"] != "0"
 
 
 def _from_row(row: Mapping[str, str]) -> ModelSpec:
@@ -83,6 +89,12 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
         raise NotAModel(
             f"The architecture {architecture!r} of {name} lacks the fields: {', '.join(missing)}.",
             remedy="Only decoder language models with these fields can be measured; add them to config.json if they are known.",
+        )
+    experts = [f for f in EXPERT_FIELDS if text.get(f)]
+    if experts:
+        raise NotAModel(
+            f"The architecture {architecture!r} of {name} has experts ({', '.join(experts)}); only dense shapes are counted.",
+            remedy="Add a row for it to data/models.csv and name that row.",
         )
     heads = text["num_attention_heads"]
     kv_heads = text.get("num_key_value_heads") or heads

@@ -23,7 +23,7 @@ class DeviceSpec:
 
     id: str
     name: str
-    memory_bytes: float
+    memory_bytes: float | None
     bandwidth_bytes_per_s: float
     bf16_flop_per_s: float | None
     fp8_flop_per_s: float | None
@@ -39,7 +39,7 @@ def devices() -> dict[str, DeviceSpec]:
     """Accelerators by id."""
     return {
         row["id"]: DeviceSpec(
-            id=row["id"], name=row["name"], memory_bytes=float(row["memory_gb"]) * 1e9,
+            id=row["id"], name=row["name"], memory_bytes=_number(row, "memory_gb", 1e9),
             bandwidth_bytes_per_s=float(row["mem_bw_gbs"]) * 1e9, bf16_flop_per_s=_number(row, "bf16_tflops", 1e12),
             fp8_flop_per_s=_number(row, "fp8_tflops", 1e12), int8_op_per_s=_number(row, "int8_tops", 1e12),
             power_w=_number(row, "tdp_w"), compute_capability=row["compute_capability"],

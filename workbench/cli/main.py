@@ -1,0 +1,105 @@
+"""The command ``workbench``."""
+
+import json
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workbench.catalog.models import model_spec_from
+from workbench.cli import jobs, runs
+from workbench.cli.follow import follow
+from workbench.cli.tables import quantization_table
+from workbench.core.errors import WorkbenchError
+from workbench.core.quantization import METHODS, QuantizationSpec
+from workbench.jobs.directory import JobState
+from workbench.jobs.manager import JobManager, workbench_home
+from workbench.telemetry.doctor import examine
+
+app = typer.Typer(help="Deployment questions about language models, answered by measurement.", no_args_is_help=True, add_completion=False)
+app.add_typer(runs.app, name="runs")
+app.add_typer(jobs.app, name="jobs")
+out, err = Console(), Console(stderr=True)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List GPUs, engines, versions and every problem with its remedy."""
+    findings = examine(workbench_home())
+    if as_json:
+        keys = ("topic", "state", "value", "remedy")
+        print(json.dumps([{k: getattr(f, k) for k in keys} for f in findings], indent=1))
+        return
+    table = Table("", "what", "found", "remedy")
+    for f in findings:
+        table.add_row({"ok": "✓", "missing": "–", "problem": "✗"}[f.state], f.topic, f.value, f.remedy)
+    out.print(table)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,8.") from error
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="Folder with a transformers model, or a hub id.")],
+    methods: Annotated[str, typer.Option(help="Comma-separated: " + ", ".join(METHODS))] = ",".join(METHODS),
+    text: Annotated[str | None, typer.Option(help="UTF-8 file for the accuracy check.")] = None,
+    windows: Annotated[int, typer.Option(help="Windows of text.")] = 64,
+    window_tokens: Annotated[int, typer.Option(help="Tokens in a window.")] = 512,
+    batches: Annotated[str, typer.Option(help="Batch sizes for decoding.")] = "1,8",
+    rounds: Annotated[int, typer.Option(help="Rounds of the speed measurement.")] = 7,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    random_weights: Annotated[bool, typer.Option(help="Only the shape counts: speed and memory, no accuracy.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Measure what each precision costs in accuracy, memory, speed and time to make."""
+    with _readable_errors():
+        spec = QuantizationSpec(
+            model=model, methods=tuple(m.strip() for m in methods.split(",") if m.strip()),
+            text=str(Path(text).expanduser().resolve()) if text else None, n_windows=windows, window_tokens=window_tokens,
+            batches=_numbers(batches), rounds=rounds, device=device,  # type: ignore[arg-type]
+            random_weights=random_weights,
+        )  # fmt: skip
+        model_spec_from(model)
+        manager = JobManager()
+        job_id = manager.submit("quantization", spec.to_dict())
+        view = follow(manager, job_id, err)
+        if view.state is not JobState.DONE:
+            err.print(f"[bold]{view.state}[/bold] {view.cause} {view.remedy}", highlight=False)
+            err.print(f"Go on with: workbench jobs resume {job_id}", highlight=False)
+            raise typer.Exit(1)
+        run = manager.store.get(job_id)
+        if as_json:
+            print(json.dumps(runs.summary(run), indent=1))
+        else:
+            out.print(quantization_table(run))
+
+
+class _readable_errors:
+    """Shows a ``WorkbenchError`` as cause and remedy and ends with status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, WorkbenchError):
+            _complain(error)
+
+
+def _complain(error: WorkbenchError) -> NoReturn:
+    err.print(f"[bold red]{error.cause}[/bold red]\n{error.remedy}", highlight=False)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="workbench")
+
+

@@ -1,0 +1,58 @@
+"""``workbench runs``: list, show, export and import what was measured."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.core.errors import WorkbenchError
+from workbench.core.runs import Run
+from workbench.jobs.manager import JobManager
+from workbench.store.runs import read_run_file
+
+app = typer.Typer(help="What was measured.", no_args_is_help=True)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """The documented JSON form: everything but the raw samples."""
+    return {key: value for key, value in asdict(run).items() if key != "samples"}
+
+
+@app.command("list")
+def list_runs(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Stored runs, newest first."""
+    found = JobManager().store.newest("quantization")
+    if as_json:
+        print(json.dumps([{"id": r.id, "kind": r.kind, "model": r.spec["model"], "device": r.environment.device, "finished_at": r.finished_at} for r in found], indent=1))
+        return
+    for run in found:
+        print(f"{run.id}  {run.finished_at}  {run.kind}  {run.spec['model']}  {run.environment.device}")
+
+
+@app.command()
+def show(run_id: str) -> None:
+    """One run as JSON, without raw samples."""
+    try:
+        print(json.dumps(summary(JobManager().store.get(run_id)), indent=1))
+    except WorkbenchError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def export(run_id: str, target: Path) -> None:
+    """Write a run with its raw samples to a JSON file."""
+    try:
+        target.write_text(JobManager().store.get(run_id).to_json(), encoding="utf-8")
+    except (WorkbenchError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command("import")
+def import_run(source: Path) -> None:
+    """Store a run that another machine exported."""
+    try:
+        JobManager().store.add(read_run_file(source))
+    except WorkbenchError as error:
+        raise typer.BadParameter(str(error)) from error

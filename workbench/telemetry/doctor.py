@@ -1,0 +1,99 @@
+"""What this machine has, and what stands in the way with its remedy."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from workbench.catalog.paths import REFERENCE_MODEL
+from workbench.catalog.tables import engines
+from workbench.core.units import GIB, shown_bytes
+from workbench.telemetry.devices import cpu_device, gpu_devices
+from workbench.telemetry.environment import n_usable_cpus, package_version
+
+LOW_DISK_BYTES, LOW_MEMORY_BYTES = 5 * GIB, 4 * GIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the examination."""
+
+    topic: str
+    state: Literal["ok", "missing", "problem"]
+    value: str
+    remedy: str = ""
+
+
+def examine(home: Path) -> list[Finding]:
+    """Findings on hardware, engines, packages and disk; ``home`` is where runs are kept."""
+    return [*_hardware(), *_engines(), *_packages(), *_places(home)]
+
+
+def _hardware() -> list[Finding]:
+    cpu = cpu_device()
+    low = cpu.free_bytes < LOW_MEMORY_BYTES
+    found = [
+        Finding(
+            topic="processor", state="problem" if low else "ok",
+            value=f"{cpu.name}, {n_usable_cpus()} cores, {shown_bytes(cpu.free_bytes)} of {shown_bytes(cpu.memory_bytes)} free",
+            remedy="Close programs: measurements need about 4 GiB." if low else "",
+        )
+    ]  # fmt: skip
+    gpus, reason = gpu_devices()
+    for index, gpu in enumerate(gpus):
+        busy = gpu.free_bytes < 0.5 * gpu.memory_bytes
+        value = f"{gpu.name}, {shown_bytes(gpu.free_bytes)} of {shown_bytes(gpu.memory_bytes)} free, compute capability {gpu.compute_capability}, driver {gpu.driver}"
+        remedy = "Another program holds most of its memory: `nvidia-smi` names it." if busy else ""
+        found.append(Finding(topic=f"GPU {index}", state="problem" if busy else "ok", value=value, remedy=remedy))
+    if not gpus:
+        remedy = "Everything runs on the CPU; runs measured on an H200 are shown beside yours. For a GPU, install NVIDIA's driver."
+        found.append(Finding(topic="GPU", state="missing", value=f"none: {reason}", remedy=remedy))
+    return found
+
+
+def _engines() -> list[Finding]:
+    found = []
+    for engine in engines():
+        version = package_version(engine.package)
+        if version:
+            found.append(Finding(topic=engine.name, state="ok", value=f"{version} (tested with {engine.tested_version}): {engine.what_for}"))
+        else:
+            found.append(Finding(topic=engine.name, state="missing", value=f"not installed: {engine.what_for}", remedy=engine.install))
+    return found
+
+
+def _packages() -> list[Finding]:
+    names = ("transformers", "numpy", "jupyterlab", "ipywidgets", "plotly")
+    found = []
+    for name in names:
+        version = package_version(name)
+        state: Literal["ok", "missing"] = "ok" if version else "missing"
+        found.append(Finding(topic=name, state=state, value=version or "not installed", remedy="" if version else "make lab"))
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    found.append(
+        Finding(
+            topic="Python", state="ok" if supported else "problem", value=sys.version.split()[0],
+            remedy="" if supported else "Use Python 3.11, 3.12 or 3.13.",
+        )
+    )  # fmt: skip
+    return found
+
+
+def _places(home: Path) -> list[Finding]:
+    existing = next(p for p in (home, *home.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    writable = os.access(existing, os.W_OK)
+    value = f"{home}, {shown_bytes(free)} free"
+    remedy = "" if writable else "Set WORKBENCH_HOME to a writable folder."
+    remedy = remedy or ("Free disk space: exports and reference logits need some." if free < LOW_DISK_BYTES else "")
+    has_model = (REFERENCE_MODEL / "model.safetensors").exists()
+    return [
+        Finding(topic="runs and jobs", state="problem" if remedy else "ok", value=value, remedy=remedy),
+        Finding(
+            topic="reference model", state="ok" if has_model else "missing",
+            value=REFERENCE_MODEL.name if has_model else "its weights are not there",
+            remedy="" if has_model else "git checkout -- data/models, or name a model of your own.",
+        ),
+    ]  # fmt: skip
