@@ -56,6 +56,7 @@ def quantize(
     batches: Annotated[str, typer.Option(help="Batch sizes for decoding.")] = "1,8",
     rounds: Annotated[int, typer.Option(help="Rounds of the speed measurement.")] = 7,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compile_: Annotated[str, typer.Option("--compile", help="torch.compile: auto (on CUDA only), on or off.")] = "auto",
     random_weights: Annotated[bool, typer.Option(help="Only the shape counts: speed and memory, no accuracy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -65,6 +66,7 @@ def quantize(
             model=model, methods=tuple(m.strip() for m in methods.split(",") if m.strip()),
             text=str(Path(text).expanduser().resolve()) if text else None, n_windows=windows, window_tokens=window_tokens,
             batches=_numbers(batches), rounds=rounds, device=device,  # type: ignore[arg-type]
+            compile=compile_,  # type: ignore[arg-type]
             random_weights=random_weights,
         )  # fmt: skip
         model_spec_from(model)

@@ -96,12 +96,13 @@ class TorchModel:
             quantize_linears(self.model, method, device=device)
             self._wait()
         self.quantize_s = time.perf_counter() - started if method != "fp32" else 0.0
-        self.execution = "compiled" if device == "cuda" else "eager"
+        self._compiled = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
+        self.execution = "compiled" if self._compiled else "eager"
         self.weight_bytes = stored_bytes(self.model)
         self._forward: Callable[..., Any] = self.model.forward
-        if device == "cuda":
-            torch.set_float32_matmul_precision("highest")
-            self._forward = torch.compile(self.model.forward, mode="reduce-overhead", dynamic=False)
+        if self._compiled:
+            mode = "reduce-overhead" if device == "cuda" else "default"
+            self._forward = torch.compile(self.model.forward, mode=mode, dynamic=False)
         self._caches: dict[int, StaticCache] = {}
 
     def _wait(self) -> None:
@@ -129,7 +130,7 @@ class TorchModel:
         return time.perf_counter() - started
 
     def _cache(self, batch: int) -> DynamicCache | StaticCache:
-        if self.device != "cuda":
+        if not self._compiled:
             return DynamicCache(config=self.model.config)
         if batch not in self._caches:
             length = self.spec.prompt_tokens + self.spec.decode_tokens

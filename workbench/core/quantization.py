@@ -80,6 +80,8 @@ class QuantizationSpec:
     rounds: int = 7
     """Rounds of the speed measurement; in each, all variants take their turn in a random order."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile for the speed measurement; auto: on CUDA (with CUDA graphs), not on the CPU, where it takes minutes."""
     random_weights: bool = False
     """Only the shape counts: no accuracy is measured and answers are meaningless."""
     seed: int = 0
@@ -98,6 +100,8 @@ class QuantizationSpec:
             raise InvalidSpec(f"Batches {self.batches!r}.", remedy="Give batch sizes from 1 on.")
         if self.device not in {"auto", "cpu", "cuda"}:
             raise InvalidSpec(f"Device {self.device!r}.", remedy="Choose auto, cpu or cuda.")
+        if self.compile not in {"auto", "on", "off"}:
+            raise InvalidSpec(f"Compile {self.compile!r}.", remedy="Choose auto, on or off.")
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain JSON values."""

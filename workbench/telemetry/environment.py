@@ -26,7 +26,12 @@ def package_version(name: str) -> str | None:
 
 
 def git_revision() -> str | None:
-    """The commit of the source tree, marked when it has changes; None outside a checkout."""
+    """The commit of the source tree, marked when it has changes; None outside a checkout.
+
+    A copy without ``.git`` may say where it comes from in ``WORKBENCH_REVISION``.
+    """
+    if os.environ.get("WORKBENCH_REVISION"):
+        return os.environ["WORKBENCH_REVISION"]
     folder = Path(__file__).parent
     try:
         revision = subprocess.run(
