@@ -3,10 +3,11 @@
 import multiprocessing
 import os
 import signal
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+from workbench.compress.serving import start_serving
 from workbench.core.errors import WorkbenchError
 from workbench.core.quantization import QuantizationSpec
 
@@ -15,7 +16,10 @@ class VariantFailed(WorkbenchError):
     """A variant could not be loaded, quantized or run."""
 
 
-def _context() -> ForkServerContext:
+def _context(device: str) -> BaseContext:
+    """Forked from a server that has torch loaded; on CUDA started anew, since CUDA does not survive a fork."""
+    if device == "cuda":
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["workbench.compress.preload"])
     return context
@@ -25,12 +29,10 @@ class VariantProcess:
     """Starts a worker and calls its operations by name."""
 
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str, folder: Path, threads: int) -> None:
-        from workbench.compress.serving import start_serving
-
-        context = _context()
+        context = _context(device)
         self.method = method
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
+        self._process = context.Process(  # type: ignore[attr-defined]
             target=start_serving, args=(theirs, spec, method, device, folder, threads), daemon=True
         )
         self._process.start()

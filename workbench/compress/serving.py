@@ -20,7 +20,7 @@ def quiet_libraries() -> None:
 
 def start_serving(*arguments: Any) -> None:
     """Run a worker with the given arguments."""
-    quiet_libraries()
+    import workbench.compress.preload  # noqa: F401  loads torch while the parent is still busy
     from workbench.compress.worker import serve
 
     serve(*arguments)

@@ -87,6 +87,7 @@ class _Measurement:
         self.threads = max(1, n_usable_cpus())
         self.windows: Ids | None = None
         self.open_variants: dict[str, VariantProcess] = {}
+        self.waiting: dict[str, VariantProcess] = {}
         self.held_bytes = 0
         self.parts: dict[str, dict[str, Any]] = {}
         self.failures: list[Mapping[str, str]] = []
@@ -105,12 +106,12 @@ class _Measurement:
             yield self._progress("starting", 0)
             if not self.spec.random_weights:
                 yield from self._reference()
-            for method in self.runnable:
-                yield from self._accuracy(method)
+            for method, following in zip(self.runnable, [*self.runnable[1:], None], strict=True):
+                yield from self._accuracy(method, following)
             yield from self._speed_in_turns(list(self.open_variants))
             results = [self._result(method) for method in self.spec.methods]
         finally:
-            for variant in self.open_variants.values():
+            for variant in [*self.open_variants.values(), *self.waiting.values()]:
                 variant.close()
             shutil.rmtree(self.scratch, ignore_errors=True)
         yield Run(
@@ -155,12 +156,14 @@ class _Measurement:
         finally:
             reference.close()
 
-    def _accuracy(self, method: str) -> Iterator[Progress]:
+    def _accuracy(self, method: str, following: str | None) -> Iterator[Progress]:
         """Load a variant, compare it with the reference, and keep it for its turn on the clock."""
         label = METHODS[method].label
         kept = self.parts_folder / f"{method}.json"
-        variant = self._start(method)
+        variant = self.waiting.pop(method, None) or self._start(method)
         self.open_variants[method] = variant
+        if following:
+            self.waiting[following] = self._start(following)  # it loads its libraries meanwhile
         try:
             part = {"opened": variant.call("open", windows=self.windows)}
             yield self._progress(f"{label} · loaded", OPEN_WORK)
