@@ -1,0 +1,46 @@
+# Two commands: `make lab` opens the notebooks, `make test` runs every check. `make report` writes the HTML reports.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+APT_PACKAGES := chromium fonts-dejavu-core
+
+.PHONY: lab test report check clean browser
+.DELETE_ON_ERROR:
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ServerApp.ip=localhost --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --KernelManager.transport=ipc $(LAB_OPTIONS)
+
+test: $(VENV)/.dev browser check
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+report: $(VENV)/.lab
+	$(BIN)/python -m workbench.export notebooks/*.ipynb --out reports
+
+# The browser tests need Chromium; where apt is not usable they are skipped with that reason.
+browser:
+	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	  && apt-get update -qq && apt-get install -y -qq $(APT_PACKAGES) >/dev/null; } \
+	  || echo "Chromium is not installed and apt is not usable: browser tests will be skipped."
+
+# torch first: installed alone it takes the tested build, and nothing pulled in later replaces it.
+$(VENV)/.lab: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.lab
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build reports

@@ -1,0 +1,68 @@
+"""One self-contained page: text, figures as JSON, one packed plotly, a content policy that forbids all requests."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from workbench.figures.style import STYLE
+from workbench.figures.theme import mime_bundle
+
+HERE = Path(__file__).parent
+PLOTLY_FILE = HERE / "vendor" / "plotly-cartesian-4.1.1.min.js.gz"
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "connect-src 'none'; form-action 'none'; base-uri 'none'"
+)
+
+
+def json_script(data: Any) -> str:
+    """Data inside HTML; no text in it can end the element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json">{text}</script>'
+
+
+def figure_div(fig: go.Figure | Mapping[str, Any]) -> str:
+    """A figure that the page's script draws."""
+    bundle = mime_bundle(fig)["application/vnd.plotly.v1+json"] if isinstance(fig, go.Figure) else fig
+    return f'<div class="wb-figure"><div class="plot"></div>{json_script(bundle)}</div>'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIfRow:
+    """One option of the cost table: measured step times in seconds by batch size."""
+
+    label: str
+    decode_s: Mapping[int, float]
+
+
+def what_if(rows: Sequence[WhatIfRow], *, usd_per_hour: float, price_source: str, utilisation_fraction: float, batch: int) -> str:
+    """Cost per million output tokens with controls that work without a kernel."""
+    highest = max((b for row in rows for b in row.decode_s), default=1)
+    data = {"rows": [{"label": r.label, "decode_s": {str(b): s for b, s in r.decode_s.items()}} for r in rows]}
+    return f"""<section class="wb wb-whatif"><h2>What if?</h2>{json_script(data)}
+<form><label>Price, USD per hour <input name="price" type="number" min="0.01" step="0.01" value="{usd_per_hour:g}"></label>
+<label>Utilisation <span><input name="utilisation" type="range" min="1" max="100" value="{utilisation_fraction * 100:.0f}"> <output data-shows="utilisation"></output></span></label>
+<label>Batch, sequences <span><input name="batch" type="range" min="1" max="{highest}" value="{batch}"> <output data-shows="batch"></output></span></label></form>
+<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th>Method</th><th>step ● / ◌ between measured batches</th>
+<th>USD / M output tokens ◌</th></tr></thead><tbody></tbody></table></div>
+<p class="wb-legend">Price: {escape(price_source)}. Reading prompts is left out. Estimated from measured step times.</p></section>"""
+
+
+def page(title: str, body: str, *, footer: str) -> str:
+    """The complete document."""
+    needs_plotly = 'class="wb-figure"' in body
+    packed = base64.b64encode(PLOTLY_FILE.read_bytes()).decode() if needs_plotly else ""
+    plotly = f'<script id="wb-plotly" type="application/octet-stream">{packed}</script>' if needs_plotly else ""
+    runtime, css = (HERE / "runtime.js").read_text(encoding="utf-8"), (HERE / "page.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{STYLE}{css}</style></head>
+<body><main>{body}</main><footer>{footer}</footer><noscript>Without JavaScript the tables remain; charts and what-if controls need it.</noscript>
+{plotly}<script>{runtime}</script></body></html>
+"""

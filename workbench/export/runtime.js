@@ -1,0 +1,86 @@
+"use strict";
+/* Draws the figures of a report and keeps its what-if controls alive; the formulas are those of workbench/estimate/cost.py. */
+const Workbench = {
+  /** Step time in seconds at a batch size: linear between measured batches, constant outside. */
+  decodeSecondsAt(batch, measured) {
+    const known = Object.keys(measured).map(Number).sort((a, b) => a - b);
+    if (batch <= known[0]) return measured[known[0]];
+    for (let i = 1; i < known.length; i++) {
+      const low = known[i - 1], high = known[i];
+      if (batch <= high) return measured[low] + (batch - low) / (high - low) * (measured[high] - measured[low]);
+    }
+    return measured[known[known.length - 1]];
+  },
+  /** USD per million output tokens. */
+  usdPerMillion(usdPerHour, decodeSeconds, batch, utilisation) {
+    return usdPerHour / 3600 * decodeSeconds / (batch * utilisation) * 1e6;
+  },
+  shown(usd) {
+    return usd >= 1 ? usd.toLocaleString("en", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : Number(usd.toPrecision(3)).toString();
+  },
+};
+if (typeof module !== "undefined") module.exports = Workbench;
+
+if (typeof document !== "undefined") {
+  const read = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
+
+  const startWhatIf = (section) => {
+    const data = read(section);
+    const field = (name) => section.querySelector(`[name="${name}"]`);
+    const body = section.querySelector("tbody");
+    const update = () => {
+      const price = Number(field("price").value), utilisation = Number(field("utilisation").value) / 100, batch = Number(field("batch").value);
+      section.querySelector('[data-shows="utilisation"]').textContent = field("utilisation").value + " %";
+      section.querySelector('[data-shows="batch"]').textContent = field("batch").value;
+      const valid = price > 0 && utilisation > 0 && batch > 0;
+      const rows = data.rows.map((row) => {
+        const step = Workbench.decodeSecondsAt(batch, row.decode_s);
+        return {label: row.label, step, usd: Workbench.usdPerMillion(price, step, batch, utilisation)};
+      });
+      const least = Math.min(...rows.map((row) => row.usd));
+      body.replaceChildren(...rows.map((row) => {
+        const line = document.createElement("tr");
+        if (valid && row.usd === least) line.className = "best";
+        const cells = [row.label, (row.step * 1e3).toPrecision(3) + " ms", valid ? Workbench.shown(row.usd) : "–"];
+        cells.forEach((text, i) => {
+          const cell = document.createElement(i ? "td" : "th");
+          cell.textContent = text;
+          line.append(cell);
+        });
+        return line;
+      }));
+    };
+    section.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    update();
+  };
+
+  const drawFigures = async () => {
+    const figures = [...document.querySelectorAll(".wb-figure")];
+    if (!figures.length) return;
+    const packed = document.getElementById("wb-plotly").textContent;
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const draw = () => figures.forEach((element) => {
+      const {data, layout, config} = read(element);
+      const ink = dark.matches ? "#c9d1d9" : "#3d444d";
+      const target = element.querySelector(".plot");
+      const shown = data.map((trace) => ({...trace, textfont: {...trace.textfont, color: ink}}));
+      globalThis.Plotly.react(target, shown, {...layout, font: {...layout.font, color: ink}}, config);
+    });
+    dark.addEventListener("change", draw);
+    draw();
+  };
+
+  const start = () => {
+    document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
+    if (typeof DecompressionStream === "undefined") {
+      document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
+    } else drawFigures();
+  };
+  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+}
