@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from workbench.catalog.models import DENSE_FAMILIES, catalog_models, dense_parameters, model_spec_from
+from workbench.catalog.paths import REFERENCE_MODEL
+from workbench.core.errors import NotAModel
+
+DENSE = [m for m in catalog_models().values() if m.architecture in DENSE_FAMILIES and m.n_params == m.n_active_params]
+
+
+@pytest.mark.parametrize("model", DENSE, ids=lambda m: m.name)
+def test_the_count_from_the_shape_is_the_count_in_the_table(model):
+    counted = dense_parameters(
+        model.architecture, n_layers=model.n_layers, hidden=model.hidden, n_heads=model.n_heads, n_kv_heads=model.n_kv_heads,
+        head_dim=model.head_dim, intermediate=model.intermediate, vocab_size=model.vocab_size, tied=model.tied_embeddings,
+    )  # fmt: skip
+    assert counted == model.n_params
+
+
+@pytest.mark.parametrize("model", [m for m in DENSE if m.kv_elements_per_token], ids=lambda m: m.name)
+def test_the_cache_from_the_shape_is_the_cache_in_the_table(model):
+    assert model.kv_elements_per_token == 2 * model.n_layers * model.n_kv_heads * model.head_dim
+
+
+def test_the_reference_model_is_counted_from_its_config():
+    spec = model_spec_from(str(REFERENCE_MODEL))
+    training = json.loads((REFERENCE_MODEL / "training.json").read_text())
+    assert spec.n_params == training["n_parameters"]
+    assert spec.head_dim == 64
+
+
+def test_head_dim_has_its_own_field(tmp_path):
+    config = json.loads((REFERENCE_MODEL / "config.json").read_text()) | {"head_dim": 32}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert model_spec_from(str(tmp_path)).kv_elements_per_token == 2 * 5 * 2 * 32
+
+
+def test_missing_fields_are_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "novel", "hidden_size": 8}')
+    with pytest.raises(NotAModel, match=r"novel.*num_hidden_layers.*vocab_size"):
+        model_spec_from(str(tmp_path))
+
+
+def test_experts_are_not_counted_as_dense(tmp_path):
+    config = json.loads((REFERENCE_MODEL / "config.json").read_text()) | {"num_local_experts": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NotAModel, match="experts"):
+        model_spec_from(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [None, "not json", "[]"])
+def test_a_folder_that_is_no_model_says_so(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(NotAModel) as caught:
+        model_spec_from(str(tmp_path))
+    assert caught.value.remedy
+
+
+def test_a_path_that_does_not_exist_is_no_hub_id():
+    with pytest.raises(NotAModel, match="There is no model"):
+        model_spec_from("/nowhere/at/all")

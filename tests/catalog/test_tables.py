@@ -1,0 +1,47 @@
+import csv
+
+from workbench.catalog.paths import DATA
+from workbench.catalog.tables import claims, devices, engines, median_price, prices, questions
+
+
+def test_every_fact_has_a_source():
+    for name, column in (("hardware", "source"), ("prices", "source"), ("models", "source"), ("claims", "source"), ("engines", "source")):
+        with (DATA / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows
+        assert all(row[column] for row in rows), name
+
+
+def test_prices_name_known_devices_and_dates():
+    for price in prices():
+        assert price.device_id in devices(), price
+        assert price.date
+        assert 0.01 < price.usd_per_gpu_hour < 100
+
+
+def test_owner_costs_are_no_offers():
+    assert not any("TCO" in p.instance for p in prices())
+    h200 = median_price("h200-sxm")
+    assert h200 is not None
+    assert 3 <= h200.usd_per_gpu_hour <= 11
+    assert median_price("no-such-device") is None
+
+
+def test_the_h200_has_its_published_rates():
+    h200 = devices()["h200-sxm"]
+    assert h200.bandwidth_bytes_per_s == 4.8e12
+    assert 0.98e15 < h200.bf16_flop_per_s < 1e15
+
+
+def test_all_tables_of_the_faq_are_claims():
+    by_question = {c.question for c in claims()}
+    assert by_question == set(range(1, 14)) - {10}  # question 10 has no table
+    int4 = next(c for c in claims() if c.technique == "INT4 AWQ" and c.metric == "speedup")
+    assert (int4.low, int4.high, int4.shown_range) == (3, 6, "3–6×")
+
+
+def test_there_are_thirteen_questions_and_ready_ones_have_a_notebook():
+    assert [q.number for q in questions()] == list(range(1, 14))
+    for q in questions():
+        assert (DATA.parent / "notebooks" / f"{q.notebook}.ipynb").exists() == q.is_ready
+    assert {e.id for e in engines()} >= {"torch", "onnx", "vllm"}

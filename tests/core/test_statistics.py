@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.core.statistics import block_bootstrap, block_length, quantile_interval
+
+
+def test_the_interval_of_a_constant_is_a_point():
+    values = np.full(20, 3.0)
+    interval = block_bootstrap(20, lambda i: float(values[i].mean()), seed=0)
+    assert (interval.low, interval.value, interval.high) == (3.0, 3.0, 3.0)
+
+
+def test_the_interval_of_a_mean_has_about_the_classical_width():
+    values = np.random.default_rng(1).normal(size=400)
+    interval = block_bootstrap(400, lambda i: float(values[i].mean()), seed=0)
+    assert interval.half_width == pytest.approx(1.96 / 20, rel=0.2)
+
+
+def test_pairing_removes_what_both_sides_share():
+    rng = np.random.default_rng(2)
+    hard = rng.normal(5, 1, 64)
+    reference, variant = hard, hard + 0.01 + rng.normal(0, 0.001, 64)
+    paired = block_bootstrap(64, lambda i: float((variant - reference)[i].mean()), seed=0)
+    unpaired = block_bootstrap(64, lambda i: float(variant[i].mean()), seed=0)
+    assert paired.excludes_zero
+    assert unpaired.half_width > 100 * paired.half_width
+
+
+def test_dependent_windows_widen_the_interval():
+    rng = np.random.default_rng(3)
+    runs = np.repeat(rng.normal(size=125), 4)[:500]  # neighbours are equal
+    blocks = block_bootstrap(500, lambda i: float(runs[i].mean()), seed=0).half_width
+    alone = 1.96 * runs.std() / np.sqrt(500)
+    assert block_length(500) == 8
+    assert blocks > 1.5 * alone
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
+def test_a_quantile_lies_in_its_interval(samples, q):
+    interval = quantile_interval(np.array(samples), q)
+    assert interval.low <= interval.value + 1e-9
+    assert interval.value <= interval.high + 1e-9
+
+
+def test_the_median_interval_covers_the_true_median_as_often_as_it_says():
+    rng = np.random.default_rng(4)
+    hits = 0
+    for _ in range(400):
+        interval = quantile_interval(rng.exponential(size=101), 0.5)
+        hits += interval.low <= np.log(2) <= interval.high
+    assert 0.92 <= hits / 400 <= 0.99

@@ -1,0 +1,1 @@
+"""ipywidgets panels: controls that ask, a view that answers; no arithmetic."""

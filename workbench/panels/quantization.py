@@ -1,0 +1,302 @@
+"""The panel of question 2: does a lower precision pay on this machine?"""
+
+import base64
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL
+from workbench.catalog.tables import devices
+from workbench.core.errors import WorkbenchError
+from workbench.core.quantization import METHODS, unavailable_reason
+from workbench.experiments.quantization_verdict import KL_LIMITS
+from workbench.export.page import page
+from workbench.figures.tables import LEGEND, message_card
+from workbench.jobs.directory import JobState, JobView
+from workbench.jobs.manager import JobManager
+from workbench.panels.base import Panel, Plot, html, set_html
+from workbench.panels.job_bar import JobBar
+from workbench.panels.quantization_state import QuantizationState, known_runs, price_suggestion, run_label
+from workbench.panels.quantization_view import View, draw, static_page_body
+from workbench.telemetry.devices import cpu_device, gpu_devices
+
+KIND = "quantization"
+POLL_S = 0.3
+WIDE = widgets.Layout(width="100%")
+
+
+class QuantizationPanel(Panel):
+    """Controls at the left, the answer at the right; the job lives outside the notebook."""
+
+    def __init__(self, manager: JobManager | None = None, *, n_windows: int = 64, poll_s: float = POLL_S) -> None:
+        super().__init__()
+        self.manager = manager or JobManager()
+        self.n_windows, self.poll_s = n_windows, poll_s
+        self.cpu, gpus = cpu_device(), gpu_devices()[0]
+        self.gpu = gpus[0] if gpus else None
+        self.here = self.gpu or self.cpu
+        self.runs = known_runs(self.manager.store)
+        self.state = QuantizationState(hardware="this:cuda" if self.gpu else "this:cpu")
+        self.state = replace(self.state, methods=self._possible(), usd_per_hour=price_suggestion(self.state.hardware, self.here.name)[0])
+        self.job_id: str | None = None
+        self._quiet = False
+        self._build()
+        self.draw()
+        self._attach_to_live_job()
+
+    # --- controls -----------------------------------------------------------------------------------------------
+
+    def _possible(self) -> tuple[str, ...]:
+        return tuple(m for m in METHODS if unavailable_reason(m, self.device) is None)
+
+    @property
+    def device(self) -> Any:
+        """The device of this machine that the choice of hardware names."""
+        return self.gpu if self.state.hardware == "this:cuda" and self.gpu else self.cpu
+
+    def _hardware_options(self) -> list[tuple[str, str]]:
+        options = [(f"this machine · {self.cpu.name}", "this:cpu")]
+        if self.gpu:
+            options.insert(0, (f"this machine · {self.gpu.name}", "this:cuda"))
+        own = {self.cpu.name, self.gpu.name if self.gpu else ""}
+        stored = sorted({r.environment.device for r in self.runs} - own)
+        options += [(f"{name} · stored runs", f"stored:{name}") for name in stored]
+        return options + [(f"{d.name} · estimate", f"catalog:{d.id}") for d in devices().values() if d.memory_bytes]
+
+    def _build(self) -> None:
+        described = {"style": {"description_width": "0px"}, "layout": WIDE}
+        models = [str(REFERENCE_MODEL), str(REFERENCE_MODEL.parent / "llama-3.1-8b-shape")]
+        self.controls: dict[str, widgets.Widget] = {
+            "model": widgets.Combobox(value=self.state.model, options=models, placeholder="folder or hub id", continuous_update=False, tooltip="Model", **described),
+            "hardware": widgets.Dropdown(value=self.state.hardware, options=self._hardware_options(), tooltip="Hardware", **described),
+            "text": widgets.Text(value="", placeholder=f"{HELD_OUT_TEXT.name} · {self.n_windows} × 512 tokens", continuous_update=False, tooltip="Text for the accuracy check", **described),
+            "limit": widgets.Dropdown(value=self.state.limit, options=[(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()], tooltip="Accuracy limit", **described),
+            "usd_per_hour": widgets.BoundedFloatText(value=self.state.usd_per_hour, min=0.0001, max=10_000, step=0.01, tooltip="Price in USD per hour", **described),
+            "utilisation_fraction": widgets.FloatSlider(value=0.5, min=0.05, max=1, step=0.05, readout_format=".0%", tooltip="Utilisation", **described),
+            "batch": widgets.Dropdown(value=1, options=[1], tooltip="Batch in sequences", **described),
+        }  # fmt: skip
+        self.method_buttons = {m: widgets.ToggleButton(description=METHODS[m].label, tooltip=METHODS[m].note) for m in METHODS}
+        self.methods_box = widgets.Box(list(self.method_buttons.values()))
+        self.methods_box.add_class("wb-methods")
+        self.price_source = html()
+        for name, control in self.controls.items():
+            control.observe(self.guarded(self._changed(name)), names="value")
+        for button in self.method_buttons.values():
+            button.observe(self.guarded(self._methods_changed), names="value")
+        self.job_bar = JobBar(on_run=self.guarded(self._run), on_cancel=self.guarded(self._cancel), on_resume=self.guarded(self._resume))
+        labels = {
+            "model": "Model (folder or hub id)", "hardware": "Hardware", "text": "Text for the accuracy check (UTF-8 file)",
+            "limit": "Accuracy limit", "usd_per_hour": "Price, USD per hour", "utilisation_fraction": "Utilisation of the paid time",
+            "batch": "Batch, sequences decoded together",
+        }  # fmt: skip
+        rows: list[widgets.Widget] = []
+        for name, text in labels.items():
+            rows += [widgets.Label(text), self.controls[name]]
+            if name == "hardware":
+                rows += [widgets.Label("Methods (a dashed one cannot run here)"), self.methods_box]
+            if name == "usd_per_hour":
+                rows.append(self.price_source)
+        left = widgets.VBox([*rows, self.job_bar.box, html(f"<p class='wb-legend'>{LEGEND}</p>")])
+        left.add_class("wb-controls")
+        self.header, self.answer, self.table, self.tabs_html = html(), html(), html(), [html() for _ in range(5)]
+        self.plots = (Plot(), Plot())
+        plots = widgets.Box(list(self.plots))
+        plots.add_class("wb-plots")
+        self.history = widgets.Dropdown(options=[("no run yet", None)], description="Shown", layout=WIDE)
+        self.compared = widgets.Dropdown(options=[("nothing", None)], description="Beside it", layout=WIDE)
+        self.history.observe(self.guarded(self._history_changed), names="value")
+        self.compared.observe(self.guarded(lambda change: self._update(compared_id=change["new"])), names="value")
+        self.save = widgets.Button(description="Save HTML report", tooltip="Writes one offline HTML file", layout=widgets.Layout(width="auto"))
+        self.save.on_click(self.guarded(self._save_html))
+        tabs = widgets.Tab(
+            [
+                self.tabs_html[0], self.tabs_html[1], widgets.VBox([self.history, self.tabs_html[2]]),
+                widgets.VBox([self.compared, self.tabs_html[3]]), widgets.VBox([self.tabs_html[4], self.save]),
+            ],
+            titles=("Launch command", "Spec as code", "History", "Compare", "CSV · PNG · HTML"),
+        )  # fmt: skip
+        right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
+        right.add_class("wb-view")
+        body = widgets.Box([left, right])
+        body.add_class("wb-panel")
+        self.root.children = (*self.root.children, self.header, body)
+
+    def _changed(self, name: str) -> Callable[[Any], None]:
+        def handler(change: Any) -> None:
+            changes: dict[str, Any] = {name: change["new"]}
+            if name in {"model", "hardware"}:
+                changes["run_id"] = None
+            if name == "hardware":
+                stored = change["new"].removeprefix("stored:") if change["new"].startswith("stored:") else self.here.name
+                changes["usd_per_hour"] = price_suggestion(change["new"], stored)[0]
+            self._update(**changes)
+
+        return handler
+
+    def _methods_changed(self, _change: Any) -> None:
+        self._update(methods=tuple(m for m, b in self.method_buttons.items() if b.value))
+
+    def _history_changed(self, change: Any) -> None:
+        self._update(run_id=change["new"])
+
+    def _update(self, **changes: Any) -> None:
+        if self._quiet:
+            return
+        self.clear_message()
+        self.state = replace(self.state, **changes)
+        if "hardware" in changes:
+            possible = self._possible()
+            self.state = replace(self.state, methods=tuple(m for m in self.state.methods if m in possible) or possible)
+        self.draw()
+
+    # --- view ---------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Draw everything from the state; nothing is read back from the widgets."""
+        view = draw(self.state, self.runs, here=self.device)
+        self._show(view)
+
+    def _show(self, view: View) -> None:
+        self._quiet = True
+        try:
+            set_html(self.header, view.header)
+            set_html(self.answer, view.answer)
+            for plot, fig in zip(self.plots, view.figures, strict=False):
+                plot.show(fig)
+            set_html(self.table, view.table)
+            for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
+                set_html(block, content)
+            set_html(self.price_source, f"<p class='wb-legend'>{price_suggestion(self.state.hardware, self.here.name)[1]}</p>")
+            self._show_controls(view)
+        finally:
+            self._quiet = False
+
+    def _show_controls(self, view: View) -> None:
+        batches = view.batches or [1]
+        if tuple(self.controls["batch"].options) != tuple(batches):
+            self.controls["batch"].options = batches
+        if self.state.batch not in batches:
+            self.state = replace(self.state, batch=batches[0])
+        values = {name: getattr(self.state, name) for name in self.controls}
+        for name, control in self.controls.items():
+            if control.value != values[name]:
+                control.value = values[name]
+        for method, button in self.method_buttons.items():
+            reason = unavailable_reason(method, self.device) if self.state.hardware.startswith("this") else None
+            button.disabled = reason is not None
+            button.value = method in self.state.methods and reason is None
+            button.description = METHODS[method].label + (" · cannot run here" if reason else "")
+            button.tooltip = reason or METHODS[method].note
+        for dropdown, chosen, first in ((self.history, view.run_id, "no run yet"), (self.compared, self.state.compared_id, "nothing")):
+            options = [(run_label(r), r.id) for r in self.runs]
+            dropdown.options = [(first, None), *options]
+            dropdown.value = chosen
+        self.job_bar.allow_run(self.state.hardware.startswith("this"))
+
+    def _downloads(self, view: View) -> str:
+        if view.run_id is None:
+            return "<p>Nothing to save yet.</p>"
+        run = next(r for r in self.runs if r.id == view.run_id)
+        out = io.StringIO()
+        rows = [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        links = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
+        parts = [
+            f"<a download='{KIND}_{run.id}.{mime.split('/')[1]}' href='data:{mime};base64,{base64.b64encode(text.encode()).decode()}'>{label}</a>"
+            for label, mime, text in links
+        ]
+        return f"<p>{' · '.join(parts)} · PNG: the camera above each plot</p>"
+
+    def _save_html(self, _button: Any) -> None:
+        target = Path.cwd() / f"{KIND}_{self.state.run_id or 'latest'}.html"
+        body = static_page_body(self.state, self.runs, here=self.device)
+        try:
+            target.write_text(page("Does a lower precision pay?", body, footer="Saved from the panel."), encoding="utf-8")
+        except OSError as error:
+            raise WorkbenchError(f"{target} cannot be written: {error}.", remedy="Free disk space or open the notebook from a writable folder.") from error
+        set_html(self.message, message_card("info", "Saved.", str(target), "One file, no network needed."))
+
+    def static_html(self) -> str:
+        """The panel for a report."""
+        return static_page_body(self.state, self.runs, here=self.device)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------
+
+    def _run(self, _button: Any) -> None:
+        self.clear_message()
+        self.job_bar.starting()
+        self.in_background(self._start)
+
+    def _start(self) -> None:
+        try:
+            model_spec_from(self.state.model)
+            spec = self.state.spec(n_windows=self.n_windows)
+            self.job_id = self.manager.submit(KIND, spec.to_dict())
+        except WorkbenchError:
+            self.job_bar.idle()
+            raise
+        self._watch(self.job_id)
+
+    def _attach_to_live_job(self) -> None:
+        views = self.manager.views(KIND)
+        live = next((v for v in views if not v.state.is_final), None)
+        if live is not None:
+            self.job_id = live.id
+            self.in_background(self._watch, live.id)
+        elif views and views[0].state is JobState.INTERRUPTED:
+            self.job_id = views[0].id
+            self._job_ended(views[0])
+
+    def _watch(self, job_id: str) -> None:
+        while not (view := self.manager.view(job_id)).state.is_final:
+            self.job_bar.show(view)
+            time.sleep(self.poll_s)
+        self.job_bar.show(view)
+        self._job_ended(view)
+
+    def _job_ended(self, view: JobView) -> None:
+        self.job_bar.show(view)
+        if view.state is JobState.DONE:
+            previous = self.draw_run_id()
+            self.runs = known_runs(self.manager.store)
+            self.state = replace(self.state, run_id=view.id, compared_id=previous)
+            self.draw()
+        elif view.state is JobState.FAILED:
+            set_html(self.message, message_card("failure", "The run failed.", view.cause, view.remedy, view.details))
+        elif view.state is JobState.INTERRUPTED:
+            set_html(self.message, message_card("caution", "The last run was interrupted.", view.cause, view.remedy))
+        elif view.state is JobState.CANCELLED:
+            set_html(self.message, message_card("caution", "Cancelled.", "What was finished is kept.", "Resume goes on from there."))
+
+    def draw_run_id(self) -> str | None:
+        """Id of the run that is shown now."""
+        return draw(self.state, self.runs, here=self.device).run_id
+
+    def _cancel(self, _button: Any) -> None:
+        if self.job_id:
+            self.job_bar.stopping()
+            self.in_background(self.manager.cancel, self.job_id)
+
+    def _resume(self, _button: Any) -> None:
+        if self.job_id:
+            self.clear_message()
+            self.job_bar.starting()
+            self.in_background(self._resume_job, self.job_id)
+
+    def _resume_job(self, job_id: str) -> None:
+        self.manager.resume(job_id)
+        self._watch(job_id)
+
+
+def panel(**options: Any) -> QuantizationPanel:
+    """The quantization panel, attached to a run that is still going."""
+    return QuantizationPanel(**options)
