@@ -10,8 +10,13 @@ from workbench.core.statistics import Interval
 
 
 def invented_run(
-    *, run_id: str = "invented", methods: tuple[str, ...] = ("fp32", "int8-weight", "int4-g32"), device: str = "test device",
-    finished_at: str = "2026-01-02T03:04:05+00:00", model: str = "stdlib-9m", factor: float = 1.0,
+    *,
+    run_id: str = "invented",
+    methods: tuple[str, ...] = ("fp32", "int8-weight", "int4-g32"),
+    device: str = "test device",
+    finished_at: str = "2026-01-02T03:04:05+00:00",
+    model: str = "stdlib-9m",
+    factor: float = 1.0,
 ) -> Run:
     """A complete run with round, invented numbers (never shown to a reader): method i is i times as fast and wrong."""
     results = []
@@ -20,24 +25,56 @@ def invented_run(
         step = 0.004 * factor / (i + 1)
         results.append(
             VariantResult(
-                method=name, status="measured", execution="eager" if METHODS[name].runtime == "torch" else "onnxruntime",
-                n_tokens=1000, perplexity=8.0 + i, perplexity_change_fraction=kl, mean_kl_nat_per_token=kl, p99_kl_nat_per_token=kl,
-                top1_agreement_fraction=Interval(1 - 0.01 * i, 0.99 - 0.01 * i, 1.0), weight_bytes=40_000_000 // (i + 1),
-                peak_memory_bytes=10**8, quantize_s=0.1, prefill_tokens_per_s=5000.0,
+                method=name,
+                status="measured",
+                execution="eager" if METHODS[name].runtime == "torch" else "onnxruntime",
+                n_tokens=1000,
+                perplexity=8.0 + i,
+                perplexity_change_fraction=kl,
+                mean_kl_nat_per_token=kl,
+                p99_kl_nat_per_token=kl,
+                top1_agreement_fraction=Interval(1 - 0.01 * i, 0.99 - 0.01 * i, 1.0),
+                weight_bytes=40_000_000 // (i + 1),
+                peak_memory_bytes=10**8,
+                quantize_s=0.1,
+                prefill_tokens_per_s=5000.0,
                 decode=tuple(
-                    DecodeTime(batch=b, p50_s=step * b**0.5, p50_low_s=0.9 * step * b**0.5, p50_high_s=1.1 * step * b**0.5, p99_s=2 * step * b**0.5, n=100)
+                    DecodeTime(
+                        batch=b,
+                        p50_s=step * b**0.5,
+                        p50_low_s=0.9 * step * b**0.5,
+                        p50_high_s=1.1 * step * b**0.5,
+                        p99_s=2 * step * b**0.5,
+                        n=100,
+                    )
                     for b in (1, 8)
                 ),
             )
-        )  # fmt: skip
+        )
     environment = Environment(
-        device=device, device_id="cpu", cpu=device, n_cpus=2, memory_bytes=2**34, driver=None, python="3.11", packages={"torch": "2.13.0"}, git_revision=None
+        device=device,
+        device_id="cpu",
+        cpu=device,
+        n_cpus=2,
+        memory_bytes=2**34,
+        driver=None,
+        python="3.11",
+        packages={"torch": "2.13.0"},
+        git_revision=None,
     )
     spec = QuantizationSpec(model=model, methods=methods)
     return Run(
-        id=run_id, kind="quantization", spec=spec.to_dict(), environment=environment, started_at=finished_at, finished_at=finished_at,
-        seed=0, results=[r.to_dict() for r in results], samples={}, failures=[],
-    )  # fmt: skip
+        id=run_id,
+        kind="quantization",
+        spec=spec.to_dict(),
+        environment=environment,
+        started_at=finished_at,
+        finished_at=finished_at,
+        seed=0,
+        results=[r.to_dict() for r in results],
+        samples={},
+        failures=[],
+    )
 
 
 @contextmanager

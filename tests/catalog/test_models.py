@@ -12,9 +12,16 @@ DENSE = [m for m in catalog_models().values() if m.architecture in DENSE_FAMILIE
 @pytest.mark.parametrize("model", DENSE, ids=lambda m: m.name)
 def test_the_count_from_the_shape_is_the_count_in_the_table(model):
     counted = dense_parameters(
-        model.architecture, n_layers=model.n_layers, hidden=model.hidden, n_heads=model.n_heads, n_kv_heads=model.n_kv_heads,
-        head_dim=model.head_dim, intermediate=model.intermediate, vocab_size=model.vocab_size, tied=model.tied_embeddings,
-    )  # fmt: skip
+        model.architecture,
+        n_layers=model.n_layers,
+        hidden=model.hidden,
+        n_heads=model.n_heads,
+        n_kv_heads=model.n_kv_heads,
+        head_dim=model.head_dim,
+        intermediate=model.intermediate,
+        vocab_size=model.vocab_size,
+        tied=model.tied_embeddings,
+    )
     assert counted == model.n_params
 
 

@@ -5,7 +5,13 @@ from workbench.catalog.tables import claims, devices, engines, median_price, pri
 
 
 def test_every_fact_has_a_source():
-    for name, column in (("hardware", "source"), ("prices", "source"), ("models", "source"), ("claims", "source"), ("engines", "source")):
+    for name, column in (
+        ("hardware", "source"),
+        ("prices", "source"),
+        ("models", "source"),
+        ("claims", "source"),
+        ("engines", "source"),
+    ):
         with (DATA / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert rows

@@ -13,7 +13,11 @@ def test_a_spec_survives_json():
 
 def test_a_spec_as_code_makes_the_same_spec():
     spec = QuantizationSpec(model="m", methods=("fp32",), rounds=3)
-    code = spec.as_code().replace("result = run(spec)", "").replace("from workbench.experiments.quantization import run", "")
+    code = (
+        spec.as_code()
+        .replace("result = run(spec)", "")
+        .replace("from workbench.experiments.quantization import run", "")
+    )
     scope = {}
     exec(code, scope)
     assert scope["spec"] == spec
@@ -21,7 +25,16 @@ def test_a_spec_as_code_makes_the_same_spec():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"methods": ("int3",)}, {"methods": ()}, {"n_windows": 0}, {"rounds": -1}, {"batches": ()}, {"batches": (0,)}, {"device": "tpu"}, {"compile": "maybe"}],
+    [
+        {"methods": ("int3",)},
+        {"methods": ()},
+        {"n_windows": 0},
+        {"rounds": -1},
+        {"batches": ()},
+        {"batches": (0,)},
+        {"device": "tpu"},
+        {"compile": "maybe"},
+    ],
 )
 def test_a_wrong_value_names_itself_and_the_remedy(wrong):
     with pytest.raises(InvalidSpec) as caught:

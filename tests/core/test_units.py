@@ -5,7 +5,15 @@ from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_d
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (4.9284, "4.93"), (31942, "31900"), (0.00012345, "1.23e-4"), (99.96, "100"), (-0.5, "-0.500"), (1.0, "1.00")],
+    [
+        (0, "0"),
+        (4.9284, "4.93"),
+        (31942, "31900"),
+        (0.00012345, "1.23e-4"),
+        (99.96, "100"),
+        (-0.5, "-0.500"),
+        (1.0, "1.00"),
+    ],
 )
 def test_numbers_have_three_digits(value, shown):
     assert three_digits(value) == shown

@@ -13,14 +13,23 @@ from workbench.core.models import ModelSpec
 
 NEEDED_COLUMNS = ("layers", "hidden", "heads", "vocab", "max_context", "params_total", "params_active")
 NEEDED_FIELDS = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
-)  # fmt: skip
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
 # Dense families whose parameter count follows from these fields: name -> (attention bias, query/key norms, norms per layer).
 DENSE_FAMILIES: dict[str, tuple[bool, bool, int]] = {
-    "llama": (False, False, 2), "mistral": (False, False, 2), "qwen2": (True, False, 2), "qwen3": (False, True, 2),
-    "phi3": (False, False, 2), "gemma2": (False, False, 4), "gemma3_text": (False, True, 4),
-}  # fmt: skip
+    "llama": (False, False, 2),
+    "mistral": (False, False, 2),
+    "qwen2": (True, False, 2),
+    "qwen3": (False, True, 2),
+    "phi3": (False, False, 2),
+    "gemma2": (False, False, 4),
+    "gemma3_text": (False, True, 4),
+}
 
 
 @cache
@@ -37,14 +46,22 @@ def _is_decoder(row: Mapping[str, str]) -> bool:
 def _from_row(row: Mapping[str, str]) -> ModelSpec:
     kv_bytes = row["kv_bytes_per_token_bf16"]
     return ModelSpec(
-        name=row["model"], architecture=row["architecture"], n_layers=int(row["layers"]), hidden=int(row["hidden"]),
-        n_heads=int(row["heads"]), n_kv_heads=int(row["kv_heads"] or row["heads"]),
+        name=row["model"],
+        architecture=row["architecture"],
+        n_layers=int(row["layers"]),
+        hidden=int(row["hidden"]),
+        n_heads=int(row["heads"]),
+        n_kv_heads=int(row["kv_heads"] or row["heads"]),
         head_dim=int(row["head_dim"] or int(row["hidden"]) // int(row["heads"])),
-        intermediate=int(row["intermediate"] or row["moe_intermediate"] or 0), vocab_size=int(row["vocab"]),
-        max_context_tokens=int(row["max_context"]), tied_embeddings=row["tied_embeddings"] == "True",
-        n_params=int(row["params_total"]), n_active_params=int(row["params_active"]),
-        kv_elements_per_token=int(kv_bytes) // 2 if kv_bytes else None, source=row["source"],
-    )  # fmt: skip
+        intermediate=int(row["intermediate"] or row["moe_intermediate"] or 0),
+        vocab_size=int(row["vocab"]),
+        max_context_tokens=int(row["max_context"]),
+        tied_embeddings=row["tied_embeddings"] == "True",
+        n_params=int(row["params_total"]),
+        n_active_params=int(row["params_active"]),
+        kv_elements_per_token=int(kv_bytes) // 2 if kv_bytes else None,
+        source=row["source"],
+    )
 
 
 def model_spec_from(place: str) -> ModelSpec:
@@ -56,16 +73,20 @@ def model_spec_from(place: str) -> ModelSpec:
     config_file = path / "config.json" if path.is_dir() else path
     if config_file.is_file():
         try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, ValueError) as error:
-            raise NotAModel(f"{config_file} is not a model configuration: {error}.", remedy="Name a transformers model folder.") from error
+            config = dict(json.loads(config_file.read_text(encoding="utf-8")))
+        except (UnicodeDecodeError, ValueError, TypeError) as error:
+            raise NotAModel(
+                f"{config_file} is not a model configuration: {error}.", remedy="Name a transformers model folder."
+            ) from error
         return model_spec_from_config(config, name=path.name if path.is_dir() else path.parent.name, source=str(place))
     if path.is_dir():
         raise NotAModel(f"The folder {place} has no config.json.", remedy="Name a folder that save_pretrained wrote.")
     if place in catalog_models():
         return catalog_models()[place]
     if path.is_absolute() or place.startswith((".", "~")) or place.count("/") != 1:
-        raise NotAModel(f"There is no model at {place}.", remedy="Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B.")
+        raise NotAModel(
+            f"There is no model at {place}.", remedy="Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B."
+        )
     return _from_hub(place)
 
 
@@ -76,7 +97,10 @@ def _from_hub(name: str) -> ModelSpec:
         config = json.loads(Path(hf_hub_download(name, "config.json")).read_text(encoding="utf-8"))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotAModel(f"The model {name} cannot be fetched from the hub: {reason}", remedy="Check the name and the network, or name a folder.") from error
+        raise NotAModel(
+            f"The model {name} cannot be fetched from the hub: {reason}",
+            remedy="Check the name and the network, or name a folder.",
+        ) from error
     return model_spec_from_config(config, name=name, source=f"huggingface.co/{name}")
 
 
@@ -101,22 +125,47 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
     head_dim = text.get("head_dim") or text["hidden_size"] // heads
     tied = bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
     n_params = dense_parameters(
-        architecture, n_layers=text["num_hidden_layers"], hidden=text["hidden_size"], n_heads=heads, n_kv_heads=kv_heads,
-        head_dim=head_dim, intermediate=text["intermediate_size"], vocab_size=text["vocab_size"], tied=tied,
-    )  # fmt: skip
+        architecture,
+        n_layers=text["num_hidden_layers"],
+        hidden=text["hidden_size"],
+        n_heads=heads,
+        n_kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate=text["intermediate_size"],
+        vocab_size=text["vocab_size"],
+        tied=tied,
+    )
     return ModelSpec(
-        name=name, architecture=architecture, n_layers=text["num_hidden_layers"], hidden=text["hidden_size"],
-        n_heads=heads, n_kv_heads=kv_heads, head_dim=head_dim, intermediate=text["intermediate_size"],
-        vocab_size=text["vocab_size"], max_context_tokens=int(text.get("max_position_embeddings") or 0),
-        tied_embeddings=tied, n_params=n_params, n_active_params=n_params,
-        kv_elements_per_token=2 * text["num_hidden_layers"] * kv_heads * head_dim, source=source,
-    )  # fmt: skip
+        name=name,
+        architecture=architecture,
+        n_layers=text["num_hidden_layers"],
+        hidden=text["hidden_size"],
+        n_heads=heads,
+        n_kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate=text["intermediate_size"],
+        vocab_size=text["vocab_size"],
+        max_context_tokens=int(text.get("max_position_embeddings") or 0),
+        tied_embeddings=tied,
+        n_params=n_params,
+        n_active_params=n_params,
+        kv_elements_per_token=2 * text["num_hidden_layers"] * kv_heads * head_dim,
+        source=source,
+    )
 
 
 def dense_parameters(
-    architecture: str, *, n_layers: int, hidden: int, n_heads: int, n_kv_heads: int, head_dim: int,
-    intermediate: int, vocab_size: int, tied: bool,
-) -> int:  # fmt: skip
+    architecture: str,
+    *,
+    n_layers: int,
+    hidden: int,
+    n_heads: int,
+    n_kv_heads: int,
+    head_dim: int,
+    intermediate: int,
+    vocab_size: int,
+    tied: bool,
+) -> int:
     """Parameters of a dense decoder with a gated feed-forward, counted from its shape.
 
     Families outside ``DENSE_FAMILIES`` are counted like Llama, without biases.

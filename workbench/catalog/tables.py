@@ -39,14 +39,20 @@ def devices() -> dict[str, DeviceSpec]:
     """Accelerators by id."""
     return {
         row["id"]: DeviceSpec(
-            id=row["id"], name=row["name"], memory_bytes=_number(row, "memory_gb", 1e9),
-            bandwidth_bytes_per_s=float(row["mem_bw_gbs"]) * 1e9, bf16_flop_per_s=_number(row, "bf16_tflops", 1e12),
-            fp8_flop_per_s=_number(row, "fp8_tflops", 1e12), int8_op_per_s=_number(row, "int8_tops", 1e12),
-            power_w=_number(row, "tdp_w"), compute_capability=row["compute_capability"],
-            provenance=row["provenance"], source=row["source"],
+            id=row["id"],
+            name=row["name"],
+            memory_bytes=_number(row, "memory_gb", 1e9),
+            bandwidth_bytes_per_s=float(row["mem_bw_gbs"]) * 1e9,
+            bf16_flop_per_s=_number(row, "bf16_tflops", 1e12),
+            fp8_flop_per_s=_number(row, "fp8_tflops", 1e12),
+            int8_op_per_s=_number(row, "int8_tops", 1e12),
+            power_w=_number(row, "tdp_w"),
+            compute_capability=row["compute_capability"],
+            provenance=row["provenance"],
+            source=row["source"],
         )
         for row in _rows("hardware.csv")
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +75,21 @@ class Price:
 @cache
 def prices() -> tuple[Price, ...]:
     """Listed prices; owner cost models and prepaid blocks are left out."""
-    kept = [r for r in _rows("prices.csv") if r["provider"] != "semianalysis-tco" and "capacity block" not in r["instance"]]
+    kept = [
+        r for r in _rows("prices.csv") if r["provider"] != "semianalysis-tco" and "capacity block" not in r["instance"]
+    ]
     return tuple(
         Price(
-            provider=r["provider"], instance=r["instance"], device_id=r["hardware_id"],
-            usd_per_gpu_hour=float(r["on_demand_usd_gpu_h"]), date=r["price_date"], source=r["source"],
+            provider=r["provider"],
+            instance=r["instance"],
+            device_id=r["hardware_id"],
+            usd_per_gpu_hour=float(r["on_demand_usd_gpu_h"]),
+            date=r["price_date"],
+            source=r["source"],
         )
-        for r in kept if r["on_demand_usd_gpu_h"]
-    )  # fmt: skip
+        for r in kept
+        if r["on_demand_usd_gpu_h"]
+    )
 
 
 def median_price(device_id: str) -> Price | None:
@@ -120,7 +133,11 @@ def questions() -> tuple[Question, ...]:
     """The thirteen questions in order."""
     return tuple(
         Question(
-            number=int(r["number"]), slug=r["slug"], title=r["title"], notebook=r["notebook"], is_ready=r["state"] == "ready"
+            number=int(r["number"]),
+            slug=r["slug"],
+            title=r["title"],
+            notebook=r["notebook"],
+            is_ready=r["state"] == "ready",
         )
         for r in _rows("questions.csv")
     )
@@ -156,8 +173,15 @@ def claims() -> tuple[Claim, ...]:
     """All claims of the FAQ's tables."""
     return tuple(
         Claim(
-            question=int(r["question"]), technique=r["technique"], metric=r["metric"], low=_number(r, "low"),
-            high=_number(r, "high"), unit=r["unit"], condition=r["condition"], source=r["source"], date=r["date"],
+            question=int(r["question"]),
+            technique=r["technique"],
+            metric=r["metric"],
+            low=_number(r, "low"),
+            high=_number(r, "high"),
+            unit=r["unit"],
+            condition=r["condition"],
+            source=r["source"],
+            date=r["date"],
         )
         for r in _rows("claims.csv")
-    )  # fmt: skip
+    )

@@ -1,7 +1,6 @@
 """The command ``workbench``."""
 
 import json
-
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -19,7 +18,11 @@ from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager, workbench_home
 from workbench.telemetry.doctor import examine
 
-app = typer.Typer(help="Deployment questions about language models, answered by measurement.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Deployment questions about language models, answered by measurement.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 out, err = Console(), Console(stderr=True)
@@ -61,14 +64,19 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure what each precision costs in accuracy, memory, speed and time to make."""
-    with _readable_errors():
+    with _ReadableErrors():
         spec = QuantizationSpec(
-            model=model, methods=tuple(m.strip() for m in methods.split(",") if m.strip()),
-            text=str(Path(text).expanduser().resolve()) if text else None, n_windows=windows, window_tokens=window_tokens,
-            batches=_numbers(batches), rounds=rounds, device=device,  # type: ignore[arg-type]
+            model=model,
+            methods=tuple(m.strip() for m in methods.split(",") if m.strip()),
+            text=str(Path(text).expanduser().resolve()) if text else None,
+            n_windows=windows,
+            window_tokens=window_tokens,
+            batches=_numbers(batches),
+            rounds=rounds,
+            device=device,  # type: ignore[arg-type]
             compile=compile_,  # type: ignore[arg-type]
             random_weights=random_weights,
-        )  # fmt: skip
+        )
         model_spec_from(model)
         manager = JobManager()
         job_id = manager.submit("quantization", spec.to_dict())
@@ -84,7 +92,7 @@ def quantize(
             out.print(quantization_table(run))
 
 
-class _readable_errors:
+class _ReadableErrors:
     """Shows a ``WorkbenchError`` as cause and remedy and ends with status 2."""
 
     def __enter__(self) -> None:
@@ -103,5 +111,3 @@ def _complain(error: WorkbenchError) -> NoReturn:
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="workbench")
-
-

@@ -25,7 +25,21 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Stored runs, newest first."""
     found = JobManager().store.newest("quantization")
     if as_json:
-        print(json.dumps([{"id": r.id, "kind": r.kind, "model": r.spec["model"], "device": r.environment.device, "finished_at": r.finished_at} for r in found], indent=1))
+        print(
+            json.dumps(
+                [
+                    {
+                        "id": r.id,
+                        "kind": r.kind,
+                        "model": r.spec["model"],
+                        "device": r.environment.device,
+                        "finished_at": r.finished_at,
+                    }
+                    for r in found
+                ],
+                indent=1,
+            )
+        )
         return
     for run in found:
         print(f"{run.id}  {run.finished_at}  {run.kind}  {run.spec['model']}  {run.environment.device}")

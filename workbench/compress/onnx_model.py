@@ -30,7 +30,10 @@ def linear_nodes(model: onnx.ModelProto) -> list[str]:
     return [
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul" and node.input[1] in stored and node.input[0] not in stored and head not in node.output
+        if node.op_type == "MatMul"
+        and node.input[1] in stored
+        and node.input[0] not in stored
+        and head not in node.output
     ]
 
 
@@ -85,26 +88,42 @@ def quantize_graph(
     narrow = nodes_for_int8_activations(graph, intermediate=intermediate)
     if method == "onnx-int8-dynamic":
         quantize_dynamic(
-            source, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=narrow, use_external_data_format=True, extra_options={"MatMulConstBOnly": True},
-        )  # fmt: skip
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=narrow,
+            use_external_data_format=True,
+            extra_options={"MatMulConstBOnly": True},
+        )
     elif method == "onnx-int4-g32":
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
         quantizer = MatMulNBitsQuantizer(
-            onnx.load(str(source)), bits=4, block_size=32, is_symmetric=True, accuracy_level=4,
+            onnx.load(str(source)),
+            bits=4,
+            block_size=32,
+            is_symmetric=True,
+            accuracy_level=4,
             nodes_to_exclude=products_except(graph, linear_nodes(graph)),
-        )  # fmt: skip
+        )
         quantizer.process()
         quantizer.model.save_model_to_file(str(target), use_external_data_format=True)
     else:
         CalibrationDataReader.register(_Calibration)
         quantize_static(
-            source, target, _Calibration(windows[:CALIBRATION_WINDOWS], empty),
-            weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, per_channel=True,
-            op_types_to_quantize=["MatMul"], nodes_to_quantize=narrow, use_external_data_format=True,
+            source,
+            target,
+            _Calibration(windows[:CALIBRATION_WINDOWS], empty),
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=narrow,
+            use_external_data_format=True,
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-        )  # fmt: skip
+        )
 
 
 class OnnxModel:
@@ -169,9 +188,7 @@ class OnnxModel:
 
     def decode_s(self, batch: int) -> list[float]:
         """Time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
-        out = self._session.run(
-            None, {"input_ids": self._prompt(batch, self.spec.prompt_tokens), **self._empty(batch)}
-        )
+        out = self._session.run(None, {"input_ids": self._prompt(batch, self.spec.prompt_tokens), **self._empty(batch)})
         times = []
         for _ in range(self.spec.decode_tokens):
             ids = np.asarray(out[0])[:, -1:].argmax(-1)

@@ -1,6 +1,6 @@
 """What the fork server imports once, so that every variant starts with torch already loaded."""
 
-from workbench.compress.serving import quiet_libraries
+from workbench.compress.quiet import quiet_libraries
 
 quiet_libraries()
 

@@ -61,7 +61,8 @@ class VariantProcess:
     @property
     def pid(self) -> int | None:
         """Process id while it lives."""
-        return self._process.pid
+        pid: int | None = self._process.pid
+        return pid
 
     def close(self) -> None:
         """End the process and free its memory."""

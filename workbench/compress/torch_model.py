@@ -37,7 +37,7 @@ def base_dtype(method: str, device: str) -> torch.dtype:
 
 
 def _config(method: str, device: str) -> tuple[Any, int]:
-    """torchao's configuration and the divisor that a layer's input width needs."""
+    """Torchao's configuration and the divisor that a layer's input width needs."""
     from torchao import quantization as ao
     from torchao.quantization.granularity import PerGroup, PerRow
 
@@ -51,7 +51,10 @@ def _config(method: str, device: str) -> tuple[Any, int]:
         return ao.Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()), 16
     group = {"int4-g32": 32, "int4-g128": 128}[method]
     if device == "cpu":
-        return ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(group)), group
+        return ao.IntxWeightOnlyConfig(
+            weight_dtype=torch.int4,  # type: ignore[attr-defined]
+            granularity=PerGroup(group),
+        ), group
     return ao.Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d"), group
 
 

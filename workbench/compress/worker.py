@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,10 +14,9 @@ import torch
 from numpy.lib.format import open_memmap
 
 from workbench.compress.quality import window_quality
-from workbench.compress.serving import REFERENCE_FILE
 from workbench.core.quantization import METHODS, QuantizationSpec
 
-
+REFERENCE_FILE = "reference_logits.npy"  # float32, (windows, tokens, words)
 
 
 def resident_bytes(field: str) -> int:
@@ -109,9 +107,7 @@ class Worker:
         return max(resident_bytes("VmHWM") - self._before_bytes, 0)
 
 
-def serve(
-    connection: Connection, spec: QuantizationSpec, method: str, device: str, folder: Path, threads: int
-) -> None:
+def serve(connection: Connection, spec: QuantizationSpec, method: str, device: str, folder: Path, threads: int) -> None:
     """Answer requests (name, arguments) with ("ok", value) or ("error", summary, traceback) until told to stop."""
     worker: Worker | None = None
     while True:

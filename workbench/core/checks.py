@@ -10,9 +10,7 @@ def require_positive(spec: Any, *names: str) -> None:
     for name in names:
         value = getattr(spec, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise InvalidSpec(
-                f"{type(spec).__name__}.{name} is {value!r}.", remedy="Give a number above zero."
-            )
+            raise InvalidSpec(f"{type(spec).__name__}.{name} is {value!r}.", remedy="Give a number above zero.")
 
 
 def require_fraction(spec: Any, *names: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
 SCRATCH = "scratch"  # folder of a measurement that may be deleted whenever the measurement does not run
 
 

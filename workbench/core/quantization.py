@@ -32,34 +32,119 @@ class Method:
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
-        Method(name="fp32", label="FP32", runtime="torch", weight_bits=32, claim=None,
-               note="the reference", vllm_flag="--dtype float32"),
-        Method(name="bf16", label="BF16", runtime="torch", weight_bits=16, claim="FP16",
-               note="every tensor in bfloat16", vllm_flag="--dtype bfloat16"),
-        Method(name="int8-weight", label="INT8 weight-only", runtime="torch", weight_bits=8, claim="INT8 PTQ",
-               note="torchao, one scale per row", vllm_flag="--quantization torchao"),
-        Method(name="int8-dynamic", label="INT8 dynamic", runtime="torch", weight_bits=8, claim="INT8 PTQ",
-               note="torchao, activations quantized per token", vllm_flag="--quantization torchao"),
-        Method(name="int4-g32", label="INT4 group 32", runtime="torch", weight_bits=4.5, claim="INT4 AWQ",
-               note="torchao, round to nearest, no calibration", vllm_flag="--quantization torchao"),
-        Method(name="int4-g128", label="INT4 group 128", runtime="torch", weight_bits=4.125, claim="INT4 AWQ",
-               note="torchao, round to nearest, no calibration", vllm_flag="--quantization torchao"),
-        Method(name="fp8-weight", label="FP8 weight-only", runtime="torch", weight_bits=8, claim=None,
-               note="torchao, e4m3, the rest in bfloat16", vllm_flag="--quantization torchao"),
-        Method(name="fp8-dynamic", label="FP8 dynamic", runtime="torch", weight_bits=8, claim=None,
-               note="torchao, e4m3 weights and activations", vllm_flag="--quantization fp8"),
-        Method(name="onnx-fp32", label="ONNX FP32", runtime="onnxruntime", weight_bits=32, claim=None,
-               note="export with KV cache"),
-        Method(name="onnx-int8-dynamic", label="ONNX INT8 dynamic", runtime="onnxruntime", weight_bits=8,
-               claim="INT8 PTQ", note="weights per channel, activations per tensor"),
-        Method(name="onnx-int4-g32", label="ONNX INT4 group 32", runtime="onnxruntime", weight_bits=4.5,
-               claim="INT4 AWQ", note="MatMulNBits, round to nearest"),
-        Method(name="onnx-int8-static", label="ONNX INT8 static", runtime="onnxruntime", weight_bits=8,
-               claim="INT8 PTQ", note="QDQ on linear layers only: attention and rotary products stay in float"),
+        Method(
+            name="fp32",
+            label="FP32",
+            runtime="torch",
+            weight_bits=32,
+            claim=None,
+            note="the reference",
+            vllm_flag="--dtype float32",
+        ),
+        Method(
+            name="bf16",
+            label="BF16",
+            runtime="torch",
+            weight_bits=16,
+            claim="FP16",
+            note="every tensor in bfloat16",
+            vllm_flag="--dtype bfloat16",
+        ),
+        Method(
+            name="int8-weight",
+            label="INT8 weight-only",
+            runtime="torch",
+            weight_bits=8,
+            claim="INT8 PTQ",
+            note="torchao, one scale per row",
+            vllm_flag="--quantization torchao",
+        ),
+        Method(
+            name="int8-dynamic",
+            label="INT8 dynamic",
+            runtime="torch",
+            weight_bits=8,
+            claim="INT8 PTQ",
+            note="torchao, activations quantized per token",
+            vllm_flag="--quantization torchao",
+        ),
+        Method(
+            name="int4-g32",
+            label="INT4 group 32",
+            runtime="torch",
+            weight_bits=4.5,
+            claim="INT4 AWQ",
+            note="torchao, round to nearest, no calibration",
+            vllm_flag="--quantization torchao",
+        ),
+        Method(
+            name="int4-g128",
+            label="INT4 group 128",
+            runtime="torch",
+            weight_bits=4.125,
+            claim="INT4 AWQ",
+            note="torchao, round to nearest, no calibration",
+            vllm_flag="--quantization torchao",
+        ),
+        Method(
+            name="fp8-weight",
+            label="FP8 weight-only",
+            runtime="torch",
+            weight_bits=8,
+            claim=None,
+            note="torchao, e4m3, the rest in bfloat16",
+            vllm_flag="--quantization torchao",
+        ),
+        Method(
+            name="fp8-dynamic",
+            label="FP8 dynamic",
+            runtime="torch",
+            weight_bits=8,
+            claim=None,
+            note="torchao, e4m3 weights and activations",
+            vllm_flag="--quantization fp8",
+        ),
+        Method(
+            name="onnx-fp32",
+            label="ONNX FP32",
+            runtime="onnxruntime",
+            weight_bits=32,
+            claim=None,
+            note="export with KV cache",
+        ),
+        Method(
+            name="onnx-int8-dynamic",
+            label="ONNX INT8 dynamic",
+            runtime="onnxruntime",
+            weight_bits=8,
+            claim="INT8 PTQ",
+            note="weights per channel, activations per tensor",
+        ),
+        Method(
+            name="onnx-int4-g32",
+            label="ONNX INT4 group 32",
+            runtime="onnxruntime",
+            weight_bits=4.5,
+            claim="INT4 AWQ",
+            note="MatMulNBits, round to nearest",
+        ),
+        Method(
+            name="onnx-int8-static",
+            label="ONNX INT8 static",
+            runtime="onnxruntime",
+            weight_bits=8,
+            claim="INT8 PTQ",
+            note="QDQ on linear layers only: attention and rotary products stay in float",
+        ),
     )
-}  # fmt: skip
+}
 REFERENCE_METHOD = "fp32"
-ACCURACY_KEYS = ("mean_kl_nat_per_token", "p99_kl_nat_per_token", "top1_agreement_fraction", "perplexity_change_fraction")
+ACCURACY_KEYS = (
+    "mean_kl_nat_per_token",
+    "p99_kl_nat_per_token",
+    "top1_agreement_fraction",
+    "perplexity_change_fraction",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +200,8 @@ class QuantizationSpec:
         if extra or "model" not in data:
             problem = f"unknown fields {', '.join(sorted(extra))}" if extra else "no model"
             raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
     def as_code(self) -> str:
         """Python that makes this spec and runs it."""
@@ -191,7 +277,9 @@ class VariantResult:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "VariantResult":
         """A row read back from JSON."""
-        data = {f.name: row.get(f.name) for f in fields(cls) if f.name not in {*ACCURACY_KEYS, "decode"}}
+        data: dict[str, Any] = {
+            f.name: row.get(f.name) for f in fields(cls) if f.name not in {*ACCURACY_KEYS, "decode"}
+        }
         for key in ACCURACY_KEYS:
             present = row.get(key) is not None
             data[key] = Interval(row[key], row[f"{key}_low"], row[f"{key}_high"]) if present else None
@@ -212,5 +300,5 @@ def unavailable_reason(method: str, device: Device) -> str | None:
 
 
 def perplexity(nll_nat_per_token: float) -> float:
-    """e to the mean negative log-likelihood."""
+    """E to the mean negative log-likelihood."""
     return math.exp(nll_nat_per_token)

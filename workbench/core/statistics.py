@@ -1,5 +1,6 @@
 """Intervals for paired differences and for percentiles."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -34,11 +35,16 @@ def block_length(n: int) -> int:
 
     The rate is that of Künsch 1989 and Hall, Horowitz and Jing 1995 for means of dependent data.
     """
-    return max(1, round(n ** (1 / 3)))
+    return max(1, round(math.cbrt(n)))
 
 
 def block_bootstrap(
-    n: int, statistic: Callable[[npt.NDArray[np.int64]], float], *, seed: int, resamples: int = 1000, level: float = 0.95
+    n: int,
+    statistic: Callable[[npt.NDArray[np.int64]], float],
+    *,
+    seed: int,
+    resamples: int = 1000,
+    level: float = 0.95,
 ) -> Interval:
     """Percentile interval of a statistic of ``n`` neighbouring windows (circular block bootstrap).
 
@@ -69,7 +75,7 @@ def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Inte
     n = ordered.size
     z = NormalDist().inv_cdf((1 + level) / 2)
     spread = z * np.sqrt(n * q * (1 - q))
-    low = int(np.clip(np.floor(n * q - spread), 0, n - 1))
-    high = int(np.clip(np.ceil(n * q + spread), 0, n - 1))
+    here = q * (n - 1)  # position of the quantile itself
+    low = int(np.clip(np.floor(n * q - spread), 0, np.floor(here)))
+    high = int(np.clip(np.ceil(n * q + spread), np.ceil(here), n - 1))
     return Interval(float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[high]))
-

@@ -1,5 +1,7 @@
 """What tokens cost on hardware that is paid by the hour."""
 
+from itertools import pairwise
+
 
 def usd_per_million_output_tokens(
     usd_per_hour: float, *, decode_s: float, batch: float, utilisation_fraction: float
@@ -31,7 +33,7 @@ def decode_s_at(batch: float, measured: dict[int, float]) -> float:
     batches = sorted(measured)
     if batch <= batches[0]:
         return measured[batches[0]]
-    for low, high in zip(batches, batches[1:], strict=False):
+    for low, high in pairwise(batches):
         if batch <= high:
             share = (batch - low) / (high - low)
             return measured[low] + share * (measured[high] - measured[low])

@@ -96,7 +96,9 @@ class _Measurement:
         self.runnable = [m for m in spec.methods if unavailable_reason(m, self.device) is None]
         windows = 0 if spec.random_weights else spec.n_windows
         n = len(self.runnable)
-        self.total = n * (OPEN_WORK + windows + ROUND_WORK * (spec.rounds + 1)) + (OPEN_WORK + windows if windows else 0)
+        self.total = n * (OPEN_WORK + windows + ROUND_WORK * (spec.rounds + 1)) + (
+            OPEN_WORK + windows if windows else 0
+        )
 
     def events(self) -> Iterator[Progress | Run]:
         started_at = utc_now()
@@ -131,9 +133,7 @@ class _Measurement:
         return Progress(step=step, done=min(self.done, self.total), total=self.total, result=result or {})
 
     def _start(self, method: str) -> VariantProcess:
-        return VariantProcess(
-            self.spec, method, device=self.device.kind, folder=self.scratch, threads=self.threads
-        )
+        return VariantProcess(self.spec, method, device=self.device.kind, folder=self.scratch, threads=self.threads)
 
     def _reference(self) -> Iterator[Progress]:
         """Read the text and keep the float32 model's logits on disk, one window at a time."""
@@ -243,9 +243,7 @@ class _Measurement:
             peak_memory_bytes=part["peak_memory_bytes"],
             interleaved=part["interleaved"],
             prefill_tokens_per_s=self.spec.prefill_tokens / prefill,
-            decode=tuple(
-                decode_time(int(b), times) for b, times in self.samples["decode_s"][method].items()
-            ),
+            decode=tuple(decode_time(int(b), times) for b, times in self.samples["decode_s"][method].items()),
             **accuracy,
         )
 
@@ -294,14 +292,16 @@ def decode_time(batch: int, seconds: list[float]) -> DecodeTime:
     times = np.asarray(seconds)
     median = quantile_interval(times, 0.5)
     return DecodeTime(
-        batch=batch, p50_s=median.value, p50_low_s=median.low, p50_high_s=median.high,
-        p99_s=float(np.quantile(times, 0.99)), n=times.size,
-    )  # fmt: skip
+        batch=batch,
+        p50_s=median.value,
+        p50_low_s=median.low,
+        p50_high_s=median.high,
+        p99_s=float(np.quantile(times, 0.99)),
+        n=times.size,
+    )
 
 
 def _write_atomically(path: Path, text: str) -> None:
     unfinished = path.with_suffix(".part")
     unfinished.write_text(text)
     os.replace(unfinished, path)
-
-

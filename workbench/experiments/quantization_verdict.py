@@ -48,18 +48,22 @@ def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
     base = baseline_of(results)
     if base is None:
         return Verdict(
-            best=None, headline="Nothing to compare with yet.",
-            evidence="Neither FP32 nor BF16 was measured at this batch size.", objection="Run again with FP32 among the methods.",
-        )  # fmt: skip
+            best=None,
+            headline="Nothing to compare with yet.",
+            evidence="Neither FP32 nor BF16 was measured at this batch size.",
+            objection="Run again with FP32 among the methods.",
+        )
     if all(r.mean_kl_nat_per_token is None for r in results):
         return _verdict_without_accuracy(results, base, batch)
     within = [r for r in results if r.mean_kl_nat_per_token and r.mean_kl_nat_per_token.high <= kl_limit]
     best = min(within or [base], key=lambda r: _step(r, batch))
     if best.method == base.method:
         return Verdict(
-            best=base.method, headline=f"Stay with {METHODS[base.method].label}: no faster method stays within the limit.",
-            evidence=f"Limit: mean KL {three_digits(kl_limit)} nat/token; batch {batch}.", objection=_against(base, base, results, batch),
-        )  # fmt: skip
+            best=base.method,
+            headline=f"Stay with {METHODS[base.method].label}: no faster method stays within the limit.",
+            evidence=f"Limit: mean KL {three_digits(kl_limit)} nat/token; batch {batch}.",
+            objection=_against(base, base, results, batch),
+        )
     kl, top1 = best.mean_kl_nat_per_token, best.top1_agreement_fraction
     assert kl is not None
     assert top1 is not None
@@ -147,7 +151,11 @@ def score(claim: Claim, runs: Sequence[Run]) -> ScoredClaim:
             if base is None or METHODS[r.method].claim != claim.technique or r.method == base.method:
                 continue
             # The same engine on both sides: a change of engine is not what the claim promises.
-            own = next((x for x in results if x.method == "onnx-fp32"), None) if METHODS[r.method].runtime == "onnxruntime" else base
+            own = (
+                next((x for x in results if x.method == "onnx-fp32"), None)
+                if METHODS[r.method].runtime == "onnxruntime"
+                else base
+            )
             factor = speedup(r, own, batch=1) if own else None
             if factor:
                 found.append((factor, METHODS[r.method].label, run.environment.device))

@@ -10,7 +10,9 @@ from workbench.export.notebook import write_report
 
 def main() -> int:
     """Write the reports; status 1 when a notebook failed."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.export", description="Notebooks as offline HTML reports.")
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.export", description="Notebooks as offline HTML reports."
+    )
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("reports"))
     args = parser.parse_args()

@@ -32,13 +32,18 @@ def write_report(notebook: Path, target: Path) -> Path:
         raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
     environment = {**os.environ, EXPORT_MODE: "1"}
     client = NotebookClient(
-        content, timeout=CELL_TIMEOUT_S, kernel_name="python3", store_widget_state=False,
+        content,
+        timeout=CELL_TIMEOUT_S,
+        kernel_name="python3",
+        store_widget_state=False,
         resources={"metadata": {"path": str(notebook.parent)}},
-    )  # fmt: skip
+    )
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
-        raise ReportFailed(f"{notebook.name} stopped: {error.ename}: {error.evalue}", remedy="Run it in JupyterLab to see where.") from error
+        raise ReportFailed(
+            f"{notebook.name} stopped: {error.ename}: {error.evalue}", remedy="Run it in JupyterLab to see where."
+        ) from error
     title = notebook.stem
     for cell in content.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):

@@ -41,7 +41,9 @@ class WhatIfRow:
     decode_s: Mapping[int, float]
 
 
-def what_if(rows: Sequence[WhatIfRow], *, usd_per_hour: float, price_source: str, utilisation_fraction: float, batch: int) -> str:
+def what_if(
+    rows: Sequence[WhatIfRow], *, usd_per_hour: float, price_source: str, utilisation_fraction: float, batch: int
+) -> str:
     """Cost per million output tokens with controls that work without a kernel."""
     highest = max((b for row in rows for b in row.decode_s), default=1)
     data = {"rows": [{"label": r.label, "decode_s": {str(b): s for b, s in r.decode_s.items()}} for r in rows]}

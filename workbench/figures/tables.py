@@ -51,9 +51,18 @@ def quantization_table(
         usd_per_million: Price of a million output tokens by method.
     """
     head = (
-        f"Method {MEASURED}", "KL, nat/token", "p99 KL", "same top-1", "Δ perplexity", "weights", "peak memory",
-        "made in", f"step at batch {batch}, p50 / p99", "prefill, tok/s", f"USD / M tokens {ESTIMATED}",
-    )  # fmt: skip
+        f"Method {MEASURED}",
+        "KL, nat/token",
+        "p99 KL",
+        "same top-1",
+        "Δ perplexity",
+        "weights",
+        "peak memory",
+        "made in",
+        f"step at batch {batch}, p50 / p99",
+        "prefill, tok/s",
+        f"USD / M tokens {ESTIMATED}",
+    )
     rows: list[tuple[str, ...]] = []
     highlighted = None
     for r in results:
@@ -65,17 +74,27 @@ def quantization_table(
         if r.method == best:
             highlighted = len(rows)
         time = r.decode_at(batch)
-        eager = " <small title='PyTorch without compilation: its real kernels can be faster'>eager</small>" if r.execution == "eager" else ""
+        eager = (
+            " <small title='PyTorch without compilation: its real kernels can be faster'>eager</small>"
+            if r.execution == "eager"
+            else ""
+        )
         alone = "" if r.interleaved else " <small title='not measured in turns with the others'>alone</small>"
         rows.append(
             (
-                label + eager + alone, with_interval(r.mean_kl_nat_per_token), with_interval(r.p99_kl_nat_per_token),
-                with_interval(r.top1_agreement_fraction, 100, " %"), with_interval(r.perplexity_change_fraction, 100, " %", sign=True),
-                shown_bytes(r.weight_bytes or 0), shown_bytes(r.peak_memory_bytes or 0), shown_duration(r.quantize_s) if r.quantize_s else "–",
+                label + eager + alone,
+                with_interval(r.mean_kl_nat_per_token),
+                with_interval(r.p99_kl_nat_per_token),
+                with_interval(r.top1_agreement_fraction, 100, " %"),
+                with_interval(r.perplexity_change_fraction, 100, " %", sign=True),
+                shown_bytes(r.weight_bytes or 0),
+                shown_bytes(r.peak_memory_bytes or 0),
+                shown_duration(r.quantize_s) if r.quantize_s else "–",
                 f"{shown_duration(time.p50_s)} / {shown_duration(time.p99_s)}" if time else "–",
-                three_digits(r.prefill_tokens_per_s or 0), shown_usd(usd_per_million[r.method]) if r.method in usd_per_million else "–",
+                three_digits(r.prefill_tokens_per_s or 0),
+                shown_usd(usd_per_million[r.method]) if r.method in usd_per_million else "–",
             )
-        )  # fmt: skip
+        )
     return table(head, rows, highlighted=highlighted)
 
 

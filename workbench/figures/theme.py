@@ -9,9 +9,13 @@ INK, GRID = "#7a7a7a", "rgba(128,128,128,0.25)"  # 4.3:1 on white and on #111
 HEIGHT_PX = 380
 # plotly 7 shows a button that uploads the chart to a cloud service unless it is switched off.
 CONFIG: dict[str, Any] = {
-    "showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False, "responsive": True,
-    "toImageButtonOptions": {"scale": 2}, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-}  # fmt: skip
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "displaylogo": False,
+    "responsive": True,
+    "toImageButtonOptions": {"scale": 2},
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
 
 
 def figure(title: str, *, x_title: str, y_title: str, subtitle: str = "") -> go.Figure:
@@ -20,14 +24,20 @@ def figure(title: str, *, x_title: str, y_title: str, subtitle: str = "") -> go.
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
     return go.Figure(
         layout={
-            "template": None, "height": HEIGHT_PX, "autosize": True, "showlegend": False,
-            "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"color": INK, "size": 13}, "margin": {"l": 60, "r": 20, "t": 64, "b": 56},
+            "template": None,
+            "height": HEIGHT_PX,
+            "autosize": True,
+            "showlegend": False,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"color": INK, "size": 13},
+            "margin": {"l": 60, "r": 20, "t": 64, "b": 56},
             "title": {"text": f"<b>{title}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
-            "xaxis": {"title": {"text": x_title}, **axis}, "yaxis": {"title": {"text": y_title}, **axis},
+            "xaxis": {"title": {"text": x_title}, **axis},
+            "yaxis": {"title": {"text": y_title}, **axis},
             "hoverlabel": {"font": {"size": 13}},
         }
-    )  # fmt: skip
+    )
 
 
 def mime_bundle(fig: go.Figure) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class JobDirectory:
             directory = cls(path)
             directory._write("spec.json", {"kind": kind, "spec": dict(spec), "created_at": created_at})
         except OSError as error:
-            raise StoreError(f"The job folder {path} cannot be written: {error}.", remedy="Free disk space or set WORKBENCH_HOME.") from error
+            raise StoreError(
+                f"The job folder {path} cannot be written: {error}.", remedy="Free disk space or set WORKBENCH_HOME."
+            ) from error
         return directory
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
@@ -194,7 +196,14 @@ class JobDirectory:
                 "remedy": "Resume it: finished parts are kept.",
             }
         return JobView(
-            id=self.id, kind=spec["kind"], spec=spec["spec"], created_at=spec["created_at"], state=state,
-            step=event.get("step", ""), done=event.get("done", 0.0), total=event.get("total", 0.0),
-            elapsed_s=event.get("elapsed_s", 0.0), **facts,
-        )  # fmt: skip
+            id=self.id,
+            kind=spec["kind"],
+            spec=spec["spec"],
+            created_at=spec["created_at"],
+            state=state,
+            step=event.get("step", ""),
+            done=event.get("done", 0.0),
+            total=event.get("total", 0.0),
+            elapsed_s=event.get("elapsed_s", 0.0),
+            **facts,
+        )

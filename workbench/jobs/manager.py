@@ -48,9 +48,12 @@ class JobManager:
         with (directory.path / "stdout.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *self._child, str(directory.path), str(self.store.path)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, cwd=Path.cwd(),
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=Path.cwd(),
+            )
         directory.write_pid(process.pid)
 
     def directory(self, job_id: str) -> JobDirectory:

@@ -26,7 +26,7 @@ def set_html(block: widgets.HTML, content: str) -> None:
     block.value = f"<div class='wb'>{content}</div>"
 
 
-class Plot(widgets.Output):
+class Plot(widgets.Output):  # type: ignore[misc]
     """A live plot: the mime bundle is assigned, so that a reload brings it back with its data."""
 
     def show(self, fig: go.Figure) -> None:
@@ -55,7 +55,13 @@ class Panel:
                 details = traceback.format_exc()
                 set_html(
                     self.message,
-                    message_card("failure", "This is a defect of the workbench.", f"{type(error).__name__}: {error}", "Please report it.", details),
+                    message_card(
+                        "failure",
+                        "This is a defect of the workbench.",
+                        f"{type(error).__name__}: {error}",
+                        "Please report it.",
+                        details,
+                    ),
                 )
 
         return safe

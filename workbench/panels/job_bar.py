@@ -14,7 +14,9 @@ from workbench.panels.base import html, set_html
 class JobBar:
     """Buttons and progress; it shows a job's view and knows nothing else."""
 
-    def __init__(self, *, on_run: Callable[[Any], None], on_cancel: Callable[[Any], None], on_resume: Callable[[Any], None]) -> None:
+    def __init__(
+        self, *, on_run: Callable[[Any], None], on_cancel: Callable[[Any], None], on_resume: Callable[[Any], None]
+    ) -> None:
         self.run = widgets.Button(description="Run", button_style="primary", tooltip="Measure with these choices")
         self.cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop and free the device")
         self.resume = widgets.Button(description="Resume", tooltip="Go on from the finished parts")
@@ -64,7 +66,9 @@ class JobBar:
         if view.state is JobState.STOPPING:
             self.cancel.disabled = True
         self.bar.value = view.done_fraction
-        self.bar.bar_style = {JobState.DONE: "success", JobState.FAILED: "danger", JobState.RUNNING: "info"}.get(view.state, "warning")
+        self.bar.bar_style = {JobState.DONE: "success", JobState.FAILED: "danger", JobState.RUNNING: "info"}.get(
+            view.state, "warning"
+        )
         can_resume = view.state in {JobState.CANCELLED, JobState.FAILED, JobState.INTERRUPTED}
         self.resume.layout.display = None if can_resume else "none"
         parts = [str(view.state) if view.state is not JobState.RUNNING else view.step, f"{view.done_fraction:.0%}"]

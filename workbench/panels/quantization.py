@@ -1,4 +1,4 @@
-"""The panel of question 2: does a lower precision pay on this machine?"""
+"""The panel of question 2, whether a lower precision pays on this machine."""
 
 import base64
 import csv
@@ -29,7 +29,6 @@ from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"
 POLL_S = 0.3
-WIDE = widgets.Layout(width="100%")
 
 
 class QuantizationPanel(Panel):
@@ -44,7 +43,9 @@ class QuantizationPanel(Panel):
         self.here = self.gpu or self.cpu
         self.runs = known_runs(self.manager.store)
         self.state = QuantizationState(hardware="this:cuda" if self.gpu else "this:cpu")
-        self.state = replace(self.state, methods=self._possible(), usd_per_hour=price_suggestion(self.state.hardware, self.here.name)[0])
+        self.state = replace(
+            self.state, methods=self._possible(), usd_per_hour=price_suggestion(self.state.hardware, self.here.name)[0]
+        )
         self.job_id: str | None = None
         self._quiet = False
         self._build()
@@ -71,18 +72,49 @@ class QuantizationPanel(Panel):
         return options + [(f"{d.name} · estimate", f"catalog:{d.id}") for d in devices().values() if d.memory_bytes]
 
     def _build(self) -> None:
-        described = {"style": {"description_width": "0px"}, "layout": WIDE}
+        described = {"style": {"description_width": "0px"}, "layout": {"width": "100%"}}
         models = [str(REFERENCE_MODEL), str(REFERENCE_MODEL.parent / "llama-3.1-8b-shape")]
         self.controls: dict[str, widgets.Widget] = {
-            "model": widgets.Combobox(value=self.state.model, options=models, placeholder="folder or hub id", continuous_update=False, tooltip="Model", **described),
-            "hardware": widgets.Dropdown(value=self.state.hardware, options=self._hardware_options(), tooltip="Hardware", **described),
-            "text": widgets.Text(value="", placeholder=f"{HELD_OUT_TEXT.name} · {self.n_windows} × 512 tokens", continuous_update=False, tooltip="Text for the accuracy check", **described),
-            "limit": widgets.Dropdown(value=self.state.limit, options=[(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()], tooltip="Accuracy limit", **described),
-            "usd_per_hour": widgets.BoundedFloatText(value=self.state.usd_per_hour, min=0.0001, max=10_000, step=0.01, tooltip="Price in USD per hour", **described),
-            "utilisation_fraction": widgets.FloatSlider(value=0.5, min=0.05, max=1, step=0.05, readout_format=".0%", tooltip="Utilisation", **described),
+            "model": widgets.Combobox(
+                value=self.state.model,
+                options=models,
+                placeholder="folder or hub id",
+                continuous_update=False,
+                tooltip="Model",
+                **described,
+            ),
+            "hardware": widgets.Dropdown(
+                value=self.state.hardware, options=self._hardware_options(), tooltip="Hardware", **described
+            ),
+            "text": widgets.Text(
+                value="",
+                placeholder=f"{HELD_OUT_TEXT.name} · {self.n_windows} × 512 tokens",
+                continuous_update=False,
+                tooltip="Text for the accuracy check",
+                **described,
+            ),
+            "limit": widgets.Dropdown(
+                value=self.state.limit,
+                options=[(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()],
+                tooltip="Accuracy limit",
+                **described,
+            ),
+            "usd_per_hour": widgets.BoundedFloatText(
+                value=self.state.usd_per_hour,
+                min=0.0001,
+                max=10_000,
+                step=0.01,
+                tooltip="Price in USD per hour",
+                **described,
+            ),
+            "utilisation_fraction": widgets.FloatSlider(
+                value=0.5, min=0.05, max=1, step=0.05, readout_format=".0%", tooltip="Utilisation", **described
+            ),
             "batch": widgets.Dropdown(value=1, options=[1], tooltip="Batch in sequences", **described),
-        }  # fmt: skip
-        self.method_buttons = {m: widgets.ToggleButton(description=METHODS[m].label, tooltip=METHODS[m].note) for m in METHODS}
+        }
+        self.method_buttons = {
+            m: widgets.ToggleButton(description=METHODS[m].label, tooltip=METHODS[m].note) for m in METHODS
+        }
         self.methods_box = widgets.Box(list(self.method_buttons.values()))
         self.methods_box.add_class("wb-methods")
         self.price_source = html()
@@ -90,12 +122,18 @@ class QuantizationPanel(Panel):
             control.observe(self.guarded(self._changed(name)), names="value")
         for button in self.method_buttons.values():
             button.observe(self.guarded(self._methods_changed), names="value")
-        self.job_bar = JobBar(on_run=self.guarded(self._run), on_cancel=self.guarded(self._cancel), on_resume=self.guarded(self._resume))
+        self.job_bar = JobBar(
+            on_run=self.guarded(self._run), on_cancel=self.guarded(self._cancel), on_resume=self.guarded(self._resume)
+        )
         labels = {
-            "model": "Model (folder or hub id)", "hardware": "Hardware", "text": "Text for the accuracy check (UTF-8 file)",
-            "limit": "Accuracy limit", "usd_per_hour": "Price, USD per hour", "utilisation_fraction": "Utilisation of the paid time",
+            "model": "Model (folder or hub id)",
+            "hardware": "Hardware",
+            "text": "Text for the accuracy check (UTF-8 file)",
+            "limit": "Accuracy limit",
+            "usd_per_hour": "Price, USD per hour",
+            "utilisation_fraction": "Utilisation of the paid time",
             "batch": "Batch, sequences decoded together",
-        }  # fmt: skip
+        }
         rows: list[widgets.Widget] = []
         for name, text in labels.items():
             rows += [widgets.Label(text), self.controls[name]]
@@ -109,19 +147,24 @@ class QuantizationPanel(Panel):
         self.plots = (Plot(), Plot())
         plots = widgets.Box(list(self.plots))
         plots.add_class("wb-plots")
-        self.history = widgets.Dropdown(options=[("no run yet", None)], description="Shown", layout=WIDE)
-        self.compared = widgets.Dropdown(options=[("nothing", None)], description="Beside it", layout=WIDE)
+        self.history = widgets.Dropdown(options=[("no run yet", None)], description="Shown", layout={"width": "100%"})
+        self.compared = widgets.Dropdown(options=[("nothing", None)], description="Beside it", layout={"width": "100%"})
         self.history.observe(self.guarded(self._history_changed), names="value")
         self.compared.observe(self.guarded(lambda change: self._update(compared_id=change["new"])), names="value")
-        self.save = widgets.Button(description="Save HTML report", tooltip="Writes one offline HTML file", layout=widgets.Layout(width="auto"))
+        self.save = widgets.Button(
+            description="Save HTML report", tooltip="Writes one offline HTML file", layout=widgets.Layout(width="auto")
+        )
         self.save.on_click(self.guarded(self._save_html))
         tabs = widgets.Tab(
             [
-                self.tabs_html[0], self.tabs_html[1], widgets.VBox([self.history, self.tabs_html[2]]),
-                widgets.VBox([self.compared, self.tabs_html[3]]), widgets.VBox([self.tabs_html[4], self.save]),
+                self.tabs_html[0],
+                self.tabs_html[1],
+                widgets.VBox([self.history, self.tabs_html[2]]),
+                widgets.VBox([self.compared, self.tabs_html[3]]),
+                widgets.VBox([self.tabs_html[4], self.save]),
             ],
             titles=("Launch command", "Spec as code", "History", "Compare", "CSV · PNG · HTML"),
-        )  # fmt: skip
+        )
         right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
         right.add_class("wb-view")
         body = widgets.Box([left, right])
@@ -134,7 +177,9 @@ class QuantizationPanel(Panel):
             if name in {"model", "hardware"}:
                 changes["run_id"] = None
             if name == "hardware":
-                stored = change["new"].removeprefix("stored:") if change["new"].startswith("stored:") else self.here.name
+                stored = (
+                    change["new"].removeprefix("stored:") if change["new"].startswith("stored:") else self.here.name
+                )
                 changes["usd_per_hour"] = price_suggestion(change["new"], stored)[0]
             self._update(**changes)
 
@@ -173,7 +218,10 @@ class QuantizationPanel(Panel):
             set_html(self.table, view.table)
             for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
                 set_html(block, content)
-            set_html(self.price_source, f"<p class='wb-legend'>{price_suggestion(self.state.hardware, self.here.name)[1]}</p>")
+            set_html(
+                self.price_source,
+                f"<p class='wb-legend'>{price_suggestion(self.state.hardware, self.here.name)[1]}</p>",
+            )
             self._show_controls(view)
         finally:
             self._quiet = False
@@ -194,7 +242,10 @@ class QuantizationPanel(Panel):
             button.value = method in self.state.methods and reason is None
             button.description = METHODS[method].label + (" · cannot run here" if reason else "")
             button.tooltip = reason or METHODS[method].note
-        for dropdown, chosen, first in ((self.history, view.run_id, "no run yet"), (self.compared, self.state.compared_id, "nothing")):
+        for dropdown, chosen, first in (
+            (self.history, view.run_id, "no run yet"),
+            (self.compared, self.state.compared_id, "nothing"),
+        ):
             options = [(run_label(r), r.id) for r in self.runs]
             dropdown.options = [(first, None), *options]
             dropdown.value = chosen
@@ -220,9 +271,14 @@ class QuantizationPanel(Panel):
         target = Path.cwd() / f"{KIND}_{self.state.run_id or 'latest'}.html"
         body = static_page_body(self.state, self.runs, here=self.device)
         try:
-            target.write_text(page("Does a lower precision pay?", body, footer="Saved from the panel."), encoding="utf-8")
+            target.write_text(
+                page("Does a lower precision pay?", body, footer="Saved from the panel."), encoding="utf-8"
+            )
         except OSError as error:
-            raise WorkbenchError(f"{target} cannot be written: {error}.", remedy="Free disk space or open the notebook from a writable folder.") from error
+            raise WorkbenchError(
+                f"{target} cannot be written: {error}.",
+                remedy="Free disk space or open the notebook from a writable folder.",
+            ) from error
         set_html(self.message, message_card("info", "Saved.", str(target), "One file, no network needed."))
 
     def static_html(self) -> str:
@@ -275,7 +331,10 @@ class QuantizationPanel(Panel):
         elif view.state is JobState.INTERRUPTED:
             set_html(self.message, message_card("caution", "The last run was interrupted.", view.cause, view.remedy))
         elif view.state is JobState.CANCELLED:
-            set_html(self.message, message_card("caution", "Cancelled.", "What was finished is kept.", "Resume goes on from there."))
+            set_html(
+                self.message,
+                message_card("caution", "Cancelled.", "What was finished is kept.", "Resume goes on from there."),
+            )
 
     def draw_run_id(self) -> str | None:
         """Id of the run that is shown now."""

@@ -17,7 +17,9 @@ from workbench.experiments.quantization_verdict import baseline_of, results_of, 
 from workbench.export.page import WhatIfRow
 from workbench.store.runs import RunStore, runs_in_folder
 
-DEFAULT_CPU_USD_PER_HOUR = 0.10  # two cores of a general-purpose virtual machine, a round figure for the reader to replace
+DEFAULT_CPU_USD_PER_HOUR = (
+    0.10  # two cores of a general-purpose virtual machine, a round figure for the reader to replace
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +47,13 @@ class QuantizationState:
         device: Literal["cpu", "cuda"] = "cuda" if self.hardware == "this:cuda" else "cpu"
         weights_missing = Path(self.model).is_dir() and not any(Path(self.model).glob("*.safetensors"))
         return QuantizationSpec(
-            model=self.model, methods=self.methods, text=self.text or None, n_windows=n_windows, device=device,
+            model=self.model,
+            methods=self.methods,
+            text=self.text or None,
+            n_windows=n_windows,
+            device=device,
             random_weights=weights_missing,
-        )  # fmt: skip
+        )
 
 
 def known_runs(store: RunStore) -> list[Run]:
@@ -114,7 +120,9 @@ def claim_points(run: Run, batch: int) -> tuple[list[tuple[str, float, float, fl
         technique, time = METHODS[r.method].claim, r.decode_at(batch)
         factor = speedup(r, base, batch=batch)
         if technique and factor and time and base_time and METHODS[r.method].runtime == METHODS[base.method].runtime:
-            points.append((technique, factor, base_time.p50_low_s / time.p50_high_s, base_time.p50_high_s / time.p50_low_s))
+            points.append(
+                (technique, factor, base_time.p50_low_s / time.p50_high_s, base_time.p50_high_s / time.p50_low_s)
+            )
     return points, METHODS[base.method].label
 
 
@@ -129,7 +137,9 @@ def estimated_rows(model: ModelSpec, device_id: str, methods: Sequence[str]) -> 
     rows = []
     for name in methods:
         stored = weight_bytes(model, weight_bits=METHODS[name].weight_bits, other_bits=32 if name == "fp32" else 16)
-        rows.append((METHODS[name].label, stored, decode_floor_s(stored, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s)))
+        rows.append(
+            (METHODS[name].label, stored, decode_floor_s(stored, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s))
+        )
     return rows
 
 

@@ -94,7 +94,11 @@ def _code(text: str) -> str:
 
 def _stands_on(run: Run) -> str:
     spec, env = run.spec, run.environment
-    accuracy = "no accuracy: random weights" if spec["random_weights"] else f"accuracy: {spec['n_windows']} × {spec['window_tokens']} tokens of {escape(Path(spec['text']).name if spec['text'] else 'held-out text')}"
+    accuracy = (
+        "no accuracy: random weights"
+        if spec["random_weights"]
+        else f"accuracy: {spec['n_windows']} × {spec['window_tokens']} tokens of {escape(Path(spec['text']).name if spec['text'] else 'held-out text')}"
+    )
     speed = f"speed: {spec['prompt_tokens']} tokens in, {spec['decode_tokens']} out"
     return f"● measured · {escape(Path(spec['model']).name)} on {escape(env.device)} ({env.n_cpus} cores) · {accuracy} · {speed} · run {run.id}, {run.day}"
 
@@ -103,44 +107,96 @@ def _notes(state: QuantizationState, run: Run, here: Device) -> list[str]:
     notes = []
     measured = set(run.spec["methods"])
     if state.hardware.startswith("this") and run.environment.device != here.name:
-        notes.append(message_card("info", "A run from another machine is shown.", run.environment.device, "Press Run to measure yours."))
+        notes.append(
+            message_card(
+                "info", "A run from another machine is shown.", run.environment.device, "Press Run to measure yours."
+            )
+        )
     elif state.hardware.startswith("this") and set(state.methods) - measured:
         names = ", ".join(METHODS[m].label for m in state.methods if m not in measured)
-        notes.append(message_card("caution", "The choices changed since this run.", f"Not measured: {names}.", "Run again."))
+        notes.append(
+            message_card("caution", "The choices changed since this run.", f"Not measured: {names}.", "Run again.")
+        )
     if any(r.execution == "eager" for r in results_of(run)):
-        notes.append(message_card("info", "PyTorch ran eager here.", "torchao's kernels need torch.compile to show their speed.", "For compiled times: workbench quantize … --compile on."))
+        notes.append(
+            message_card(
+                "info",
+                "PyTorch ran eager here.",
+                "torchao's kernels need torch.compile to show their speed.",
+                "For compiled times: workbench quantize … --compile on.",
+            )
+        )
     return notes
 
 
 def _empty_view(state: QuantizationState, runs: Sequence[Run]) -> View:
     sub = f"{escape(Path(state.model).name)} has not been measured on the chosen hardware"
-    answer = message_card("info", "No run yet.", "Nothing was measured for this model and hardware.", "Press Run, or choose hardware with stored runs.")
+    answer = message_card(
+        "info",
+        "No run yet.",
+        "Nothing was measured for this model and hardware.",
+        "Press Run, or choose hardware with stored runs.",
+    )
     return View(
-        header=_header(sub), answer=answer, figures=(), table="", batches=[], run_id=None,
-        tabs=(_code(launch_command(state, None)), _code(state.spec(n_windows=64).as_code()), _history(runs, None), "<p>Nothing to compare.</p>"),
-    )  # fmt: skip
+        header=_header(sub),
+        answer=answer,
+        figures=(),
+        table="",
+        batches=[],
+        run_id=None,
+        tabs=(
+            _code(launch_command(state, None)),
+            _code(state.spec(n_windows=64).as_code()),
+            _history(runs, None),
+            "<p>Nothing to compare.</p>",
+        ),
+    )
 
 
 def _estimate_view(state: QuantizationState, runs: Sequence[Run]) -> View:
     device = devices()[state.hardware.removeprefix("catalog:")]
-    tabs = (_code(launch_command(state, None)), _code(state.spec(n_windows=64).as_code()), _history(runs, None), "<p>Nothing to compare.</p>")
+    tabs = (
+        _code(launch_command(state, None)),
+        _code(state.spec(n_windows=64).as_code()),
+        _history(runs, None),
+        "<p>Nothing to compare.</p>",
+    )
     try:
         rows = estimated_rows(model_spec_from(state.model), device.id, state.methods)
     except WorkbenchError as error:
         answer = message_card("failure", "No estimate.", error.cause, error.remedy)
-        return View(header=_header(escape(device.name)), answer=answer, figures=(), table="", tabs=tabs, batches=[], run_id=None)
+        return View(
+            header=_header(escape(device.name)), answer=answer, figures=(), table="", tabs=tabs, batches=[], run_id=None
+        )
     cells = []
     for label, stored, floor_s in rows:
-        usd = usd_per_million_output_tokens(state.usd_per_hour, decode_s=floor_s, batch=1, utilisation_fraction=state.utilisation_fraction)
+        usd = usd_per_million_output_tokens(
+            state.usd_per_hour, decode_s=floor_s, batch=1, utilisation_fraction=state.utilisation_fraction
+        )
         fits = "fits" if device.memory_bytes and stored < device.memory_bytes else "does not fit"
         cells.append((label, shown_bytes(stored), fits, shown_duration(floor_s), shown_usd(usd)))
     answer = message_card(
-        "caution", "Estimated, not measured.",
+        "caution",
+        "Estimated, not measured.",
         f"Least time per token on {device.name}: every weight read once at {three_digits(device.bandwidth_bytes_per_s / 1e12)} TB/s (published: {device.source}). Real steps take longer.",
         "Run `workbench quantize` on such a machine and import the run.",
-    )  # fmt: skip
-    head = (f"Method {ESTIMATED}", f"weights {ESTIMATED}", "on this device", f"least step time at batch 1 {ESTIMATED}", f"USD / M tokens at least {ESTIMATED}")
-    return View(header=_header(f"{ESTIMATED} estimated · {escape(Path(state.model).name)} on {escape(device.name)}"), answer=answer, figures=(), table=table(head, cells), tabs=tabs, batches=[], run_id=None)
+    )
+    head = (
+        f"Method {ESTIMATED}",
+        f"weights {ESTIMATED}",
+        "on this device",
+        f"least step time at batch 1 {ESTIMATED}",
+        f"USD / M tokens at least {ESTIMATED}",
+    )
+    return View(
+        header=_header(f"{ESTIMATED} estimated · {escape(Path(state.model).name)} on {escape(device.name)}"),
+        answer=answer,
+        figures=(),
+        table=table(head, cells),
+        tabs=tabs,
+        batches=[],
+        run_id=None,
+    )
 
 
 def _history(runs: Sequence[Run], shown: Run | None) -> str:
@@ -150,7 +206,14 @@ def _history(runs: Sequence[Run], shown: Run | None) -> str:
     for run in runs[:12]:
         mark = "▸ " if shown and run.id == shown.id else ""
         n = sum(r["status"] == "measured" for r in run.results)
-        rows.append((mark + escape(run_label(run)), str(n), escape(run.environment.packages.get("torch", "–")), escape(run.environment.git_revision or "–")))
+        rows.append(
+            (
+                mark + escape(run_label(run)),
+                str(n),
+                escape(run.environment.packages.get("torch", "–")),
+                escape(run.environment.git_revision or "–"),
+            )
+        )
     return table(("Run", "methods measured", "torch", "workbench revision"), rows)
 
 
@@ -166,7 +229,16 @@ def _comparison(run: Run, other: Run | None, batch: int) -> str:
             continue
         same = new_time.p50_low_s <= old_time.p50_high_s and old_time.p50_low_s <= new_time.p50_high_s
         kls = [three_digits(x.mean_kl_nat_per_token.value) if x.mean_kl_nat_per_token else "–" for x in (r, old)]
-        rows.append((escape(METHODS[r.method].label), shown_duration(new_time.p50_s), shown_duration(old_time.p50_s), f"{old_time.p50_s / new_time.p50_s:.2f}×", "intervals overlap" if same else "differs", *kls))
+        rows.append(
+            (
+                escape(METHODS[r.method].label),
+                shown_duration(new_time.p50_s),
+                shown_duration(old_time.p50_s),
+                f"{old_time.p50_s / new_time.p50_s:.2f}×",
+                "intervals overlap" if same else "differs",
+                *kls,
+            )
+        )
     if not rows:
         return "<p>The two runs have no method and batch size in common.</p>"
     head = ("Method", "step, this run", "step, other run", "ratio", "95 % intervals", "KL, this run", "KL, other run")
@@ -182,7 +254,13 @@ def static_page_body(state: QuantizationState, runs: Sequence[Run], *, here: Dev
     if run is not None:
         batch = state.batch if state.batch in view.batches else view.batches[0]
         source = price_suggestion(state.hardware, run.environment.device)[1]
-        controls = what_if(what_if_rows(run), usd_per_hour=state.usd_per_hour, price_source=source, utilisation_fraction=state.utilisation_fraction, batch=batch)
+        controls = what_if(
+            what_if_rows(run),
+            usd_per_hour=state.usd_per_hour,
+            price_source=source,
+            utilisation_fraction=state.utilisation_fraction,
+            batch=batch,
+        )
         origin = _origin(run)
     return (
         f"<div class='wb'>{view.header}{view.answer}<div class='wb-figures'>{figures}</div>{view.table}<p class='wb-legend'>{LEGEND}</p></div>"
@@ -195,10 +273,14 @@ def _origin(run: Run) -> str:
     packages = ", ".join(f"{k} {v}" for k, v in env.packages.items())
     rows: list[tuple[str, Any]] = [
         ("run", f"{run.id}, {run.started_at} to {run.finished_at}, seed {run.seed}"),
-        ("machine", f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}; driver {env.driver or 'none'}; Python {env.python}"),
-        ("packages", packages), ("workbench revision", env.git_revision or "not known"),
+        (
+            "machine",
+            f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}; driver {env.driver or 'none'}; Python {env.python}",
+        ),
+        ("packages", packages),
+        ("workbench revision", env.git_revision or "not known"),
         ("spec", QuantizationSpec.from_dict(run.spec).to_dict()),
-    ]  # fmt: skip
-    return "<h2>How these numbers came about</h2>" + table(("What", "Value"), [(k, f"<span class='text'>{escape(str(v))}</span>") for k, v in rows])
-
-
+    ]
+    return "<h2>How these numbers came about</h2>" + table(
+        ("What", "Value"), [(k, f"<span class='text'>{escape(str(v))}</span>") for k, v in rows]
+    )

@@ -40,7 +40,11 @@ def doctor_table(findings: list[Finding]) -> str:
     """Findings as a table, problems first."""
     order = {"problem": 0, "missing": 1, "ok": 2}
     rows = [
-        (f"{MARKS[f.state]} {escape(f.topic)}", f"<span class='text'>{escape(f.value)}</span>", f"<span class='text'>{escape(f.remedy)}</span>")
+        (
+            f"{MARKS[f.state]} {escape(f.topic)}",
+            f"<span class='text'>{escape(f.value)}</span>",
+            f"<span class='text'>{escape(f.remedy)}</span>",
+        )
         for f in sorted(findings, key=lambda f: order[f.state])
     ]
     return table(("What", "found", "remedy"), [(a, b, c) for a, b, c in rows])
@@ -67,7 +71,9 @@ class ClaimsPanel(Panel):
         numbers = sorted({c.question for c in claims()})
         titles = {q.number: q.title for q in questions()}
         options: list[tuple[str, int]] = [("all questions", 0), *((f"{n}. {titles[n]}", n) for n in numbers)]
-        self.question = widgets.Dropdown(options=options, value=2, description="Question", layout=widgets.Layout(max_width="480px"))
+        self.question = widgets.Dropdown(
+            options=options, value=2, description="Question", layout=widgets.Layout(max_width="480px")
+        )
         self.view = html()
         self.question.observe(self.guarded(lambda change: self.draw(change["new"])), names="value")
         self.root.children = (*self.root.children, self.question, self.view)
@@ -83,10 +89,17 @@ class ClaimsPanel(Panel):
         counts = Counter(s.outcome for s in self.scored)
         summary = " · ".join(f"{counts[o]} {o}" for o in OUTCOMES)
         rows = [
-            (escape(s.claim.technique), s.claim.metric.replace("_", " "), f"▬ {escape(s.claim.shown_range)}", escape(s.claim.condition),
-             s.outcome, ("● " if s.measured != "–" else "") + escape(s.measured), escape(s.device))
+            (
+                escape(s.claim.technique),
+                s.claim.metric.replace("_", " "),
+                f"▬ {escape(s.claim.shown_range)}",
+                escape(s.claim.condition),
+                s.outcome,
+                ("● " if s.measured != "–" else "") + escape(s.measured),
+                escape(s.device),
+            )
             for s in chosen
-        ]  # fmt: skip
+        ]
         head = ("Technique", "metric", "claimed", "condition", "outcome", "measured", "on")
         return f"<p><b>All {len(self.scored)} claims:</b> {summary}</p>{table(head, rows)}"
 
@@ -98,4 +111,3 @@ class ClaimsPanel(Panel):
 def claims_score(manager: JobManager | None = None) -> ClaimsPanel:
     """How the FAQ's claims stand against the stored runs."""
     return ClaimsPanel(known_runs((manager or JobManager()).store))
-

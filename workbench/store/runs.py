@@ -27,7 +27,9 @@ class RunStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"The folder {path.parent} cannot be made: {error}.", remedy="Set WORKBENCH_HOME to a writable folder.") from error
+            raise StoreError(
+                f"The folder {path.parent} cannot be made: {error}.", remedy="Set WORKBENCH_HOME to a writable folder."
+            ) from error
         with self._open() as db:
             db.executescript(SCHEMA)
 
@@ -85,7 +87,9 @@ def read_run_file(path: Path) -> Run:
     try:
         return Run.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}.", remedy="Name a file that `workbench runs export` wrote.") from error
+        raise StoreError(
+            f"{path} cannot be read: {error}.", remedy="Name a file that `workbench runs export` wrote."
+        ) from error
 
 
 @cache

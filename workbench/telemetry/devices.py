@@ -9,13 +9,25 @@ from workbench.core.devices import Device
 
 # Names that NVML gives, by row of data/hardware.csv; the first prefix that fits counts.
 CATALOG_NAMES = (
-    ("NVIDIA H200 NVL", "h200-nvl"), ("NVIDIA H200", "h200-sxm"), ("NVIDIA H100 PCIe", "h100-pcie"),
-    ("NVIDIA H100 NVL", "h100-nvl"), ("NVIDIA H100", "h100-sxm"), ("NVIDIA B200", "b200-sxm"),
-    ("NVIDIA B300", "b300-sxm"), ("NVIDIA A100-SXM4-40GB", "a100-sxm-40"), ("NVIDIA A100-SXM4-80GB", "a100-sxm-80"),
-    ("NVIDIA A100-PCIE-40GB", "a100-pcie-40"), ("NVIDIA A100 80GB PCIe", "a100-pcie-80"),
-    ("NVIDIA L40S", "l40s"), ("NVIDIA L4", "l4"), ("NVIDIA A10G", "a10g"), ("NVIDIA A10", "a10"),
-    ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 4090", "rtx4090"), ("NVIDIA GeForce RTX 5090", "rtx5090"),
-)  # fmt: skip
+    ("NVIDIA H200 NVL", "h200-nvl"),
+    ("NVIDIA H200", "h200-sxm"),
+    ("NVIDIA H100 PCIe", "h100-pcie"),
+    ("NVIDIA H100 NVL", "h100-nvl"),
+    ("NVIDIA H100", "h100-sxm"),
+    ("NVIDIA B200", "b200-sxm"),
+    ("NVIDIA B300", "b300-sxm"),
+    ("NVIDIA A100-SXM4-40GB", "a100-sxm-40"),
+    ("NVIDIA A100-SXM4-80GB", "a100-sxm-80"),
+    ("NVIDIA A100-PCIE-40GB", "a100-pcie-40"),
+    ("NVIDIA A100 80GB PCIe", "a100-pcie-80"),
+    ("NVIDIA L40S", "l40s"),
+    ("NVIDIA L4", "l4"),
+    ("NVIDIA A10G", "a10g"),
+    ("NVIDIA A10", "a10"),
+    ("Tesla T4", "t4"),
+    ("NVIDIA GeForce RTX 4090", "rtx4090"),
+    ("NVIDIA GeForce RTX 5090", "rtx5090"),
+)
 
 
 def processor_name() -> str:
@@ -29,7 +41,7 @@ def processor_name() -> str:
 
 
 def cpu_device() -> Device:
-    """This machine's processor with its memory."""
+    """The processor of this machine with its memory."""
     memory = psutil.virtual_memory()
     return Device(kind="cpu", name=processor_name(), memory_bytes=memory.total, free_bytes=memory.available)
 
@@ -54,9 +66,14 @@ def gpu_devices() -> tuple[list[Device], str | None]:
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
             found.append(
                 Device(
-                    kind="cuda", name=name, memory_bytes=memory.total, free_bytes=memory.free,
-                    compute_capability=major + minor / 10, driver=driver, catalog_id=catalog_id(name),
-                )  # fmt: skip
+                    kind="cuda",
+                    name=name,
+                    memory_bytes=memory.total,
+                    free_bytes=memory.free,
+                    compute_capability=major + minor / 10,
+                    driver=driver,
+                    catalog_id=catalog_id(name),
+                )
             )
         return found, None if found else "NVML finds no GPU"
     except pynvml.NVMLError as error:

@@ -36,11 +36,12 @@ def _hardware() -> list[Finding]:
     low = cpu.free_bytes < LOW_MEMORY_BYTES
     found = [
         Finding(
-            topic="processor", state="problem" if low else "ok",
+            topic="processor",
+            state="problem" if low else "ok",
             value=f"{cpu.name}, {n_usable_cpus()} cores, {shown_bytes(cpu.free_bytes)} of {shown_bytes(cpu.memory_bytes)} free",
             remedy="Close programs: measurements need about 4 GiB." if low else "",
         )
-    ]  # fmt: skip
+    ]
     gpus, reason = gpu_devices()
     for index, gpu in enumerate(gpus):
         busy = gpu.free_bytes < 0.5 * gpu.memory_bytes
@@ -58,9 +59,19 @@ def _engines() -> list[Finding]:
     for engine in engines():
         version = package_version(engine.package)
         if version:
-            found.append(Finding(topic=engine.name, state="ok", value=f"{version} (tested with {engine.tested_version}): {engine.what_for}"))
+            found.append(
+                Finding(
+                    topic=engine.name,
+                    state="ok",
+                    value=f"{version} (tested with {engine.tested_version}): {engine.what_for}",
+                )
+            )
         else:
-            found.append(Finding(topic=engine.name, state="missing", value=f"not installed: {engine.what_for}", remedy=engine.install))
+            found.append(
+                Finding(
+                    topic=engine.name, state="missing", value=f"not installed: {engine.what_for}", remedy=engine.install
+                )
+            )
     return found
 
 
@@ -70,14 +81,18 @@ def _packages() -> list[Finding]:
     for name in names:
         version = package_version(name)
         state: Literal["ok", "missing"] = "ok" if version else "missing"
-        found.append(Finding(topic=name, state=state, value=version or "not installed", remedy="" if version else "make lab"))
+        found.append(
+            Finding(topic=name, state=state, value=version or "not installed", remedy="" if version else "make lab")
+        )
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     found.append(
         Finding(
-            topic="Python", state="ok" if supported else "problem", value=sys.version.split()[0],
+            topic="Python",
+            state="ok" if supported else "problem",
+            value=sys.version.split()[0],
             remedy="" if supported else "Use Python 3.11, 3.12 or 3.13.",
         )
-    )  # fmt: skip
+    )
     return found
 
 
@@ -92,8 +107,9 @@ def _places(home: Path) -> list[Finding]:
     return [
         Finding(topic="runs and jobs", state="problem" if remedy else "ok", value=value, remedy=remedy),
         Finding(
-            topic="reference model", state="ok" if has_model else "missing",
+            topic="reference model",
+            state="ok" if has_model else "missing",
             value=REFERENCE_MODEL.name if has_model else "its weights are not there",
             remedy="" if has_model else "git checkout -- data/models, or name a model of your own.",
         ),
-    ]  # fmt: skip
+    ]

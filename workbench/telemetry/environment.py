@@ -13,8 +13,15 @@ from workbench.core.runs import Environment
 from workbench.telemetry.devices import processor_name
 
 RECORDED_PACKAGES = (
-    "inference-workbench", "torch", "torchao", "transformers", "onnx", "onnxruntime", "numpy", "triton",
-)  # fmt: skip
+    "inference-workbench",
+    "torch",
+    "torchao",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "triton",
+)
 
 
 def package_version(name: str) -> str | None:
@@ -36,8 +43,11 @@ def git_revision() -> str | None:
     try:
         revision = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return revision.stdout.strip() or None

@@ -110,7 +110,10 @@ def main() -> None:
     (args.out / "held_out.json").write_text(json.dumps([[d.name, d.text] for d in held_out]))
     summary = {
         "n_documents": {"train": len(train), "held_out": len(held_out)},
-        "n_bytes": {"train": sum(len(d.text.encode()) for d in train), "held_out": sum(len(d.text.encode()) for d in held_out)},
+        "n_bytes": {
+            "train": sum(len(d.text.encode()) for d in train),
+            "held_out": sum(len(d.text.encode()) for d in held_out),
+        },
         "n_tokens": {k: int(v.size) for k, v in streams.items()},
         "held_out_modules": sorted({d.module for d in held_out}),
     }

@@ -35,10 +35,19 @@ SEED = 20261122
 def model_config(vocab_size: int) -> LlamaConfig:
     """About 9.4 M parameters; every matrix is divisible by 128, so that all quantization groups fit."""
     return LlamaConfig(
-        vocab_size=vocab_size, hidden_size=384, intermediate_size=1024, num_hidden_layers=5,
-        num_attention_heads=6, num_key_value_heads=2, head_dim=64, max_position_embeddings=CONTEXT_TOKENS,
+        vocab_size=vocab_size,
+        hidden_size=384,
+        intermediate_size=1024,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=CONTEXT_TOKENS,
         rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=0, pad_token_id=None,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=None,
     )
 
 
@@ -129,7 +138,9 @@ def passkey_accuracy(model: torch.nn.Module, batches: Batches, *, length: int, d
     hits = 0
     for _ in range(n):
         fact = random_facts(1, rng)[0]
-        statement, question, answer = (batches.tokenizer.encode(t).ids for t in (fact.statement, fact.question, fact.answer))
+        statement, question, answer = (
+            batches.tokenizer.encode(t).ids for t in (fact.statement, fact.question, fact.answer)
+        )
         room = length - len(statement) - len(question) - len(answer)
         filler = batches.crop(room)
         cut = int(depth * room)
@@ -158,7 +169,9 @@ def train(args: argparse.Namespace) -> None:
     vectors = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}],
-        lr=PEAK_LR, betas=(0.9, 0.95), fused=True,
+        lr=PEAK_LR,
+        betas=(0.9, 0.95),
+        fused=True,
     )
     length = [2048]
 
@@ -188,7 +201,12 @@ def train(args: argparse.Namespace) -> None:
         step += 1
         if step % 100 == 0 or progress >= 1:
             model.eval()
-            row = {"step": step, "train_nats_per_token": round(loss.item(), 4), "lr": lr, "elapsed_s": round(time.time() - loop_started, 1)}
+            row = {
+                "step": step,
+                "train_nats_per_token": round(loss.item(), 4),
+                "lr": lr,
+                "elapsed_s": round(time.time() - loop_started, 1),
+            }
             if step % 300 == 0 or progress >= 1:
                 row["held_out_bits_per_byte"] = round(bits_per_byte(model, held_out, held_out_bytes, window=2048), 4)
             history.append(row)
@@ -199,9 +217,14 @@ def train(args: argparse.Namespace) -> None:
     model.eval().bfloat16()
     batches = Batches(held_out, tokenizer, np.random.default_rng(SEED))
     retrieval = [
-        {"context_tokens": n, "depth_fraction": d, "n": args.n_retrieval,
-         "exact_fraction": passkey_accuracy(model, batches, length=n, depth=d, n=args.n_retrieval)}
-        for n in (512, 1024, 2048, 4096, 8192) for d in (0.0, 0.25, 0.5, 0.75, 1.0)
+        {
+            "context_tokens": n,
+            "depth_fraction": d,
+            "n": args.n_retrieval,
+            "exact_fraction": passkey_accuracy(model, batches, length=n, depth=d, n=args.n_retrieval),
+        }
+        for n in (512, 1024, 2048, 4096, 8192)
+        for d in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     ngram = KneserNey(train_stream, order=5, vocab_size=tokenizer.get_vocab_size())
     ngram_bits = -float(ngram.log2_probability(held_out).sum()) / held_out_bytes
@@ -210,16 +233,22 @@ def train(args: argparse.Namespace) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(args.out)
     report = {
         "command": " ".join(["python", *sys.argv]),
-        "hardware": torch.cuda.get_device_name(), "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d", time.gmtime(started)), "seed": SEED,
-        "training_s": round(training_s, 1), "steps": step, "tokens_seen": step * TOKENS_PER_STEP,
+        "hardware": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
+        "seed": SEED,
+        "training_s": round(training_s, 1),
+        "steps": step,
+        "tokens_seen": step * TOKENS_PER_STEP,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "held_out_bits_per_byte": {
             "this model, windows of 8192": bits_per_byte(model, held_out, held_out_bytes, window=8192),
             "this model, windows of 2048": bits_per_byte(model, held_out, held_out_bytes, window=2048),
             "Kneser-Ney 5-gram, same tokens": ngram_bits,
         },
-        "corpus": summary, "retrieval": retrieval, "history": history,
+        "corpus": summary,
+        "retrieval": retrieval,
+        "history": history,
     }
     (args.out / "training.json").write_text(json.dumps(report, indent=1))
     print(json.dumps({k: v for k, v in report.items() if k not in {"history", "corpus"}}))

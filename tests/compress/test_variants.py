@@ -1,0 +1,112 @@
+"""Every variant on the reference model: the cache is right, and the damage has the known order."""
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL
+from workbench.compress.onnx_model import OnnxModel, linear_nodes, nodes_for_int8_activations, products_except
+from workbench.compress.quality import window_quality
+from workbench.compress.quiet import quiet_libraries
+from workbench.compress.torch_model import TorchModel
+from workbench.core.quantization import QuantizationSpec
+
+SPEC = QuantizationSpec(model=str(REFERENCE_MODEL), decode_tokens=4, prompt_tokens=16)
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def ids():
+    quiet_libraries()
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(REFERENCE_MODEL)
+    return torch.tensor(tokenizer(HELD_OUT_TEXT.read_text(encoding="utf-8")[40_000:43_000])["input_ids"][:641])
+
+
+@pytest.fixture(scope="module")
+def reference(ids):
+    return TorchModel(SPEC, "fp32", device="cpu").logits(ids[:-1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("onnx")
+
+
+def onnx(method, folder, ids):
+    return OnnxModel(SPEC, method, folder=folder, windows=ids[None, :256].numpy(), threads=2)
+
+
+def divergence(variant, reference, ids):
+    return window_quality(reference, variant.logits(ids[:-1]), ids[1:])
+
+
+def test_the_reference_model_knows_the_text(reference, ids):
+    quality = window_quality(reference, reference, ids[1:])
+    assert np.exp(quality.nll_nat.mean()) < 25  # 4096 words: a uniform guess has 4096
+
+
+def test_the_damage_of_torch_variants_has_the_known_order(reference, ids):
+    kl = {
+        m: divergence(TorchModel(SPEC, m, device="cpu"), reference, ids).kl_nat.mean()
+        for m in ("int8-weight", "int4-g32", "int4-g128")
+    }
+    assert kl["int8-weight"] < 0.1 * kl["int4-g32"] < 0.1 * kl["int4-g128"]
+
+
+def test_quantizing_makes_the_stored_weights_smaller():
+    full, int8 = (TorchModel(SPEC, m, device="cpu").weight_bytes for m in ("fp32", "int8-weight"))
+    assert full == pytest.approx(4 * 9_441_408, rel=0.001)
+    assert int8 < 0.45 * full  # embeddings stay in float32
+
+
+def test_the_export_is_exact_and_its_cache_is_right(reference, ids, folder):
+    variant = onnx("onnx-fp32", folder, ids)
+    whole = variant.logits(ids[:-1])
+    assert window_quality(reference, whole, ids[1:]).kl_nat.max() < 1e-6
+    prompt, rest = ids[None, :100].numpy(), ids[None, 100:110].numpy()
+    out = variant._session.run(None, {"input_ids": prompt, **variant._empty(1)})
+    for step in range(rest.shape[1]):
+        out = variant._session.run(
+            None, {"input_ids": rest[:, step : step + 1], **dict(zip(variant._names, out[1:], strict=True))}
+        )
+        assert np.abs(out[0][0, 0] - whole[100 + step].numpy()).max() < 1e-3
+
+
+def test_the_nodes_that_must_stay_in_float_do(ids, folder):
+    import onnx as onnx_package
+
+    onnx("onnx-fp32", folder, ids)
+    graph = onnx_package.load(str(folder / "onnx-fp32" / "model.onnx"), load_external_data=False)
+    assert len(linear_nodes(graph)) == 7 * 5  # q, k, v, o, gate, up, down in five layers; not the head
+    assert len(nodes_for_int8_activations(graph, intermediate=1024)) == 6 * 5
+    assert len(products_except(graph, linear_nodes(graph))) == 2 * 5 + 2  # two attention products a layer, rotary, head
+
+
+@pytest.mark.parametrize("method", ["onnx-int8-dynamic", "onnx-int8-static"])
+def test_int8_onnx_stays_right_beyond_the_calibration_length(method, reference, ids, folder):
+    quality = divergence(onnx(method, folder, ids), reference, ids)  # calibrated on 256 tokens, read on 640
+    beyond = quality.kl_nat[256:].mean()
+    assert beyond < 0.01  # the defaults of static QDQ give 0.16 on a small model, positions clip
+    assert quality.agrees.mean() > 0.95
+
+
+def test_int4_onnx_is_between_int8_and_ruin(reference, ids, folder):
+    kl = divergence(onnx("onnx-int4-g32", folder, ids), reference, ids).kl_nat.mean()
+    assert 0.005 < kl < 0.1
+
+
+def test_decoding_gives_one_time_for_each_step(ids, folder):
+    for variant in (TorchModel(SPEC, "fp32", device="cpu"), onnx("onnx-fp32", folder, ids)):
+        times = variant.decode_s(3)
+        assert len(times) == SPEC.decode_tokens
+        assert min(times) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", ["int8-weight", "int8-dynamic", "int4-g128", "fp8-weight", "fp8-dynamic"])
+def test_torch_variants_run_on_a_gpu(method, ids):
+    reference = TorchModel(SPEC, "fp32", device="cuda").logits(ids[:-1])
+    assert divergence(TorchModel(SPEC, method, device="cuda"), reference, ids).kl_nat.mean() < 0.1

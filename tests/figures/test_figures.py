@@ -1,0 +1,64 @@
+import re
+
+import pytest
+
+from workbench.catalog.tables import claims
+from workbench.experiments.quantization_verdict import results_of
+from workbench.figures.quantization import KL_FLOOR, accuracy_against_speed, claimed_and_measured
+from workbench.figures.tables import message_card, quantization_table, table
+from workbench.figures.theme import CONFIG, mime_bundle
+from workbench.testing import invented_run
+
+RESULTS = results_of(invented_run())
+CLAIMS = [c for c in claims() if c.question == 2 and c.metric == "speedup"]
+FIGURES = {
+    "accuracy": accuracy_against_speed(RESULTS, batch=1, best="int4-g32"),
+    "claims": claimed_and_measured([("INT8 PTQ", 1.3, 1.2, 1.4)], CLAIMS, baseline="FP32", batch=1),
+}
+
+
+@pytest.mark.parametrize("fig", FIGURES.values(), ids=FIGURES)
+def test_figures_follow_the_common_rules(fig):
+    assert re.search(r"(\bms\b|×|\bUSD\b|\bGiB\b)", fig.layout.xaxis.title.text)
+    assert fig.layout.paper_bgcolor == fig.layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert fig.layout.title.text
+    assert "●" in fig.layout.title.text
+    bundle = mime_bundle(fig)["application/vnd.plotly.v1+json"]
+    assert bundle["config"]["showSendToCloud"] is False
+    assert CONFIG["plotlyServerURL"] == ""
+    assert "template" not in bundle["layout"]
+
+
+def test_one_point_per_method_with_its_interval():
+    fig = FIGURES["accuracy"]
+    assert [t.name for t in fig.data] == ["FP32", "INT8 weight-only", "INT4 group 32"]
+    assert fig.data[0].y[0] == KL_FLOOR
+    assert "exact" in fig.data[0].text[0]
+    int8 = fig.data[1]
+    assert int8.x[0] == pytest.approx(2.0)
+    assert int8.error_y.array[0] == pytest.approx(0.0001)
+    assert fig.data[2].marker.size > int8.marker.size  # the chosen one stands out
+
+
+def test_claims_are_bands_and_measurements_points_on_them():
+    fig = FIGURES["claims"]
+    bands = [t for t in fig.data if t.name.startswith("claim")]
+    assert [list(t.x) for t in bands] == [[1.5, 2], [2, 4], [3, 6], [3, 6]]
+    point = next(t for t in fig.data if t.name == "measured: INT8 PTQ")
+    assert (point.x[0], point.y[0]) == (1.3, "INT8 PTQ")
+
+
+def test_what_did_not_run_is_a_row_with_its_reason():
+    run = invented_run()
+    results = results_of(run)
+    results.append(type(results[0])(method="fp8-dynamic", status="not available", reason="needs <more>"))
+    shown = quantization_table(results, batch=1, best="int8-weight", usd_per_million={"fp32": 5.479})
+    assert "not available: needs &lt;more&gt;" in shown
+    assert shown.count("class='best'") == 1
+    assert "5.48" in shown
+    assert "±" in shown
+
+
+def test_texts_from_outside_cannot_become_markup():
+    assert "<script>" not in message_card("failure", "x", "<script>alert(1)</script>", "<b>")
+    assert "<table" in table(("a", "b"), [("1", "2")])

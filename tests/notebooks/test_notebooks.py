@@ -1,0 +1,65 @@
+"""Every notebook: its form, that it runs, and that its report works as one file."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from workbench.export.notebook import write_report
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+@each
+def test_the_form_is_kept(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert path.stat().st_size < 200_000
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    in_a_row = 0
+    for cell in notebook.cells:
+        in_a_row = in_a_row + 1 if cell.cell_type == "code" else 0
+        assert in_a_row <= 2
+        assert not set(cell.metadata.get("tags", [])) & {"raises-exception", "skip-execution"}
+        assert not re.search(r"/root|/home/|/tmp/|sys\.path|!pip|%pip|hf_[A-Za-z0-9]{10}", cell.source)
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 12
+            assert not any(
+                isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+                for n in ast.walk(ast.parse(cell.source))
+            )
+
+
+CHECK = "assert not [e for p in list(globals().values()) if hasattr(p, 'guarded') for e in p.errors]"
+
+
+@each
+def test_it_runs_from_top_to_bottom_without_a_hidden_error(path):
+    notebook = read(path)
+    notebook.cells.append(nbformat.v4.new_code_cell(CHECK))
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+
+
+@each
+def test_its_report_is_one_small_file(path, tmp_path):
+    target = write_report(path, tmp_path / f"{path.stem}.html")
+    text = target.read_text()
+    assert target.stat().st_size < 1_000_000
+    assert "default-src 'none'" in text
+    assert "Traceback" not in text

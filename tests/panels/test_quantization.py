@@ -1,0 +1,204 @@
+"""The panel, driven by its controls; the jobs behind it are stand-ins with a real life cycle."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ipywidgets
+import pytest
+
+from workbench.jobs.directory import JobState
+from workbench.jobs.manager import JobManager
+from workbench.panels.quantization import QuantizationPanel
+from workbench.testing import invented_run
+
+FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_quantization_child.py"),)
+pytestmark = pytest.mark.usefixtures("strict")
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.panels.quantization_state.MEASURED", tmp_path / "nothing-shipped")
+    return JobManager(tmp_path / "home", child=FAKE)
+
+
+@pytest.fixture
+def panel(jobs):
+    made = QuantizationPanel(jobs, poll_s=0.05)
+    yield made
+    assert made.errors == []
+    ipywidgets.Widget.close_all()
+
+
+def here(panel, **options):
+    return invented_run(device=panel.device.name, **options)
+
+
+def text(panel):
+    return " ".join(b.value for b in (panel.header, panel.message, panel.answer, panel.table, *panel.tabs_html))
+
+
+def wait_for(condition, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def with_run(panel, **options):
+    panel.manager.store.add(here(panel, **options))
+    panel.runs = [here(panel, **options)]
+    panel.draw()
+
+
+def test_importing_the_panel_loads_no_engine():
+    code = "import sys, workbench.panels.quantization, workbench.panels.start; print([m for m in ('torch', 'vllm', 'onnxruntime', 'pynvml') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_methods_that_cannot_run_are_shown_with_the_reason_not_hidden(panel):
+    button = panel.method_buttons["fp8-dynamic"]
+    assert button.disabled
+    assert "8.9" in button.tooltip
+    assert len(panel.methods_box.children) == 12
+
+
+def test_a_control_changes_the_answer(panel):
+    with_run(panel)
+    assert "Take INT4" in panel.answer.value
+    panel.controls["limit"].value = "strict"
+    assert "Stay with FP32" in panel.answer.value
+
+
+def test_the_price_changes_the_cost(panel):
+    with_run(panel)
+    before = panel.table.value
+    panel.controls["usd_per_hour"].value = 10 * panel.state.usd_per_hour
+    assert panel.table.value != before
+
+
+def test_the_batch_changes_table_and_plots(panel):
+    with_run(panel)
+    assert tuple(panel.controls["batch"].options) == (1, 8)
+    panel.controls["batch"].value = 8
+    assert "batch 8" in panel.table.value
+    plotted = panel.plots[0].outputs[0]["data"]["application/vnd.plotly.v1+json"]
+    assert "batch 8" in plotted["layout"]["title"]["text"]
+
+
+def test_leaving_out_a_method_changes_the_spec(panel):
+    panel.method_buttons["bf16"].value = False
+    assert "bf16" not in panel.state.methods
+    assert "bf16" not in panel.state.spec(n_windows=4).methods
+
+
+def test_a_catalogue_device_shows_estimates_and_cannot_be_run_on(panel):
+    panel.controls["hardware"].value = "catalog:h200-sxm"
+    assert "Estimated, not measured" in panel.answer.value
+    assert "◌" in panel.table.value
+    assert panel.job_bar.run.disabled
+    assert panel.state.usd_per_hour > 1
+
+
+def test_nothing_run_yet_says_what_to_do(panel):
+    panel.controls["model"].value = "/tmp/never-measured"
+    assert "No run yet" in panel.answer.value
+
+
+def test_run_shows_progress_stores_the_run_and_compares_it_with_the_one_before(panel):
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.job_bar.cancel.disabled is False)
+    assert panel.job_bar.run.disabled
+    wait_for(lambda: panel.job_id and panel.draw_run_id() == panel.job_id)
+    first = panel.job_id
+    assert "done" in panel.job_bar.text.value
+    assert panel.manager.store.has(first)
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.draw_run_id() != first)
+    assert panel.state.compared_id == first
+    assert "ratio" in panel.tabs_html[3].value
+    assert len([r for r in panel.runs if r.environment.device == panel.device.name]) >= 2
+
+
+def test_cancel_ends_the_job_and_offers_a_resume(panel):
+    panel.controls["text"].value = "slow"
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.job_id and panel.manager.view(panel.job_id).state is JobState.RUNNING)
+    started = time.monotonic()
+    panel.job_bar.cancel.click()
+    assert time.monotonic() - started < 0.05
+    wait_for(lambda: panel.manager.view(panel.job_id).state is JobState.CANCELLED, timeout_s=2)
+    wait_for(lambda: "Cancelled" in panel.message.value)
+    assert panel.job_bar.resume.layout.display is None
+
+
+def test_a_second_panel_finds_the_running_job(panel, jobs):
+    panel.controls["text"].value = "slow"
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.job_id and jobs.view(panel.job_id).state is JobState.RUNNING)
+    second = QuantizationPanel(JobManager(jobs.home, child=FAKE), poll_s=0.05)
+    wait_for(lambda: "step" in second.job_bar.text.value)
+    assert second.job_id == panel.job_id
+    second.job_bar.cancel.click()
+    wait_for(lambda: "Cancelled" in panel.message.value)
+    assert second.errors == []
+
+
+def test_a_failed_run_shows_cause_remedy_and_folded_details(panel):
+    panel.controls["text"].value = "short"
+    panel.job_bar.run.click()
+    wait_for(lambda: "The run failed" in panel.message.value)
+    assert "too short" in panel.message.value
+    assert "<details>" in panel.message.value
+
+
+@pytest.mark.parametrize("path", ["/nowhere/model", "notebooks"])
+def test_a_folder_that_is_no_model_gives_one_readable_message(panel, path):
+    panel.controls["model"].value = path
+    panel.job_bar.run.click()
+    wait_for(lambda: "Not possible" in panel.message.value)
+    assert "Traceback" not in panel.message.value
+    assert not panel.job_bar.run.disabled
+
+
+def test_a_defect_in_a_handler_is_shown_and_kept(jobs):
+    broken = QuantizationPanel(jobs, poll_s=0.05)
+    broken.draw = lambda: 1 / 0
+    broken.controls["limit"].value = "loose"
+    assert "defect" in broken.message.value
+    assert isinstance(broken.errors[0], ZeroDivisionError)
+    ipywidgets.Widget.close_all()
+
+
+def test_the_state_is_json_and_handlers_answer_fast(panel):
+    with_run(panel)
+    assert json.loads(json.dumps(panel.state.to_dict()))["batch"] == 1
+    assert replace(panel.state) == panel.state
+
+
+def test_every_control_says_what_it_is(panel):
+    for control in panel.controls.values():
+        assert control.tooltip
+
+
+def test_the_static_twin_has_the_same_answer_and_no_widgets(panel, monkeypatch):
+    with_run(panel)
+    static = panel.static_html()
+    assert "Take INT4" in static
+    assert "wb-whatif" in static
+    monkeypatch.setenv("WORKBENCH_EXPORT", "1")
+    assert set(panel._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_saving_writes_one_offline_file(panel, tmp_path, monkeypatch):
+    with_run(panel)
+    monkeypatch.chdir(tmp_path)
+    panel.save.click()
+    saved = list(tmp_path.glob("*.html"))
+    assert len(saved) == 1
+    assert saved[0].stat().st_size < 1e6
