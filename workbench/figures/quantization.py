@@ -103,11 +103,13 @@ def claimed_and_measured(
             name=f"claim: {claim.technique}",
             line={"color": PUBLISHED, "width": 9},
             opacity=0.75,
-            text=["", claim.shown_range],
+            text=["", f"  {claim.shown_range}"],
             textposition="middle right",
             hovertemplate=f"{claim.technique}: {claim.shown_range}, published<extra></extra>",
         )
-    for technique, value, low, high in points:
+    best = {name: max((p for p in points if p[0] == name), key=lambda p: p[1], default=None) for name in names}
+    for point in points:
+        technique, value, low, high = point
         if technique not in names:
             continue
         fig.add_scatter(
@@ -115,9 +117,9 @@ def claimed_and_measured(
             y=[technique],
             mode="markers+text",
             name=f"measured: {technique}",
-            text=[f"{value:.2f}×"],
+            text=[f"{value:.2f}×" if point == best[technique] else ""],
             textposition="top center",
-            marker={"color": MEASURED, "size": 10},
+            marker={"color": MEASURED, "size": 10, "opacity": 1 if point == best[technique] else 0.45},
             error_x={
                 "type": "data",
                 "symmetric": False,

@@ -9,10 +9,9 @@ STYLE = """
 .wb-message{border-left:4px solid #0072B2;background:var(--wb-card);padding:.5em .9em;border-radius:4px;margin:.4em 0}
 .wb-message.caution{border-color:#E69F00}.wb-message.failure{border-color:#D55E00}.wb-message pre{white-space:pre-wrap;font-size:.8em}
 .wb-scroll{overflow-x:auto;max-width:100%}.wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
-.wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);white-space:nowrap;font-variant-numeric:tabular-nums}
 .wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
-.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table td.reason{text-align:left;color:var(--wb-soft);white-space:normal}
-.wb-table td.text{text-align:left;white-space:normal;min-width:12em}
+.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table .l{text-align:left;white-space:normal;min-width:9em}.wb-table td[colspan]{color:var(--wb-soft)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--wb-blue)}
 .wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}
@@ -23,7 +22,7 @@ STYLE = """
 LIVE_STYLE = """
 .wb-panel{gap:18px;flex-flow:row wrap;align-items:flex-start}.wb-controls{flex:1 1 240px;max-width:330px;min-width:min(240px,100%)}
 .wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
-.wb-plots>*{flex:1 1 360px;min-width:min(320px,100%)}.wb-methods{flex-flow:row wrap;gap:2px}
+.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
 .wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}

@@ -1,7 +1,8 @@
 """HTML tables and cards; every text from outside is escaped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
+from math import floor, log10
 
 from workbench.core.provenance import Provenance
 from workbench.core.quantization import METHODS, VariantResult
@@ -9,34 +10,58 @@ from workbench.core.statistics import Interval
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 
 MEASURED, ESTIMATED = Provenance.MEASURED.mark, Provenance.ESTIMATED.mark
+NEGLIGIBLE = 1e-5  # below this a difference is shown as such, not with digits
 LEGEND = " · ".join(f"{p.mark} {p.value}" for p in Provenance)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, highlighted: int | None = None) -> str:
-    """A table whose cells are HTML already; a row of two cells spans its second over the rest."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, highlighted: int | None = None, left: Collection[int] = ()
+) -> str:
+    """A table whose cells are HTML already; a row of two cells spans its second over the rest.
+
+    Args:
+        head: Column titles.
+        rows: Cells by row; the first is the row's title.
+        highlighted: Row to tint.
+        left: Columns that hold text and are aligned at the left.
+    """
+    sides = ["l" if i in left else "r" for i in range(len(head))]
     body = []
     for index, row in enumerate(rows):
         kind = " class='best'" if index == highlighted else ""
         if len(row) == 2 and len(head) > 2:
-            cells = f"<th scope='row'>{row[0]}</th><td class='reason' colspan='{len(head) - 1}'>{row[1]}</td>"
+            cells = f"<th scope='row'>{row[0]}</th><td class='l' colspan='{len(head) - 1}'>{row[1]}</td>"
         else:
-            cells = f"<th scope='row'>{row[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in row[1:])
+            pairs = zip(row[1:], sides[1:], strict=True)
+            cells = f"<th scope='row'>{row[0]}</th>" + "".join(
+                f"<td class='{side}'>{cell}</td>" for cell, side in pairs
+            )
         body.append(f"<tr{kind}>{cells}</tr>")
-    header = "".join(f"<th scope='col'>{h}</th>" for h in head)
-    return f"<div class='wb-scroll'><table class='wb-table'><thead><tr>{header}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    header = "".join(f"<th scope='col' class='{side}'>{h}</th>" for h, side in zip(head, sides, strict=True))
+    rows_html = "".join(body)
+    return (
+        f"<div class='wb-scroll'><table class='wb-table'><thead><tr>{header}</tr></thead>"
+        f"<tbody>{rows_html}</tbody></table></div>"
+    )
 
 
 def with_interval(value: Interval | None, factor: float = 1.0, unit: str = "", *, sign: bool = False) -> str:
-    """A value with half its interval's length."""
+    """A value with half its 95 % interval, both to the digits that the interval supports."""
     if value is None:
         return "–"
-    plus = "+" if sign and value.value > 0 else ""
-    if value.value == 0 and value.half_width == 0:
-        return f"0{unit}"
-    return (
-        f"<span title='95 % interval {three_digits(value.low * factor)} to {three_digits(value.high * factor)}'>"
-        f"{plus}{three_digits(value.value * factor)} <small>± {three_digits(value.half_width * factor)}</small>{unit}</span>"
-    )
+    shown, half = value.value * factor, value.half_width * factor
+    plus = "+" if sign and shown > 0 else ""
+    if abs(shown) + half < NEGLIGIBLE:
+        return f"0{unit}" if shown == half == 0 else f"&lt; {NEGLIGIBLE:.0e}{unit}"
+    exponent = floor(log10(max(abs(shown), half)))
+    if exponent < -3:
+        scale = 10.0**exponent
+        text = f"{plus}{shown / scale:.2f} <small>± {half / scale:.2f}</small> e{exponent}"
+    else:
+        decimals = max(0, 1 - floor(log10(half))) if half else 2
+        text = f"{plus}{shown:.{decimals}f} <small>± {half:.{decimals}f}</small>"
+    low, high = three_digits(value.low * factor), three_digits(value.high * factor)
+    return f"<span title='95 % interval {low} to {high}'>{text}{unit}</span>"
 
 
 def quantization_table(

@@ -72,7 +72,7 @@ class QuantizationPanel(Panel):
         return options + [(f"{d.name} · estimate", f"catalog:{d.id}") for d in devices().values() if d.memory_bytes]
 
     def _build(self) -> None:
-        described = {"style": {"description_width": "0px"}, "layout": {"width": "100%"}}
+        described = {"style": {"description_width": "0px"}, "layout": {"width": "auto"}}
         models = [str(REFERENCE_MODEL), str(REFERENCE_MODEL.parent / "llama-3.1-8b-shape")]
         self.controls: dict[str, widgets.Widget] = {
             "model": widgets.Combobox(

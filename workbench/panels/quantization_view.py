@@ -282,5 +282,5 @@ def _origin(run: Run) -> str:
         ("spec", QuantizationSpec.from_dict(run.spec).to_dict()),
     ]
     return "<h2>How these numbers came about</h2>" + table(
-        ("What", "Value"), [(k, f"<span class='text'>{escape(str(v))}</span>") for k, v in rows]
+        ("What", "Value"), [(k, escape(str(v))) for k, v in rows], left=(1,)
     )

@@ -42,12 +42,12 @@ def doctor_table(findings: list[Finding]) -> str:
     rows = [
         (
             f"{MARKS[f.state]} {escape(f.topic)}",
-            f"<span class='text'>{escape(f.value)}</span>",
-            f"<span class='text'>{escape(f.remedy)}</span>",
+            escape(f.value),
+            escape(f.remedy),
         )
         for f in sorted(findings, key=lambda f: order[f.state])
     ]
-    return table(("What", "found", "remedy"), [(a, b, c) for a, b, c in rows])
+    return table(("What", "found", "remedy"), rows, left=(1, 2))
 
 
 def question_map() -> StaticPanel:
@@ -101,7 +101,7 @@ class ClaimsPanel(Panel):
             for s in chosen
         ]
         head = ("Technique", "metric", "claimed", "condition", "outcome", "measured", "on")
-        return f"<p><b>All {len(self.scored)} claims:</b> {summary}</p>{table(head, rows)}"
+        return f"<p><b>All {len(self.scored)} claims:</b> {summary}</p>{table(head, rows, left=(1, 2, 3, 4, 5, 6))}"
 
     def static_html(self) -> str:
         """All claims."""

@@ -1,0 +1,183 @@
+"""The notebooks in real JupyterLab: Run All, controls, Run, reload, Cancel, dark, narrow."""
+
+import re
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import TimeoutError as PageTimeout
+from playwright.sync_api import expect
+
+from workbench.jobs.directory import JobState
+from workbench.jobs.manager import JobManager
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+DRAWN = "() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p._fullData && p._fullData.length && p._fullData[0].x.length).length"
+SHARE = '[data-title^="Share chart"],[aria-label^="Share chart"]'
+HARMLESS = re.compile(r"favicon|net::ERR_(ABORTED|INTERNET|NAME|BLOCKED)")
+
+
+def run_all(page, lab, name, ready):
+    page.goto(lab.notebook(name))
+    page.wait_for_selector(".jp-Notebook", timeout=60_000)
+    for attempt in (1, 2, 3):  # a click right after loading can be lost
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        try:
+            page.wait_for_selector(ready, timeout=30_000)
+        except PageTimeout:
+            if attempt == 3:
+                raise
+        else:
+            return
+
+
+def shoot(page, name):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def complaints_of(complaints):
+    return [e for e in complaints.errors if not HARMLESS.search(e)]
+
+
+def set_theme(page, name):
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).first.hover()
+    page.get_by_text(name, exact=True).click()
+
+
+def wait_for(condition, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_the_start_page_shows_what_is_here_and_the_claims_follow_their_control(lab, page_of):
+    page, complaints = page_of()
+    run_all(page, lab, "00_start", ".wb-table")
+    expect(page.locator(".wb-map")).to_contain_text("13. What helps on a small device?")
+    page.locator("select").last.select_option(label="8. What does a million tokens cost me?")
+    expect(page.locator(".wb-table").last).to_contain_text("spot instances")
+    shoot(page, "start")
+    assert complaints_of(complaints) == []
+
+
+def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(lab, page_of):
+    page, complaints = page_of()
+    run_all(page, lab, "02_quantization", ".wb-verdict")
+    page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
+    assert page.locator(SHARE).count() == 0
+    shoot(page, "quantization")
+    verdict = page.locator(".wb-verdict .headline")
+    before = verdict.inner_text()
+    page.locator('[title="Accuracy limit"] select').select_option("strict")
+    expect(verdict).not_to_have_text(before)
+
+    # a short run: two methods
+    keep = {"FP32", "BF16"}
+    for button in page.locator(".wb-methods button").all():
+        if button.inner_text() not in keep and button.is_enabled():
+            button.click()
+    expect(page.locator(".wb-methods button.mod-active")).to_have_count(2)
+    page.get_by_role("button", name="Run", exact=True).click()
+    jobs = JobManager(lab.home)
+    wait_for(lambda: jobs.views() and jobs.views()[0].state is JobState.RUNNING)
+    expect(page.locator(".wb-controls")).to_contain_text(re.compile(r"window|loaded|starting"), timeout=30_000)
+    job = jobs.views()[0].id
+
+    # the page goes away without being saved; running the cell again finds the job
+    run_all(page, lab, "02_quantization", ".wb-verdict")
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_enabled(timeout=15_000)
+    assert jobs.view(job).state is JobState.RUNNING
+    process = jobs.directory(job).process()
+    family = [process, *process.children(recursive=True)]
+    started = time.monotonic()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), timeout_s=10)
+    assert time.monotonic() - started < 2
+    expect(page.locator(".wb-message").first).to_contain_text("Cancelled")
+
+    # resume to the end: stored beside the run that came with the workbench, and compared with it
+    page.get_by_role("button", name="Resume", exact=True).click()
+    wait_for(lambda: jobs.view(job).state is JobState.DONE, timeout_s=180)
+    expect(page.locator(".wb .sub").first).to_contain_text(job, timeout=15_000)
+    page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".wb-view")).to_contain_text("methods measured")
+    shoot(page, "quantization_done")
+    assert complaints_of(complaints) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("Model (folder or hub id)", "/nowhere/model", "There is no model at /nowhere/model"),
+        ("Text for the accuracy check (UTF-8 file)", "/nowhere/text.txt", "cannot be read"),
+    ],
+)
+def test_bad_input_gives_one_readable_message(lab, page_of, field, value, says):
+    page, complaints = page_of()
+    run_all(page, lab, "02_quantization", ".wb-view")
+    title = field.split(" (")[0]
+    box = page.locator(f'[title="{title}"] input')
+    box.fill(value)
+    box.press("Enter")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".wb-message.failure")).to_contain_text(says, timeout=60_000)
+    expect(page.locator(".wb-message.failure")).to_have_count(1)
+    assert complaints_of(complaints) == []
+
+
+CONTRAST = """(selector) => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; })
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const element = document.querySelector(selector), style = getComputedStyle(element);
+  let box = element, ground = [0, 0, 0, 0];
+  while (box && (ground.length === 4 && ground[3] === 0)) { ground = rgb(getComputedStyle(box).backgroundColor); box = box.parentElement; }
+  const [a, b] = [light(rgb(style.color)), light(ground)];
+  return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+}"""
+
+
+def test_the_panel_is_readable_in_the_dark_theme(lab, page_of):
+    page, complaints = page_of()
+    run_all(page, lab, "02_quantization", ".wb-verdict")
+    set_theme(page, "JupyterLab Dark")
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'false'", timeout=20_000)
+    page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
+    assert page.evaluate(CONTRAST, ".wb-verdict .headline") > 4.5
+    assert page.evaluate(CONTRAST, ".wb-table td") > 4.5
+    paper = page.evaluate("getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).backgroundColor")
+    assert paper in {"rgba(0, 0, 0, 0)", "transparent"}
+    shoot(page, "quantization_dark")
+    set_theme(page, "JupyterLab Light")
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'true'", timeout=20_000)
+    assert complaints_of(complaints) == []
+
+
+def test_the_panel_fits_a_narrow_window(lab, page_of):
+    page, _ = page_of(width=420, height=1600)
+    run_all_narrow(page, lab)
+    page.wait_for_function("() => document.querySelector('.wb-panel').clientWidth > 0")
+    overflow = page.evaluate(
+        "() => { const p = document.querySelector('.wb-panel'); return p.scrollWidth - p.clientWidth; }"
+    )
+    assert overflow <= 4
+    left, right = (page.locator(s).bounding_box() for s in (".wb-controls", ".wb-view"))
+    assert right["y"] >= left["y"] + left["height"] - 1  # stacked, not side by side
+    shoot(page, "quantization_narrow")
+
+
+def run_all_narrow(page, lab):
+    page.set_viewport_size({"width": 1500, "height": 1600})
+    run_all(page, lab, "02_quantization", ".wb-verdict")
+    page.keyboard.press("Control+b")  # fold the side bar away, as one would on a small screen
+    page.set_viewport_size({"width": 420, "height": 1600})
+    page.wait_for_timeout(1000)

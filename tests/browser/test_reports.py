@@ -1,0 +1,67 @@
+"""The reports as files, with no network: no request, no error, live controls, dark and narrow."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from workbench.export.notebook import write_report
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
+DRAWN = "() => [...document.querySelectorAll('.wb-figure .plot')].every(p => p._fullData && p._fullData.length && p._fullData[0].x.length)"
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    for name in NAMES:
+        write_report(ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.html")
+    return folder
+
+
+def open_offline(page, path):
+    page.context.set_offline(True)
+    page.goto(path.as_uri())
+    page.wait_for_function(DRAWN, timeout=20_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_needs_nothing_but_itself(reports, page_of, name, scheme):
+    page, complaints = page_of(width=1100, color_scheme=scheme)
+    open_offline(page, reports / f"{name}.html")
+    assert complaints.errors == []
+    assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []
+    assert page.locator('[data-title^="Share chart"],[aria-label^="Share chart"]').count() == 0
+    (ROOT / "build" / "screenshots").mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=ROOT / "build" / "screenshots" / f"report_{name}_{scheme}.png", full_page=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_fits_a_narrow_screen(reports, page_of, name):
+    page, _ = page_of(width=420)
+    open_offline(page, reports / f"{name}.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+@pytest.mark.parametrize(("control", "value"), [("price", "7.5"), ("utilisation", "10"), ("batch", "8")])
+def test_every_what_if_control_changes_the_result(reports, page_of, control, value):
+    page, complaints = page_of()
+    open_offline(page, reports / "02_quantization.html")
+    table = page.locator(".wb-whatif tbody")
+    before = table.inner_text()
+    page.locator(f'.wb-whatif [name="{control}"]').evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", value
+    )
+    expect(table).not_to_have_text(before)
+    assert complaints.errors == []
+
+
+def test_the_policy_stops_what_would_phone_home(reports, page_of):
+    page, complaints = page_of()
+    open_offline(page, reports / "02_quantization.html")
+    page.evaluate("() => { const i = new Image(); i.src = 'https://example.invalid/x.png'; document.body.append(i); }")
+    page.wait_for_timeout(300)
+    assert any("Content Security Policy" in e for e in complaints.errors)
