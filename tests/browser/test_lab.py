@@ -61,7 +61,7 @@ def test_the_start_page_shows_what_is_here_and_the_claims_follow_their_control(l
     page, complaints = page_of()
     run_all(page, lab, "00_start", ".wb-table")
     expect(page.locator(".wb-map")).to_contain_text("13. What helps on a small device?")
-    page.locator("select").last.select_option(label="8. What does a million tokens cost me?")
+    page.get_by_label("Question").select_option(label="8. What does a million tokens cost me?")
     expect(page.locator(".wb-table").last).to_contain_text("spot instances")
     shoot(page, "start")
     assert complaints_of(complaints) == []
@@ -75,7 +75,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
     shoot(page, "quantization")
     verdict = page.locator(".wb-verdict .headline")
     before = verdict.inner_text()
-    page.locator('[title="Accuracy limit"] select').select_option("strict")
+    page.get_by_label("Accuracy limit").select_option(label="strict: mean KL up to 0.001 nat/token")
     expect(verdict).not_to_have_text(before)
 
     # a short run: two methods
@@ -124,8 +124,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
 def test_bad_input_gives_one_readable_message(lab, page_of, field, value, says):
     page, complaints = page_of()
     run_all(page, lab, "02_quantization", ".wb-view")
-    title = field.split(" (")[0]
-    box = page.locator(f'[title="{title}"] input')
+    box = page.get_by_label(field)
     box.fill(value)
     box.press("Enter")
     page.get_by_role("button", name="Run", exact=True).click()
@@ -156,6 +155,8 @@ def test_the_panel_is_readable_in_the_dark_theme(lab, page_of):
     assert page.evaluate(CONTRAST, ".wb-table td") > 4.5
     paper = page.evaluate("getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).backgroundColor")
     assert paper in {"rgba(0, 0, 0, 0)", "transparent"}
+    page.wait_for_timeout(2000)  # the theme's splash fades
+    assert all(box["height"] > 200 for box in (p.bounding_box() for p in page.locator(".js-plotly-plot").all()))
     shoot(page, "quantization_dark")
     set_theme(page, "JupyterLab Light")
     page.wait_for_function("document.body.dataset.jpThemeLight === 'true'", timeout=20_000)

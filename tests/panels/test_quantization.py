@@ -183,7 +183,7 @@ def test_the_state_is_json_and_handlers_answer_fast(panel):
 
 def test_every_control_says_what_it_is(panel):
     for control in panel.controls.values():
-        assert control.tooltip
+        assert control.description
 
 
 def test_the_static_twin_has_the_same_answer_and_no_widgets(panel, monkeypatch):

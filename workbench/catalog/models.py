@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench.catalog.paths import DATA
+from workbench.catalog.paths import DATA, located
 from workbench.core.errors import NotAModel
 from workbench.core.models import ModelSpec
 
@@ -69,7 +69,7 @@ def model_spec_from(place: str) -> ModelSpec:
 
     Raises ``NotAModel`` with the missing fields or the reason why nothing could be read.
     """
-    path = Path(place).expanduser()
+    path = Path(located(place))
     config_file = path / "config.json" if path.is_dir() else path
     if config_file.is_file():
         try:

@@ -143,16 +143,17 @@ class OnnxModel:
         self._cache_shape = (config.num_key_value_heads, 0, head_dim)
         self._names = cache_names(config.num_hidden_layers, "past")
         self.vocabulary = config.vocab_size
-        started = time.perf_counter()
+        self.quantize_s = 0.0
         path = base
         if method != "onnx-fp32":
+            started = time.perf_counter()
             path = folder / method / "model.onnx"
             shutil.rmtree(path.parent, ignore_errors=True)
             path.parent.mkdir()
             quantize_graph(
                 base, path, method, intermediate=config.intermediate_size, windows=windows, empty=self._empty(1)
             )
-        self.quantize_s = time.perf_counter() - started
+            self.quantize_s = time.perf_counter() - started
         self.weight_bytes = sum(f.stat().st_size for f in path.parent.iterdir())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

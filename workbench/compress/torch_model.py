@@ -94,11 +94,12 @@ class TorchModel:
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str) -> None:
         self.spec, self.device = spec, device
         self.model = load_model(spec, dtype=base_dtype(method, device), device=device)
-        started = time.perf_counter()
+        self.quantize_s = 0.0
         if method not in {"fp32", "bf16"}:
+            started = time.perf_counter()
             quantize_linears(self.model, method, device=device)
             self._wait()
-        self.quantize_s = time.perf_counter() - started if method != "fp32" else 0.0
+            self.quantize_s = time.perf_counter() - started
         self._compiled = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
         self.execution = "compiled" if self._compiled else "eager"
         self.weight_bytes = stored_bytes(self.model)

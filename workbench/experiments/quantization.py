@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import HELD_OUT_TEXT
+from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.process import VariantFailed, VariantProcess
 from workbench.core.devices import Device
 from workbench.core.errors import DoesNotFit, InvalidSpec
@@ -84,6 +85,7 @@ class _Measurement:
         self.spec, self.parts_folder, self.scratch = spec, folder / "parts", folder / SCRATCH
         self.device: Device = chosen_device(spec.device)
         self.model = model_spec_from(spec.model)
+        self.found = replace(spec, model=located(spec.model))
         self.threads = max(1, n_usable_cpus())
         self.windows: Ids | None = None
         self.open_variants: dict[str, VariantProcess] = {}
@@ -133,7 +135,7 @@ class _Measurement:
         return Progress(step=step, done=min(self.done, self.total), total=self.total, result=result or {})
 
     def _start(self, method: str) -> VariantProcess:
-        return VariantProcess(self.spec, method, device=self.device.kind, folder=self.scratch, threads=self.threads)
+        return VariantProcess(self.found, method, device=self.device.kind, folder=self.scratch, threads=self.threads)
 
     def _reference(self) -> Iterator[Progress]:
         """Read the text and keep the float32 model's logits on disk, one window at a time."""

@@ -51,8 +51,8 @@ def what_if(
 <form><label>Price, USD per hour <input name="price" type="number" min="0.01" step="0.01" value="{usd_per_hour:g}"></label>
 <label>Utilisation <span><input name="utilisation" type="range" min="1" max="100" value="{utilisation_fraction * 100:.0f}"> <output data-shows="utilisation"></output></span></label>
 <label>Batch, sequences <span><input name="batch" type="range" min="1" max="{highest}" value="{batch}"> <output data-shows="batch"></output></span></label></form>
-<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th>Method</th><th>step ● / ◌ between measured batches</th>
-<th>USD / M output tokens ◌</th></tr></thead><tbody></tbody></table></div>
+<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th class="l">Method</th><th class="r">step ● / ◌ between measured batches</th>
+<th class="r">USD / M output tokens ◌</th></tr></thead><tbody></tbody></table></div>
 <p class="wb-legend">Price: {escape(price_source)}. Reading prompts is left out. Estimated from measured step times.</p></section>"""
 
 

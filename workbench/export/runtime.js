@@ -45,6 +45,7 @@ if (typeof document !== "undefined") {
         cells.forEach((text, i) => {
           const cell = document.createElement(i ? "td" : "th");
           cell.textContent = text;
+          cell.className = i ? "r" : "l";
           line.append(cell);
         });
         return line;

@@ -10,6 +10,7 @@ from workbench.core.statistics import Interval
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 
 MEASURED, ESTIMATED = Provenance.MEASURED.mark, Provenance.ESTIMATED.mark
+LEAST_S = 1e-4  # nothing is quantized in less time
 NEGLIGIBLE = 1e-5  # below this a difference is shown as such, not with digits
 LEGEND = " · ".join(f"{p.mark} {p.value}" for p in Provenance)
 
@@ -114,7 +115,7 @@ def quantization_table(
                 with_interval(r.perplexity_change_fraction, 100, " %", sign=True),
                 shown_bytes(r.weight_bytes or 0),
                 shown_bytes(r.peak_memory_bytes or 0),
-                shown_duration(r.quantize_s) if r.quantize_s else "–",
+                shown_duration(r.quantize_s) if r.quantize_s and r.quantize_s > LEAST_S else "–",
                 f"{shown_duration(time.p50_s)} / {shown_duration(time.p99_s)}" if time else "–",
                 three_digits(r.prefill_tokens_per_s or 0),
                 shown_usd(usd_per_million[r.method]) if r.method in usd_per_million else "–",

@@ -12,10 +12,10 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL
+from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import devices
 from workbench.core.errors import WorkbenchError
-from workbench.core.quantization import METHODS, unavailable_reason
+from workbench.core.quantization import METHODS, QuantizationSpec, unavailable_reason
 from workbench.experiments.quantization_verdict import KL_LIMITS
 from workbench.export.page import page
 from workbench.figures.tables import LEGEND, message_card
@@ -29,6 +29,14 @@ from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"
 POLL_S = 0.3
+
+
+OFFERED_MODELS = (REFERENCE_MODEL_PLACE, "data/models/llama-3.1-8b-shape")
+
+
+def _labelled(kind: Callable[..., widgets.Widget], label: str, **options: Any) -> widgets.Widget:
+    """A control with its label above it; the label belongs to the input, so that screen readers say it."""
+    return kind(description=label, style={"description_width": "auto"}, layout={"width": "auto"}, **options)
 
 
 class QuantizationPanel(Panel):
@@ -72,45 +80,44 @@ class QuantizationPanel(Panel):
         return options + [(f"{d.name} · estimate", f"catalog:{d.id}") for d in devices().values() if d.memory_bytes]
 
     def _build(self) -> None:
-        described = {"style": {"description_width": "0px"}, "layout": {"width": "auto"}}
-        models = [str(REFERENCE_MODEL), str(REFERENCE_MODEL.parent / "llama-3.1-8b-shape")]
+        limits = [(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()]
+        later = {"continuous_update": False}
         self.controls: dict[str, widgets.Widget] = {
-            "model": widgets.Combobox(
+            "model": _labelled(
+                widgets.Combobox,
+                "Model (folder or hub id)",
                 value=self.state.model,
-                options=models,
-                placeholder="folder or hub id",
-                continuous_update=False,
-                tooltip="Model",
-                **described,
+                options=list(OFFERED_MODELS),
+                **later,
             ),
-            "hardware": widgets.Dropdown(
-                value=self.state.hardware, options=self._hardware_options(), tooltip="Hardware", **described
+            "hardware": _labelled(
+                widgets.Dropdown, "Hardware", value=self.state.hardware, options=self._hardware_options()
             ),
-            "text": widgets.Text(
-                value="",
+            "text": _labelled(
+                widgets.Text,
+                "Text for the accuracy check (UTF-8 file)",
                 placeholder=f"{HELD_OUT_TEXT.name} · {self.n_windows} × 512 tokens",
-                continuous_update=False,
-                tooltip="Text for the accuracy check",
-                **described,
+                **later,
             ),
-            "limit": widgets.Dropdown(
-                value=self.state.limit,
-                options=[(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()],
-                tooltip="Accuracy limit",
-                **described,
-            ),
-            "usd_per_hour": widgets.BoundedFloatText(
+            "limit": _labelled(widgets.Dropdown, "Accuracy limit", value=self.state.limit, options=limits),
+            "usd_per_hour": _labelled(
+                widgets.BoundedFloatText,
+                "Price, USD per hour",
                 value=self.state.usd_per_hour,
-                min=0.0001,
-                max=10_000,
+                min=1e-4,
+                max=1e4,
                 step=0.01,
-                tooltip="Price in USD per hour",
-                **described,
             ),
-            "utilisation_fraction": widgets.FloatSlider(
-                value=0.5, min=0.05, max=1, step=0.05, readout_format=".0%", tooltip="Utilisation", **described
+            "utilisation_fraction": _labelled(
+                widgets.FloatSlider,
+                "Utilisation of the paid time",
+                value=0.5,
+                min=0.05,
+                max=1,
+                step=0.05,
+                readout_format=".0%",
             ),
-            "batch": widgets.Dropdown(value=1, options=[1], tooltip="Batch in sequences", **described),
+            "batch": _labelled(widgets.Dropdown, "Batch, sequences decoded together", value=1, options=[1]),
         }
         self.method_buttons = {
             m: widgets.ToggleButton(description=METHODS[m].label, tooltip=METHODS[m].note) for m in METHODS
@@ -125,20 +132,11 @@ class QuantizationPanel(Panel):
         self.job_bar = JobBar(
             on_run=self.guarded(self._run), on_cancel=self.guarded(self._cancel), on_resume=self.guarded(self._resume)
         )
-        labels = {
-            "model": "Model (folder or hub id)",
-            "hardware": "Hardware",
-            "text": "Text for the accuracy check (UTF-8 file)",
-            "limit": "Accuracy limit",
-            "usd_per_hour": "Price, USD per hour",
-            "utilisation_fraction": "Utilisation of the paid time",
-            "batch": "Batch, sequences decoded together",
-        }
         rows: list[widgets.Widget] = []
-        for name, text in labels.items():
-            rows += [widgets.Label(text), self.controls[name]]
+        for name, control in self.controls.items():
+            rows.append(control)
             if name == "hardware":
-                rows += [widgets.Label("Methods (a dashed one cannot run here)"), self.methods_box]
+                rows += [html("Methods (a dashed one cannot run here)"), self.methods_box]
             if name == "usd_per_hour":
                 rows.append(self.price_source)
         left = widgets.VBox([*rows, self.job_bar.box, html(f"<p class='wb-legend'>{LEGEND}</p>")])
@@ -281,6 +279,11 @@ class QuantizationPanel(Panel):
             ) from error
         set_html(self.message, message_card("info", "Saved.", str(target), "One file, no network needed."))
 
+    @property
+    def plan(self) -> QuantizationSpec:
+        """The measurement that the choices ask for."""
+        return self.state.spec(n_windows=self.n_windows)
+
     def static_html(self) -> str:
         """The panel for a report."""
         return static_page_body(self.state, self.runs, here=self.device)
@@ -295,8 +298,7 @@ class QuantizationPanel(Panel):
     def _start(self) -> None:
         try:
             model_spec_from(self.state.model)
-            spec = self.state.spec(n_windows=self.n_windows)
-            self.job_id = self.manager.submit(KIND, spec.to_dict())
+            self.job_id = self.manager.submit(KIND, self.plan.to_dict())
         except WorkbenchError:
             self.job_bar.idle()
             raise

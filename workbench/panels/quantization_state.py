@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.catalog.paths import MEASURED, REFERENCE_MODEL
+from workbench.catalog.paths import MEASURED, REFERENCE_MODEL_PLACE, located
 from workbench.catalog.tables import claims, devices, median_price
 from workbench.core.devices import Device
 from workbench.core.models import ModelSpec
@@ -26,7 +26,7 @@ DEFAULT_CPU_USD_PER_HOUR = (
 class QuantizationState:
     """Everything that the view is drawn from."""
 
-    model: str = str(REFERENCE_MODEL)
+    model: str = REFERENCE_MODEL_PLACE
     hardware: str = "this:cpu"
     """"this:cpu", "this:cuda", "stored:<device name>" or "catalog:<id>"."""
     methods: tuple[str, ...] = tuple(METHODS)
@@ -45,7 +45,8 @@ class QuantizationState:
     def spec(self, *, n_windows: int) -> QuantizationSpec:
         """The measurement that these choices ask for."""
         device: Literal["cpu", "cuda"] = "cuda" if self.hardware == "this:cuda" else "cpu"
-        weights_missing = Path(self.model).is_dir() and not any(Path(self.model).glob("*.safetensors"))
+        folder = Path(located(self.model))
+        weights_missing = folder.is_dir() and not any(folder.glob("*.safetensors"))
         return QuantizationSpec(
             model=self.model,
             methods=self.methods,
