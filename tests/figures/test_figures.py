@@ -30,22 +30,18 @@ def test_figures_follow_the_common_rules(fig):
 
 
 def test_one_point_per_method_with_its_interval():
-    fig = FIGURES["accuracy"]
-    assert [t.name for t in fig.data] == ["FP32", "INT8 weight-only", "INT4 group 32"]
-    assert fig.data[0].y[0] == KL_FLOOR
-    assert "exact" in fig.data[0].text[0]
-    int8 = fig.data[1]
-    assert int8.x[0] == pytest.approx(2.0)
-    assert int8.error_y.array[0] == pytest.approx(0.0001)
-    assert fig.data[2].marker.size > int8.marker.size  # the chosen one stands out
+    (points,) = FIGURES["accuracy"].data
+    assert list(points.text) == ["FP32 (exact)", "INT8 weight-only", "INT4 group 32"]
+    assert points.y[0] == KL_FLOOR
+    assert points.x[1] == pytest.approx(2.0)
+    assert points.error_y.array[1] == pytest.approx(0.0001)
+    assert points.marker.size[2] > points.marker.size[1]  # the chosen one stands out
 
 
 def test_claims_are_bands_and_measurements_points_on_them():
-    fig = FIGURES["claims"]
-    bands = [t for t in fig.data if t.name.startswith("claim")]
-    assert [list(t.x) for t in bands] == [[1.5, 2], [2, 4], [3, 6], [3, 6]]
-    point = next(t for t in fig.data if t.name == "measured: INT8 PTQ")
-    assert (point.x[0], point.y[0]) == (1.3, "INT8 PTQ")
+    bands, points = FIGURES["claims"].data
+    assert list(bands.x) == [1.5, 2, None, 2, 4, None, 3, 6, None, 3, 6, None]
+    assert (points.x[0], points.y[0], points.text[0]) == (1.3, "INT8 PTQ", "1.30×")
 
 
 def test_what_did_not_run_is_a_row_with_its_reason():

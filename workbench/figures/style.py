@@ -22,12 +22,14 @@ STYLE = """
 LIVE_STYLE = """
 .wb-panel{gap:18px;flex-flow:row wrap;align-items:flex-start}.wb-controls{flex:1 1 240px;max-width:330px;min-width:min(240px,100%)}
 .wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
-.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-methods{flex-flow:row wrap;gap:2px}
+.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
+.wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
 .wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}
 .wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
 .wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.6;font-size:.92em}
 .wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}
-.wb-controls .widget-hslider{display:grid;grid-template-columns:1fr auto}.wb-controls .widget-hslider>.widget-label{grid-column:1/-1}
+.wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 4em;align-items:center;column-gap:.8em}
+.wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
 """

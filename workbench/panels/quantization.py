@@ -1,8 +1,5 @@
 """The panel of question 2, whether a lower precision pays on this machine."""
 
-import base64
-import csv
-import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +21,7 @@ from workbench.jobs.manager import JobManager
 from workbench.panels.base import Panel, Plot, html, set_html
 from workbench.panels.job_bar import JobBar
 from workbench.panels.quantization_state import QuantizationState, known_runs, price_suggestion, run_label
-from workbench.panels.quantization_view import View, draw, static_page_body
+from workbench.panels.quantization_view import View, download_links, draw, static_page_body
 from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"
@@ -56,6 +53,7 @@ class QuantizationPanel(Panel):
         )
         self.job_id: str | None = None
         self._quiet = False
+        self._links: dict[str, str] = {}
         self._build()
         self.draw()
         self._attach_to_live_job()
@@ -209,10 +207,10 @@ class QuantizationPanel(Panel):
     def _show(self, view: View) -> None:
         self._quiet = True
         try:
+            for plot, fig in zip(self.plots, view.figures, strict=False):
+                plot.show(fig)  # first: drawing is what the reader waits for
             set_html(self.header, view.header)
             set_html(self.answer, view.answer)
-            for plot, fig in zip(self.plots, view.figures, strict=False):
-                plot.show(fig)
             set_html(self.table, view.table)
             for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
                 set_html(block, content)
@@ -245,25 +243,18 @@ class QuantizationPanel(Panel):
             (self.compared, self.state.compared_id, "nothing"),
         ):
             options = [(run_label(r), r.id) for r in self.runs]
-            dropdown.options = [(first, None), *options]
-            dropdown.value = chosen
+            if dropdown.options != ((first, None), *options):
+                dropdown.options = ((first, None), *options)
+            if dropdown.value != chosen:
+                dropdown.value = chosen
         self.job_bar.allow_run(self.state.hardware.startswith("this"))
 
     def _downloads(self, view: View) -> str:
         if view.run_id is None:
             return "<p>Nothing to save yet.</p>"
-        run = next(r for r in self.runs if r.id == view.run_id)
-        out = io.StringIO()
-        rows = [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        links = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
-        parts = [
-            f"<a download='{KIND}_{run.id}.{mime.split('/')[1]}' href='data:{mime};base64,{base64.b64encode(text.encode()).decode()}'>{label}</a>"
-            for label, mime, text in links
-        ]
-        return f"<p>{' · '.join(parts)} · PNG: the camera above each plot</p>"
+        if view.run_id not in self._links:
+            self._links[view.run_id] = download_links(next(r for r in self.runs if r.id == view.run_id))
+        return self._links[view.run_id]
 
     def _save_html(self, _button: Any) -> None:
         target = Path.cwd() / f"{KIND}_{self.state.run_id or 'latest'}.html"

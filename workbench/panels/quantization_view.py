@@ -1,5 +1,8 @@
 """The answer's view: HTML and figures from the state and the stored runs; the same for live panels and reports."""
 
+import base64
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -284,3 +287,19 @@ def _origin(run: Run) -> str:
     return "<h2>How these numbers came about</h2>" + table(
         ("What", "Value"), [(k, escape(str(v))) for k, v in rows], left=(1,)
     )
+
+
+def download_links(run: Run) -> str:
+    """The run as CSV and JSON inside links, so that they work without a server."""
+    out = io.StringIO()
+    rows = [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    files = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
+    links = [
+        f"<a download='{run.kind}_{run.id}.{mime.split('/')[1]}' "
+        f"href='data:{mime};base64,{base64.b64encode(text.encode()).decode()}'>{label}</a>"
+        for label, mime, text in files
+    ]
+    return f"<p>{' · '.join(links)} · PNG: the camera above each plot</p>"
