@@ -27,20 +27,18 @@ TOKEN = "a-token-for-benchmarks"
 CHANGES = 20
 KERNELS = 4
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-# Resolves with the milliseconds from the change of the control until plotly has drawn the new title.
+
+# Resolves with the milliseconds from the change of the control to the frame that shows the new plot.
 REDRAW = """([label, option]) => new Promise((done) => {
-  const plot = document.querySelector('.js-plotly-plot');
   const select = [...document.querySelectorAll('.wb-controls label')].find(l => l.textContent === label).parentElement.querySelector('select');
-  const before = document.querySelector('.js-plotly-plot .gtitle').textContent;
   const started = performance.now();
-  const look = () => {
-    const title = document.querySelector('.js-plotly-plot .gtitle');
-    if (title && title.textContent !== before) requestAnimationFrame(() => done(performance.now() - started));
-    else requestAnimationFrame(look);
-  };
+  const watch = new MutationObserver(() => {
+    const titles = [...document.querySelectorAll('.js-plotly-plot .gtitle')];
+    if (titles.some(t => t.textContent.includes(`measured at batch ${option}`))) { watch.disconnect(); requestAnimationFrame(() => done(performance.now() - started)); }
+  });
+  watch.observe(document.querySelector('.wb-plots'), {childList: true, subtree: true, characterData: true});
   select.value = option;
   select.dispatchEvent(new Event('change', {bubbles: true}));
-  look();
 })"""
 
 

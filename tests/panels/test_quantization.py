@@ -121,7 +121,7 @@ def test_run_shows_progress_stores_the_run_and_compares_it_with_the_one_before(p
     panel.job_bar.run.click()
     wait_for(lambda: panel.draw_run_id() != first)
     assert panel.state.compared_id == first
-    assert "ratio" in panel.tabs_html[3].value
+    wait_for(lambda: "ratio" in panel.tabs_html[3].value)
     assert len([r for r in panel.runs if r.environment.device == panel.device.name]) >= 2
 
 

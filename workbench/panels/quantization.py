@@ -207,8 +207,8 @@ class QuantizationPanel(Panel):
     def _show(self, view: View) -> None:
         self._quiet = True
         try:
-            for plot, fig in zip(self.plots, view.figures, strict=False):
-                plot.show(fig)  # first: drawing is what the reader waits for
+            for plot, make in zip(self.plots, view.figures, strict=False):
+                plot.show(make())  # first: drawing is what the reader waits for
             set_html(self.header, view.header)
             set_html(self.answer, view.answer)
             set_html(self.table, view.table)

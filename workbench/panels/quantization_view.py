@@ -3,7 +3,7 @@
 import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -45,7 +45,8 @@ class View:
 
     header: str
     answer: str
-    figures: tuple[go.Figure, ...]
+    figures: tuple[Callable[[], go.Figure], ...]
+    """Made one by one when shown, so that the first is on its way while the second is made."""
     table: str
     tabs: tuple[str, str, str, str]
     batches: list[int]
@@ -68,8 +69,8 @@ def draw(state: QuantizationState, runs: Sequence[Run], *, here: Device) -> View
     notes = "".join(_notes(state, run, here))
     points, baseline = claim_points(run, batch)
     figures = (
-        accuracy_against_speed(results, batch=batch, best=best),
-        claimed_and_measured(points, speed_claims(), baseline=baseline, batch=batch),
+        lambda: accuracy_against_speed(results, batch=batch, best=best),
+        lambda: claimed_and_measured(points, speed_claims(), baseline=baseline, batch=batch),
     )
     return View(
         header=_header(_stands_on(run)),
@@ -252,7 +253,7 @@ def static_page_body(state: QuantizationState, runs: Sequence[Run], *, here: Dev
     """The answer for a report: verdict, plots, table, what-if controls and provenance."""
     view = draw(state, runs, here=here)
     run = next((r for r in runs if r.id == view.run_id), None)
-    figures = "".join(figure_div(fig) for fig in view.figures)
+    figures = "".join(figure_div(make()) for make in view.figures)
     controls, origin = "", ""
     if run is not None:
         batch = state.batch if state.batch in view.batches else view.batches[0]
