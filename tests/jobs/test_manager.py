@@ -112,6 +112,7 @@ def test_a_killed_kernel_loses_nothing(jobs):
 def test_a_job_that_stored_its_run_but_died_counts_as_done(jobs):
     job = jobs.submit("pretend", {"steps": 1})
     jobs.wait(job, timeout_s=30)
+    wait_for(lambda: jobs.directory(job).process() is None)
     (jobs.directory(job).path / "result.json").unlink()
     assert jobs.view(job).state is JobState.DONE
 
@@ -120,6 +121,15 @@ def test_a_later_process_with_the_same_number_is_not_taken_for_the_job(tmp_path)
     directory = JobDirectory.create(tmp_path / "job", kind="pretend", spec={}, created_at="2026-01-01")
     directory._write("pid", {"pid": os.getpid(), "started": psutil.Process().create_time() - 1000})
     assert directory.view().state is JobState.INTERRUPTED
+
+
+def test_a_process_that_a_cancel_ended_is_cancelled_not_interrupted(tmp_path):
+    directory = JobDirectory.create(tmp_path / "job", kind="pretend", spec={}, created_at="2026-01-01")
+    directory._write("pid", {"pid": os.getpid(), "started": psutil.Process().create_time() - 1000})
+    directory.mark_stopping()
+    assert directory.view().state is JobState.STOPPING  # the one who cancels is still tidying up
+    os.utime(directory.path / "stopping", (1, 1))
+    assert directory.view().state is JobState.CANCELLED  # it was killed before it could say so
 
 
 def test_a_torn_event_line_is_passed_over(tmp_path):

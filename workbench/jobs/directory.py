@@ -15,6 +15,7 @@ from workbench.core.errors import StoreError
 from workbench.core.progress import Progress
 
 RESERVE_BYTES = 64 * 1024  # given back to the file system when a result has to be written on a full disk
+CANCEL_TAKES_S = 5.0  # more than a cancel needs to end the processes and to tidy up
 EVENT_INTERVAL_S = 0.25  # Jupyter's channel stays far from its limits at four messages a second
 
 
@@ -133,6 +134,13 @@ class JobDirectory:
         """Say that a cancel was asked for."""
         (self.path / "stopping").touch()
 
+    def _stopping_s(self) -> float | None:
+        """How long ago a cancel was asked for."""
+        try:
+            return time.time() - (self.path / "stopping").stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def append_event(self, progress: Progress, *, elapsed_s: float) -> None:
         """Add one line to the events."""
         line = {"step": progress.step, "done": progress.done, "total": progress.total, "elapsed_s": round(elapsed_s, 2)}
@@ -178,15 +186,19 @@ class JobDirectory:
     def view(self) -> JobView:
         """The job as its files and its process show it."""
         spec = self.read_spec()
+        is_alive = self.process() is not None  # looked at first: what ends after this has written its result
         event = self.last_event()
         result = self._read("result.json")
+        stopping_s = self._stopping_s()
         facts: dict[str, str] = {}
         if result is not None:
             state = JobState(result["state"])
             facts = {k: result.get(k, "") for k in ("cause", "remedy", "details")}
-        elif self.process() is not None:
+        elif is_alive:
             running = JobState.RUNNING if event else JobState.STARTING
-            state = JobState.STOPPING if (self.path / "stopping").exists() else running
+            state = JobState.STOPPING if stopping_s is not None else running
+        elif stopping_s is not None:  # whoever cancels is tidying up, unless it was killed itself
+            state = JobState.STOPPING if stopping_s < CANCEL_TAKES_S else JobState.CANCELLED
         elif self._read("pid") is None:
             state = JobState.QUEUED
         else:
