@@ -202,3 +202,12 @@ def test_saving_writes_one_offline_file(panel, tmp_path, monkeypatch):
     saved = list(tmp_path.glob("*.html"))
     assert len(saved) == 1
     assert saved[0].stat().st_size < 1e6
+
+
+def test_a_result_is_dimmed_when_the_choices_go_beyond_it(panel):
+    with_run(panel)
+    assert "stale" in panel.answer.value  # twelve methods are chosen, three were measured
+    for name, button in panel.method_buttons.items():
+        if not button.disabled:
+            button.value = name in {"fp32", "int8-weight", "int4-g32"}
+    assert "stale" not in panel.answer.value

@@ -11,7 +11,7 @@ from rich.table import Table
 from workbench.catalog.models import model_spec_from
 from workbench.cli import jobs, runs
 from workbench.cli.follow import follow
-from workbench.cli.tables import quantization_table
+from workbench.cli.tables import quantization_tables
 from workbench.core.errors import WorkbenchError
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.jobs.directory import JobState
@@ -89,7 +89,8 @@ def quantize(
         if as_json:
             print(json.dumps(runs.summary(run), indent=1))
         else:
-            out.print(quantization_table(run))
+            for part in quantization_tables(run):
+                out.print(part)
 
 
 class _ReadableErrors:

@@ -30,6 +30,6 @@ LIVE_STYLE = """
 .wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
 .wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.6;font-size:.92em}
 .wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}
-.wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 4em;align-items:center;column-gap:.8em}
+.wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 5.5em;align-items:center;column-gap:.8em}
 .wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
 """

@@ -124,10 +124,11 @@ def quantization_table(
     return table(head, rows, highlighted=highlighted)
 
 
-def verdict_card(headline: str, evidence: str, objection: str) -> str:
-    """The answer first, then what it stands on, then what speaks against it."""
+def verdict_card(headline: str, evidence: str, objection: str, *, is_stale: bool) -> str:
+    """The answer first, then what it stands on, then what speaks against it; dimmed when it is stale."""
+    kind = "wb-verdict stale" if is_stale else "wb-verdict"
     return (
-        f"<div class='wb-verdict' role='status'><p class='headline'>{escape(headline)}</p>"
+        f"<div class='{kind}' role='status'><p class='headline'>{escape(headline)}</p>"
         f"<p>{MEASURED} {escape(evidence)}</p><p>Against it: {escape(objection)}</p></div>"
     )
 

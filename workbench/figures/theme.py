@@ -22,6 +22,7 @@ def figure(title: str, *, x_title: str, y_title: str, subtitle: str = "") -> go.
     """An empty figure in the common style. Axis titles name the unit."""
     small = f"<br><span style='font-size:12px'>{subtitle}</span>" if subtitle else ""
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
+    small_font = {"size": 12}
     return go.Figure(
         layout={
             "template": None,
@@ -33,8 +34,8 @@ def figure(title: str, *, x_title: str, y_title: str, subtitle: str = "") -> go.
             "font": {"color": INK, "size": 13},
             "margin": {"l": 60, "r": 20, "t": 64, "b": 56},
             "title": {"text": f"<b>{title}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
-            "xaxis": {"title": {"text": x_title}, **axis},
-            "yaxis": {"title": {"text": y_title}, **axis},
+            "xaxis": {"title": {"text": x_title, "font": small_font}, **axis},
+            "yaxis": {"title": {"text": y_title, "font": small_font}, **axis},
             "hoverlabel": {"font": {"size": 13}},
         }
     )

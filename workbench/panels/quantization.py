@@ -300,6 +300,7 @@ class QuantizationPanel(Panel):
         live = next((v for v in views if not v.state.is_final), None)
         if live is not None:
             self.job_id = live.id
+            self._update(methods=tuple(live.spec["methods"]))
             self.in_background(self._watch, live.id)
         elif views and views[0].state is JobState.INTERRUPTED:
             self.job_id = views[0].id

@@ -74,7 +74,7 @@ def draw(state: QuantizationState, runs: Sequence[Run], *, here: Device) -> View
     )
     return View(
         header=_header(_stands_on(run)),
-        answer=notes + verdict_card(answer.headline, answer.evidence, answer.objection),
+        answer=notes + verdict_card(answer.headline, answer.evidence, answer.objection, is_stale=_is_stale(state, run)),
         figures=figures,
         table=quantization_table(results, batch=batch, best=best, usd_per_million=usd_by_method(run, state)),
         tabs=(
@@ -107,17 +107,21 @@ def _stands_on(run: Run) -> str:
     return f"● measured · {escape(Path(spec['model']).name)} on {escape(env.device)} ({env.n_cpus} cores) · {accuracy} · {speed} · run {run.id}, {run.day}"
 
 
+def _is_stale(state: QuantizationState, run: Run) -> bool:
+    """Whether methods are chosen that this run did not measure."""
+    return state.hardware.startswith("this") and bool(set(state.methods) - set(run.spec["methods"]))
+
+
 def _notes(state: QuantizationState, run: Run, here: Device) -> list[str]:
     notes = []
-    measured = set(run.spec["methods"])
     if state.hardware.startswith("this") and run.environment.device != here.name:
         notes.append(
             message_card(
                 "info", "A run from another machine is shown.", run.environment.device, "Press Run to measure yours."
             )
         )
-    elif state.hardware.startswith("this") and set(state.methods) - measured:
-        names = ", ".join(METHODS[m].label for m in state.methods if m not in measured)
+    elif _is_stale(state, run):
+        names = ", ".join(METHODS[m].label for m in state.methods if m not in run.spec["methods"])
         notes.append(
             message_card("caution", "The choices changed since this run.", f"Not measured: {names}.", "Run again.")
         )
