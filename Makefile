@@ -8,12 +8,15 @@ APT_PACKAGES := chromium fonts-dejavu-core
 # No pop-up that asks whether to fetch news, no look-up of updates.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
+# Containers run as root, which JupyterLab refuses unless it is told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 .PHONY: lab test report check clean browser
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ServerApp.ip=localhost --LabApp.news_url=None \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --KernelManager.transport=ipc $(LAB_OPTIONS)
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --KernelManager.transport=ipc $(AS_ROOT) $(LAB_OPTIONS)
 
 test: $(VENV)/.dev browser check
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
