@@ -44,6 +44,10 @@ def write_report(notebook: Path, target: Path) -> Path:
         raise ReportFailed(
             f"{notebook.name} stopped: {error.ename}: {error.evalue}", remedy="Run it in JupyterLab to see where."
         ) from error
+    except RuntimeError as error:
+        raise ReportFailed(
+            f"The kernel for {notebook.name} did not start: {error}.", remedy="Try again when the machine is less busy."
+        ) from error
     title = notebook.stem
     for cell in content.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
