@@ -39,7 +39,8 @@ def test_one_point_per_method_with_its_interval():
 
 
 def test_claims_are_bands_and_measurements_points_on_them():
-    bands, points = FIGURES["claims"].data
+    bands, ranges, points = FIGURES["claims"].data
+    assert [t.strip() for t in ranges.text] == ["1.5–2×", "2–4×", "3–6×", "3–6×"]
     assert list(bands.x) == [1.5, 2, None, 2, 4, None, 3, 6, None, 3, 6, None]
     assert (points.x[0], points.y[0], points.text[0]) == (1.3, "INT8 PTQ", "1.30×")
 

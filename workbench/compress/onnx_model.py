@@ -41,8 +41,9 @@ def nodes_for_int8_activations(model: onnx.ModelProto, *, intermediate: int) -> 
     """The linear nodes whose inputs bear one scale for the whole tensor.
 
     Leaves out the down projections: their input, the product of two activations, has outliers that a
-    single scale cannot hold (reference model: leaving them in float takes dynamic INT8 from 0.96 % to
-    0.14 % and static INT8 from 1.9 % to 0.16 % of added perplexity, for 20 to 50 % of decoding time).
+    single scale cannot hold. On the reference model, 24 windows, leaving them in float takes dynamic INT8 from
+    0.96 % to 0.14 % and static INT8 from 1.9 % to 0.16 % of added perplexity; a decoding step took 0.96 instead
+    of 0.62 ms (two cores of an AMD EPYC, one series each).
     """
     width = {t.name: t.dims[0] for t in model.graph.initializer if len(t.dims) == 2}
     matrix = {node.name: node.input[1] for node in model.graph.node if node.op_type == "MatMul"}

@@ -37,7 +37,7 @@ def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best
         mode="markers+text",
         name="measured",
         text=labels,
-        textposition=["top right" if i % 2 else "bottom right" for i in range(len(shown))],
+        textposition=_label_places([time.p50_s for _, _, time in shown]),
         textfont={"color": INK, "size": 11},
         marker={
             "color": [BEST if r.method == best else MEASURED for r, _, _ in shown],
@@ -60,10 +60,18 @@ def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best
     times = [time.p50_s * 1e3 for _, _, time in shown]
     if times:
         fig.update_xaxes(
-            type="log", range=_log_range(min(times), max(times) * 1.7), dtick=None, nticks=6, minor={"showgrid": False}
+            type="log", range=_log_range(min(times), max(times) * 1.15), dtick=None, nticks=6, minor={"showgrid": False}
         )
     fig.update_yaxes(type="log", exponentformat="power", dtick=1)
     return fig
+
+
+def _label_places(times_s: list[float]) -> list[str]:
+    """Labels above and below in turn, to the left of points in the right part, so that none is cut off."""
+    if not times_s:
+        return []
+    middle = (min(times_s) * max(times_s) ** 2) ** (1 / 3)  # two thirds of the way on the logarithmic axis
+    return [f"{'top' if i % 2 else 'bottom'} {'left' if t > middle else 'right'}" for i, t in enumerate(times_s)]
 
 
 def _errors(above: list[float], below: list[float]) -> dict[str, Any]:
@@ -99,13 +107,20 @@ def claimed_and_measured(
     fig.add_scatter(
         x=[end for _, end in ends],
         y=[None if end is None else c.technique for c, end in ends],
-        mode="lines+text",
+        mode="lines",
         name="published",
         line={"color": PUBLISHED, "width": 9},
         opacity=0.75,
-        text=[f"  {c.shown_range}" if end == c.high else "" for c, end in ends],
-        textposition="middle right",
         hovertemplate="%{y}: %{x}×, published<extra></extra>",
+    )
+    fig.add_scatter(
+        x=[c.high for c in claims],
+        y=[c.technique for c in claims],
+        mode="text",
+        name="range",
+        text=[f"  {c.shown_range}" for c in claims],
+        textposition="middle right",
+        hoverinfo="skip",
     )
     known = [p for p in points if p[0] in names]
     best = {name: max((p[1] for p in known if p[0] == name), default=None) for name in names}
