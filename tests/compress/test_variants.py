@@ -1,5 +1,7 @@
 """Every variant on the reference model: the cache is right, and the damage has the known order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,21 @@ def test_decoding_gives_one_time_for_each_step(ids, folder):
 def test_torch_variants_run_on_a_gpu(method, ids):
     reference = TorchModel(SPEC, "fp32", device="cuda").logits(ids[:-1])
     assert divergence(TorchModel(SPEC, method, device="cuda"), reference, ids).kl_nat.mean() < 0.1
+
+
+@pytest.mark.parametrize("method", ["fp32", "int8-dynamic"])
+def test_a_compiled_step_decodes_the_same_words(method):
+    eager = TorchModel(SPEC, method, device="cpu").decoded(2)
+    compiled = TorchModel(replace(SPEC, compile="on"), method, device="cpu")
+    assert compiled.execution == "compiled"
+    assert torch.equal(compiled.decoded(2), eager)
+    assert torch.equal(compiled.decoded(2), eager)  # the cache starts anew
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_replayed_graph_decodes_the_same_words():
+    eager = TorchModel(replace(SPEC, compile="off"), "fp32", device="cuda").decoded(2)
+    graph = TorchModel(replace(SPEC, compile="on"), "fp32", device="cuda")
+    assert torch.equal(graph.decoded(2), eager)
+    assert torch.equal(graph.decoded(2), eager)

@@ -1,10 +1,11 @@
 """Variants that run in PyTorch: plain precisions and torchao's quantized linear layers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch._dynamo import config as dynamo_config
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
 
 from workbench.core.quantization import QuantizationSpec
@@ -88,6 +89,67 @@ def stored_bytes(model: torch.nn.Module) -> int:
     return sum(seen.values())
 
 
+def compile_parts(model: torch.nn.Module) -> None:
+    """Compile the pieces of the decoder layers that are alike in all layers, in place.
+
+    A module that knows the number of its layer would be compiled once for each layer, which takes
+    minutes; its children are compiled instead. Shapes are fixed, so each piece is compiled once per shape.
+    """
+    dynamo_config.recompile_limit = 64  # one function serves every linear layer of every shape
+    for blocks in [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]:
+        for part in _alike(blocks):
+            part.compile(dynamic=False)
+
+
+def _alike(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    for child in module.children():
+        if any(hasattr(m, "layer_idx") for m in child.modules()):
+            yield from _alike(child)
+        else:
+            yield child
+
+
+class _Step:
+    """One decoding step over a static cache, replayed as a CUDA graph where that is possible."""
+
+    def __init__(self, model: Any, *, batch: int, cache_tokens: int, device: str) -> None:
+        self.model, self.device = model, device
+        self.cache = StaticCache(config=model.config, max_cache_len=cache_tokens)
+        self._ids = torch.zeros((batch, 1), dtype=torch.long, device=device)
+        self._position = torch.zeros((batch, 1), dtype=torch.long, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._logits = torch.empty(0)
+
+    def _eager(self) -> torch.Tensor:
+        logits: torch.Tensor = self.model(
+            input_ids=self._ids, position_ids=self._position, past_key_values=self.cache, use_cache=True
+        ).logits
+        return logits
+
+    def capture(self) -> None:
+        """Compile by running, then record the step; the cache must have been used once and is left for a reset."""
+        self.cache.reset()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._eager()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._logits = self._eager()
+        self._graph = graph
+
+    def __call__(self, ids: torch.Tensor, position: int) -> torch.Tensor:
+        """Logits after ids: (batch, 1); valid until the next call."""
+        self._ids.copy_(ids)
+        self._position.fill_(position)
+        if self._graph is None:
+            return self._eager()
+        self._graph.replay()
+        return self._logits
+
+
 class TorchModel:
     """A variant in PyTorch: logits for the accuracy check, prefill and decoding for the clock."""
 
@@ -103,11 +165,9 @@ class TorchModel:
         self._compiled = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
         self.execution = "compiled" if self._compiled else "eager"
         self.weight_bytes = stored_bytes(self.model)
-        self._forward: Callable[..., Any] = self.model.forward
         if self._compiled:
-            mode = "reduce-overhead" if device == "cuda" else "default"
-            self._forward = torch.compile(self.model.forward, mode=mode, dynamic=False)
-        self._caches: dict[int, StaticCache] = {}
+            compile_parts(self.model)
+        self._steps: dict[int, _Step] = {}
 
     def _wait(self) -> None:
         if self.device == "cuda":
@@ -116,7 +176,8 @@ class TorchModel:
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
         """(tokens, words) for ids: (tokens,)."""
-        out: torch.Tensor = self.model(input_ids=ids[None].to(self.device), use_cache=False).logits[0]
+        with torch.compiler.set_stance("force_eager"):
+            out: torch.Tensor = self.model(input_ids=ids[None].to(self.device), use_cache=False).logits[0]
         return out
 
     def _prompt(self, batch: int, n_tokens: int) -> torch.Tensor:
@@ -128,36 +189,54 @@ class TorchModel:
     def prefill_s(self) -> float:
         """Time to read one prompt of ``prefill_tokens``."""
         ids = self._prompt(1, self.spec.prefill_tokens)
+        self._wait()
         started = time.perf_counter()
-        self._forward(input_ids=ids, use_cache=False, logits_to_keep=1)
+        self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
         self._wait()
         return time.perf_counter() - started
 
-    def _cache(self, batch: int) -> DynamicCache | StaticCache:
-        if not self._compiled:
-            return DynamicCache(config=self.model.config)
-        if batch not in self._caches:
+    def _read_prompt(self, batch: int, cache: DynamicCache | StaticCache) -> torch.Tensor:
+        """Most likely words after a prompt that is now in the cache: (batch, 1)."""
+        prompt = self._prompt(batch, self.spec.prompt_tokens)
+        with torch.compiler.set_stance("force_eager"):
+            logits = self.model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        ids: torch.Tensor = logits[:, -1].argmax(-1, keepdim=True)
+        return ids
+
+    def _step(self, batch: int) -> _Step:
+        if batch not in self._steps:
             length = self.spec.prompt_tokens + self.spec.decode_tokens
-            self._caches[batch] = StaticCache(config=self.model.config, max_cache_len=length)
-        cache = self._caches[batch]
-        cache.reset()
-        return cache
+            step = _Step(self.model, batch=batch, cache_tokens=length, device=self.device)
+            if self.device == "cuda":
+                self._read_prompt(batch, step.cache)
+                step.capture()
+            self._steps[batch] = step
+        self._steps[batch].cache.reset()
+        return self._steps[batch]
 
     @torch.inference_mode()
     def decode_s(self, batch: int) -> list[float]:
         """Time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
-        cache = self._cache(batch)
-        prompt = self._prompt(batch, self.spec.prompt_tokens)
-        logits = self.model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        times = []
-        for step in range(self.spec.decode_tokens):
-            ids = logits[:, -1].argmax(-1, keepdim=True)
-            position = torch.full((batch, 1), self.spec.prompt_tokens + step, device=self.device)
+        return self._decode(batch)[0]
+
+    @torch.inference_mode()
+    def decoded(self, batch: int) -> torch.Tensor:
+        """The words that the timed loop decodes: (batch, decode_tokens)."""
+        return self._decode(batch)[1]
+
+    def _decode(self, batch: int) -> tuple[list[float], torch.Tensor]:
+        step = self._step(batch) if self._compiled else None
+        cache = step.cache if step else DynamicCache(config=self.model.config)
+        ids = self._read_prompt(batch, cache)
+        times, words = [], []
+        for position in range(self.spec.prompt_tokens, self.spec.prompt_tokens + self.spec.decode_tokens):
             self._wait()
             started = time.perf_counter()
-            logits = self._forward(
-                input_ids=ids, position_ids=position, past_key_values=cache, use_cache=True
-            ).logits.clone()
+            logits = (
+                step(ids, position) if step else self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits
+            )
             self._wait()
             times.append(time.perf_counter() - started)
-        return times
+            ids = logits[:, -1].argmax(-1, keepdim=True)
+            words.append(ids)
+        return times, torch.cat(words, dim=1)
