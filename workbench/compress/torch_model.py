@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -109,6 +110,11 @@ def _alike(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield child
 
 
+def traced_by_dispatch() -> AbstractContextManager[object]:
+    """Quantized tensors answer to operators only, not to functions: torch 2.11 cannot compile the latter."""
+    return torch._C.DisableTorchFunctionSubclass()  # noqa: SLF001 - has no public name
+
+
 class _Step:
     """One decoding step over a static cache, replayed as a CUDA graph where that is possible."""
 
@@ -121,9 +127,10 @@ class _Step:
         self._logits = torch.empty(0)
 
     def _eager(self) -> torch.Tensor:
-        logits: torch.Tensor = self.model(
-            input_ids=self._ids, position_ids=self._position, past_key_values=self.cache, use_cache=True
-        ).logits
+        with traced_by_dispatch():
+            logits: torch.Tensor = self.model(
+                input_ids=self._ids, position_ids=self._position, past_key_values=self.cache, use_cache=True
+            ).logits
         return logits
 
     def capture(self) -> None:
@@ -191,7 +198,8 @@ class TorchModel:
         ids = self._prompt(1, self.spec.prefill_tokens)
         self._wait()
         started = time.perf_counter()
-        self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        with traced_by_dispatch():
+            self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
         self._wait()
         return time.perf_counter() - started
 
