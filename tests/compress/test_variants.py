@@ -10,7 +10,7 @@ from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL
 from workbench.compress.onnx_model import OnnxModel, linear_nodes, nodes_for_int8_activations, products_except
 from workbench.compress.quality import window_quality
 from workbench.compress.quiet import quiet_libraries
-from workbench.compress.torch_model import TorchModel
+from workbench.compress.torch_model import TorchModel, _ManyRows
 from workbench.core.quantization import QuantizationSpec
 
 SPEC = QuantizationSpec(model=str(REFERENCE_MODEL), decode_tokens=4, prompt_tokens=16)
@@ -121,6 +121,20 @@ def test_a_compiled_step_decodes_the_same_words(method):
     assert compiled.execution == "compiled"
     assert torch.equal(compiled.decoded(2), eager)
     assert torch.equal(compiled.decoded(2), eager)  # the cache starts anew
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", ["int8-weight", "int8-dynamic", "int4-g128", "fp8-weight", "fp8-dynamic"])
+def test_quantized_steps_compile_and_replay(method):
+    times = TorchModel(replace(SPEC, compile="on"), method, device="cuda").decode_s(1)
+    assert len(times) == SPEC.decode_tokens
+
+
+def test_filling_up_rows_changes_nothing():
+    linear = torch.nn.Linear(8, 5)
+    inputs = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(_ManyRows(linear)(inputs), linear(inputs))
 
 
 @pytest.mark.gpu
