@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from workbench.cli.follow import follow
-from workbench.core.errors import WorkbenchError
+from workbench.cli.readable import ReadableErrors
 from workbench.jobs.manager import JobManager
 
 app = typer.Typer(help="Measurements that run or ran.", no_args_is_help=True)
@@ -28,19 +28,15 @@ def list_jobs(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 @app.command()
 def cancel(job_id: str) -> None:
     """End a job and free what it holds."""
-    try:
+    with ReadableErrors():
         JobManager().cancel(job_id)
-    except WorkbenchError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
 def resume(job_id: str) -> None:
     """Go on with a cancelled, failed or interrupted job."""
-    try:
+    with ReadableErrors():
         manager = JobManager()
         manager.resume(job_id)
         view = follow(manager, job_id, Console(stderr=True))
-    except WorkbenchError as error:
-        raise typer.BadParameter(str(error)) from error
     print(f"{view.state} {view.cause} {view.remedy}".strip())

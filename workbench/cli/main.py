@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,8 +11,9 @@ from rich.table import Table
 from workbench.catalog.models import model_spec_from
 from workbench.cli import jobs, runs
 from workbench.cli.follow import follow
+from workbench.cli.load import load
+from workbench.cli.readable import ReadableErrors, err
 from workbench.cli.tables import quantization_tables
-from workbench.core.errors import WorkbenchError
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager, workbench_home
@@ -25,7 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
-out, err = Console(), Console(stderr=True)
+app.command()(load)
+out = Console()
 
 
 @app.command()
@@ -64,7 +66,7 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure what each precision costs in accuracy, memory, speed and time to make."""
-    with _ReadableErrors():
+    with ReadableErrors():
         spec = QuantizationSpec(
             model=model,
             methods=tuple(m.strip() for m in methods.split(",") if m.strip()),
@@ -91,22 +93,6 @@ def quantize(
         else:
             for part in quantization_tables(run):
                 out.print(part)
-
-
-class _ReadableErrors:
-    """Shows a ``WorkbenchError`` as cause and remedy and ends with status 2."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, WorkbenchError):
-            _complain(error)
-
-
-def _complain(error: WorkbenchError) -> NoReturn:
-    err.print(f"[bold red]{error.cause}[/bold red]\n{error.remedy}", highlight=False)
-    raise typer.Exit(2)
 
 
 def main() -> None:

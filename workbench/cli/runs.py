@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.core.errors import WorkbenchError
+from workbench.cli.readable import ReadableErrors
 from workbench.core.runs import Run
+from workbench.jobs.child import EXPERIMENTS
 from workbench.jobs.manager import JobManager
 from workbench.store.runs import read_run_file
 
@@ -23,7 +24,8 @@ def summary(run: Run) -> dict[str, Any]:
 @app.command("list")
 def list_runs(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Stored runs, newest first."""
-    found = JobManager().store.newest("quantization")
+    store = JobManager().store
+    found = sorted((r for kind in EXPERIMENTS for r in store.newest(kind)), key=lambda r: r.finished_at, reverse=True)
     if as_json:
         print(
             json.dumps(
@@ -48,25 +50,23 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 @app.command()
 def show(run_id: str) -> None:
     """One run as JSON, without raw samples."""
-    try:
+    with ReadableErrors():
         print(json.dumps(summary(JobManager().store.get(run_id)), indent=1))
-    except WorkbenchError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
 def export(run_id: str, target: Path) -> None:
     """Write a run with its raw samples to a JSON file."""
+    with ReadableErrors():
+        document = JobManager().store.get(run_id).to_json()
     try:
-        target.write_text(JobManager().store.get(run_id).to_json(), encoding="utf-8")
-    except (WorkbenchError, OSError) as error:
+        target.write_text(document, encoding="utf-8")
+    except OSError as error:
         raise typer.BadParameter(str(error)) from error
 
 
 @app.command("import")
 def import_run(source: Path) -> None:
     """Store a run that another machine exported."""
-    try:
+    with ReadableErrors():
         JobManager().store.add(read_run_file(source))
-    except WorkbenchError as error:
-        raise typer.BadParameter(str(error)) from error

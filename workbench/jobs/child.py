@@ -24,7 +24,14 @@ def _quantization(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | 
     return measure(QuantizationSpec.from_dict(spec), folder)
 
 
-EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization}
+def _load(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.load import LoadSpec
+    from workbench.experiments.load import measure
+
+    return measure(LoadSpec.from_dict(spec), folder)
+
+
+EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization, "load": _load}
 
 
 def carry_out(directory: JobDirectory, store: RunStore, experiments: Mapping[str, Measure]) -> None:

@@ -1,0 +1,107 @@
+"""How far the load generator's figures are from the truth: against the mock server's own log, by request rate.
+
+    .venv/bin/python benchmarks/load.py --rates 10,50,100,200,500 --repeats 3      prints JSON
+
+64 tokens a request, TTFT 50 ms, 10 ms between tokens, Poisson arrivals. The rates are interleaved; every figure is
+the median over the repeats. The mock's own timing is in the output too: where the truth's p99 leaves the setting,
+the machine is short of processor time and the errors say little.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from workbench.core.load import LoadSpec
+from workbench.experiments.load import errors_against
+from workbench.load.process import LoadProcess
+from workbench.testing.mock_process import MockProcess
+from workbench.testing.mock_server import MockSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+def one(rate: float, duration_s: float, seed: int) -> dict[str, float]:
+    """One load from a cold call; the moment of the call is taken before the process is started."""
+    with MockProcess(MockSettings(ttft_s=0.05, itl_s=0.01)) as mock:
+        called = time.perf_counter()
+        spec = LoadSpec(
+            url=mock.url,
+            model="mock",
+            rate_per_s=rate,
+            duration_s=duration_s,
+            output_tokens=64,
+            calibrate=False,
+            seed=seed,
+        )
+        result: Mapping[str, Any] = {}
+        memory = 0
+        with LoadProcess() as process:
+            child = psutil.Process(process.pid)
+            for kind, value in process.messages(spec):
+                result = value
+                if kind == "progress":
+                    memory = max(memory, child.memory_full_info().pss)
+        truth = mock.truth()
+    ttft_error, itl_error = errors_against(truth, result)
+    start, flights = result["started_monotonic_s"], result["flights"]
+    true_first = [t["writes_s"][0] - t["arrived_s"] for t in truth.values() if t["writes_s"]]
+    true_gaps = np.concatenate([np.diff(t["writes_s"]) for t in truth.values()])
+    chunks = sorted(at for f in flights for at in f["chunk_s"])
+    late = [f["sent_s"] - f["due_s"] - f["connect_s"] for f in flights]
+    return {
+        "ttft_p99_error_ms": ttft_error * 1e3,
+        "itl_p99_error_ms": itl_error * 1e3,
+        "tokens_per_s": len(chunks) / (chunks[-1] - chunks[0]),
+        "first_request_after_s": start + flights[0]["sent_s"] - called,
+        "pss_mb": memory / 1e6,
+        "cpu_fraction": result["cpu_fraction"],
+        "send_lateness_p99_ms": float(np.quantile(late, 0.99)) * 1e3,
+        "truth_ttft_p99_ms": float(np.quantile(true_first, 0.99)) * 1e3,
+        "truth_itl_p99_ms": float(np.quantile(true_gaps, 0.99)) * 1e3,
+        "failed": sum(f["error"] is not None for f in flights),
+    }
+
+
+def main() -> None:
+    """Print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rates", default="10,50,100,200,500")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--duration", type=float, default=8.0)
+    arguments = parser.parse_args()
+    rates = [float(r) for r in arguments.rates.split(",")]
+    samples: dict[float, list[dict[str, float]]] = {r: [] for r in rates}
+    for repeat in range(arguments.repeats):
+        for rate in rates:
+            samples[rate].append(one(rate, arguments.duration, repeat))
+    revision = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    report = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "benchmarks/load.py " + " ".join(sys.argv[1:]),
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
+        "revision": revision,
+        "medians": {
+            f"{rate:g}": {k: round(statistics.median(s[k] for s in found), 3) for k in found[0]}
+            for rate, found in samples.items()
+        },
+        "samples": {f"{rate:g}": found for rate, found in samples.items()},
+    }
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A load as text tables."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from workbench.core.runs import Run
+from workbench.core.units import shown_duration, three_digits
+
+ROWS = (
+    ("TTFT from due", "ttft_s", "from_due"),
+    ("TTFT from sent", "ttft_s", "from_sent"),
+    ("TPOT (guidellm, AIPerf: ITL)", "tpot_s", "from_sent"),
+    ("gap between chunks (vllm bench: ITL)", "itl_s", "from_sent"),
+    ("end to end from due", "e2e_s", "from_due"),
+    ("end to end from sent", "e2e_s", "from_sent"),
+)
+
+
+def _cell(found: Mapping[str, Any], name: str) -> str:
+    value = found[name]
+    if value is None:
+        return "beyond the failures" if found["n_censored"] else "–"
+    interval = found["interval"].get(name)
+    if interval is None:
+        return f"{shown_duration(value)} (too few for an interval)"
+    return f"{shown_duration(value)} [{shown_duration(interval[0])}, {shown_duration(interval[1])}]"
+
+
+def load_tables(run: Run) -> Iterator[Table | str]:
+    """Latencies with 95 % intervals, then rates, then what to make of them."""
+    if not run.results:
+        return
+    answers = run.results[0]
+    table = Table("latency", "mean", "p50", "p90", "p99", "n", "failed")
+    table.title = f"● measured, {run.day}, run {run.id} (95 % intervals)"
+    for label, name, origin in ROWS:
+        found = answers[name][origin]
+        cells = (_cell(found, column) for column in ("mean", "p50", "p90", "p99"))
+        table.add_row(label, *cells, str(found["n"]), str(found["n_censored"]))
+    yield table
+    counts, rates, goodput = answers["counts"], answers["rates"], answers["goodput"]
+    yield (
+        f"{counts['due']} requests due, {counts['sent']} sent, {counts['ok']} answered, {counts['failed']} failed; "
+        f"{three_digits(rates['completed_per_s'])} answers/s, {three_digits(rates['output_tokens_per_s'])} output tokens/s"
+    )
+    low, high = goodput["attainment_interval"]
+    yield f"goodput {three_digits(goodput['good_per_s'])} requests/s, {goodput['attainment_fraction']:.1%} [{low:.1%}, {high:.1%}] good"
+    yield f"tokens counted by: {', '.join(answers['token_source']) or '–'}"
+    steady = answers["steady_state"]
+    yield f"steady from {steady['start_s']:.1f} to {steady['end_s']:.1f} s, {steady['n_cut']} requests before that"
+    health = answers["client_health"]
+    yield f"client: {health['verdict']}: {health['reason']}"
+    if answers["prefix_cache"]["warning"]:
+        yield f"▲ {answers['prefix_cache']['warning']}"
+    for failure in run.failures:
+        yield f"▲ {failure['cause']}"

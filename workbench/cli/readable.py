@@ -1,0 +1,27 @@
+"""Errors on the command line: cause, remedy and a status."""
+
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from workbench.core.errors import WorkbenchError
+
+err = Console(stderr=True)
+
+
+class ReadableErrors:
+    """Shows a ``WorkbenchError`` as cause and remedy and ends with status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, WorkbenchError):
+            complain(error)
+
+
+def complain(error: WorkbenchError) -> NoReturn:
+    """Cause and remedy on the error stream, then status 2."""
+    err.print(f"[bold red]{error.cause}[/bold red]\n{error.remedy}", highlight=False)
+    raise typer.Exit(2)

@@ -1,0 +1,182 @@
+"""A load on a serving engine: what to send, what happened to each request, and the answers' JSON form."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from workbench.core.checks import require_positive
+from workbench.core.errors import InvalidSpec
+
+Arrivals = Literal["constant", "poisson", "gamma", "closed", "ramp", "trace"]
+Endpoint = Literal["completions", "chat"]
+TokenSource = Literal["usage per chunk", "usage", "tokenizer", "chunks"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSpec:
+    """Requests to send to an OpenAI-compatible server. The same spec and seed send the same requests."""
+
+    url: str
+    """Base URL, with or without ``/v1``."""
+    model: str
+    arrivals: Arrivals = "poisson"
+    rate_per_s: float = 10.0
+    """Mean arrivals; the first rate of a ramp; ignored by ``closed`` and ``trace``."""
+    end_rate_per_s: float | None = None
+    """Last rate of a ramp."""
+    gamma_cv: float = 2.0
+    """Coefficient of variation of the gaps of ``gamma`` arrivals; 1 is Poisson."""
+    concurrency: int | None = None
+    """Most requests in flight, others wait at the client; the number of users of a closed loop."""
+    duration_s: float = 30.0
+    trace: str | None = None
+    """Azure CSV (TIMESTAMP, ContextTokens, GeneratedTokens) or JSON lines (timestamp_s, input_tokens, output_tokens)."""
+    endpoint: Endpoint = "completions"
+    input_tokens: int = 128
+    output_tokens: int = 64
+    input_cv: float = 0.0
+    """Coefficient of variation of the prompt lengths (log-normal); 0 is fixed."""
+    output_cv: float = 0.0
+    turns: int = 1
+    """Turns of each conversation (chat only); the next is sent when the last answer has ended."""
+    timeout_s: float = 120.0
+    tokenizer: str | None = None
+    """Folder or file of the model's tokenizer: exact prompt lengths, and tokens counted where the server does not."""
+    unique_prefix: bool = True
+    """Start each prompt with words of its own, so that a prefix cache cannot answer it."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable with the API key, if one is needed; the key itself is never stored."""
+    slo_ttft_s: float | None = None
+    slo_tpot_s: float | None = None
+    calibrate: bool = True
+    """Repeat the load against the built-in mock server afterwards, to learn what the client itself adds."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(
+            self, "rate_per_s", "gamma_cv", "duration_s", "input_tokens", "output_tokens", "turns", "timeout_s"
+        )
+        for name, allowed in (("arrivals", get_args(Arrivals)), ("endpoint", get_args(Endpoint))):
+            if getattr(self, name) not in allowed:
+                raise InvalidSpec(f"{name} is {getattr(self, name)!r}.", remedy=f"Choose from: {', '.join(allowed)}.")
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidSpec(f"{self.url!r} is not a URL.", remedy="Give one like http://localhost:8000.")
+        needed = {"closed": "concurrency", "ramp": "end_rate_per_s", "trace": "trace"}.get(self.arrivals)
+        if needed and getattr(self, needed) is None:
+            raise InvalidSpec(f"Arrivals {self.arrivals!r} need {needed}.", remedy=f"Set {needed}.")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise InvalidSpec(f"concurrency is {self.concurrency}.", remedy="Give a number above zero, or none.")
+        if self.turns > 1 and self.endpoint != "chat":
+            raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
+
+    @property
+    def base_url(self) -> str:
+        """URL up to and without ``/v1``."""
+        return self.url.rstrip("/").removesuffix("/v1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LoadSpec":
+        """A spec read back; unknown fields raise ``InvalidSpec``."""
+        names = {f.name for f in fields(cls)}
+        extra = sorted(set(data) - names)
+        if extra or not {"url", "model"} <= set(data):
+            problem = f"unknown fields {', '.join(extra)}" if extra else "no url or no model"
+            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
+        return cls(**data)
+
+    def as_code(self) -> str:
+        """Python that makes this spec and runs it."""
+        defaults = {f.name: f.default for f in fields(self)}
+        lines = [f"    {k}={v!r}," for k, v in asdict(self).items() if v != defaults[k]]
+        return (
+            "from workbench.core.load import LoadSpec\n"
+            "from workbench.experiments.load import run\n\n"
+            "spec = LoadSpec(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """One request. All times are seconds since the start of the load, on the monotonic clock."""
+
+    index: int
+    due_s: float
+    """When the schedule wanted it sent."""
+    input_tokens: int
+    """Asked for; ``usage_input_tokens`` is what the server counted."""
+    max_output_tokens: int
+    sent_s: float | None = None
+    """When its bytes were handed to the socket."""
+    connect_s: float = 0.0
+    """Time spent on opening a connection before it was sent; 0 for a kept one."""
+    first_event_s: float | None = None
+    """First event of any kind, a role chunk too."""
+    chunk_s: tuple[float, ...] = ()
+    """Arrival of each event with text, reasoning or a tool call that is not empty."""
+    chunk_tokens: tuple[int, ...] | None = None
+    """Tokens in each of these, where the server or a tokenizer tells."""
+    end_s: float | None = None
+    """End of the answer, or of the attempt when it failed."""
+    output_tokens: int = 0
+    token_source: TokenSource = "chunks"
+    usage_input_tokens: int | None = None
+    error: str | None = None
+
+    @property
+    def first_content_s(self) -> float | None:
+        """Arrival of the first token."""
+        return self.chunk_s[0] if self.chunk_s else None
+
+    @property
+    def ok(self) -> bool:
+        """Whether a whole answer came."""
+        return self.error is None and bool(self.chunk_s)
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Time per output token after the first chunk: last minus first over the tokens that came in between.
+
+        Where only the number of all tokens is known, chunks are taken to be alike.
+        """
+        n_chunks = len(self.chunk_s)
+        if not self.ok or n_chunks < 2:
+            return None
+        if self.chunk_tokens is not None:
+            after_first = sum(self.chunk_tokens[1:])
+        else:
+            after_first = round(self.output_tokens * (n_chunks - 1) / n_chunks)
+        return (self.chunk_s[-1] - self.chunk_s[0]) / after_first if after_first > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHealth:
+    """Whether the load generator itself can be trusted in a run."""
+
+    verdict: Literal["good", "doubtful", "client-bound"]
+    reason: str
+    loop_lag_p99_s: float
+    send_lateness_p99_s: float
+    """Sent after due, without the time spent waiting at the concurrency cap and connecting."""
+    cpu_fraction: float
+    """Processor time of the load process over the wall time."""
+    calibration_ttft_p99_error_s: float | None = None
+    """What the client added to TTFT p99 at the same rate against the mock server; None: not calibrated."""
+    calibration_itl_p99_error_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A latency: seconds, with the requests that have no value counted as longer than their end (censored)."""
+
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    n: int
+    n_censored: int
+    interval: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    """95 % intervals of mean, p50, p90 and p99 that respect autocorrelation; None: too few samples."""

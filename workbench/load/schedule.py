@@ -1,0 +1,127 @@
+"""When requests are due and how long they are."""
+
+import csv
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.core.errors import InvalidSpec
+from workbench.core.load import LoadSpec
+
+Floats = npt.NDArray[np.float64]
+MAX_REQUESTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One request before it is sent; ``due_s`` is None for a user of a closed loop who sends when free."""
+
+    due_s: float | None
+    input_tokens: int
+    output_tokens: int
+
+
+def schedule(spec: LoadSpec) -> list[Planned]:
+    """The requests of a spec in the order of their due times.
+
+    A closed loop has as many as could be needed if each took a millisecond per token, at most.
+    """
+    rng = np.random.default_rng(spec.seed)
+    if spec.arrivals == "trace":
+        assert spec.trace is not None
+        return read_trace(Path(spec.trace), duration_s=spec.duration_s)
+    due = None if spec.arrivals == "closed" else _due_times(spec, rng)
+    if due is None:
+        n = min(MAX_REQUESTS, int((spec.concurrency or 1) * max(4, spec.duration_s / (1e-3 * spec.output_tokens))))
+    else:
+        n = due.size
+        if n == 0:
+            raise InvalidSpec(
+                f"{spec.rate_per_s} requests/s for {spec.duration_s} s send nothing.",
+                remedy="Raise the rate or the duration.",
+            )
+    inputs = _lengths(spec.input_tokens, spec.input_cv, n, rng)
+    outputs = _lengths(spec.output_tokens, spec.output_cv, n, rng)
+    return [
+        Planned(
+            due_s=None if due is None else float(due[i]), input_tokens=int(inputs[i]), output_tokens=int(outputs[i])
+        )
+        for i in range(n)
+    ]
+
+
+def _due_times(spec: LoadSpec, rng: np.random.Generator) -> Floats:
+    rate, duration = spec.rate_per_s, spec.duration_s
+    top = max(rate, spec.end_rate_per_s or 0.0)
+    if top * duration > MAX_REQUESTS:
+        raise InvalidSpec(f"{top * duration:.0f} requests are too many for one run.", remedy="Shorten the run.")
+    if spec.arrivals == "constant":
+        return np.arange(round(rate * duration)) / rate
+    if spec.arrivals == "ramp":  # thinning of a Poisson process, Lewis and Shedler 1979
+        assert spec.end_rate_per_s is not None
+        candidates = _until(rng.exponential(1 / top, _enough(top * duration)), duration)
+        rates = rate + (spec.end_rate_per_s - rate) * candidates / duration
+        return candidates[rng.random(candidates.size) < rates / top]
+    shape = 1.0 if spec.arrivals == "poisson" else spec.gamma_cv**-2
+    return _until(rng.gamma(shape, 1 / (rate * shape), _enough(rate * duration, spec.gamma_cv)), duration)
+
+
+def _enough(mean: float, cv: float = 1.0) -> int:
+    return int(mean + 10 * max(1.0, cv) * np.sqrt(mean) + 50 * max(1.0, cv))
+
+
+def _until(gaps: Floats, duration: float) -> Floats:
+    times: Floats = np.cumsum(gaps)
+    return times[times < duration]
+
+
+def _lengths(mean: int, cv: float, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    if cv <= 0:
+        return np.full(n, mean)
+    sigma = np.sqrt(np.log1p(cv**2))
+    drawn = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, n)
+    return np.maximum(1, np.round(drawn)).astype(np.int64)
+
+
+def read_trace(path: Path, *, duration_s: float) -> list[Planned]:
+    """Requests of a trace file within the first ``duration_s``; raises ``InvalidSpec`` for anything else."""
+    try:
+        text = path.expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSpec(
+            f"The trace {path} cannot be read: {error}.", remedy="Name a CSV or JSON lines file."
+        ) from error
+    try:
+        rows = _json_rows(text) if text.lstrip().startswith("{") else _azure_rows(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidSpec(
+            f"The trace {path} has a line that cannot be read ({type(error).__name__}: {error}).",
+            remedy="Columns are TIMESTAMP, ContextTokens, GeneratedTokens, or JSON lines with timestamp_s, input_tokens, output_tokens.",
+        ) from error
+    rows.sort()
+    first = rows[0][0] if rows else 0.0
+    planned = [
+        Planned(due_s=t - first, input_tokens=max(1, i), output_tokens=max(1, o))
+        for t, i, o in rows
+        if t - first < duration_s
+    ]
+    if not planned:
+        raise InvalidSpec(f"The trace {path} has no requests.", remedy="Name another file.")
+    return planned
+
+
+def _azure_rows(text: str) -> list[tuple[float, int, int]]:
+    rows = []
+    for row in csv.DictReader(text.splitlines()):
+        moment = datetime.fromisoformat(row["TIMESTAMP"][:26])
+        rows.append((moment.timestamp(), int(row["ContextTokens"]), int(row["GeneratedTokens"])))
+    return rows
+
+
+def _json_rows(text: str) -> list[tuple[float, int, int]]:
+    lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [(float(x["timestamp_s"]), int(x["input_tokens"]), int(x["output_tokens"])) for x in lines]
