@@ -24,7 +24,7 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
         return "beyond the failures" if found["n_censored"] else "–"
     interval = found["interval"].get(name)
     if interval is None:
-        return f"{shown_duration(value)} (too few for an interval)"
+        return shown_duration(value)
     return f"{shown_duration(value)} [{shown_duration(interval[0])}, {shown_duration(interval[1])}]"
 
 
@@ -40,15 +40,18 @@ def load_tables(run: Run) -> Iterator[Table | str]:
         cells = (_cell(found, column) for column in ("mean", "p50", "p90", "p99"))
         table.add_row(label, *cells, str(found["n"]), str(found["n_censored"]))
     yield table
-    counts, rates, goodput = answers["counts"], answers["rates"], answers["goodput"]
+    if any(found["interval"].get("p99") is None for found in (answers[name][origin] for _, name, origin in ROWS)):
+        yield "No interval where there are too few samples for one."
+    counts, steady = answers["counts"], answers["steady_state"]
+    goodput = steady["goodput"]
     yield (
         f"{counts['due']} requests due, {counts['sent']} sent, {counts['ok']} answered, {counts['failed']} failed; "
-        f"{three_digits(rates['completed_per_s'])} answers/s, {three_digits(rates['output_tokens_per_s'])} output tokens/s"
+        f"in the steady part {three_digits(goodput['completed_per_s'])} answers/s, "
+        f"{three_digits(steady['output_tokens_per_s'] or 0)} output tokens/s"
     )
     low, high = goodput["attainment_interval"]
     yield f"goodput {three_digits(goodput['good_per_s'])} requests/s, {goodput['attainment_fraction']:.1%} [{low:.1%}, {high:.1%}] good"
     yield f"tokens counted by: {', '.join(answers['token_source']) or '–'}"
-    steady = answers["steady_state"]
     yield f"steady from {steady['start_s']:.1f} to {steady['end_s']:.1f} s, {steady['n_cut']} requests before that"
     health = answers["client_health"]
     yield f"client: {health['verdict']}: {health['reason']}"

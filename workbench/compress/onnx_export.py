@@ -1,10 +1,11 @@
 """Exports a causal language model to ONNX with its key-value cache as inputs and outputs."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache
 
 
 class CachedStep(torch.nn.Module):
@@ -66,3 +67,14 @@ def export_onnx(model: Any, target: Path) -> None:
     )
     assert program is not None
     program.save(str(target), external_data=True)
+
+
+def main() -> None:
+    """``python -m workbench.compress.onnx_export MODEL_FOLDER TARGET.onnx``."""
+    folder, target = sys.argv[1:3]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    export_onnx(model, Path(target))
+
+
+if __name__ == "__main__":
+    main()

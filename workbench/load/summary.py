@@ -175,8 +175,21 @@ def _steady(spec: LoadSpec, window: Sequence[RequestRecord], steady: SteadyState
         "n_cut": steady.n_cut,
         "output_tokens_per_s": token_rate(window, steady.start_s, steady.end_s),
         **latencies(window),
-        "goodput": goodput(spec, window),
+        "goodput": goodput(spec, window) | _steady_rates(spec, window, steady),
     }
+
+
+def _steady_rates(spec: LoadSpec, window: Sequence[RequestRecord], steady: SteadyState) -> dict[str, Any]:
+    """Answers that ended inside the steady part, over its length: neither filling up nor running empty counts."""
+    length = steady.end_s - steady.start_s
+    inside = [r for r in window if r.ok and r.end_s is not None and r.end_s <= steady.end_s]
+    # From the first of these ends on: before it, requests that are not in this part still ended.
+    first = min((r.end_s for r in inside if r.end_s is not None), default=steady.start_s)
+    span = steady.end_s - first
+    if len(inside) < 2 or length <= 0 or span <= 0:
+        return {"completed_per_s": len(inside) / length if length > 0 else 0.0, "good_per_s": 0.0}
+    good = sum(meets_slo(spec, r) for r in inside)
+    return {"completed_per_s": (len(inside) - 1) / span, "good_per_s": good / len(inside) * (len(inside) - 1) / span}
 
 
 def token_rate(records: Sequence[RequestRecord], start_s: float, end_s: float) -> float | None:
@@ -215,14 +228,14 @@ def client_health(
     )
     ttft = [r.first_content_s - r.sent_s for r in records if r.first_content_s is not None and r.sent_s is not None]
     measured = float(np.quantile(ttft, 0.99)) if ttft else math.inf
-    parts = {"sends late by": lateness, "its event loop lags by": found.loop_lag_p99_s}
+    parts = {"requests leave late by": lateness, "the event loop lags by": found.loop_lag_p99_s}
     if calibration:
-        parts["it adds to a known TTFT p99"] = calibration[0]
+        parts["a known TTFT p99 grows by"] = calibration[0]
     name, error = max(parts.items(), key=lambda item: item[1])
     share = error / measured
     text = f"{name} {error * 1e3:.1f} ms, {share:.0%} of the measured TTFT p99"
     if error <= ALWAYS_GOOD_S or share <= GOOD_SHARE:
-        return replace(found, reason=f"at p99 the client {text}" if parts else "")
+        return replace(found, reason=f"at p99 {text}")
     if share <= DOUBTFUL_SHARE:
-        return replace(found, verdict="doubtful", reason=f"at p99 the client {text}")
+        return replace(found, verdict="doubtful", reason=f"at p99 {text}")
     return replace(found, verdict="client-bound", reason=f"the client is the bottleneck: at p99 {text}")

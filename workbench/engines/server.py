@@ -1,0 +1,228 @@
+"""Servers that the workbench starts and ends: found again after a crash, and never left behind unseen."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from workbench.core.errors import WorkbenchError
+
+STOP_GRACE_S = 5.0
+
+
+class ServerFailed(WorkbenchError):
+    """A server did not come up, or is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCard:
+    """What is written down about a running server."""
+
+    name: str
+    engine: str
+    model: str
+    url: str
+    pid: int
+    created: float
+    """Start time of the process, so that a reused pid is not taken for it."""
+    command: tuple[str, ...]
+    log: str
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+class ServerRoom:
+    """The servers that were started under one folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "servers"
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        engine: str,
+        model: str,
+        port: int,
+        environment: Mapping[str, str],
+        timeout_s: float,
+        tell: Callable[[str], None],
+    ) -> ServerCard:
+        """Start a server in a session of its own and wait until ``/health`` answers.
+
+        Raises:
+            ServerFailed: the port is taken, the process ended, or the time is up; nothing is left running.
+        """
+        self.clean()
+        _require_free(port)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{engine}-{port}"
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+        card = ServerCard(
+            name=name,
+            engine=engine,
+            model=model,
+            url=f"http://127.0.0.1:{port}",
+            pid=process.pid,
+            created=psutil.Process(process.pid).create_time(),
+            command=tuple(command),
+            log=str(log),
+        )
+        (self._folder / f"{name}.json").write_text(json.dumps(asdict(card)))
+        try:
+            self._wait(card, process, timeout_s=timeout_s, tell=tell)
+        except BaseException:
+            self.stop(card)
+            raise
+        return card
+
+    def _wait(
+        self, card: ServerCard, process: subprocess.Popen[bytes], *, timeout_s: float, tell: Callable[[str], None]
+    ) -> None:
+        started = time.monotonic()
+        told = -1.0
+        while time.monotonic() - started < timeout_s:
+            if process.poll() is not None:
+                raise ServerFailed(
+                    f"{card.engine} ended with code {process.returncode} while starting: {last_error(Path(card.log))}",
+                    remedy=f"The whole log is {card.log}.",
+                )
+            if healthy(card.url):
+                return
+            waited = time.monotonic() - started
+            if waited - told >= 5:
+                told = waited
+                tell(f"{card.engine} is starting, {waited:.0f} s")
+            time.sleep(0.2)
+        raise ServerFailed(
+            f"{card.engine} did not answer within {timeout_s:g} s.", remedy=f"Raise the limit; the log is {card.log}."
+        )
+
+    def cards(self) -> list[ServerCard]:
+        """Servers that still run."""
+        found = []
+        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
+            card = _read_card(path)
+            if card is not None and _process(card) is not None:
+                found.append(card)
+        return found
+
+    def get(self, name: str) -> ServerCard:
+        """A running server by name; raises ``ServerFailed`` when there is none."""
+        for card in self.cards():
+            if card.name == name:
+                return card
+        names = ", ".join(c.name for c in self.cards()) or "none"
+        raise ServerFailed(f"No server {name!r} runs.", remedy=f"Running: {names}.")
+
+    def stop(self, card: ServerCard) -> None:
+        """End a server and all it started; returns when its processes are gone."""
+        process = _process(card)
+        family = [process, *process.children(recursive=True)] if process else []
+        family += [p for p in _session_members(card.pid) if p not in family]
+        _signal(card.pid, signal.SIGTERM)
+        _, alive = psutil.wait_procs(family, timeout=STOP_GRACE_S)
+        if alive:
+            _signal(card.pid, signal.SIGKILL)
+            for member in alive:
+                try:
+                    member.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            psutil.wait_procs(alive, timeout=STOP_GRACE_S)
+        (self._folder / f"{card.name}.json").unlink(missing_ok=True)
+
+    def clean(self) -> list[str]:
+        """End what dead servers left behind; the names of those servers."""
+        cleaned = []
+        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
+            card = _read_card(path)
+            if card is None:
+                path.unlink(missing_ok=True)
+            elif _process(card) is None:
+                self.stop(card)
+                cleaned.append(card.name)
+        return cleaned
+
+
+def healthy(url: str) -> bool:
+    """Whether ``/health`` answers with 200."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + "/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def last_error(log: Path) -> str:
+    """The line of a log that most likely says why its program ended."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line and "Traceback" not in line]
+    return (errors or lines or ["the log is empty"])[-1][-400:]
+
+
+def _read_card(path: Path) -> ServerCard | None:
+    try:
+        data = json.loads(path.read_text())
+        return ServerCard(**{**data, "command": tuple(data["command"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _process(card: ServerCard) -> psutil.Process | None:
+    try:
+        process = psutil.Process(card.pid)
+        same = abs(process.create_time() - card.created) < 1.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _session_members(session: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session:
+                members.append(process)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return members
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServerFailed(f"Port {port} is taken.", remedy="Choose another with --port.") from error
