@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from workbench.catalog.paths import REFERENCE_MODEL
-from workbench.cli.engines import _exported
 from workbench.engines.environments import install
 from workbench.engines.http import HttpEngine
 from workbench.engines.onnx_engine import OnnxEngine
 from workbench.engines.server import ServerRoom, free_port
 from workbench.engines.torch_engine import TorchEngine
 from workbench.engines.vllm import vllm_command, vllm_variables
+from workbench.experiments.serving import exported
 from workbench.telemetry.devices import chosen_device
 
 NAME = "stdlib-9m"
@@ -48,9 +48,7 @@ def torch_server(room):
 
 @pytest.fixture(scope="session")
 def onnx_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WORKBENCH_HOME", str(tmp_path_factory.mktemp("onnx-home")))
-        return _exported(REFERENCE_MODEL)
+    return exported(REFERENCE_MODEL, cache=tmp_path_factory.mktemp("onnx"), tell=print)
 
 
 @pytest.fixture(scope="module", params=["torch", "onnx", "http", "vllm"])

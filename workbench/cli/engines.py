@@ -1,25 +1,19 @@
 """``workbench serve`` and ``workbench engines``: install, start, list and stop serving engines."""
 
-import hashlib
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import platformdirs
 import typer
 
-from workbench.catalog.paths import located
 from workbench.cli.readable import ReadableErrors, err
-from workbench.core.errors import NotAModel, WorkbenchError
 from workbench.engines import environments
 from workbench.engines.server import ServerFailed, ServerRoom
-from workbench.engines.vllm import vllm_command, vllm_variables
+from workbench.experiments.serving import launch_for
 from workbench.jobs.manager import workbench_home
 from workbench.telemetry.devices import chosen_device
 
@@ -78,11 +72,20 @@ def serve(
         kind = chosen_device(device).kind
         served = name or Path(model).name
         room = ServerRoom(workbench_home())
-        command, variables = _command(engine, model, name=served, port=port, device=kind, extra=extra or [])
+        cache = Path(platformdirs.user_cache_dir("inference-workbench")) / "onnx"
+        launch = launch_for(
+            engine, model, name=served, port=port, device=kind, cache=cache, tell=_tell, extra=extra or []
+        )
         _on_signals()
         started = time.monotonic()
         card = room.start(
-            command, engine=engine, model=served, port=port, environment=variables, timeout_s=wait, tell=_tell
+            launch.command,
+            engine=engine,
+            model=served,
+            port=port,
+            environment=launch.variables,
+            timeout_s=wait,
+            tell=_tell,
         )
         try:
             _tell(f"{engine} answers after {time.monotonic() - started:.1f} s")
@@ -107,50 +110,3 @@ def _on_signals() -> None:
     signal.signal(signal.SIGTERM, end)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, end)
-
-
-def _command(
-    engine: str, model: str, *, name: str, port: int, device: str, extra: list[str]
-) -> tuple[list[str], dict[str, str]]:
-    place = Path(located(model))
-    if engine == "vllm":
-        environment = environments.require("vllm", device=device)
-        command = vllm_command(environment, str(place), name=name, port=port, device=device, extra=extra)
-        return command, vllm_variables(device=device, offline=place.is_dir())
-    if engine not in {"torch", "onnx"}:
-        raise ServerFailed(f"{engine!r} is not an engine that can be started.", remedy="Choose vllm, torch or onnx.")
-    if not (place / "config.json").exists():
-        raise NotAModel(
-            f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
-        )
-    folder = _exported(place) if engine == "onnx" else place
-    command = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
-    return [*command, "--name", name, "--port", str(port), "--device", device, *extra], {}
-
-
-def _exported(folder: Path) -> Path:
-    """The ONNX graph of a model, exported once and kept until the model changes."""
-    digest = hashlib.sha256(str(folder.resolve()).encode())
-    for file in sorted(folder.iterdir()):
-        digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-    target = workbench_home() / "onnx" / digest.hexdigest()[:16]
-    if (target / "config.json").exists():
-        return target
-    unfinished = target.with_suffix(f".{os.getpid()}.part")
-    unfinished.mkdir(parents=True)
-    _tell("exporting to ONNX")
-    try:
-        command = [sys.executable, "-m", "workbench.compress.onnx_export", str(folder), str(unfinished / "model.onnx")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ServerFailed(
-                f"The export to ONNX failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][-300:]}",
-                remedy="Use --engine torch or vllm.",
-            )
-        for name in ("tokenizer.json", "config.json"):
-            shutil.copy(folder / name, unfinished / name)
-        unfinished.rename(target)
-    except (OSError, WorkbenchError):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return target

@@ -31,7 +31,14 @@ def _load(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
     return measure(LoadSpec.from_dict(spec), folder)
 
 
-EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization, "load": _load}
+def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.engine_sweep import EngineSweepSpec
+    from workbench.experiments.engine_sweep import measure
+
+    return measure(EngineSweepSpec.from_dict(spec), folder)
+
+
+EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization, "load": _load, "engine_sweep": _engine_sweep}
 
 
 def carry_out(directory: JobDirectory, store: RunStore, experiments: Mapping[str, Measure]) -> None:

@@ -1,0 +1,137 @@
+"""Which engine serves a model best on this machine: what to compare and under which promise."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from workbench.core.checks import require_fraction, require_positive
+from workbench.core.errors import InvalidSpec
+
+STARTABLE = ("vllm", "torch", "onnx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSweepSpec:
+    """Engines under the same load at growing rates. The same spec on the same machine is the same measurement."""
+
+    model: str
+    engines: tuple[str, ...] = STARTABLE
+    input_tokens: int = 128
+    output_tokens: int = 64
+    duration_s: float = 10.0
+    """Of each trial."""
+    start_rate_per_s: float = 1.0
+    """First rate; it doubles until the promise is broken, then the gap is halved ``n_bisections`` times."""
+    max_trials: int = 8
+    """Of each engine, the bisections not counted."""
+    n_bisections: int = 2
+    slo_ttft_s: float = 0.5
+    slo_tpot_s: float = 0.05
+    attainment_fraction: float = 0.9
+    """Share of the requests that must meet both, for a rate to count as sustained."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(
+            self,
+            "input_tokens",
+            "output_tokens",
+            "duration_s",
+            "start_rate_per_s",
+            "max_trials",
+            "slo_ttft_s",
+            "slo_tpot_s",
+        )
+        require_fraction(self, "attainment_fraction")
+        unknown = [e for e in self.engines if e not in STARTABLE]
+        if unknown or not self.engines:
+            raise InvalidSpec(
+                f"Unknown engines: {', '.join(unknown)}." if unknown else "No engine was chosen.",
+                remedy=f"Choose from: {', '.join(STARTABLE)}; others are measured with `workbench load URL`.",
+            )
+        if self.device not in {"auto", "cpu", "cuda"}:
+            raise InvalidSpec(f"Device {self.device!r}.", remedy="Choose auto, cpu or cuda.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EngineSweepSpec":
+        """A spec read back; unknown fields raise ``InvalidSpec``."""
+        names = {f.name for f in fields(cls)}
+        extra = sorted(set(data) - names)
+        if extra or "model" not in data:
+            problem = f"unknown fields {', '.join(extra)}" if extra else "no model"
+            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
+
+    def as_code(self) -> str:
+        """Python that makes this spec and runs it."""
+        defaults = {f.name: f.default for f in fields(self)}
+        lines = [f"    {k}={v!r}," for k, v in asdict(self).items() if v != defaults[k]]
+        return (
+            "from workbench.core.engine_sweep import EngineSweepSpec\n"
+            "from workbench.experiments.engine_sweep import run\n\n"
+            "spec = EngineSweepSpec(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One rate on one engine."""
+
+    rate_per_s: float
+    attainment_fraction: float
+    attainment_interval: tuple[float, float]
+    good_per_s: float
+    output_tokens_per_s: float
+    ttft_p50_s: float | None
+    ttft_p99_s: float | None
+    """From when a request was due, as everywhere here."""
+    tpot_p50_s: float | None
+    e2e_p50_s: float | None
+    n_requests: int
+    n_failed: int
+    client: str
+    """Verdict on the load generator."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Trial":
+        """A trial read back."""
+        return cls(**{**data, "attainment_interval": tuple(data["attainment_interval"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineResult:
+    """One engine of a sweep."""
+
+    engine: str
+    status: Literal["measured", "not available", "failed"]
+    reason: str | None = None
+    version: str | None = None
+    startup_s: float | None = None
+    memory_bytes: float | None = None
+    """Of the server's processes, after the trials (CPU: resident and shared in proportion; CUDA: of the GPU)."""
+    launch: str | None = None
+    trials: tuple[Trial, ...] = ()
+
+    def best(self, attainment: float) -> Trial | None:
+        """The trial with the highest rate that kept the promise, none of a lower rate having broken it."""
+        kept = None
+        for trial in sorted(self.trials, key=lambda t: t.rate_per_s):
+            if trial.attainment_fraction < attainment:
+                break
+            kept = trial
+        return kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EngineResult":
+        """A result read back."""
+        return cls(**{**data, "trials": tuple(Trial.from_dict(t) for t in data["trials"])})

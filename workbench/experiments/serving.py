@@ -1,0 +1,100 @@
+"""How a model is served by an engine on this machine: the command, its variables, and what must be made first."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.catalog.paths import located
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
+from workbench.engines import environments
+from workbench.engines.server import ServerFailed
+from workbench.engines.vllm import vllm_command, vllm_variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A command that serves a model."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    version: str | None
+
+
+def launch_for(
+    engine: str,
+    model: str,
+    *,
+    name: str,
+    port: int,
+    device: str,
+    cache: Path,
+    tell: Callable[[str], None],
+    extra: Sequence[str] = (),
+) -> Launch:
+    """What to start.
+
+    Args:
+        engine: "vllm", "torch" or "onnx".
+        model: Folder, or for vLLM a hub id.
+        name: Name under which the model is served.
+        port: On localhost.
+        device: "cpu" or "cuda".
+        cache: Folder that keeps exported graphs.
+        tell: Takes a line when something takes time.
+        extra: Further arguments.
+
+    Raises:
+        NotAvailable: the engine is not installed, or does not run on this device.
+        NotAModel: torch and ONNX need a folder.
+    """
+    place = Path(located(model))
+    if engine == "vllm":
+        environment = environments.require("vllm", device=device)
+        command = vllm_command(environment, str(place), name=name, port=port, device=device, extra=extra)
+        variables = vllm_variables(device=device, offline=place.is_dir())
+        return Launch(command=tuple(command), variables=variables, version=f"vLLM {environment.version}")
+    if engine not in {"torch", "onnx"}:
+        raise ServerFailed(f"{engine!r} is not an engine that can be started.", remedy="Choose vllm, torch or onnx.")
+    if engine == "onnx" and device != "cpu":
+        raise NotAvailable("The ONNX engine runs on the CPU only.", remedy="Choose the device cpu for it.")
+    if not (place / "config.json").exists():
+        raise NotAModel(
+            f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
+        )
+    folder = exported(place, cache=cache, tell=tell) if engine == "onnx" else place
+    own = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
+    command = [*own, "--name", name, "--port", str(port), "--device", device, *extra]
+    return Launch(command=tuple(command), variables={}, version=None)
+
+
+def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
+    """The ONNX graph of a model, exported once and kept until the model changes."""
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for file in sorted(folder.iterdir()):
+        digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    target = cache / digest.hexdigest()[:16]
+    if (target / "config.json").exists():
+        return target
+    unfinished = target.with_suffix(f".{os.getpid()}.part")
+    unfinished.mkdir(parents=True)
+    tell("exporting to ONNX")
+    try:
+        command = [sys.executable, "-m", "workbench.compress.onnx_export", str(folder), str(unfinished / "model.onnx")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServerFailed(
+                f"The export to ONNX failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][-300:]}",
+                remedy="Use the torch engine or vLLM.",
+            )
+        for name in ("tokenizer.json", "config.json"):
+            shutil.copy(folder / name, unfinished / name)
+        unfinished.rename(target)
+    except (OSError, WorkbenchError):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return target
