@@ -10,11 +10,17 @@ from typing import Annotated, NoReturn
 import platformdirs
 import typer
 
+from workbench.catalog.models import model_spec_from
+from workbench.cli.follow import follow
 from workbench.cli.readable import ReadableErrors, err
+from workbench.cli.runs import summary
+from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
 from workbench.engines import environments
 from workbench.engines.server import ServerFailed, ServerRoom
+from workbench.experiments.engine_verdict import engine_verdict, promise_of
 from workbench.experiments.serving import launch_for
-from workbench.jobs.manager import workbench_home
+from workbench.jobs.directory import JobState
+from workbench.jobs.manager import JobManager, workbench_home
 from workbench.telemetry.devices import chosen_device
 
 app = typer.Typer(help="Serving engines: install, list, stop.", no_args_is_help=True)
@@ -55,6 +61,55 @@ def stop(name: str) -> None:
     with ReadableErrors():
         room = ServerRoom(workbench_home())
         room.stop(room.get(name))
+
+
+@app.command()
+def compare(
+    model: Annotated[str, typer.Argument(help="Folder with a transformers model.")],
+    engines: Annotated[str, typer.Option(help="Comma-separated: vllm, torch, onnx.")] = ",".join(STARTABLE),
+    input_tokens: Annotated[int, typer.Option(help="Prompt length.")] = 128,
+    output_tokens: Annotated[int, typer.Option(help="Answer length.")] = 64,
+    start_rate: Annotated[float, typer.Option(help="First rate, requests per second; doubles until it breaks.")] = 1.0,
+    max_trials: Annotated[int, typer.Option(help="Most doublings of the rate.")] = 8,
+    duration: Annotated[float, typer.Option(help="Seconds a rate.")] = 10.0,
+    slo_ttft: Annotated[float, typer.Option(help="Promised seconds to the first token.")] = 0.5,
+    slo_tpot: Annotated[float, typer.Option(help="Promised seconds per further token.")] = 0.05,
+    attainment: Annotated[float, typer.Option(help="Share of requests for which the promise is kept.")] = 0.9,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Measure which engine sustains the highest rate within a promise."""
+    with ReadableErrors():
+        spec = EngineSweepSpec(
+            model=model,
+            engines=tuple(e.strip() for e in engines.split(",") if e.strip()),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            start_rate_per_s=start_rate,
+            max_trials=max_trials,
+            duration_s=duration,
+            slo_ttft_s=slo_ttft,
+            slo_tpot_s=slo_tpot,
+            attainment_fraction=attainment,
+            device=device,  # type: ignore[arg-type]
+        )
+        model_spec_from(model)
+        manager = JobManager()
+        job_id = manager.submit("engine_sweep", spec.to_dict())
+        view = follow(manager, job_id, err)
+        if view.state is not JobState.DONE:
+            err.print(f"[bold]{view.state}[/bold] {view.cause} {view.remedy}", highlight=False)
+            err.print(f"Go on with: workbench jobs resume {job_id}", highlight=False)
+            raise typer.Exit(1)
+        run = manager.store.get(job_id)
+    if as_json:
+        print(json.dumps(summary(run), indent=1))
+        return
+    answer = engine_verdict(run, promise_of(run))
+    print(f"{answer.headline}\n● {answer.evidence}\nAgainst it: {answer.objection}")
+    for row in run.results:
+        rates = ", ".join(f"{t['rate_per_s']:.3g}/s {t['attainment_fraction']:.0%}" for t in row["trials"])
+        print(f"{row['engine']}: {row['status']} {row['reason'] or ''} {rates}".rstrip())
 
 
 def serve(

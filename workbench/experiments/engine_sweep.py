@@ -202,7 +202,8 @@ class _Sweep:
                 yield self._progress(f"{engine} · {rate:.3g} requests/s {'kept' if kept else 'broke'} the promise", 1)
             else:
                 self.done = started + item.done / item.total
-                yield self._progress(f"{engine} · {rate:.3g} requests/s · {item.step}")
+                step = f"{engine} · {rate:.3g} requests/s · {item.step}"
+                yield replace(self._progress(step), result={"engine": engine, "rate_per_s": rate, **item.result})
 
     def _path(self, engine: str, name: str) -> Path:
         return self.parts / f"{engine}@{name}.json"

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class JobView:
     cause: str = ""
     remedy: str = ""
     details: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """Partial result of the last step, where the experiment gives one."""
 
     @property
     def done_fraction(self) -> float:
@@ -144,6 +146,8 @@ class JobDirectory:
     def append_event(self, progress: Progress, *, elapsed_s: float) -> None:
         """Add one line to the events."""
         line = {"step": progress.step, "done": progress.done, "total": progress.total, "elapsed_s": round(elapsed_s, 2)}
+        if progress.result:
+            line["result"] = dict(progress.result)
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -154,7 +158,7 @@ class JobDirectory:
             return {}
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 4096))
+            file.seek(max(0, file.tell() - 65_536))
             lines = file.read().decode("utf-8", "replace").splitlines()
         for line in reversed(lines):
             try:
@@ -217,5 +221,6 @@ class JobDirectory:
             done=event.get("done", 0.0),
             total=event.get("total", 0.0),
             elapsed_s=event.get("elapsed_s", 0.0),
+            result=event.get("result", {}),
             **facts,
         )

@@ -26,6 +26,11 @@ def set_html(block: widgets.HTML, content: str) -> None:
     block.value = f"<div class='wb'>{content}</div>"
 
 
+def labelled(kind: Callable[..., widgets.Widget], label: str, **options: Any) -> widgets.Widget:
+    """A control with its label above it; the label belongs to the input, so that screen readers say it."""
+    return kind(description=label, style={"description_width": "auto"}, layout={"width": "auto"}, **options)
+
+
 class Plot(widgets.Output):  # type: ignore[misc]
     """A live plot: the mime bundle is assigned, so that a reload brings it back with its data."""
 

@@ -1,6 +1,5 @@
 """The panel of question 2, whether a lower precision pays on this machine."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,33 +15,26 @@ from workbench.core.quantization import METHODS, QuantizationSpec, unavailable_r
 from workbench.experiments.quantization_verdict import KL_LIMITS
 from workbench.export.page import page
 from workbench.figures.tables import LEGEND, message_card
-from workbench.jobs.directory import JobState, JobView
+from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
-from workbench.panels.base import Panel, Plot, html, set_html
-from workbench.panels.job_bar import JobBar
+from workbench.panels.base import Plot, html, labelled, set_html
+from workbench.panels.job_panel import POLL_S, JobPanel
 from workbench.panels.quantization_state import QuantizationState, known_runs, price_suggestion, run_label
-from workbench.panels.quantization_view import View, download_links, draw, static_page_body
+from workbench.panels.quantization_view import View, csv_rows, download_links, draw, static_page_body
 from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"
-POLL_S = 0.3
 
 
 OFFERED_MODELS = (REFERENCE_MODEL_PLACE, "data/models/llama-3.1-8b-shape")
 
 
-def _labelled(kind: Callable[..., widgets.Widget], label: str, **options: Any) -> widgets.Widget:
-    """A control with its label above it; the label belongs to the input, so that screen readers say it."""
-    return kind(description=label, style={"description_width": "auto"}, layout={"width": "auto"}, **options)
-
-
-class QuantizationPanel(Panel):
+class QuantizationPanel(JobPanel):
     """Controls at the left, the answer at the right; the job lives outside the notebook."""
 
     def __init__(self, manager: JobManager | None = None, *, n_windows: int = 64, poll_s: float = POLL_S) -> None:
-        super().__init__()
-        self.manager = manager or JobManager()
-        self.n_windows, self.poll_s = n_windows, poll_s
+        super().__init__(KIND, manager=manager, poll_s=poll_s)
+        self.n_windows = n_windows
         self.cpu, gpus = cpu_device(), gpu_devices()[0]
         self.gpu = gpus[0] if gpus else None
         self.here = self.gpu or self.cpu
@@ -51,12 +43,11 @@ class QuantizationPanel(Panel):
         self.state = replace(
             self.state, methods=self._possible(), usd_per_hour=price_suggestion(self.state.hardware, self.here.name)[0]
         )
-        self.job_id: str | None = None
         self._quiet = False
         self._links: dict[str, str] = {}
         self._build()
         self.draw()
-        self._attach_to_live_job()
+        self.attach_to_live_job()
 
     # --- controls -----------------------------------------------------------------------------------------------
 
@@ -81,24 +72,24 @@ class QuantizationPanel(Panel):
         limits = [(f"{k}: mean KL up to {v:g} nat/token", k) for k, v in KL_LIMITS.items()]
         later = {"continuous_update": False}
         self.controls: dict[str, widgets.Widget] = {
-            "model": _labelled(
+            "model": labelled(
                 widgets.Combobox,
                 "Model (folder or hub id)",
                 value=self.state.model,
                 options=list(OFFERED_MODELS),
                 **later,
             ),
-            "hardware": _labelled(
+            "hardware": labelled(
                 widgets.Dropdown, "Hardware", value=self.state.hardware, options=self._hardware_options()
             ),
-            "text": _labelled(
+            "text": labelled(
                 widgets.Text,
                 "Text for the accuracy check (UTF-8 file)",
                 placeholder=f"{HELD_OUT_TEXT.name} · {self.n_windows} × 512 tokens",
                 **later,
             ),
-            "limit": _labelled(widgets.Dropdown, "Accuracy limit", value=self.state.limit, options=limits),
-            "usd_per_hour": _labelled(
+            "limit": labelled(widgets.Dropdown, "Accuracy limit", value=self.state.limit, options=limits),
+            "usd_per_hour": labelled(
                 widgets.BoundedFloatText,
                 "Price, USD per hour",
                 value=self.state.usd_per_hour,
@@ -106,7 +97,7 @@ class QuantizationPanel(Panel):
                 max=1e4,
                 step=0.01,
             ),
-            "utilisation_fraction": _labelled(
+            "utilisation_fraction": labelled(
                 widgets.FloatSlider,
                 "Utilisation of the paid time",
                 value=0.5,
@@ -115,7 +106,7 @@ class QuantizationPanel(Panel):
                 step=0.05,
                 readout_format=".0%",
             ),
-            "batch": _labelled(widgets.Dropdown, "Batch, sequences decoded together", value=1, options=[1]),
+            "batch": labelled(widgets.Dropdown, "Batch, sequences decoded together", value=1, options=[1]),
         }
         self.method_buttons = {
             m: widgets.ToggleButton(description=METHODS[m].label, tooltip=METHODS[m].note) for m in METHODS
@@ -127,9 +118,6 @@ class QuantizationPanel(Panel):
             control.observe(self.guarded(self._changed(name)), names="value")
         for button in self.method_buttons.values():
             button.observe(self.guarded(self._methods_changed), names="value")
-        self.job_bar = JobBar(
-            on_run=self.guarded(self._run), on_cancel=self.guarded(self._cancel), on_resume=self.guarded(self._resume)
-        )
         rows: list[widgets.Widget] = []
         for name, control in self.controls.items():
             rows.append(control)
@@ -253,7 +241,8 @@ class QuantizationPanel(Panel):
         if view.run_id is None:
             return "<p>Nothing to save yet.</p>"
         if view.run_id not in self._links:
-            self._links[view.run_id] = download_links(next(r for r in self.runs if r.id == view.run_id))
+            run = next(r for r in self.runs if r.id == view.run_id)
+            self._links[view.run_id] = download_links(run, csv_rows(run))
         return self._links[view.run_id]
 
     def _save_html(self, _button: Any) -> None:
@@ -281,73 +270,20 @@ class QuantizationPanel(Panel):
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
-    def _run(self, _button: Any) -> None:
-        self.clear_message()
-        self.job_bar.starting()
-        self.in_background(self._start)
+    def check(self) -> None:
+        """The model is one, before a job is started."""
+        model_spec_from(self.state.model)
 
-    def _start(self) -> None:
-        try:
-            model_spec_from(self.state.model)
-            self.job_id = self.manager.submit(KIND, self.plan.to_dict())
-        except WorkbenchError:
-            self.job_bar.idle()
-            raise
-        self._watch(self.job_id)
+    def attached(self, view: JobView) -> None:
+        """Choose the methods that the running job measures."""
+        self._update(methods=tuple(view.spec["methods"]))
 
-    def _attach_to_live_job(self) -> None:
-        views = self.manager.views(KIND)
-        live = next((v for v in views if not v.state.is_final), None)
-        if live is not None:
-            self.job_id = live.id
-            self._update(methods=tuple(live.spec["methods"]))
-            self.in_background(self._watch, live.id)
-        elif views and views[0].state is JobState.INTERRUPTED:
-            self.job_id = views[0].id
-            self._job_ended(views[0])
-
-    def _watch(self, job_id: str) -> None:
-        while not (view := self.manager.view(job_id)).state.is_final:
-            self.job_bar.show(view)
-            time.sleep(self.poll_s)
-        self.job_bar.show(view)
-        self._job_ended(view)
-
-    def _job_ended(self, view: JobView) -> None:
-        self.job_bar.show(view)
-        if view.state is JobState.DONE:
-            previous = self.draw_run_id()
-            self.runs = known_runs(self.manager.store)
-            self.state = replace(self.state, run_id=view.id, compared_id=previous)
-            self.draw()
-        elif view.state is JobState.FAILED:
-            set_html(self.message, message_card("failure", "The run failed.", view.cause, view.remedy, view.details))
-        elif view.state is JobState.INTERRUPTED:
-            set_html(self.message, message_card("caution", "The last run was interrupted.", view.cause, view.remedy))
-        elif view.state is JobState.CANCELLED:
-            set_html(
-                self.message,
-                message_card("caution", "Cancelled.", "What was finished is kept.", "Resume goes on from there."),
-            )
-
-    def draw_run_id(self) -> str | None:
-        """Id of the run that is shown now."""
-        return draw(self.state, self.runs, here=self.device).run_id
-
-    def _cancel(self, _button: Any) -> None:
-        if self.job_id:
-            self.job_bar.stopping()
-            self.in_background(self.manager.cancel, self.job_id)
-
-    def _resume(self, _button: Any) -> None:
-        if self.job_id:
-            self.clear_message()
-            self.job_bar.starting()
-            self.in_background(self._resume_job, self.job_id)
-
-    def _resume_job(self, job_id: str) -> None:
-        self.manager.resume(job_id)
-        self._watch(job_id)
+    def finished(self, view: JobView) -> None:
+        """Show the new run and keep the one before it for comparison."""
+        previous = draw(self.state, self.runs, here=self.device).run_id
+        self.runs = known_runs(self.manager.store)
+        self.state = replace(self.state, run_id=view.id, compared_id=previous)
+        self.draw()
 
 
 def panel(**options: Any) -> QuantizationPanel:

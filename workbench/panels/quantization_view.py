@@ -294,10 +294,14 @@ def _origin(run: Run) -> str:
     )
 
 
-def download_links(run: Run) -> str:
+def csv_rows(run: Run) -> list[dict[str, Any]]:
+    """One row a method."""
+    return [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
+
+
+def download_links(run: Run, rows: Sequence[dict[str, Any]]) -> str:
     """The run as CSV and JSON inside links, so that they work without a server."""
     out = io.StringIO()
-    rows = [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
     writer = csv.DictWriter(out, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)

@@ -1,0 +1,118 @@
+"""Figures of the engine question."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from workbench.core.engine_sweep import EngineResult
+from workbench.figures.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure
+
+COLOURS = {"vllm": MEASURED, "torch": CAUTION, "onnx": PUBLISHED}
+SYMBOLS = {"vllm": "circle", "torch": "square", "onnx": "diamond"}
+
+
+def attainment_by_rate(
+    results: Sequence[EngineResult], *, labels: Mapping[str, str], attainment_fraction: float, best: str | None
+) -> go.Figure:
+    """Share of requests within the promise over the request rate, with 95 % intervals and the line to stay above."""
+    fig = figure(
+        "How much load keeps the promise",
+        subtitle="● measured · bars are 95 % intervals · dotted: promised share",
+        x_title="requests per second, offered",
+        y_title="requests within the promise, %",
+    )
+    for r in _measured(results):
+        shares = [100 * t.attainment_fraction for t in r.trials]
+        fig.add_scatter(
+            x=[t.rate_per_s for t in r.trials],
+            y=shares,
+            mode="lines+markers",
+            name=labels[r.engine],
+            marker={"symbol": SYMBOLS[r.engine], "size": 9 if r.engine != best else 12},
+            line={"color": COLOURS[r.engine], "width": 3 if r.engine == best else 1.5},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * t.attainment_interval[1] - y for t, y in zip(r.trials, shares, strict=True)],
+                "arrayminus": [y - 100 * t.attainment_interval[0] for t, y in zip(r.trials, shares, strict=True)],
+                "thickness": 1,
+            },
+            hovertemplate="%{x:.3g}/s: %{y:.0f} %<extra>%{fullData.name}</extra>",
+        )
+    fig.add_hline(y=100 * attainment_fraction, line={"dash": "dot", "color": BEST})
+    _rates(fig, results)
+    fig.update_yaxes(range=[-3, 104])
+    return fig
+
+
+def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str], ttft_s: float) -> go.Figure:
+    """Median and p99 of the time to the first token, from when a request was due, over the request rate."""
+    fig = figure(
+        "What users wait for the first token",
+        subtitle="● measured from the due time · line p50, dashes p99 · dotted: promised",
+        x_title="requests per second, offered",
+        y_title="time to first token, ms",
+    )
+    for r in _measured(results):
+        for name, dash, values in (
+            ("p50", "solid", [t.ttft_p50_s for t in r.trials]),
+            ("p99", "dash", [t.ttft_p99_s for t in r.trials]),
+        ):
+            fig.add_scatter(
+                x=[t.rate_per_s for t in r.trials],
+                y=[None if v is None else 1e3 * v for v in values],
+                mode="lines+markers",
+                name=f"{labels[r.engine]} {name}",
+                showlegend=name == "p50",
+                marker={"symbol": SYMBOLS[r.engine], "size": 7},
+                line={"color": COLOURS[r.engine], "dash": dash, "width": 1.5},
+                hovertemplate="%{x:.3g}/s: %{y:.3g} ms<extra>%{fullData.name}</extra>",
+            )
+    fig.add_hline(y=1e3 * ttft_s, line={"dash": "dot", "color": BEST})
+    _rates(fig, results)
+    fig.update_yaxes(type="log", minor={"showgrid": False}, nticks=6)
+    return fig
+
+
+def requests_as_they_happen(points: Sequence[Mapping[str, Any]], *, title: str, ttft_s: float) -> go.Figure:
+    """Time to the first token of each request over the moment it was due; failures stand at the promise."""
+    fig = figure(
+        title,
+        subtitle="live · × failed",
+        x_title="due, s after the start of the trial",
+        y_title="time to first token, ms",
+    )
+    ok = [p for p in points if p["error"] is None and p["ttft_s"] is not None]
+    failed = [p for p in points if p["error"] is not None]
+    fig.add_scatter(
+        x=[p["due_s"] for p in ok],
+        y=[1e3 * p["ttft_s"] for p in ok],
+        mode="markers",
+        name="answered",
+        marker={"color": MEASURED, "size": 6},
+    )
+    fig.add_scatter(
+        x=[p["due_s"] for p in failed],
+        y=[1e3 * ttft_s] * len(failed),
+        mode="markers",
+        name="failed",
+        marker={"color": FAILURE, "symbol": "x", "size": 8},
+    )
+    fig.add_hline(y=1e3 * ttft_s, line={"dash": "dot", "color": BEST})
+    fig.update_yaxes(rangemode="tozero")
+    return fig
+
+
+def _measured(results: Sequence[EngineResult]) -> list[EngineResult]:
+    return [r for r in results if r.trials]
+
+
+def _rates(fig: go.Figure, results: Sequence[EngineResult]) -> None:
+    fig.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.28, "x": 0, "font": {"color": INK, "size": 11}},
+        margin={"b": 84},
+    )
+    rates = sorted({t.rate_per_s for r in results for t in r.trials if abs(t.rate_per_s - round(t.rate_per_s)) < 1e-9})
+    fig.update_xaxes(type="log", tickvals=rates, ticktext=[f"{r:g}" for r in rates], minor={"showgrid": False})

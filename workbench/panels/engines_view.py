@@ -1,0 +1,286 @@
+"""The engine question's answer: HTML and figures from the choices and the stored sweeps; live and in reports."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
+from workbench.catalog.paths import REFERENCE_MODEL_PLACE
+from workbench.catalog.tables import claims, engines
+from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
+from workbench.core.runs import Run
+from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
+from workbench.experiments.engine_verdict import (
+    LABELS,
+    EngineVerdict,
+    Promise,
+    engine_verdict,
+    good_tokens_per_s,
+    results_under,
+    usd_per_million_good_tokens,
+)
+from workbench.export.page import figure_div
+from workbench.figures.engines import attainment_by_rate, latency_by_rate
+from workbench.figures.tables import ESTIMATED, LEGEND, MEASURED, message_card, table, verdict_card
+from workbench.store.runs import RunStore, runs_in_folder
+
+TITLE = "Which serving engine fits my load?"
+KIND = "engine_sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginesState:
+    """Everything that the view is drawn from."""
+
+    model: str = REFERENCE_MODEL_PLACE
+    engines: tuple[str, ...] = STARTABLE
+    input_tokens: int = 128
+    output_tokens: int = 64
+    slo_ttft_ms: float = 500.0
+    slo_tpot_ms: float = 50.0
+    attainment_fraction: float = 0.9
+    usd_per_hour: float = 0.10
+    run_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @property
+    def promise(self) -> Promise:
+        """What users are promised."""
+        return Promise(
+            ttft_s=self.slo_ttft_ms / 1e3, tpot_s=self.slo_tpot_ms / 1e3, attainment_fraction=self.attainment_fraction
+        )
+
+    def spec(self) -> EngineSweepSpec:
+        """The measurement that these choices ask for."""
+        promise = self.promise
+        return EngineSweepSpec(
+            model=self.model,
+            engines=self.engines,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            slo_ttft_s=promise.ttft_s,
+            slo_tpot_s=promise.tpot_s,
+            attainment_fraction=promise.attainment_fraction,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginesView:
+    """What is shown. ``tabs``: launch commands, spec as code, history, feature table."""
+
+    header: str
+    answer: str
+    figures: tuple[Callable[[], go.Figure], ...]
+    table: str
+    tabs: tuple[str, str, str, str]
+    run: Run | None
+
+
+def known_sweeps(store: RunStore) -> list[Run]:
+    """Own sweeps and those that ship with the workbench, newest first."""
+    own = store.newest(KIND)
+    seen = {r.id for r in own}
+    shipped = [r for r in runs_in_folder(MEASURED_FOLDER) if r.kind == KIND and r.id not in seen]
+    return sorted([*own, *shipped], key=lambda r: r.finished_at, reverse=True)
+
+
+def sweep_label(run: Run) -> str:
+    """Model, device, time and id of a run."""
+    when = run.finished_at[:16].replace("T", " ")
+    return f"{Path(run.spec['model']).name} · {run.environment.device} · {when} · {run.id}"
+
+
+def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
+    """The view of a state; ``here`` is the name of this machine's device."""
+    same = [r for r in runs if Path(r.spec["model"]).name == Path(state.model).name]
+    run = next((r for r in runs if r.id == state.run_id), same[0] if same else None)
+    if run is None:
+        return _empty(state, runs)
+    results = results_under(run, state.promise)
+    answer = engine_verdict(run, state.promise)
+    promise = state.promise
+    return EnginesView(
+        header=_header(run),
+        answer=_notes(state, run, here) + _card(answer),
+        figures=(
+            lambda: attainment_by_rate(
+                results, labels=LABELS, attainment_fraction=promise.attainment_fraction, best=answer.best
+            ),
+            lambda: latency_by_rate(results, labels=LABELS, ttft_s=promise.ttft_s),
+        ),
+        table=_table(run, state, answer.best) + _claims(answer.best),
+        tabs=(_launch(run), _code(EngineSweepSpec.from_dict(run.spec).as_code()), _history(runs, run), _features()),
+        run=run,
+    )
+
+
+def _card(answer: EngineVerdict) -> str:
+    return verdict_card(answer.headline, answer.evidence, answer.objection, is_stale=False)
+
+
+def _code(text: str) -> str:
+    return f"<pre class='wb-code'>{escape(text)}</pre>"
+
+
+def _header(run: Run) -> str:
+    spec, env = run.spec, run.environment
+    sub = (
+        f"● measured · {escape(Path(spec['model']).name)} on {escape(env.device)} ({env.n_cpus} cores) · "
+        f"{spec['input_tokens']} tokens in, {spec['output_tokens']} out, Poisson arrivals, {spec['duration_s']:g} s a rate · "
+        f"run {run.id}, {run.day}"
+    )
+    return f"<h2>{TITLE}</h2><p class='sub'>{sub}</p>"
+
+
+def _notes(state: EnginesState, run: Run, here: str) -> str:
+    notes = ""
+    if run.environment.device != here:
+        notes += message_card(
+            "info", "A run from another machine is shown.", run.environment.device, "Press Run to measure yours."
+        )
+    lengths = (run.spec["input_tokens"], run.spec["output_tokens"])
+    if lengths != (state.input_tokens, state.output_tokens):
+        notes += message_card(
+            "caution",
+            "The lengths changed since this run.",
+            f"Measured with {lengths[0]} tokens in and {lengths[1]} out.",
+            "Run again. The promise may be changed without a new run.",
+        )
+    return notes
+
+
+def _table(run: Run, state: EnginesState, best: str | None) -> str:
+    head = (
+        f"Engine {MEASURED}",
+        "rate within the promise",
+        "requests good there",
+        "good tokens/s",
+        "TTFT p50 / p99 there",
+        "per token p50",
+        "starts in",
+        "memory",
+        f"USD / M good tokens {ESTIMATED}",
+    )
+    rows: list[tuple[str, ...]] = []
+    highlighted = None
+    for r in results_under(run, state.promise):
+        label = f"{escape(LABELS[r.engine])} <small>{escape(r.version or '')}</small>"
+        if r.status != "measured":
+            rows.append((label, f"{r.status}: {escape(r.reason or '')}"))
+            continue
+        trial = r.best(state.attainment_fraction)
+        tail = (shown_duration(r.startup_s or 0), shown_bytes(r.memory_bytes or 0))
+        if trial is None:
+            rows.append((label, "none", "–", "–", "–", "–", *tail, "–"))
+            continue
+        if r.engine == best:
+            highlighted = len(rows)
+        low, high = trial.attainment_interval
+        usd = usd_per_million_good_tokens(trial, usd_per_hour=state.usd_per_hour)
+        p99 = shown_duration(trial.ttft_p99_s) if trial.ttft_p99_s else "–"
+        top = "at least " if trial.rate_per_s == max(t.rate_per_s for t in r.trials) else ""
+        rows.append(
+            (
+                label,
+                f"{top}{three_digits(trial.rate_per_s)}/s",
+                f"{trial.attainment_fraction:.0%} <small>[{low:.0%}, {high:.0%}] of {trial.n_requests}</small>",
+                three_digits(good_tokens_per_s(trial)),
+                f"{shown_duration(trial.ttft_p50_s or 0)} / {p99}",
+                shown_duration(trial.tpot_p50_s or 0),
+                *tail,
+                shown_usd(usd) if usd is not None else "–",
+            )
+        )
+    return table(head, rows, highlighted=highlighted)
+
+
+def _claims(best: str | None) -> str:
+    rows = [
+        (escape(c.technique), f"○ {escape(c.condition)} <small>({escape(c.source)}, {escape(c.date)})</small>")
+        for c in claims()
+        if c.question == 1
+    ]
+    measured = f"Measured order here starts with {LABELS[best]}." if best else "Nothing here keeps the promise."
+    return f"<h2>What the FAQ recommends</h2><p>{measured}</p>" + table(
+        ("Engine", "Published strength"), rows, left=(1,)
+    )
+
+
+def _launch(run: Run) -> str:
+    lines = [f"# {LABELS[r['engine']]}\n{r['launch']}" for r in run.results if r.get("launch")]
+    own = f"# with the workbench\nworkbench serve {run.spec['model']} --engine {run.results[0]['engine']}"
+    return _code("\n\n".join([*lines, own]))
+
+
+def _history(runs: Sequence[Run], shown: Run) -> str:
+    rows = [
+        (("▸ " if r.id == shown.id else "") + escape(sweep_label(r)), escape(r.environment.git_revision or "–"))
+        for r in runs[:12]
+    ]
+    return table(("Run", "workbench revision"), rows)
+
+
+def _features() -> str:
+    rows = [(escape(e.name), escape(e.tested_version), escape(e.what_for), escape(e.install)) for e in engines()]
+    return table(("Engine", "version known here", "for", "how to get it"), rows, left=(2, 3))
+
+
+def _empty(state: EnginesState, runs: Sequence[Run]) -> EnginesView:
+    header = f"<h2>{TITLE}</h2><p class='sub'>{escape(Path(state.model).name)} has not been measured yet</p>"
+    answer = message_card("info", "No run yet.", "No engine was measured with this model.", "Press Run.")
+    history = table(("Run",), [(escape(sweep_label(r)),) for r in runs]) if runs else "<p>No runs yet.</p>"
+    command = _code(f"workbench engines compare {state.model}")
+    return EnginesView(
+        header=header,
+        answer=answer,
+        figures=(),
+        table=_claims(None),
+        tabs=(command, _code(state.spec().as_code()), history, _features()),
+        run=None,
+    )
+
+
+def csv_rows(run: Run) -> list[dict[str, Any]]:
+    """One row for each engine and rate."""
+    return [
+        {
+            "engine": r["engine"],
+            "version": r["version"],
+            "startup_s": r["startup_s"],
+            "memory_bytes": r["memory_bytes"],
+            **t,
+        }
+        for r in run.results
+        for t in r["trials"]
+    ] or [{"engine": r["engine"], "status": r["status"], "reason": r["reason"]} for r in run.results]
+
+
+def static_page_body(state: EnginesState, runs: Sequence[Run], *, here: str) -> str:
+    """The answer for a report."""
+    view = draw(state, runs, here=here)
+    figures = "".join(figure_div(make()) for make in view.figures)
+    origin = ""
+    if view.run is not None:
+        env = view.run.environment
+        packages = ", ".join(f"{k} {v}" for k, v in env.packages.items())
+        rows = [
+            ("run", f"{view.run.id}, {view.run.started_at} to {view.run.finished_at}, seed {view.run.seed}"),
+            ("machine", f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}"),
+            ("packages", packages),
+            ("workbench revision", env.git_revision or "not known"),
+            ("spec", str(dict(view.run.spec))),
+        ]
+        origin = "<h2>How these numbers came about</h2>" + table(
+            ("What", "Value"), [(k, escape(v)) for k, v in rows], left=(1,)
+        )
+    return (
+        f"<div class='wb'>{view.header}{view.answer}<div class='wb-figures'>{figures}</div>{view.table}"
+        f"<p class='wb-legend'>{LEGEND}</p><h2>What to do with it</h2>{view.tabs[0]}{view.tabs[1]}{origin}</div>"
+    )
