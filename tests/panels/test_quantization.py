@@ -114,12 +114,12 @@ def test_run_shows_progress_stores_the_run_and_compares_it_with_the_one_before(p
     panel.job_bar.run.click()
     wait_for(lambda: panel.job_bar.cancel.disabled is False)
     assert panel.job_bar.run.disabled
-    wait_for(lambda: panel.job_id and panel.draw_run_id() == panel.job_id)
+    wait_for(lambda: panel.job_id and panel.shown_run_id() == panel.job_id)
     first = panel.job_id
     assert "done" in panel.job_bar.text.value
     assert panel.manager.store.has(first)
     panel.job_bar.run.click()
-    wait_for(lambda: panel.draw_run_id() != first)
+    wait_for(lambda: panel.shown_run_id() != first)
     assert panel.state.compared_id == first
     wait_for(lambda: "ratio" in panel.tabs_html[3].value)
     assert len([r for r in panel.runs if r.environment.device == panel.device.name]) >= 2

@@ -28,7 +28,7 @@ def test_problems_come_first():
 def test_the_map_has_thirteen_cards_and_links_only_what_exists():
     content = start.question_map().content
     assert content.count("<b>") == 13
-    assert content.count("<a ") == 1
+    assert content.count("<a ") == 2
     assert "02_quantization.ipynb" in content
 
 

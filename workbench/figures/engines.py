@@ -50,7 +50,7 @@ def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str
     """Median and p99 of the time to the first token, from when a request was due, over the request rate."""
     fig = figure(
         "What users wait for the first token",
-        subtitle="● measured from the due time · line p50, dashes p99 · dotted: promised",
+        subtitle="● from the due time · line p50, dashes p99",
         x_title="requests per second, offered",
         y_title="time to first token, ms",
     )
@@ -71,7 +71,7 @@ def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str
             )
     fig.add_hline(y=1e3 * ttft_s, line={"dash": "dot", "color": BEST})
     _rates(fig, results)
-    fig.update_yaxes(type="log", minor={"showgrid": False}, nticks=6)
+    fig.update_yaxes(type="log", minor={"showgrid": False}, dtick=1)
     return fig
 
 

@@ -11,7 +11,7 @@ STYLE = """
 .wb-scroll{overflow-x:auto;max-width:100%}.wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
 .wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);white-space:nowrap;font-variant-numeric:tabular-nums}
 .wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
-.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table .l{text-align:left;white-space:normal;min-width:9em}.wb-table td[colspan]{color:var(--wb-soft)}
+.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--wb-blue)}
 .wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}

@@ -8,11 +8,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import orjson
-
-try:
-    import uvloop
-except ImportError:  # Windows: the standard loop serves, with more lag
-    uvloop = None
+import uvloop
 
 from workbench.load.generator import Driver
 
@@ -52,10 +48,7 @@ def main() -> None:
         if not line.strip():
             continue
         job = orjson.loads(line)
-        if uvloop is not None:
-            uvloop.run(_carry_out(job, out))
-        else:
-            asyncio.run(_carry_out(job, out))
+        uvloop.run(_carry_out(job, out))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import claims, engines
 from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
+from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 from workbench.experiments.engine_verdict import (
@@ -171,7 +172,7 @@ def _table(run: Run, state: EnginesState, best: str | None) -> str:
     rows: list[tuple[str, ...]] = []
     highlighted = None
     for r in results_under(run, state.promise):
-        label = f"{escape(LABELS[r.engine])} <small>{escape(r.version or '')}</small>"
+        label = f"{escape(LABELS[r.engine])}<br><small>{escape(r.version or '')}</small>"
         if r.status != "measured":
             rows.append((label, f"{r.status}: {escape(r.reason or '')}"))
             continue
@@ -203,7 +204,10 @@ def _table(run: Run, state: EnginesState, best: str | None) -> str:
 
 def _claims(best: str | None) -> str:
     rows = [
-        (escape(c.technique), f"○ {escape(c.condition)} <small>({escape(c.source)}, {escape(c.date)})</small>")
+        (
+            escape(c.technique),
+            f"{Provenance.PUBLISHED.mark} {escape(c.condition)} <small>({escape(c.source)}, {escape(c.date)})</small>",
+        )
         for c in claims()
         if c.question == 1
     ]
@@ -214,9 +218,13 @@ def _claims(best: str | None) -> str:
 
 
 def _launch(run: Run) -> str:
-    lines = [f"# {LABELS[r['engine']]}\n{r['launch']}" for r in run.results if r.get("launch")]
-    own = f"# with the workbench\nworkbench serve {run.spec['model']} --engine {run.results[0]['engine']}"
-    return _code("\n\n".join([*lines, own]))
+    lines = []
+    for r in run.results:
+        command = f"workbench serve {run.spec['model']} --engine {r['engine']}"
+        if r["engine"] == "vllm" and r.get("launch"):
+            command += f"\n# which starts, in vLLM's own environment\n{r['launch']}"
+        lines.append(f"# {LABELS[r['engine']]}\n{command}")
+    return _code("\n\n".join(lines))
 
 
 def _history(runs: Sequence[Run], shown: Run) -> str:

@@ -278,9 +278,13 @@ class QuantizationPanel(JobPanel):
         """Choose the methods that the running job measures."""
         self._update(methods=tuple(view.spec["methods"]))
 
+    def shown_run_id(self) -> str | None:
+        """Id of the run that is shown now."""
+        return draw(self.state, self.runs, here=self.device).run_id
+
     def finished(self, view: JobView) -> None:
         """Show the new run and keep the one before it for comparison."""
-        previous = draw(self.state, self.runs, here=self.device).run_id
+        previous = self.shown_run_id()
         self.runs = known_runs(self.manager.store)
         self.state = replace(self.state, run_id=view.id, compared_id=previous)
         self.draw()

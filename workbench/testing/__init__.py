@@ -1,9 +1,11 @@
 """Stand-ins and switches for tests of other parts: a strict callback dispatcher and ready-made runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial
 from workbench.core.quantization import METHODS, DecodeTime, QuantizationSpec, VariantResult
 from workbench.core.runs import Environment, Run
 from workbench.core.statistics import Interval
@@ -94,3 +96,68 @@ def strict_callbacks(replace: Callable[[Any, str, Any], None]) -> Iterator[None]
 
     replace(CallbackDispatcher, "__call__", call)
     yield
+
+
+def invented_sweep(
+    *,
+    run_id: str = "invented-sweep",
+    limits: Mapping[str, float] | None = None,
+    device: str = "test device",
+    model: str = "stdlib-9m",
+) -> Run:
+    """An engine sweep with made-up requests: below its limit an engine answers in 50 ms, above it in 2 s."""
+    broken_at = limits or {"torch": 5.0, "onnx": 10.0}
+    results: list[Mapping[str, Any]] = []
+    samples: dict[str, Any] = {}
+    for engine, limit in broken_at.items():
+        trials = []
+        samples[engine] = {}
+        for rate in (1.0, 2.0, 4.0, 8.0, 16.0):
+            wait_s = 0.05 if rate < limit else 2.0
+            requests = [
+                {
+                    "due_s": i / rate,
+                    "sent_s": i / rate,
+                    "first_content_s": i / rate + wait_s,
+                    "end_s": i / rate + wait_s + 0.63,
+                    "output_tokens": 64,
+                    "error": None,
+                }
+                for i in range(40)
+            ]
+            samples[engine][f"{rate:.6g}"] = requests
+            good = 1.0 if rate < limit else 0.0
+            trials.append(
+                Trial(
+                    rate_per_s=rate,
+                    attainment_fraction=good,
+                    attainment_interval=(0.9 * good, good + 0.1 * (1 - good)),
+                    good_per_s=rate * good,
+                    output_tokens_per_s=64 * rate,
+                    ttft_p50_s=wait_s,
+                    ttft_p99_s=wait_s,
+                    tpot_p50_s=0.01,
+                    e2e_p50_s=wait_s + 0.63,
+                    n_requests=40,
+                    n_failed=0,
+                    client="good",
+                )
+            )
+        results.append(
+            EngineResult(
+                engine=engine,
+                status="measured",
+                version="1.0",
+                startup_s=2.0,
+                memory_bytes=5e8,
+                launch=f"python -m {engine}",
+                trials=tuple(trials),
+            ).to_dict()
+        )
+    return replace(
+        invented_run(run_id=run_id, device=device),
+        kind="engine_sweep",
+        spec=EngineSweepSpec(model=model, engines=tuple(broken_at)).to_dict(),
+        results=results,
+        samples=samples,
+    )

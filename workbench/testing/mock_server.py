@@ -17,11 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
-
-try:
-    import uvloop
-except ImportError:
-    uvloop = None
+import uvloop
 
 WORDS = (" time", " name", " list", " file", " value", " string", " object", " class")
 """Words that are one token each in the tokenizer of the shipped reference model."""
@@ -301,9 +297,8 @@ def main() -> None:
     arguments = parser.parse_args()
     values = orjson.loads(arguments.settings)
     values |= {f"{k}_s": v for k, v in (("ttft", arguments.ttft), ("itl", arguments.itl)) if v is not None}
-    run = uvloop.run if uvloop is not None else asyncio.run
     try:
-        run(_serve(MockSettings(**values), arguments.port))
+        uvloop.run(_serve(MockSettings(**values), arguments.port))
     except (RuntimeError, KeyboardInterrupt):
         return
 

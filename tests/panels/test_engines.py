@@ -1,0 +1,137 @@
+"""The engines panel, driven by its controls; the job behind it is a stand-in with a real life cycle."""
+
+import json
+import time
+from pathlib import Path
+
+import ipywidgets
+import pytest
+
+from workbench.core.engine_sweep import EngineResult
+from workbench.core.load import LoadSpec
+from workbench.experiments.engine_verdict import Promise, engine_verdict, results_under, usd_per_million_good_tokens
+from workbench.figures.engines import attainment_by_rate, latency_by_rate
+from workbench.jobs.manager import JobManager
+from workbench.panels.engines import EnginesPanel
+from workbench.testing import invented_sweep
+
+FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_sweep_child.py"),)
+LABELS = {"torch": "torch", "onnx": "onnx", "vllm": "vllm"}
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.panels.engines_view.MEASURED_FOLDER", tmp_path / "nothing-shipped")
+    monkeypatch.setenv("WORKBENCH_ENGINES", str(tmp_path / "no-engines"))
+    monkeypatch.delenv("WORKBENCH_VLLM_PYTHON", raising=False)
+    return JobManager(tmp_path / "home", child=FAKE)
+
+
+@pytest.fixture
+def panel(jobs, strict):
+    made = EnginesPanel(jobs, poll_s=0.05)
+    yield made
+    assert made.errors == []
+    ipywidgets.Widget.close_all()
+
+
+def text(panel):
+    return " ".join(b.value for b in (panel.header, panel.message, panel.answer, panel.table, *panel.tabs_html))
+
+
+def with_run(panel, **options):
+    panel.runs = [invented_sweep(device=panel.device.name, **options)]
+    panel.draw()
+
+
+def wait_for(condition, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_before_any_run_it_says_how_to_start(panel):
+    assert "No run yet." in text(panel)
+    assert "workbench engines compare" in text(panel)
+
+
+def test_an_engine_that_is_not_installed_cannot_be_chosen_and_says_why(panel):
+    assert panel.engine_buttons["vllm"].disabled
+    assert "workbench engines install vllm" in panel.engine_buttons["vllm"].tooltip
+    assert panel.plan.engines == ("torch", "onnx")
+
+
+def test_the_answer_names_the_engine_that_sustains_most(panel):
+    with_run(panel)
+    assert "ONNX Runtime: 8.00 requests/s within the promise, 2.0 times PyTorch" in text(panel)
+    assert "the next rate tried, 16/s, broke the promise" in text(panel).replace("16.0/s", "16/s")
+    assert len(panel.plots[0].outputs) == 1
+
+
+def test_a_changed_promise_is_answered_from_the_stored_requests(panel):
+    with_run(panel)
+    panel.controls["slo_ttft_ms"].value = 3000.0  # now also the slow answers are good
+    assert "its limit was not reached" in text(panel)
+    panel.controls["slo_tpot_ms"].value = 5.0  # 10 ms were measured
+    assert "No engine keeps this promise" in text(panel)
+
+
+def test_other_lengths_ask_for_a_new_run(panel):
+    with_run(panel)
+    assert "lengths changed" not in text(panel)
+    panel.controls["output_tokens"].value = 32
+    assert "The lengths changed since this run." in text(panel)
+    assert panel.plan.output_tokens == 32
+
+
+def test_the_price_reaches_the_table(panel):
+    with_run(panel)
+    before = panel.table.value
+    panel.controls["usd_per_hour"].value = 10.0
+    assert panel.table.value != before
+    trial = EngineResult.from_dict(invented_sweep().results[1]).best(0.9)
+    assert usd_per_million_good_tokens(trial, usd_per_hour=3.6) == pytest.approx(3.6 / 3600 / 512 * 1e6)
+
+
+def test_run_shows_requests_as_they_happen_and_then_the_answer(panel):
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.live.outputs)
+    assert "PyTorch (transformers) at 2 requests/s" in json.dumps(panel.live.outputs[0]["data"], default=str)
+    wait_for(lambda: panel.state.run_id is not None and panel.state.run_id == panel.job_id)
+    assert panel.live.layout.display == "none"
+    assert "within the promise" in text(panel)
+
+
+def test_the_report_needs_no_kernel(panel):
+    with_run(panel)
+    page = panel.static_html()
+    assert "ONNX Runtime" in page
+    assert "How these numbers came about" in page
+    assert "<script src" not in page
+
+
+def test_figures_hold_what_was_measured():
+    results = results_under(invented_sweep(), Promise(ttft_s=0.5, tpot_s=0.05, attainment_fraction=0.9))
+    share = attainment_by_rate(results, labels=LABELS, attainment_fraction=0.9, best="onnx")
+    assert [list(t.x) for t in share.data] == [[1, 2, 4, 8, 16]] * 2
+    assert list(share.data[0].y) == [100, 100, 100, 0, 0]
+    waits = latency_by_rate(results, labels=LABELS, ttft_s=0.5)
+    assert list(waits.data[0].y) == [50, 50, 50, 2000, 2000]
+    assert "ms" in waits.layout.yaxis.title.text
+
+
+def test_attainment_recounted_equals_attainment_measured():
+    run = invented_sweep()
+    same = results_under(run, Promise(ttft_s=0.5, tpot_s=0.05, attainment_fraction=0.9))
+    measured = [t.attainment_fraction for r in map(EngineResult.from_dict, run.results) for t in r.trials]
+    assert [t.attainment_fraction for r in same for t in r.trials] == measured
+    assert engine_verdict(run, Promise(ttft_s=0.01, tpot_s=0.05, attainment_fraction=0.9)).best is None
+
+
+def test_specs_survive_their_json_form():
+    spec = LoadSpec(url="http://localhost:1", model="m", rate_per_s=3.0, slo_ttft_s=0.2)
+    assert LoadSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    names = {}
+    exec(spec.as_code().replace("result = run(spec)", ""), names)
+    assert names["spec"] == spec
