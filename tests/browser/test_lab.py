@@ -182,3 +182,33 @@ def run_all_narrow(page, lab):
     page.keyboard.press("Control+b")  # fold the side bar away, as one would on a small screen
     page.set_viewport_size({"width": 420, "height": 1600})
     page.wait_for_timeout(1000)
+
+
+def test_the_engines_notebook_with_a_changed_promise_and_a_live_run(lab, page_of):
+    page, complaints = page_of()
+    run_all(page, lab, "01_engines", ".wb-verdict")
+    page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
+    assert page.locator(SHARE).count() == 0
+    shoot(page, "engines")
+    inside = (
+        "[...document.querySelectorAll('.wb-scroll')].every(e => e.clientWidth <= e.closest('.wb-view').clientWidth)"
+    )
+    assert page.evaluate(inside)  # a wide table can be scrolled, it is not cut off
+    verdict = page.locator(".wb-verdict .headline")
+    before = verdict.inner_text()
+    promise = page.get_by_label("Promise: first token within, ms")
+    promise.fill("1")
+    promise.press("Enter")
+    expect(verdict).to_have_text("No engine keeps this promise at any rate that was tried.")
+    assert verdict.inner_text() != before
+    for name in ("vLLM", "ONNX Runtime"):
+        button = page.locator(".wb-methods button", has_text=name)
+        if "mod-active" in button.get_attribute("class"):
+            button.click()
+    page.get_by_role("button", name="Run", exact=True).last.click()
+    page.wait_for_function(f"({DRAWN})() === 3", timeout=90_000)  # requests as they happen
+    shoot(page, "engines-live")
+    expect(page.locator(".wb-controls")).to_contain_text("done", timeout=120_000)
+    expect(page.locator(".wb-view")).to_contain_text("PyTorch (transformers)")
+    expect(page.locator(".wb-view")).not_to_contain_text("A run from another machine is shown.")
+    assert complaints_of(complaints) == []
