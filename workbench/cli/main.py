@@ -15,9 +15,9 @@ from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, err
 from workbench.cli.tables import quantization_tables
 from workbench.core.quantization import METHODS, QuantizationSpec
+from workbench.experiments.examination import examine_all
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager, workbench_home
-from workbench.telemetry.doctor import examine
 
 app = typer.Typer(
     help="Deployment questions about language models, answered by measurement.",
@@ -35,7 +35,7 @@ out = Console()
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List GPUs, engines, versions and every problem with its remedy."""
-    findings = examine(workbench_home())
+    findings = examine_all(workbench_home())
     if as_json:
         keys = ("topic", "state", "value", "remedy")
         print(json.dumps([{k: getattr(f, k) for k in keys} for f in findings], indent=1))

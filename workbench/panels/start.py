@@ -7,12 +7,13 @@ import ipywidgets as widgets
 
 from workbench.catalog.tables import claims, questions
 from workbench.core.runs import Run
+from workbench.experiments.examination import examine_all
 from workbench.experiments.quantization_verdict import score
 from workbench.figures.tables import table
 from workbench.jobs.manager import JobManager
 from workbench.panels.base import Panel, html, set_html
 from workbench.panels.quantization_state import known_runs
-from workbench.telemetry.doctor import Finding, examine
+from workbench.telemetry.doctor import Finding
 
 MARKS = {"ok": "✓", "missing": "–", "problem": "✗"}
 OUTCOMES = ("confirmed", "partly", "refuted", "not yet tested")
@@ -33,7 +34,7 @@ class StaticPanel(Panel):
 
 def doctor(manager: JobManager | None = None) -> StaticPanel:
     """What this machine has and every problem with its remedy."""
-    return StaticPanel(doctor_table(examine((manager or JobManager()).home)))
+    return StaticPanel(doctor_table(examine_all((manager or JobManager()).home)))
 
 
 def doctor_table(findings: list[Finding]) -> str:

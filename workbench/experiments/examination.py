@@ -1,0 +1,32 @@
+"""What this machine has, with the engines that live in environments of their own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from workbench.core.errors import NotAvailable
+from workbench.engines import environments
+from workbench.telemetry.devices import chosen_device
+from workbench.telemetry.doctor import Finding, examine
+
+OWN_ENVIRONMENT = {"vLLM": ("vllm", "cuda"), "vLLM for CPU": ("vllm", "cpu")}
+
+
+def examine_all(home: Path) -> list[Finding]:
+    """Findings on hardware, engines, packages and disk; ``home`` is where runs are kept."""
+    here = chosen_device("auto").kind
+    return [_engine(f, here) if f.topic in OWN_ENVIRONMENT else f for f in examine(home)]
+
+
+def _engine(finding: Finding, here: str) -> Finding:
+    engine, device = OWN_ENVIRONMENT[finding.topic]
+    if finding.state == "ok":
+        return finding
+    if device != here:
+        return replace(finding, remedy=f"Not needed: this machine computes on {here}.")
+    try:
+        found = environments.find(engine, device=device)
+    except NotAvailable as error:
+        return replace(finding, state="problem", value=error.cause, remedy=error.remedy)
+    if found is None:
+        return finding
+    return replace(finding, state="ok", value=f"{found.version}, in an environment of its own", remedy="")
