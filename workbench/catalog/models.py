@@ -124,27 +124,20 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
     kv_heads = text.get("num_key_value_heads") or heads
     head_dim = text.get("head_dim") or text["hidden_size"] // heads
     tied = bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
-    n_params = dense_parameters(
-        architecture,
-        n_layers=text["num_hidden_layers"],
-        hidden=text["hidden_size"],
-        n_heads=heads,
-        n_kv_heads=kv_heads,
-        head_dim=head_dim,
-        intermediate=text["intermediate_size"],
-        vocab_size=text["vocab_size"],
-        tied=tied,
-    )
+    shape = {
+        "n_layers": text["num_hidden_layers"],
+        "hidden": text["hidden_size"],
+        "n_heads": heads,
+        "n_kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "intermediate": text["intermediate_size"],
+        "vocab_size": text["vocab_size"],
+    }
+    n_params = dense_parameters(architecture, tied=tied, **shape)
     return ModelSpec(
         name=name,
         architecture=architecture,
-        n_layers=text["num_hidden_layers"],
-        hidden=text["hidden_size"],
-        n_heads=heads,
-        n_kv_heads=kv_heads,
-        head_dim=head_dim,
-        intermediate=text["intermediate_size"],
-        vocab_size=text["vocab_size"],
+        **shape,
         max_context_tokens=int(text.get("max_position_embeddings") or 0),
         tied_embeddings=tied,
         n_params=n_params,

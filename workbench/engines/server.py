@@ -1,5 +1,6 @@
 """Servers that the workbench starts and ends: found again after a crash, and never left behind unseen."""
 
+import ctypes
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import psutil
 from workbench.core.errors import WorkbenchError
 
 STOP_GRACE_S = 5.0
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class ServerFailed(WorkbenchError):
@@ -61,8 +63,11 @@ class ServerRoom:
         environment: Mapping[str, str],
         timeout_s: float,
         tell: Callable[[str], None],
+        ends_with_us: bool = False,
     ) -> ServerCard:
         """Start a server in a session of its own and wait until ``/health`` answers.
+
+        With ``ends_with_us`` the kernel ends it when this process is gone, also when that was killed (Linux).
 
         Raises:
             ServerFailed: the port is taken, the process ended, or the time is up; nothing is left running.
@@ -80,6 +85,7 @@ class ServerRoom:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **environment},
+                preexec_fn=_end_with_parent if ends_with_us else None,  # noqa: PLW1509 - one system call, no locks
             )
         card = ServerCard(
             name=name,
@@ -217,6 +223,12 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except ProcessLookupError:
         return
+
+
+def _end_with_parent() -> None:
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _require_free(port: int) -> None:

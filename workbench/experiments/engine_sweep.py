@@ -156,6 +156,7 @@ class _Sweep:
             environment=launch.variables,
             timeout_s=STARTUP_LIMIT_S,
             tell=lambda _: None,
+            ends_with_us=True,
         )
         return card, launch, time.monotonic() - started
 

@@ -148,6 +148,7 @@ def launch_command(state: QuantizationState, method: str | None) -> str:
     """The command that serves the chosen method."""
     chosen = METHODS[method] if method else METHODS["bf16"]
     if chosen.runtime == "onnxruntime":
-        return f"workbench quantize {state.model} --methods {chosen.name} --device cpu --json  # ONNX Runtime has no server of its own"
+        again = f"workbench quantize {state.model} --methods {chosen.name} --device cpu --json"
+        return f"{again}\n# the FP32 graph can be served: workbench serve {state.model} --engine onnx"
     context = "--max-model-len 8192"
     return f"vllm serve {state.model} {chosen.vllm_flag or '--dtype bfloat16'} {context}"
