@@ -144,3 +144,10 @@ def test_a_replayed_graph_decodes_the_same_words():
     graph = TorchModel(replace(SPEC, compile="on"), "fp32", device="cuda")
     assert torch.equal(graph.decoded(2), eager)
     assert torch.equal(graph.decoded(2), eager)
+
+
+def test_quantizing_does_not_switch_the_search_over_kernel_settings_on():
+    from torch._inductor import config
+
+    TorchModel(SPEC, "int8-dynamic", device="cpu")
+    assert not config.coordinate_descent_tuning

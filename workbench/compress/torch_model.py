@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch._dynamo import config as dynamo_config
+from torch._inductor import config as inductor_config
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
 
 from workbench.core.quantization import QuantizationSpec
@@ -68,6 +69,10 @@ def quantize_linears(model: Any, method: str, *, device: str) -> None:
         return isinstance(module, torch.nn.Linear) and "lm_head" not in name and module.in_features % divisor == 0
 
     quantize_(model, config, filter_fn=chosen)
+    # torchao switches a search over kernel settings on, which takes minutes for each shape on a GPU.
+    inductor_config.coordinate_descent_tuning = False
+    inductor_config.coordinate_descent_check_all_directions = False
+    inductor_config.force_fuse_int_mm_with_mul = False
     if method == "int8-dynamic" and device == "cuda":
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
