@@ -1,6 +1,6 @@
 """A load as text tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -26,6 +26,34 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
     if interval is None:
         return shown_duration(value)
     return f"{shown_duration(value)} [{shown_duration(interval[0])}, {shown_duration(interval[1])}]"
+
+
+def loads_table(runs: Sequence[Run]) -> Table:
+    """Loads of this and other tools beside each other, one a row."""
+    columns = ("TTFT p50 / p99 from sent", "TPOT p50", "end to end p50", "end to end p50 from due")
+    table = Table("run", "measured with", "model", "requests/s offered", *columns, "ok / failed", "client")
+    for run in runs:
+        answers = run.results[0]
+        ttft, tpot = answers["ttft_s"]["from_sent"], answers["tpot_s"]["from_sent"]
+        e2e, health = answers["e2e_s"], answers["client_health"]
+        offered = answers["rates"].get("offered_per_s")
+        table.add_row(
+            run.id,
+            run.spec.get("imported_from", "workbench load"),
+            run.spec["model"],
+            three_digits(offered) if offered else "–",
+            f"{_plain(ttft['p50'])} / {_plain(ttft['p99'])}",
+            _plain(tpot["p50"]),
+            _plain(e2e["from_sent"]["p50"]),
+            _plain(e2e["from_due"]["p50"]),
+            f"{answers['counts']['ok']} / {answers['counts']['failed']}",
+            health["verdict"] if health else "not recorded",
+        )
+    return table
+
+
+def _plain(seconds: float | None) -> str:
+    return "–" if seconds is None else shown_duration(seconds)
 
 
 def load_tables(run: Run) -> Iterator[Table | str]:
@@ -54,7 +82,7 @@ def load_tables(run: Run) -> Iterator[Table | str]:
     yield f"tokens counted by: {', '.join(answers['token_source']) or '–'}"
     yield f"steady from {steady['start_s']:.1f} to {steady['end_s']:.1f} s, {steady['n_cut']} requests before that"
     health = answers["client_health"]
-    yield f"client: {health['verdict']}: {health['reason']}"
+    yield f"client: {health['verdict']}: {health['reason']}" if health else "client: not recorded"
     if answers["prefix_cache"]["warning"]:
         yield f"▲ {answers['prefix_cache']['warning']}"
     for failure in run.failures:

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
+from workbench.cli.load_tables import loads_table
 from workbench.cli.readable import ReadableErrors
 from workbench.core.runs import Run
+from workbench.experiments.load_import import run_from_vllm_bench
 from workbench.jobs.child import EXPERIMENTS
 from workbench.jobs.manager import JobManager
+from workbench.load.peers import is_vllm_bench
 from workbench.store.runs import read_run_file
 
 app = typer.Typer(help="What was measured.", no_args_is_help=True)
@@ -67,6 +71,25 @@ def export(run_id: str, target: Path) -> None:
 
 @app.command("import")
 def import_run(source: Path) -> None:
-    """Store a run that another machine exported."""
+    """Store a run that another machine exported, or a result of `vllm bench serve --save-result --save-detailed`."""
     with ReadableErrors():
-        JobManager().store.add(read_run_file(source))
+        run = run_from_vllm_bench(source) if _is_vllm_bench(source) else read_run_file(source)
+        JobManager().store.add(run)
+    print(run.id)
+
+
+def _is_vllm_bench(source: Path) -> bool:
+    try:
+        data = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and is_vllm_bench(data)
+
+
+@app.command()
+def loads(run_ids: Annotated[list[str] | None, typer.Argument(help="Runs; all loads if left out.")] = None) -> None:
+    """Loads beside each other, those of other tools too."""
+    with ReadableErrors():
+        store = JobManager().store
+        found = [store.get(i) for i in run_ids] if run_ids else store.newest("load")
+        Console().print(loads_table([r for r in found if r.kind == "load" and r.results]))

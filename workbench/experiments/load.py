@@ -68,7 +68,7 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
             calibration = calibrate(spec, found, process)
     health = client_health(found, result, calibration=calibration)
     answers = summary(spec, found, health) | {"prefix_cache": _prefix(before, after)}
-    failures = _failures(found)
+    failures = failures_of(found)
     yield _run(spec, started_at, found, answers, failures, result)
 
 
@@ -146,7 +146,8 @@ def _prefix(before: PrefixCounters | None, after: PrefixCounters | None) -> dict
     return {"hit_fraction": share, "warning": warning, "counters_found": before is not None}
 
 
-def _failures(found: list[RequestRecord]) -> list[Mapping[str, str]]:
+def failures_of(found: list[RequestRecord]) -> list[Mapping[str, str]]:
+    """The causes of failed requests, the most frequent first."""
     by_cause: dict[str, int] = {}
     for r in found:
         if not r.ok:
