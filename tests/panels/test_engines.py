@@ -99,8 +99,8 @@ def test_run_shows_requests_as_they_happen_and_then_the_answer(panel):
     wait_for(lambda: panel.live.outputs)
     assert "PyTorch (transformers) at 2 requests/s" in json.dumps(panel.live.outputs[0]["data"], default=str)
     wait_for(lambda: panel.state.run_id is not None and panel.state.run_id == panel.job_id)
+    wait_for(lambda: "within the promise" in text(panel))
     assert panel.live.layout.display == "none"
-    assert "within the promise" in text(panel)
 
 
 def test_the_report_needs_no_kernel(panel):
