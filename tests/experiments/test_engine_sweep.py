@@ -106,3 +106,13 @@ def test_two_real_engines_are_measured_and_a_missing_one_says_so(tmp_path, monke
     now = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "parts").glob("*.json")}
     assert {n for n in kept if now[n] != kept[n]} == {"torch@8.json", "torch@server.json"}
     assert len(again.samples["torch"]) == 2
+
+
+def test_the_spec_as_code_can_be_run_as_it_stands():
+    import inspect
+
+    code = spec_for(engines=("torch",)).as_code()
+    names = {}
+    exec(code.replace("result = run(spec)", ""), names)
+    assert names["spec"] == spec_for(engines=("torch",))
+    inspect.signature(names["run"]).bind(names["spec"])  # the printed call needs no further argument

@@ -1,11 +1,12 @@
 """Which engine serves a model best on this machine: what to compare and under which promise."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.specs import checked_fields, spec_code
 
 STARTABLE = ("vllm", "torch", "onnx")
 
@@ -60,23 +61,11 @@ class EngineSweepSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "EngineSweepSpec":
         """A spec read back; unknown fields raise ``InvalidSpec``."""
-        names = {f.name for f in fields(cls)}
-        extra = sorted(set(data) - names)
-        if extra or "model" not in data:
-            problem = f"unknown fields {', '.join(extra)}" if extra else "no model"
-            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
+        return cls(**checked_fields(cls, data))
 
     def as_code(self) -> str:
         """Python that makes this spec and runs it."""
-        defaults = {f.name: f.default for f in fields(self)}
-        lines = [f"    {k}={v!r}," for k, v in asdict(self).items() if v != defaults[k]]
-        return (
-            "from workbench.core.engine_sweep import EngineSweepSpec\n"
-            "from workbench.experiments.engine_sweep import run\n\n"
-            "spec = EngineSweepSpec(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
-        )
+        return spec_code(self, experiment="engine_sweep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

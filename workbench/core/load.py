@@ -1,11 +1,12 @@
 """A load on a serving engine: what to send, what happened to each request, and the answers' JSON form."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.specs import checked_fields, spec_code
 
 Arrivals = Literal["constant", "poisson", "gamma", "closed", "ramp", "trace"]
 Endpoint = Literal["completions", "chat"]
@@ -81,22 +82,11 @@ class LoadSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LoadSpec":
         """A spec read back; unknown fields raise ``InvalidSpec``."""
-        names = {f.name for f in fields(cls)}
-        extra = sorted(set(data) - names)
-        if extra or not {"url", "model"} <= set(data):
-            problem = f"unknown fields {', '.join(extra)}" if extra else "no url or no model"
-            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
-        return cls(**data)
+        return cls(**checked_fields(cls, data))
 
     def as_code(self) -> str:
         """Python that makes this spec and runs it."""
-        defaults = {f.name: f.default for f in fields(self)}
-        lines = [f"    {k}={v!r}," for k, v in asdict(self).items() if v != defaults[k]]
-        return (
-            "from workbench.core.load import LoadSpec\n"
-            "from workbench.experiments.load import run\n\n"
-            "spec = LoadSpec(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
-        )
+        return spec_code(self, experiment="load")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

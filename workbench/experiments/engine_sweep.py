@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -30,13 +31,14 @@ START_WORK = 3.0  # starting a server, in trials
 STARTUP_LIMIT_S = 900.0
 
 
-def run(spec: EngineSweepSpec, *, folder: Path, on_progress: Callable[[Progress], None] | None = None) -> Run:
-    """The finished run; trials are kept in ``folder``, so that a second call goes on from there."""
-    for item in measure(spec, folder):
-        if isinstance(item, Run):
-            return item
-        if on_progress:
-            on_progress(item)
+def run(spec: EngineSweepSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
+    """The finished run of a spec, measured from here; nothing is stored."""
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+        for item in measure(spec, Path(folder)):
+            if isinstance(item, Run):
+                return item
+            if on_progress:
+                on_progress(item)
     raise AssertionError("a measurement ends with a run")
 
 
