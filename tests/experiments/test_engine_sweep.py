@@ -10,7 +10,8 @@ from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial
 from workbench.core.errors import InvalidSpec
 from workbench.core.runs import Run
-from workbench.experiments.engine_sweep import measure, next_rate
+from workbench.experiments.engine_sweep import measure
+from workbench.experiments.engine_trials import next_rate
 
 
 def spec_for(**changes):
@@ -18,7 +19,7 @@ def spec_for(**changes):
     return EngineSweepSpec(**{**values, **changes})
 
 
-@given(st.floats(0.3, 400))
+@given(st.floats(0.07, 400))
 def test_the_search_encloses_the_limit(limit):
     spec, tried = spec_for(), {}
     while (rate := next_rate(spec, tried)) is not None:
@@ -37,6 +38,20 @@ def test_a_search_without_a_limit_stops_at_its_last_trial():
     while (rate := next_rate(spec, tried)) is not None:
         tried[rate] = True
     assert list(tried) == [1, 2, 4, 8]
+
+
+def test_a_first_rate_that_is_too_high_is_halved_until_it_is_kept():
+    spec, tried = spec_for(start_rate_per_s=16, n_bisections=0), {}
+    while (rate := next_rate(spec, tried)) is not None:
+        tried[rate] = rate <= 3
+    assert list(tried) == [16, 8, 4, 2]
+
+
+def test_given_rates_are_measured_once_each_and_nothing_else():
+    spec, tried = spec_for(rates_per_s=(3.0, 1.0, 7.0)), {}
+    while (rate := next_rate(spec, tried)) is not None:
+        tried[rate] = False
+    assert list(tried) == [1, 3, 7]
 
 
 def trial(rate, attainment):
@@ -63,7 +78,15 @@ def test_a_rate_beyond_a_broken_one_does_not_count():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"engines": ()}, {"engines": ("sglang",)}, {"device": "tpu"}, {"attainment_fraction": 2}]
+    "changes",
+    [
+        {"engines": ()},
+        {"engines": ("sglang",)},
+        {"engines": ("torch", "torch")},
+        {"rates_per_s": (0.0,)},
+        {"device": "tpu"},
+        {"attainment_fraction": 2},
+    ],
 )
 def test_a_spec_that_means_nothing_is_refused(changes):
     with pytest.raises(InvalidSpec):

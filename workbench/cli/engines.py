@@ -11,14 +11,15 @@ import platformdirs
 import typer
 
 from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import located
 from workbench.cli.follow import follow
-from workbench.cli.readable import ReadableErrors, err
+from workbench.cli.readable import ReadableErrors, err, numbers
 from workbench.cli.runs import summary
-from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
+from workbench.core.engine_sweep import EngineSweepSpec, engine_label
 from workbench.engines import environments
 from workbench.engines.server import ServerFailed, ServerRoom
 from workbench.experiments.engine_verdict import engine_verdict, promise_of
-from workbench.experiments.serving import launch_for
+from workbench.experiments.serving import launch_for, with_random_weights
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager, workbench_home
 from workbench.telemetry.devices import chosen_device
@@ -32,7 +33,7 @@ def _tell(text: str) -> None:
 
 @app.command()
 def install(engine: str) -> None:
-    """Install an engine into an environment of its own (vllm)."""
+    """Install an engine into an environment of its own (vllm, lmdeploy)."""
     with ReadableErrors():
         found = environments.install(engine, device=chosen_device("auto").kind, tell=_tell)
         print(f"{found.engine} {found.version}")
@@ -66,16 +67,26 @@ def stop(name: str) -> None:
 @app.command()
 def compare(
     model: Annotated[str, typer.Argument(help="Folder with a transformers model.")],
-    engines: Annotated[str, typer.Option(help="Comma-separated: vllm, torch, onnx.")] = ",".join(STARTABLE),
+    engines: Annotated[
+        str, typer.Option(help="Comma-separated: vllm, lmdeploy, torch, onnx, each with settings after it; or URLs.")
+    ] = "vllm,torch,onnx",
     input_tokens: Annotated[int, typer.Option(help="Prompt length.")] = 128,
     output_tokens: Annotated[int, typer.Option(help="Answer length.")] = 64,
     start_rate: Annotated[float, typer.Option(help="First rate, requests per second; doubles until it breaks.")] = 1.0,
     max_trials: Annotated[int, typer.Option(help="Most doublings of the rate.")] = 8,
+    rates: Annotated[str, typer.Option(help="Comma-separated rates to measure instead of a search.")] = "",
     duration: Annotated[float, typer.Option(help="Seconds a rate.")] = 10.0,
     slo_ttft: Annotated[float, typer.Option(help="Promised seconds to the first token.")] = 0.5,
     slo_tpot: Annotated[float, typer.Option(help="Promised seconds per further token.")] = 0.05,
     attainment: Annotated[float, typer.Option(help="Share of requests for which the promise is kept.")] = 0.9,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    served_model: Annotated[
+        str | None, typer.Option(help="Model name at the URLs; the first listed if left out.")
+    ] = None,
+    random_weights: Annotated[bool, typer.Option(help="Only the shape counts: a config.json is enough.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="Ray address: one task for each engine.")] = None,
+    cpus: Annotated[float, typer.Option(help="Cores that each task on the cluster asks for.")] = 1.0,
+    gpus: Annotated[float, typer.Option(help="GPUs that each task on the cluster asks for.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure which engine sustains the highest rate within a promise."""
@@ -92,6 +103,12 @@ def compare(
             slo_tpot_s=slo_tpot,
             attainment_fraction=attainment,
             device=device,  # type: ignore[arg-type]
+            rates_per_s=numbers(rates, float),
+            served_model=served_model,
+            random_weights=random_weights,
+            cluster=cluster,
+            n_cpus=cpus,
+            n_gpus=gpus,
         )
         model_spec_from(model)
         manager = JobManager()
@@ -109,16 +126,17 @@ def compare(
     print(f"{answer.headline}\n● {answer.evidence}\nAgainst it: {answer.objection}")
     for row in run.results:
         rates = ", ".join(f"{t['rate_per_s']:.3g}/s {t['attainment_fraction']:.0%}" for t in row["trials"])
-        print(f"{row['engine']}: {row['status']} {row['reason'] or ''} {rates}".rstrip())
+        print(f"{engine_label(row['engine'])}: {row['status']} {row['reason'] or ''} {rates}".rstrip())
 
 
 def serve(
     model: Annotated[str, typer.Argument(help="Folder with a transformers model, or (vllm) a hub id.")],
-    engine: Annotated[str, typer.Option(help="vllm, torch or onnx.")] = "vllm",
+    engine: Annotated[str, typer.Option(help="vllm, lmdeploy, torch or onnx.")] = "vllm",
     port: Annotated[int, typer.Option(help="Port on localhost.")] = 8000,
     name: Annotated[str | None, typer.Option(help="Name to serve it under; the folder's name if left out.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     wait: Annotated[float, typer.Option(help="Most seconds until it answers.")] = 600.0,
+    random_weights: Annotated[bool, typer.Option(help="Only the shape counts: a config.json is enough.")] = False,
     detach: Annotated[bool, typer.Option(help="Come back when it answers and leave it running.")] = False,
     extra: Annotated[list[str] | None, typer.Argument(help="After --: further arguments of vLLM.")] = None,
 ) -> None:
@@ -127,9 +145,11 @@ def serve(
         kind = chosen_device(device).kind
         served = name or Path(model).name
         room = ServerRoom(workbench_home())
-        cache = Path(platformdirs.user_cache_dir("inference-workbench")) / "onnx"
+        cache = Path(platformdirs.user_cache_dir("inference-workbench"))
+        if random_weights:
+            model = str(with_random_weights(Path(located(model)), cache=cache / "random", tell=_tell))
         launch = launch_for(
-            engine, model, name=served, port=port, device=kind, cache=cache, tell=_tell, extra=extra or []
+            engine, model, name=served, port=port, device=kind, cache=cache / "onnx", tell=_tell, extra=extra or []
         )
         _on_signals()
         started = time.monotonic()

@@ -12,7 +12,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.cli import engines, jobs, runs
 from workbench.cli.follow import follow
 from workbench.cli.load import load
-from workbench.cli.readable import ReadableErrors, err
+from workbench.cli.readable import ReadableErrors, err, numbers
 from workbench.cli.tables import quantization_tables
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
@@ -46,13 +46,6 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     out.print(table)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,8.") from error
-
-
 @app.command()
 def quantize(
     model: Annotated[str, typer.Argument(help="Folder with a transformers model, or a hub id.")],
@@ -75,7 +68,7 @@ def quantize(
             text=str(Path(text).expanduser().resolve()) if text else None,
             n_windows=windows,
             window_tokens=window_tokens,
-            batches=_numbers(batches),
+            batches=numbers(batches, int),
             rounds=rounds,
             device=device,  # type: ignore[arg-type]
             compile=compile_,  # type: ignore[arg-type]

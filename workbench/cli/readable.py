@@ -1,6 +1,7 @@
 """Errors on the command line: cause, remedy and a status."""
 
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from workbench.core.errors import WorkbenchError
 
 err = Console(stderr=True)
+Number = TypeVar("Number", int, float)
 
 
 class ReadableErrors:
@@ -25,3 +27,11 @@ def complain(error: WorkbenchError) -> NoReturn:
     """Cause and remedy on the error stream, then status 2."""
     err.print(f"[bold red]{error.cause}[/bold red]\n{error.remedy}", highlight=False)
     raise typer.Exit(2)
+
+
+def numbers(text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    """A comma-separated list; raises ``typer.BadParameter`` for anything else."""
+    try:
+        return tuple(kind(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,8.") from error

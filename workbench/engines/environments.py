@@ -51,7 +51,15 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         disk_bytes=20 * GIB,
         check="import importlib.metadata as m; import vllm; print(m.version('vllm'))",
     ),
+    ("lmdeploy", "cuda"): Recipe(
+        requirements=("lmdeploy==0.18.0", "torch<=2.12.1"),
+        disk_bytes=20 * GIB,
+        check="import importlib.metadata as m; import lmdeploy; print(m.version('lmdeploy'))",
+    ),
 }
+
+
+INSTALLABLE = tuple(dict.fromkeys(engine for engine, _ in RECIPES))
 
 
 def environments_folder() -> Path:
@@ -163,9 +171,9 @@ def _recipe(engine: str, device: str) -> Recipe:
     try:
         return RECIPES[engine, device]
     except KeyError:
-        known = sorted({name for name, _ in RECIPES})
+        known = sorted({name for name, kind in RECIPES if kind == device})
         raise NotAvailable(
-            f"There is no recipe that installs {engine!r}.",
+            f"There is no recipe that installs {engine!r} for this machine's {device}.",
             remedy=f"Installable: {', '.join(known)}. For others see `workbench engines recipes`.",
         ) from None
 

@@ -65,6 +65,19 @@ class HttpEngine:
         request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the reader names the URL
         return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=self._timeout_s)
 
+    def models(self) -> list[str]:
+        """Names of the models that the server lists; raises ``EngineFailed`` when it lists none."""
+        try:
+            with self._open("/v1/models") as answer:
+                names = [str(m["id"]) for m in orjson.loads(answer.read())["data"]]
+        except (OSError, http.client.HTTPException, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise EngineFailed(
+                f"{self.url}/v1/models gives no list of models: {error}.", remedy="Check the URL, or name the model."
+            ) from error
+        if not names:
+            raise EngineFailed(f"{self.url} serves no model.", remedy="Load one into it.")
+        return names
+
     def describe(self) -> Mapping[str, Any]:
         """What ``/version`` and the URL tell."""
         try:

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial
+from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial, engine_label
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.load.summary import wilson
-
-LABELS = {"vllm": "vLLM", "torch": "PyTorch (transformers)", "onnx": "ONNX Runtime"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +96,12 @@ def engine_verdict(run: Run, promise: Promise) -> EngineVerdict:
         )
     order = sorted(sustained, key=lambda e: sustained[e].rate_per_s, reverse=True)
     best, trial = order[0], sustained[order[0]]
-    headline = f"{LABELS[best]}: {three_digits(trial.rate_per_s)} requests/s within the promise"
+    headline = f"{engine_label(best)}: {three_digits(trial.rate_per_s)} requests/s within the promise"
     if len(order) > 1:
         ratio = trial.rate_per_s / sustained[order[1]].rate_per_s
-        headline += f", {ratio:.1f} times {LABELS[order[1]]}" if ratio > 1.01 else f", as {LABELS[order[1]]}"
+        headline += (
+            f", {ratio:.1f} times {engine_label(order[1])}" if ratio > 1.01 else f", as {engine_label(order[1])}"
+        )
     low, high = trial.attainment_interval
     evidence = (
         f"{trial.attainment_fraction:.0%} [{low:.0%}, {high:.0%}] of {trial.n_requests} requests were good "
@@ -119,8 +119,7 @@ def _objection(results: Sequence[EngineResult], best: str, trial: Trial) -> str:
         return "its limit was not reached: no higher rate was tried."
     if trial.client != "good":
         return f"the load generator was {trial.client} at this rate: it shared the processor with the server."
-    startup, memory = shown_duration(result.startup_s or 0), shown_bytes(result.memory_bytes or 0)
-    return (
-        f"the next rate tried, {three_digits(min(higher))}/s, broke the promise, so the limit lies between the two; "
-        f"and it takes {startup} to start and {memory}."
-    )
+    limit = f"the next rate tried, {three_digits(min(higher))}/s, broke the promise, so the limit lies between the two"
+    if not result.startup_s or not result.memory_bytes:
+        return limit + "."
+    return f"{limit}; and it takes {shown_duration(result.startup_s)} to start and {shown_bytes(result.memory_bytes)}."

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.catalog.paths import located
+from workbench.catalog.paths import REFERENCE_MODEL, located
+from workbench.core.engine_sweep import STARTABLE
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
 from workbench.engines import environments
+from workbench.engines.lmdeploy import lmdeploy_command
 from workbench.engines.server import ServerFailed
 from workbench.engines.vllm import vllm_command, vllm_variables
 
@@ -39,8 +41,8 @@ def launch_for(
     """What to start.
 
     Args:
-        engine: "vllm", "torch" or "onnx".
-        model: Folder, or for vLLM a hub id.
+        engine: A name in ``STARTABLE``.
+        model: Folder, or for vLLM and LMDeploy a hub id.
         name: Name under which the model is served.
         port: On localhost.
         device: "cpu" or "cuda".
@@ -58,8 +60,15 @@ def launch_for(
         command = vllm_command(environment, str(place), name=name, port=port, device=device, extra=extra)
         variables = vllm_variables(device=device, offline=place.is_dir())
         return Launch(command=tuple(command), variables=variables, version=f"vLLM {environment.version}")
-    if engine not in {"torch", "onnx"}:
-        raise ServerFailed(f"{engine!r} is not an engine that can be started.", remedy="Choose vllm, torch or onnx.")
+    if engine == "lmdeploy":
+        environment = environments.require("lmdeploy", device=device)
+        command = lmdeploy_command(environment, str(place), name=name, port=port, extra=extra)
+        hub = {"HF_HUB_OFFLINE": "1"} if place.is_dir() else {}
+        return Launch(command=tuple(command), variables=hub, version=f"LMDeploy {environment.version}")
+    if engine not in STARTABLE:
+        raise ServerFailed(
+            f"{engine!r} is not an engine that can be started.", remedy=f"Choose from: {', '.join(STARTABLE)}."
+        )
     if engine == "onnx" and device != "cpu":
         raise NotAvailable("The ONNX engine runs on the CPU only.", remedy="Choose the device cpu for it.")
     if not (place / "config.json").exists():
@@ -74,6 +83,32 @@ def launch_for(
 
 def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
     """The ONNX graph of a model, exported once and kept until the model changes."""
+
+    def make(target: Path) -> None:
+        tell("exporting to ONNX")
+        _made_by("workbench.compress.onnx_export", folder, target / "model.onnx", what="The export to ONNX")
+        for name in ("tokenizer.json", "config.json"):
+            shutil.copy(folder / name, target / name)
+
+    return _kept(folder, cache, make)
+
+
+def with_random_weights(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
+    """A model of the same shape with random weights, written once and kept until the configuration changes."""
+    if not (folder / "config.json").exists():
+        raise NotAModel(f"{folder.name} has no config.json.", remedy="Name a folder with a model's configuration.")
+
+    def make(target: Path) -> None:
+        tell("writing random weights")
+        own = folder / "tokenizer.json"
+        tokenizer = own if own.exists() else REFERENCE_MODEL / "tokenizer.json"
+        _made_by("workbench.engines.random_model", folder, target, tokenizer, what="Writing random weights")
+
+    return _kept(folder, cache, make)
+
+
+def _kept(folder: Path, cache: Path, make: Callable[[Path], None]) -> Path:
+    """What ``make`` fills, under a name that changes with the files of the folder."""
     digest = hashlib.sha256(str(folder.resolve()).encode())
     for file in sorted(folder.iterdir()):
         digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
@@ -82,19 +117,18 @@ def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
         return target
     unfinished = target.with_suffix(f".{os.getpid()}.part")
     unfinished.mkdir(parents=True)
-    tell("exporting to ONNX")
     try:
-        command = [sys.executable, "-m", "workbench.compress.onnx_export", str(folder), str(unfinished / "model.onnx")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ServerFailed(
-                f"The export to ONNX failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][-300:]}",
-                remedy="Use the torch engine or vLLM.",
-            )
-        for name in ("tokenizer.json", "config.json"):
-            shutil.copy(folder / name, unfinished / name)
+        make(unfinished)
         unfinished.rename(target)
     except (OSError, WorkbenchError):
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return target
+
+
+def _made_by(module: str, *paths: Path, what: str) -> None:
+    command = [sys.executable, "-m", module, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1][-300:]
+        raise ServerFailed(f"{what} failed: {last}", remedy="Use another engine, or free disk space if it ran out.")

@@ -1,5 +1,6 @@
 """Figures of the engine question."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,14 @@ import plotly.graph_objects as go
 from workbench.core.engine_sweep import EngineResult
 from workbench.figures.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure
 
-COLOURS = {"vllm": MEASURED, "torch": CAUTION, "onnx": PUBLISHED}
-SYMBOLS = {"vllm": "circle", "torch": "square", "onnx": "diamond"}
+STYLES = (
+    (MEASURED, "circle"),
+    (CAUTION, "square"),
+    (PUBLISHED, "diamond"),
+    (BEST, "triangle-up"),
+    (FAILURE, "cross"),
+    (INK, "star"),
+)
 
 
 def attainment_by_rate(
@@ -22,15 +29,15 @@ def attainment_by_rate(
         x_title="requests per second, offered",
         y_title="requests within the promise, %",
     )
-    for r in _measured(results):
+    for r, (colour, symbol) in _styled(results):
         shares = [100 * t.attainment_fraction for t in r.trials]
         fig.add_scatter(
             x=[t.rate_per_s for t in r.trials],
             y=shares,
             mode="lines+markers",
             name=labels[r.engine],
-            marker={"symbol": SYMBOLS[r.engine], "size": 9 if r.engine != best else 12},
-            line={"color": COLOURS[r.engine], "width": 3 if r.engine == best else 1.5},
+            marker={"symbol": symbol, "size": 9 if r.engine != best else 12},
+            line={"color": colour, "width": 3 if r.engine == best else 1.5},
             error_y={
                 "type": "data",
                 "symmetric": False,
@@ -54,7 +61,7 @@ def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str
         x_title="requests per second, offered",
         y_title="time to first token, ms",
     )
-    for r in _measured(results):
+    for r, (colour, symbol) in _styled(results):
         for name, dash, values in (
             ("p50", "solid", [t.ttft_p50_s for t in r.trials]),
             ("p99", "dash", [t.ttft_p99_s for t in r.trials]),
@@ -65,8 +72,8 @@ def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str
                 mode="lines+markers",
                 name=f"{labels[r.engine]} {name}",
                 showlegend=name == "p50",
-                marker={"symbol": SYMBOLS[r.engine], "size": 7},
-                line={"color": COLOURS[r.engine], "dash": dash, "width": 1.5},
+                marker={"symbol": symbol, "size": 7},
+                line={"color": colour, "dash": dash, "width": 1.5},
                 hovertemplate="%{x:.3g}/s: %{y:.3g} ms<extra>%{fullData.name}</extra>",
             )
     fig.add_hline(y=1e3 * ttft_s, line={"dash": "dot", "color": BEST})
@@ -104,8 +111,9 @@ def requests_as_they_happen(points: Sequence[Mapping[str, Any]], *, title: str, 
     return fig
 
 
-def _measured(results: Sequence[EngineResult]) -> list[EngineResult]:
-    return [r for r in results if r.trials]
+def _styled(results: Sequence[EngineResult]) -> list[tuple[EngineResult, tuple[str, str]]]:
+    """Candidates with trials, each with a colour and a symbol of its own as far as they reach."""
+    return list(zip([r for r in results if r.trials], itertools.cycle(STYLES), strict=False))
 
 
 def _rates(fig: go.Figure, results: Sequence[EngineResult]) -> None:

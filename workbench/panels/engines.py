@@ -9,10 +9,9 @@ import ipywidgets as widgets
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
-from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
+from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec, engine_label
 from workbench.core.errors import WorkbenchError
 from workbench.engines import environments
-from workbench.experiments.engine_verdict import LABELS
 from workbench.export.page import page
 from workbench.figures.engines import requests_as_they_happen
 from workbench.figures.tables import LEGEND, message_card
@@ -52,11 +51,12 @@ class EnginesPanel(JobPanel):
     def _missing(self) -> dict[str, str]:
         """Engines that cannot be started here, with the reason."""
         missing = {}
-        try:
-            if environments.find("vllm", device=self.device.kind) is None:
-                missing["vllm"] = "not installed: workbench engines install vllm"
-        except WorkbenchError as error:
-            missing["vllm"] = str(error)
+        for engine in environments.INSTALLABLE:
+            try:
+                if environments.find(engine, device=self.device.kind) is None:
+                    missing[engine] = f"not installed: workbench engines install {engine}"
+            except WorkbenchError as error:
+                missing[engine] = str(error)
         if self.device.kind != "cpu":
             missing["onnx"] = "runs on the CPU only"
         return missing
@@ -100,7 +100,7 @@ class EnginesPanel(JobPanel):
         }
         for name, control in self.controls.items():
             control.observe(self.guarded(self._changed(name)), names="value")
-        self.engine_buttons = {e: widgets.ToggleButton(description=LABELS[e]) for e in STARTABLE}
+        self.engine_buttons = {e: widgets.ToggleButton(description=engine_label(e)) for e in STARTABLE}
         for button in self.engine_buttons.values():
             button.observe(self.guarded(self._engines_changed), names="value")
         buttons = widgets.Box(list(self.engine_buttons.values()))
@@ -224,7 +224,7 @@ class EnginesPanel(JobPanel):
         found = view.result
         if not found.get("engine"):
             return
-        title = f"{LABELS[found['engine']]} at {found['rate_per_s']:.3g} requests/s"
+        title = f"{engine_label(found['engine'])} at {found['rate_per_s']:.3g} requests/s"
         if title != self._live_title:
             self._live_title, self._points = title, []
         known = {p["index"] for p in self._points}

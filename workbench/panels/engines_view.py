@@ -11,12 +11,11 @@ import plotly.graph_objects as go
 from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import claims, engines
-from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec
+from workbench.core.engine_sweep import Candidate, EngineSweepSpec, engine_label
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 from workbench.experiments.engine_verdict import (
-    LABELS,
     EngineVerdict,
     Promise,
     engine_verdict,
@@ -38,7 +37,7 @@ class EnginesState:
     """Everything that the view is drawn from."""
 
     model: str = REFERENCE_MODEL_PLACE
-    engines: tuple[str, ...] = STARTABLE
+    engines: tuple[str, ...] = ("vllm", "torch", "onnx")
     input_tokens: int = 128
     output_tokens: int = 64
     slo_ttft_ms: float = 500.0
@@ -105,6 +104,7 @@ def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
     if run is None:
         return _empty(state, runs)
     results = results_under(run, state.promise)
+    labels = {r.engine: engine_label(r.engine) for r in results}
     answer = engine_verdict(run, state.promise)
     promise = state.promise
     return EnginesView(
@@ -112,9 +112,9 @@ def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
         answer=_notes(state, run, here) + _card(answer),
         figures=(
             lambda: attainment_by_rate(
-                results, labels=LABELS, attainment_fraction=promise.attainment_fraction, best=answer.best
+                results, labels=labels, attainment_fraction=promise.attainment_fraction, best=answer.best
             ),
-            lambda: latency_by_rate(results, labels=LABELS, ttft_s=promise.ttft_s),
+            lambda: latency_by_rate(results, labels=labels, ttft_s=promise.ttft_s),
         ),
         table=_table(run, state, answer.best) + _claims(answer.best),
         tabs=(_launch(run), _code(EngineSweepSpec.from_dict(run.spec).as_code()), _history(runs, run), _features()),
@@ -172,12 +172,15 @@ def _table(run: Run, state: EnginesState, best: str | None) -> str:
     rows: list[tuple[str, ...]] = []
     highlighted = None
     for r in results_under(run, state.promise):
-        label = f"{escape(LABELS[r.engine])}<br><small>{escape(r.version or '')}</small>"
+        label = f"{escape(engine_label(r.engine))}<br><small>{escape(r.version or '')}</small>"
         if r.status != "measured":
             rows.append((label, f"{r.status}: {escape(r.reason or '')}"))
             continue
         trial = r.best(state.attainment_fraction)
-        tail = (shown_duration(r.startup_s or 0), shown_bytes(r.memory_bytes or 0))
+        tail = (
+            shown_duration(r.startup_s) if r.startup_s else "–",
+            shown_bytes(r.memory_bytes) if r.memory_bytes else "–",
+        )
         if trial is None:
             rows.append((label, "none", "–", "–", "–", "–", *tail, "–"))
             continue
@@ -211,7 +214,7 @@ def _claims(best: str | None) -> str:
         for c in claims()
         if c.question == 1
     ]
-    measured = f"Measured order here starts with {LABELS[best]}." if best else "Nothing here keeps the promise."
+    measured = f"Measured order here starts with {engine_label(best)}." if best else "Nothing here keeps the promise."
     return f"<h2>What the FAQ recommends</h2><p>{measured}</p>" + table(
         ("Engine", "Published strength"), rows, left=(1,)
     )
@@ -219,11 +222,17 @@ def _claims(best: str | None) -> str:
 
 def _launch(run: Run) -> str:
     lines = []
+    random = " --random-weights" if run.spec.get("random_weights") else ""
     for r in run.results:
-        command = f"workbench serve {run.spec['model']} --engine {r['engine']}"
-        if r["engine"] == "vllm" and r.get("launch"):
-            command += f"\n# which starts, in vLLM's own environment\n{r['launch']}"
-        lines.append(f"# {LABELS[r['engine']]}\n{command}")
+        candidate = Candidate.read(r["engine"])
+        lines.append(f"# {candidate.label}")
+        if candidate.url:
+            lines[-1] += f"\nworkbench load {candidate.url} --rate 10"
+            continue
+        settings = f" -- {' '.join(candidate.extra)}" if candidate.extra else ""
+        lines[-1] += f"\nworkbench serve {run.spec['model']} --engine {candidate.engine}{random}{settings}"
+        if candidate.engine in {"vllm", "lmdeploy"} and r.get("launch"):
+            lines[-1] += f"\n# which starts, in the engine's own environment\n{r['launch']}"
     return _code("\n\n".join(lines))
 
 
