@@ -24,6 +24,7 @@ from workbench.telemetry.devices import chosen_device
 
 START_WORK = 3.0  # starting a server, in trials
 STARTUP_LIMIT_S = 900.0
+WARM_UP_S = 3.0
 MOST_HALVINGS = 4
 SERVER = "server"
 
@@ -90,6 +91,7 @@ class Trials:
         self.done = 0.0
         self.device = chosen_device(spec.device)
         self.model = Path(located(spec.model))
+        self._warm_rate = 0.0
 
     def events(self) -> Iterator[Progress | Part]:
         """Progress in units of trials, and parts to keep; the server is ended however this ends.
@@ -106,8 +108,8 @@ class Trials:
             said: dict[str, Any] = {"startup_s": startup, "version": self._version(card, launch)}
             said["launch"] = shlex.join(_portable(launch.command)) if launch else None
             yield self._progress("answers" if startup is None else f"answers after {startup:.0f} s", START_WORK)
-            yield from self._warm_up(card)
             while (rate := next_rate(self.spec, self.outcomes)) is not None:
+                yield from self._warm_up(card, rate)
                 yield from self._trial(card, rate)
                 yield self._part(SERVER, said | {"memory_bytes": self._memory(card) if launch else None})
         finally:
@@ -179,11 +181,12 @@ class Trials:
             seed=s.seed,
         )
 
-    def _warm_up(self, card: ServerCard) -> Iterator[Progress]:
-        """Two seconds at the first rate: the first requests of a server are slower than all others."""
-        first = min(self.spec.rates_per_s, default=self.spec.start_rate_per_s)
-        load.run(replace(self._load_spec(card, max(2.0, first), 2.0), seed=self.spec.seed + 1))
-        yield self._progress("warm")
+    def _warm_up(self, card: ServerCard, rate: float) -> Iterator[Progress]:
+        """A short load at a rate that this server has not seen: engines compile kernels for sizes that are new."""
+        if rate > self._warm_rate:
+            yield self._progress(f"{rate:.3g} requests/s · warming up")
+            load.run(replace(self._load_spec(card, max(2.0, rate), WARM_UP_S), seed=self.spec.seed + 1))
+            self._warm_rate = rate
 
     def _trial(self, card: ServerCard, rate: float) -> Iterator[Progress | Part]:
         expected = max(2, round(rate * self.spec.duration_s))

@@ -47,10 +47,19 @@ def _tokens(row: Mapping[str, Any], tokenizer: Tokenizer | None) -> tuple[tuple[
         return per_chunk, total or cumulative[-1], "usage per chunk"
     if tokenizer is not None and n_chunks:
         counted = _lengths_in_context(row["texts"], tokenizer)
-        return counted, total or sum(counted), "usage" if total else "tokenizer"
+        return (apportioned(counted, total), total, "usage") if total else (counted, sum(counted), "tokenizer")
     if total:
         return None, total, "usage"
     return None, n_chunks, "chunks"
+
+
+def apportioned(counted: Sequence[int], total: int) -> tuple[int, ...]:
+    """Counts in the same proportions that add up to what the server says: text can be encoded in several ways."""
+    found = sum(counted)
+    if found in {0, total}:
+        return tuple(counted)
+    ends = [round(total * end / found) for end in itertools.accumulate(counted)]
+    return tuple(b - a for a, b in itertools.pairwise((0, *ends)))
 
 
 def _lengths_in_context(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
