@@ -47,7 +47,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.lab
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,cluster]'
 	@touch $@
 
 clean:

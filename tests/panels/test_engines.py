@@ -135,3 +135,14 @@ def test_specs_survive_their_json_form():
     names = {}
     exec(spec.as_code().replace("result = run(spec)", ""), names)
     assert names["spec"] == spec
+
+
+def test_a_shape_without_weights_is_run_with_random_ones_and_a_gpu_run_is_priced_as_that_gpu(panel):
+    assert not panel.plan.random_weights
+    panel.runs = [invented_sweep(device="NVIDIA H200", model="data/models/llama-3.1-8b-shape")]
+    panel.controls["model"].value = "data/models/llama-3.1-8b-shape"
+    assert panel.plan.random_weights
+    assert panel.state.usd_per_hour > 1
+    assert "--random-weights" in panel.tabs_html[1].value or "random_weights=True" in panel.tabs_html[0].value + text(
+        panel
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.engine_sweep import Candidate, EngineResult, EngineSweepSpec, Trial
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, utc_now
 from workbench.experiments.engine_trials import SERVER, Part, Trials, work_of
@@ -70,7 +70,16 @@ class Parts:
 
 
 def run(spec: EngineSweepSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
-    """The finished run of a spec, measured from here; nothing is stored."""
+    """The finished run of a spec, measured from here; nothing is stored.
+
+    Raises:
+        InvalidSpec: the spec names a cluster; sweeps go there as jobs.
+    """
+    if spec.cluster:
+        raise InvalidSpec(
+            "This spec names a cluster, and run() measures on this machine.",
+            remedy='Submit it as a job: JobManager().submit("engine_sweep", spec.to_dict()).',
+        )
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
         for item in measure(spec, Path(folder)):
             if isinstance(item, Run):

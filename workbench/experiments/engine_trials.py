@@ -106,7 +106,7 @@ class Trials:
         card, launch, startup = self._start()
         try:
             said: dict[str, Any] = {"startup_s": startup, "version": self._version(card, launch)}
-            said["launch"] = shlex.join(_portable(launch.command)) if launch else None
+            said["launch"] = shlex.join(self._portable(launch.command)) if launch else None
             yield self._progress("answers" if startup is None else f"answers after {startup:.0f} s", START_WORK)
             while (rate := next_rate(self.spec, self.outcomes)) is not None:
                 yield from self._warm_up(card, rate)
@@ -206,6 +206,11 @@ class Trials:
                 result = {"engine": self.candidate.text, "rate_per_s": rate, **item.result}
                 yield replace(self._progress(f"{rate:.3g} requests/s · {item.step}"), result=result)
 
+    def _portable(self, command: tuple[str, ...]) -> list[str]:
+        """The command without this machine's paths, and with the model as the reader named it."""
+        named = [self.spec.model if part == str(self.model) else part for part in command[1:]]
+        return ["python", *[Path(part).name if part.startswith("/") else part for part in named]]
+
     def _memory(self, card: ServerCard) -> float:
         if self.device.kind == "cuda":
             return float(self.device.free_bytes - chosen_device(self.spec.device).free_bytes)
@@ -230,8 +235,3 @@ def trial_of(rate: float, answers: Mapping[str, Any]) -> Trial:
         n_failed=answers["counts"]["failed"],
         client=answers["client_health"]["verdict"],
     )
-
-
-def _portable(command: tuple[str, ...]) -> list[str]:
-    """The command without the paths of this machine's interpreter."""
-    return ["python", *[Path(part).name if part.startswith("/") else part for part in command[1:]]]

@@ -33,9 +33,11 @@ def _load(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
 
 def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
     from workbench.core.engine_sweep import EngineSweepSpec
-    from workbench.experiments.engine_sweep import measure
+    from workbench.experiments.engine_sweep import in_turn, measure
+    from workbench.jobs.cluster import on_cluster
 
-    return measure(EngineSweepSpec.from_dict(spec), folder)
+    wanted = EngineSweepSpec.from_dict(spec)
+    return measure(wanted, folder, source=on_cluster if wanted.cluster else in_turn)
 
 
 EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization, "load": _load, "engine_sweep": _engine_sweep}

@@ -8,7 +8,6 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.core.engine_sweep import STARTABLE, EngineSweepSpec, engine_label
 from workbench.core.errors import WorkbenchError
 from workbench.engines import environments
@@ -18,12 +17,14 @@ from workbench.figures.tables import LEGEND, message_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.base import Plot, html, labelled, set_html
+from workbench.panels.choices import OFFERED_MODELS, price_suggestion
 from workbench.panels.engines_view import (
     KIND,
     EnginesState,
     csv_rows,
     draw,
     known_sweeps,
+    shown_run,
     static_page_body,
     sweep_label,
 )
@@ -66,7 +67,7 @@ class EnginesPanel(JobPanel):
         s = self.state
         self.controls: dict[str, widgets.Widget] = {
             "model": labelled(
-                widgets.Combobox, "Model (folder or hub id)", value=s.model, options=[REFERENCE_MODEL_PLACE], **later
+                widgets.Combobox, "Model (folder or hub id)", value=s.model, options=list(OFFERED_MODELS), **later
             ),
             "input_tokens": labelled(
                 widgets.BoundedIntText, "Prompt, tokens", value=s.input_tokens, min=1, max=100_000
@@ -159,6 +160,10 @@ class EnginesPanel(JobPanel):
             return
         self.clear_message()
         self.state = replace(self.state, **changes)
+        if "model" in changes or "run_id" in changes:
+            run = shown_run(self.state, self.runs)
+            name = run.environment.device if run else self.device.name
+            self.state = replace(self.state, usd_per_hour=price_suggestion("", name)[0])
         self.draw()
 
     def draw(self) -> None:

@@ -26,6 +26,7 @@ from workbench.experiments.engine_verdict import (
 from workbench.export.page import figure_div
 from workbench.figures.engines import attainment_by_rate, latency_by_rate
 from workbench.figures.tables import ESTIMATED, LEGEND, MEASURED, message_card, table, verdict_card
+from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
 from workbench.store.runs import RunStore, runs_in_folder
 
 TITLE = "Which serving engine fits my load?"
@@ -43,7 +44,7 @@ class EnginesState:
     slo_ttft_ms: float = 500.0
     slo_tpot_ms: float = 50.0
     attainment_fraction: float = 0.9
-    usd_per_hour: float = 0.10
+    usd_per_hour: float = DEFAULT_CPU_USD_PER_HOUR
     run_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class EnginesState:
             slo_ttft_s=promise.ttft_s,
             slo_tpot_s=promise.tpot_s,
             attainment_fraction=promise.attainment_fraction,
+            random_weights=is_only_a_shape(self.model),
         )
 
 
@@ -97,10 +99,15 @@ def sweep_label(run: Run) -> str:
     return f"{Path(run.spec['model']).name} · {run.environment.device} · {when} · {run.id}"
 
 
+def shown_run(state: EnginesState, runs: Sequence[Run]) -> Run | None:
+    """The run that was chosen, or the newest of the model."""
+    same = [r for r in runs if Path(r.spec["model"]).name == Path(state.model).name]
+    return next((r for r in runs if r.id == state.run_id), same[0] if same else None)
+
+
 def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
     """The view of a state; ``here`` is the name of this machine's device."""
-    same = [r for r in runs if Path(r.spec["model"]).name == Path(state.model).name]
-    run = next((r for r in runs if r.id == state.run_id), same[0] if same else None)
+    run = shown_run(state, runs)
     if run is None:
         return _empty(state, runs)
     results = results_under(run, state.promise)

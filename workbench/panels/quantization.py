@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL_PLACE
+from workbench.catalog.paths import HELD_OUT_TEXT
 from workbench.catalog.tables import devices
 from workbench.core.errors import WorkbenchError
 from workbench.core.quantization import METHODS, QuantizationSpec, unavailable_reason
@@ -18,15 +18,13 @@ from workbench.figures.tables import LEGEND, message_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.base import Plot, html, labelled, set_html
+from workbench.panels.choices import OFFERED_MODELS, price_suggestion
 from workbench.panels.job_panel import POLL_S, JobPanel
-from workbench.panels.quantization_state import QuantizationState, known_runs, price_suggestion, run_label
+from workbench.panels.quantization_state import QuantizationState, known_runs, run_label
 from workbench.panels.quantization_view import View, csv_rows, download_links, draw, static_page_body
 from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"
-
-
-OFFERED_MODELS = (REFERENCE_MODEL_PLACE, "data/models/llama-3.1-8b-shape")
 
 
 class QuantizationPanel(JobPanel):

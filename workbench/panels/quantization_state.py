@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.catalog.paths import MEASURED, REFERENCE_MODEL_PLACE, located
-from workbench.catalog.tables import claims, devices, median_price
+from workbench.catalog.paths import MEASURED, REFERENCE_MODEL_PLACE
+from workbench.catalog.tables import claims, devices
 from workbench.core.devices import Device
 from workbench.core.models import ModelSpec
 from workbench.core.quantization import METHODS, QuantizationSpec
@@ -15,11 +15,8 @@ from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
 from workbench.estimate.weights import decode_floor_s, weight_bytes
 from workbench.experiments.quantization_verdict import baseline_of, results_of, speedup
 from workbench.export.page import WhatIfRow
+from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
 from workbench.store.runs import RunStore, runs_in_folder
-
-DEFAULT_CPU_USD_PER_HOUR = (
-    0.10  # two cores of a general-purpose virtual machine, a round figure for the reader to replace
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +42,13 @@ class QuantizationState:
     def spec(self, *, n_windows: int) -> QuantizationSpec:
         """The measurement that these choices ask for."""
         device: Literal["cpu", "cuda"] = "cuda" if self.hardware == "this:cuda" else "cpu"
-        folder = Path(located(self.model))
-        weights_missing = folder.is_dir() and not any(folder.glob("*.safetensors"))
         return QuantizationSpec(
             model=self.model,
             methods=self.methods,
             text=self.text or None,
             n_windows=n_windows,
             device=device,
-            random_weights=weights_missing,
+            random_weights=is_only_a_shape(self.model),
         )
 
 
@@ -75,17 +70,6 @@ def runs_for(state: QuantizationState, runs: Sequence[Run], here: Device) -> lis
     kind, _, name = state.hardware.partition(":")
     wanted = name if kind == "stored" else here.name
     return [r for r in runs if r.environment.device == wanted and Path(r.spec["model"]).name == Path(state.model).name]
-
-
-def price_suggestion(hardware: str, device_name: str | None) -> tuple[float, str]:
-    """A price with its source for a choice of hardware."""
-    catalog_id = hardware.removeprefix("catalog:") if hardware.startswith("catalog:") else None
-    if catalog_id is None and device_name:
-        catalog_id = next((d.id for d in devices().values() if device_name in d.name), None)
-    price = median_price(catalog_id) if catalog_id else None
-    if price:
-        return price.usd_per_gpu_hour, f"{price.label} (median of the catalogue)"
-    return DEFAULT_CPU_USD_PER_HOUR, "a round figure for two cores, not a listed price: put in your own"
 
 
 def usd_by_method(run: Run, state: QuantizationState) -> dict[str, float]:

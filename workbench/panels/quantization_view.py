@@ -23,12 +23,12 @@ from workbench.experiments.quantization_verdict import KL_LIMITS, results_of, ve
 from workbench.export.page import figure_div, what_if
 from workbench.figures.quantization import accuracy_against_speed, claimed_and_measured
 from workbench.figures.tables import ESTIMATED, LEGEND, message_card, quantization_table, table, verdict_card
+from workbench.panels.choices import price_suggestion
 from workbench.panels.quantization_state import (
     QuantizationState,
     claim_points,
     estimated_rows,
     launch_command,
-    price_suggestion,
     run_label,
     runs_for,
     speed_claims,

@@ -1,0 +1,28 @@
+"""What several panels offer or suggest: models, and a price for the hardware."""
+
+from pathlib import Path
+
+from workbench.catalog.paths import REFERENCE_MODEL_PLACE, located
+from workbench.catalog.tables import devices, median_price
+
+OFFERED_MODELS = (REFERENCE_MODEL_PLACE, "data/models/llama-3.1-8b-shape")
+DEFAULT_CPU_USD_PER_HOUR = (
+    0.10  # two cores of a general-purpose virtual machine, a round figure for the reader to replace
+)
+
+
+def is_only_a_shape(model: str) -> bool:
+    """Whether a model is a folder without weights, so that only its speed can be measured."""
+    folder = Path(located(model))
+    return folder.is_dir() and not any(folder.glob("*.safetensors"))
+
+
+def price_suggestion(hardware: str, device_name: str | None) -> tuple[float, str]:
+    """A price with its source for a choice of hardware."""
+    catalog_id = hardware.removeprefix("catalog:") if hardware.startswith("catalog:") else None
+    if catalog_id is None and device_name:
+        catalog_id = next((d.id for d in devices().values() if device_name in d.name), None)
+    price = median_price(catalog_id) if catalog_id else None
+    if price:
+        return price.usd_per_gpu_hour, f"{price.label} (median of the catalogue)"
+    return DEFAULT_CPU_USD_PER_HOUR, "a round figure for two cores, not a listed price: put in your own"
