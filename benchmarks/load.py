@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/load.py --rates 10,50,100,200,500 --repeats 3      prints JSON
 
 64 tokens a request, TTFT 50 ms, 10 ms between tokens, Poisson arrivals. The rates are interleaved; every figure is
-the median over the repeats. The mock's own timing is in the output too: where the truth's p99 leaves the setting,
+the median over the repeats. With --peers, guidellm, AIPerf and ``vllm bench serve`` take their turns where installed. The mock's own timing is in the output too: where the truth's p99 leaves the setting,
 the machine is short of processor time and the errors say little.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peers
 import psutil
 
 from workbench.core.load import LoadSpec
@@ -74,18 +75,28 @@ def one(rate: float, duration_s: float, seed: int) -> dict[str, float]:
     }
 
 
+def _medians(samples: list[dict[str, Any]]) -> dict[str, float]:
+    names = {k for s in samples for k, v in s.items() if isinstance(v, float | int)}
+    return {k: round(statistics.median(s[k] for s in samples if s.get(k) is not None), 3) for k in sorted(names)}
+
+
 def main() -> None:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", default="10,50,100,200,500")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--duration", type=float, default=8.0)
+    parser.add_argument("--peers", action="store_true", help="run guidellm, AIPerf and vllm bench too, if installed")
     arguments = parser.parse_args()
+    programs = peers.installed() if arguments.peers else {}
+    others: dict[str, dict[float, list[dict[str, Any]]]] = {name: {} for name in programs}
     rates = [float(r) for r in arguments.rates.split(",")]
     samples: dict[float, list[dict[str, float]]] = {r: [] for r in rates}
     for repeat in range(arguments.repeats):
         for rate in rates:
             samples[rate].append(one(rate, arguments.duration, repeat))
+            for name, program in programs.items():
+                others[name].setdefault(rate, []).append(peers.measure(name, program, rate, arguments.duration))
     revision = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -97,6 +108,10 @@ def main() -> None:
         "medians": {
             f"{rate:g}": {k: round(statistics.median(s[k] for s in found), 3) for k in found[0]}
             for rate, found in samples.items()
+        },
+        "peers": {
+            name: {f"{rate:g}": {"medians": _medians(found), "samples": found} for rate, found in by_rate.items()}
+            for name, by_rate in others.items()
         },
         "samples": {f"{rate:g}": found for rate, found in samples.items()},
     }

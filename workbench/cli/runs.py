@@ -11,10 +11,9 @@ from rich.console import Console
 from workbench.cli.load_tables import loads_table
 from workbench.cli.readable import ReadableErrors
 from workbench.core.runs import Run
-from workbench.experiments.load_import import run_from_vllm_bench
+from workbench.experiments.load_import import run_from_peer
 from workbench.jobs.child import EXPERIMENTS
 from workbench.jobs.manager import JobManager
-from workbench.load.peers import is_vllm_bench
 from workbench.store.runs import read_run_file
 
 app = typer.Typer(help="What was measured.", no_args_is_help=True)
@@ -71,19 +70,11 @@ def export(run_id: str, target: Path) -> None:
 
 @app.command("import")
 def import_run(source: Path) -> None:
-    """Store a run that another machine exported, or a result of `vllm bench serve --save-result --save-detailed`."""
+    """Store a run that another machine exported, or a result of vllm bench serve, guidellm or AIPerf."""
     with ReadableErrors():
-        run = run_from_vllm_bench(source) if _is_vllm_bench(source) else read_run_file(source)
+        run = run_from_peer(source) or read_run_file(source)
         JobManager().store.add(run)
     print(run.id)
-
-
-def _is_vllm_bench(source: Path) -> bool:
-    try:
-        data = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and is_vllm_bench(data)
 
 
 @app.command()

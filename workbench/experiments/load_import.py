@@ -1,25 +1,36 @@
 """Runs from the result files of other load generators."""
 
+from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from workbench.core.load import ClientHealth, LoadSpec
 from workbench.core.runs import Environment, Run
 from workbench.experiments.load import KIND, failures_of, sample
-from workbench.load.peers import read_vllm_bench
+from workbench.load.latency import distribution
+from workbench.load.peers import read_peer
 from workbench.load.summary import summary
 
 NOT_RECORDED = "not recorded"
 
 
-def run_from_vllm_bench(path: Path) -> Run:
-    """A load run from a file of ``vllm bench serve``; raises ``StoreError`` for anything else.
+def run_from_peer(path: Path) -> Run | None:
+    """A load run from a file of another load generator; None when it is no such file.
 
     The file tells nothing of the machine and of the client's health, so both stay unknown.
+
+    Raises:
+        StoreError: a file of theirs without single requests.
     """
-    peer = read_vllm_bench(path)
+    peer = read_peer(path)
+    if peer is None:
+        return None
     unknown = ClientHealth(verdict="doubtful", reason="", loop_lag_p99_s=0.0, send_lateness_p99_s=0.0, cpu_fraction=0.0)
     answers = summary(LoadSpec(url="http://not-recorded", model=peer.model), peer.records, unknown)
     answers |= {"client_health": None, "prefix_cache": {"hit_fraction": None, "warning": None, "counters_found": False}}
+    if not peer.has_gaps:
+        answers["itl_s"] = dict.fromkeys(("from_due", "from_sent"), asdict(distribution(np.array([]))))
     environment = Environment(
         device=f"{NOT_RECORDED} ({peer.tool})",
         device_id="unknown",

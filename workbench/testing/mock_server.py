@@ -122,11 +122,15 @@ class _Stream:
         s = self.server.settings
         self.connection.head()
         if s.role_chunk and self.chat:
-            self.connection.event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+            self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
         elif s.role_chunk:
-            self.connection.event({"choices": [{"index": 0, "text": ""}]})
+            self._event({"choices": [{"index": 0, "text": ""}]})
         self.due = asyncio.get_running_loop().time() + self.server.drawn(s.ttft_s, s.ttft_sigma)
         self._sleep()
+
+    def _event(self, message: dict[str, Any]) -> None:
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        self.connection.event({"object": kind, "model": self.server.settings.model, **message})
 
     def _sleep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -150,7 +154,7 @@ class _Stream:
         message: dict[str, Any] = {"choices": [choice]}
         if self.each and s.usage:
             message["usage"] = self._usage()
-        self.connection.event(message)
+        self._event(message)
         self.truth.writes_s.append(time.perf_counter())
         self.truth.chunk_tokens.append(n)
         self.truth.tokens = self.written
@@ -162,7 +166,7 @@ class _Stream:
             self._sleep()
         else:
             if self.usage and s.usage:
-                self.connection.event({"choices": [], "usage": self._usage()})
+                self._event({"choices": [], "usage": self._usage()})
             self.connection.finish()
             self.server.leave()
 
