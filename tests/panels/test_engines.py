@@ -143,3 +143,12 @@ def test_a_shape_without_weights_is_run_with_random_ones_and_a_gpu_run_is_priced
     panel.controls["model"].value = "data/models/llama-3.1-8b-shape"
     assert panel.plan.random_weights
     assert panel.state.usd_per_hour > 1
+
+
+def test_engines_that_were_not_measured_have_a_launch_command_and_say_that_they_were_not_started(panel):
+    with_run(panel)
+    commands, features = panel.tabs_html[0].value, panel.tabs_html[3].value
+    assert "sglang.launch_server" in commands
+    assert "not started: wants torch 2.14.1" in commands
+    assert "NVFP4" in features
+    assert "decode context" in features

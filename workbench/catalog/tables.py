@@ -100,7 +100,7 @@ def median_price(device_id: str) -> Price | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """An engine and how it is installed."""
+    """An engine, how it is installed and what it can do; the features are as its ``source`` says."""
 
     id: str
     name: str
@@ -108,13 +108,20 @@ class EngineSpec:
     tested_version: str
     install: str
     what_for: str
+    quantization: str
+    parallelism: str
+    multimodal: str
+    hardware: str
+    started: str
+    """Where it was started for this workbench, or why not."""
+    source: str
+    date: str
 
 
 @cache
 def engines() -> tuple[EngineSpec, ...]:
     """The engines of this release."""
-    keys = ("id", "name", "package", "tested_version", "install", "what_for")
-    return tuple(EngineSpec(**{k: row[k] for k in keys}) for row in _rows("engines.csv"))
+    return tuple(EngineSpec(**row) for row in _rows("engines.csv"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,15 @@ import typer
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
+from workbench.catalog.tables import engines as engine_table
 from workbench.cli.follow import follow
 from workbench.cli.readable import ReadableErrors, err, numbers
 from workbench.cli.runs import summary
 from workbench.core.engine_sweep import EngineSweepSpec, engine_label
+from workbench.core.errors import NotAvailable
+from workbench.core.serving import ServePlan
 from workbench.engines import environments
+from workbench.engines.recipes import MAKERS, launch_recipe
 from workbench.engines.server import ServerFailed, ServerRoom
 from workbench.experiments.engine_verdict import engine_verdict, promise_of
 from workbench.experiments.serving import launch_for, with_random_weights
@@ -62,6 +66,39 @@ def stop(name: str) -> None:
     with ReadableErrors():
         room = ServerRoom(workbench_home())
         room.stop(room.get(name))
+
+
+@app.command()
+def recipes(
+    model: Annotated[str, typer.Argument(help="Folder or hub id.")],
+    engine: Annotated[str | None, typer.Option(help=f"One of {', '.join(MAKERS)}; all if left out.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the server.")] = 8000,
+    gpus: Annotated[int, typer.Option(help="Tensor-parallel GPUs; 0 is the CPU.")] = 1,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest prompt and answer together.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16 or float16.")] = "auto",
+    kv_cache: Annotated[str, typer.Option(help="auto or fp8.")] = "auto",
+) -> None:
+    """How to start each serving engine for the same plan, and whether it was started for this workbench."""
+    with ReadableErrors():
+        plan = ServePlan(
+            model=model,
+            port=port,
+            n_gpus=gpus,
+            max_tokens=max_tokens,
+            dtype=dtype,  # type: ignore[arg-type]
+            kv_cache=kv_cache,  # type: ignore[arg-type]
+        )
+        known = {e.id: e for e in engine_table()}
+        for name in [engine] if engine else MAKERS:
+            try:
+                recipe = launch_recipe(name, plan)
+            except NotAvailable as error:
+                if engine:
+                    raise
+                print(f"# {known[name].name}: {error.cause}\n")
+                continue
+            print(f"# {known[name].name} {recipe.version}; {known[name].started}\n{recipe.text}\n")
+        _tell(f"Measure any of them: workbench load http://localhost:{port} --rate 10")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from workbench.engines import environments
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.doctor import Finding, examine
 
-OWN_ENVIRONMENT = {"vLLM": ("vllm", "cuda"), "vLLM for CPU": ("vllm", "cpu")}
+OWN_ENVIRONMENT = {"vLLM": ("vllm", "cuda"), "vLLM for CPU": ("vllm", "cpu"), "LMDeploy": ("lmdeploy", "cuda")}
 
 
 def examine_all(home: Path) -> list[Finding]:

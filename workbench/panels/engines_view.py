@@ -1,6 +1,6 @@
 """The engine question's answer: HTML and figures from the choices and the stored sweeps; live and in reports."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -12,9 +12,12 @@ from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import claims, engines
 from workbench.core.engine_sweep import Candidate, EngineSweepSpec, engine_label
+from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
+from workbench.core.serving import ServePlan
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
+from workbench.engines.recipes import MAKERS, launch_recipe
 from workbench.experiments.engine_verdict import (
     EngineVerdict,
     Promise,
@@ -240,7 +243,23 @@ def _launch(run: Run) -> str:
         lines[-1] += f"\nworkbench serve {run.spec['model']} --engine {candidate.engine}{random}{settings}"
         if candidate.engine in {"vllm", "lmdeploy"} and r.get("launch"):
             lines[-1] += f"\n# which starts, in the engine's own environment\n{r['launch']}"
-    return _code("\n\n".join(lines))
+    started = {Candidate.read(r["engine"]).engine for r in run.results}
+    plan = ServePlan(model=run.spec["model"], n_gpus=0 if run.environment.device_id.startswith("cpu") else 1)
+    return _code("\n\n".join(lines)) + _others(plan, started)
+
+
+def _others(plan: ServePlan, measured: Collection[str]) -> str:
+    """Commands for the engines that were not measured, each saying whether it was ever started here."""
+    known = {e.id: e for e in engines()}
+    lines = []
+    for name in [n for n in MAKERS if n not in measured]:
+        head = f"# {known[name].name}: {known[name].started}"
+        try:
+            lines.append(f"{head}\n{launch_recipe(name, plan).text}")
+        except NotAvailable as error:
+            lines.append(f"{head}; {error.cause}")
+    intro = "<p>Engines that were not measured here; start one, then measure it by its URL.</p>"
+    return intro + _code("\n\n".join(lines)) if lines else ""
 
 
 def _history(runs: Sequence[Run], shown: Run) -> str:
@@ -252,8 +271,18 @@ def _history(runs: Sequence[Run], shown: Run) -> str:
 
 
 def _features() -> str:
-    rows = [(escape(e.name), escape(e.tested_version), escape(e.what_for), escape(e.install)) for e in engines()]
-    return table(("Engine", "version known here", "for", "how to get it"), rows, left=(2, 3))
+    rows = [
+        tuple(
+            escape(cell)
+            for cell in (
+                e.name, e.tested_version, e.quantization, e.parallelism, e.multimodal, e.hardware, e.started, e.install,
+                f"{e.source}, {e.date}",
+            )
+        )
+        for e in engines()
+    ]  # fmt: skip
+    head = ("Engine", "version", "quantization", "parallelism", "multimodal", "hardware", "started", "get it", "source")
+    return table(head, rows, left=tuple(range(2, len(head))))
 
 
 def _empty(state: EnginesState, runs: Sequence[Run]) -> EnginesView:

@@ -57,6 +57,8 @@ def _hardware() -> list[Finding]:
 def _engines() -> list[Finding]:
     found = []
     for engine in engines():
+        if engine.install != "make lab" and not engine.install.startswith("workbench"):
+            continue  # cannot be installed from here; `workbench engines recipes` says how to start it
         version = package_version(engine.package)
         if version:
             found.append(
