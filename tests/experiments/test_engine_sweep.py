@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.catalog.paths import REFERENCE_MODEL
-from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial
+from workbench.core.engine_sweep import Candidate, EngineResult, EngineSweepSpec, Trial
 from workbench.core.errors import InvalidSpec
 from workbench.core.runs import Run
 from workbench.experiments.engine_sweep import measure
 from workbench.experiments.engine_trials import next_rate
+from workbench.experiments.engine_verdict import engine_verdict, promise_of
+from workbench.testing.mock_process import MockProcess
+from workbench.testing.mock_server import MockSettings
 
 
 def spec_for(**changes):
@@ -52,6 +55,14 @@ def test_given_rates_are_measured_once_each_and_nothing_else():
     while (rate := next_rate(spec, tried)) is not None:
         tried[rate] = False
     assert list(tried) == [1, 3, 7]
+
+
+def test_a_candidate_is_an_engine_an_engine_with_settings_or_a_url():
+    plain, tuned, url = map(Candidate.read, ("vllm", "vllm --max-num-seqs 8", "https://host:8000/v1"))
+    assert (plain.label, tuned.label, url.label) == ("vLLM", "vLLM --max-num-seqs 8", "host:8000")
+    assert tuned.extra == ("--max-num-seqs", "8")
+    assert len({c.file_name for c in (plain, tuned, url)}) == 3
+    assert all("/" not in c.file_name for c in (plain, tuned, url))
 
 
 def trial(rate, attainment):
@@ -139,3 +150,24 @@ def test_the_spec_as_code_can_be_run_as_it_stands():
     exec(code.replace("result = run(spec)", ""), names)
     assert names["spec"] == spec_for(engines=("torch",))
     inspect.signature(names["run"]).bind(names["spec"])  # the printed call needs no further argument
+
+
+@pytest.mark.slow
+def test_a_server_that_runs_already_is_measured_at_the_given_rates_and_left_running(tmp_path):
+    with MockProcess(MockSettings(ttft_s=0.02, itl_s=0.002)) as mock:
+        spec = spec_for(
+            engines=(mock.url, "http://127.0.0.1:9"),
+            rates_per_s=(5.0, 10.0),
+            duration_s=2.0,
+            output_tokens=8,
+            device="cpu",
+        )
+        answer = list(measure(spec, tmp_path))[-1]
+        found, dead = map(EngineResult.from_dict, answer.results)
+        assert mock.truth()  # still there
+    assert [t.rate_per_s for t in found.trials] == [5.0, 10.0]
+    assert (found.startup_s, found.memory_bytes, found.launch) == (None, None, None)
+    assert dead.status == "failed"
+    assert "gives no list of models" in dead.reason
+    verdict = engine_verdict(answer, promise_of(answer))
+    assert "10.0 requests/s" in verdict.headline

@@ -152,3 +152,12 @@ def test_engines_that_were_not_measured_have_a_launch_command_and_say_that_they_
     assert "not started: wants torch 2.14.1" in commands
     assert "NVFP4" in features
     assert "decode context" in features
+
+
+def test_servers_by_url_and_engines_with_settings_can_be_compared_too(panel):
+    panel.controls["also"].value = "http://host:8000/v1, torch --kv-tokens 4096"
+    assert panel.plan.engines[-2:] == ("http://host:8000/v1", "torch --kv-tokens 4096")
+    panel.controls["also"].value = "sglang"
+    panel.job_bar.run.click()
+    wait_for(lambda: "no engine that can be started here" in panel.message.value)
+    assert "name the URL" in panel.message.value

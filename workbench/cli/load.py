@@ -13,6 +13,7 @@ from workbench.cli.load_tables import load_tables
 from workbench.cli.readable import ReadableErrors, err
 from workbench.core.load import LoadSpec
 from workbench.core.runs import Run
+from workbench.engines.http import HttpEngine
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
 
@@ -21,7 +22,9 @@ out = Console()
 
 def load(
     url: Annotated[str, typer.Argument(help="Base URL of an OpenAI-compatible server.")],
-    model: Annotated[str, typer.Option(help="Name under which the server serves the model.")],
+    model: Annotated[
+        str | None, typer.Option(help="Name under which it is served; the first that the server lists if left out.")
+    ] = None,
     rate: Annotated[float, typer.Option(help="Mean requests per second; the first rate of a ramp.")] = 10.0,
     duration: Annotated[float, typer.Option(help="Seconds during which requests are sent.")] = 30.0,
     input_tokens: Annotated[int, typer.Option(help="Prompt length.")] = 128,
@@ -49,7 +52,7 @@ def load(
     with ReadableErrors():
         spec = LoadSpec(
             url=url,
-            model=model,
+            model=model or HttpEngine(url, "", api_key_env=api_key_env).models()[0],
             rate_per_s=rate,
             duration_s=duration,
             input_tokens=input_tokens,

@@ -34,4 +34,5 @@ def numbers(text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
     try:
         return tuple(kind(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,8.") from error
+        what = "whole numbers" if kind is int else "numbers"
+        raise typer.BadParameter(f"{text!r} is not a list of {what} such as 1,8.") from error

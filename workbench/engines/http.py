@@ -70,7 +70,7 @@ class HttpEngine:
         try:
             with self._open("/v1/models") as answer:
                 names = [str(m["id"]) for m in orjson.loads(answer.read())["data"]]
-        except (OSError, http.client.HTTPException, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
             raise EngineFailed(
                 f"{self.url}/v1/models gives no list of models: {error}.", remedy="Check the URL, or name the model."
             ) from error

@@ -69,6 +69,13 @@ class EnginesPanel(JobPanel):
             "model": labelled(
                 widgets.Combobox, "Model (folder or hub id)", value=s.model, options=list(OFFERED_MODELS), **later
             ),
+            "also": labelled(
+                widgets.Text,
+                "Also (URLs, or an engine with settings)",
+                value=s.also,
+                placeholder="http://host:8000, vllm --max-num-seqs 8",
+                **later,
+            ),
             "input_tokens": labelled(
                 widgets.BoundedIntText, "Prompt, tokens", value=s.input_tokens, min=1, max=100_000
             ),
@@ -222,7 +229,9 @@ class EnginesPanel(JobPanel):
 
     def attached(self, view: JobView) -> None:
         """Choose the engines that the running job measures."""
-        self._update(engines=tuple(view.spec["engines"]))
+        asked = view.spec["engines"]
+        own = tuple(e for e in asked if e in STARTABLE)
+        self._update(engines=own, also=", ".join(e for e in asked if e not in STARTABLE))
 
     def progressed(self, view: JobView) -> None:
         """Draw the requests that ended since, as they happen."""

@@ -42,6 +42,8 @@ class EnginesState:
 
     model: str = REFERENCE_MODEL_PLACE
     engines: tuple[str, ...] = ("vllm", "torch", "onnx")
+    also: str = ""
+    """Further candidates, separated by commas: URLs of servers, or an engine with settings."""
     input_tokens: int = 128
     output_tokens: int = 64
     slo_ttft_ms: float = 500.0
@@ -66,7 +68,7 @@ class EnginesState:
         promise = self.promise
         return EngineSweepSpec(
             model=self.model,
-            engines=self.engines,
+            engines=(*self.engines, *(text.strip() for text in self.also.split(",") if text.strip())),
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             slo_ttft_s=promise.ttft_s,
