@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.catalog.paths import REFERENCE_MODEL
-from workbench.load.prompts import open_tokenizer
+from workbench.core.errors import InvalidSpec
+from workbench.core.load import LoadSpec
+from workbench.load.prompts import bodies, open_tokenizer
 from workbench.load.records import apportioned, records
+from workbench.load.schedule import schedule
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=50), st.integers(1, 500))
@@ -42,3 +45,14 @@ def test_text_that_encodes_into_more_tokens_than_were_generated_does_not_shorten
     (record,) = records([row_of(texts, {"completion_tokens": len(texts)})], [5], tokenizer)
     assert record.output_tokens == sum(record.chunk_tokens) == len(texts)
     assert record.tpot_s == pytest.approx(0.01, rel=0.15)
+
+
+def test_token_ids_are_sent_in_exactly_the_asked_number():
+    spec = LoadSpec(
+        url="http://x", model="m", input_tokens=77, tokenizer=str(REFERENCE_MODEL), token_ids=True, duration_s=1
+    )
+    made = bodies(spec, schedule(spec), open_tokenizer(spec.tokenizer))
+    assert all(len(b["prompt"]) == 77 and all(isinstance(i, int) for i in b["prompt"]) for b in made)
+    assert len({tuple(b["prompt"][:12]) for b in made}) == len(made)  # no shared prefix
+    with pytest.raises(InvalidSpec, match="tokenizer"):
+        LoadSpec(url="http://x", model="m", token_ids=True)

@@ -43,6 +43,8 @@ class LoadSpec:
     timeout_s: float = 120.0
     tokenizer: str | None = None
     """Folder or file of the model's tokenizer: exact prompt lengths, and tokens counted where the server does not."""
+    token_ids: bool = False
+    """Send token ids instead of text (completions, with a tokenizer): exact lengths, and no tokenizing at the server."""
     unique_prefix: bool = True
     """Start each prompt with words of its own, so that a prefix cache cannot answer it."""
     api_key_env: str = "OPENAI_API_KEY"
@@ -67,6 +69,11 @@ class LoadSpec:
             raise InvalidSpec(f"Arrivals {self.arrivals!r} need {needed}.", remedy=f"Set {needed}.")
         if self.concurrency is not None and self.concurrency < 1:
             raise InvalidSpec(f"concurrency is {self.concurrency}.", remedy="Give a number above zero, or none.")
+        if self.token_ids and (self.endpoint != "completions" or self.tokenizer is None):
+            raise InvalidSpec(
+                "Token ids need the completions endpoint and a tokenizer.",
+                remedy="Name the model's folder as tokenizer.",
+            )
         if self.turns > 1 and self.endpoint != "chat":
             raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
 

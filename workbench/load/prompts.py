@@ -119,7 +119,10 @@ def bodies(spec: LoadSpec, planned: Sequence[Planned], tokenizer: Tokenizer | No
         n = request.input_tokens
         texts = [prompt_text(words, n, rng=rng) if spec.unique_prefix else " ".join(shared[:n])]
         texts += [prompt_text(words, n, rng=rng) for _ in range(spec.turns - 1)]
-        made.append(body(spec, texts[0], output_tokens=request.output_tokens) | {"_later": texts[1:]})
+        asked = body(spec, texts[0], output_tokens=request.output_tokens) | {"_later": texts[1:]}
+        if spec.token_ids and tokenizer:
+            asked["prompt"] = tokenizer.encode(texts[0], add_special_tokens=False).ids[:n]
+        made.append(asked)
     return made
 
 
