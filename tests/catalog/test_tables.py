@@ -1,7 +1,7 @@
 import csv
 
 from workbench.catalog.paths import DATA
-from workbench.catalog.tables import claims, devices, engines, median_price, prices, questions
+from workbench.catalog.tables import claims, devices, engines, median_price, prices, published_figures, questions
 
 
 def test_every_fact_has_a_source():
@@ -11,6 +11,7 @@ def test_every_fact_has_a_source():
         ("models", "source"),
         ("claims", "source"),
         ("engines", "source"),
+        ("published", "source"),
     ):
         with (DATA / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -51,3 +52,12 @@ def test_there_are_thirteen_questions_and_ready_ones_have_a_notebook():
     for q in questions():
         assert (DATA.parent / "notebooks" / f"{q.notebook}.ipynb").exists() == q.is_ready
     assert {e.id for e in engines()} >= {"torch", "onnx", "vllm"}
+
+
+def test_published_figures_are_of_known_engines_that_were_not_started_and_devices():
+    started = {e.id: not e.started.startswith("not started") for e in engines()}
+    for figure in published_figures():
+        assert not started[figure.engine]
+        assert figure.device_id in devices()
+        assert figure.value > 0
+        assert figure.condition

@@ -125,6 +125,38 @@ def engines() -> tuple[EngineSpec, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFigure:
+    """What somebody published of an engine on a device; nothing of it was measured here."""
+
+    engine: str
+    device_id: str
+    model: str
+    value: float
+    unit: str
+    condition: str
+    source: str
+    date: str
+
+
+@cache
+def published_figures() -> tuple[PublishedFigure, ...]:
+    """Published figures of engines."""
+    return tuple(
+        PublishedFigure(
+            engine=row["engine"],
+            device_id=row["device_id"],
+            model=row["model"],
+            value=float(row["value"]),
+            unit=row["unit"],
+            condition=row["condition"],
+            source=row["source"],
+            date=row["date"],
+        )
+        for row in _rows("published.csv")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One of the thirteen questions."""
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
-from workbench.catalog.tables import claims, engines
+from workbench.catalog.tables import claims, devices, engines, published_figures
 from workbench.core.engine_sweep import Candidate, EngineSweepSpec, engine_label
 from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
@@ -227,8 +227,31 @@ def _claims(best: str | None) -> str:
         if c.question == 1
     ]
     measured = f"Measured order here starts with {engine_label(best)}." if best else "Nothing here keeps the promise."
-    return f"<h2>What the FAQ recommends</h2><p>{measured}</p>" + table(
-        ("Engine", "Published strength"), rows, left=(1,)
+    return (
+        f"<h2>What the FAQ recommends</h2><p>{measured}</p>"
+        + table(("Engine", "Published strength"), rows, left=(1,))
+        + _published()
+    )
+
+
+def _published() -> str:
+    names = {e.id: e.name for e in engines()}
+    rows = [
+        (
+            escape(names[f.engine]),
+            f"{Provenance.PUBLISHED.mark} {three_digits(f.value)} {escape(f.unit)}",
+            f"{escape(f.model)}, {escape(devices()[f.device_id].name)}, {escape(f.condition)} "
+            f"<small>({escape(f.source)}, {escape(f.date)})</small>",
+        )
+        for f in published_figures()
+    ]
+    intro = (
+        "<p>Other load and other versions than above: not to be compared line by line. None is known for SGLang.</p>"
+    )
+    return (
+        "<h2>Published figures of engines that were not started here</h2>"
+        + intro
+        + table(("Engine", "Published", "Under"), rows, left=(2,))
     )
 
 
