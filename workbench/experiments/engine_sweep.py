@@ -18,6 +18,11 @@ from workbench.telemetry.environment import read_environment
 KIND = "engine_sweep"
 KEPT_OF_A_REQUEST = ("due_s", "sent_s", "first_content_s", "end_s", "output_tokens", "error")
 
+
+class Interruption(WorkbenchError):
+    """Something that a reader should know of, and that did not end the candidate's measurement."""
+
+
 Source = Callable[[EngineSweepSpec, "Parts"], Iterator[tuple[str, Progress | Part | WorkbenchError]]]
 """Where trials come from: each with the text of its candidate; an error ends that candidate only."""
 
@@ -106,10 +111,13 @@ def measure(spec: EngineSweepSpec, folder: Path, *, source: Source = in_turn) ->
     parts = Parts(folder)
     done = dict.fromkeys(spec.engines, 0.0)
     errors: dict[str, WorkbenchError] = {}
+    interruptions: list[Mapping[str, str]] = []
     share = work_of(spec)
     for engine, item in source(spec, parts):
         if isinstance(item, Part):
             parts.keep(item)
+        elif isinstance(item, Interruption):
+            interruptions.append(_failure(engine, item))
         elif isinstance(item, WorkbenchError):
             errors[engine] = item
             done[engine] = share
@@ -129,7 +137,7 @@ def measure(spec: EngineSweepSpec, folder: Path, *, source: Source = in_turn) ->
         seed=spec.seed,
         results=[r.to_dict() for r in results],
         samples={engine: parts.requests(engine) for engine in spec.engines if engine not in errors},
-        failures=[_failure(engine, error) for engine, error in errors.items()],
+        failures=[*interruptions, *(_failure(engine, error) for engine, error in errors.items())],
     )
 
 

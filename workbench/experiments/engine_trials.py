@@ -185,7 +185,8 @@ class Trials:
         """A short load at a rate that this server has not seen: engines compile kernels for sizes that are new."""
         if rate > self._warm_rate:
             yield self._progress(f"{rate:.3g} requests/s · warming up")
-            load.run(replace(self._load_spec(card, max(2.0, rate), WARM_UP_S), seed=self.spec.seed + 1))
+            seconds = min(WARM_UP_S, self.spec.duration_s / 2)
+            load.run(replace(self._load_spec(card, max(2.0, rate), seconds), seed=self.spec.seed + 1))
             self._warm_rate = rate
 
     def _trial(self, card: ServerCard, rate: float) -> Iterator[Progress | Part]:

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.core.engine_sweep import EngineSweepSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.progress import Progress
-from workbench.experiments.engine_sweep import Parts
+from workbench.experiments.engine_sweep import Interruption, Parts
 from workbench.experiments.engine_trials import Part, Trials
 
 MOST_LOSSES = 3
@@ -133,7 +133,14 @@ class _Tasks:
                     ),
                 )
                 return
-            yield engine, Progress(step="a node was lost; going on elsewhere", done=0.0, total=1.0)
+            n_kept = len(self.parts.trials(engine))
+            yield (
+                engine,
+                Interruption(
+                    f"The node that measured it was lost after {n_kept} trials ({type(error).__name__}).",
+                    remedy="Nothing: the other trials were measured on another node.",
+                ),
+            )
             self._start(engine)
             return
         if isinstance(item, dict):
