@@ -161,3 +161,12 @@ def test_servers_by_url_and_engines_with_settings_can_be_compared_too(panel):
     panel.job_bar.run.click()
     wait_for(lambda: "no engine that can be started here" in panel.message.value)
     assert "name the URL" in panel.message.value
+
+
+def test_a_model_without_a_run_shows_no_plot_of_another_one(panel):
+    with_run(panel)
+    assert all(plot.outputs for plot in panel.plots)
+    panel.controls["model"].value = "some/other-model"
+    assert not any(plot.outputs for plot in panel.plots)
+    assert "Nothing was measured with this model yet." in panel.table.value
+    assert "keeps the promise" not in panel.table.value

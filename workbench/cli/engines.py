@@ -13,7 +13,7 @@ import typer
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.catalog.tables import engines as engine_table
-from workbench.cli.follow import follow
+from workbench.cli.follow import measured
 from workbench.cli.readable import ReadableErrors, err, numbers
 from workbench.cli.runs import summary
 from workbench.core.engine_sweep import EngineSweepSpec, engine_label
@@ -24,8 +24,7 @@ from workbench.engines.recipes import MAKERS, launch_recipe
 from workbench.engines.server import ServerFailed, ServerRoom
 from workbench.experiments.engine_verdict import engine_verdict, promise_of
 from workbench.experiments.serving import launch_for, with_random_weights
-from workbench.jobs.directory import JobState
-from workbench.jobs.manager import JobManager, workbench_home
+from workbench.jobs.manager import workbench_home
 from workbench.telemetry.devices import chosen_device
 
 app = typer.Typer(help="Serving engines: install, list, stop.", no_args_is_help=True)
@@ -148,14 +147,7 @@ def compare(
             n_gpus=gpus,
         )
         model_spec_from(model)
-        manager = JobManager()
-        job_id = manager.submit("engine_sweep", spec.to_dict())
-        view = follow(manager, job_id, err)
-        if view.state is not JobState.DONE:
-            err.print(f"[bold]{view.state}[/bold] {view.cause} {view.remedy}", highlight=False)
-            err.print(f"Go on with: workbench jobs resume {job_id}", highlight=False)
-            raise typer.Exit(1)
-        run = manager.store.get(job_id)
+        run = measured("engine_sweep", spec.to_dict(), can_resume=True)
     if as_json:
         print(json.dumps(summary(run), indent=1))
         return

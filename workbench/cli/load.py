@@ -8,14 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from workbench.cli.follow import follow
+from workbench.cli.follow import measured
 from workbench.cli.load_tables import load_tables
 from workbench.cli.readable import ReadableErrors, err
 from workbench.core.load import LoadSpec
 from workbench.core.runs import Run
 from workbench.engines.http import HttpEngine
-from workbench.jobs.directory import JobState
-from workbench.jobs.manager import JobManager
 
 out = Console()
 
@@ -77,13 +75,7 @@ def load(
             calibrate=calibrate,
             seed=seed,
         )
-        manager = JobManager()
-        job_id = manager.submit("load", spec.to_dict())
-        view = follow(manager, job_id, err)
-        if view.state is not JobState.DONE:
-            err.print(f"[bold]{view.state}[/bold] {view.cause} {view.remedy}", highlight=False)
-            raise typer.Exit(1)
-        run = manager.store.get(job_id)
+        run = measured("load", spec.to_dict(), can_resume=False)
     if as_json:
         print(json.dumps(load_json(run), indent=1))
     else:

@@ -10,14 +10,13 @@ from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
 from workbench.cli import engines, jobs, runs
-from workbench.cli.follow import follow
+from workbench.cli.follow import measured
 from workbench.cli.load import load
-from workbench.cli.readable import ReadableErrors, err, numbers
+from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
-from workbench.jobs.directory import JobState
-from workbench.jobs.manager import JobManager, workbench_home
+from workbench.jobs.manager import workbench_home
 
 app = typer.Typer(
     help="Deployment questions about language models, answered by measurement.",
@@ -75,14 +74,7 @@ def quantize(
             random_weights=random_weights,
         )
         model_spec_from(model)
-        manager = JobManager()
-        job_id = manager.submit("quantization", spec.to_dict())
-        view = follow(manager, job_id, err)
-        if view.state is not JobState.DONE:
-            err.print(f"[bold]{view.state}[/bold] {view.cause} {view.remedy}", highlight=False)
-            err.print(f"Go on with: workbench jobs resume {job_id}", highlight=False)
-            raise typer.Exit(1)
-        run = manager.store.get(job_id)
+        run = measured("quantization", spec.to_dict(), can_resume=True)
         if as_json:
             print(json.dumps(runs.summary(run), indent=1))
         else:

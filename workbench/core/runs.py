@@ -2,12 +2,13 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from workbench.core.errors import StoreError
+from workbench.core.progress import Progress
 from workbench.core.provenance import Provenance
 
 SCHEMA_VERSION = 1
@@ -77,3 +78,13 @@ class Run:
 def utc_now() -> str:
     """The present moment, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def last_run(items: Iterable[Progress | Run], on_progress: Callable[[Progress], None] | None = None) -> Run:
+    """The run that a measurement ends with; progress on the way goes to ``on_progress``."""
+    for item in items:
+        if isinstance(item, Run):
+            return item
+        if on_progress:
+            on_progress(item)
+    raise AssertionError("a measurement ends with a run")

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.core.engine_sweep import Candidate, EngineResult, EngineSweepSpec, Trial
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import Progress
-from workbench.core.runs import Run, utc_now
+from workbench.core.runs import Run, last_run, utc_now
 from workbench.experiments.engine_trials import SERVER, Part, Trials, work_of
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -86,12 +86,7 @@ def run(spec: EngineSweepSpec, *, on_progress: Callable[[Progress], None] | None
             remedy='Submit it as a job: JobManager().submit("engine_sweep", spec.to_dict()).',
         )
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
-        for item in measure(spec, Path(folder)):
-            if isinstance(item, Run):
-                return item
-            if on_progress:
-                on_progress(item)
-    raise AssertionError("a measurement ends with a run")
+        return last_run(measure(spec, Path(folder)), on_progress)
 
 
 def in_turn(spec: EngineSweepSpec, parts: Parts) -> Iterator[tuple[str, Progress | Part | WorkbenchError]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.core.load import LoadSpec, RequestRecord
 from workbench.core.progress import Progress
-from workbench.core.runs import Run, utc_now
+from workbench.core.runs import Run, last_run, utc_now
 from workbench.load.prefix_cache import WARN_FRACTION, PrefixCounters, hit_fraction, prefix_counters
 from workbench.load.preflight import ServerProblem, known_fields
 from workbench.load.process import LoadProcess
@@ -28,12 +28,7 @@ CALIBRATION_S = 3.0
 
 def run(spec: LoadSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
     """The finished run of a spec; nothing is stored."""
-    for item in measure(spec, Path()):
-        if isinstance(item, Run):
-            return item
-        if on_progress:
-            on_progress(item)
-    raise AssertionError("a measurement ends with a run")
+    return last_run(measure(spec, Path()), on_progress)
 
 
 def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:

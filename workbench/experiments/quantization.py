@@ -28,7 +28,7 @@ from workbench.core.quantization import (
     perplexity,
     unavailable_reason,
 )
-from workbench.core.runs import Run, utc_now
+from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import Interval, block_bootstrap, quantile_interval
 from workbench.core.units import shown_bytes
 from workbench.telemetry.devices import chosen_device
@@ -43,12 +43,7 @@ Ids = npt.NDArray[np.int64]
 def run(spec: QuantizationSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
     """The finished run of a spec, measured in this process's children; nothing is stored."""
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
-        for item in measure(spec, Path(folder)):
-            if isinstance(item, Run):
-                return item
-            if on_progress:
-                on_progress(item)
-    raise AssertionError("a measurement ends with a run")
+        return last_run(measure(spec, Path(folder)), on_progress)
 
 
 def measure(spec: QuantizationSpec, folder: Path) -> Iterator[Progress | Run]:

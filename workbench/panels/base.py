@@ -3,7 +3,7 @@
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -37,6 +37,18 @@ class Plot(widgets.Output):  # type: ignore[misc]
     def show(self, fig: go.Figure) -> None:
         """Draw a figure in place of the last one."""
         self.outputs = ({"output_type": "display_data", "data": mime_bundle(fig), "metadata": {}},)
+
+    def clear(self) -> None:
+        """Draw nothing: a figure of another choice must not stay."""
+        self.outputs = tuple[Any, ...]()
+
+
+def show_all(plots: Sequence[Plot], figures: Sequence[Callable[[], go.Figure]]) -> None:
+    """Draw the figures in their plots and empty the plots that are left over."""
+    for plot, make in zip(plots, figures, strict=False):
+        plot.show(make())
+    for plot in plots[len(figures) :]:
+        plot.clear()
 
 
 class Panel:

@@ -16,7 +16,7 @@ from workbench.figures.engines import requests_as_they_happen
 from workbench.figures.tables import LEGEND, message_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
-from workbench.panels.base import Plot, html, labelled, set_html
+from workbench.panels.base import Plot, html, labelled, set_html, show_all
 from workbench.panels.choices import OFFERED_MODELS, price_suggestion
 from workbench.panels.engines_view import (
     KIND,
@@ -178,8 +178,7 @@ class EnginesPanel(JobPanel):
         view = draw(self.state, self.runs, here=self.device.name)
         self._quiet = True
         try:
-            for plot, make in zip(self.plots, view.figures, strict=False):
-                plot.show(make())  # first: drawing is what the reader waits for
+            show_all(self.plots, view.figures)  # first: drawing is what the reader waits for
             set_html(self.header, view.header)
             set_html(self.answer, view.answer)
             set_html(self.table, view.table)

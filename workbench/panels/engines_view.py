@@ -119,6 +119,9 @@ def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
     labels = {r.engine: engine_label(r.engine) for r in results}
     answer = engine_verdict(run, state.promise)
     promise = state.promise
+    order = "Nothing here keeps the promise."
+    if answer.best:
+        order = f"Measured order here starts with {engine_label(answer.best)}."
     return EnginesView(
         header=_header(run),
         answer=_notes(state, run, here) + _card(answer),
@@ -128,7 +131,7 @@ def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
             ),
             lambda: latency_by_rate(results, labels=labels, ttft_s=promise.ttft_s),
         ),
-        table=_table(run, state, answer.best) + _claims(answer.best),
+        table=_table(run, state, answer.best) + _claims(order),
         tabs=(_launch(run), _code(EngineSweepSpec.from_dict(run.spec).as_code()), _history(runs, run), _features()),
         run=run,
     )
@@ -217,7 +220,7 @@ def _table(run: Run, state: EnginesState, best: str | None) -> str:
     return table(head, rows, highlighted=highlighted)
 
 
-def _claims(best: str | None) -> str:
+def _claims(measured: str) -> str:
     rows = [
         (
             escape(c.technique),
@@ -226,7 +229,6 @@ def _claims(best: str | None) -> str:
         for c in claims()
         if c.question == 1
     ]
-    measured = f"Measured order here starts with {engine_label(best)}." if best else "Nothing here keeps the promise."
     return (
         f"<h2>What the FAQ recommends</h2><p>{measured}</p>"
         + table(("Engine", "Published strength"), rows, left=(1,))
@@ -319,7 +321,7 @@ def _empty(state: EnginesState, runs: Sequence[Run]) -> EnginesView:
         header=header,
         answer=answer,
         figures=(),
-        table=_claims(None),
+        table=_claims("Nothing was measured with this model yet."),
         tabs=(command, _code(state.spec().as_code()), history, _features()),
         run=None,
     )

@@ -17,7 +17,7 @@ from workbench.export.page import page
 from workbench.figures.tables import LEGEND, message_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
-from workbench.panels.base import Plot, html, labelled, set_html
+from workbench.panels.base import Plot, html, labelled, set_html, show_all
 from workbench.panels.choices import OFFERED_MODELS, price_suggestion
 from workbench.panels.job_panel import POLL_S, JobPanel
 from workbench.panels.quantization_state import QuantizationState, known_runs, run_label
@@ -193,8 +193,7 @@ class QuantizationPanel(JobPanel):
     def _show(self, view: View) -> None:
         self._quiet = True
         try:
-            for plot, make in zip(self.plots, view.figures, strict=False):
-                plot.show(make())  # first: drawing is what the reader waits for
+            show_all(self.plots, view.figures)  # first: drawing is what the reader waits for
             set_html(self.header, view.header)
             set_html(self.answer, view.answer)
             set_html(self.table, view.table)
