@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
-from workbench.cli import engines, jobs, runs
+from workbench.cli import engines, jobs, precision, runs
 from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, numbers
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.command()(load)
+app.command()(precision.serving_speed)
+app.command()(precision.gemm)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

@@ -40,7 +40,27 @@ def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | 
     return measure(wanted, folder, source=on_cluster if wanted.cluster else in_turn)
 
 
-EXPERIMENTS: dict[str, Measure] = {"quantization": _quantization, "load": _load, "engine_sweep": _engine_sweep}
+def _serving_speed(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.serving_speed import ServingSpeedSpec
+    from workbench.experiments.serving_speed import measure
+
+    return measure(ServingSpeedSpec.from_dict(spec), folder)
+
+
+def _gemm(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.serving_speed import GemmSpec
+    from workbench.experiments.gemm import measure
+
+    return measure(GemmSpec.from_dict(spec), folder)
+
+
+EXPERIMENTS: dict[str, Measure] = {
+    "quantization": _quantization,
+    "load": _load,
+    "engine_sweep": _engine_sweep,
+    "serving_speed": _serving_speed,
+    "gemm": _gemm,
+}
 
 
 def carry_out(directory: JobDirectory, store: RunStore, experiments: Mapping[str, Measure]) -> None:

@@ -1,0 +1,62 @@
+"""Runs one of the scripts beside this file in vLLM's environment and hands on the lines that it tells."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import WorkbenchError
+from workbench.engines.environments import require
+from workbench.engines.vllm import vllm_variables
+
+
+WRAPPERS = ("Engine core initialization failed", "EngineDeadError")
+
+
+class ScriptFailed(WorkbenchError):
+    """A script in vLLM's environment ended with an error."""
+
+
+def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects that a script prints, as they come.
+
+    Args:
+        script: "steps" or "gemm".
+        request: What the script's description asks for.
+        folder: For the request and the log; it exists.
+        device: "cpu" or "cuda".
+
+    Raises:
+        NotAvailable: vLLM is not installed.
+        ScriptFailed: the script ended with an error; its last error line is in the message.
+    """
+    environment = require("vllm", device=device)
+    asked = folder / f"{script}.json"
+    asked.write_text(json.dumps(request))
+    asked.with_suffix(".json.rendezvous").unlink(missing_ok=True)
+    log = folder / f"{script}.log"
+    command = [str(environment.python), str(Path(__file__).parent / f"{script}.py"), str(asked)]
+    variables = os.environ | vllm_variables(device=device, offline=True)
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("{"):
+                    yield json.loads(line)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            code = process.wait()
+    if code:
+        raise ScriptFailed(f"vLLM ended with code {code}: {_cause(log)}", remedy=f"The log {log} has the details.")
+
+
+def _cause(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    telling = [line for line in lines if "Error" in line and not any(w in line for w in WRAPPERS)]
+    return (telling or lines or ["no message"])[-1][-400:]
