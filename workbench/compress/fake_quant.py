@@ -1,5 +1,6 @@
 """Rounding to a format and back, so that its damage can be measured anywhere: weights (plain or GPTQ), inputs, keys
-and values."""
+and values.
+"""
 
 import torch
 

@@ -37,11 +37,27 @@ class Format:
 
 _INT = {"type": "int", "symmetric": True, "dynamic": False}
 _INT4 = _INT | {"num_bits": 4, "strategy": "group", "group_size": 128}
+
+
+def _integer_format(bits: int) -> Format:
+    """Integers in groups of 128; vLLM reads 2 to 8 bits on CUDA (its kernel "Humming"), 4 on a CPU."""
+    return Format(
+        name=f"w{bits}a16",
+        label=f"INT{bits} weights, group 128",
+        bits=bits,
+        group_size=128,
+        scale_bits=16,
+        weights=_INT4 | {"num_bits": bits},
+        packing="pack-quantized",
+    )
+
+
 _PER_TOKEN = {"num_bits": 8, "strategy": "token", "symmetric": True, "dynamic": True}
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
         Format(name="bf16", label="BF16", bits=16, group_size=None, scale_bits=0, weights=None),
+        *(_integer_format(bits) for bits in (3, 5, 6)),
         Format(
             name="w8a16",
             label="INT8 weights",

@@ -68,7 +68,7 @@ def measure(spec: ServingSpeedSpec, folder: Path) -> Iterator[Progress | Run]:
         started_at=started_at,
         finished_at=utc_now(),
         seed=spec.seed,
-        results=[row for text in spec.served for row in _rows(spec, text, measured.get(text), failures)],
+        results=[row for text in spec.served for row in _rows(text, measured.get(text), failures)],
         samples={"step_s": {text: _samples(lines) for text, lines in measured.items()}},
         failures=failures,
     )
@@ -86,15 +86,17 @@ def _request(spec: ServingSpeedSpec, served: Served, scratch: Path) -> dict[str,
         raise InvalidSpec(
             f"{served.folder} is neither a format nor a folder.", remedy=f"Formats: {', '.join(FORMATS)}."
         )
+    budget = max(spec.max_num_batched_tokens, *spec.batches)
     return {
         "model": place if served.folder else str(_shape(spec, served, scratch)),
         "random_weights": served.folder is None,
         "kv_cache_dtype": served.kv_cache_dtype,
         "cells": spec.cells,
         "decode_steps": spec.decode_steps + 2,
-        "max_model_len": max(spec.contexts) + spec.decode_steps + 32,
+        # The first sequences go on while the prompts of the last ones are read, a token for each reading step.
+        "max_model_len": max(spec.contexts) + 2 * -(-spec.most_tokens // budget) + 2 * spec.decode_steps + 64,
         "options": {
-            "max_num_batched_tokens": max(spec.max_num_batched_tokens, max(spec.batches)),
+            "max_num_batched_tokens": budget,
             "gpu_memory_utilization": spec.memory_fraction,
         },
         "seed": spec.seed,
@@ -122,9 +124,7 @@ def plan_of(spec: ServingSpeedSpec, served: Served) -> dict[str, str]:
     return dict.fromkeys(products(model_spec_from(spec.model)), served.format or "bf16")
 
 
-def _rows(
-    spec: ServingSpeedSpec, text: str, lines: list[dict[str, Any]] | None, failures: list[Mapping[str, str]]
-) -> list[dict[str, Any]]:
+def _rows(text: str, lines: list[dict[str, Any]] | None, failures: list[Mapping[str, str]]) -> list[dict[str, Any]]:
     served = Served.read(text)
     if lines is None:
         reason = next(f["cause"] for f in failures if f["method"] == text)

@@ -11,7 +11,6 @@ from workbench.core.errors import WorkbenchError
 from workbench.engines.environments import require
 from workbench.engines.vllm import vllm_variables
 
-
 WRAPPERS = ("Engine core initialization failed", "EngineDeadError")
 
 

@@ -39,8 +39,9 @@ def measure_cell(llm: Any, *, batch: int, context: int, n_steps: int, rng: rando
     read_s: float | None = None
     steps: list[float] = []
     before = started
-    most = min(n_steps, 4000)
-    while len(steps) < most:
+    while len(steps) < n_steps:
+        if not engine.has_unfinished_requests():
+            raise RuntimeError(f"batch {batch} x {context} tokens ended after {len(steps)} common steps")
         outputs = engine.step()
         now = time.perf_counter()
         for output in outputs:
@@ -48,6 +49,8 @@ def measure_cell(llm: Any, *, batch: int, context: int, n_steps: int, rng: rando
         if read_s is None:
             if len(tokens) == batch:
                 read_s = now - started
+        elif any(output.finished for output in outputs):
+            raise RuntimeError(f"batch {batch} x {context} tokens: a sequence ended after {len(steps)} common steps")
         elif len(outputs) == batch:
             steps.append(now - before)
         before = now

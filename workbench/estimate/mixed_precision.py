@@ -1,0 +1,107 @@
+"""Which layer gets which format: the least predicted damage within a budget of bits, bytes or seconds."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from workbench.core.errors import DoesNotFit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One format that a layer group may have."""
+
+    format: str
+    damage: float
+    """Mean KL divergence, nat per token, when this group alone has the format."""
+    cost: float
+    """In the unit of the budget; costs of groups add up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """A format for each group, with what it costs and the damage that adding up single ones predicts."""
+
+    plan: Mapping[str, str]
+    damage: float
+    cost: float
+
+
+def solved(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solution:
+    """The plan of least damage whose cost keeps the budget, by mixed-integer programming (HiGHS).
+
+    Damages are taken to add up: a second-order expansion of the KL divergence without the cross terms between groups.
+
+    Raises:
+        DoesNotFit: even the cheapest formats cost more.
+    """
+    flat = [(group, option) for group, choices in options.items() for option in choices]
+    least = sum(min(o.cost for o in choices) for choices in options.values())
+    if least > budget * (1 + 1e-9):
+        raise DoesNotFit(
+            f"The budget is {budget:.6g}; the cheapest formats cost {least:.6g}.",
+            remedy="Allow more, or offer a cheaper format.",
+        )
+    damage = np.array([o.damage for _, o in flat])
+    cost = np.array([o.cost for _, o in flat])
+    belongs = np.array([[float(group == name) for group, _ in flat] for name in options])
+    found = milp(
+        damage / (damage.max() or 1.0),
+        constraints=[LinearConstraint(belongs, 1, 1), LinearConstraint(cost[None] / budget, 0, 1 + 1e-9)],
+        integrality=np.ones(len(flat)),
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 1e-4},
+    )
+    if found.x is None:
+        raise DoesNotFit(f"No plan was found for the budget {budget:.6g}.", remedy="Allow a little more.")
+    return _solution([flat[i] for i in np.flatnonzero(found.x > 0.5)])
+
+
+def _solution(chosen: Sequence[tuple[str, Option]]) -> Solution:
+    return Solution(
+        plan={group: o.format for group, o in chosen},
+        damage=sum(o.damage for _, o in chosen),
+        cost=sum(o.cost for _, o in chosen),
+    )
+
+
+def random_solution(
+    options: Mapping[str, Sequence[Option]], *, budget: float, rng: random.Random, slack: float = 0.03
+) -> Solution:
+    """A plan that uses the budget up to ``slack`` of it and knows nothing of damage: what a solver is compared with.
+
+    Every group draws a format; groups then move to the next cheaper or dearer one, in random order, until the budget
+    is met.
+    """
+    ladder = {name: sorted(choices, key=lambda o: o.cost) for name, choices in options.items()}
+    place = {name: rng.randrange(len(steps)) for name, steps in ladder.items()}
+
+    def cost() -> float:
+        return sum(ladder[name][i].cost for name, i in place.items())
+
+    for _ in range(200 * len(ladder)):
+        total = cost()
+        if budget * (1 - slack) <= total <= budget:
+            break
+        name = rng.choice(list(ladder))
+        step = -1 if total > budget else 1
+        place[name] = min(max(place[name] + step, 0), len(ladder[name]) - 1)
+    while cost() > budget:
+        name = rng.choice([n for n, i in place.items() if i])
+        place[name] -= 1
+    return _solution([(name, ladder[name][i]) for name, i in place.items()])
+
+
+def frontier(options: Mapping[str, Sequence[Option]], *, n_points: int = 40) -> list[Solution]:
+    """Solutions from the cheapest to the dearest budget, each less damaging than the one before."""
+    low = sum(min(o.cost for o in choices) for choices in options.values())
+    high = sum(min(choices, key=lambda o: (o.damage, o.cost)).cost for choices in options.values())
+    made: list[Solution] = []
+    for budget in np.linspace(low, max(high, low), n_points):
+        solution = solved(options, budget=float(budget))
+        if not made or solution.damage < made[-1].damage:
+            made.append(solution)
+    return made
