@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.statistics import block_bootstrap, block_length, quantile_interval
+from workbench.core.statistics import (
+    block_bootstrap,
+    block_length,
+    mcnemar_p,
+    minimum_detectable,
+    quantile_interval,
+)
 
 
 def test_the_interval_of_a_constant_is_a_point():
@@ -53,3 +59,13 @@ def test_the_median_interval_covers_the_true_median_as_often_as_it_says():
         interval = quantile_interval(rng.exponential(size=101), 0.5)
         hits += interval.low <= np.log(2) <= interval.high
     assert 0.92 <= hits / 400 <= 0.99
+
+
+def test_mcnemar_is_the_two_sided_binomial_test_on_discordant_pairs():
+    assert mcnemar_p(0, 0) == 1
+    assert mcnemar_p(5, 15) == pytest.approx(0.0414, abs=1e-4)  # 2 * P(X <= 5), X ~ B(20, 1/2)
+    assert mcnemar_p(15, 5) == mcnemar_p(5, 15)
+
+
+def test_the_minimum_detectable_difference_at_80_percent_power_is_2_8_standard_errors():
+    assert minimum_detectable(1.0) == pytest.approx(2.80, abs=0.01)

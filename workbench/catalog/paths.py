@@ -7,6 +7,7 @@ DATA = Path(os.environ.get("WORKBENCH_DATA", Path(__file__).resolve().parents[2]
 REFERENCE_MODEL = DATA / "models" / "stdlib-9m"
 REFERENCE_MODEL_PLACE = "data/models/stdlib-9m"  # what a reader types; works from any folder, see ``located``
 HELD_OUT_TEXT = DATA / "text" / "stdlib_held_out.txt"
+CALIBRATION_TEXT = DATA / "text" / "stdlib_calibration.txt"
 MEASURED = DATA / "measured"
 
 

@@ -1,4 +1,4 @@
-"""Commands about precision in vLLM: ``workbench serving-speed`` and ``workbench gemm``."""
+"""Commands about precision, layer by layer and in vLLM."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,11 @@ from workbench.catalog.models import model_spec_from
 from workbench.cli import runs
 from workbench.cli.follow import measured
 from workbench.cli.readable import ReadableErrors, numbers
-from workbench.core.checkpoints import FORMATS, MIXED
+from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES, CheckpointSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.evaluation import EvaluationSpec
 from workbench.core.runs import Run
+from workbench.core.sensitivity import SensitivitySpec
 from workbench.core.serving_speed import SERVED, GemmSpec, ServingSpeedSpec
 from workbench.core.units import shown_duration
 
@@ -113,3 +115,107 @@ def gemm(
         spec = GemmSpec(model=model, rounds=rounds, **chosen)
         run = measured("gemm", spec.to_dict(), can_resume=True)
         printed(run, ("format", "role", "kernel", "batch", "p50_s", "n"), as_json=as_json)
+
+
+def sensitivity(
+    model: Model,
+    formats: Annotated[str, typer.Option(help="Comma-separated: " + ", ".join(FORMATS))] = "",
+    text: Annotated[str | None, typer.Option(help="UTF-8 file to measure damage on.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="UTF-8 file that GPTQ sees.")] = None,
+    windows: Annotated[int, typer.Option(help="Windows of text; every other one verifies.")] = 32,
+    random_plans: Annotated[int, typer.Option(help="Random plans for comparison.")] = 50,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure what each format costs in each layer alone, and verify the best plans at several budgets."""
+    with ReadableErrors():
+        model_spec_from(model)
+        chosen = tuple(f.strip() for f in formats.split(",") if f.strip())
+        spec = SensitivitySpec(
+            model=model,
+            text=text,
+            calibration=calibration,
+            n_windows=windows,
+            n_random=random_plans,
+            device=device,  # type: ignore[arg-type]
+            **({"formats": chosen} if chosen else {}),  # type: ignore[arg-type]
+        )
+        run = measured("sensitivity", spec.to_dict(), can_resume=True)
+        columns = (
+            "group",
+            "format",
+            "stored_bits",
+            "kl_nat_per_token",
+            "fisher_kl_nat_per_token",
+            "origin",
+            "predicted_kl_nat_per_token",
+            "verified_kl_nat_per_token",
+        )
+        printed(run, columns, as_json=as_json)
+
+
+def checkpoints(
+    model: Model,
+    schemes: Annotated[str, typer.Option(help="Comma-separated: " + ", ".join((*SCHEMES, MIXED)))] = "",
+    plan: Annotated[str | None, typer.Option(help="JSON, or a file with it, for the scheme mixed.")] = None,
+    text: Annotated[str | None, typer.Option(help="UTF-8 file for calibration.")] = None,
+    samples: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
+    sample_tokens: Annotated[int, typer.Option(help="Tokens in a window.")] = 512,
+    out_folder: Annotated[str | None, typer.Option("--out", help="Folder for the checkpoints.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make quantized checkpoints that vLLM loads (needs `workbench engines install llmcompressor`)."""
+    with ReadableErrors():
+        model_spec_from(model)
+        given = read_plan(plan)
+        chosen = tuple(s.strip() for s in schemes.split(",") if s.strip())
+        spec = CheckpointSpec(
+            model=model,
+            schemes=chosen or ((MIXED,) if given else tuple(SCHEMES)),
+            plan=given,
+            text=str(Path(text).expanduser().resolve()) if text else None,
+            n_samples=samples,
+            sample_tokens=sample_tokens,
+            out=str(Path(out_folder).expanduser().resolve()) if out_folder else None,
+        )
+        run = measured("checkpoint", spec.to_dict(), can_resume=True)
+        printed(run, ("label", "weight_bytes", "calibration_tokens", "make_s", "folder"), as_json=as_json)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of the reference.")],
+    candidates: Annotated[list[str], typer.Argument(help="Folders of checkpoints.")],
+    text: Annotated[str | None, typer.Option(help="UTF-8 file that both read.")] = None,
+    windows: Annotated[int, typer.Option(help="Windows of text.")] = 64,
+    passkeys: Annotated[int, typer.Option(help="Pass-key questions; 0: none.")] = 100,
+    completions: Annotated[int, typer.Option(help="Lines to complete; 0: none.")] = 200,
+    in_vllm: Annotated[bool, typer.Option(help="Compare with vLLM's most likely tokens too.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Compare checkpoints with the model they were made from: divergence, pass keys, completed lines."""
+    with ReadableErrors():
+        model_spec_from(model)
+        spec = EvaluationSpec(
+            model=model,
+            candidates=tuple(str(Path(c).expanduser().resolve()) if Path(c).exists() else c for c in candidates),
+            text=str(Path(text).expanduser().resolve()) if text else None,
+            n_windows=windows,
+            n_passkeys=passkeys,
+            n_completions=completions,
+            in_vllm=in_vllm,
+            device=device,  # type: ignore[arg-type]
+        )
+        run = measured("evaluation", spec.to_dict(), can_resume=True)
+        columns = (
+            "folder",
+            "mean_kl_nat_per_token",
+            "kl_band",
+            "top1_agreement_fraction",
+            "perplexity_change_fraction",
+            "passkey_right_fraction",
+            "completion_right_fraction",
+            "completion_mcnemar_p",
+            "vllm_top1_agreement_fraction",
+        )
+        printed(run, columns, as_json=as_json)

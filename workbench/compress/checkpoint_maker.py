@@ -59,11 +59,8 @@ def report_progress(n_steps: int) -> None:
     """Tell each pass over the calibration samples; ``tqdm`` is what llm-compressor's pipeline reports through."""
     from llmcompressor.pipelines.sequential import pipeline
 
-    finished = 0
-
     def passes(items: Any, total: int | None = None, desc: str = "", **_: Any) -> Iterator[Any]:
-        nonlocal finished
-        number, _, rest = desc.partition("/")
+        number, _slash, rest = desc.partition("/")
         layers = int(rest.split(")")[0])
         for i, item in enumerate(items):
             half = 0.5 * ("Propagating" in desc)
@@ -92,18 +89,18 @@ def main() -> None:
         IntermediatesCache.pin_memory = lambda *_, **__: None
     tell("loading the model", 0, 100)
     model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.bfloat16)
-    data: dict[str, Any] = {}
+    calibration: dict[str, Any] = {}
     if request["ids"]:
         ids = np.load(request["ids"])
         rows = [{"input_ids": row.tolist(), "attention_mask": [1] * ids.shape[1]} for row in ids]
-        data = {
+        calibration = {
             "dataset": Dataset.from_list(rows),
             "num_calibration_samples": len(rows),
             "max_seq_length": ids.shape[1],
             "shuffle_calibration_samples": False,
         }
         report_progress(95)
-    oneshot(model=model, recipe=modifiers(request), **data)
+    oneshot(model=model, recipe=modifiers(request), **calibration)
     tell("writing", 97, 100)
     out = Path(request["out"])
     model.save_pretrained(out, save_compressed=True)

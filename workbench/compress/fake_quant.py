@@ -1,6 +1,4 @@
-"""Rounding to a format and back, so that its damage can be measured anywhere: weights (plain or GPTQ), inputs, keys
-and values.
-"""
+"""Rounding to a format and back, plainly or by GPTQ, so that its damage can be measured anywhere."""
 
 import torch
 
@@ -19,7 +17,8 @@ def rounded_int(x: torch.Tensor, scale: torch.Tensor, *, bits: int) -> torch.Ten
 
 def rounded_fp8(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """``x`` on the e4m3 grid of ``scale``; same shape."""
-    return (x / scale).clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn).to(x.dtype) * scale
+    steps: torch.Tensor = (x / scale).clamp(-FP8_MAX, FP8_MAX)
+    return steps.to(torch.float8_e4m3fn).to(x.dtype) * scale
 
 
 def _positive(x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +27,8 @@ def _positive(x: torch.Tensor) -> torch.Tensor:
 
 def int_scales(x: torch.Tensor, *, bits: int) -> torch.Tensor:
     """Scales along the last axis that map the largest magnitude to the last positive step: (..., 1)."""
-    return _positive(x.abs().amax(-1, keepdim=True)) / (2 ** (bits - 1) - 0.5)
+    steps: int = 2 ** (bits - 1)
+    return _positive(x.abs().amax(-1, keepdim=True)) / (steps - 0.5)
 
 
 def best_int_scales(x: torch.Tensor, *, bits: int) -> torch.Tensor:

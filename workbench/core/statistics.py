@@ -79,3 +79,21 @@ def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Inte
     low = int(np.clip(np.floor(n * q - spread), 0, np.floor(here)))
     high = int(np.clip(np.ceil(n * q + spread), np.ceil(here), n - 1))
     return Interval(float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[high]))
+
+
+def mcnemar_p(n_only_first: int, n_only_second: int) -> float:
+    """Chance that two equally good models differ at least so much: the exact two-sided McNemar test.
+
+    Args:
+        n_only_first: Questions that only the first answered.
+        n_only_second: Questions that only the second answered.
+    """
+    n, least = n_only_first + n_only_second, min(n_only_first, n_only_second)
+    tail: float = sum(math.comb(n, k) for k in range(least + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def minimum_detectable(standard_error: float, *, level: float = 0.95, power: float = 0.8) -> float:
+    """Least true difference that a two-sided test at ``level`` finds with chance ``power`` (normal approximation)."""
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * standard_error

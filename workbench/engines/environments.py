@@ -51,6 +51,18 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         disk_bytes=20 * GIB,
         check="import importlib.metadata as m; import vllm; print(m.version('vllm'))",
     ),
+    # Its pins on compressed-tensors conflict with vLLM's; a newer transformers breaks its cap.
+    ("llmcompressor", "cpu"): Recipe(
+        first=TORCH_CPU,
+        requirements=("llmcompressor==0.14.0.1", "transformers==5.17.0", *TORCH_CPU),
+        disk_bytes=2 * GIB,
+        check="import importlib.metadata as m; import llmcompressor; print(m.version('llmcompressor'))",
+    ),
+    ("llmcompressor", "cuda"): Recipe(
+        requirements=("llmcompressor==0.14.0.1", "transformers==5.17.0"),
+        disk_bytes=10 * GIB,
+        check="import importlib.metadata as m; import llmcompressor; print(m.version('llmcompressor'))",
+    ),
     ("lmdeploy", "cuda"): Recipe(
         requirements=("lmdeploy==0.18.0", "torch<=2.12.1"),
         disk_bytes=20 * GIB,

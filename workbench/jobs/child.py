@@ -54,12 +54,36 @@ def _gemm(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
     return measure(GemmSpec.from_dict(spec), folder)
 
 
+def _sensitivity(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.sensitivity import SensitivitySpec
+    from workbench.experiments.sensitivity import measure
+
+    return measure(SensitivitySpec.from_dict(spec), folder)
+
+
+def _checkpoint(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.checkpoints import CheckpointSpec
+    from workbench.experiments.checkpoint import measure
+
+    return measure(CheckpointSpec.from_dict(spec), folder)
+
+
+def _evaluation(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.evaluation import EvaluationSpec
+    from workbench.experiments.evaluation import measure
+
+    return measure(EvaluationSpec.from_dict(spec), folder)
+
+
 EXPERIMENTS: dict[str, Measure] = {
     "quantization": _quantization,
     "load": _load,
     "engine_sweep": _engine_sweep,
     "serving_speed": _serving_speed,
     "gemm": _gemm,
+    "checkpoint": _checkpoint,
+    "evaluation": _evaluation,
+    "sensitivity": _sensitivity,
 }
 
 

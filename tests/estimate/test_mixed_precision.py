@@ -1,0 +1,55 @@
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.core.errors import DoesNotFit
+from workbench.estimate.mixed_precision import Option, frontier, random_solution, solved
+
+
+def drawn_options(seed: int, n_groups: int) -> dict[str, list[Option]]:
+    rng = random.Random(seed)
+    made = {}
+    for i in range(n_groups):
+        size, scale = rng.choice([1.0, 2.0, 4.0]), rng.lognormvariate(0, 1)
+        forms = (("w4", 4, 1.0), ("w8", 8, 0.02), ("bf16", 16, 0.0))
+        made[f"g{i}"] = [Option(format=f, damage=scale * d, cost=bits * size) for f, bits, d in forms]
+    return made
+
+
+@given(st.integers(0, 10_000), st.floats(1.0, 4.0))
+@settings(max_examples=30, deadline=None)
+def test_no_plan_within_the_budget_does_less_damage(seed: int, room: float) -> None:
+    options = drawn_options(seed, 5)
+    budget = room * sum(min(o.cost for o in choices) for choices in options.values())
+    best = min(
+        sum(o.damage for o in choice)
+        for choice in itertools.product(*options.values())
+        if sum(o.cost for o in choice) <= budget * (1 + 1e-9)
+    )
+    found = solved(options, budget=budget)
+    assert found.damage == pytest.approx(best, rel=2e-4, abs=1e-9)
+    assert found.cost <= budget * (1 + 1e-6)
+    assert set(found.plan) == set(options)
+
+
+def test_a_larger_budget_never_does_more_damage() -> None:
+    damages = [s.damage for s in frontier(drawn_options(3, 12))]
+    assert damages == sorted(damages, reverse=True)
+    assert damages[-1] == 0
+
+
+def test_a_budget_below_the_cheapest_plan_is_refused_with_the_least_cost() -> None:
+    with pytest.raises(DoesNotFit, match="the cheapest formats cost"):
+        solved({"g": [Option(format="w4", damage=1, cost=4)]}, budget=3.9)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_random_plans_use_the_budget_and_no_more(seed: int) -> None:
+    options = drawn_options(1, 20)
+    budget = 1.3 * sum(min(o.cost for o in choices) for choices in options.values())
+    solution = random_solution(options, budget=budget, rng=random.Random(seed))
+    assert 0.85 * budget <= solution.cost <= budget

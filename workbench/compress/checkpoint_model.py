@@ -1,0 +1,94 @@
+"""Any checkpoint that transformers can read, quantized ones included, as a model whose answers are scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from workbench.compress.quality import window_quality
+from workbench.core.errors import NotAModel
+
+Ids = npt.NDArray[np.int64]
+GREEDY_ROWS = 32  # continued together
+
+
+class CheckpointModel:
+    """A model folder, opened for evaluation. Everything that is not quantized is in float32."""
+
+    def __init__(self, place: str, *, device: str, threads: int) -> None:
+        """Raises ``NotAModel`` when tensors are missing: transformers would make them up."""
+        torch.set_num_threads(threads)
+        transformers_logging.disable_progress_bar()
+        # NVFP4 scales are bfloat16; a float32 base fails with "expected m1 and m2 to have the same dtype".
+        config = Path(place) / "config.json"
+        nvfp4 = config.is_file() and "nvfp4" in config.read_text(encoding="utf-8")
+        try:
+            self.model, info = AutoModelForCausalLM.from_pretrained(
+                place, dtype=torch.bfloat16 if nvfp4 else torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise NotAModel(
+                f"{place} cannot be loaded: {first[:300]}", remedy="Make or copy the checkpoint again."
+            ) from error
+        missing = sorted(info.get("missing_keys", ()))
+        if missing:
+            raise NotAModel(
+                f"{place} lacks {len(missing)} tensors, first {missing[0]}.",
+                remedy="Make or copy the checkpoint again.",
+            )
+        self.model = self.model.to(device).eval()
+        self.device = device
+
+    def compared(self, windows: Ids, reference: Sequence[torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
+        """Divergence from a reference's logits, surprise, agreement and most likely words: (windows, tokens) each.
+
+        Args:
+            windows: (windows, tokens + 1).
+            reference: ``all_logits`` of the reference on the same windows.
+        """
+        parts: list[dict[str, npt.NDArray[Any]]] = []
+        for window, expected in zip(windows, reference, strict=True):
+            logits = self._logits(window[:-1])
+            quality = window_quality(expected, logits, torch.from_numpy(window[1:]))
+            top1 = logits.argmax(-1).cpu().numpy()
+            parts.append({"kl_nat": quality.kl_nat, "nll_nat": quality.nll_nat, "agrees": quality.agrees, "top1": top1})
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def all_logits(self, windows: Ids) -> list[torch.Tensor]:
+        """Logits, (tokens, words), of each window without its last token; windows: (windows, tokens + 1)."""
+        return [self._logits(window[:-1]).cpu() for window in windows]
+
+    @torch.inference_mode()
+    def _logits(self, window: Ids) -> torch.Tensor:
+        ids = torch.from_numpy(window)[None].to(self.device)
+        out: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits[0].float()
+        return out
+
+    @torch.inference_mode()
+    def continued(self, prompts: Sequence[Ids], *, n_tokens: int) -> list[list[int]]:
+        """The most likely ``n_tokens`` after each prompt; prompts of one length are read together."""
+        answers: list[list[int]] = [[] for _ in prompts]
+        by_length: dict[int, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            by_length.setdefault(prompt.size, []).append(i)
+        for members in by_length.values():
+            for at in range(0, len(members), GREEDY_ROWS):
+                part = members[at : at + GREEDY_ROWS]
+                ids = torch.from_numpy(np.stack([prompts[i] for i in part])).to(self.device)
+                made = self.model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_new_tokens=n_tokens,
+                    min_new_tokens=n_tokens,
+                    do_sample=False,
+                    pad_token_id=0,
+                )[:, ids.shape[1] :]
+                for i, row in zip(part, made.tolist(), strict=True):
+                    answers[i] = row
+        return answers

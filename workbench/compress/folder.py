@@ -1,0 +1,21 @@
+"""What a model folder says without its weights being read: token ids of a text, and its linear layers."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from workbench.core.checkpoints import LayerGroup, layer_groups
+
+
+def token_ids(place: str, text: str) -> npt.NDArray[np.int64]:
+    """All token ids of a text: (tokens,)."""
+    ids = AutoTokenizer.from_pretrained(place)(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return np.asarray(ids, dtype=np.int64)
+
+
+def linear_groups(place: str) -> list[LayerGroup]:
+    """The groups of linear layers of a model folder."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
+    return layer_groups(name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))

@@ -1,0 +1,182 @@
+"""What each format does to each group of linear layers of a model, alone or as a plan."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForCausalLM
+
+from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
+from workbench.compress.quality import log_probabilities
+from workbench.core.checkpoints import FORMATS, LayerGroup, formats_of, layer_groups
+
+BATCH_WINDOWS = 4  # read together
+Floats = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+
+def open_layer_damage(place: str, *, device: str, threads: int) -> "LayerDamage":
+    """The model of a folder, ready to be given formats."""
+    torch.set_num_threads(threads)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).to(device).eval()
+    model.requires_grad_(False)
+    return LayerDamage(model)
+
+
+class LayerDamage:
+    """A model whose linear layers can be given any format and compared with what they were."""
+
+    def __init__(self, model: Any) -> None:
+        """``model``: a causal language model in float32, in evaluation mode."""
+        self.model = model
+        self.linears = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"}
+        self.groups: list[LayerGroup] = layer_groups(self.linears)
+        self._weights = {name: layer.weight.data for name, layer in self.linears.items()}
+        self._rounded: dict[tuple[str, str], torch.Tensor] = {}
+        self._hessians: dict[str, torch.Tensor] = {}
+        self.input_outlier_ratio: dict[str, float] = {}
+        self._reference: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def n_weights(self, group: LayerGroup) -> int:
+        """Numbers in the group's weights."""
+        return sum(self._weights[m].numel() for m in group.modules)
+
+    def stored_bits(self, group: LayerGroup, form: str) -> float:
+        """Bits per weight of the group in a format, scales included."""
+        return FORMATS[form].stored_bits(in_features=self._weights[group.modules[0]].shape[1])
+
+    def fits(self, group: LayerGroup, form: str) -> bool:
+        """Whether the format's groups divide the inputs of all layers of the group."""
+        size = FORMATS[form].group_size
+        return size is None or all(self._weights[m].shape[1] % size == 0 for m in group.modules)
+
+    def _tensor(self, ids: Ids) -> torch.Tensor:
+        return torch.from_numpy(ids).to(self.model.device)
+
+    @torch.no_grad()
+    def calibrate(self, windows: Ids) -> None:
+        """See the inputs of every layer on windows of text: (windows, tokens)."""
+        ids = self._tensor(windows)
+        largest: dict[str, torch.Tensor] = {}
+
+        def look(name: str) -> Any:
+            def hook(_module: Any, inputs: tuple[torch.Tensor]) -> None:
+                x = inputs[0].flatten(0, -2)
+                self._hessians[name] = self._hessians.get(name, 0) + x.T @ x
+                top = x.abs().amax(0)
+                largest[name] = torch.maximum(largest[name], top) if name in largest else top
+
+            return hook
+
+        hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in self.linears.items()]
+        try:
+            for at in range(0, len(ids), BATCH_WINDOWS):
+                self.model(input_ids=ids[at : at + BATCH_WINDOWS], use_cache=False, logits_to_keep=1)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name, top in largest.items():
+            self.input_outlier_ratio[name] = float(top.max() / top.median().clamp_min(1e-12))
+
+    def rounded(self, module: str, form: str) -> torch.Tensor:
+        """The layer's weight in a format: by GPTQ for integers, to the nearest value for floats."""
+        key = (module, form)
+        if key not in self._rounded:
+            weight, chosen = self._weights[module], FORMATS[form]
+            is_int = chosen.weights is not None and chosen.weights["type"] == "int"
+            hessian = self._hessians.get(module)
+            self._rounded[key] = (
+                gptq(weight, hessian, chosen) if is_int and hessian is not None else round_to_nearest(weight, chosen)
+            )
+        return self._rounded[key]
+
+    def weight_error_fraction(self, group: LayerGroup, form: str) -> float:
+        """Norm of the change of the group's weights over the norm of the weights."""
+        change = sum(float((self.rounded(m, form) - self._weights[m]).square().sum()) for m in group.modules)
+        norm = sum(float(self._weights[m].square().sum()) for m in group.modules)
+        return float((change / norm) ** 0.5)
+
+    @contextmanager
+    def applied(self, plan: Mapping[str, str]) -> Iterator[None]:
+        """The model with the formats of a plan; groups that it does not name stay as they are."""
+        whole = {g.name: plan.get(g.name, "bf16") for g in self.groups}
+        hooks = []
+        try:
+            for group, form in formats_of(whole, self.groups):
+                if form.weights is None:
+                    continue
+                for name in group.modules:
+                    self.linears[name].weight.data = self.rounded(name, form.name)
+                    if form.inputs is not None:
+                        hooks.append(
+                            self.linears[name].register_forward_pre_hook(
+                                lambda _m, inputs, form=form: (rounded_inputs(inputs[0], form),)
+                            )
+                        )
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for name, layer in self.linears.items():
+                layer.weight.data = self._weights[name]
+
+    @torch.no_grad()
+    def remember(self, name: str, windows: Ids) -> None:
+        """Keep the float model's log-probabilities on windows of text: (windows, tokens)."""
+        ids = self._tensor(windows)
+        kept = [self._log_probabilities(ids[i : i + BATCH_WINDOWS]).float() for i in range(0, len(ids), BATCH_WINDOWS)]
+        self._reference[name] = (ids, torch.cat(kept))
+
+    def _log_probabilities(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.model(input_ids=ids, use_cache=False).logits, dim=-1)
+
+    @torch.no_grad()
+    def kl_nat(self, name: str) -> Floats:
+        """KL(float model || model as it is now), mean over the tokens of each remembered window: (windows,)."""
+        ids, reference = self._reference[name]
+        means = []
+        for at in range(0, len(ids), BATCH_WINDOWS):
+            part = reference[at : at + BATCH_WINDOWS]
+            now = self._log_probabilities(ids[at : at + BATCH_WINDOWS])
+            means.append((part.exp() * (part - now)).sum(-1).double().mean(-1))
+        return np.asarray(torch.cat(means).clamp_min(0).cpu().numpy(), dtype=np.float64)
+
+    def fisher_kl_nat(self, windows: Ids, forms: list[str], *, seed: int) -> dict[tuple[str, str], float]:
+        """KL that the second-order expansion predicts for each (group, format), from one backward pass a window.
+
+        Half the mean of (gradient · change of weights)² with labels drawn from the model itself, per token: the
+        diagonal of the Fisher information seen along one direction (Kunstner et al. 2019, arXiv 1905.12558, on why
+        labels are drawn). Rounding of inputs is left out.
+
+        Args:
+            windows: (windows, tokens).
+            forms: Formats.
+            seed: Of the labels.
+        """
+        ids = self._tensor(windows)
+        generator = torch.Generator(device=ids.device).manual_seed(seed)
+        total: dict[tuple[str, str], float] = {}
+        for layer in self.linears.values():
+            layer.weight.requires_grad_(True)
+        for window in ids:
+            logits = self.model(input_ids=window[None], use_cache=False).logits[0]
+            drawn = torch.multinomial(log_probabilities(logits.detach()).exp(), 1, generator=generator)[:, 0]
+            self.model.zero_grad()
+            torch.nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                for group in self.groups:
+                    for form in (f for f in forms if self.fits(group, f)):
+                        along = 0.0
+                        for m in group.modules:
+                            gradient = self.linears[m].weight.grad
+                            assert gradient is not None
+                            along += float((gradient * (self.rounded(m, form) - self._weights[m])).sum())
+                        key = (group.name, form)
+                        total[key] = total.get(key, 0.0) + along**2
+        for layer in self.linears.values():
+            layer.weight.requires_grad_(False)
+            layer.weight.grad = None
+        return {key: value / 2 / ids.numel() for key, value in total.items()}
