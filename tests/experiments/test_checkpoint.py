@@ -74,7 +74,7 @@ def test_a_mixed_checkpoint_gives_the_same_most_likely_tokens_in_vllm(evaluated)
 def test_questions_are_scored_against_the_reference_with_what_could_have_been_seen(evaluated):
     reference, rtn, *_ = evaluated[0].results
     assert reference["passkey_right_fraction"] >= 0.8
-    assert 0.2 < reference["completion_right_fraction"] < 0.9
+    assert 0 < reference["completion_right_fraction"] < 0.9
     assert 0 <= rtn["completion_mcnemar_p"] <= 1
     assert rtn["completion_minimum_detectable_fraction"] > 0
     assert rtn["kl_band"] == kl_band(rtn["mean_kl_nat_per_token"])

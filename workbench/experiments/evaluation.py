@@ -86,7 +86,7 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
 
 
 class Tasks:
-    """What every model is asked: windows to read, pass keys to find, lines to complete. The same for the same spec."""
+    """What every model is asked: windows to read, pass keys to find, second halves of lines. The same for a spec."""
 
     def __init__(self, spec: EvaluationSpec) -> None:
         place, rng = located(spec.model), random.Random(spec.seed)
@@ -117,9 +117,10 @@ class Tasks:
             end = starts[i] + len(lines[i]) - len(lines[i].lstrip()) - 1
             before = token_ids(place, text[max(0, end - 6 * CONTEXT_TOKENS) : end])
             answer = token_ids(place, " " + lines[i].strip())
-            if before.size >= CONTEXT_TOKENS and answer.size <= LINE_TOKENS:
-                self.prompts["completion"].append(before[-CONTEXT_TOKENS:])
-                self.expected["completion"].append(answer.tolist())
+            if before.size >= CONTEXT_TOKENS and 2 <= answer.size <= LINE_TOKENS:
+                half = (answer.size + 1) // 2  # whole lines are too hard for small models to tell them apart
+                self.prompts["completion"].append(np.concatenate([before[half - CONTEXT_TOKENS :], answer[:half]]))
+                self.expected["completion"].append(answer[half:].tolist())
             if len(self.prompts["completion"]) == spec.n_completions:
                 return
 
