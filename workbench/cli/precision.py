@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from workbench.core.runs import Run
 from workbench.core.sensitivity import SensitivitySpec
 from workbench.core.serving_speed import SERVED, GemmSpec, ServingSpeedSpec
 from workbench.core.units import shown_duration
+from workbench.experiments.serving_speed import with_roofline
 
 out = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
@@ -86,12 +88,15 @@ def serving_speed(
             decode_steps=decode_steps,
         )
         run = measured("serving_speed", spec.to_dict(), can_resume=True)
+        run = replace(run, results=list(with_roofline(run)))
         columns = (
             "label",
             "batch",
             "context_tokens",
             "tpot_p50_s",
+            "step_roofline_fraction",
             "prefill_tokens_per_s",
+            "prefill_roofline_fraction",
             "kv_capacity_tokens",
             "status",
         )

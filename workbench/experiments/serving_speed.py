@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
+from workbench.catalog.tables import devices
 from workbench.core.checkpoints import FORMATS, MIXED, config_groups, formats_of, quantization_config
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import SCRATCH, Progress
@@ -19,6 +20,7 @@ from workbench.core.serving_speed import Served, ServingSpeedSpec
 from workbench.core.statistics import quantile_interval
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.linear_layers import decoder_groups, products
+from workbench.estimate.roofline import Ceilings, prefill_floor_s, step_floor_s
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -155,6 +157,56 @@ def _rows(text: str, lines: list[dict[str, Any]] | None, failures: list[Mapping[
             }
         rows.append(row)
     return rows
+
+
+def with_roofline(run: Run) -> list[dict[str, Any]]:
+    """The rows of a run beside the least times that the device's published peaks allow, where the catalogue has it.
+
+    ``step_roofline_fraction`` and ``prefill_roofline_fraction`` say how much of the way there is done; 1 is the floor.
+    """
+    spec = ServingSpeedSpec.from_dict(run.spec)
+    ceilings = _ceilings(run.environment.device_id)
+    rows = [dict(row) for row in run.results]
+    if ceilings is None:
+        return rows
+    model = model_spec_from(spec.model)
+    for row in rows:
+        served = Served.read(row["served"])
+        plan = plan_of(spec, served)
+        if row["status"] != "measured" or served.folder is not None or any("." in group for group in plan):
+            continue
+        size = {"batch": row["batch"], "context_tokens": row["context_tokens"], "ceilings": ceilings}
+        step = step_floor_s(model, plan, kv_bits=8 if served.kv_cache_dtype == "fp8" else 16, **size)
+        prefill = prefill_floor_s(model, plan, **size)
+        row |= {
+            "step_floor_s": step,
+            "step_roofline_fraction": step / row["tpot_p50_s"],
+            "prefill_floor_s": prefill,
+            "prefill_roofline_fraction": prefill / row["prefill_s"],
+        }
+    return rows
+
+
+def _ceilings(device_id: str) -> Ceilings | None:
+    device = devices().get(device_id)
+    if device is None or device.bf16_flop_per_s is None:
+        return None
+    eight = device.fp8_flop_per_s or device.int8_op_per_s or device.bf16_flop_per_s
+    return Ceilings(
+        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s, flop_per_s={16: device.bf16_flop_per_s, 8: eight}
+    )
+
+
+def crossover_batch(run: Run, served: str, other: str, *, context_tokens: int) -> int | None:
+    """Least measured batch from which ``served`` takes no less time per output token than ``other``; None: none."""
+    times = {
+        (r["served"], r["batch"]): r["tpot_p50_s"]
+        for r in run.results
+        if r["status"] == "measured" and r["context_tokens"] == context_tokens
+    }
+    batches = sorted(b for name, b in times if name == served and (other, b) in times)
+    slower = [b for b in batches if times[served, b] >= times[other, b]]
+    return next((b for b in slower if all(c in slower for c in batches if c >= b)), None)
 
 
 def _samples(lines: list[dict[str, Any]]) -> dict[str, list[float]]:

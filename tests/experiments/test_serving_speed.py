@@ -1,0 +1,55 @@
+"""The shipped runs of vLLM's steps and products on an H200, and specs that make no sense."""
+
+import pytest
+
+from workbench.catalog.paths import MEASURED
+from workbench.core.errors import InvalidSpec
+from workbench.core.serving_speed import GemmSpec, Served, ServingSpeedSpec
+from workbench.experiments.serving_speed import crossover_batch, with_roofline
+from workbench.store.runs import read_run_file
+
+
+@pytest.fixture(scope="module")
+def speed():
+    return read_run_file(MEASURED / "serving_speed_llama-3.1-8b-shape_h200.json")
+
+
+def test_nothing_is_faster_than_the_device_allows(speed):
+    rows = with_roofline(speed)
+    assert len(rows) == 4 * 13
+    assert all(0.1 < r["step_roofline_fraction"] < 1 for r in rows)
+    assert all(0 < r["prefill_roofline_fraction"] < 1 for r in rows)
+
+
+def test_four_bits_stop_paying_where_the_products_are_bound_by_multiplying(speed):
+    assert crossover_batch(speed, "w4a16", "bf16", context_tokens=1024) == 128
+    assert crossover_batch(speed, "fp8", "bf16", context_tokens=1024) is None
+    assert crossover_batch(speed, "w4a16", "fp8", context_tokens=128) == 1
+
+
+def test_every_format_has_a_time_for_every_product_and_batch():
+    run = read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json")
+    spec = GemmSpec.from_dict(run.spec)
+    found = {(r["format"], r["role"], r["batch"]) for r in run.results}
+    assert len(found) == len(run.results) == len(spec.formats) * 4 * len(spec.batches)
+    assert all(r["p50_s_low"] <= r["p50_s"] <= r["p50_s_high"] for r in run.results)
+
+
+def test_a_text_names_a_format_its_cache_or_a_folder():
+    assert Served.read("fp8+fp8-kv") == Served(text="fp8+fp8-kv", format="fp8", folder=None, kv_cache_dtype="fp8")
+    assert Served.read("/data/mine").folder == "/data/mine"
+    assert Served.read("bf16+fp8-kv").label == "BF16 · FP8 KV"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [({"served": ("mixed",)}, "needs a plan"), ({"served": ()}, "Nothing to serve"), ({"batches": (0,)}, "batches")],
+)
+def test_a_spec_that_makes_no_sense_is_refused(values, told):
+    with pytest.raises(InvalidSpec, match=told):
+        ServingSpeedSpec(model="m", **values)
+
+
+def test_cells_with_more_tokens_than_allowed_are_left_out():
+    spec = ServingSpeedSpec(model="m", served=("bf16",), batches=(1, 100), contexts=(100, 8000), most_tokens=20_000)
+    assert spec.cells == [(1, 100), (100, 100), (1, 8000)]
