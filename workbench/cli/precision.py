@@ -189,7 +189,9 @@ def checkpoints(
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder of the reference.")],
-    candidates: Annotated[list[str], typer.Argument(help="Folders of checkpoints.")],
+    candidates: Annotated[
+        list[str], typer.Argument(help="Folders of checkpoints, or cache formats such as kv:int8-token.")
+    ],
     text: Annotated[str | None, typer.Option(help="UTF-8 file that both read.")] = None,
     windows: Annotated[int, typer.Option(help="Windows of text.")] = 64,
     passkeys: Annotated[int, typer.Option(help="Pass-key questions; 0: none.")] = 100,

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from workbench.compress.kv_quant import RoundedCache
 from workbench.compress.quality import window_quality
 from workbench.core.errors import NotAModel
 
@@ -20,7 +21,7 @@ GREEDY_ROWS = 32  # continued together
 class CheckpointModel:
     """A model folder, opened for evaluation. Everything that is not quantized is in float32."""
 
-    def __init__(self, place: str, *, device: str, threads: int) -> None:
+    def __init__(self, place: str, *, device: str, threads: int, kv_format: str | None = None) -> None:
         """Raises ``NotAModel`` when tensors are missing: transformers would make them up."""
         torch.set_num_threads(threads)
         transformers_logging.disable_progress_bar()
@@ -43,7 +44,7 @@ class CheckpointModel:
                 remedy="Make or copy the checkpoint again.",
             )
         self.model = self.model.to(device).eval()
-        self.device = device
+        self.device, self._kv_format = device, kv_format
 
     def compared(self, windows: Ids, reference: Sequence[torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
         """Divergence from a reference's logits, surprise, agreement and most likely words: (windows, tokens) each.
@@ -67,7 +68,10 @@ class CheckpointModel:
     @torch.inference_mode()
     def _logits(self, window: Ids) -> torch.Tensor:
         ids = torch.from_numpy(window)[None].to(self.device)
-        out: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits[0].float()
+        cache = RoundedCache(self._kv_format) if self._kv_format else None
+        out: torch.Tensor = (
+            self.model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits[0].float()
+        )
         return out
 
     @torch.inference_mode()
@@ -88,6 +92,7 @@ class CheckpointModel:
                     min_new_tokens=n_tokens,
                     do_sample=False,
                     pad_token_id=0,
+                    past_key_values=RoundedCache(self._kv_format) if self._kv_format else None,
                 )[:, ids.shape[1] :]
                 for i, row in zip(part, made.tolist(), strict=True):
                     answers[i] = row

@@ -8,6 +8,10 @@ from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.specs import checked_fields, spec_code
 
+KV = "kv:"
+KV_FORMATS = ("int8-token", "int4-token", "fp8-token", "int8-head", "int4-head", "fp8-head")
+"""Number format of keys and values, and what shares a scale: one token of one head, or a head over all tokens."""
+
 # Mean KL in nat per token up to which a divergence is called so: logs of llama.cpp's perplexity tool for an 8B model
 # (Watt-8B, eaddario): Q8_0 0.00024, Q5_K_M 0.0047, Q3_K_M 0.051.
 KL_BANDS = (("like 8 bits", 0.0005), ("like 5 bits", 0.005), ("like 3 bits", 0.05))
@@ -25,7 +29,7 @@ class EvaluationSpec:
     model: str
     """Folder of the reference."""
     candidates: tuple[str, ...]
-    """Folders of checkpoints."""
+    """Folders of checkpoints, and KV-cache formats ("kv:int8-token") that the reference itself is run with."""
     text: str | None = None
     """UTF-8 file that both read; None is the held-out text of the reference model."""
     n_windows: int = 64
@@ -44,6 +48,9 @@ class EvaluationSpec:
         require_positive(self, "n_windows", "window_tokens", "passkey_tokens")
         if not self.candidates:
             raise InvalidSpec("There is no checkpoint to evaluate.", remedy="Name one or more folders.")
+        unknown = [c for c in self.candidates if c.startswith(KV) and c.removeprefix(KV) not in KV_FORMATS]
+        if unknown:
+            raise InvalidSpec(f"Unknown cache formats: {', '.join(unknown)}.", remedy=f"Use: {', '.join(KV_FORMATS)}.")
         if self.n_passkeys < 0 or self.n_completions < 0:
             raise InvalidSpec("Counts are 0 or more.", remedy="Correct the numbers.")
 

@@ -9,9 +9,6 @@ from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.specs import checked_fields, spec_code
 
-KV_FORMATS = ("int8-token", "int4-token", "fp8-token", "int8-head", "int4-head", "fp8-head")
-"""Number format of keys and values, and what shares a scale: one token of one head, or a head over all tokens."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensitivitySpec:

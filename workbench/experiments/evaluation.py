@@ -15,7 +15,7 @@ from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.folder import token_ids
 from workbench.core.errors import NotAModel, WorkbenchError
-from workbench.core.evaluation import EvaluationSpec, kl_band
+from workbench.core.evaluation import KV, EvaluationSpec, kl_band
 from workbench.core.passkey import random_facts
 from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
@@ -30,6 +30,7 @@ KIND = "evaluation"
 CONTEXT_TOKENS = 256  # before a line that is to be completed
 LINE_TOKENS = 24
 VLLM_WINDOWS = 16
+N_DEPTHS = 5  # places of a pass key, from the first to the last in the text
 
 
 def run(spec: EvaluationSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -104,7 +105,9 @@ class Tasks:
             room = spec.passkey_tokens - statement.size - question.size
             start = rng.randrange(max(1, ids.size - room))
             filler = ids[start : start + room]
-            depth = round(filler.size * (number % 5) / 4)  # from the first to the last place in the text, evenly
+            depth = round(
+                filler.size * (number % N_DEPTHS) / (N_DEPTHS - 1)
+            )  # from the first to the last place in the text, evenly
             self.prompts["passkey"].append(np.concatenate([filler[:depth], statement, filler[depth:], question]))
             self.expected["passkey"].append(answer.tolist())
 
@@ -137,12 +140,13 @@ class Tasks:
 def _candidate_part(
     spec: EvaluationSpec, candidate: str, tasks: Tasks, reference: list[Any], *, scratch: Path, device: str
 ) -> dict[str, Any]:
-    place = located(candidate)
+    cache = candidate.removeprefix(KV) if candidate.startswith(KV) else None
+    place = located(spec.model if cache else candidate)
     if not Path(place).is_dir():
         raise NotAModel(f"{candidate} is no folder.", remedy="Name the folder of a checkpoint.")
-    model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()))
+    model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()), kv_format=cache)
     part = _compared(model, tasks, reference)
-    if spec.in_vllm:
+    if spec.in_vllm and cache is None:
         agreement = _vllm_agreement(place, tasks, part["top1"], scratch=scratch, device=device)
         part["vllm_top1_agreement_fraction"] = agreement
     return part
@@ -159,6 +163,10 @@ def _row(
         else:
             row[name] = value
     row["kl_band"] = kl_band(row["mean_kl_nat_per_token"])
+    found = part["answers"]["passkey"]
+    row["passkey_right_fraction_by_depth"] = [
+        float(np.mean(found[i::N_DEPTHS])) for i in range(min(N_DEPTHS, len(found)))
+    ]
     row["vllm_top1_agreement_fraction"] = part.get("vllm_top1_agreement_fraction")
     return row
 

@@ -1,0 +1,54 @@
+"""A KV cache whose keys and values are rounded as they come, so that a narrower cache's damage can be measured."""
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from workbench.compress.fake_quant import FP8_MAX, int_scales, rounded_fp8, rounded_int
+
+
+def rounded_states(x: torch.Tensor, scale: torch.Tensor, *, number: str) -> torch.Tensor:
+    """Keys or values on the grid of ``scale``, which broadcasts against them; same shape.
+
+    Args:
+        x: (batch, heads, tokens, head_dim).
+        scale: As ``state_scales`` makes it.
+        number: "int8", "int4" or "fp8".
+    """
+    if number == "fp8":
+        return rounded_fp8(x, scale)
+    return rounded_int(x, scale, bits=int(number.removeprefix("int")))
+
+
+def state_scales(x: torch.Tensor, *, number: str, shared_by: str) -> torch.Tensor:
+    """Scales of keys or values: (batch, heads, tokens, 1) for "token", (batch, heads, 1, 1) for "head"."""
+    rows = x if shared_by == "token" else x.flatten(2)[:, :, None]
+    if number == "fp8":
+        return rows.abs().amax(-1, keepdim=True).clamp_min(1e-12) / FP8_MAX
+    return int_scales(rows, bits=int(number.removeprefix("int")))
+
+
+class RoundedCache(DynamicCache):  # type: ignore[misc]
+    """A growing cache in a format such as "int8-token".
+
+    Scales of "head" formats come from the tokens that are read first and hold for all later ones, as a server's do.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._number, self._shared_by = form.split("-")
+        self._scales: dict[tuple[int, int], torch.Tensor] = {}
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any, **named: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Round new keys and values, (batch, heads, tokens, head_dim), and add them to a layer."""
+        rounded = [self._rounded(x, (layer_idx, i)) for i, x in enumerate((key_states, value_states))]
+        kept: tuple[torch.Tensor, torch.Tensor] = super().update(*rounded, layer_idx, *rest, **named)
+        return kept
+
+    def _rounded(self, x: torch.Tensor, place: tuple[int, int]) -> torch.Tensor:
+        if self._shared_by == "token" or place not in self._scales:
+            self._scales[place] = state_scales(x, number=self._number, shared_by=self._shared_by)
+        return rounded_states(x, self._scales[place], number=self._number)
