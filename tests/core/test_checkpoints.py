@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from workbench.core.checkpoints import (
@@ -8,6 +10,7 @@ from workbench.core.checkpoints import (
     formats_of,
     layer_groups,
     quantization_config,
+    recipe,
 )
 from workbench.core.errors import InvalidSpec
 
@@ -80,3 +83,15 @@ def test_a_spec_survives_json_and_every_scheme_names_a_format() -> None:
     spec = CheckpointSpec(model="m", schemes=("mixed",), plan={"qkv": "w8a8"})
     assert CheckpointSpec.from_dict(spec.to_dict()) == spec
     assert all(s.format in FORMATS for s in SCHEMES.values())
+
+
+def test_a_recipe_gives_integers_to_gptq_and_rounds_floats() -> None:
+    groups = layer_groups(MODULES)
+    steps = json.loads(recipe({"qkv": "fp8", "gate_up": "w4a16"}, groups))["quantization_stage"][
+        "quantization_modifiers"
+    ]
+    assert list(steps) == ["GPTQModifier", "QuantizationModifier"]
+    quantized = {t for s in steps.values() for g in s["config_groups"].values() for t in g["targets"]}
+    assert quantized == {m for m in MODULES if "o_proj" not in m and "down" not in m}
+    assert "model.layers.0.self_attn.o_proj" in steps["GPTQModifier"]["ignore"]
+    assert "model.layers.0.self_attn.q_proj" in steps["GPTQModifier"]["ignore"]

@@ -5,12 +5,14 @@ from statistics import median
 import numpy as np
 import pytest
 
-from workbench.catalog.paths import REFERENCE_MODEL
+from workbench.catalog.paths import MEASURED, REFERENCE_MODEL
 from workbench.compress.layer_damage import open_layer_damage
 from workbench.core.errors import InvalidSpec
 from workbench.core.runs import Run
 from workbench.core.sensitivity import SensitivitySpec
-from workbench.experiments.sensitivity import bit_options, least_cost, measure
+from workbench.estimate.mixed_precision import solved
+from workbench.experiments.sensitivity import bit_options, least_cost, measure, time_options
+from workbench.store.runs import read_run_file
 
 SMALL = {
     "model": str(REFERENCE_MODEL),
@@ -104,3 +106,21 @@ def test_a_text_that_is_too_short_is_refused_before_anything_is_measured(tmp_pat
     short.write_text("import os\n" * 30)
     with pytest.raises(InvalidSpec, match=r"calibration text has \d+ tokens; 8 windows of 128 need 1024"):
         list(measure(SensitivitySpec(**{**SMALL, "calibration": str(short)}), tmp_path))
+
+
+def test_a_plan_by_measured_time_uses_four_bits_only_where_they_are_faster():
+    """The reference model's damages beside an H200's times: there 4 bits pay in the gate and up projection alone."""
+    damages = list(read_run_file(MEASURED / "sensitivity_stdlib-9m_epyc-2-cores.json").results)
+    times = list(read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json").results)
+    options = time_options(damages, times, batch=1)
+    plan = solved(options, budget=1.02 * least_cost(options)).plan
+    assert {form for group, form in plan.items() if group.endswith("gate_up")} >= {"w4a16"}
+    assert not [g for g, form in plan.items() if form == "w4a16" and not g.endswith("gate_up")]
+    many = time_options(damages, times, batch=1024)
+    assert "w4a16" not in solved(many, budget=1.02 * least_cost(many)).plan.values()
+
+
+def test_a_batch_that_was_not_timed_is_refused_with_those_that_were():
+    times = list(read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json").results)
+    with pytest.raises(InvalidSpec, match="batch 3"):
+        time_options([], times, batch=3)

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import located
 from workbench.cli import runs
 from workbench.cli.follow import measured
 from workbench.cli.readable import ReadableErrors, numbers
-from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES, CheckpointSpec
+from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES, CheckpointSpec, recipe
 from workbench.core.errors import InvalidSpec
 from workbench.core.evaluation import EvaluationSpec
 from workbench.core.runs import Run
@@ -167,12 +168,20 @@ def checkpoints(
     samples: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
     sample_tokens: Annotated[int, typer.Option(help="Tokens in a window.")] = 512,
     out_folder: Annotated[str | None, typer.Option("--out", help="Folder for the checkpoints.")] = None,
+    recipe_only: Annotated[bool, typer.Option("--recipe", help="Print llm-compressor's recipe of the plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make quantized checkpoints that vLLM loads (needs `workbench engines install llmcompressor`)."""
     with ReadableErrors():
         model_spec_from(model)
         given = read_plan(plan)
+        if recipe_only:
+            from workbench.compress.folder import linear_groups
+
+            if given is None:
+                raise InvalidSpec("A recipe is made from a plan.", remedy="Give one with --plan.")
+            print(recipe(given, linear_groups(located(model))))
+            return
         chosen = tuple(s.strip() for s in schemes.split(",") if s.strip())
         spec = CheckpointSpec(
             model=model,

@@ -1,5 +1,6 @@
 """Quantized checkpoints: number formats, the schemes that make them, and which layers go together."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -297,3 +298,19 @@ def quantization_config(groups: Mapping[str, Mapping[str, Any]], *, kept: Sequen
         "config_groups": {f"group_{i}": dict(group) for i, group in enumerate(groups.values())},
         "ignore": list(kept),
     }
+
+
+def recipe(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> str:
+    """The plan as a recipe that ``llmcompressor.oneshot(recipe=FILE)`` reads (JSON, which is YAML too).
+
+    Integers are quantized by GPTQ, floats are rounded; modules that keep bfloat16 are ignored.
+    """
+    made = config_groups(plan, groups)
+    plain = ["lm_head", *(m for g, form in formats_of(plan, groups) if form.weights is None for m in g.modules)]
+    steps: dict[str, Any] = {}
+    for modifier, kind in (("GPTQModifier", "int"), ("QuantizationModifier", "float")):
+        chosen = {name: group for name, group in made.items() if group["weights"]["type"] == kind}
+        others = [m for name, group in made.items() if name not in chosen for m in group["targets"]]
+        if chosen:
+            steps[modifier] = {"config_groups": chosen, "ignore": [*plain, *others]}
+    return json.dumps({"quantization_stage": {"quantization_modifiers": steps}}, indent=1)

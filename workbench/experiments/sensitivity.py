@@ -16,6 +16,7 @@ from workbench.catalog.paths import CALIBRATION_TEXT, HELD_OUT_TEXT, located
 from workbench.compress.folder import token_ids
 from workbench.compress.layer_damage import LayerDamage, open_layer_damage
 from workbench.core.checkpoints import LayerGroup
+from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.sensitivity import SensitivitySpec
@@ -154,6 +155,39 @@ def bit_options(rows: list[dict[str, Any]]) -> dict[str, list[Option]]:
     for r in layers:
         cost = r["stored_bits"] * r["n_weights"] / total
         made[r["group"]].append(Option(format=r["format"], damage=r["kl_nat_per_token"], cost=cost))
+    return made
+
+
+def time_options(
+    rows: list[dict[str, Any]], products: list[Mapping[str, Any]], *, batch: int
+) -> dict[str, list[Option]]:
+    """What a plan can choose from, with measured seconds of the group's product as cost.
+
+    Formats whose product was not timed are left out.
+
+    Args:
+        rows: Results of a sensitivity run.
+        products: Results of a ``gemm`` run of the same model.
+        batch: Tokens that are worked on together, one of those that were timed.
+
+    Raises:
+        InvalidSpec: nothing was timed at this batch, or a group has no timed format.
+    """
+    seconds = {(r["role"], r["format"]): r["p50_s"] for r in products if r["batch"] == batch}
+    if not seconds:
+        known = sorted({r["batch"] for r in products})
+        raise InvalidSpec(f"No product was timed at batch {batch}.", remedy=f"Choose from: {known}.")
+    made: dict[str, list[Option]] = {}
+    for r in (r for r in rows if r["part"] == "layer group"):
+        options = made.setdefault(r["group"], [])
+        if not options and (r["role"], UNQUANTIZED) in seconds:
+            options.append(Option(format=UNQUANTIZED, damage=0.0, cost=seconds[r["role"], UNQUANTIZED]))
+        if (r["role"], r["format"]) in seconds:
+            cost = seconds[r["role"], r["format"]]
+            options.append(Option(format=r["format"], damage=r["kl_nat_per_token"], cost=cost))
+    empty = next((group for group, options in made.items() if not options), None)
+    if empty is not None:
+        raise InvalidSpec(f"No format of {empty} was timed.", remedy="Time the formats of the sensitivity run.")
     return made
 
 
