@@ -208,7 +208,8 @@ def test_the_engines_notebook_with_a_changed_promise_and_a_live_run(lab, page_of
     page.get_by_role("button", name="Run", exact=True).last.click()
     page.wait_for_function(f"({DRAWN})() === 3", timeout=90_000)  # requests as they happen
     shoot(page, "engines-live")
-    expect(page.locator(".wb-controls")).to_contain_text("done", timeout=360_000)  # on a busy machine rates are halved first
+    # On a busy machine the rates are halved first.
+    expect(page.locator(".wb-controls")).to_contain_text("done", timeout=360_000)
     expect(page.locator(".wb-view")).to_contain_text("PyTorch (transformers)")
     expect(page.locator(".wb-view")).not_to_contain_text("A run from another machine is shown.")
     assert complaints_of(complaints) == []
