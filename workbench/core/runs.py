@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,10 @@ class Environment:
     python: str
     packages: Mapping[str, str]
     git_revision: str | None
+
+    def with_package(self, name: str, version: str) -> "Environment":
+        """The same with a package that took part from another environment."""
+        return replace(self, packages={**self.packages, name: version})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from workbench.core.passkey import random_facts
 from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import Interval, mcnemar_p, minimum_detectable
+from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.experiments.quantization import accuracy_figures
 from workbench.experiments.text import Ids, read_text, windows_of
@@ -44,6 +45,9 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
     started_at = utc_now()
     model_spec_from(spec.model)
     device = chosen_device(spec.device)
+    environment = read_environment(device)
+    if spec.in_vllm:
+        environment = environment.with_package("vllm", require("vllm", device=device.kind).version)
     parts, scratch = folder / "parts", folder / SCRATCH
     for made in (parts, scratch):
         made.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
-        environment=read_environment(device),
+        environment=environment,
         started_at=started_at,
         finished_at=utc_now(),
         seed=spec.seed,

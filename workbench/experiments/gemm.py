@@ -14,6 +14,7 @@ from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.serving_speed import GemmSpec
 from workbench.core.statistics import quantile_interval
+from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.linear_layers import products
 from workbench.telemetry.devices import chosen_device
@@ -32,6 +33,7 @@ def measure(spec: GemmSpec, folder: Path) -> Iterator[Progress | Run]:
     """Progress and, last, the run: a row for each format, product and batch; formats without a kernel say why."""
     started_at = utc_now()
     device = chosen_device("auto")
+    vllm_version = require("vllm", device=device.kind).version
     scratch = folder / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
     shapes = products(model_spec_from(spec.model))
@@ -65,7 +67,7 @@ def measure(spec: GemmSpec, folder: Path) -> Iterator[Progress | Run]:
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
-        environment=read_environment(device),
+        environment=read_environment(device).with_package("vllm", vllm_version),
         started_at=started_at,
         finished_at=utc_now(),
         seed=spec.seed,

@@ -18,6 +18,7 @@ from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.serving_speed import Served, ServingSpeedSpec
 from workbench.core.statistics import quantile_interval
+from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.linear_layers import decoder_groups, products
 from workbench.estimate.roofline import Ceilings, prefill_floor_s, step_floor_s
@@ -38,6 +39,7 @@ def measure(spec: ServingSpeedSpec, folder: Path) -> Iterator[Progress | Run]:
     """Progress and, last, the run. ``folder`` keeps what was measured, so that a second call goes on from there."""
     started_at = utc_now()
     device = chosen_device("auto")
+    vllm_version = require("vllm", device=device.kind).version
     parts, scratch = folder / "parts", folder / SCRATCH
     for made in (parts, scratch):
         made.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def measure(spec: ServingSpeedSpec, folder: Path) -> Iterator[Progress | Run]:
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
-        environment=read_environment(device),
+        environment=read_environment(device).with_package("vllm", vllm_version),
         started_at=started_at,
         finished_at=utc_now(),
         seed=spec.seed,
