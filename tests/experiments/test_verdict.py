@@ -1,7 +1,8 @@
 import pytest
 
 from workbench.catalog.tables import claims
-from workbench.experiments.quantization_verdict import KL_LIMITS, score, verdict
+from workbench.experiments.precision_claims import score
+from workbench.experiments.quantization_verdict import KL_LIMITS, verdict
 from workbench.testing import invented_run
 
 

@@ -18,6 +18,7 @@ from workbench.cli.readable import ReadableErrors, numbers
 from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES, CheckpointSpec, recipe
 from workbench.core.errors import InvalidSpec
 from workbench.core.evaluation import EvaluationSpec
+from workbench.core.plan_damage import PlanDamageSpec
 from workbench.core.runs import Run
 from workbench.core.sensitivity import SensitivitySpec
 from workbench.core.serving_speed import SERVED, GemmSpec, ServingSpeedSpec
@@ -157,6 +158,31 @@ def sensitivity(
             "predicted_kl_nat_per_token",
             "verified_kl_nat_per_token",
         )
+        printed(run, columns, as_json=as_json)
+
+
+def verify_plan(
+    model: Model,
+    plan: Annotated[str, typer.Option(help="JSON, or a file with it: formats by layer group or role.")],
+    samples: Annotated[str, typer.Option(help="Windows of calibration text, one measurement each; 0: rounded.")] = "64",
+    text: Annotated[str | None, typer.Option(help="UTF-8 file to measure damage on.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="UTF-8 file that GPTQ sees.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the divergence of a whole plan, for one or several amounts of calibration text."""
+    with ReadableErrors():
+        model_spec_from(model)
+        spec = PlanDamageSpec(
+            model=model,
+            plan=read_plan(plan) or {},
+            n_samples=numbers(samples, int),
+            text=text,
+            calibration=calibration,
+            device=device,  # type: ignore[arg-type]
+        )
+        run = measured("plan_damage", spec.to_dict(), can_resume=True)
+        columns = ("calibration_tokens", "stored_bits", "mean_kl_nat_per_token", "make_s")
         printed(run, columns, as_json=as_json)
 
 

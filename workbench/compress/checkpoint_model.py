@@ -22,7 +22,7 @@ class CheckpointModel:
     """A model folder, opened for evaluation. Everything that is not quantized is in float32."""
 
     def __init__(self, place: str, *, device: str, threads: int, kv_format: str | None = None) -> None:
-        """Raises ``NotAModel`` when tensors are missing: transformers would make them up."""
+        """Raises ``NotAModel`` when it cannot be read or run, or tensors are missing: transformers would make them up."""
         torch.set_num_threads(threads)
         transformers_logging.disable_progress_bar()
         # NVFP4 scales are bfloat16; a float32 base fails with "expected m1 and m2 to have the same dtype".
@@ -32,6 +32,8 @@ class CheckpointModel:
             self.model, info = AutoModelForCausalLM.from_pretrained(
                 place, dtype=torch.bfloat16 if nvfp4 else torch.float32, output_loading_info=True
             )
+            # Packed weights are unpacked at the first use, where a wrong shape shows.
+            self.model.eval()(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise NotAModel(
@@ -43,7 +45,7 @@ class CheckpointModel:
                 f"{place} lacks {len(missing)} tensors, first {missing[0]}.",
                 remedy="Make or copy the checkpoint again.",
             )
-        self.model = self.model.to(device).eval()
+        self.model = self.model.to(device)
         self.device, self._kv_format = device, kv_format
 
     def compared(self, windows: Ids, reference: Sequence[torch.Tensor]) -> dict[str, npt.NDArray[Any]]:

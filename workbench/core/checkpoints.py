@@ -41,7 +41,7 @@ _INT4 = _INT | {"num_bits": 4, "strategy": "group", "group_size": 128}
 
 
 def _integer_format(bits: int) -> Format:
-    """Integers in groups of 128; vLLM reads 2 to 8 bits on CUDA (its kernel "Humming"), 4 on a CPU."""
+    """Integers in groups of 128. vLLM 0.26.0 has kernels for 4 and 8 bits on an H200, 0.32.0 for 4 on a CPU."""
     return Format(
         name=f"w{bits}a16",
         label=f"INT{bits} weights, group 128",
@@ -200,6 +200,13 @@ def layer_groups(modules: Iterable[str]) -> list[LayerGroup]:
             continue
         groups.setdefault(f"{parent}.{FUSED.get(last, last)}", []).append(module)
     return [LayerGroup(name=name, modules=tuple(members)) for name, members in groups.items()]
+
+
+def group_named(name: str) -> LayerGroup:
+    """The group of a name made by ``layer_groups``."""
+    parent, _, last = name.rpartition(".")
+    parts = [module for module, fused in FUSED.items() if fused == last] or [last]
+    return LayerGroup(name=name, modules=tuple(f"{parent}.{part}" for part in parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

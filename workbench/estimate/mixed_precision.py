@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -95,13 +96,55 @@ def random_solution(
     return _solution([(name, ladder[name][i]) for name, i in place.items()])
 
 
-def frontier(options: Mapping[str, Sequence[Option]], *, n_points: int = 40) -> list[Solution]:
-    """Solutions from the cheapest to the dearest budget, each less damaging than the one before."""
-    low = sum(min(o.cost for o in choices) for choices in options.values())
-    high = sum(min(choices, key=lambda o: (o.damage, o.cost)).cost for choices in options.values())
-    made: list[Solution] = []
-    for budget in np.linspace(low, max(high, low), n_points):
-        solution = solved(options, budget=float(budget))
-        if not made or solution.damage < made[-1].damage:
-            made.append(solution)
+def frontier(options: Mapping[str, Sequence[Option]]) -> list[Solution]:
+    """Every plan that no mixture of others beats, from the cheapest to the least damaging.
+
+    These are the corners of the lower convex hull of damage over cost: each group takes the steps of its own hull, and
+    over all groups the step that saves most damage for its cost comes first (Lagrangian relaxation; Everett 1963,
+    doi 10.1287/opre.11.3.399). Plans between the corners come from ``solved``.
+    """
+    hulls = {group: _hull(choices) for group, choices in options.items()}
+    steps = sorted(
+        (
+            (_saving(low, high), group, i)
+            for group, hull in hulls.items()
+            for i, (low, high) in enumerate(pairwise(hull))
+        ),
+        key=lambda step: (-step[0], step[1], step[2]),
+    )
+    at = dict.fromkeys(options, 0)
+    made = [_solution([(group, hulls[group][0]) for group in options])]
+    for _, group, i in steps:
+        at[group] = i + 1
+        made.append(_solution([(g, hulls[g][at[g]]) for g in options]))
     return made
+
+
+def _saving(low: Option, high: Option) -> float:
+    return (low.damage - high.damage) / (high.cost - low.cost)
+
+
+def _hull(choices: Sequence[Option]) -> list[Option]:
+    """The options that a straight line between two others does not beat, from the cheapest on."""
+    kept: list[Option] = []
+    for option in sorted(choices, key=lambda o: (o.cost, o.damage)):
+        if kept and option.damage >= kept[-1].damage:
+            continue
+        while len(kept) > 1 and _saving(kept[-2], kept[-1]) <= _saving(kept[-1], option):
+            kept.pop()
+        kept.append(option)
+    return kept
+
+
+def priced(options: Mapping[str, Sequence[Option]], plan: Mapping[str, str]) -> Solution | None:
+    """Cost and predicted damage of a plan; None when it uses something that is no option."""
+    chosen = [(g, next((o for o in choices if o.format == plan.get(g)), None)) for g, choices in options.items()]
+    known = [(g, o) for g, o in chosen if o is not None]
+    return _solution(known) if len(known) == len(options) else None
+
+
+def uniform(options: Mapping[str, Sequence[Option]]) -> dict[str, Solution]:
+    """The plans that give every group the same format, by format."""
+    names = dict.fromkeys(o.format for choices in options.values() for o in choices)
+    made = {name: priced(options, dict.fromkeys(options, name)) for name in names}
+    return {name: solution for name, solution in made.items() if solution is not None}

@@ -183,7 +183,7 @@ def _compared(model: CheckpointModel, tasks: Tasks, reference: list[Any]) -> dic
 def _vllm_agreement(place: str, tasks: Tasks, ours: list[list[int]], *, scratch: Path, device: str) -> float:
     """Share of positions at which vLLM's most likely token is ours."""
     windows = [w[:-1].tolist() for w in tasks.windows[:VLLM_WINDOWS]]
-    answer = next(told("top1", {"model": place, "windows": windows}, folder=scratch, device=device))
+    (answer,) = told("top1", {"model": place, "windows": windows}, folder=scratch, device=device)
     return float(np.mean(np.asarray(answer["top1"]) == np.asarray(ours[:VLLM_WINDOWS])))
 
 

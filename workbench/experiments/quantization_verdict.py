@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.catalog.tables import Claim
 from workbench.core.quantization import METHODS, VariantResult
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, three_digits
@@ -122,46 +121,3 @@ def _against(best: VariantResult, base: VariantResult, results: Sequence[Variant
         points.insert(0, f"{share:.2f}× of it comes from ONNX Runtime alone, without any quantization")
     text = "; ".join(points[:2]) or "no other measured method is faster or smaller"
     return text[0].upper() + text[1:] + "."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredClaim:
-    """A published claim beside what was measured for it."""
-
-    claim: Claim
-    outcome: str
-    """"confirmed", "partly", "refuted" or "not yet tested"."""
-    measured: str
-    device: str
-
-
-def score(claim: Claim, runs: Sequence[Run]) -> ScoredClaim:
-    """How a claim stands against the runs: inside its range, the same direction but outside, or neither.
-
-    Accuracy claims name a model size; they count as tested only by a run on trained weights of that size, and
-    perplexity is not the accuracy that they speak of. So far speed-ups are scored.
-    """
-    if claim.metric != "speedup" or claim.question != 2 or claim.low is None or claim.high is None:
-        return ScoredClaim(claim=claim, outcome="not yet tested", measured="–", device="–")
-    found: list[tuple[float, str, str]] = []
-    for run in runs:
-        results = results_of(run)
-        base = baseline_of(results)
-        for r in results:
-            if base is None or METHODS[r.method].claim != claim.technique or r.method == base.method:
-                continue
-            # The same engine on both sides: a change of engine is not what the claim promises.
-            own = (
-                next((x for x in results if x.method == "onnx-fp32"), None)
-                if METHODS[r.method].runtime == "onnxruntime"
-                else base
-            )
-            factor = speedup(r, own, batch=1) if own else None
-            if factor:
-                found.append((factor, METHODS[r.method].label, run.environment.device))
-    if not found:
-        return ScoredClaim(claim=claim, outcome="not yet tested", measured="–", device="–")
-    factor, label, device = max(found)
-    inside = claim.low <= factor <= claim.high
-    outcome = "confirmed" if inside else "partly" if factor > 1.05 else "refuted"
-    return ScoredClaim(claim=claim, outcome=outcome, measured=f"{factor:.2f}× ({label}, batch 1)", device=device)

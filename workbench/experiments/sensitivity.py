@@ -4,7 +4,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def _layer_row(damage: LayerDamage, group: LayerGroup, form: str, kl: Interval) 
     }
 
 
-def bit_options(rows: list[dict[str, Any]]) -> dict[str, list[Option]]:
+def bit_options(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Option]]:
     """What a plan can choose from, with stored bits per weight of the whole model as cost."""
     layers = [r for r in rows if r["part"] == "layer group"]
     sizes = {r["group"]: r["n_weights"] for r in layers}
@@ -159,7 +159,7 @@ def bit_options(rows: list[dict[str, Any]]) -> dict[str, list[Option]]:
 
 
 def time_options(
-    rows: list[dict[str, Any]], products: list[Mapping[str, Any]], *, batch: int
+    rows: Sequence[Mapping[str, Any]], products: Sequence[Mapping[str, Any]], *, batch: int
 ) -> dict[str, list[Option]]:
     """What a plan can choose from, with measured seconds of the group's product as cost.
 

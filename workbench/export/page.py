@@ -56,6 +56,42 @@ def what_if(
 <p class="wb-legend">Price: {escape(price_source)}. Reading prompts is left out. Estimated from measured step times.</p></section>"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStep:
+    """One plan that the budget of a report can buy."""
+
+    cost: float
+    """In the unit that is shown."""
+    damage: float
+    """Predicted mean KL divergence, nat per token."""
+    formats: Mapping[str, str]
+    """What each layer group shows in the heat map."""
+    plan: Mapping[str, str]
+
+
+def plan_explorer(steps: Sequence[PlanStep], *, unit: str, budget: float) -> str:
+    """A budget that chooses among plans without a kernel: heat map, marker in the plot and plan file follow it."""
+    start = max((i for i, s in enumerate(steps) if s.cost <= budget * (1 + 1e-9)), default=0)
+    groups = list(steps[0].formats)
+    data = {
+        "unit": unit,
+        "groups": groups,
+        "steps": [
+            {
+                "cost": s.cost,
+                "damage": s.damage,
+                "formats": [s.formats[g] for g in groups],
+                "plan": [s.plan[g] for g in groups],
+            }
+            for s in steps
+        ],
+    }
+    return f"""<section class="wb wb-plans"><h2>Another budget?</h2>{json_script(data)}
+<form><label>Budget <span><input name="step" type="range" min="0" max="{len(steps) - 1}" value="{start}"> <output data-shows="cost"></output></span></label></form>
+<p aria-live="polite" data-shows="told"></p><details><summary>plan.json</summary><pre class="wb-code" data-shows="plan"></pre></details>
+<p class="wb-legend">◌ Predicted by adding up the measured damage of single layer groups. A click on a point of the dotted line chooses its plan.</p></section>"""
+
+
 def page(title: str, body: str, *, footer: str) -> str:
     """The complete document."""
     needs_plotly = 'class="wb-figure"' in body

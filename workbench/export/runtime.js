@@ -56,6 +56,41 @@ if (typeof document !== "undefined") {
     update();
   };
 
+  /* The budget of a plan: the cells of the heat map, the marker in the plot and the plan file follow the slider. */
+  const startPlans = (section) => {
+    const data = read(section);
+    const slider = section.querySelector('[name="step"]');
+    const shows = (name) => section.querySelector(`[data-shows="${name}"]`);
+    const before = section.previousElementSibling;
+    const plot = () => before.querySelector(".plot");
+    const trace = (name) => (plot()?.data ?? []).findIndex((t) => t.name === name);
+    const update = () => {
+      const step = data.steps[Number(slider.value)];
+      const cost = Number(step.cost.toPrecision(3)) + " " + data.unit;
+      shows("cost").textContent = cost;
+      shows("told").textContent = `${cost}: predicted KL ${Number(step.damage.toPrecision(3))} nat/token.`;
+      shows("plan").textContent = JSON.stringify({plan: Object.fromEntries(data.groups.map((g, i) => [g, step.plan[i]]))}, null, 1);
+      data.groups.forEach((group, i) => {
+        const cell = before.querySelector(`[data-group="${CSS.escape(group)}"]`);
+        if (cell) cell.textContent = step.formats[i];
+      });
+      const chosen = trace("chosen plan");
+      if (chosen >= 0) globalThis.Plotly.restyle(plot(), {x: [[step.cost]], y: [[Math.max(step.damage, 1e-6)]]}, [chosen]);
+    };
+    slider.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    document.addEventListener("wb-figures-drawn", () => {
+      plot()?.on?.("plotly_click", (event) => {
+        const x = event.points[0].x;
+        const distances = data.steps.map((s) => Math.abs(s.cost - x));
+        slider.value = distances.indexOf(Math.min(...distances));
+        update();
+      });
+      update();
+    }, {once: true});
+    update();
+  };
+
   const drawFigures = async () => {
     const figures = [...document.querySelectorAll(".wb-figure")];
     if (!figures.length) return;
@@ -75,10 +110,12 @@ if (typeof document !== "undefined") {
     });
     dark.addEventListener("change", draw);
     draw();
+    document.dispatchEvent(new Event("wb-figures-drawn"));
   };
 
   const start = () => {
     document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
+    document.querySelectorAll(".wb-plans").forEach(startPlans);
     if (typeof DecompressionStream === "undefined") {
       document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
     } else drawFigures();

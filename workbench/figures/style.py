@@ -14,6 +14,8 @@ STYLE = """
 .wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--wb-blue)}
+.wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}
+.wb-heat th{color:var(--wb-soft);font-weight:600;padding:.2em .5em;text-align:center}.wb-heat td{padding:.3em .5em;text-align:center;border:1px solid var(--wb-line);cursor:help;font-variant-numeric:tabular-nums}
 .wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}
 .wb-map a,.wb-map span.card{display:block;border:1px solid var(--wb-line);border-radius:6px;padding:.6em .8em;text-decoration:none;color:var(--wb-ink)}
 .wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}

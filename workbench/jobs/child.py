@@ -75,6 +75,13 @@ def _evaluation(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Ru
     return measure(EvaluationSpec.from_dict(spec), folder)
 
 
+def _plan_damage(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.plan_damage import PlanDamageSpec
+    from workbench.experiments.plan_damage import measure
+
+    return measure(PlanDamageSpec.from_dict(spec), folder)
+
+
 EXPERIMENTS: dict[str, Measure] = {
     "quantization": _quantization,
     "load": _load,
@@ -84,6 +91,7 @@ EXPERIMENTS: dict[str, Measure] = {
     "checkpoint": _checkpoint,
     "evaluation": _evaluation,
     "sensitivity": _sensitivity,
+    "plan_damage": _plan_damage,
 }
 
 

@@ -105,3 +105,16 @@ class Panel:
         if os.environ.get(EXPORT_MODE):
             return {"text/html": self.static_html(), "text/plain": type(self).__name__}
         return self.root._repr_mimebundle_(include=include, exclude=exclude)
+
+
+class StaticPanel(Panel):
+    """A panel that only shows HTML."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.content = content
+        self.root.children = (*self.root.children, html(content))
+
+    def static_html(self) -> str:
+        """The same content."""
+        return f"<div class='wb'>{self.content}</div>"

@@ -29,7 +29,7 @@ from workbench.panels.engines_view import (
     sweep_label,
 )
 from workbench.panels.job_panel import POLL_S, JobPanel
-from workbench.panels.quantization_view import download_links
+from workbench.panels.shared_view import download_links
 from workbench.telemetry.devices import chosen_device
 
 

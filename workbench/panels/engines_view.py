@@ -30,7 +30,8 @@ from workbench.export.page import figure_div
 from workbench.figures.engines import attainment_by_rate, latency_by_rate
 from workbench.figures.tables import ESTIMATED, LEGEND, MEASURED, message_card, table, verdict_card
 from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
-from workbench.store.runs import RunStore, runs_in_folder
+from workbench.panels.shared_view import code_block, runs_of_kind
+from workbench.store.runs import RunStore
 
 TITLE = "Which serving engine fits my load?"
 KIND = "engine_sweep"
@@ -92,10 +93,7 @@ class EnginesView:
 
 def known_sweeps(store: RunStore) -> list[Run]:
     """Own sweeps and those that ship with the workbench, newest first."""
-    own = store.newest(KIND)
-    seen = {r.id for r in own}
-    shipped = [r for r in runs_in_folder(MEASURED_FOLDER) if r.kind == KIND and r.id not in seen]
-    return sorted([*own, *shipped], key=lambda r: r.finished_at, reverse=True)
+    return runs_of_kind(KIND, store=store, shipped=MEASURED_FOLDER)
 
 
 def sweep_label(run: Run) -> str:
@@ -132,17 +130,18 @@ def draw(state: EnginesState, runs: Sequence[Run], *, here: str) -> EnginesView:
             lambda: latency_by_rate(results, labels=labels, ttft_s=promise.ttft_s),
         ),
         table=_table(run, state, answer.best) + _claims(order),
-        tabs=(_launch(run), _code(EngineSweepSpec.from_dict(run.spec).as_code()), _history(runs, run), _features()),
+        tabs=(
+            _launch(run),
+            code_block(EngineSweepSpec.from_dict(run.spec).as_code()),
+            _history(runs, run),
+            _features(),
+        ),
         run=run,
     )
 
 
 def _card(answer: EngineVerdict) -> str:
     return verdict_card(answer.headline, answer.evidence, answer.objection, is_stale=False)
-
-
-def _code(text: str) -> str:
-    return f"<pre class='wb-code'>{escape(text)}</pre>"
 
 
 def _header(run: Run) -> str:
@@ -272,7 +271,7 @@ def _launch(run: Run) -> str:
             lines[-1] += f"\n# which starts, in the engine's own environment\n{r['launch']}"
     started = {Candidate.read(r["engine"]).engine for r in run.results}
     plan = ServePlan(model=run.spec["model"], n_gpus=0 if run.environment.device_id.startswith("cpu") else 1)
-    return _code("\n\n".join(lines)) + _others(plan, started)
+    return code_block("\n\n".join(lines)) + _others(plan, started)
 
 
 def _others(plan: ServePlan, measured: Collection[str]) -> str:
@@ -286,7 +285,7 @@ def _others(plan: ServePlan, measured: Collection[str]) -> str:
         except NotAvailable as error:
             lines.append(f"{head}; {error.cause}")
     intro = "<p>Engines that were not measured here; start one, then measure it by its URL.</p>"
-    return intro + _code("\n\n".join(lines)) if lines else ""
+    return intro + code_block("\n\n".join(lines)) if lines else ""
 
 
 def _history(runs: Sequence[Run], shown: Run) -> str:
@@ -316,13 +315,13 @@ def _empty(state: EnginesState, runs: Sequence[Run]) -> EnginesView:
     header = f"<h2>{TITLE}</h2><p class='sub'>{escape(Path(state.model).name)} has not been measured yet</p>"
     answer = message_card("info", "No run yet.", "No engine was measured with this model.", "Press Run.")
     history = table(("Run",), [(escape(sweep_label(r)),) for r in runs]) if runs else "<p>No runs yet.</p>"
-    command = _code(f"workbench engines compare {state.model}")
+    command = code_block(f"workbench engines compare {state.model}")
     return EnginesView(
         header=header,
         answer=answer,
         figures=(),
         table=_claims("Nothing was measured with this model yet."),
-        tabs=(command, _code(state.spec().as_code()), history, _features()),
+        tabs=(command, code_block(state.spec().as_code()), history, _features()),
         run=None,
     )
 

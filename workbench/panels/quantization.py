@@ -20,8 +20,9 @@ from workbench.jobs.manager import JobManager
 from workbench.panels.base import Plot, html, labelled, set_html, show_all
 from workbench.panels.choices import OFFERED_MODELS, price_suggestion
 from workbench.panels.job_panel import POLL_S, JobPanel
-from workbench.panels.quantization_state import QuantizationState, known_runs, run_label
-from workbench.panels.quantization_view import View, csv_rows, download_links, draw, static_page_body
+from workbench.panels.quantization_state import QuantizationState, known_runs
+from workbench.panels.quantization_view import View, csv_rows, draw, static_page_body
+from workbench.panels.shared_view import download_links, run_label
 from workbench.telemetry.devices import cpu_device, gpu_devices
 
 KIND = "quantization"

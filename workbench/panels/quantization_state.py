@@ -16,7 +16,8 @@ from workbench.estimate.weights import decode_floor_s, weight_bytes
 from workbench.experiments.quantization_verdict import baseline_of, results_of, speedup
 from workbench.export.page import WhatIfRow
 from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
-from workbench.store.runs import RunStore, runs_in_folder
+from workbench.panels.shared_view import runs_of_kind
+from workbench.store.runs import RunStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +55,7 @@ class QuantizationState:
 
 def known_runs(store: RunStore) -> list[Run]:
     """Own runs and those that ship with the workbench, newest first."""
-    own = store.newest("quantization")
-    seen = {r.id for r in own}
-    shipped = [r for r in runs_in_folder(MEASURED) if r.kind == "quantization" and r.id not in seen]
-    return sorted([*own, *shipped], key=lambda r: r.finished_at, reverse=True)
-
-
-def run_label(run: Run) -> str:
-    """Model, device, time and id of a run."""
-    return f"{Path(run.spec['model']).name} · {run.environment.device} · {run.finished_at[:16].replace('T', ' ')} · {run.id}"
+    return runs_of_kind("quantization", store=store, shipped=MEASURED)
 
 
 def runs_for(state: QuantizationState, runs: Sequence[Run], here: Device) -> list[Run]:

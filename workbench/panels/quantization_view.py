@@ -1,8 +1,5 @@
 """The answer's view: HTML and figures from the state and the stored runs; the same for live panels and reports."""
 
-import base64
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -29,12 +26,12 @@ from workbench.panels.quantization_state import (
     claim_points,
     estimated_rows,
     launch_command,
-    run_label,
     runs_for,
     speed_claims,
     usd_by_method,
     what_if_rows,
 )
+from workbench.panels.shared_view import code_block, origin, run_label
 
 TITLE = "Does a lower precision pay on this machine?"
 
@@ -78,8 +75,8 @@ def draw(state: QuantizationState, runs: Sequence[Run], *, here: Device) -> View
         figures=figures,
         table=quantization_table(results, batch=batch, best=best, usd_per_million=usd_by_method(run, state)),
         tabs=(
-            _code(launch_command(state, best)),
-            _code(QuantizationSpec.from_dict(run.spec).as_code()),
+            code_block(launch_command(state, best)),
+            code_block(QuantizationSpec.from_dict(run.spec).as_code()),
             _history(runs, run),
             _comparison(run, next((r for r in runs if r.id == state.compared_id), None), batch),
         ),
@@ -90,10 +87,6 @@ def draw(state: QuantizationState, runs: Sequence[Run], *, here: Device) -> View
 
 def _header(sub: str) -> str:
     return f"<h2>{TITLE}</h2><p class='sub'>{sub}</p>"
-
-
-def _code(text: str) -> str:
-    return f"<pre class='wb-code'>{escape(text)}</pre>"
 
 
 def _stands_on(run: Run) -> str:
@@ -153,8 +146,8 @@ def _empty_view(state: QuantizationState, runs: Sequence[Run]) -> View:
         batches=[],
         run_id=None,
         tabs=(
-            _code(launch_command(state, None)),
-            _code(state.spec(n_windows=64).as_code()),
+            code_block(launch_command(state, None)),
+            code_block(state.spec(n_windows=64).as_code()),
             _history(runs, None),
             "<p>Nothing to compare.</p>",
         ),
@@ -164,8 +157,8 @@ def _empty_view(state: QuantizationState, runs: Sequence[Run]) -> View:
 def _estimate_view(state: QuantizationState, runs: Sequence[Run]) -> View:
     device = devices()[state.hardware.removeprefix("catalog:")]
     tabs = (
-        _code(launch_command(state, None)),
-        _code(state.spec(n_windows=64).as_code()),
+        code_block(launch_command(state, None)),
+        code_block(state.spec(n_windows=64).as_code()),
         _history(runs, None),
         "<p>Nothing to compare.</p>",
     )
@@ -258,7 +251,7 @@ def static_page_body(state: QuantizationState, runs: Sequence[Run], *, here: Dev
     view = draw(state, runs, here=here)
     run = next((r for r in runs if r.id == view.run_id), None)
     figures = "".join(figure_div(make()) for make in view.figures)
-    controls, origin = "", ""
+    controls, provenance = "", ""
     if run is not None:
         batch = state.batch if state.batch in view.batches else view.batches[0]
         source = price_suggestion(state.hardware, run.environment.device)[1]
@@ -269,46 +262,13 @@ def static_page_body(state: QuantizationState, runs: Sequence[Run], *, here: Dev
             utilisation_fraction=state.utilisation_fraction,
             batch=batch,
         )
-        origin = _origin(run)
+        provenance = origin(run)
     return (
         f"<div class='wb'>{view.header}{view.answer}<div class='wb-figures'>{figures}</div>{view.table}<p class='wb-legend'>{LEGEND}</p></div>"
-        f"{controls}<div class='wb'><h2>What to do with it</h2>{view.tabs[0]}{view.tabs[1]}{origin}</div>"
-    )
-
-
-def _origin(run: Run) -> str:
-    env = run.environment
-    packages = ", ".join(f"{k} {v}" for k, v in env.packages.items())
-    rows: list[tuple[str, Any]] = [
-        ("run", f"{run.id}, {run.started_at} to {run.finished_at}, seed {run.seed}"),
-        (
-            "machine",
-            f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}; driver {env.driver or 'none'}; Python {env.python}",
-        ),
-        ("packages", packages),
-        ("workbench revision", env.git_revision or "not known"),
-        ("spec", QuantizationSpec.from_dict(run.spec).to_dict()),
-    ]
-    return "<h2>How these numbers came about</h2>" + table(
-        ("What", "Value"), [(k, escape(str(v))) for k, v in rows], left=(1,)
+        f"{controls}<div class='wb'><h2>What to do with it</h2>{view.tabs[0]}{view.tabs[1]}{provenance}</div>"
     )
 
 
 def csv_rows(run: Run) -> list[dict[str, Any]]:
     """One row a method."""
     return [{k: v for k, v in row.items() if k != "decode"} for row in run.results]
-
-
-def download_links(run: Run, rows: Sequence[dict[str, Any]]) -> str:
-    """The run as CSV and JSON inside links, so that they work without a server."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    files = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
-    links = [
-        f"<a download='{run.kind}_{run.id}.{mime.split('/')[1]}' "
-        f"href='data:{mime};base64,{base64.b64encode(text.encode()).decode()}'>{label}</a>"
-        for label, mime, text in files
-    ]
-    return f"<p>{' · '.join(links)} · PNG: the camera above each plot</p>"

@@ -5,31 +5,20 @@ from html import escape
 
 import ipywidgets as widgets
 
+from workbench.catalog.paths import MEASURED
 from workbench.catalog.tables import claims, questions
 from workbench.core.runs import Run
 from workbench.experiments.examination import examine_all
-from workbench.experiments.quantization_verdict import score
+from workbench.experiments.precision_claims import score
 from workbench.figures.tables import table
 from workbench.jobs.manager import JobManager
-from workbench.panels.base import Panel, html, set_html
+from workbench.panels.base import Panel, StaticPanel, html, set_html
 from workbench.panels.quantization_state import known_runs
+from workbench.panels.shared_view import runs_of_kind
 from workbench.telemetry.doctor import Finding
 
 MARKS = {"ok": "✓", "missing": "–", "problem": "✗"}
 OUTCOMES = ("confirmed", "partly", "refuted", "not yet tested")
-
-
-class StaticPanel(Panel):
-    """A panel that only shows HTML."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.content = content
-        self.root.children = (*self.root.children, html(content))
-
-    def static_html(self) -> str:
-        """The same content."""
-        return f"<div class='wb'>{self.content}</div>"
 
 
 def doctor(manager: JobManager | None = None) -> StaticPanel:
@@ -111,4 +100,5 @@ class ClaimsPanel(Panel):
 
 def claims_score(manager: JobManager | None = None) -> ClaimsPanel:
     """How the FAQ's claims stand against the stored runs."""
-    return ClaimsPanel(known_runs((manager or JobManager()).store))
+    store = (manager or JobManager()).store
+    return ClaimsPanel([*known_runs(store), *runs_of_kind("serving_speed", store=store, shipped=MEASURED)])

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from workbench.core.errors import WorkbenchError
 from workbench.engines.environments import require
 from workbench.engines.vllm import vllm_variables
 
+END_S = 10.0  # that a script and its children get to end by themselves
 WRAPPERS = ("Engine core initialization failed", "EngineDeadError")
 
 
@@ -49,10 +52,19 @@ def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) 
                     yield json.loads(line)
         finally:
             if process.poll() is None:
-                process.terminate()
+                _end(process.pid)
             code = process.wait()
     if code:
         raise ScriptFailed(f"vLLM ended with code {code}: {_cause(log)}", remedy=f"The log {log} has the details.")
+
+
+def _end(pid: int) -> None:
+    """End a script and the processes that vLLM started for it; they outlive the script otherwise."""
+    script = psutil.Process(pid)
+    family = [script, *script.children(recursive=True)]
+    script.terminate()
+    for left in psutil.wait_procs(family, timeout=END_S)[1]:
+        left.kill()
 
 
 def _cause(log: Path) -> str:

@@ -1,0 +1,135 @@
+"""A panel with controls at the left and, at the right, verdict, plots, table and what to do with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from workbench.core.runs import Run
+from workbench.export.page import figure_div
+from workbench.figures.tables import LEGEND
+from workbench.jobs.manager import JobManager
+from workbench.panels.base import Plot, html, set_html, show_all
+from workbench.panels.job_panel import JobPanel
+from workbench.panels.shared_view import download_links, origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView:
+    """What is shown of a state."""
+
+    header: str
+    answer: str
+    figures: tuple[Callable[[], go.Figure], ...]
+    """Made one by one when shown, so that the first is on its way while the second is made."""
+    beside: str = ""
+    """HTML beside the plots."""
+    table: str
+    tabs: tuple[str, ...]
+    run: Run | None
+
+
+class AnswerPanel(JobPanel):
+    """The frame that the state of a question is drawn into; the state is frozen and the only thing drawn from."""
+
+    tab_titles: tuple[str, ...] = ()
+    """Of the tabs that a view fills; downloads come last."""
+    state: Any
+
+    def __init__(self, kind: str, *, css_class: str, manager: JobManager | None, poll_s: float) -> None:
+        super().__init__(kind, manager=manager, poll_s=poll_s)
+        self._quiet = False
+        self._links: dict[str, str] = {}
+        self.controls: dict[str, widgets.Widget] = {}
+        self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
+        self.plots = (Plot(), Plot())
+        self.tabs_html = [html() for _ in (*self.tab_titles, "downloads")]
+        self.css_class = css_class
+
+    def build(self, rows: Sequence[widgets.Widget]) -> None:
+        """Lay the panel out; ``rows`` stand at the left above the Run button."""
+        left = widgets.VBox([*rows, self.job_bar.box, html(f"<p class='wb-legend'>{LEGEND}</p>")])
+        left.add_class("wb-controls")
+        plots = widgets.Box([*self.plots, self.beside])
+        plots.add_class("wb-plots")
+        tabs = widgets.Tab(self.tabs_html, titles=(*self.tab_titles, "CSV · PNG · JSON"))
+        right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
+        right.add_class("wb-view")
+        body = widgets.Box([left, right])
+        body.add_class("wb-panel")
+        body.add_class(self.css_class)
+        self.root.children = (*self.root.children, self.header, body)
+        for name, control in self.controls.items():
+            control.observe(self.guarded(self._changed(name)), names="value")
+
+    def _changed(self, name: str) -> Callable[[Any], None]:
+        return lambda change: self.update(**{name: change["new"]})
+
+    def update(self, **changes: Any) -> None:
+        """Take over choices of the reader and draw; nothing happens while controls are being set from the state."""
+        if self._quiet:
+            return
+        self.clear_message()
+        self.state = self.settled(replace(self.state, **changes), changes)
+        self.draw()
+
+    def settled(self, state: Any, changes: dict[str, Any]) -> Any:  # noqa: ARG002
+        """The state after a change, with choices that no longer make sense replaced."""
+        return state
+
+    def view(self) -> AnswerView:
+        """The answer to the state."""
+        raise NotImplementedError
+
+    def show_controls(self) -> None:
+        """Set what controls offer and hold from the state."""
+        for name, control in self.controls.items():
+            value = getattr(self.state, name)
+            if control.value != value:
+                control.value = value
+
+    def draw(self) -> None:
+        """Draw everything from the state; nothing is read back from the widgets."""
+        view = self.view()
+        self._quiet = True
+        try:
+            set_html(self.beside, view.beside)
+            set_html(self.answer, view.answer)
+            show_all(self.plots, view.figures)
+            set_html(self.header, view.header)
+            set_html(self.table, view.table)
+            for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
+                set_html(block, content)
+            for plot in self.plots[len(view.figures) :]:
+                plot.layout.display = "none"
+            for plot in self.plots[: len(view.figures)]:
+                plot.layout.display = None
+            self.show_controls()
+        finally:
+            self._quiet = False
+
+    def _downloads(self, view: AnswerView) -> str:
+        if view.run is None:
+            return "<p>Nothing to save yet.</p>"
+        if view.run.id not in self._links:
+            rows = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in view.run.results]
+            self._links[view.run.id] = download_links(view.run, rows)
+        return self._links[view.run.id]
+
+    def static_html(self) -> str:
+        """The panel for a report: what is shown, and how it came about."""
+        view = self.view()
+        figures = "".join(figure_div(make()) for make in view.figures)
+        tabs = "".join(f"<h3>{title}</h3>{tab}" for title, tab in zip(self.tab_titles, view.tabs, strict=True))
+        return (
+            f"<div class='wb'>{view.header}{view.answer}<div class='wb-figures'>{figures}{view.beside}</div>{view.table}"
+            f"<p class='wb-legend'>{LEGEND}</p></div>{self.static_controls(view)}"
+            f"<div class='wb'><details><summary>What to do with it, and how it came about</summary>{tabs}"
+            f"{origin(view.run) if view.run else ''}</details></div>"
+        )
+
+    def static_controls(self, view: AnswerView) -> str:  # noqa: ARG002
+        """Controls of a report that work without a kernel."""
+        return ""

@@ -1,0 +1,86 @@
+"""Pieces of the answer about precision by layer: heat map, what to take away, and how far the proxies are right."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from workbench.core.checkpoints import FORMATS, group_named, recipe
+from workbench.core.runs import Run
+from workbench.core.units import three_digits
+from workbench.estimate.mixed_precision import Solution
+from workbench.experiments.plan_space import PlanSpace, agreement, short_format
+from workbench.figures.mixed_precision import PlanCell, plan_heat_map
+from workbench.figures.tables import table
+from workbench.panels.shared_view import code_block, run_label
+
+
+def stands_on(run: Run | None, model: str) -> str:
+    """The line under the title."""
+    if run is None:
+        return escape(Path(model).name)
+    spec = run.spec
+    half = spec["n_windows"] // 2
+    return (
+        f"● measured · {escape(Path(spec['model']).name)} on {escape(run.environment.device)} · each format in each layer "
+        f"group alone: {half} × {spec['window_tokens']} tokens; plans verified on {half} others; GPTQ saw "
+        f"{spec['n_samples']} × {spec['window_tokens']} tokens · run {run.id}, {run.day}"
+    )
+
+
+def heat_map(space: PlanSpace, chosen: Solution) -> str:
+    """The plan by layer and role, coloured by the damage of the narrowest format."""
+    by_group: dict[str, list[Mapping[str, Any]]] = {}
+    for row in space.layers:
+        by_group.setdefault(row["group"], []).append(row)
+    narrowest = min(space.layers, key=lambda r: r["stored_bits"])["format"]
+    cells = [
+        PlanCell(
+            group=group,
+            layer=rows[0]["layer"],
+            role=rows[0]["role"],
+            format=short_format(chosen.plan[group]),
+            kl=next(r["kl_nat_per_token"] for r in rows if r["format"] == narrowest),
+            hint=f"{group}\n" + "\n".join(_told(r) for r in rows),
+        )
+        for group, rows in by_group.items()
+    ]
+    return plan_heat_map(cells, coloured_by=f"KL with {FORMATS[narrowest].label} in this group alone")
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    low, high = three_digits(row["kl_nat_per_token_low"]), three_digits(row["kl_nat_per_token_high"])
+    return f"{short_format(row['format'])}: KL {three_digits(row['kl_nat_per_token'])} [{low}, {high}]"
+
+
+def take_away(model: str, space: PlanSpace, chosen: Solution) -> str:
+    """Commands, the plan as a file and as llm-compressor's recipe."""
+    groups = [group_named(name) for name in chosen.plan]
+    plan = json.dumps({"plan": dict(chosen.plan)}, indent=1)
+    commands = code_block(
+        "# save the plan below as plan.json, then\nworkbench engines install llmcompressor\n"
+        f"workbench checkpoints {model} --schemes mixed --plan plan.json --out checkpoints\n"
+        f"workbench evaluate {model} checkpoints/*mixed* --in-vllm\n"
+        "vllm serve checkpoints/*mixed*"
+    )
+    return (
+        f"{commands}<details><summary>plan.json ({space.unit.shown(chosen.cost)})</summary>{code_block(plan)}</details>"
+        f"<details><summary>llm-compressor's recipe</summary>{code_block(recipe(chosen.plan, groups))}</details>"
+    )
+
+
+def agreement_table(space: PlanSpace) -> str:
+    """How well cheaper measures order the layer groups."""
+    rows = [(escape(label), *(f"{v:+.2f}" for v in ranks)) for label, *ranks in agreement(space)]
+    head = ("Format", "Fisher proxy", "relative weight error", "input outliers")
+    return (
+        "<p>Rank correlation (Spearman) with the measured KL over all layer groups; 1 would order them alike. The Fisher "
+        "proxy costs eight backward passes instead of one evaluation for each format and group.</p>" + table(head, rows)
+    )
+
+
+def history(runs: Sequence[Run], shown: Run) -> str:
+    """Stored runs, the shown one marked."""
+    rows = [(("▸ " if r.id == shown.id else "") + escape(run_label(r)), str(len(r.results))) for r in runs[:12]]
+    return table(("Run", "rows"), rows)
