@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +98,15 @@ def measure(spec: PlanDamageSpec, folder: Path) -> Iterator[Progress | Run]:
         samples={"kl_nat": {str(n): json.loads((parts / f"{n}.json").read_text())["kl_nat"] for n in spec.n_samples}},
         failures=[],
     )
+
+
+def enough_tokens(rows: Sequence[Mapping[str, Any]], *, within: float = 0.05) -> int:
+    """Least calibration text from which on every larger amount stays within a share of the largest one's divergence."""
+    ordered = sorted(rows, key=lambda r: r["calibration_tokens"])
+    goal = ordered[-1]["mean_kl_nat_per_token"] * (1 + within)
+    enough = ordered[-1]
+    for row in reversed(ordered):
+        if row["mean_kl_nat_per_token"] > goal:
+            break
+        enough = row
+    return int(enough["calibration_tokens"])

@@ -1,6 +1,7 @@
 """Figures of how far checkpoints and cache formats are from the model they stand for."""
 
 from collections.abc import Mapping, Sequence
+from math import log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -20,7 +21,7 @@ def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) 
     """
     fig = figure(
         "How far from the original",
-        subtitle="left is better · ● measured, 95 % intervals · ▬ published marks of llama.cpp's formats (8B)",
+        subtitle="left is better · ● measured, 95 % · ▬ llama.cpp, 8B",
         x_title="KL to the original, nat/token (mean)",
         y_title="candidate (no unit)",
     )
@@ -44,13 +45,21 @@ def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) 
         },
         hovertemplate="%{y}: KL %{x:.3g} nat/token<extra></extra>",
     )
+    ends = [r["mean_kl_nat_per_token"] for r in rows] + [top for _, top in KL_BANDS]
     for name, top in KL_BANDS:
-        fig.add_vline(
-            x=top,
-            line={"color": PUBLISHED, "width": 1.5, "dash": "dot"},
-            annotation={"text": name, "font": {"size": 10, "color": INK}, "yanchor": "bottom", "y": 1.0},
+        fig.add_vline(x=top, line={"color": PUBLISHED, "width": 1.5, "dash": "dot"})
+        fig.add_annotation(
+            x=log10(top),
+            y=1.0,
+            yref="paper",
+            yanchor="bottom",
+            text=name.removeprefix("like "),
+            showarrow=False,
+            font={"size": 11, "color": PUBLISHED},
         )
-    fig.update_xaxes(type="log", exponentformat="power", dtick=1)
+    fig.update_xaxes(
+        type="log", exponentformat="power", dtick=1, tickangle=0, range=[log10(min(ends)) - 0.3, log10(max(ends)) + 0.7]
+    )
     fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ")
     return fig
 

@@ -47,7 +47,7 @@ def damage_against_cost(
     """
     fig = figure(
         "What a budget buys",
-        subtitle="lower left is better · ◌ line: predicted · ● measured · click a point to choose its plan",
+        subtitle="lower left is better · ◌ predicted · ● measured",
         x_title=axis,
         y_title="KL to the original, nat/token (mean)",
     )

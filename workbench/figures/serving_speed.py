@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from math import log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -39,7 +40,7 @@ def time_per_token(
     """
     fig = figure(
         "Time per output token",
-        subtitle=f"lower is better · ● measured at {context_tokens} tokens · dotted: ◌ the roofline of {best or 'BF16'}",
+        subtitle=f"lower is better · ● at {context_tokens} tokens · ◌ dotted: roofline",
         x_title="sequences decoded together",
         y_title="time per output token, ms (median)",
     )
@@ -67,7 +68,7 @@ def time_per_token(
             hovertemplate="roofline, batch %{x}: %{y:.3g} ms<extra></extra>",
         )
     _batches(fig, [r["batch"] for r in rows])
-    fig.update_yaxes(type="log", dtick="D2")
+    fig.update_yaxes(type="log", tickvals=[m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)])
     return fig
 
 
@@ -86,7 +87,7 @@ def gain_over_plain(
     """
     fig = figure(
         "Gain over BF16",
-        subtitle="higher is better · ● measured · under the line it does not pay",
+        subtitle="higher is better · ● measured",
         x_title="sequences decoded together",
         y_title="times as fast as BF16",
     )
@@ -96,24 +97,36 @@ def gain_over_plain(
         fig.add_scatter(
             x=[b for b, _ in ordered],
             y=[f for _, f in ordered],
-            mode="lines+markers+text",
+            mode="lines+markers",
             name=labels[name],
-            text=[*[""] * (len(ordered) - 1), f" {labels[name]}"],
-            textposition="middle right",
-            textfont={"color": INK, "size": 11},
             line={"color": colour, "width": 1.5},
             marker={"color": colour, "symbol": symbol, "size": 8},
             hovertemplate=f"{labels[name]}, batch %{{x}}: %{{y:.2f}}×<extra></extra>",
         )
+    _label_ends(fig, {labels[name]: max(points) for name, points in gains.items() if points})
     fig.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dot"})
     _batches(fig, [b for points in gains.values() for b, _ in points], room=0.45)
     return fig
 
 
-def _batches(fig: go.Figure, batches: Sequence[int], *, room: float = 0.05) -> None:
-    from math import log10
+def _label_ends(fig: go.Figure, ends: Mapping[str, tuple[int, float]]) -> None:
+    """Names beside the last points, pushed apart so that none covers another."""
+    if not ends:
+        return
+    heights = [factor for _, factor in ends.values()]
+    gap = 0.07 * max(max(heights) - min(heights), 0.2)
+    place = float("-inf")
+    for name, (batch, factor) in sorted(ends.items(), key=lambda item: item[1][1]):
+        place = max(factor, place + gap)
+        fig.add_annotation(
+            x=log10(batch), y=place, text=f" {name}", showarrow=False, xanchor="left", font={"size": 11, "color": INK}
+        )
 
+
+def _batches(fig: go.Figure, batches: Sequence[int], *, room: float = 0.05) -> None:
     if batches:
         low, high = log10(min(batches)), log10(max(batches))
         span = high - low or 1.0
-        fig.update_xaxes(type="log", tickvals=sorted(set(batches)), range=[low - 0.05 * span, high + room * span])
+        fig.update_xaxes(
+            type="log", tickvals=sorted(set(batches)), tickangle=0, range=[low - 0.05 * span, high + room * span]
+        )

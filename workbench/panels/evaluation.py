@@ -64,6 +64,7 @@ class EvaluationPanel(AnswerPanel):
                 description="ask vLLM for its tokens too", value=False, indent=False, layout={"width": "auto"}
             ),
         }
+        self.controls["candidates"].layout.height = "110px"
         self.build(list(self.controls.values()))
         self.draw()
         self.attach_to_live_job()
@@ -102,7 +103,8 @@ class EvaluationPanel(AnswerPanel):
     def view(self) -> AnswerView:
         """The answer to the state."""
         run = next((r for r in self.runs if r.id == self.state.run_id), None)
-        command = code_block(f"workbench evaluate {self.state.model} {self.state.candidates.replace(',', ' ')}")
+        named = " ".join(self.state.candidates.replace(",", " ").split())
+        command = code_block(f"workbench evaluate {self.state.model} {named}")
         try:
             code = code_block(self.plan.as_code())
         except WorkbenchError as error:
