@@ -14,7 +14,7 @@ from workbench.jobs.manager import JobManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-DRAWN = "() => [...document.querySelectorAll('.js-plotly-plot')].filter(p => p._fullData && p._fullData.length && p._fullData[0].x.length).length"
+DRAWN = "() => [...(document.querySelector('.wb-panel')?.querySelectorAll('.js-plotly-plot') ?? [])].filter(p => p._fullData && p._fullData.length && p._fullData[0].x.length).length"
 SHARE = '[data-title^="Share chart"],[aria-label^="Share chart"]'
 HARMLESS = re.compile(r"favicon|net::ERR_(ABORTED|INTERNET|NAME|BLOCKED)")
 
@@ -32,6 +32,8 @@ def run_all(page, lab, name, ready):
             if attempt == 3:
                 raise
         else:
+            # The cells below go on; what a control asks for waits for them.
+            expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
             return
 
 
@@ -73,43 +75,48 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
     page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
     assert page.locator(SHARE).count() == 0
     shoot(page, "quantization")
-    verdict = page.locator(".wb-verdict .headline")
+    panel = page.locator(".wb-quantization")
+    verdict = panel.locator(".wb-verdict .headline")
     before = verdict.inner_text()
     page.get_by_label("Accuracy limit").select_option(label="loose: mean KL up to 0.05 nat/token")
     expect(verdict).not_to_have_text(before)
 
     # a short run: two methods
     keep = {"FP32", "BF16"}
-    for button in page.locator(".wb-methods button").all():
+    for button in panel.locator(".wb-methods button").all():
         if button.inner_text() not in keep and button.is_enabled():
             button.click()
-    expect(page.locator(".wb-methods button.mod-active")).to_have_count(2)
-    page.get_by_role("button", name="Run", exact=True).click()
+    expect(panel.locator(".wb-methods button.mod-active")).to_have_count(2)
+    page.locator(".wb-quantization").get_by_role("button", name="Run", exact=True).click()
     jobs = JobManager(lab.home)
     wait_for(lambda: jobs.views() and jobs.views()[0].state is JobState.RUNNING)
-    expect(page.locator(".wb-controls")).to_contain_text(re.compile(r"window|loaded|starting"), timeout=30_000)
+    expect(page.locator(".wb-quantization .wb-controls")).to_contain_text(
+        re.compile(r"window|loaded|starting"), timeout=30_000
+    )
     job = jobs.views()[0].id
 
     # the page goes away without being saved; running the cell again finds the job
     run_all(page, lab, "02_quantization", ".wb-verdict")
-    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_enabled(timeout=15_000)
+    expect(page.locator(".wb-quantization").get_by_role("button", name="Cancel", exact=True)).to_be_enabled(
+        timeout=15_000
+    )
     assert jobs.view(job).state is JobState.RUNNING
     process = jobs.directory(job).process()
     family = [process, *process.children(recursive=True)]
     started = time.monotonic()
-    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.locator(".wb-quantization").get_by_role("button", name="Cancel", exact=True).click()
     wait_for(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), timeout_s=10)
     assert time.monotonic() - started < 2
-    expect(page.locator(".wb-message").first).to_contain_text("Cancelled")
+    expect(page.locator(".wb-quantization .wb-message").first).to_contain_text("Cancelled")
 
     # resume to the end: stored beside the run that came with the workbench, and compared with it
-    page.get_by_role("button", name="Resume", exact=True).click()
+    page.locator(".wb-quantization").get_by_role("button", name="Resume", exact=True).click()
     wait_for(lambda: jobs.view(job).state is JobState.DONE, timeout_s=180)
     expect(page.locator(".wb .sub").first).to_contain_text(job, timeout=15_000)
     page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
-    page.get_by_role("tab", name="Compare").click()
-    page.get_by_role("tab", name="History").click()
-    expect(page.locator(".wb-view")).to_contain_text("methods measured")
+    panel.get_by_role("tab", name="Compare").click()
+    panel.get_by_role("tab", name="History").click()
+    expect(page.locator(".wb-quantization .wb-view")).to_contain_text("methods measured")
     shoot(page, "quantization_done")
     assert complaints_of(complaints) == []
 
@@ -127,9 +134,9 @@ def test_bad_input_gives_one_readable_message(lab, page_of, field, value, says):
     box = page.get_by_label(field)
     box.fill(value)
     box.press("Enter")
-    page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.locator(".wb-message.failure")).to_contain_text(says, timeout=60_000)
-    expect(page.locator(".wb-message.failure")).to_have_count(1)
+    page.locator(".wb-quantization").get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".wb-quantization .wb-message.failure")).to_contain_text(says, timeout=60_000)
+    expect(page.locator(".wb-quantization .wb-message.failure")).to_have_count(1)
     assert complaints_of(complaints) == []
 
 
@@ -156,7 +163,10 @@ def test_the_panel_is_readable_in_the_dark_theme(lab, page_of):
     paper = page.evaluate("getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).backgroundColor")
     assert paper in {"rgba(0, 0, 0, 0)", "transparent"}
     page.wait_for_timeout(2000)  # the theme's splash fades
-    assert all(box["height"] > 200 for box in (p.bounding_box() for p in page.locator(".js-plotly-plot").all()))
+    assert all(
+        box["height"] > 200
+        for box in (p.bounding_box() for p in page.locator(".wb-quantization .js-plotly-plot").all())
+    )
     shoot(page, "quantization_dark")
     set_theme(page, "JupyterLab Light")
     page.wait_for_function("document.body.dataset.jpThemeLight === 'true'", timeout=20_000)
@@ -171,7 +181,7 @@ def test_the_panel_fits_a_narrow_window(lab, page_of):
         "() => { const p = document.querySelector('.wb-panel'); return p.scrollWidth - p.clientWidth; }"
     )
     assert overflow <= 4
-    left, right = (page.locator(s).bounding_box() for s in (".wb-controls", ".wb-view"))
+    left, right = (page.locator(f".wb-quantization {s}").bounding_box() for s in (".wb-controls", ".wb-view"))
     assert right["y"] >= left["y"] + left["height"] - 1  # stacked, not side by side
     shoot(page, "quantization_narrow")
 
@@ -182,6 +192,61 @@ def run_all_narrow(page, lab):
     page.keyboard.press("Control+b")  # fold the side bar away, as one would on a small screen
     page.set_viewport_size({"width": 420, "height": 1600})
     page.wait_for_timeout(1000)
+
+
+def scroll_to(page, selector):
+    """JupyterLab draws only the cells near the window."""
+    found = page.locator(selector)
+    page.mouse.move(900, 800)
+    for _ in range(60):
+        if found.count() and found.first.is_visible():
+            break
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(150)
+    found.first.scroll_into_view_if_needed()
+    return found.first
+
+
+CORNER = """(i) => {
+  const plot = document.querySelector('.wb-mixed .js-plotly-plot'), box = plot.getBoundingClientRect();
+  const {xaxis, yaxis} = plot._fullLayout, corners = plot.data.find(t => t.name === 'best plans');
+  return [box.left + xaxis._offset + xaxis.d2p(corners.x[i]), box.top + yaxis._offset + yaxis.d2p(corners.y[i]), corners.x[i]];
+}"""
+SHOWN = """() => ({
+  cells: Object.fromEntries([...document.querySelectorAll('.wb-mixed [data-group]')].map(c => [c.dataset.group, c.textContent])),
+  plan: JSON.parse([...document.querySelectorAll('.wb-mixed pre')].map(p => p.textContent).find(t => t.startsWith('{') && t.includes('"plan"'))).plan,
+  marker: document.querySelector('.wb-mixed .js-plotly-plot').data.find(t => t.name === 'chosen plan').x[0],
+})"""
+
+
+def test_a_budget_is_dragged_and_a_point_clicked_and_everything_shows_that_plan(lab, page_of):
+    page, complaints = page_of()
+    run_all(page, lab, "02_quantization", ".wb-verdict")
+    panel = scroll_to(page, ".wb-mixed")
+    headline = panel.locator(".wb-verdict .headline")
+    page.wait_for_function("() => document.querySelector('.wb-mixed .js-plotly-plot')?._fullData?.length > 3")
+    before = headline.inner_text()
+    panel.locator(".noUi-handle").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect(headline).not_to_have_text(before)
+    page.wait_for_timeout(1500)
+    x, y, cost = page.evaluate(CORNER, 3)
+    page.mouse.move(x, y)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+    page.wait_for_function(f"() => Math.abs(({SHOWN})().marker - {cost}) < 1e-6", timeout=10_000)
+    shown = page.evaluate(SHOWN)
+    assert shown["cells"] == {g: f.upper().removesuffix("A16") for g, f in shown["plan"].items()}
+    assert len(shown["cells"]) == 20
+    shoot(page, "mixed_precision")
+    for selector, name in ((".wb-speed", "serving_speed"), (".wb-evaluation", "evaluation")):
+        part = scroll_to(page, selector)
+        expect(part.locator(".wb-verdict")).to_be_visible()
+        page.wait_for_function(f"() => document.querySelectorAll('{selector} .js-plotly-plot .gtitle').length === 2")
+        page.wait_for_timeout(500)
+        shoot(page, name)
+    assert complaints_of(complaints) == []
 
 
 def test_the_engines_notebook_with_a_changed_promise_and_a_live_run(lab, page_of):

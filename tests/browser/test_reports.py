@@ -65,3 +65,22 @@ def test_the_policy_stops_what_would_phone_home(reports, page_of):
     page.evaluate("() => { const i = new Image(); i.src = 'https://example.invalid/x.png'; document.body.append(i); }")
     page.wait_for_timeout(300)
     assert any("Content Security Policy" in e for e in complaints.errors)
+
+
+def test_the_budget_of_a_report_moves_marker_heat_map_and_plan(reports, page_of):
+    page, complaints = page_of()
+    open_offline(page, reports / "02_quantization.html")
+    slider = page.locator(".wb-plans [name=step]")
+    set_to = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }"
+    state = """() => ({
+      cells: [...document.querySelectorAll('[data-group]')].map(c => c.textContent).join(),
+      plan: document.querySelector('.wb-plans [data-shows=plan]').textContent,
+      marker: [...document.querySelectorAll('.wb-figure .plot')].flatMap(p => p.data).find(t => t.name === 'chosen plan').x[0],
+    })"""
+    slider.evaluate(set_to, "0")
+    cheapest = page.evaluate(state)
+    slider.evaluate(set_to, slider.get_attribute("max"))
+    dearest = page.evaluate(state)
+    assert all(cheapest[key] != dearest[key] for key in cheapest)
+    assert cheapest["marker"] < dearest["marker"]
+    assert complaints.errors == []

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.errors import DoesNotFit
-from workbench.estimate.mixed_precision import Option, frontier, random_solution, solved
+from workbench.estimate.mixed_precision import Option, frontier, priced, random_solution, solved, uniform
 
 
 def drawn_options(seed: int, n_groups: int) -> dict[str, list[Option]]:
@@ -39,6 +39,29 @@ def test_a_larger_budget_never_does_more_damage() -> None:
     damages = [s.damage for s in frontier(drawn_options(3, 12))]
     assert damages == sorted(damages, reverse=True)
     assert damages[-1] == 0
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_every_corner_is_the_best_plan_for_its_cost(seed: int) -> None:
+    options = drawn_options(seed, 6)
+    corners = frontier(options)
+    assert corners[0].cost == pytest.approx(sum(min(o.cost for o in choices) for choices in options.values()))
+    for corner in corners:
+        assert solved(options, budget=corner.cost).damage == pytest.approx(corner.damage, rel=2e-4, abs=1e-9)
+
+
+def test_formats_that_cost_more_and_spoil_more_are_never_chosen() -> None:
+    good, bad = Option(format="good", damage=0.1, cost=4), Option(format="bad", damage=0.2, cost=5)
+    assert [s.plan for s in frontier({"g": [bad, good]})] == [{"g": "good"}]
+
+
+def test_a_plan_is_priced_by_its_options_and_unknown_formats_have_no_price() -> None:
+    options = drawn_options(1, 3)
+    everywhere = uniform(options)
+    assert set(everywhere) == {"w4", "w8", "bf16"}
+    assert priced(options, everywhere["w8"].plan) == everywhere["w8"]
+    assert priced(options, {"g0": "w4", "g1": "w4", "g2": "w2"}) is None
 
 
 def test_a_budget_below_the_cheapest_plan_is_refused_with_the_least_cost() -> None:

@@ -1,11 +1,14 @@
 """The shipped runs of vLLM's steps and products on an H200, and specs that make no sense."""
 
+import re
+
 import pytest
 
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import InvalidSpec
 from workbench.core.serving_speed import GemmSpec, Served, ServingSpeedSpec
 from workbench.experiments.serving_speed import crossover_batch, with_roofline
+from workbench.experiments.speed_verdict import cells_of, sequences_that_fit, speed_verdict
 from workbench.store.runs import read_run_file
 
 
@@ -16,22 +19,38 @@ def speed():
 
 def test_nothing_is_faster_than_the_device_allows(speed):
     rows = with_roofline(speed)
-    assert len(rows) == 4 * 13
+    assert len(rows) == 8 * 15
     assert all(0.1 < r["step_roofline_fraction"] < 1 for r in rows)
     assert all(0 < r["prefill_roofline_fraction"] < 1 for r in rows)
 
 
 def test_four_bits_stop_paying_where_the_products_are_bound_by_multiplying(speed):
-    assert crossover_batch(speed, "w4a16", "bf16", context_tokens=1024) == 128
+    assert crossover_batch(speed, "w4a16", "bf16", context_tokens=1024) == 64
     assert crossover_batch(speed, "fp8", "bf16", context_tokens=1024) is None
     assert crossover_batch(speed, "w4a16", "fp8", context_tokens=128) == 1
+
+
+def test_the_verdict_says_where_four_bits_are_slower_than_eight(speed):
+    answer = speed_verdict(speed, batch=1, context_tokens=1024)
+    assert answer.best == "mixed"
+    assert "1.52 times as fast as BF16" in answer.headline
+    assert re.search(r"INT4 everywhere is slower than the better of FP8 and INT8 in \d+ of 15 cells", answer.objection)
+
+
+def test_a_narrower_cache_holds_more_sequences(speed):
+    cells = cells_of(speed.results)
+    plain, narrow = (sequences_that_fit(cells[s, 1, 8192]) for s in ("bf16", "bf16+fp8-kv"))
+    assert narrow == pytest.approx(2 * plain, abs=1)
 
 
 def test_every_format_has_a_time_for_every_product_and_batch():
     run = read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json")
     spec = GemmSpec.from_dict(run.spec)
     found = {(r["format"], r["role"], r["batch"]) for r in run.results}
-    assert len(found) == len(run.results) == len(spec.formats) * 4 * len(spec.batches)
+    failed = {f["method"].split()[0] for f in run.failures}
+    assert failed == {"w3a16", "w5a16", "w6a16"}  # vLLM 0.26.0 has no kernel for them on this card
+    assert len(found) == len(run.results) == (len(spec.formats) - len(failed)) * 4 * len(spec.batches)
+    assert set(run.samples["seconds"]) == {f"{form} {role}" for form, role, _ in found}
     assert all(r["p50_s_low"] <= r["p50_s"] <= r["p50_s_high"] for r in run.results)
 
 

@@ -166,6 +166,15 @@ def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, st
         counts[form] = counts.get(form, 0) + 1
     mix = ", ".join(f"{n} × {short_format(f)}" for f, n in sorted(counts.items(), key=lambda item: -item[1]))
     name = "all BF16" if set(counts) == {UNQUANTIZED} else mix
+    if chosen.damage == 0:
+        return Verdict(
+            best=None,
+            headline=f"This budget ({space.unit.shown(chosen.cost)}) leaves every layer in BF16: nothing is lost.",
+            evidence="No format was rounded.",
+            objection=f"The cheapest plan costs {space.unit.shown(space.low)}."
+            if space.low < chosen.cost
+            else "No allowed format is cheaper here: quantization does not pay for these products.",
+        )
     headline = f"{space.unit.shown(chosen.cost)} buy KL {three_digits(chosen.damage)} nat/token ({kl_band(chosen.damage)}): {name}."
     return Verdict(
         best=None,

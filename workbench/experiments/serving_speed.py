@@ -26,6 +26,7 @@ from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
 KIND = "serving_speed"
+TIE = 1.02  # medians closer than this are called equal
 START_WORK = 12.0  # starting vLLM, in units of one cell
 
 
@@ -200,14 +201,14 @@ def _ceilings(device_id: str) -> Ceilings | None:
 
 
 def crossover_batch(run: Run, served: str, other: str, *, context_tokens: int) -> int | None:
-    """Least measured batch from which ``served`` takes no less time per output token than ``other``; None: none."""
+    """Least measured batch from which ``served`` is no more than 2 % faster per output token than ``other``; None: none."""
     times = {
         (r["served"], r["batch"]): r["tpot_p50_s"]
         for r in run.results
         if r["status"] == "measured" and r["context_tokens"] == context_tokens
     }
     batches = sorted(b for name, b in times if name == served and (other, b) in times)
-    slower = [b for b in batches if times[served, b] >= times[other, b]]
+    slower = [b for b in batches if times[served, b] * TIE >= times[other, b]]
     return next((b for b in slower if all(c in slower for c in batches if c >= b)), None)
 
 

@@ -7,10 +7,9 @@ from workbench.core.runs import Run
 from workbench.core.serving_speed import Served
 from workbench.core.units import shown_duration, three_digits
 from workbench.experiments.quantization_verdict import Verdict
-from workbench.experiments.serving_speed import crossover_batch
+from workbench.experiments.serving_speed import TIE, crossover_batch
 
 PLAIN = "bf16"
-TIE = 1.02  # medians closer than this are called equal
 FOUR_BITS, EIGHT_BITS = ("w4a16", "w4a16-asym", "nvfp4a16"), ("fp8", "w8a8")
 
 Cells = Mapping[tuple[str, int, int], Mapping[str, Any]]
@@ -84,10 +83,10 @@ def four_bits_against_eight(run: Run) -> str | None:
         eight = [cells[f, batch, context]["tpot_p50_s"] for f in EIGHT_BITS if (f, batch, context) in cells]
         if four and eight:
             compared += 1
-            slower += min(four) > min(eight)
+            slower += min(four) > TIE * min(eight)
     if not compared:
         return None
-    return f"INT4 everywhere is slower than the better of FP8 and INT8 in {slower} of {compared} cells"
+    return f"INT4 everywhere is slower than the better of FP8 and INT8 in {slower} of {compared} cells (by over 2 %)"
 
 
 def _stops_paying(run: Run, best: str, context_tokens: int) -> str | None:

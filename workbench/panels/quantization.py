@@ -152,6 +152,7 @@ class QuantizationPanel(JobPanel):
         right.add_class("wb-view")
         body = widgets.Box([left, right])
         body.add_class("wb-panel")
+        body.add_class("wb-quantization")
         self.root.children = (*self.root.children, self.header, body)
 
     def _changed(self, name: str) -> Callable[[Any], None]:

@@ -1,0 +1,54 @@
+"""Times of the products inside a model by format and batch, as a table: the newest stored run of this machine, or a file's.
+
+    .venv/bin/python benchmarks/gemm.py [data/measured/gemm_llama-3.1-8b-shape_h200.json]
+
+Without a file the products of the 8B shape are measured now (needs vLLM). One line per role and batch: microseconds by
+format (medians), the fastest marked, and the share of the copy bandwidth or of the BF16 peak that it reaches.
+"""
+
+import sys
+from pathlib import Path
+
+from workbench.core.checkpoints import FORMATS
+from workbench.core.serving_speed import GemmSpec
+from workbench.experiments.gemm import run as measured
+from workbench.store.runs import read_run_file
+
+
+def main() -> None:
+    """Print the table."""
+    if len(sys.argv) > 1:
+        run = read_run_file(Path(sys.argv[1]))
+    else:
+        spec = GemmSpec(model="data/models/llama-3.1-8b-shape")
+        run = measured(spec, on_progress=lambda p: sys.stderr.write(f"{p.step}\n"))
+    ceilings = run.samples["ceilings"]
+    formats = list(dict.fromkeys(r["format"] for r in run.results))
+    print(
+        f"{Path(run.spec['model']).name} on {run.environment.device}, vLLM {run.environment.packages.get('vllm', '?')}, {run.day}"
+    )
+    print(
+        f"copy {ceilings['copy_bytes_per_s'] / 1e12:.2f} TB/s, BF16 {ceilings['bf16_flop_per_s'] / 1e12:.0f} TFLOP/s (measured)"
+    )
+    print(
+        "role        tokens "
+        + "".join(f"{f:>12}" for f in formats)
+        + "   fastest: bytes/s, FLOP/s of the measured peaks"
+    )
+    by_cell = {(r["role"], r["batch"], r["format"]): r for r in run.results}
+    for role, batch in dict.fromkeys((r["role"], r["batch"]) for r in run.results):
+        cells = {f: by_cell[role, batch, f] for f in formats if (role, batch, f) in by_cell}
+        best = min(cells, key=lambda f: cells[f]["p50_s"])
+        row = cells[best]
+        stored = row["rows"] * row["columns"] * FORMATS[best].stored_bits(in_features=row["columns"]) / 8
+        bandwidth = stored / row["p50_s"] / ceilings["copy_bytes_per_s"]
+        rate = 2 * row["rows"] * row["columns"] * batch / row["p50_s"] / ceilings["bf16_flop_per_s"]
+        shown = "".join(
+            f"{cells[f]['p50_s'] * 1e6:>11.1f}{'*' if f == best else ' '}" if f in cells else f"{'–':>12}"
+            for f in formats
+        )
+        print(f"{role:<10} {batch:>7} {shown}   {100 * bandwidth:>4.0f} % {100 * rate:>4.0f} %")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The panels of vLLM's steps, of evaluations, of calibration text and of claims, on the shipped runs."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ipywidgets
+import pytest
+
+from workbench.catalog.paths import MEASURED
+from workbench.jobs.manager import JobManager
+from workbench.panels import calibration, precision_claims
+from workbench.panels.evaluation import EvaluationPanel
+from workbench.panels.serving_speed import ServingSpeedPanel
+from workbench.store.runs import read_run_file
+
+FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_stored_run_child.py"),)
+pytestmark = pytest.mark.usefixtures("strict")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    yield JobManager(tmp_path / "home", child=FAKE)
+    ipywidgets.Widget.close_all()
+
+
+def wait_for(condition, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def titles(panel):
+    bundles = [p.outputs[0]["data"]["application/vnd.plotly.v1+json"] for p in panel.plots if p.outputs]
+    return [b["layout"]["title"]["text"] for b in bundles]
+
+
+def test_batch_and_context_choose_the_cell_that_is_answered(jobs):
+    panel = ServingSpeedPanel(jobs, poll_s=0.05)
+    assert "At 1 × 1024 tokens, mixed is fastest" in panel.answer.value
+    panel.controls["batch"].value = 256
+    assert "At 256 × 1024 tokens, FP8 · FP8 KV is fastest" in panel.answer.value
+    panel.controls["context_tokens"].value = 8192
+    assert panel.state.batch in panel.controls["batch"].options
+    assert "8192 tokens" in titles(panel)[0]
+    assert panel.errors == []
+
+
+def test_leaving_out_a_precision_leaves_it_out_of_the_answer(jobs):
+    panel = ServingSpeedPanel(jobs, poll_s=0.05)
+    panel.served_buttons["mixed"].value = False
+    assert "FP8 is fastest" in panel.answer.value
+    assert "mixed" not in panel.table.value
+    assert panel.plan.plan is None
+    panel.served_buttons["mixed"].value = True
+    assert panel.plan.plan["gate_up"] == "w4a16"
+    assert panel.errors == []
+
+
+def test_a_model_that_cannot_be_measured_here_is_told_before_a_job_starts(jobs):
+    panel = ServingSpeedPanel(jobs, poll_s=0.05)
+    panel.controls["model"].value = "/nowhere"
+    panel.job_bar.run.click()
+    wait_for(lambda: "Not possible" in panel.message.value)
+    assert jobs.views() == []
+    assert panel.errors == []
+
+
+def test_an_evaluation_shows_divergence_keys_and_what_the_tasks_cannot_tell(jobs):
+    panel = EvaluationPanel(jobs, poll_s=0.05)
+    caches = next(v for label, v in panel.controls["run_id"].options if label.startswith("cache formats"))
+    panel.controls["run_id"].value = caches
+    assert "INT8 cache, scale per token answers most like the original" in panel.answer.value
+    assert "INT4 cache, scale per head loses answers beyond chance" in panel.answer.value
+    assert ["How far from the original" in titles(panel)[0], "Pass keys found by depth" in titles(panel)[1]] == [
+        True,
+        True,
+    ]
+    assert panel.table.value.count("class='best'") == 1
+    assert panel.errors == []
+
+
+def test_bad_candidates_give_one_readable_message_and_no_job(jobs):
+    panel = EvaluationPanel(jobs, poll_s=0.05)
+    panel.controls["candidates"].value = "kv:nope"
+    panel.job_bar.run.click()
+    wait_for(lambda: "Unknown cache formats: kv:nope" in panel.message.value)
+    panel.controls["candidates"].value = ""
+    assert "no checkpoint to evaluate" in panel.tabs_html[1].value
+    assert jobs.views() == []
+    assert panel.errors == []
+
+
+def test_a_new_evaluation_is_shown(jobs, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_FAKE_RUN", str(MEASURED / "evaluation_stdlib-9m_kv_epyc-2-cores.json"))
+    panel = EvaluationPanel(jobs, poll_s=0.05)
+    panel.job_bar.run.click()
+    wait_for(lambda: panel.job_id and panel.job_id in panel.header.value)
+    assert panel.errors == []
+
+
+def test_the_calibration_curve_names_the_knee_or_the_command(jobs, monkeypatch, tmp_path):
+    stored = read_run_file(MEASURED / "plan_damage_stdlib-9m_calibration_epyc-2-cores.json")
+    panel = calibration.panel(jobs)
+    assert "tokens of calibration text are enough here" in panel.text()
+    assert "How much calibration text is enough" in panel.static_html()
+    monkeypatch.setattr("workbench.panels.calibration.SHIPPED", tmp_path)
+    assert "No run yet" in calibration.panel(jobs).text()
+    jobs.store.add(replace(stored, id="own"))
+    assert "run own" in calibration.panel(jobs).text()
+
+
+def test_every_row_of_the_faqs_table_stands_beside_what_was_measured(jobs):
+    content = precision_claims.claimed_and_measured(jobs).content
+    assert content.count("<tr") == 1 + 12
+    assert "W4A16 in vLLM" in content or "INT4" in content
+    assert "× at batch 256 (NVIDIA H200)" in content
+    assert "GPTQ W4A16: perplexity" in content
+    assert "refuted" in content or "partly" in content
