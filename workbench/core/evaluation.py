@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import log
 from typing import Any, Literal
 
 from workbench.core.checks import require_positive
@@ -12,14 +13,17 @@ KV = "kv:"
 KV_FORMATS = ("int8-token", "int4-token", "fp8-token", "int8-head", "int4-head", "fp8-head")
 """Number format of keys and values, and what shares a scale: one token of one head, or a head over all tokens."""
 
-# Mean KL in nat per token up to which a divergence is called so: logs of llama.cpp's perplexity tool for an 8B model
-# (Watt-8B, eaddario): Q8_0 0.00024, Q5_K_M 0.0047, Q3_K_M 0.051.
-KL_BANDS = (("like 8 bits", 0.0005), ("like 5 bits", 0.005), ("like 3 bits", 0.05))
+# Mean KL in nat per token of formats of an 8B model: logs of llama.cpp's perplexity tool (Watt-8B, eaddario): Q8_0,
+# Q5_K_M, Q3_K_M.
+KL_MARKS = (("8 bits", 0.00024), ("5 bits", 0.0047), ("3 bits", 0.051))
+KL_WORSE = 0.1  # twice the last mark
 
 
 def kl_band(kl_nat_per_token: float) -> str:
-    """The name of the band that a mean divergence falls into."""
-    return next((name for name, top in KL_BANDS if kl_nat_per_token <= top), "worse than 3 bits")
+    """Which published mark a mean divergence lies nearest to, on a logarithmic scale."""
+    if kl_nat_per_token > KL_WORSE:
+        return "worse than 3 bits"
+    return "like " + min(KL_MARKS, key=lambda mark: abs(log(max(kl_nat_per_token, 1e-12) / mark[1])))[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

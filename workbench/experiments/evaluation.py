@@ -66,7 +66,9 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
         kept = parts / f"{i}.json"
         try:
             if not kept.exists():
-                part = _candidate_part(spec, candidate, tasks, reference, scratch=scratch, device=device.kind)
+                own = scratch / str(i)
+                own.mkdir(exist_ok=True)
+                part = _candidate_part(spec, candidate, tasks, reference, scratch=own, device=device.kind)
                 unfinished = kept.with_suffix(".part")
                 unfinished.write_text(json.dumps(part))
                 os.replace(unfinished, kept)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.core.evaluation import KV
+from workbench.core.evaluation import KV, kl_band
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
 from workbench.experiments.quantization_verdict import Verdict
@@ -31,7 +31,7 @@ def evaluation_verdict(run: Run) -> Verdict:
     rows = candidates_of(run)
     near, far = rows[0], rows[-1]
     name = candidate_label(near["folder"])
-    headline = f"{name} answers most like the original: KL {_kl(near)} ({near['kl_band']})"
+    headline = f"{name} answers most like the original: KL {_kl(near)} ({kl_band(near['mean_kl_nat_per_token'])})"
     if len(rows) > 1:
         times = far["mean_kl_nat_per_token"] / max(near["mean_kl_nat_per_token"], 1e-12)
         headline += f"; {candidate_label(far['folder'])} is {three_digits(times)} times as far"

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.core.evaluation import KL_BANDS
+from workbench.core.evaluation import KL_MARKS
 from workbench.core.units import three_digits
 from workbench.figures.serving_speed import styles_of
 from workbench.figures.theme import BEST, INK, MEASURED, PUBLISHED, figure
@@ -45,15 +45,15 @@ def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) 
         },
         hovertemplate="%{y}: KL %{x:.3g} nat/token<extra></extra>",
     )
-    ends = [r["mean_kl_nat_per_token"] for r in rows] + [top for _, top in KL_BANDS]
-    for name, top in KL_BANDS:
+    ends = [r["mean_kl_nat_per_token"] for r in rows] + [top for _, top in KL_MARKS]
+    for name, top in KL_MARKS:
         fig.add_vline(x=top, line={"color": PUBLISHED, "width": 1.5, "dash": "dot"})
         fig.add_annotation(
             x=log10(top),
             y=1.0,
             yref="paper",
             yanchor="bottom",
-            text=name.removeprefix("like "),
+            text=name,
             showarrow=False,
             font={"size": 11, "color": PUBLISHED},
         )

@@ -12,7 +12,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.core.errors import WorkbenchError
-from workbench.core.evaluation import KV, KV_FORMATS, EvaluationSpec
+from workbench.core.evaluation import KV, KV_FORMATS, EvaluationSpec, kl_band
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.experiments.evaluation_verdict import candidate_label, candidates_of, evaluation_verdict
@@ -180,7 +180,7 @@ def _table(run: Run, rows: list[Mapping[str, Any]], labels: Mapping[str, str], *
             (
                 escape(labels[r["folder"]]),
                 with_interval(_interval(r, "mean_kl_nat_per_token")),
-                escape(r["kl_band"]),
+                kl_band(r["mean_kl_nat_per_token"]),
                 with_interval(_interval(r, "top1_agreement_fraction"), 100, " %"),
                 with_interval(_interval(r, "perplexity_change_fraction"), 100, " %", sign=True),
                 _share(r, "passkey"),

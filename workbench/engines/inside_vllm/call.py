@@ -68,6 +68,10 @@ def _end(pid: int) -> None:
 
 
 def _cause(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    telling = [line for line in lines if "Error" in line and not any(w in line for w in WRAPPERS)]
-    return (telling or lines or ["no message"])[-1][-400:]
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    telling = [i for i, line in enumerate(lines) if "Error:" in line and not any(w in line for w in WRAPPERS)]
+    if not telling:
+        return (lines or ["no message"])[-1][-400:]
+    cause = lines[telling[-1]]
+    following = lines[telling[-1] + 1 : telling[-1] + 2] if cause.endswith(":") else []
+    return " ".join(part.removeprefix("[rank0]:").strip() for part in (cause, *following))[-400:]

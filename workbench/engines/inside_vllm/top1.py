@@ -15,6 +15,7 @@ from pathlib import Path
 def main() -> None:
     """Read the request, load the model and read the windows."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # a model that cannot be loaded says why only in this process
     request = json.loads(Path(sys.argv[1]).read_text())
     from vllm import LLM, SamplingParams
 
