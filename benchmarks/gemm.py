@@ -3,12 +3,13 @@
     .venv/bin/python benchmarks/gemm.py [data/measured/gemm_llama-3.1-8b-shape_h200.json]
 
 Without a file the products of the 8B shape are measured now (needs vLLM). One line per role and batch: microseconds by
-format (medians), the fastest marked, and the share of the copy bandwidth or of the BF16 peak that it reaches.
+format (medians), the fastest marked, and the shares of the published bandwidth and BF16 peak that it reaches.
 """
 
 import sys
 from pathlib import Path
 
+from workbench.catalog.tables import devices
 from workbench.core.checkpoints import FORMATS
 from workbench.core.serving_speed import GemmSpec
 from workbench.experiments.gemm import run as measured
@@ -22,18 +23,19 @@ def main() -> None:
     else:
         spec = GemmSpec(model="data/models/llama-3.1-8b-shape")
         run = measured(spec, on_progress=lambda p: sys.stderr.write(f"{p.step}\n"))
-    ceilings = run.samples["ceilings"]
+    device = devices()[run.environment.device_id]
+    assert device.bf16_flop_per_s is not None
     formats = list(dict.fromkeys(r["format"] for r in run.results))
     print(
         f"{Path(run.spec['model']).name} on {run.environment.device}, vLLM {run.environment.packages.get('vllm', '?')}, {run.day}"
     )
     print(
-        f"copy {ceilings['copy_bytes_per_s'] / 1e12:.2f} TB/s, BF16 {ceilings['bf16_flop_per_s'] / 1e12:.0f} TFLOP/s (measured)"
+        f"published: {device.bandwidth_bytes_per_s / 1e12:.2f} TB/s, BF16 {device.bf16_flop_per_s / 1e12:.0f} TFLOP/s"
     )
     print(
         "role        tokens "
         + "".join(f"{f:>12}" for f in formats)
-        + "   fastest: bytes/s, FLOP/s of the measured peaks"
+        + "   fastest: bytes/s, FLOP/s of the published BF16 peaks"
     )
     by_cell = {(r["role"], r["batch"], r["format"]): r for r in run.results}
     for role, batch in dict.fromkeys((r["role"], r["batch"]) for r in run.results):
@@ -41,8 +43,8 @@ def main() -> None:
         best = min(cells, key=lambda f: cells[f]["p50_s"])
         row = cells[best]
         stored = row["rows"] * row["columns"] * FORMATS[best].stored_bits(in_features=row["columns"]) / 8
-        bandwidth = stored / row["p50_s"] / ceilings["copy_bytes_per_s"]
-        rate = 2 * row["rows"] * row["columns"] * batch / row["p50_s"] / ceilings["bf16_flop_per_s"]
+        bandwidth = stored / row["p50_s"] / device.bandwidth_bytes_per_s
+        rate = 2 * row["rows"] * row["columns"] * batch / row["p50_s"] / device.bf16_flop_per_s
         shown = "".join(
             f"{cells[f]['p50_s'] * 1e6:>11.1f}{'*' if f == best else ' '}" if f in cells else f"{'–':>12}"
             for f in formats
