@@ -1,4 +1,4 @@
-"""How fast the quantization notebook is for its reader: kernel to first widget, dropdown to redrawn plot.
+"""How fast the quantization notebook is for its reader: kernel to first widget, dropdown to redrawn plot, budget to plan.
 
     .venv/bin/python benchmarks/ui.py            prints JSON: medians, samples, versions, machine
 
@@ -39,6 +39,27 @@ REDRAW = """([label, option]) => new Promise((done) => {
   watch.observe(document.querySelector('.wb-plots'), {childList: true, subtree: true, characterData: true});
   select.value = option;
   select.dispatchEvent(new Event('change', {bubbles: true}));
+})"""
+
+
+# Resolves with the milliseconds from a step of the budget's slider to the frame with the new heat map and verdict, and
+# to the frame with the new marker in the plot.
+DRAG = """(key) => new Promise((done) => {
+  const panel = document.querySelector('.wb-mixed'), handle = panel.querySelector('.noUi-handle');
+  const told = () => panel.querySelector('.wb-verdict').textContent + panel.querySelector('.wb-heat').textContent;
+  const marker = () => panel.querySelector('.js-plotly-plot')?.data?.find(t => t.name === 'chosen plan')?.x[0];
+  const [before, at] = [told(), marker()];
+  handle.focus();
+  const started = performance.now();
+  let answered = null;
+  const look = () => {
+    if (answered === null && told() !== before) answered = performance.now() - started;
+    if (answered !== null && marker() !== undefined && marker() !== at) done([answered, performance.now() - started]);
+    else if (performance.now() - started > 5000) done(null);
+    else requestAnimationFrame(look);
+  };
+  handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  requestAnimationFrame(look);
 })"""
 
 
@@ -90,13 +111,34 @@ def restart_kernel(url: str) -> None:
         urllib.request.urlopen(request, timeout=10).close()
 
 
+def budget_steps(page: Page) -> list[tuple[float, float]]:
+    """Milliseconds to the answer and to the redrawn plot, of steps of the budget that change the plan."""
+    page.mouse.move(900, 800)
+    for _ in range(60):
+        if page.locator(".wb-mixed .js-plotly-plot").count():
+            break
+        page.mouse.wheel(0, 400)
+        page.wait_for_timeout(200)
+    page.locator(".wb-mixed").first.scroll_into_view_if_needed()
+    page.wait_for_timeout(2_000)
+    made = []
+    for i in range(4 * CHANGES):
+        steps = page.evaluate(DRAG, "PageUp" if i % 8 < 4 else "PageDown")
+        page.wait_for_timeout(150)
+        if steps:
+            made.append((steps[0], steps[1]))
+        if len(made) == CHANGES + 2:
+            break
+    return made[2:]
+
+
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         server, url = start_lab(Path(name))
         try:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            starts, redraws = [], []
+            starts, redraws, drags = [], [], []
             for kernel in range(KERNELS):
                 page = browser.new_page(viewport={"width": 1500, "height": 1700})
                 starts.append(first_widget_s(page, url))
@@ -105,6 +147,7 @@ def main() -> None:
                         page.wait_for_timeout(300)
                         option = ("8", "1")[i % 2]
                         redraws.append(page.evaluate(REDRAW, ["Batch, sequences decoded together", option]))
+                    drags = budget_steps(page)
                 page.close()
                 restart_kernel(url)
             browser.close()
@@ -116,6 +159,14 @@ def main() -> None:
         "dropdown_to_redrawn_plot_s": {
             "median": statistics.median(redraws[2:]) / 1e3,
             "samples": [r / 1e3 for r in redraws[2:]],
+        },
+        "budget_to_plan_and_verdict_s": {
+            "median": statistics.median(d[0] for d in drags) / 1e3,
+            "samples": [d[0] / 1e3 for d in drags],
+        },
+        "budget_to_redrawn_plot_s": {
+            "median": statistics.median(d[1] for d in drags) / 1e3,
+            "samples": [d[1] / 1e3 for d in drags],
         },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.core.checkpoints import FORMATS
 from workbench.core.evaluation import kl_band
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
@@ -32,6 +31,16 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Rank correlation (Spearman) over layer groups of the measured KL with cheaper measures, for one format."""
+
+    format: str
+    fisher: float
+    weight_error: float
+    input_outliers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSpace:
     """Formats by layer group with their damage and cost, the best plans among them, and what was measured of plans."""
 
@@ -44,6 +53,7 @@ class PlanSpace:
     """Rows of single layer groups."""
     plans: Sequence[Mapping[str, Any]]
     """Rows of measured plans: ``origin`` is solved, random or checked."""
+    agreement: Sequence["Agreement"]
 
     @property
     def low(self) -> float:
@@ -114,6 +124,7 @@ def plan_space(
         uniform=uniform(options),
         layers=layers,
         plans=[*checked, *own],
+        agreement=agreement(layers),
     )
 
 
@@ -221,16 +232,18 @@ def _objection(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], t
     return text[0].upper() + text[1:] + "."
 
 
-def agreement(space: PlanSpace) -> list[tuple[str, float, float, float]]:
-    """By format: rank correlation over layer groups of direct KL with Fisher proxy, weight error and input outliers."""
+def agreement(layers: Sequence[Mapping[str, Any]]) -> list[Agreement]:
+    """How far the Fisher proxy, the weight error and the outliers of inputs order layer groups as the measured KL does."""
     from scipy.stats import spearmanr
 
     made = []
-    for form in dict.fromkeys(r["format"] for r in space.layers):
-        rows = [r for r in space.layers if r["format"] == form]
-        direct = [r["kl_nat_per_token"] for r in rows]
-        others = ("fisher_kl_nat_per_token", "weight_error_fraction", "input_outlier_ratio")
+    for form in dict.fromkeys(r["format"] for r in layers):
+        rows = [r for r in layers if r["format"] == form]
         if len(rows) > 2:
-            ranks = [float(spearmanr(direct, [r[name] for r in rows]).statistic) for name in others]
-            made.append((FORMATS[form].label, *ranks))
-    return made  # type: ignore[return-value]
+            direct = [r["kl_nat_per_token"] for r in rows]
+            fisher, error, outliers = (
+                float(spearmanr(direct, [r[name] for r in rows]).statistic)
+                for name in ("fisher_kl_nat_per_token", "weight_error_fraction", "input_outlier_ratio")
+            )
+            made.append(Agreement(format=form, fisher=fisher, weight_error=error, input_outliers=outliers))
+    return made

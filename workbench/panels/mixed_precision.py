@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import plotly.graph_objects as go
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
@@ -25,7 +26,7 @@ from workbench.experiments.plan_space import (
     without_kernel,
 )
 from workbench.export.page import PlanStep, plan_explorer
-from workbench.figures.mixed_precision import MeasuredPlan, damage_against_cost
+from workbench.figures.mixed_precision import MeasuredPlan, choose, damage_against_cost
 from workbench.figures.tables import message_card, verdict_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
@@ -85,6 +86,7 @@ class MixedPrecisionPanel(AnswerPanel):
         super().__init__(KIND, css_class="wb-mixed", manager=manager, poll_s=poll_s)
         self.verification = _Verification(self, manager=self.manager, poll_s=poll_s)
         self._spaces: dict[Any, PlanSpace] = {}
+        self._plots: dict[int, go.Figure] = {}
         self._read_runs()
         run = self._run_shown(MixedState())
         missing = without_kernel(self.products)
@@ -100,6 +102,7 @@ class MixedPrecisionPanel(AnswerPanel):
             runs_of_kind(kind, store=self.manager.store, shipped=SHIPPED) for kind in (KIND, "gemm", "plan_damage")
         )
         self._spaces.clear()
+        self._plots.clear()
 
     def reload(self) -> None:
         """Read stored runs again and draw."""
@@ -290,29 +293,10 @@ class MixedPrecisionPanel(AnswerPanel):
         space = self._space(run, self.state)
         chosen = space.best(self.state.budget / space.unit.factor)
         verdict = plan_verdict(space, chosen, missing=without_kernel(self.products), transferred=self._transferred(run))
-        measured = [
-            MeasuredPlan(
-                cost=s.cost,
-                kl=r["verified_kl_nat_per_token"],
-                low=r["verified_kl_nat_per_token_low"],
-                high=r["verified_kl_nat_per_token_high"],
-                is_random=r["origin"] == "random",
-            )
-            for s, r in space.measured()
-        ]
         return AnswerView(
             header=header,
             answer=verdict_card(verdict.headline, verdict.evidence, verdict.objection, is_stale=False),
-            figures=(
-                lambda: damage_against_cost(
-                    space.corners,
-                    chosen,
-                    uniform={short_format(f): s for f, s in space.uniform.items()},
-                    measured=measured,
-                    axis=space.unit.axis,
-                    factor=space.unit.factor,
-                ),
-            ),
+            figures=(lambda: self._plot(space, chosen),),
             beside=heat_map(space, chosen),
             table="",
             tabs=(
@@ -323,6 +307,29 @@ class MixedPrecisionPanel(AnswerPanel):
             ),
             run=run,
         )
+
+    def _plot(self, space: PlanSpace, chosen: Solution) -> go.Figure:
+        """The figure of a space, made once, with its marker at the chosen plan."""
+        if id(space) not in self._plots:
+            measured = [
+                MeasuredPlan(
+                    cost=s.cost,
+                    kl=r["verified_kl_nat_per_token"],
+                    low=r["verified_kl_nat_per_token_low"],
+                    high=r["verified_kl_nat_per_token_high"],
+                    is_random=r["origin"] == "random",
+                )
+                for s, r in space.measured()
+            ]
+            self._plots[id(space)] = damage_against_cost(
+                space.corners,
+                chosen,
+                uniform={short_format(f): s for f, s in space.uniform.items()},
+                measured=measured,
+                axis=space.unit.axis,
+                factor=space.unit.factor,
+            )
+        return choose(self._plots[id(space)], chosen, factor=space.unit.factor)
 
     def _transferred(self, run: Run) -> str | None:
         timed = next((p for p in self.products if TIME + p.id == self.state.cost), None)

@@ -10,7 +10,7 @@ from workbench.core.checkpoints import FORMATS, group_named, recipe
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
 from workbench.estimate.mixed_precision import Solution
-from workbench.experiments.plan_space import PlanSpace, agreement, short_format
+from workbench.experiments.plan_space import PlanSpace, short_format
 from workbench.figures.mixed_precision import PlanCell, plan_heat_map
 from workbench.figures.tables import table
 from workbench.panels.shared_view import code_block, run_label
@@ -72,7 +72,10 @@ def take_away(model: str, space: PlanSpace, chosen: Solution) -> str:
 
 def agreement_table(space: PlanSpace) -> str:
     """How well cheaper measures order the layer groups."""
-    rows = [(escape(label), *(f"{v:+.2f}" for v in ranks)) for label, *ranks in agreement(space)]
+    rows = [
+        (escape(FORMATS[a.format].label), f"{a.fisher:+.2f}", f"{a.weight_error:+.2f}", f"{a.input_outliers:+.2f}")
+        for a in space.agreement
+    ]
     head = ("Format", "Fisher proxy", "relative weight error", "input outliers")
     return (
         "<p>Rank correlation (Spearman) with the measured KL over all layer groups; 1 would order them alike. The Fisher "
