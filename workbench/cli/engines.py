@@ -36,7 +36,7 @@ def _tell(text: str) -> None:
 
 @app.command()
 def install(engine: str) -> None:
-    """Install an engine into an environment of its own (vllm, lmdeploy)."""
+    """Install an engine into an environment of its own (vllm, llmcompressor, lm_eval, lmdeploy)."""
     with ReadableErrors():
         found = environments.install(engine, device=chosen_device("auto").kind, tell=_tell)
         print(f"{found.engine} {found.version}")

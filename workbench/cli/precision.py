@@ -232,6 +232,8 @@ def evaluate(
     passkeys: Annotated[int, typer.Option(help="Pass-key questions; 0: none.")] = 100,
     completions: Annotated[int, typer.Option(help="Lines to complete; 0: none.")] = 200,
     in_vllm: Annotated[bool, typer.Option(help="Compare with vLLM's most likely tokens too.")] = False,
+    tasks: Annotated[str, typer.Option(help="Comma-separated tasks of lm-eval whose data is on disk.")] = "",
+    task_folder: Annotated[str | None, typer.Option(help="Folder with your own tasks for lm-eval (YAML).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -246,6 +248,8 @@ def evaluate(
             n_passkeys=passkeys,
             n_completions=completions,
             in_vllm=in_vllm,
+            tasks=tuple(t.strip() for t in tasks.split(",") if t.strip()),
+            task_folder=str(Path(task_folder).expanduser().resolve()) if task_folder else None,
             device=device,  # type: ignore[arg-type]
         )
         run = measured("evaluation", spec.to_dict(), can_resume=True)
@@ -259,5 +263,6 @@ def evaluate(
             "completion_right_fraction",
             "completion_mcnemar_p",
             "vllm_top1_agreement_fraction",
+            *(["tasks"] if spec.tasks else []),
         )
         printed(run, columns, as_json=as_json)

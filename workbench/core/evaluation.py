@@ -45,6 +45,10 @@ class EvaluationSpec:
     """Lines of the text to complete; 0 leaves completion out."""
     in_vllm: bool = False
     """Load each candidate in vLLM too, and compare its most likely tokens with ours."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of lm-eval whose data is on disk."""
+    task_folder: str | None = None
+    """Folder with the YAML files of one's own tasks."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
 

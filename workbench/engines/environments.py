@@ -63,6 +63,18 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         disk_bytes=10 * GIB,
         check="import importlib.metadata as m; import llmcompressor; print(m.version('llmcompressor'))",
     ),
+    # compressed-tensors, so that quantized checkpoints can be read there.
+    ("lm_eval", "cpu"): Recipe(
+        first=TORCH_CPU,
+        requirements=("lm-eval[hf]==0.4.13", "transformers==5.17.0", "compressed-tensors==0.19.0", *TORCH_CPU),
+        disk_bytes=2 * GIB,
+        check="import importlib.metadata as m; import lm_eval; print(m.version('lm-eval'))",
+    ),
+    ("lm_eval", "cuda"): Recipe(
+        requirements=("lm-eval[hf]==0.4.13", "transformers==5.17.0", "compressed-tensors==0.19.0"),
+        disk_bytes=10 * GIB,
+        check="import importlib.metadata as m; import lm_eval; print(m.version('lm-eval'))",
+    ),
     ("lmdeploy", "cuda"): Recipe(
         requirements=("lmdeploy==0.18.0", "torch<=2.12.1"),
         disk_bytes=20 * GIB,

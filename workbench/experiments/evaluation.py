@@ -14,6 +14,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.folder import token_ids
+from workbench.compress.task_scores import task_scores
 from workbench.core.errors import NotAModel, WorkbenchError
 from workbench.core.evaluation import KV, EvaluationSpec, kl_band
 from workbench.core.passkey import random_facts
@@ -48,6 +49,8 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
     environment = read_environment(device)
     if spec.in_vllm:
         environment = environment.with_package("vllm", require("vllm", device=device.kind).version)
+    if spec.tasks:
+        environment = environment.with_package("lm_eval", require("lm_eval", device=device.kind).version)
     parts, scratch = folder / "parts", folder / SCRATCH
     for made in (parts, scratch):
         made.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,8 @@ def measure(spec: EvaluationSpec, folder: Path) -> Iterator[Progress | Run]:
     answers = tasks.answered(reference_model)
     base_nll = reference_model.compared(tasks.windows, reference)["nll_nat"]
     rows: list[dict[str, Any]] = [_task_row("reference", spec.model, answers, answers)]
+    if spec.tasks:
+        rows[0]["tasks"] = _kept_scores(spec, parts / "reference_tasks.json", scratch=scratch, device=device.kind)
     failures: list[Mapping[str, str]] = []
     for i, candidate in enumerate(spec.candidates):
         yield Progress(step=Path(candidate).name, done=1.0 + i, total=total)
@@ -155,7 +160,23 @@ def _candidate_part(
     if spec.in_vllm and cache is None:
         agreement = _vllm_agreement(place, tasks, part["top1"], scratch=scratch, device=device)
         part["vllm_top1_agreement_fraction"] = agreement
+    if spec.tasks and cache is None:
+        part["tasks"] = _scores(spec, place, scratch=scratch, device=device)
     return part
+
+
+def _kept_scores(spec: EvaluationSpec, kept: Path, *, scratch: Path, device: str) -> dict[str, Any]:
+    if not kept.exists():
+        unfinished = kept.with_suffix(".part")
+        unfinished.write_text(json.dumps(_scores(spec, located(spec.model), scratch=scratch, device=device)))
+        os.replace(unfinished, kept)
+    scores: dict[str, Any] = json.loads(kept.read_text())
+    return scores
+
+
+def _scores(spec: EvaluationSpec, place: str, *, scratch: Path, device: str) -> dict[str, dict[str, float]]:
+    python = require("lm_eval", device=device).python
+    return task_scores(python, place, tasks=spec.tasks, folder=spec.task_folder, scratch=scratch, device=device)
 
 
 def _row(
@@ -174,6 +195,8 @@ def _row(
         float(np.mean(found[i::N_DEPTHS])) for i in range(min(N_DEPTHS, len(found)))
     ]
     row["vllm_top1_agreement_fraction"] = part.get("vllm_top1_agreement_fraction")
+    if "tasks" in part:
+        row["tasks"] = part["tasks"]
     return row
 
 

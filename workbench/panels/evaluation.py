@@ -146,7 +146,7 @@ def _stands_on(run: Run) -> str:
 
 
 def _table(run: Run, rows: list[Mapping[str, Any]], labels: Mapping[str, str], *, best: str | None) -> str:
-    head = (
+    head: tuple[str, ...] = (
         "Candidate ●",
         "KL, nat/token",
         "as published for",
@@ -190,6 +190,13 @@ def _table(run: Run, rows: list[Mapping[str, Any]], labels: Mapping[str, str], *
                 f"{100 * agreement:.1f} %" if agreement is not None else "–",
             )
         )
+    tasks = list(dict.fromkeys(t for r in (original, *rows) for t in r.get("tasks", {})))
+    if tasks:
+        head = (*head, *(f"{escape(t)} (lm-eval)" for t in tasks))
+        lines = [
+            (*line, *(_score(r.get("tasks", {}).get(t)) for t in tasks))
+            for line, r in zip(lines, (original, *rows), strict=True)
+        ]
     lines += [(escape(candidate_label(f["method"])), f"failed: {escape(f['cause'])}") for f in run.failures]
     highlighted = next((i + 1 for i, r in enumerate(rows) if r["folder"] == best), None)
     return table(head, lines, highlighted=highlighted, left=(2,))
@@ -203,6 +210,15 @@ def _share(row: Mapping[str, Any], task: str) -> str:
     if f"{task}_right_fraction" not in row:
         return "–"
     return f"{100 * row[f'{task}_right_fraction']:.1f} % <small>of {row[f'{task}_n']}</small>"
+
+
+def _score(metrics: Mapping[str, float] | None) -> str:
+    """The first metric of a task with its standard error."""
+    if not metrics:
+        return "–"
+    name = next(n for n in ("acc", "exact_match", *metrics) if n in metrics)
+    error = metrics.get(f"{name}_stderr")
+    return f"{name} {metrics[name]:.3f}" + (f" <small>± {error:.3f} (1 SE)</small>" if error is not None else "")
 
 
 def panel(**options: Any) -> EvaluationPanel:
