@@ -149,6 +149,8 @@ def test_the_static_twin_carries_the_plans_for_a_budget_without_a_kernel(panel):
     costs = [s["cost"] for s in data["steps"]]
     assert costs == sorted(costs)
     assert all(len(s["plan"]) == len(s["formats"]) == 20 for s in data["steps"])
+    start = data["steps"][data["start"]]  # the plan of the verdict, to the letter
+    assert dict(zip(data["groups"], start["plan"], strict=True)) == dict(panel.chosen().plan)
 
 
 def test_a_new_sensitivity_run_is_shown(panel, monkeypatch):

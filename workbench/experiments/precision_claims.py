@@ -106,7 +106,7 @@ def claim_rows(
         ClaimRow(
             scored=score(c, [*quantization, *speed]),
             in_vllm=_vllm_range(c, speed) if c.metric == "speedup" else "–",
-            on_reference=_quality(c, evaluations) if c.metric == "accuracy_loss" else "–",
+            on_reference=_quality(c, evaluations, quantization) if c.metric == "accuracy_loss" else "–",
         )
         for c in claims
         if c.question == QUESTION
@@ -129,7 +129,7 @@ def _vllm_range(claim: Claim, runs: Sequence[Run]) -> str:
     return "–"
 
 
-def _quality(claim: Claim, runs: Sequence[Run]) -> str:
+def _quality(claim: Claim, runs: Sequence[Run], quantization: Sequence[Run]) -> str:
     schemes = {name for name, scheme in SCHEMES.items() if scheme.claim == claim.technique}
     told = []
     for run in runs:
@@ -139,6 +139,14 @@ def _quality(claim: Claim, runs: Sequence[Run]) -> str:
             found = next((s for s in schemes if label.endswith(s)), None)
             if row["part"] == "candidate" and found:
                 told.append(f"{SCHEMES[found].label}: {_changes(row, original)}")
+    for run in quantization if not told else ():
+        told = [
+            f"{METHODS[r.method].label}: perplexity {100 * r.perplexity_change_fraction.value:+.3f} %"
+            for r in results_of(run)
+            if METHODS[r.method].claim == claim.technique and r.perplexity_change_fraction is not None
+        ]
+        if told:
+            break
     return "; ".join(dict.fromkeys(told)) or "–"
 
 

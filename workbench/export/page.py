@@ -69,12 +69,18 @@ class PlanStep:
     plan: Mapping[str, str]
 
 
-def plan_explorer(steps: Sequence[PlanStep], *, unit: str, budget: float) -> str:
-    """A budget that chooses among plans without a kernel: heat map, marker in the plot and plan file follow it."""
-    start = max((i for i, s in enumerate(steps) if s.cost <= budget * (1 + 1e-9)), default=0)
+def plan_explorer(steps: Sequence[PlanStep], *, unit: str, start: int) -> str:
+    """A budget that chooses among plans without a kernel: heat map, marker in the plot and plan file follow it.
+
+    Args:
+        steps: Plans by growing cost.
+        unit: Of the cost.
+        start: The plan that the verdict before it speaks of.
+    """
     groups = list(steps[0].formats)
     data = {
         "unit": unit,
+        "start": start,
         "groups": groups,
         "steps": [
             {

@@ -66,6 +66,7 @@ if (typeof document !== "undefined") {
     const trace = (name) => (plot()?.data ?? []).findIndex((t) => t.name === name);
     const update = () => {
       const step = data.steps[Number(slider.value)];
+      before.querySelectorAll(".wb-verdict").forEach((card) => card.classList.toggle("stale", Number(slider.value) !== data.start));
       const cost = Number(step.cost.toPrecision(3)) + " " + data.unit;
       shows("cost").textContent = cost;
       shows("told").textContent = `${cost}: predicted KL ${Number(step.damage.toPrecision(3))} nat/token.`;

@@ -58,9 +58,10 @@ def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) 
             font={"size": 11, "color": PUBLISHED},
         )
     fig.update_xaxes(
-        type="log", exponentformat="power", dtick=1, tickangle=0, range=[log10(min(ends)) - 0.3, log10(max(ends)) + 0.7]
+        type="log", exponentformat="power", dtick=1, tickangle=0, range=[log10(min(ends)) - 0.3, log10(max(ends)) + 1.1]
     )
     fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ")
+    fig.update_layout(margin={"t": 84})
     return fig
 
 

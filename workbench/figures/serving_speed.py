@@ -105,7 +105,7 @@ def gain_over_plain(
         )
     _label_ends(fig, {labels[name]: max(points) for name, points in gains.items() if points})
     fig.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dot"})
-    _batches(fig, [b for points in gains.values() for b, _ in points], room=0.45)
+    _batches(fig, [b for points in gains.values() for b, _ in points], room=0.75)
     return fig
 
 

@@ -345,7 +345,10 @@ class MixedPrecisionPanel(AnswerPanel):
         if view.run is None:
             return ""
         space = self._space(view.run, self.state)
+        chosen = space.best(self.state.budget / space.unit.factor)
         every = max(1, len(space.corners) // REPORT_STEPS)
+        others = [c for c in space.corners[::every] if dict(c.plan) != dict(chosen.plan)]
+        offered = sorted([*others, chosen], key=lambda s: s.cost)
         steps = [
             PlanStep(
                 cost=s.cost * space.unit.factor,
@@ -353,9 +356,9 @@ class MixedPrecisionPanel(AnswerPanel):
                 formats={g: short_format(f) for g, f in s.plan.items()},
                 plan=dict(s.plan),
             )
-            for s in space.corners[::every]
+            for s in offered
         ]
-        return plan_explorer(steps, unit=space.unit.suffix.strip() or space.unit.name, budget=self.state.budget)
+        return plan_explorer(steps, unit=space.unit.suffix.strip() or space.unit.name, start=offered.index(chosen))
 
 
 def panel(**options: Any) -> MixedPrecisionPanel:
