@@ -7,6 +7,7 @@ import pytest
 from workbench.catalog.paths import MEASURED
 from workbench.core.checkpoints import group_named, recipe
 from workbench.core.errors import InvalidSpec
+from workbench.experiments.plan_ledger import ledger
 from workbench.experiments.plan_space import BITS, BYTES, TIME, plan_space, plan_verdict, without_kernel
 from workbench.store.runs import read_run_file
 
@@ -96,3 +97,16 @@ def test_the_proxy_is_compared_with_what_was_measured(run, products):
 def test_formats_without_a_kernel_are_known_from_the_runs_that_tried(products):
     assert set(without_kernel(products)) == {"w3a16", "w5a16", "w6a16"}
     assert without_kernel([]) == {}
+
+
+def test_a_ledger_says_memory_and_time_of_one_plan_at_once(run, products):
+    book = ledger(run, products, batch=1)
+    groups = list(space_of(run, products).options)
+    four, plain = (dict.fromkeys(groups, f) for f in ("w4a16", "bf16"))
+    assert book.stored_bits(plain) == pytest.approx(16)
+    assert book.stored_bytes(four) / book.stored_bytes(plain) == pytest.approx(4.125 / 16)
+    on_8b, on_9m = book.time_fractions(four)
+    assert on_8b == pytest.approx(95.9 / 128.0, abs=0.02)  # 17.1 + 15.5 + 36.0 + 27.4 of 16.3 + 14.2 + 61.8 + 35.7 µs
+    assert on_9m > 1  # launches, not reading
+    assert book.time_fractions(dict.fromkeys(groups, "w5a16")) == [None, None]
+    assert ledger(run, products, batch=100).timed[0].label.endswith("64 tokens")

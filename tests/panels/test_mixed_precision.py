@@ -77,6 +77,15 @@ def test_heat_map_plot_and_recipe_agree_on_the_plan_wherever_the_budget_is(panel
         assert len(targets) == 5 * 7 - sum(f == "bf16" for f in chosen.plan.values())
 
 
+def test_the_table_shows_damage_memory_and_time_of_the_plan_at_once(panel):
+    assert "time of products" in panel.table.value
+    assert "NVIDIA H200, llama-3.1-8b-shape, 1 token" in panel.table.value
+    assert "the chosen plan" in panel.table.value
+    before = panel.table.value
+    panel.controls["budget"].value = 4.5
+    assert panel.table.value != before
+
+
 def test_a_click_on_a_corner_chooses_its_plan(panel):
     corner = trace(panel, "best plans")
     x, y = corner["x"][7], corner["y"][7]

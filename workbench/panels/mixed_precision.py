@@ -15,6 +15,7 @@ from workbench.core.plan_damage import PlanDamageSpec
 from workbench.core.runs import Run
 from workbench.core.sensitivity import SensitivitySpec
 from workbench.estimate.mixed_precision import Solution
+from workbench.experiments.plan_ledger import Ledger, ledger
 from workbench.experiments.plan_space import (
     BITS,
     BYTES,
@@ -34,7 +35,7 @@ from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import html, labelled
 from workbench.panels.click_relay import ClickRelay
 from workbench.panels.job_panel import POLL_S, JobPanel
-from workbench.panels.mixed_precision_view import agreement_table, heat_map, history, stands_on, take_away
+from workbench.panels.mixed_precision_view import agreement_table, heat_map, history, plan_table, stands_on, take_away
 from workbench.panels.shared_view import code_block, runs_of_kind
 
 KIND = "sensitivity"
@@ -87,6 +88,7 @@ class MixedPrecisionPanel(AnswerPanel):
         self.verification = _Verification(self, manager=self.manager, poll_s=poll_s)
         self._spaces: dict[Any, PlanSpace] = {}
         self._plots: dict[int, go.Figure] = {}
+        self._ledgers: dict[tuple[str, int], Ledger] = {}
         self._read_runs()
         run = self._run_shown(MixedState())
         missing = without_kernel(self.products)
@@ -103,6 +105,7 @@ class MixedPrecisionPanel(AnswerPanel):
         )
         self._spaces.clear()
         self._plots.clear()
+        self._ledgers.clear()
 
     def reload(self) -> None:
         """Read stored runs again and draw."""
@@ -298,7 +301,7 @@ class MixedPrecisionPanel(AnswerPanel):
             answer=verdict_card(verdict.headline, verdict.evidence, verdict.objection, is_stale=False),
             figures=(lambda: self._plot(space, chosen),),
             beside=heat_map(space, chosen),
-            table="",
+            table=plan_table(space, self._ledger(run), chosen),
             tabs=(
                 take_away(self.state.model, space, chosen),
                 spec_code,
@@ -330,6 +333,12 @@ class MixedPrecisionPanel(AnswerPanel):
                 factor=space.unit.factor,
             )
         return choose(self._plots[id(space)], chosen, factor=space.unit.factor)
+
+    def _ledger(self, run: Run) -> Ledger:
+        key = (run.id, self.state.batch)
+        if key not in self._ledgers:
+            self._ledgers[key] = ledger(run, self.products, batch=self.state.batch)
+        return self._ledgers[key]
 
     def _transferred(self, run: Run) -> str | None:
         timed = next((p for p in self.products if TIME + p.id == self.state.cost), None)

@@ -8,8 +8,9 @@ from typing import Any
 
 from workbench.core.checkpoints import FORMATS, group_named, recipe
 from workbench.core.runs import Run
-from workbench.core.units import three_digits
+from workbench.core.units import shown_bytes, three_digits
 from workbench.estimate.mixed_precision import Solution
+from workbench.experiments.plan_ledger import Ledger
 from workbench.experiments.plan_space import PlanSpace, short_format
 from workbench.figures.mixed_precision import PlanCell, plan_heat_map
 from workbench.figures.tables import table
@@ -52,6 +53,37 @@ def heat_map(space: PlanSpace, chosen: Solution) -> str:
 def _told(row: Mapping[str, Any]) -> str:
     low, high = three_digits(row["kl_nat_per_token_low"]), three_digits(row["kl_nat_per_token_high"])
     return f"{short_format(row['format'])}: KL {three_digits(row['kl_nat_per_token'])} [{low}, {high}]"
+
+
+def plan_table(space: PlanSpace, book: Ledger, chosen: Solution) -> str:
+    """The chosen plan beside one format everywhere: damage, memory and time at once."""
+    head = (
+        "Plan",
+        "KL, nat/token ◌",
+        "verified ●",
+        "bits per weight",
+        "linear layers",
+        *(f"time of products ●<br><small>{escape(t.label)}</small>" for t in book.timed),
+    )
+    row = space.verified(chosen)
+    rows = [_plan_row("<b>the chosen plan</b>", chosen, book, row)]
+    others = sorted(space.uniform.items(), key=lambda item: -item[1].damage)
+    for name, s in others:
+        rows.append(_plan_row(f"{short_format(name)} everywhere", s, book, space.verified(s)))
+    return table(head, rows, highlighted=0)
+
+
+def _plan_row(label: str, solution: Solution, book: Ledger, measured: Mapping[str, Any] | None) -> tuple[str, ...]:
+    bits, size = book.stored_bits(solution.plan), book.stored_bytes(solution.plan)
+    kl = measured["verified_kl_nat_per_token"] if measured else None
+    return (
+        label,
+        three_digits(solution.damage) if solution.damage else "0",
+        three_digits(kl) if kl is not None else "–",
+        three_digits(bits) if bits is not None else "–",
+        shown_bytes(size) if size is not None else "–",
+        *(f"{100 * f:.0f} %" if f is not None else "no kernel" for f in book.time_fractions(solution.plan)),
+    )
 
 
 def take_away(model: str, space: PlanSpace, chosen: Solution) -> str:
