@@ -20,7 +20,7 @@ from workbench.core.plan_damage import PlanDamageSpec
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.experiments.sensitivity import mean_with_interval
-from workbench.experiments.text import read_text, windows_of
+from workbench.experiments.text import Ids, read_text, windows_of
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import n_usable_cpus, read_environment
 
@@ -52,25 +52,9 @@ def measure(spec: PlanDamageSpec, folder: Path) -> Iterator[Progress | Run]:
         kept = parts / f"{n}.json"
         if not kept.exists():
             yield Progress(step=f"{n} windows of calibration text", done=float(i), total=total)
-            damage = open_layer_damage(place, device=device.kind, threads=max(1, n_usable_cpus()))
-            unfit = [g.name for g, f in formats_of(spec.plan, damage.groups) if not damage.fits(g, f.name)]
-            if unfit:
-                raise InvalidSpec(
-                    f"The inputs of {unfit[0]} are no multiple of the format's group.", remedy="Choose another format."
-                )
-            damage.remember("verify", text)
-            began = time.monotonic()
-            if n:
-                damage.calibrate(windows[order[:n]])
-            with damage.applied({g.name: f.name for g, f in formats_of(spec.plan, damage.groups)}):
-                made_s = time.monotonic() - began
-                kl = damage.kl_nat("verify")
-            sizes = {g.name: damage.n_weights(g) for g in damage.groups}
-            bits = sum(
-                damage.stored_bits(g, f.name) * sizes[g.name] for g, f in formats_of(spec.plan, damage.groups)
-            ) / sum(sizes.values())
+            part = _measured(spec, text, windows[order[:n]], place=place, device=device.kind)
             unfinished = kept.with_suffix(".part")
-            unfinished.write_text(json.dumps({"kl_nat": kl.tolist(), "make_s": made_s, "stored_bits": bits}))
+            unfinished.write_text(json.dumps(part))
             os.replace(unfinished, kept)
         part = json.loads(kept.read_text())
         mean = mean_with_interval(np.asarray(part["kl_nat"]), seed=spec.seed)
@@ -98,6 +82,27 @@ def measure(spec: PlanDamageSpec, folder: Path) -> Iterator[Progress | Run]:
         samples={"kl_nat": {str(n): json.loads((parts / f"{n}.json").read_text())["kl_nat"] for n in spec.n_samples}},
         failures=[],
     )
+
+
+def _measured(spec: PlanDamageSpec, text: Ids, calibration: Ids, *, place: str, device: str) -> dict[str, Any]:
+    """KL of each window of text under the plan, after GPTQ saw the calibration windows (none: rounded)."""
+    damage = open_layer_damage(place, device=device, threads=max(1, n_usable_cpus()))
+    chosen = formats_of(spec.plan, damage.groups)
+    unfit = [g.name for g, f in chosen if not damage.fits(g, f.name)]
+    if unfit:
+        raise InvalidSpec(
+            f"The inputs of {unfit[0]} are no multiple of the format's group.", remedy="Choose another format."
+        )
+    damage.remember("verify", text)
+    began = time.monotonic()
+    if len(calibration):
+        damage.calibrate(calibration)
+    with damage.applied({g.name: f.name for g, f in chosen}):
+        made_s = time.monotonic() - began
+        kl = damage.kl_nat("verify")
+    sizes = {g.name: damage.n_weights(g) for g in damage.groups}
+    bits = sum(damage.stored_bits(g, f.name) * sizes[g.name] for g, f in chosen) / sum(sizes.values())
+    return {"kl_nat": kl.tolist(), "make_s": made_s, "stored_bits": bits}
 
 
 def enough_tokens(rows: Sequence[Mapping[str, Any]], *, within: float = 0.05) -> int:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from workbench.core.evaluation import KL_MARKS
 from workbench.core.units import three_digits
 from workbench.figures.serving_speed import styles_of
-from workbench.figures.theme import BEST, INK, MEASURED, PUBLISHED, figure
+from workbench.figures.theme import BEST, INK, MEASURED, PUBLISHED, figure, interval_bars
 
 
 def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) -> go.Figure:
@@ -35,14 +35,9 @@ def divergence(rows: Sequence[Mapping[str, Any]], *, labels: Mapping[str, str]) 
         textposition="middle right",
         textfont={"color": INK, "size": 11},
         marker={"color": [BEST if i == 0 else MEASURED for i in range(len(rows))], "size": 10},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [r["mean_kl_nat_per_token_high"] - r["mean_kl_nat_per_token"] for r in rows],
-            "arrayminus": [r["mean_kl_nat_per_token"] - r["mean_kl_nat_per_token_low"] for r in rows],
-            "color": MEASURED,
-            "thickness": 1,
-        },
+        error_x=interval_bars(
+            *([r[f"mean_kl_nat_per_token{end}"] for r in rows] for end in ("", "_low", "_high")),
+        ),
         hovertemplate="%{y}: KL %{x:.3g} nat/token<extra></extra>",
     )
     ends = [r["mean_kl_nat_per_token"] for r in rows] + [top for _, top in KL_MARKS]

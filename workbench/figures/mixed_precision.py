@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from workbench.core.units import three_digits
 from workbench.estimate.mixed_precision import Solution
-from workbench.figures.theme import BEST, CAUTION, INK, MEASURED, figure
+from workbench.figures.theme import BEST, CAUTION, INK, MEASURED, figure, interval_bars
 
 KL_FLOOR = 1e-6  # where a plan without damage is drawn on the logarithmic axis
 CORNERS, CHOSEN = "best plans", "chosen plan"
@@ -77,14 +77,7 @@ def damage_against_cost(
         mode="markers",
         name="verified plans",
         marker={"color": MEASURED, "size": 8},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [m.high - m.kl for m in own],
-            "arrayminus": [m.kl - m.low for m in own],
-            "color": MEASURED,
-            "thickness": 1,
-        },
+        error_y=interval_bars([m.kl for m in own], [m.low for m in own], [m.high for m in own]),
         hovertemplate="%{x:.4g}: measured KL %{y:.3g}<extra></extra>",
     )
     shown = {name: s for name, s in uniform.items() if s.damage > 0}
@@ -189,14 +182,9 @@ def damage_by_calibration(rows: Sequence[Mapping[str, float]], *, plan_label: st
         name="GPTQ",
         line={"color": MEASURED, "width": 1.5},
         marker={"color": MEASURED, "size": 9},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [r["mean_kl_nat_per_token_high"] - r["mean_kl_nat_per_token"] for r in seen],
-            "arrayminus": [r["mean_kl_nat_per_token"] - r["mean_kl_nat_per_token_low"] for r in seen],
-            "color": MEASURED,
-            "thickness": 1,
-        },
+        error_y=interval_bars(
+            *([r[f"mean_kl_nat_per_token{end}"] for r in seen] for end in ("", "_low", "_high")),
+        ),
         hovertemplate="%{x} tokens: KL %{y:.3g}<extra></extra>",
     )
     plain = next((r for r in rows if not r["calibration_tokens"]), None)

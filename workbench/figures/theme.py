@@ -1,5 +1,6 @@
 """Colours, axes and settings that all figures share; readable on white and on JupyterLab Dark."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -39,6 +40,18 @@ def figure(title: str, *, x_title: str, y_title: str, subtitle: str = "") -> go.
             "hoverlabel": {"font": {"size": 13}},
         }
     )
+
+
+def interval_bars(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
+    """Error bars from intervals, for ``error_x`` or ``error_y``."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, high in zip(values, highs, strict=True)],
+        "arrayminus": [value - low for value, low in zip(values, lows, strict=True)],
+        "color": MEASURED,
+        "thickness": 1,
+    }
 
 
 def mime_bundle(fig: go.Figure) -> dict[str, Any]:
