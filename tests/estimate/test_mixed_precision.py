@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.errors import DoesNotFit
-from workbench.estimate.mixed_precision import Option, frontier, priced, random_solution, solved, uniform
+from workbench.estimate.mixed_precision import Option, _programmed, frontier, priced, random_solution, solved, uniform
 
 
 def drawn_options(seed: int, n_groups: int) -> dict[str, list[Option]]:
@@ -49,6 +49,18 @@ def test_every_corner_is_the_best_plan_for_its_cost(seed: int) -> None:
     assert corners[0].cost == pytest.approx(sum(min(o.cost for o in choices) for choices in options.values()))
     for corner in corners:
         assert solved(options, budget=corner.cost).damage == pytest.approx(corner.damage, rel=2e-4, abs=1e-9)
+
+
+@given(st.integers(0, 10_000), st.floats(1.0, 4.0))
+@settings(max_examples=30, deadline=None)
+def test_branching_and_programming_find_the_same_damage(seed: int, room: float) -> None:
+    options = drawn_options(seed, 16)
+    budget = room * sum(min(o.cost for o in choices) for choices in options.values())
+    programmed = _programmed(options, budget=budget)
+    found = solved(options, budget=budget)
+    assert found.damage <= programmed.damage * (1 + 1e-9)
+    assert found.damage == pytest.approx(programmed.damage, rel=2e-4, abs=1e-9)
+    assert found.cost <= budget * (1 + 1e-6)
 
 
 def test_formats_that_cost_more_and_spoil_more_are_never_chosen() -> None:
