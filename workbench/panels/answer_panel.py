@@ -95,20 +95,28 @@ class AnswerPanel(JobPanel):
         view = self.view()
         self._quiet = True
         try:
-            set_html(self.beside, view.beside)
-            set_html(self.answer, view.answer)
-            show_all(self.plots, view.figures)
-            set_html(self.header, view.header)
-            set_html(self.table, view.table)
-            for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
-                set_html(block, content)
-            for plot in self.plots[len(view.figures) :]:
-                plot.layout.display = "none"
-            for plot in self.plots[: len(view.figures)]:
-                plot.layout.display = None
+            self.show_answer(view)
+            self.show_rest(view)
             self.show_controls()
         finally:
             self._quiet = False
+
+    def show_answer(self, view: AnswerView) -> None:
+        """What the reader waits for: verdict, table and what stands beside the plots."""
+        set_html(self.beside, view.beside)
+        set_html(self.answer, view.answer)
+        set_html(self.table, view.table)
+
+    def show_rest(self, view: AnswerView) -> None:
+        """Plots, title and tabs."""
+        show_all(self.plots, view.figures)
+        set_html(self.header, view.header)
+        for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
+            set_html(block, content)
+        for plot in self.plots[len(view.figures) :]:
+            plot.layout.display = "none"
+        for plot in self.plots[: len(view.figures)]:
+            plot.layout.display = None
 
     def _downloads(self, view: AnswerView) -> str:
         if view.run is None:

@@ -1,5 +1,6 @@
 """The panel that gives each layer a precision of its own: drag a budget, see the plan, verify it, take it away."""
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from workbench.experiments.plan_space import (
     without_kernel,
 )
 from workbench.export.page import PlanStep, plan_explorer
-from workbench.figures.mixed_precision import MeasuredPlan, choose, damage_against_cost
+from workbench.figures.mixed_precision import CHOSEN, KL_FLOOR, choose
 from workbench.figures.tables import message_card, verdict_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
@@ -35,13 +36,22 @@ from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import html, labelled
 from workbench.panels.click_relay import ClickRelay
 from workbench.panels.job_panel import POLL_S, JobPanel
-from workbench.panels.mixed_precision_view import agreement_table, heat_map, history, plan_table, stands_on, take_away
+from workbench.panels.mixed_precision_view import (
+    agreement_table,
+    heat_map,
+    history,
+    plan_plot,
+    plan_table,
+    stands_on,
+    take_away,
+)
 from workbench.panels.shared_view import code_block, runs_of_kind
 
 KIND = "sensitivity"
 TITLE = "Which layer gets how many bits?"
 START_BITS = 6.0
 N_STEPS = 200  # of the budget slider
+SETTLE_S = 0.4  # without a further step of the budget until plot and tabs are drawn anew
 REPORT_STEPS = 40
 
 
@@ -83,8 +93,12 @@ class MixedPrecisionPanel(AnswerPanel):
 
     tab_titles = ("Recipe and commands", "Spec as code", "Is the proxy right?", "History")
 
-    def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self, manager: JobManager | None = None, *, poll_s: float = POLL_S, settle_s: float = SETTLE_S
+    ) -> None:
         super().__init__(KIND, css_class="wb-mixed", manager=manager, poll_s=poll_s)
+        self.settle_s = settle_s
+        self._settling: threading.Timer | None = None
         self.verification = _Verification(self, manager=self.manager, poll_s=poll_s)
         self._spaces: dict[Any, PlanSpace] = {}
         self._plots: dict[int, go.Figure] = {}
@@ -170,6 +184,32 @@ class MixedPrecisionPanel(AnswerPanel):
     def _clicked(self, change: Any) -> None:
         if "x" in change["new"]:
             self.update(budget=float(change["new"]["x"]) * (1 + 1e-6))
+
+    def update(self, **changes: Any) -> None:
+        """Like any change, but a dragged budget gets its answer at once and its new plot when it rests."""
+        if self._quiet:
+            return
+        dragged = set(changes) == {"budget"} and self.settle_s > 0 and self._run_shown(self.state) is not None
+        if not dragged:
+            super().update(**changes)
+            return
+        self.clear_message()
+        self.state = replace(self.state, **changes)
+        view, chosen, run = self.view(), self.chosen(), self._run_shown(self.state)
+        assert chosen is not None
+        assert run is not None
+        factor = self._space(run, self.state).unit.factor
+        self.relay.marker = {"trace": CHOSEN, "x": chosen.cost * factor, "y": max(chosen.damage, KL_FLOOR)}
+        self.show_answer(view)
+        if self.controls["budget"].value != self.state.budget:  # a click in the plot
+            self._quiet = True
+            self.controls["budget"].value = self.state.budget
+            self._quiet = False
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = threading.Timer(self.settle_s, self.guarded(lambda: self.show_rest(self.view())))
+        self._settling.daemon = True
+        self._settling.start()
 
     def settled(self, state: MixedState, changes: dict[str, Any]) -> MixedState:
         """Another unit keeps the plan, as far as the budget can say it."""
@@ -314,24 +354,7 @@ class MixedPrecisionPanel(AnswerPanel):
     def _plot(self, space: PlanSpace, chosen: Solution) -> go.Figure:
         """The figure of a space, made once, with its marker at the chosen plan."""
         if id(space) not in self._plots:
-            measured = [
-                MeasuredPlan(
-                    cost=s.cost,
-                    kl=r["verified_kl_nat_per_token"],
-                    low=r["verified_kl_nat_per_token_low"],
-                    high=r["verified_kl_nat_per_token_high"],
-                    is_random=r["origin"] == "random",
-                )
-                for s, r in space.measured()
-            ]
-            self._plots[id(space)] = damage_against_cost(
-                space.corners,
-                chosen,
-                uniform={short_format(f): s for f, s in space.uniform.items()},
-                measured=measured,
-                axis=space.unit.axis,
-                factor=space.unit.factor,
-            )
+            self._plots[id(space)] = plan_plot(space, chosen)
         return choose(self._plots[id(space)], chosen, factor=space.unit.factor)
 
     def _ledger(self, run: Run) -> Ledger:

@@ -6,13 +6,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
+
 from workbench.core.checkpoints import FORMATS, group_named, recipe
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, three_digits
 from workbench.estimate.mixed_precision import Solution
 from workbench.experiments.plan_ledger import Ledger
 from workbench.experiments.plan_space import PlanSpace, short_format
-from workbench.figures.mixed_precision import PlanCell, plan_heat_map
+from workbench.figures.mixed_precision import MeasuredPlan, PlanCell, damage_against_cost, plan_heat_map
 from workbench.figures.tables import table
 from workbench.panels.shared_view import code_block, run_label
 
@@ -27,6 +29,28 @@ def stands_on(run: Run | None, model: str) -> str:
         f"● measured · {escape(Path(spec['model']).name)} on {escape(run.environment.device)} · each format in each layer "
         f"group alone: {half} × {spec['window_tokens']} tokens; plans verified on {half} others; GPTQ saw "
         f"{spec['n_samples']} × {spec['window_tokens']} tokens · run {run.id}, {run.day}"
+    )
+
+
+def plan_plot(space: PlanSpace, chosen: Solution) -> go.Figure:
+    """Damage over cost in the unit of the space."""
+    measured = [
+        MeasuredPlan(
+            cost=s.cost,
+            kl=r["verified_kl_nat_per_token"],
+            low=r["verified_kl_nat_per_token_low"],
+            high=r["verified_kl_nat_per_token_high"],
+            is_random=r["origin"] == "random",
+        )
+        for s, r in space.measured()
+    ]
+    return damage_against_cost(
+        space.corners,
+        chosen,
+        uniform={short_format(f): s for f, s in space.uniform.items()},
+        measured=measured,
+        axis=space.unit.axis,
+        factor=space.unit.factor,
     )
 
 
