@@ -241,6 +241,7 @@ def test_a_budget_is_dragged_and_a_point_clicked_and_everything_shows_that_plan(
     page.mouse.click(x, y)
     # Corners lie close together: the click takes the one that is nearest on the screen.
     page.wait_for_function(f"() => Math.abs(({SHOWN})().marker - {cost}) < 0.2", timeout=10_000)
+    page.wait_for_timeout(1500)  # the plot is drawn anew when the budget rests
     shown = page.evaluate(SHOWN)
     corners = page.evaluate(
         "() => document.querySelector('.wb-mixed .js-plotly-plot').data.find(t => t.name === 'best plans').x"

@@ -94,7 +94,7 @@ def test_a_click_on_a_corner_chooses_its_plan(panel):
     assert trace(panel, "chosen plan")["y"][0] == pytest.approx(y)
 
 
-def test_a_dragged_budget_moves_the_marker_at_once_and_plot_and_recipe_when_it_rests(jobs):
+def test_a_dragged_budget_moves_marker_heat_map_and_recipe_at_once_and_the_plots_data_when_it_rests(jobs):
     panel = MixedPrecisionPanel(jobs, poll_s=0.05, settle_s=0.2)
     drawn = figure(panel)
     for budget in (4.4, 4.8, 5.2):
@@ -102,9 +102,9 @@ def test_a_dragged_budget_moves_the_marker_at_once_and_plot_and_recipe_when_it_r
         chosen = panel.chosen()
         assert panel.relay.marker["x"] == pytest.approx(chosen.cost)
         assert plan_in_heat_map(panel) == {g: short(f) for g, f in chosen.plan.items()}
+        assert plan_in_tab(panel) == dict(chosen.plan)
     assert figure(panel) == drawn
     wait_for(lambda: trace(panel, "chosen plan")["x"][0] == pytest.approx(panel.chosen().cost))
-    wait_for(lambda: plan_in_tab(panel) == dict(panel.chosen().plan))
     panel.relay.point = {"trace": "best plans", "x": 6.0, "y": 1.0, "count": 1}
     assert panel.controls["budget"].value == pytest.approx(6.0, abs=1e-4)
     assert panel.errors == []

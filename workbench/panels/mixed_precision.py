@@ -33,7 +33,7 @@ from workbench.figures.tables import message_card, verdict_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.answer_panel import AnswerPanel, AnswerView
-from workbench.panels.base import html, labelled
+from workbench.panels.base import html, labelled, set_html
 from workbench.panels.click_relay import ClickRelay
 from workbench.panels.job_panel import POLL_S, JobPanel
 from workbench.panels.mixed_precision_view import (
@@ -51,7 +51,7 @@ KIND = "sensitivity"
 TITLE = "Which layer gets how many bits?"
 START_BITS = 6.0
 N_STEPS = 200  # of the budget slider
-SETTLE_S = 0.4  # without a further step of the budget until plot and tabs are drawn anew
+SETTLE_S = 0.4  # without a further step of the budget until the plot's own data follow its marker
 REPORT_STEPS = 40
 
 
@@ -186,7 +186,7 @@ class MixedPrecisionPanel(AnswerPanel):
             self.update(budget=float(change["new"]["x"]) * (1 + 1e-6))
 
     def update(self, **changes: Any) -> None:
-        """Like any change, but a dragged budget gets its answer at once and its new plot when it rests."""
+        """Like any change, but a dragged budget gets its answer at once and a new plot when it rests."""
         if self._quiet:
             return
         dragged = set(changes) == {"budget"} and self.settle_s > 0 and self._run_shown(self.state) is not None
@@ -201,6 +201,7 @@ class MixedPrecisionPanel(AnswerPanel):
         factor = self._space(run, self.state).unit.factor
         self.relay.marker = {"trace": CHOSEN, "x": chosen.cost * factor, "y": max(chosen.damage, KL_FLOOR)}
         self.show_answer(view)
+        set_html(self.tabs_html[0], view.tabs[0])  # the recipe must never be another plan's
         if self.controls["budget"].value != self.state.budget:  # a click in the plot
             self._quiet = True
             self.controls["budget"].value = self.state.budget
