@@ -26,6 +26,7 @@ class Ledger:
     bits: Mapping[str, Sequence[Option]]
     n_weights: int
     timed: Sequence[TimedAt]
+    """The slowest products first: those of the largest model or the weakest device."""
 
     def stored_bits(self, plan: Mapping[str, str]) -> float | None:
         """Bits per weight, scales included."""
@@ -61,5 +62,6 @@ def ledger(run: Run, products: Sequence[Run], *, batch: int) -> Ledger:
         if plain is not None:
             label = f"{p.environment.device}, {Path(p.spec['model']).name}, {at} token{'s' if at > 1 else ''}"
             timed.append(TimedAt(label=label, options=options, plain_s=plain.cost))
+    timed.sort(key=lambda t: -t.plain_s)
     sizes = {r["group"]: r["n_weights"] for r in layers}
     return Ledger(bits=bit_options(layers), n_weights=sum(sizes.values()), timed=timed)

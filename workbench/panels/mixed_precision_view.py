@@ -87,7 +87,7 @@ def plan_table(space: PlanSpace, book: Ledger, chosen: Solution) -> str:
         "verified ●",
         "bits per weight",
         "linear layers",
-        *(f"time of products ●<br><small>{escape(t.label)}</small>" for t in book.timed),
+        *(f"time, % of BF16 ●<br><small>{escape(t.label)}</small>" for t in book.timed),
     )
     row = space.verified(chosen)
     rows = [_plan_row("<b>the chosen plan</b>", chosen, book, row)]
