@@ -85,8 +85,10 @@ def _undecided(options: Mapping[str, Sequence[Option]], *, budget: float) -> tup
 
 def _branched(options: Mapping[str, Sequence[Option]], *, budget: float, price: float) -> Solution | None:
     """The best plan by branch and bound with the priced bound; None when more than ``MOST_NODES`` nodes were seen."""
-    groups = sorted(options, key=lambda g: len(options[g]), reverse=True)
-    ladder = [sorted(options[g], key=lambda o: o.damage + price * o.cost) for g in groups]
+    ladders = {g: sorted(choices, key=lambda o: o.damage + price * o.cost) for g, choices in options.items()}
+    # First the groups where another option than the first costs most of the slack.
+    groups = sorted(ladders, key=lambda g: _regret(ladders[g], price), reverse=True)
+    ladder = [ladders[g] for g in groups]
     room = budget * (1 + 1e-9)
     # Of all groups from a place on: the least that they cost, and the least of damage and priced cost together.
     costs, bounds = [0.0], [0.0]
@@ -118,6 +120,12 @@ def _branched(options: Mapping[str, Sequence[Option]], *, budget: float, price: 
         return None
     by_group = dict(zip(groups, best[1], strict=True))
     return _solution([(g, by_group[g]) for g in options])
+
+
+def _regret(ladder: Sequence[Option], price: float) -> float:
+    """How much worse, priced, the second option is than the first."""
+    first, second = ladder[0], ladder[min(1, len(ladder) - 1)]
+    return second.damage - first.damage + price * (second.cost - first.cost)
 
 
 def _programmed(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solution:

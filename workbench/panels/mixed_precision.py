@@ -44,6 +44,7 @@ from workbench.panels.mixed_precision_view import (
     plan_table,
     stands_on,
     take_away,
+    transferred,
 )
 from workbench.panels.shared_view import code_block, runs_of_kind
 
@@ -103,6 +104,7 @@ class MixedPrecisionPanel(AnswerPanel):
         self._spaces: dict[Any, PlanSpace] = {}
         self._plots: dict[int, go.Figure] = {}
         self._ledgers: dict[tuple[str, int], Ledger] = {}
+        self._solved: tuple[tuple[int, float], Solution] | None = None
         self._read_runs()
         run = self._run_shown(MixedState())
         missing = without_kernel(self.products)
@@ -120,13 +122,12 @@ class MixedPrecisionPanel(AnswerPanel):
         self._spaces.clear()
         self._plots.clear()
         self._ledgers.clear()
+        self._solved = None
 
     def reload(self) -> None:
         """Read stored runs again and draw."""
         self._read_runs()
         self.draw()
-
-    # --- controls -----------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         models = sorted({r.spec["model"] for r in self.runs} | {REFERENCE_MODEL_PLACE})
@@ -199,9 +200,9 @@ class MixedPrecisionPanel(AnswerPanel):
         assert chosen is not None
         assert run is not None
         factor = self._space(run, self.state).unit.factor
-        self.relay.marker = {"trace": CHOSEN, "x": chosen.cost * factor, "y": max(chosen.damage, KL_FLOOR)}
         self.show_answer(view)
         set_html(self.tabs_html[0], view.tabs[0])  # the recipe must never be another plan's
+        self.relay.marker = {"trace": CHOSEN, "x": chosen.cost * factor, "y": max(chosen.damage, KL_FLOOR)}
         if self.controls["budget"].value != self.state.budget:  # a click in the plot
             self._quiet = True
             self.controls["budget"].value = self.state.budget
@@ -260,8 +261,6 @@ class MixedPrecisionPanel(AnswerPanel):
         super().show_controls()
         self.verification.job_bar.allow_run(run is not None)
 
-    # --- view ---------------------------------------------------------------------------------------------------
-
     def _run_shown(self, state: MixedState) -> Run | None:
         wanted = Path(located(state.model))
         own = [r for r in self.runs if Path(located(r.spec["model"])) == wanted]
@@ -285,8 +284,14 @@ class MixedPrecisionPanel(AnswerPanel):
         run = self._run_shown(self.state)
         if run is None:
             return None
-        space = self._space(run, self.state)
-        return space.best(self.state.budget / space.unit.factor)
+        return self._best(self._space(run, self.state))
+
+    def _best(self, space: PlanSpace) -> Solution:
+        """The plan of the state's budget; solved once for a budget."""
+        key = (id(space), self.state.budget)
+        if self._solved is None or self._solved[0] != key:
+            self._solved = (key, space.best(self.state.budget / space.unit.factor))
+        return self._solved[1]
 
     def plan_to_verify(self) -> PlanDamageSpec:
         """A measurement of the chosen plan on the text of the shown run."""
@@ -335,8 +340,13 @@ class MixedPrecisionPanel(AnswerPanel):
                 header=header, answer=answer, figures=(), table="", tabs=("", spec_code, "", ""), run=None
             )
         space = self._space(run, self.state)
-        chosen = space.best(self.state.budget / space.unit.factor)
-        verdict = plan_verdict(space, chosen, missing=without_kernel(self.products), transferred=self._transferred(run))
+        chosen = self._best(space)
+        verdict = plan_verdict(
+            space,
+            chosen,
+            missing=without_kernel(self.products),
+            transferred=transferred(run, next((p for p in self.products if TIME + p.id == self.state.cost), None)),
+        )
         return AnswerView(
             header=header,
             answer=verdict_card(verdict.headline, verdict.evidence, verdict.objection, is_stale=False),
@@ -364,21 +374,12 @@ class MixedPrecisionPanel(AnswerPanel):
             self._ledgers[key] = ledger(run, self.products, batch=self.state.batch)
         return self._ledgers[key]
 
-    def _transferred(self, run: Run) -> str | None:
-        timed = next((p for p in self.products if TIME + p.id == self.state.cost), None)
-        if timed is None or Path(timed.spec["model"]).name == Path(run.spec["model"]).name:
-            return None
-        return (
-            f"times are of {Path(timed.spec['model']).name}'s products, damages of {Path(run.spec['model']).name}: "
-            "measure the sensitivity of the model that you serve"
-        )
-
     def static_controls(self, view: AnswerView) -> str:
         """The budget, over the best plans."""
         if view.run is None:
             return ""
         space = self._space(view.run, self.state)
-        chosen = space.best(self.state.budget / space.unit.factor)
+        chosen = self._best(space)
         every = max(1, len(space.corners) // REPORT_STEPS)
         others = [c for c in space.corners[::every] if dict(c.plan) != dict(chosen.plan)]
         offered = sorted([*others, chosen], key=lambda s: s.cost)

@@ -32,6 +32,16 @@ def stands_on(run: Run | None, model: str) -> str:
     )
 
 
+def transferred(run: Run, timed: Run | None) -> str | None:
+    """What to object when the paid time is of another model's products."""
+    if timed is None or Path(timed.spec["model"]).name == Path(run.spec["model"]).name:
+        return None
+    return (
+        f"times are of {Path(timed.spec['model']).name}'s products, damages of {Path(run.spec['model']).name}: "
+        "measure the sensitivity of the model that you serve"
+    )
+
+
 def plan_plot(space: PlanSpace, chosen: Solution) -> go.Figure:
     """Damage over cost in the unit of the space."""
     measured = [
