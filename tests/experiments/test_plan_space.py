@@ -69,6 +69,8 @@ def test_where_time_is_paid_the_plan_uses_what_is_fast_there(run, products):
 def test_without_formats_everything_stays_as_it_is(run, products):
     space = space_of(run, products, formats=())
     assert set(space.best(1.0).plan.values()) == {"bf16"}
+    answer = plan_verdict(space, space.best(1.0), missing={}, transferred=None)
+    assert "nothing to choose from" in answer.objection
 
 
 def test_a_batch_that_was_not_timed_is_refused(run, products):

@@ -86,6 +86,9 @@ def test_bad_candidates_give_one_readable_message_and_no_job(jobs):
     panel.controls["candidates"].value = "kv:nope"
     panel.job_bar.run.click()
     wait_for(lambda: "Unknown cache formats: kv:nope" in panel.message.value)
+    panel.controls["candidates"].value = "/nowhere/checkpoint"
+    panel.job_bar.run.click()
+    wait_for(lambda: "/nowhere/checkpoint: no such folder" in panel.message.value)
     panel.controls["candidates"].value = ""
     assert "no checkpoint to evaluate" in panel.tabs_html[1].value
     assert jobs.views() == []

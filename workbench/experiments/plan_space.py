@@ -184,7 +184,9 @@ def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, st
             evidence="No format was rounded.",
             objection=f"The cheapest plan costs {space.unit.shown(space.low)}."
             if space.low < chosen.cost
-            else "No allowed format is cheaper here: quantization does not pay for these products.",
+            else "No allowed format is cheaper here: quantization does not pay for these products."
+            if len(space.uniform) > 1
+            else "No other format is ticked, so there is nothing to choose from.",
         )
     headline = f"{space.unit.shown(chosen.cost)} buy KL {three_digits(chosen.damage)} nat/token ({kl_band(chosen.damage)}): {name}."
     return Verdict(

@@ -10,8 +10,8 @@ import ipywidgets as widgets
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
-from workbench.catalog.paths import REFERENCE_MODEL_PLACE
-from workbench.core.errors import WorkbenchError
+from workbench.catalog.paths import REFERENCE_MODEL_PLACE, located
+from workbench.core.errors import NotAModel, WorkbenchError
 from workbench.core.evaluation import KV, KV_FORMATS, EvaluationSpec, kl_band
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
@@ -91,8 +91,11 @@ class EvaluationPanel(AnswerPanel):
         )
 
     def check(self) -> None:
-        """The original is a model and the candidates make a spec, before a job is started."""
+        """The original is a model and the candidates are there, before a job is started."""
         model_spec_from(self.state.model)
+        missing = [c for c in self.plan.candidates if not c.startswith(KV) and not Path(located(c)).is_dir()]
+        if missing:
+            raise NotAModel(f"{', '.join(missing)}: no such folder.", remedy="Name folders of checkpoints.")
 
     def finished(self, view: JobView) -> None:
         """Show the new run."""
