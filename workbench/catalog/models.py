@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from workbench.catalog.kv_layers import kv_layers_of_config, kv_layers_of_row
 from workbench.catalog.paths import DATA, located
 from workbench.core.errors import NotAModel
 from workbench.core.models import ModelSpec
@@ -60,6 +61,7 @@ def _from_row(row: Mapping[str, str]) -> ModelSpec:
         n_params=int(row["params_total"]),
         n_active_params=int(row["params_active"]),
         kv_elements_per_token=int(kv_bytes) // 2 if kv_bytes else None,
+        kv_layers=kv_layers_of_row(row) if kv_bytes else None,
         source=row["source"],
     )
 
@@ -143,6 +145,7 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
         n_params=n_params,
         n_active_params=n_params,
         kv_elements_per_token=2 * text["num_hidden_layers"] * kv_heads * head_dim,
+        kv_layers=kv_layers_of_config(text, elements=2 * kv_heads * head_dim),
         source=source,
     )
 

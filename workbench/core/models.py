@@ -4,6 +4,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KvLayers:
+    """Layers that keep keys and values alike."""
+
+    n_layers: int
+    elements_per_token: int
+    """Numbers that one layer stores for a token: 2 x KV heads x head_dim, or the latent of MLA."""
+    window_tokens: int | None = None
+    """Positions that are ever looked at again; None where all are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A decoder-only transformer. Counts are of the whole model."""
 
@@ -22,4 +33,6 @@ class ModelSpec:
     n_active_params: int
     kv_elements_per_token: int | None
     """Stored numbers per token over all layers, without sliding-window savings; None where layers differ in kind."""
+    kv_layers: tuple[KvLayers, ...] | None
+    """Layers by what they keep; None where that is not known."""
     source: str

@@ -1,7 +1,10 @@
-"""Memory of the key-value cache."""
+"""Memory of the key-value cache, and the longest context that it leaves room for."""
 
-from workbench.core.errors import NotAvailable
+from math import ceil
+
+from workbench.core.errors import DoesNotFit, NotAvailable
 from workbench.core.models import ModelSpec
+from workbench.core.units import GIB
 
 
 def kv_bytes_per_token(model: ModelSpec, *, kv_bits: float = 16) -> float:
@@ -12,3 +15,65 @@ def kv_bytes_per_token(model: ModelSpec, *, kv_bits: float = 16) -> float:
             remedy="Measure it with the long-context notebook.",
         )
     return model.kv_elements_per_token * kv_bits / 8
+
+
+def kv_cache_bytes(
+    model: ModelSpec, *, context_tokens: int, batch: int = 1, kv_bits: float = 16, page_tokens: int = 1
+) -> float:
+    """Cache of some sequences of one length; layers with a window keep no more than that.
+
+    Args:
+        model: The shape. MHA and GQA store 2 x KV heads x head_dim numbers per token and layer, MLA its latent.
+        context_tokens: Of each sequence.
+        batch: Sequences.
+        kv_bits: Width of a stored number.
+        page_tokens: A sequence takes whole pages of so many tokens.
+
+    Raises:
+        NotAvailable: what a layer keeps is not known for this model.
+    """
+    if model.kv_layers is None:
+        raise NotAvailable(
+            f"What the layers of {model.name} keep of a token is not in the catalogue.",
+            remedy="Choose another model, or measure it with vLLM, which prints its cache's size.",
+        )
+    total = 0.0
+    for group in model.kv_layers:
+        kept = context_tokens if group.window_tokens is None else min(context_tokens, group.window_tokens)
+        pages = ceil(kept / page_tokens)
+        total += group.n_layers * group.elements_per_token * pages * page_tokens * kv_bits / 8
+    return batch * total
+
+
+def prefill_workspace_bytes(model: ModelSpec, *, chunk_tokens: int, bits: float = 16) -> float:
+    """Activations that live at once while a chunk of a prompt is read.
+
+    The widest place of a decoder layer: residual stream and normalised input (2 x hidden), gate, up and their product
+    (3 x intermediate). Attention's own queries and outputs are smaller and come before.
+    """
+    return chunk_tokens * (2 * model.hidden + 3 * model.intermediate) * bits / 8
+
+
+def longest_context_tokens(
+    model: ModelSpec, *, free_bytes: float, batch: int = 1, kv_bits: float = 16, page_tokens: int = 1
+) -> int:
+    """The longest context of ``batch`` sequences whose cache fits, whatever the model was trained for.
+
+    Raises ``DoesNotFit`` when not even one page of each sequence fits.
+    """
+
+    def needed(tokens: int) -> float:
+        return kv_cache_bytes(model, context_tokens=tokens, batch=batch, kv_bits=kv_bits, page_tokens=page_tokens)
+
+    if needed(page_tokens) > free_bytes:
+        raise DoesNotFit(
+            f"After the weights {free_bytes / GIB:.1f} GiB are left, which holds no cache of {model.name}.",
+            remedy="Use fewer bits for the weights, a larger device, or more devices.",
+        )
+    low, high = page_tokens, 2 * page_tokens
+    while needed(high) <= free_bytes and high < 2**40:
+        low, high = high, 2 * high
+    while high - low > page_tokens:
+        middle = (low + high) // 2 // page_tokens * page_tokens
+        low, high = (middle, high) if needed(middle) <= free_bytes else (low, middle)
+    return low
