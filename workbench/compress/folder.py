@@ -1,5 +1,8 @@
 """What a model folder says without its weights being read: token ids of a text, and its linear layers."""
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,10 +11,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workbench.core.checkpoints import LayerGroup, layer_groups
 
 
+@cache
+def _tokenizer(place: str) -> Any:
+    return AutoTokenizer.from_pretrained(place)
+
+
 def token_ids(place: str, text: str) -> npt.NDArray[np.int64]:
     """All token ids of a text: (tokens,)."""
-    ids = AutoTokenizer.from_pretrained(place)(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = _tokenizer(place)(text, add_special_tokens=False, verbose=False)["input_ids"]
     return np.asarray(ids, dtype=np.int64)
+
+
+def token_text(place: str, ids: npt.NDArray[np.int64]) -> str:
+    """The text of token ids: (tokens,)."""
+    text: str = _tokenizer(place).decode(ids.tolist(), clean_up_tokenization_spaces=False)
+    return text
 
 
 def linear_groups(place: str) -> list[LayerGroup]:

@@ -97,3 +97,12 @@ def minimum_detectable(standard_error: float, *, level: float = 0.95, power: flo
     """Least true difference that a two-sided test at ``level`` finds with chance ``power`` (normal approximation)."""
     normal = NormalDist()
     return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * standard_error
+
+
+def share_interval(n_right: int, n: int, *, level: float = 0.95) -> Interval:
+    """A share of independent trials with Wilson's score interval (Wilson 1927), which holds at 0 and 1 too."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, spread = n_right / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))

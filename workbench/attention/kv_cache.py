@@ -1,0 +1,93 @@
+"""Caches of transformers for long contexts: one whose memory is taken once, and the others to compare it with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import Cache, DynamicCache, StaticCache
+from transformers.cache_utils import DynamicLayer
+
+from workbench.core.errors import NotAvailable
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values in memory taken at the first token for ``room`` tokens; what is filled is given out as a view."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.filled = room, 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Take the memory; states are (batch, kv_heads, tokens, head_dim)."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            x.new_zeros((*x.shape[:2], self.room, x.shape[3])) for x in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_rest: Any, **_named: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new states behind the others; a view of all that are there comes back."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        stop = self.filled + key_states.shape[2]
+        self.keys[:, :, self.filled : stop] = key_states
+        self.values[:, :, self.filled : stop] = value_states
+        self.filled = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+    def get_seq_length(self) -> int:
+        """Tokens that are there."""
+        return self.filled
+
+
+def roomy_cache(config: Any, *, room: int) -> Any:
+    """A cache for ``room`` tokens: no copies while it grows, as in DynamicCache, and no empty places, as in StaticCache."""
+    return Cache(layers=[_RoomyLayer(room) for _ in range(config.num_hidden_layers)])
+
+
+def pretend_filled(cache: Any, *, tokens: int, like: torch.Tensor) -> None:
+    """Take a roomy cache's memory and count ``tokens`` zeros as read; ``like``: (batch, kv_heads, 1, head_dim)."""
+    for layer in cache.layers:
+        layer.lazy_initialization(like, like)
+        layer.filled = tokens
+
+
+def held_bytes(cache: Any) -> int:
+    """Bytes of the tensors that a cache holds, wherever they lie."""
+    total = 0
+    for layer in cache.layers:
+        for x in (layer.keys, layer.values):
+            if x is not None:
+                total += x.numel() * x.element_size()
+    return total
+
+
+def cache_makers(config: Any, *, room: int, device: str) -> dict[str, Callable[[], Any]]:
+    """A maker for each cache of transformers by name; one that this machine lacks raises ``NotAvailable``."""
+
+    def offloaded() -> Any:
+        if device != "cuda":
+            raise NotAvailable("Offloading moves the cache from a GPU to the processor.", remedy="Needs a GPU.")
+        return DynamicCache(config=config, offloading=True)
+
+    def quantized() -> Any:
+        try:
+            import optimum.quanto  # type: ignore[import-not-found]  # noqa: F401
+        except ImportError as error:
+            raise NotAvailable(
+                "optimum-quanto is not installed; its first use compiles C++ for about five minutes.",
+                remedy="pip install optimum-quanto",
+            ) from error
+        from transformers import QuantizedCache
+
+        return QuantizedCache(backend="quanto", config=config, nbits=4)
+
+    return {
+        "roomy": lambda: roomy_cache(config, room=room),
+        "dynamic": lambda: DynamicCache(config=config),
+        "static": lambda: StaticCache(config=config, max_cache_len=room),
+        "offloaded": offloaded,
+        "quantized": quantized,
+    }
