@@ -128,16 +128,28 @@ class LongModel:
         return made
 
     @torch.inference_mode()
-    def surprise(self, prompt: Ids, answer: Ids) -> float:
-        """Mean surprise of an answer's tokens after a prompt, nat per token; the prompt is read first, as a server does."""
+    def surprise(self, prompts: Ids, answers: Ids) -> list[float]:
+        """Mean surprise of each answer's tokens, nat per token; prompts are read first, as a server does.
+
+        Args:
+            prompts: (batch, tokens).
+            answers: (batch, answer tokens).
+        """
         cache = self._cache()
-        first = self.model(self._tensor(prompt), past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0]
-        rows = [first[-1:]]
-        if answer.size > 1:
-            rows.append(self.model(self._tensor(answer[:-1]), past_key_values=cache, use_cache=True).logits[0])
-        logp = torch.log_softmax(torch.cat(rows).float(), -1)
-        expected = torch.from_numpy(answer).to(logp.device)
-        return float(-logp.gather(1, expected[:, None]).mean())
+        rows = [self.model(self._tensor(prompts), past_key_values=cache, use_cache=True, logits_to_keep=1).logits]
+        if answers.shape[1] > 1:
+            rows.append(self.model(self._tensor(answers[:, :-1]), past_key_values=cache, use_cache=True).logits)
+        logp = torch.log_softmax(torch.cat(rows, dim=1).float(), -1)
+        mean: list[float] = (-logp.gather(2, self._tensor(answers)[..., None])).mean((1, 2)).tolist()
+        return mean
+
+    def with_attention(self, technique: str, options: AttentionOptions) -> None:
+        """Compute attention with another technique from now on."""
+        self.model.set_attn_implementation(implementation(technique, options))
+
+    def with_own_attention(self) -> None:
+        """Compute attention as transformers does, masks included: caches with empty places need them."""
+        self.model.set_attn_implementation("sdpa")
 
     @torch.inference_mode()
     def read_in_chunks(self, ids: Ids, *, chunk: int, cache: Any) -> list[float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from transformers import Cache, DynamicCache, StaticCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from workbench.core.errors import NotAvailable
 
@@ -64,7 +64,7 @@ def held_bytes(cache: Any) -> int:
     return total
 
 
-def cache_makers(config: Any, *, room: int, device: str) -> dict[str, Callable[[], Any]]:
+def cache_makers(config: Any, *, room: int, window: int, device: str) -> dict[str, Callable[[], Any]]:
     """A maker for each cache of transformers by name; one that this machine lacks raises ``NotAvailable``."""
 
     def offloaded() -> Any:
@@ -84,7 +84,11 @@ def cache_makers(config: Any, *, room: int, device: str) -> dict[str, Callable[[
 
         return QuantizedCache(backend="quanto", config=config, nbits=4)
 
+    def sliding() -> Any:
+        return Cache(layers=[DynamicSlidingWindowLayer(sliding_window=window) for _ in range(config.num_hidden_layers)])
+
     return {
+        "sliding": sliding,
         "roomy": lambda: roomy_cache(config, room=room),
         "dynamic": lambda: DynamicCache(config=config),
         "static": lambda: StaticCache(config=config, max_cache_len=room),

@@ -98,6 +98,11 @@ def best_backend(device: torch.device) -> str:
     return "flash"
 
 
+def best_technique(device: str) -> str:
+    """Full attention as fast as this device has it: a name in ``core.attention.TECHNIQUES``."""
+    return best_backend(torch.device(device))
+
+
 def _own(
     q: Tensor, k: Tensor, v: Tensor, *, technique: str, o: AttentionOptions, scale: float | None
 ) -> Callable[[], Tensor]:

@@ -30,7 +30,7 @@ from workbench.telemetry.environment import read_environment
 
 KIND = "context_quality"
 EXTRA_TOKENS = 6  # beyond the expected answer
-BATCH_TOKENS = 65_536
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 200_000}
 POSITION_BINS = 16
 
 
@@ -190,13 +190,20 @@ def _ask_server(engine: HttpEngine, place: str, cell: Cell) -> dict[str, Any]:
 def _ask_model(model: LongModel, place: str, cell: Cell) -> dict[str, Any]:
     answers = [token_ids(place, q.expected) for q, _ in cell.asked]
     n_tokens = max(a.size for a in answers) + EXTRA_TOKENS
-    at_once = max(1, BATCH_TOKENS // cell.length)
+    at_once = max(1, BATCH_TOKENS[model.device] // cell.length)
     recall: list[float] = []
     for at in range(0, len(cell.asked), at_once):
-        part = cell.asked[at : at + at_once]
-        made = model.continued(same_length([p for _, p in part]), n_tokens=n_tokens)
-        recall += [q.recall(token_text(place, np.asarray(row))) for (q, _), row in zip(part, made, strict=True)]
-    nll = [model.surprise(p, a) for (_, p), a in zip(cell.asked, answers, strict=True)]
+        asked = cell.asked[at : at + at_once]
+        made = model.continued(same_length([p for _, p in asked]), n_tokens=n_tokens)
+        recall += [q.recall(token_text(place, np.asarray(row))) for (q, _), row in zip(asked, made, strict=True)]
+    nll = [0.0] * len(answers)
+    for size in sorted({a.size for a in answers}):
+        alike = [i for i, a in enumerate(answers) if a.size == size]
+        for at in range(0, len(alike), at_once):
+            part = alike[at : at + at_once]
+            got = model.surprise(same_length([cell.asked[i][1] for i in part]), same_length([answers[i] for i in part]))
+            for i, value in zip(part, got, strict=True):
+                nll[i] = value
     return {"recall": recall, "nll": nll}
 
 

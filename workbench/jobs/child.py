@@ -82,6 +82,34 @@ def _plan_damage(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | R
     return measure(PlanDamageSpec.from_dict(spec), folder)
 
 
+def _attention(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.attention import AttentionSpec
+    from workbench.experiments.attention import measure
+
+    return measure(AttentionSpec.from_dict(spec), folder)
+
+
+def _long_context(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.long_context import LongContextSpec
+    from workbench.experiments.long_context import measure
+
+    return measure(LongContextSpec.from_dict(spec), folder)
+
+
+def _ring_attention(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.long_context import RingSpec
+    from workbench.experiments.ring_attention import measure
+
+    return measure(RingSpec.from_dict(spec), folder)
+
+
+def _context_quality(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+    from workbench.core.context_quality import ContextQualitySpec
+    from workbench.experiments.context_quality import measure
+
+    return measure(ContextQualitySpec.from_dict(spec), folder)
+
+
 EXPERIMENTS: dict[str, Measure] = {
     "quantization": _quantization,
     "load": _load,
@@ -92,6 +120,10 @@ EXPERIMENTS: dict[str, Measure] = {
     "evaluation": _evaluation,
     "sensitivity": _sensitivity,
     "plan_damage": _plan_damage,
+    "attention": _attention,
+    "long_context": _long_context,
+    "ring_attention": _ring_attention,
+    "context_quality": _context_quality,
 }
 
 

@@ -1,4 +1,4 @@
-"""Random bits for packed weights. A module of its own, since vLLM's worker must import what it is sent."""
+"""What is sent to vLLM's worker, which must be able to import it: random bits for packed weights, the cache's size."""
 
 from typing import Any
 
@@ -11,3 +11,12 @@ def fill_packed_weights(model: Any) -> None:
         if not parameter.is_floating_point() and parameter.numel() > 1000:
             limits = torch.iinfo(parameter.dtype)
             parameter.data.random_(limits.min, limits.max)
+
+
+def cache_bytes(worker: Any) -> int:
+    """Bytes of the tensors of vLLM's KV cache on one worker."""
+    seen: dict[int, int] = {}
+    for entry in worker.model_runner.kv_caches:
+        for x in entry if isinstance(entry, list | tuple) else [entry]:
+            seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+    return sum(seen.values())
