@@ -91,7 +91,7 @@ def _process(rank: int, folder: str) -> None:
         shape, n_queries=request.tokens, n_keys=request.tokens, device=request.device, seed=request.seed
     )
     pieces = [own_piece(x, rank=rank, world=request.world).contiguous() for x in (q, k, v)]
-    backend = best_backend(q.device)
+    backend = best_backend(q.device, q.dtype)
 
     def call() -> torch.Tensor:
         return ring(*pieces, backend=backend) if request.world > 1 else full(q, k, v, backend=backend).out

@@ -91,22 +91,24 @@ _FROM_ELSEWHERE: dict[str, Callable[[Tensor, Tensor, Tensor, float | None], Call
 }
 
 
-def best_backend(device: torch.device) -> str:
-    """What composed techniques are built on: cuDNN on Hopper and later, else flash."""
+def best_backend(device: torch.device, dtype: torch.dtype) -> str:
+    """What composed techniques are built on: cuDNN on Hopper and later, else flash; on a GPU both take 16 bits only."""
+    if device.type == "cuda" and dtype not in {torch.float16, torch.bfloat16}:
+        return "efficient"
     if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 9:
         return "cudnn"
     return "flash"
 
 
-def best_technique(device: str) -> str:
+def best_technique(device: str, *, half: bool) -> str:
     """Full attention as fast as this device has it: a name in ``core.attention.TECHNIQUES``."""
-    return best_backend(torch.device(device))
+    return best_backend(torch.device(device), torch.bfloat16 if half else torch.float32)
 
 
 def _own(
     q: Tensor, k: Tensor, v: Tensor, *, technique: str, o: AttentionOptions, scale: float | None
 ) -> Callable[[], Tensor]:
-    backend = best_backend(q.device)
+    backend = best_backend(q.device, q.dtype)
     if technique in {"paged-gather", "paged-flex"}:
         pool = pooled(k, v, torch.full((k.shape[0],), k.shape[2]), page=o.page)
         if technique == "paged-gather":

@@ -22,6 +22,7 @@ class Variant:
 
     text: str
     technique: str
+    """A name in ``TECHNIQUES``, or "full": the fastest that the device has."""
     options: AttentionOptions
     kv_format: str | None
 
@@ -34,9 +35,9 @@ class Variant:
         if text.startswith(KV):
             if text.removeprefix(KV) not in KV_FORMATS:
                 raise InvalidSpec(f"Unknown cache format {text!r}.", remedy=f"Use: {', '.join(KV_FORMATS)}.")
-            return cls(text=text, technique="flash", options=AttentionOptions(), kv_format=text.removeprefix(KV))
+            return cls(text=text, technique=FULL, options=AttentionOptions(), kv_format=text.removeprefix(KV))
         if text == FULL:
-            return cls(text=text, technique="flash", options=AttentionOptions(), kv_format=None)
+            return cls(text=text, technique=FULL, options=AttentionOptions(), kv_format=None)
         name, _, value = text.partition(":")
         settings = {
             "window": "window",
@@ -66,7 +67,7 @@ class Variant:
             number, _, shared = self.kv_format.partition("-")
             return f"{number.upper()} cache, scale per {shared}"
         names = {
-            "flash": "full attention",
+            FULL: "full attention",
             "window": f"window {self.options.window}",
             "sink-window": f"{self.options.n_sinks} sinks + window {self.options.window}",
             "block-sparse": f"top {self.options.top_k} blocks of {self.options.block}",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from workbench.attention.in_model import LongModel, same_length
+from workbench.attention.techniques import best_technique
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.folder import token_ids, token_text
@@ -154,7 +155,7 @@ def _opened(spec: ContextQualitySpec, name: str, device: str) -> LongModel:
     return LongModel(
         located(spec.model),
         device=device,
-        technique=variant.technique,
+        technique=best_technique(device, half=False) if variant.technique == FULL else variant.technique,
         options=variant.options,
         new_cache=None if form is None else lambda: RoundedCache(form),
     )

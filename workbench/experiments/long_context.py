@@ -164,7 +164,7 @@ def _opened(spec: LongContextSpec, device: Device) -> LongModel:
     return LongModel(
         place,
         device=device.kind,
-        technique=best_technique(device.kind),
+        technique=best_technique(device.kind, half=device.kind == "cuda"),
         options=AttentionOptions(),
         random_weights=is_shape_only(place),
         half=device.kind == "cuda",
@@ -197,7 +197,7 @@ def _measured(
     part, *rest = name.split(" ")
     row: dict[str, Any] = {"part": part, "provenance": "measured"}
     if part != "cache" and opened is not None:
-        opened.with_attention(best_technique(device.kind), AttentionOptions())
+        opened.with_attention(best_technique(device.kind, half=device.kind == "cuda"), AttentionOptions())
     if part == "limit":
         row |= dict(prediction) | {"model_limit_tokens": model.max_context_tokens}
         if device.kind != "cuda":
