@@ -84,7 +84,7 @@ def attend(
     assert not causal or q.shape[2] == k.shape[2], "a causal mask is used on squares only"
     if q.shape[2] == 0 or k.shape[2] == 0:
         return nothing(q)
-    if q.shape[2] == 1 and mask is None:
+    if q.shape[2] == 1 and mask is None and backend != "cudnn":  # cuDNN has a kernel of its own for decoding
         folded = _folded(q, k.shape[1])
         return _unfolded(_called(folded, k, v, backend, causal=False, mask=None, scale=scale), q)
     return _called(q, k, v, backend, causal=causal, mask=mask, scale=scale)
