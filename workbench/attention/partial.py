@@ -204,11 +204,14 @@ def causal_part(
         start, stop = first_query + blind, first_query + behind
         left, right = start - first_key, stop - first_key
         on_diagonal = q[:, :, blind:behind]
-        parts = [
-            attend(on_diagonal, k[:, :, left:right], v[:, :, left:right], backend=backend, causal=True, scale=scale)
-        ]
-        if left:
-            parts.append(attend(on_diagonal, k[:, :, :left], v[:, :, :left], backend=backend, scale=scale))
+        if behind - blind == 1:  # it sees everything up to itself, which needs no mask
+            parts = [attend(on_diagonal, k[:, :, :right], v[:, :, :right], backend=backend, scale=scale)]
+        else:
+            parts = [
+                attend(on_diagonal, k[:, :, left:right], v[:, :, left:right], backend=backend, causal=True, scale=scale)
+            ]
+            if left:
+                parts.append(attend(on_diagonal, k[:, :, :left], v[:, :, :left], backend=backend, scale=scale))
         rows.append(merged(parts))
     if n_queries > behind:
         rows.append(attend(q[:, :, behind:], k, v, backend=backend, scale=scale))
