@@ -100,7 +100,7 @@ class RingSpec:
 
     model: str
     """Whose heads are used; weights are not."""
-    lengths: tuple[int, ...] = (32768, 131072, 262144)
+    lengths: tuple[int, ...] = (262144, 65536)
     worlds: tuple[int, ...] = (1, 2)
     """Devices, or processes on a CPU."""
     rounds: int = 7
