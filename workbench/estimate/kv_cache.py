@@ -1,10 +1,12 @@
 """Memory of the key-value cache, and the longest context that it leaves room for."""
 
+from dataclasses import dataclass
 from math import ceil
 
 from workbench.core.errors import DoesNotFit, NotAvailable
 from workbench.core.models import ModelSpec
 from workbench.core.units import GIB
+from workbench.estimate.weights import weight_bytes
 
 
 def kv_bytes_per_token(model: ModelSpec, *, kv_bits: float = 16) -> float:
@@ -77,3 +79,82 @@ def longest_context_tokens(
         middle = (low + high) // 2 // page_tokens * page_tokens
         low, high = (middle, high) if needed(middle) <= free_bytes else (low, middle)
     return low
+
+
+def kv_copies(model: ModelSpec, *, tensor_parallel: int) -> float:
+    """How many times a cache is stored over the devices of a tensor-parallel group.
+
+    Heads are divided; where there are fewer KV heads than devices each is stored again, and the latent of MLA, which
+    belongs to all heads, is stored on every device (facts of vLLM: ``tp / H_kv`` copies without ``-dcp``).
+    """
+    per_token = 2 * model.n_layers * model.n_kv_heads * model.head_dim
+    if model.kv_elements_per_token is not None and model.kv_elements_per_token < per_token / 2:
+        return float(tensor_parallel)
+    return max(1.0, tensor_parallel / model.n_kv_heads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextPlan:
+    """Memory of a model with some long sequences on some devices; all figures are of the devices together."""
+
+    usable_bytes: float
+    weight_bytes: float
+    workspace_bytes: float
+    cache_bytes: float
+    longest_tokens: int
+    """The longest context of so many sequences; 0 when nothing is left beside the weights."""
+
+    @property
+    def needed_bytes(self) -> float:
+        """All of it."""
+        return self.weight_bytes + self.workspace_bytes + self.cache_bytes
+
+    @property
+    def does_fit(self) -> bool:
+        """Whether all of it fits."""
+        return self.needed_bytes <= self.usable_bytes
+
+
+def context_plan(
+    model: ModelSpec,
+    *,
+    memory_bytes: float,
+    n_devices: int = 1,
+    usable_fraction: float = 0.9,
+    weight_bits: float = 16,
+    kv_bits: float = 16,
+    context_tokens: int,
+    batch: int = 1,
+    chunk_tokens: int = 8192,
+) -> ContextPlan:
+    """Memory by part, and the longest context that is left room for.
+
+    Args:
+        model: The shape.
+        memory_bytes: Of one device.
+        n_devices: A tensor-parallel group.
+        usable_fraction: Of the memory, as ``--gpu-memory-utilization``.
+        weight_bits: Bits of each linear weight.
+        kv_bits: Bits of each stored number of the cache.
+        context_tokens: Of each sequence.
+        batch: Sequences.
+        chunk_tokens: Tokens that are read together.
+    """
+    copies = kv_copies(model, tensor_parallel=n_devices)
+    usable = memory_bytes * usable_fraction * n_devices
+    weights = weight_bytes(model, weight_bits=weight_bits)
+    workspace = prefill_workspace_bytes(model, chunk_tokens=chunk_tokens) * n_devices
+    cache = copies * kv_cache_bytes(model, context_tokens=context_tokens, batch=batch, kv_bits=kv_bits, page_tokens=16)
+    try:
+        longest = longest_context_tokens(
+            model, free_bytes=(usable - weights - workspace) / copies, batch=batch, kv_bits=kv_bits, page_tokens=16
+        )
+    except DoesNotFit:
+        longest = 0
+    return ContextPlan(
+        usable_bytes=usable,
+        weight_bytes=weights,
+        workspace_bytes=workspace,
+        cache_bytes=cache,
+        longest_tokens=longest,
+    )
