@@ -179,9 +179,9 @@ class LongContextPanel(AnswerPanel):
             measured=_allocated(run, model) if self.state.batch == 1 and self.state.n_devices == 1 else (),
         )
 
-    def launch_command(self, model: ModelSpec) -> str:
-        """VLLM with the plan's settings."""
-        state = self.state
+    def launch_command(self) -> str:
+        """How vLLM is started with the plan's settings."""
+        state, model = self.state, model_spec_from(self.state.model)
         weight_bits, kv_bits = PRECISIONS[state.precision]
         parts = [
             f"vllm serve {state.model}",
