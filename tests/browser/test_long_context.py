@@ -116,7 +116,7 @@ def test_a_live_run_at_small_lengths_and_a_refusal(lab, page_of):
     jobs = JobManager(lab.home)
     wait_for(lambda: jobs.views("context_quality") and jobs.views("context_quality")[0].state is JobState.DONE)
     run = jobs.views("context_quality")[0].id
-    expect(panel.locator(".sub").first).to_contain_text(run, timeout=15_000)
+    expect(panel.get_by_label("Shown run").locator("option:checked")).to_contain_text(run, timeout=15_000)
     expect(panel.locator(".js-plotly-plot .gtitle").first).to_contain_text("Found with")
     shoot(page, "context_quality_live")
     assert [e for e in complaints.errors if not HARMLESS.search(e)] == []

@@ -13,7 +13,6 @@ import numpy as np
 
 from workbench.attention.in_model import LongModel, same_length
 from workbench.attention.techniques import best_technique
-from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.folder import token_ids, token_text
 from workbench.compress.kv_quant import RoundedCache
@@ -25,6 +24,7 @@ from workbench.core.retrieval import Question, question_of
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import block_bootstrap, mcnemar_p, share_interval
 from workbench.engines.http import HttpEngine
+from workbench.experiments.context_limits import check_lengths
 from workbench.experiments.text import Ids, read_text, windows_of
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -88,17 +88,6 @@ def measure(spec: ContextQualitySpec, folder: Path) -> Iterator[Progress | Run]:
         samples={"right": {name: [c["recall"] for c in part["cells"]] for name, part in parts.items()}},
         failures=[],
     )
-
-
-def check_lengths(spec: ContextQualitySpec) -> None:
-    """Raise ``InvalidSpec`` when a text would be longer than the model can read."""
-    model = model_spec_from(spec.model)
-    longest = max((*spec.lengths, spec.window_tokens if spec.n_windows and not spec.url else 0))
-    if model.max_context_tokens and longest > model.max_context_tokens and not spec.url:
-        raise InvalidSpec(
-            f"{longest} tokens are more than {model.name} was made for: {model.max_context_tokens}.",
-            remedy=f"Use lengths up to {model.max_context_tokens}.",
-        )
 
 
 class Cell:

@@ -1,11 +1,13 @@
 """What long-context runs say: how long, how fast, and whether things are still found."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.core.context_quality import FULL
 from workbench.core.long_context import ServedVariant
 from workbench.core.runs import Run
+from workbench.core.statistics import minimum_detectable
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.experiments.quantization_verdict import Verdict
 
@@ -54,8 +56,12 @@ def long_context_verdict(run: Run) -> Verdict:
     held = [r for r in rows_of(run, "reading") if r.get("kv_held_bytes")]
     if held:
         worst = max(abs(r["kv_held_bytes"] / r["kv_predicted_bytes"] - 1) for r in held)
-        evidence += f"Cache of {at} tokens: {shown_bytes(_cache_bytes(held, at))}; formula within {100 * worst:.2g} %. "
+        evidence += f"Cache of {at} tokens: {shown_bytes(_cache_bytes(held, at))}; {_agreement(worst)}. "
     return Verdict(best=name, headline=headline + ".", evidence=evidence.strip(), objection=_objection(run, limit))
+
+
+def _agreement(worst_fraction: float) -> str:
+    return "its formula is exact" if worst_fraction < 1e-6 else f"its formula is off by {100 * worst_fraction:.2g} %"
 
 
 def _cache_bytes(held: Sequence[Row], tokens: int) -> float:
@@ -117,8 +123,10 @@ def quality_verdict(run: Run) -> Verdict:
         for r in losing
     )
     worst_kl = max(others, key=lambda r: r.get("mean_kl_nat_per_token", 0.0), default=base)
+    fewest = min(r["n"] for r in rows)
+    detectable = minimum_detectable(max(math.sqrt(max(r["lost"] + r["won"], 1)) for r in keeping or others) / fewest)
     objection = (
-        f"Found keys do not tell everything: {worst_kl['label']} finds {100 * worst_kl['right_fraction']:.0f} % and "
+        f"{fewest} questions tell apart only differences of {100 * detectable:.2g} points or more; found keys do not tell everything: {worst_kl['label']} finds {100 * worst_kl['right_fraction']:.0f} % and "
         f"diverges most, KL {three_digits(worst_kl.get('mean_kl_nat_per_token', 0.0))} nat/token."
     )
     keeps_best = min(keeping, key=lambda r: r.get("mean_kl_nat_per_token", 0.0), default=None)

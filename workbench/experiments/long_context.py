@@ -17,16 +17,16 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.core.attention import AttentionOptions
 from workbench.core.devices import Device
-from workbench.core.errors import DoesNotFit, InvalidSpec, WorkbenchError
+from workbench.core.errors import WorkbenchError
 from workbench.core.long_context import LongContextSpec, ServedVariant
 from workbench.core.models import ModelSpec
 from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
-from workbench.core.units import shown_bytes
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.kv_cache import kv_cache_bytes, longest_context_tokens, prefill_workspace_bytes
 from workbench.estimate.weights import weight_bytes
+from workbench.experiments.context_limits import check_fits, number_bits
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -44,7 +44,7 @@ def measure(spec: LongContextSpec, folder: Path) -> Iterator[Progress | Run]:
     """Progress and, last, the run. ``folder`` keeps what was measured, so that a second call goes on from there."""
     started_at = utc_now()
     model, device = model_spec_from(spec.model), chosen_device(spec.device)
-    check(spec, model, device)
+    check_fits(spec, model, device)
     environment = read_environment(device)
     if spec.served:
         environment = environment.with_package("vllm", require("vllm", device=device.kind).version)
@@ -89,23 +89,6 @@ def measure(spec: LongContextSpec, folder: Path) -> Iterator[Progress | Run]:
     )
 
 
-def check(spec: LongContextSpec, model: ModelSpec, device: Device) -> None:
-    """Raise ``InvalidSpec`` for lengths beyond the model's, and ``DoesNotFit`` when the weights alone do not fit."""
-    longest = max(spec.lengths)
-    if model.max_context_tokens and longest > model.max_context_tokens:
-        raise InvalidSpec(
-            f"{longest} tokens are more than {model.name} was made for: {model.max_context_tokens}.",
-            remedy=f"Use lengths up to {model.max_context_tokens}; what memory would hold is found by the search.",
-        )
-    weights = weight_bytes(model, weight_bits=_bits(device), other_bits=_bits(device))
-    if weights > device.free_bytes:
-        raise DoesNotFit(
-            f"The weights of {model.name} take {shown_bytes(weights)}; "
-            f"{shown_bytes(device.free_bytes)} of {device.name} are free.",
-            remedy="Free memory, or use a smaller model or a larger device.",
-        )
-
-
 class Kept:
     """Finished parts in a folder."""
 
@@ -128,16 +111,12 @@ class Kept:
         os.replace(unfinished, self._file(name))
 
 
-def _bits(device: Device) -> int:
-    return 16 if device.kind == "cuda" else 32
-
-
 def _in_torch(
     spec: LongContextSpec, model: ModelSpec, device: Device, kept: Kept
 ) -> Iterator[tuple[float, str, dict[str, Any] | None]]:
     """Progress, and a row with each measurement that is done."""
     opened: LongModel | None = None
-    bits = _bits(device)
+    bits = number_bits(device)
     prediction: dict[str, Any] | None = kept.read("prediction")
     if prediction is None:
         prediction = _prediction(spec, model, device)
@@ -173,7 +152,7 @@ def _opened(spec: LongContextSpec, device: Device) -> LongModel:
 
 def _prediction(spec: LongContextSpec, model: ModelSpec, device: Device) -> dict[str, Any]:
     """The longest context from arithmetic, before anything is loaded."""
-    bits = _bits(device)
+    bits = number_bits(device)
     free = timing.free_bytes(device.kind)
     weights = weight_bytes(model, weight_bits=bits, other_bits=bits)
     workspace = prefill_workspace_bytes(model, chunk_tokens=spec.search_chunk, bits=bits)

@@ -8,12 +8,16 @@ import plotly.graph_objects as go
 
 from workbench.figures.theme import INK, PUBLISHED, figure
 
+MOST_TICKS = 7
+TALL_PX = 520
 Row = Mapping[str, Any]
 Styles = Mapping[str, tuple[str, str]]
 
 
 def tokens_label(n: int) -> str:
     """Lengths as readers say them: 512, 4k, 128k."""
+    if n >= 2**20 and n % 2**20 == 0:
+        return f"{n // 2**20}M"
     return f"{n // 1024}k" if n >= 1024 and n % 1024 == 0 else f"{n / 1000:.0f}k" if n >= 10_000 else str(n)
 
 
@@ -21,12 +25,13 @@ def length_axis(fig: go.Figure, lengths: Sequence[int]) -> None:
     """A logarithmic axis of tokens with the measured lengths on it."""
     if lengths:
         ticks = sorted(set(lengths))
+        shown = ticks if len(ticks) <= MOST_TICKS else ticks[::2]
         low, high = log10(ticks[0]), log10(ticks[-1])
         span = high - low or 1.0
         fig.update_xaxes(
             type="log",
-            tickvals=ticks,
-            ticktext=[tokens_label(n) for n in ticks],
+            tickvals=shown,
+            ticktext=[tokens_label(n) for n in shown],
             tickangle=0,
             range=[low - 0.04 * span, high + 0.04 * span],
         )
@@ -79,12 +84,12 @@ def time_and_memory(cells: Sequence[Row], *, phase: str, length_tokens: int, sty
             )
     length_axis(fig, [r["length_tokens"] for r in cells])
     fig.add_vline(x=length_tokens, line={"color": INK, "width": 1, "dash": "dot"})
-    fig.update_yaxes(type="log", exponentformat="power", dtick=1)
+    fig.update_yaxes(type="log", exponentformat="power", dtick=1, tickfont={"size": 10})
     if with_memory:
         second = dict(fig.layout.yaxis.to_plotly_json())
-        second |= {"domain": [0.0, 0.36], "anchor": "x", "title": {"text": "GiB", "font": {"size": 12}}}
-        fig.update_layout(yaxis={"domain": [0.46, 1.0]}, yaxis2=second)
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.2, "font": {"size": 11}}, height=460)
+        second |= {"domain": [0.0, 0.4], "anchor": "x", "title": {"text": "peak memory, GiB", "font": {"size": 12}}}
+        fig.update_layout(yaxis={"domain": [0.46, 1.0]}, yaxis2=second, xaxis={"anchor": "y2"})
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}, height=TALL_PX)
     return fig
 
 
@@ -119,7 +124,7 @@ def ceiling_share(cells: Sequence[Row], *, phase: str, length_tokens: int, style
     length_axis(fig, [r["length_tokens"] for r in cells])
     fig.add_vline(x=length_tokens, line={"color": INK, "width": 1, "dash": "dot"})
     fig.update_yaxes(rangemode="tozero")
-    fig.update_layout(height=460)
+    fig.update_layout(height=TALL_PX)
     return fig
 
 
@@ -155,5 +160,5 @@ def found_by_length(rows: Sequence[Row], *, labels: Mapping[str, str], styles: S
     if lengths and lengths[0] <= length_tokens <= lengths[-1]:
         fig.add_vline(x=length_tokens, line={"color": PUBLISHED, "width": 1, "dash": "dot"})
     fig.update_yaxes(range=[-3, 103])
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.2, "font": {"size": 11}}, height=460)
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}, height=TALL_PX)
     return fig

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.figures.attention import length_axis, tokens_label
+from workbench.figures.attention import TALL_PX, length_axis, tokens_label
 from workbench.figures.serving_speed import styles_of
 from workbench.figures.theme import BEST, CAUTION, FAILURE, INK, MEASURED, figure
 
@@ -69,7 +69,7 @@ def memory_by_context(
     fig.add_vline(x=context_tokens, line={"color": INK, "width": 1, "dash": "dot"})
     length_axis(fig, contexts)
     fig.update_yaxes(rangemode="tozero")
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22, "font": {"size": 11}})
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}, height=TALL_PX)
     return fig
 
 
@@ -82,7 +82,7 @@ def waiting_times(series: Mapping[str, Sequence[Row]], *, context_tokens: int) -
     """
     fig = figure(
         "Time to the first token",
-        subtitle="lower is better · ● measured · ○ prefix in the cache · below: each further token",
+        subtitle="lower is better · ● measured · ○ prefix in the cache",
         x_title="context, tokens",
         y_title="first token, s",
     )
@@ -122,14 +122,14 @@ def waiting_times(series: Mapping[str, Sequence[Row]], *, context_tokens: int) -
             **look,
         )
     length_axis(fig, lengths)
-    fig.update_yaxes(type="log", exponentformat="power", dtick=1)
+    fig.update_yaxes(type="log", exponentformat="power", dtick=1, tickfont={"size": 10})
     second = dict(fig.layout.yaxis.to_plotly_json())
-    second |= {"domain": [0.0, 0.36], "anchor": "x", "title": {"text": "per token, ms", "font": {"size": 12}}}
-    second |= {"dtick": None, "nticks": 4}
-    fig.update_layout(yaxis={"domain": [0.46, 1.0]}, yaxis2=second)
+    second |= {"domain": [0.0, 0.4], "anchor": "x", "title": {"text": "per token, ms", "font": {"size": 12}}}
+    second |= {"dtick": None, "tickvals": [1, 2, 5, 10, 20, 50, 100, 200, 500]}
+    fig.update_layout(yaxis={"domain": [0.46, 1.0]}, yaxis2=second, xaxis={"anchor": "y2"})
     if lengths and min(lengths) <= context_tokens <= max(lengths):
         fig.add_vline(x=context_tokens, line={"color": INK, "width": 1, "dash": "dot"})
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.2, "font": {"size": 11}}, height=460)
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}, height=TALL_PX)
     return fig
 
 
@@ -179,6 +179,7 @@ def heat_map(rows: Sequence[Row], *, title: str, window_tokens: int | None) -> g
             )
     fig.update_xaxes(type="category")
     fig.update_yaxes(type="category", autorange="reversed")
+    fig.update_layout(height=TALL_PX)
     return fig
 
 
@@ -223,5 +224,5 @@ def divergence_by_position(
             hovertemplate=f"{labels[name]}, position %{{x:.0f}}: %{{y:.3g}} nat/token<extra></extra>",
         )
     fig.update_yaxes(type="log", exponentformat="power", dtick=1)
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22, "font": {"size": 11}}, height=420)
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}, height=TALL_PX)
     return fig

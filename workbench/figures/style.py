@@ -24,7 +24,7 @@ STYLE = """
 LIVE_STYLE = """
 .wb-panel{gap:18px;flex-flow:row wrap;align-items:flex-start}.wb-controls{flex:1 1 240px;max-width:330px;min-width:min(240px,100%)}
 .wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
-.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
+.wb-tall .wb-plots .jp-RenderedPlotly{height:530px}.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
 .wb-view .widget-html-content{min-width:0;max-width:100%}
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}

@@ -38,7 +38,9 @@ class AnswerPanel(JobPanel):
     """Of the tabs that a view fills; downloads come last."""
     state: Any
 
-    def __init__(self, kind: str, *, css_class: str, manager: JobManager | None, poll_s: float) -> None:
+    def __init__(
+        self, kind: str, *, css_class: str, manager: JobManager | None, poll_s: float, is_tall: bool = False
+    ) -> None:
         super().__init__(kind, manager=manager, poll_s=poll_s)
         self._quiet = False
         self._links: dict[str, str] = {}
@@ -46,7 +48,7 @@ class AnswerPanel(JobPanel):
         self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
         self.plots = (Plot(), Plot())
         self.tabs_html = [html() for _ in (*self.tab_titles, "downloads")]
-        self.css_class = css_class
+        self.css_class, self._is_tall = css_class, is_tall
 
     def build(self, rows: Sequence[widgets.Widget]) -> None:
         """Lay the panel out; ``rows`` stand at the left above the Run button."""
@@ -60,6 +62,8 @@ class AnswerPanel(JobPanel):
         body = widgets.Box([left, right])
         body.add_class("wb-panel")
         body.add_class(self.css_class)
+        if self._is_tall:  # plots of two parts
+            body.add_class("wb-tall")
         self.root.children = (*self.root.children, self.header, body)
         for name, control in self.controls.items():
             control.observe(self.guarded(self._changed(name)), names="value")

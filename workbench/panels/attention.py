@@ -22,7 +22,7 @@ from workbench.experiments.attention_verdict import (
     measured_at,
     same_place,
 )
-from workbench.figures.attention import ceiling_share, time_and_memory
+from workbench.figures.attention import ceiling_share, found_by_length, time_and_memory
 from workbench.figures.serving_speed import styles_of
 from workbench.figures.tables import message_card, table, verdict_card
 from workbench.jobs.directory import JobView
@@ -51,6 +51,8 @@ class AttentionState:
     shown: tuple[str, ...] = FIRST
     model: str = REFERENCE_MODEL_PLACE
     window: int = 1024
+    beside: str = "ceiling"
+    """The second plot: "ceiling" or "found"."""
 
 
 class AttentionPanel(AnswerPanel):
@@ -61,7 +63,7 @@ class AttentionPanel(AnswerPanel):
     def __init__(
         self, manager: JobManager | None = None, *, poll_s: float = POLL_S, lengths: tuple[int, ...] = SHORT
     ) -> None:
-        super().__init__(KIND, css_class="wb-attention", manager=manager, poll_s=poll_s)
+        super().__init__(KIND, css_class="wb-attention", is_tall=True, manager=manager, poll_s=poll_s)
         self.lengths = lengths
         self._load()
         first = next((r for r in self.runs if r.environment.device_id != "cpu"), next(iter(self.runs), None))
@@ -78,6 +80,12 @@ class AttentionPanel(AnswerPanel):
                 options=[("reading a prompt", "prefill"), ("decoding", "decode")],
             ),
             "length_tokens": labelled(widgets.Dropdown, "Context, tokens", options=[131072], value=131072),
+            "beside": labelled(
+                widgets.Dropdown,
+                "Second plot",
+                value="ceiling",
+                options=[("share of the ceiling", "ceiling"), ("what is still found", "found")],
+            ),
             "model": labelled(
                 widgets.Combobox,
                 "Model to measure (folder)",
@@ -93,14 +101,16 @@ class AttentionPanel(AnswerPanel):
         buttons = widgets.Box(list(self.buttons.values()))
         buttons.add_class("wb-methods")
         c = self.controls
-        self.build([c["run_id"], c["phase"], c["length_tokens"], html("Techniques"), buttons, c["model"], c["window"]])
+        first_rows = [c["run_id"], c["phase"], c["length_tokens"], html("Techniques"), buttons]
+        self.build([*first_rows, c["beside"], c["model"], c["window"]])
         self.state = self.settled(self.state, {"run_id": self.state.run_id})
         self.draw()
         self.attach_to_live_job()
 
     def _load(self) -> None:
         self.runs = runs_of_kind(KIND, store=self.manager.store, shipped=SHIPPED)
-        self.quality = next(iter(runs_of_kind("context_quality", store=self.manager.store, shipped=SHIPPED)), None)
+        quality = runs_of_kind("context_quality", store=self.manager.store, shipped=SHIPPED)
+        self.quality = max(quality, key=lambda r: len(r.results), default=None)
 
     def _place(self, run: Run) -> Run:
         """The newest run of the same model and device, which stands for all of them."""
@@ -199,11 +209,22 @@ class AttentionPanel(AnswerPanel):
             answer=verdict_card(verdict.headline, verdict.evidence, verdict.objection, is_stale=False),
             figures=(
                 lambda: time_and_memory(measured, phase=state.phase, length_tokens=at, styles=styles),
-                lambda: ceiling_share(measured, phase=state.phase, length_tokens=at, styles=styles),
+                self._found
+                if state.beside == "found" and self.quality
+                else lambda: ceiling_share(measured, phase=state.phase, length_tokens=at, styles=styles),
             ),
             table=_table(shown, state, best=verdict.best),
             tabs=(command, code, self._quality_tab(), _all_cells(cells)),
             run=run,
+        )
+
+    def _found(self) -> Any:
+        """Retrieval of the reference model over the same axis, by pattern."""
+        assert self.quality is not None
+        rows = [r for r in self.quality.results if r["part"] == "retrieval"]
+        labels = {r["variant"]: r["label"] for r in self.quality.results if r["part"] == "variant"}
+        return found_by_length(
+            rows, labels=labels, styles=styles_of(list(labels)), length_tokens=self.state.length_tokens
         )
 
     def _quality_tab(self) -> str:

@@ -16,7 +16,7 @@ from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.retrieval import TASKS
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
-from workbench.experiments.context_quality import check_lengths
+from workbench.experiments.context_limits import check_lengths
 from workbench.experiments.context_verdict import quality_verdict, rows_of, variant_rows
 from workbench.figures.long_context import divergence_by_position, heat_map
 from workbench.figures.tables import message_card, table, verdict_card, with_interval
@@ -50,7 +50,7 @@ class ContextQualityPanel(AnswerPanel):
     tab_titles = ("Commands", "Spec as code")
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, n_per_cell: int = 5) -> None:
-        super().__init__(KIND, css_class="wb-quality", manager=manager, poll_s=poll_s)
+        super().__init__(KIND, css_class="wb-quality", is_tall=True, manager=manager, poll_s=poll_s)
         self.n_per_cell = n_per_cell
         self.runs = runs_of_kind(KIND, store=self.manager.store, shipped=SHIPPED)
         largest = max(self.runs, key=lambda r: len(r.results), default=None)

@@ -62,7 +62,7 @@ class LongContextPanel(AnswerPanel):
     tab_titles = ("Launch command", "Spec as code", "Caches compared", "Measured")
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
-        super().__init__(KIND, css_class="wb-context", manager=manager, poll_s=poll_s)
+        super().__init__(KIND, css_class="wb-context", is_tall=True, manager=manager, poll_s=poll_s)
         self.runs = runs_of_kind(KIND, store=self.manager.store, shipped=SHIPPED)
         first = next((r for r in self.runs if r.environment.device_id != "cpu"), next(iter(self.runs), None))
         self.state = ContextState(run_id=first.id if first else None)
@@ -109,7 +109,7 @@ class LongContextPanel(AnswerPanel):
 
     def check(self) -> None:
         """The model is a folder and its weights fit, before a job is started."""
-        from workbench.experiments.long_context import check
+        from workbench.experiments.context_limits import check_fits
         from workbench.telemetry.devices import chosen_device
 
         model = model_spec_from(self.state.model)
@@ -118,7 +118,7 @@ class LongContextPanel(AnswerPanel):
                 f"{self.state.model} is in the catalogue only, so it can be planned and not measured.",
                 remedy="Name a folder to measure.",
             )
-        check(self.plan, model, chosen_device("auto"))
+        check_fits(self.plan, model, chosen_device("auto"))
 
     def finished(self, view: JobView) -> None:
         """Show the new run."""
