@@ -23,6 +23,32 @@ def test_doctor_prints_json_with_its_documented_keys():
     assert "remedy" in call("doctor").stdout
 
 
+def test_long_context_reads_prompts_and_prints_the_documented_keys():
+    command = ["long-context", REFERENCE_MODEL, "--lengths", "128", "--chunks", "64", "--caches", "dynamic", "--json"]
+    told = json.loads(call(*command, "--device", "cpu").stdout)
+    parts = {r["part"] for r in told["results"]}
+    assert parts == {"reading", "cache", "limit"}
+    reading = next(r for r in told["results"] if r["part"] == "reading")
+    assert reading["kv_held_bytes"] == reading["kv_predicted_bytes"]
+    assert reading["ttft_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("long-context", REFERENCE_MODEL, "--lengths", "16384"), "more than stdlib-9m was made for"),
+        (("context-quality", REFERENCE_MODEL, "--lengths", "16384"), "more than stdlib-9m was made for"),
+        (("attention", REFERENCE_MODEL, "--window", "0"), "window is 0"),
+        (("ring-attention", REFERENCE_MODEL, "--lengths", "1001"), "divided by twice"),
+    ],
+)
+def test_long_context_commands_refuse_in_one_sentence(command, says):
+    result = call(*command)
+    assert result.exit_code != 0
+    assert says in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
 def test_quantize_prints_the_documented_keys_and_stores_the_run(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("def f(x):\n    return x + 1\n" * 200)

@@ -11,6 +11,8 @@ from workbench.cli.readable import ReadableErrors, numbers
 from workbench.core.attention import TECHNIQUES, AttentionSpec
 from workbench.core.context_quality import ContextQualitySpec
 from workbench.core.long_context import CACHES, LongContextSpec, RingSpec
+from workbench.experiments.context_limits import check_fits, check_lengths
+from workbench.telemetry.devices import chosen_device
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
@@ -42,6 +44,7 @@ def long_context(
             search=search,
             device=device,  # type: ignore[arg-type]
         )
+        check_fits(spec, model_spec_from(model), chosen_device(device))
         run = measured("long_context", spec.to_dict(), can_resume=True)
         columns = (
             "part",
@@ -131,7 +134,7 @@ def context_quality(
             device=device,  # type: ignore[arg-type]
             **chosen,
         )
-        model_spec_from(model)
+        check_lengths(spec)
         run = measured("context_quality", spec.to_dict(), can_resume=True)
         columns = (
             "part",
