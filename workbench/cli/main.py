@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
-from workbench.cli import engines, jobs, long_context, precision, runs
+from workbench.cli import engines, estimate, jobs, long_context, precision, runs
 from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, numbers
@@ -36,6 +36,8 @@ app.command()(long_context.long_context)
 app.command()(long_context.attention)
 app.command()(long_context.context_quality)
 app.command()(long_context.ring_attention)
+app.command()(estimate.estimate)
+app.command()(estimate.calibrate)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

@@ -1,0 +1,178 @@
+"""Predicted times: properties, constants that are found again, and what is promised of unseen precisions."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.catalog.models import catalog_models, model_spec_from
+from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.estimate.calibration import Calibration, ProductCurve, curve_s, fitted_curves, product_s
+from workbench.estimate.prediction import Question, predicted
+from workbench.estimate.step_time import Link, Machine, decode_step_s, prompt_s
+from workbench.experiments.device_calibration import (
+    SHIPPED,
+    from_runs,
+    known_calibration,
+    machine_of,
+    published_ceilings,
+)
+
+ROOT = Path(__file__).parents[2]
+MODEL = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
+KNOWN = Calibration.from_json((SHIPPED / "h200-sxm.json").read_text())
+CEILINGS = published_ceilings("h200-sxm")
+MACHINE = Machine(known=KNOWN, ceilings=CEILINGS)
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("estimate_benchmark", ROOT / "benchmarks" / "estimate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def step(batch, context, *, machine=MACHINE, plan=None, kv_bits=16, model=MODEL):
+    size = {"batch": np.array([float(batch)]), "context": np.array([float(context)])}
+    return float(decode_step_s(model, plan or {}, machine, kv_bits=kv_bits, **size)[0])
+
+
+def test_unseen_precisions_are_predicted_within_the_promise(benchmark):
+    runs = [benchmark.read_run_file(benchmark.MEASURED / f"{n}.json") for n in benchmark.NAMES]
+    known, steps = from_runs(runs), runs[-1]
+    model = model_spec_from(steps.spec["model"])
+    unseen = [s for s in steps.spec["served"] if s not in benchmark.FITTED]
+    logs = {s: benchmark.log_errors(known, CEILINGS, steps, model, s) for s in unseen}
+    medians = [np.median(benchmark.relative(np.concatenate([v[i] for v in logs.values()]))) for i in (0, 1)]
+    assert medians[0] <= 6
+    assert medians[1] <= 10
+    assert 0.7 <= benchmark.coverage(logs, 0) <= 0.95
+    assert known.log_error_unseen_step == pytest.approx(KNOWN.log_error_unseen_step, rel=1e-3)  # what ships is this fit
+
+
+@given(st.integers(1, 500), st.integers(1, 100_000))
+def test_more_sequences_and_more_context_never_take_less(batch, context):
+    here = step(batch, context)
+    assert step(batch + 1, context) >= here * 0.93  # measured products are not smooth
+    assert step(batch, context + 1000) > here
+    assert step(batch, context, kv_bits=8) <= here
+
+
+@given(st.integers(1, 64), st.integers(256, 50_000))
+def test_prompts_take_longer_the_longer_they_are(batch, context):
+    def reading(n):
+        size = {"batch": np.array([float(batch)]), "context": np.array([float(n)])}
+        return float(prompt_s(MODEL, {}, MACHINE, **size)[0])
+
+    assert reading(2 * context) > reading(context)
+
+
+def test_many_plans_at_once_are_the_plans_one_by_one():
+    batch, context = np.array([1.0, 8, 64]), np.array([128.0, 1024, 8192])
+    together = decode_step_s(MODEL, {}, MACHINE, batch=batch, context=context, kv_bits=16)
+    assert together == pytest.approx([step(b, c) for b, c in zip(batch, context, strict=True)])
+
+
+def test_two_devices_read_half_the_weights_and_pay_for_joining():
+    alone, two = step(1, 1024), step(1, 1024, machine=replace(MACHINE, n_devices=2))
+    free = step(1, 1024, machine=replace(MACHINE, n_devices=2, link=Link(latency_s=0.0, bytes_per_s=1e18)))
+    assert free < two < alone
+    assert two - free == pytest.approx(2 * 32 * 12e-6, rel=0.01)
+    assert Link().all_reduce_s(np.array([1e6]), n_devices=1) == 0
+
+
+def test_a_window_keeps_steps_from_growing():
+    windowed = catalog_models()["mistralai/Mistral-7B-v0.1"]
+    assert step(8, 100_000, model=windowed) == pytest.approx(step(8, 4096, model=windowed))
+
+
+def test_constants_of_a_curve_are_found_again():
+    from workbench.testing import invented_run
+
+    true = ProductCurve(launch_s=4e-6, bandwidth_fraction=0.7, flop_fraction=0.6, log_error=0.0)
+    shapes = {"qkv": (6144, 4096), "gate_up": (28672, 4096)}
+    rows = [
+        {
+            "role": role,
+            "format": "bf16",
+            "batch": n,
+            "p50_s": float(curve_s(true, "bf16", rows=r, columns=c, tokens=np.array([float(n)]), ceilings=CEILINGS)[0]),
+        }
+        for role, (r, c) in shapes.items()
+        for n in (1, 16, 256, 4096)
+    ]
+    run = replace(invented_run(), kind="gemm", results=rows)
+    curves, tables = fitted_curves([(run, MODEL)], CEILINGS)
+    assert curves["bf16"].bandwidth_fraction == pytest.approx(0.7, rel=0.01)
+    assert curves["bf16"].flop_fraction == pytest.approx(0.6, rel=0.01)
+    assert curves["bf16"].launch_s == pytest.approx(4e-6, rel=0.02)
+    assert curves["bf16"].log_error < 1e-3
+    assert set(tables["bf16"]) == {"6144x4096", "28672x4096"}
+
+
+def test_a_measured_shape_is_met_exactly_and_an_unknown_format_refused():
+    tokens, seconds = (np.array(v) for v in KNOWN.tables["fp8"]["28672x4096"])
+    found = product_s(KNOWN, "fp8", rows=28672, columns=4096, tokens=tokens, ceilings=CEILINGS)
+    assert found == pytest.approx(seconds)
+    with pytest.raises(NotAvailable, match="No product in w3a16"):
+        product_s(replace(KNOWN, curves={}), "w3a16", rows=1, columns=1, tokens=tokens, ceilings=CEILINGS)
+
+
+def test_a_prediction_has_its_value_inside_and_is_wider_where_it_is_borrowed():
+    own, is_own = machine_of("h200-sxm", n_devices=1)
+    other, is_others = machine_of("h100-sxm", n_devices=1)
+    assert (is_own, is_others) == (True, False)
+    question = Question(precision="fp8", concurrency=16)
+    here = predicted(MODEL, own, question, memory_bytes=141e9, is_own=True)
+    there = predicted(MODEL, other, question, memory_bytes=80e9, is_own=False)
+    for p in (here, there):
+        for v in (p.ttft_s, p.prefill_s, p.tpot_s, p.output_tokens_per_s):
+            assert v.low < v.value < v.high
+    assert there.tpot_s.high / there.tpot_s.low > here.tpot_s.high / here.tpot_s.low
+    assert there.tpot_s.value > here.tpot_s.value  # less bandwidth
+    assert (here.is_calibrated, there.is_calibrated) == (True, False)
+    assert here.memory.weight_bytes < 10e9
+    json.dumps(here.to_dict(), allow_nan=False)
+
+
+def test_a_steady_load_waits_for_the_prompts_of_others():
+    static = predicted(MODEL, MACHINE, Question(concurrency=32), memory_bytes=141e9, is_own=True)
+    steady = predicted(MODEL, MACHINE, Question(concurrency=32, arrival="steady"), memory_bytes=141e9, is_own=True)
+    assert steady.tpot_s.value > static.tpot_s.value
+    assert steady.ttft_s.value < static.ttft_s.value
+    alone = Question(concurrency=1, arrival="steady")
+    single = predicted(MODEL, MACHINE, alone, memory_bytes=141e9, is_own=True)
+    assert single.tpot_s.value == pytest.approx(
+        predicted(MODEL, MACHINE, Question(), memory_bytes=141e9, is_own=True).tpot_s.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"precision": "fp3"}, "Unknown precision"),
+        ({"kv_bits": 4}, "8 or 16 bits"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"arrival": "never"}, "Arrival"),
+    ],
+)
+def test_nonsense_is_refused(changes, says):
+    with pytest.raises(InvalidSpec, match=says):
+        Question(**changes)
+
+
+def test_the_readers_own_constants_come_before_those_that_ship(tmp_path):
+    changed = replace(KNOWN, step_s=1.0)
+    (tmp_path / "h200-sxm.json").write_text(changed.to_json())
+    assert known_calibration("h200-sxm", own=tmp_path)[0].step_s == 1.0
+    assert known_calibration("h200-sxm")[0] == KNOWN
+    with pytest.raises(NotAvailable, match="no BF16 peak"):
+        published_ceilings("t4")
+    with pytest.raises(NotAvailable, match=r"no (serving-speed|gemm) run"):
+        from_runs([])

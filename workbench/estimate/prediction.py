@@ -1,0 +1,138 @@
+"""What a model will do on some devices: waiting times with intervals, throughput, and memory by part."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+from workbench.core.checkpoints import FORMATS
+from workbench.core.checks import require_positive
+from workbench.core.errors import InvalidSpec
+from workbench.core.models import ModelSpec
+from workbench.core.statistics import Interval
+from workbench.estimate.kv_cache import ContextPlan, context_plan
+from workbench.estimate.step_time import Machine, decode_step_s, prompt_s
+
+LEVEL = 0.8  # nominal coverage of the intervals
+BORROWED_STEP, BORROWED_PROMPT = 0.2, 0.4
+"""Standard deviations of logarithms where constants are another device's, or devices are joined: the uncalibrated errors
+of facts/estimation (TPOT median 13 %, TTFT 50 %) as a spread."""
+QUEUE_PROMPT = 0.5  # of a first token under steady load, which waits in a queue that is not simulated here
+POINTS = 32  # contexts at which the steps of an answer are looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A load on a model."""
+
+    precision: str = "bf16"
+    """A name in ``FORMATS`` for all linear layers."""
+    kv_bits: int = 16
+    input_tokens: int = 1024
+    output_tokens: int = 128
+    concurrency: int = 1
+    arrival: Literal["static", "steady"] = "static"
+    """All prompts at once and then decoding; or a new prompt whenever an answer ends."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "input_tokens", "output_tokens", "concurrency")
+        if self.precision not in FORMATS:
+            raise InvalidSpec(f"Unknown precision {self.precision!r}.", remedy=f"Use: {', '.join(FORMATS)}.")
+        if self.kv_bits not in {8, 16}:
+            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+        if self.arrival not in {"static", "steady"}:
+            raise InvalidSpec(f"Arrival {self.arrival!r}.", remedy="Use static or steady.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The answer; intervals are nominal 80 %."""
+
+    ttft_s: Interval
+    prefill_s: Interval
+    tpot_s: Interval
+    output_tokens_per_s: Interval
+    memory: ContextPlan
+    is_calibrated: bool
+    """Whether the constants are this device's own, on one device."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: seconds, tokens per second, bytes."""
+        values: dict[str, Any] = {}
+        for name in ("ttft_s", "prefill_s", "tpot_s", "output_tokens_per_s"):
+            found: Interval = getattr(self, name)
+            values |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        memory = asdict(self.memory)
+        return values | {
+            "memory": memory | {"needed_bytes": self.memory.needed_bytes, "does_fit": self.memory.does_fit},
+            "is_calibrated": self.is_calibrated,
+            "interval_level": LEVEL,
+            "provenance": "estimated",
+        }
+
+
+def _around(value: float, sigma: float) -> Interval:
+    spread = float(np.exp(NormalDist().inv_cdf((1 + LEVEL) / 2) * sigma))
+    return Interval(value, value / spread, value * spread)
+
+
+def predicted(
+    model: ModelSpec, machine: Machine, question: Question, *, memory_bytes: float, is_own: bool
+) -> Prediction:
+    """Waiting times, throughput and memory of a question.
+
+    Args:
+        model: A dense shape.
+        machine: Devices that work as one.
+        question: The load.
+        memory_bytes: Of one device.
+        is_own: Whether the constants were measured on this very device.
+    """
+    q = question
+    plan: Mapping[str, str] = dict.fromkeys(("qkv", "o_proj", "gate_up", "down_proj"), q.precision)
+    calibrated = is_own and machine.n_devices == 1
+    step_sigma = machine.known.log_error_unseen_step if calibrated else BORROWED_STEP
+    prompt_sigma = machine.known.log_error_unseen_prompt if calibrated else BORROWED_PROMPT
+    batch = np.full(POINTS, float(q.concurrency))
+    context = np.linspace(q.input_tokens + 1, q.input_tokens + q.output_tokens, POINTS)
+    step = float(decode_step_s(model, plan, machine, batch=batch, context=context, kv_bits=q.kv_bits).mean())
+
+    def reading(n: int) -> float:
+        size = {"batch": np.array([float(n)]), "context": np.array([float(q.input_tokens)])}
+        return float(prompt_s(model, plan, machine, **size)[0])
+
+    if q.arrival == "static":
+        prefill = reading(q.concurrency)
+        ttft, tpot = _around(prefill, prompt_sigma), _around(step, step_sigma)
+        total = prefill + (q.output_tokens - 1) * step
+        rate = q.concurrency * q.output_tokens / total
+        share = prefill / total
+        rate_sigma = float(np.hypot((1 - share) * step_sigma, share * prompt_sigma))
+    else:
+        # While one answer is written, the prompts of the others are read in between (baseline of facts/estimation).
+        prefill = reading(1)
+        own = step + (q.concurrency - 1) * prefill / q.output_tokens
+        ttft = _around(prefill + 0.5 * own, max(prompt_sigma, QUEUE_PROMPT if q.concurrency > 1 else 0.0))
+        rate_sigma = float(np.hypot(step_sigma, prompt_sigma * (1 - step / own)))
+        tpot = _around(own, rate_sigma)
+        rate = q.concurrency * q.output_tokens / (ttft.value + (q.output_tokens - 1) * own)
+    form = FORMATS[q.precision]
+    memory = context_plan(
+        model,
+        memory_bytes=memory_bytes,
+        n_devices=machine.n_devices,
+        weight_bits=form.stored_bits(in_features=model.hidden),
+        kv_bits=q.kv_bits,
+        context_tokens=q.input_tokens + q.output_tokens,
+        batch=q.concurrency,
+    )
+    return Prediction(
+        ttft_s=ttft,
+        prefill_s=_around(prefill, prompt_sigma),
+        tpot_s=tpot,
+        output_tokens_per_s=_around(rate, rate_sigma),
+        memory=memory,
+        is_calibrated=calibrated,
+    )

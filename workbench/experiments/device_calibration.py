@@ -1,0 +1,73 @@
+"""Constants of a device from stored runs of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import DATA
+from workbench.catalog.tables import devices
+from workbench.core.errors import NotAvailable
+from workbench.core.runs import Run
+from workbench.estimate.calibration import Calibration
+from workbench.estimate.roofline import Ceilings
+from workbench.estimate.step_time import Machine, calibrated
+
+SHIPPED = DATA / "calibrations"
+REFERENCE_DEVICE = "h200-sxm"
+"""Whose fractions stand in where a device was never measured."""
+
+
+def published_ceilings(device_id: str) -> Ceilings:
+    """Peaks of a device of the catalogue; raises ``NotAvailable`` when it is not there or has no BF16."""
+    device = devices().get(device_id)
+    if device is None or device.bf16_flop_per_s is None:
+        raise NotAvailable(
+            f"The catalogue has no BF16 peak of {device_id}.", remedy="Name a row of data/hardware.csv that has one."
+        )
+    eight = device.fp8_flop_per_s or device.int8_op_per_s or device.bf16_flop_per_s
+    return Ceilings(
+        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s, flop_per_s={16: device.bf16_flop_per_s, 8: eight}
+    )
+
+
+def from_runs(runs: Sequence[Run]) -> Calibration:
+    """Fit a device's constants to its ``gemm`` runs and its newest ``serving_speed`` run.
+
+    Raises ``NotAvailable`` when one of the two is missing.
+    """
+    steps = [r for r in runs if r.kind == "serving_speed"]
+    gemm = [(r, model_spec_from(r.spec["model"])) for r in runs if r.kind == "gemm"]
+    if not steps or not gemm:
+        missing = "gemm" if steps else "serving-speed"
+        raise NotAvailable(
+            f"There is no {missing} run of this device.", remedy=f"Run `workbench {missing} MODEL` on it first."
+        )
+    newest = max(steps, key=lambda r: r.finished_at)
+    device_id = newest.environment.device_id
+    return calibrated(
+        device_id,
+        ceilings=published_ceilings(device_id),
+        gemm=[(r, m) for r, m in gemm if r.environment.device_id == device_id],
+        steps=newest,
+        model=model_spec_from(newest.spec["model"]),
+    )
+
+
+def known_calibration(device_id: str, *, own: Path | None = None) -> tuple[Calibration, bool]:
+    """The constants for a device, and whether they are its own: the reader's, else those that ship, else an H200's.
+
+    Args:
+        device_id: Row of the hardware catalogue.
+        own: Folder with the reader's calibrations.
+    """
+    for folder in (own, SHIPPED):
+        file = folder / f"{device_id}.json" if folder else None
+        if file and file.is_file():
+            return Calibration.from_json(file.read_text()), True
+    return Calibration.from_json((SHIPPED / f"{REFERENCE_DEVICE}.json").read_text()), False
+
+
+def machine_of(device_id: str, *, n_devices: int, own: Path | None = None) -> tuple[Machine, bool]:
+    """Devices of the catalogue that work as one, and whether their constants are their own."""
+    known, is_own = known_calibration(device_id, own=own)
+    return Machine(known=known, ceilings=published_ceilings(device_id), n_devices=n_devices), is_own
