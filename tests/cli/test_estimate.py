@@ -60,3 +60,34 @@ def test_calibrate_fits_the_shipped_runs_and_keeps_the_constants(tmp_path):
     kept = tmp_path / "home" / "calibrations" / "h200-sxm.json"
     assert json.loads(kept.read_text()) == told
     assert len(told["sources"]) == 3
+
+
+def test_plan_lists_plans_with_commands_and_reasons():
+    model = "meta-llama/Meta-Llama-3.1-70B"
+    told = json.loads(call("plan", model, "--rate", "5", "--on", "h200-sxm,l4", "--json").stdout)
+    good = [p for p in told["plans"] if p["reason"] is None]
+    assert good[0]["is_pareto"]
+    assert good[0]["launch_command"].startswith(f"vllm serve {model}")
+    assert any("memory" in (p["reason"] or "") for p in told["plans"])
+    assert "202" in told["prices"]["h200-sxm"]  # a price has its day
+    text = call("plan", model, "--tpot-ms", "0.01", "--on", "h200-sxm").output
+    assert "No plan keeps the promises" in text
+    assert "TPOT" in text
+
+
+def test_simulate_tells_waits_and_promises():
+    model = "meta-llama/Meta-Llama-3.1-8B"
+
+    def told(*more):
+        return json.loads(call("simulate", model, "h200-sxm", "--requests", "500", "--json", *more).stdout)
+
+    calm, busy = told("--rate", "2"), told("--rate", "60")
+    assert calm["provenance"] == "simulated"
+    assert calm["ttft_p50_s"] <= calm["ttft_p99_s"] < busy["ttft_p99_s"]
+    assert 0 <= busy["kept_fraction"] <= calm["kept_fraction"] <= 1
+    assert calm["goodput_requests_per_s"] <= calm["requests_per_s"]
+    assert told("--rate", "60", "--replicas", "2")["ttft_p99_s"] < busy["ttft_p99_s"]
+    table = call("simulate", model, "h200-sxm", "--requests", "50").output
+    assert "simulated" in table
+    assert "min" not in table  # rates are no durations
+    assert "cannot be read" in " ".join(call("simulate", model, "h200-sxm", "--trace", "/nowhere.csv").output.split())

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.catalog.models import catalog_models, model_spec_from
+from workbench.catalog.paths import MEASURED
 from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.estimate.calibration import Calibration, ProductCurve, curve_s, fitted_curves, product_s
 from workbench.estimate.prediction import Question, predicted
+from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import Link, Machine, decode_step_s, prompt_s
 from workbench.experiments.device_calibration import (
     SHIPPED,
@@ -22,6 +24,7 @@ from workbench.experiments.device_calibration import (
     machine_of,
     published_ceilings,
 )
+from workbench.store.runs import read_run_file
 
 ROOT = Path(__file__).parents[2]
 MODEL = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
@@ -79,6 +82,18 @@ def test_many_plans_at_once_are_the_plans_one_by_one():
     assert together == pytest.approx([step(b, c) for b, c in zip(batch, context, strict=True)])
 
 
+@pytest.mark.parametrize("device", ["l4", "a100-sxm-80", "h100-sxm", "b200-sxm", "l40s"])
+@pytest.mark.parametrize("precision", ["bf16", "w4a16"])
+def test_nothing_is_faster_than_the_published_peaks_allow(device, precision):
+    machine, _ = machine_of(device, n_devices=1)
+    plan = dict.fromkeys(("qkv", "o_proj", "gate_up", "down_proj"), precision)
+    for batch, context in ((1, 128), (64, 1024), (256, 4096)):
+        size = {"batch": batch, "context_tokens": context, "ceilings": machine.ceilings}
+        assert step(batch, context, machine=machine, plan=plan) > step_floor_s(MODEL, plan, kv_bits=16, **size)
+        one = {"batch": np.array([float(batch)]), "context": np.array([float(context)])}
+        assert prompt_s(MODEL, plan, machine, **one)[0] > prefill_floor_s(MODEL, plan, **size)
+
+
 def test_two_devices_read_half_the_weights_and_pay_for_joining():
     alone, two = step(1, 1024), step(1, 1024, machine=replace(MACHINE, n_devices=2))
     free = step(1, 1024, machine=replace(MACHINE, n_devices=2, link=Link(latency_s=0.0, bytes_per_s=1e18)))
@@ -117,9 +132,11 @@ def test_constants_of_a_curve_are_found_again():
 
 
 def test_a_measured_shape_is_met_exactly_and_an_unknown_format_refused():
-    tokens, seconds = (np.array(v) for v in KNOWN.tables["fp8"]["28672x4096"])
+    run = read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json")
+    rows = [r for r in run.results if r.get("role") == "gate_up" and r.get("format") == "fp8" and "p50_s" in r]
+    tokens = np.array([float(r["batch"]) for r in rows])
     found = product_s(KNOWN, "fp8", rows=28672, columns=4096, tokens=tokens, ceilings=CEILINGS)
-    assert found == pytest.approx(seconds)
+    assert found == pytest.approx([r["p50_s"] for r in rows])
     with pytest.raises(NotAvailable, match="No product in w3a16"):
         product_s(replace(KNOWN, curves={}), "w3a16", rows=1, columns=1, tokens=tokens, ceilings=CEILINGS)
 

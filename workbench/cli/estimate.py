@@ -1,6 +1,9 @@
 """Commands that predict, and that fit predictions to a device."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +17,22 @@ from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.checkpoints import FORMATS
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.traffic import drawn, read_trace
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.estimate.prediction import LEVEL, Prediction, Question, predicted
-from workbench.experiments.device_calibration import from_runs, machine_of
+from workbench.estimate.search import Load, Plan, launch_command, pareto, plans
+from workbench.experiments.device_calibration import from_runs, machine_of, offers
 from workbench.jobs.manager import JobManager, workbench_home
+from workbench.simulate.costs import step_cost
+from workbench.simulate.engine import EngineLimits
+from workbench.simulate.engine import replicas as engines_in_turn
+from workbench.simulate.summary import summary
 from workbench.store.runs import runs_in_folder
 
 out = Console()
 CALIBRATIONS = "calibrations"
+PLANNED = ("h200-sxm", "h100-sxm", "a100-sxm-80", "l40s", "l4")
+SHOWN = 12
 
 
 def estimate(
@@ -80,6 +91,116 @@ def _print(found: Prediction) -> None:
     out.print(table)
     if not found.is_calibrated:
         out.print("Not calibrated: constants of another device or of one device alone, so the intervals are wide.")
+
+
+def plan(
+    model: Annotated[str, typer.Argument(help="Folder, or a name in the catalogue.")],
+    rate: Annotated[float, typer.Option(help="Requests a second.")] = 1.0,
+    input_tokens: Annotated[int, typer.Option(help="Of each prompt.")] = 1024,
+    output_tokens: Annotated[int, typer.Option(help="Of each answer.")] = 128,
+    ttft_ms: Annotated[float, typer.Option(help="Promise: first token within.")] = 1000.0,
+    tpot_ms: Annotated[float, typer.Option(help="Promise: time of each further token.")] = 50.0,
+    on: Annotated[str, typer.Option("--on", help="Comma-separated devices of the catalogue.")] = ",".join(PLANNED),
+    as_json: AsJson = False,
+) -> None:
+    """Plans that keep the promises, cheapest first, and the reason against the others."""
+    with ReadableErrors():
+        spec = model_spec_from(model)
+        if spec.n_params != spec.n_active_params:
+            raise NotAvailable(
+                f"{spec.name} has experts; their times are not predicted yet.", remedy="Choose a dense model."
+            )
+        load = Load(
+            requests_per_s=rate,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            ttft_s=ttft_ms / 1e3,
+            tpot_s=tpot_ms / 1e3,
+        )
+        candidates = offers([d.strip() for d in on.split(",") if d.strip()], own=workbench_home() / CALIBRATIONS)
+        found = plans(spec, load, candidates)
+        best = pareto(found)
+        if as_json:
+            rows = [
+                asdict(p)
+                | {
+                    "total_devices": p.total_devices,
+                    "is_pareto": p in best,
+                    "launch_command": launch_command(model, p, load) if p.reason is None else None,
+                    "provenance": "estimated",
+                }
+                for p in found
+            ]
+            labels = {o.device_id: o.price_label for o in candidates}
+            print(json.dumps({"model": spec.name, "prices": labels, "plans": rows}, indent=1))
+            return
+        _print_plans(found, best)
+
+
+def _print_plans(found: Sequence[Plan], best: Sequence[Plan]) -> None:
+    feasible = [p for p in found if p.reason is None]
+    table = Table("◌", "device", "of a replica", "replicas", "precision", "TTFT", "TPOT", "USD/h", "USD/M output")
+    for p in feasible[:SHOWN]:
+        table.add_row(
+            "◆" if p in best else "",
+            p.device_name,
+            f"{p.n_devices}, {p.concurrency} sequences",
+            str(p.n_replicas),
+            p.precision + (", FP8 cache" if p.kv_bits == 8 else ""),
+            shown_duration(p.ttft_s),
+            shown_duration(p.tpot_s),
+            "–" if p.usd_per_hour is None else f"{p.usd_per_hour:.2f}",
+            "–" if p.usd_per_million_output_tokens is None else three_digits(p.usd_per_million_output_tokens),
+        )
+    out.print(table)
+    against = dict.fromkeys(f"{p.device_name}: {p.reason}" for p in found if p.reason)
+    for line in list(against)[:SHOWN]:
+        out.print(line, highlight=False)
+    if not feasible:
+        out.print("No plan keeps the promises.")
+
+
+def simulate(
+    model: Annotated[str, typer.Argument(help="Folder, or a name in the catalogue.")],
+    device: Annotated[str, typer.Argument(help="Row of the hardware catalogue.")],
+    trace: Annotated[str | None, typer.Option(help="CSV: TIMESTAMP, ContextTokens, GeneratedTokens.")] = None,
+    speed: Annotated[float, typer.Option(help="Replays the trace so many times as fast.")] = 1.0,
+    rate: Annotated[float, typer.Option(help="Without a trace: requests a second (Poisson).")] = 5.0,
+    requests: Annotated[int, typer.Option(help="Without a trace: how many.")] = 10_000,
+    input_tokens: Annotated[int, typer.Option(help="Without a trace: median of the prompts.")] = 1024,
+    output_tokens: Annotated[int, typer.Option(help="Without a trace: median of the answers.")] = 128,
+    replicas: Annotated[int, typer.Option(help="Engines that take requests in turn.")] = 1,
+    precision: Annotated[str, typer.Option(help=", ".join(FORMATS))] = "bf16",
+    ttft_ms: Annotated[float, typer.Option(help="Promise: first token within.")] = 1000.0,
+    tpot_ms: Annotated[float, typer.Option(help="Promise: time of each further token.")] = 50.0,
+    as_json: AsJson = False,
+) -> None:
+    """Replay traffic on a simulated engine: waits, and how many requests keep both promises."""
+    with ReadableErrors():
+        spec, row = model_spec_from(model), devices().get(device)
+        if row is None or not row.memory_bytes:
+            raise InvalidSpec(f"Unknown device {device!r}.", remedy="Name a row of data/hardware.csv.")
+        if not speed > 0:
+            raise InvalidSpec(f"A speed of {speed}.", remedy="Give a number above zero.")
+        arrivals = (
+            read_trace(Path(trace).expanduser(), speed=speed)
+            if trace
+            else drawn(requests, rate_per_s=rate, input_tokens=input_tokens, output_tokens=output_tokens, seed=0)
+        )
+        machine, is_own = machine_of(device, n_devices=1, own=workbench_home() / CALIBRATIONS)
+        question = Question(precision=precision)
+        memory = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own).memory
+        limits = EngineLimits(cache_tokens=max(1, memory.longest_tokens))
+        answers = engines_in_turn(replicas, arrivals, step_cost(spec, precision, machine), limits)
+        told = summary(answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
+        if as_json:
+            print(json.dumps(told | {"is_calibrated": is_own, "cache_tokens": limits.cache_tokens}, indent=1))
+            return
+        table = Table("△", "simulated")
+        for name, value in told.items():
+            shown = shown_duration(value) if name.endswith("_s") and "_per_" not in name else value
+            table.add_row(name, three_digits(shown) if isinstance(shown, float) else str(shown))
+        out.print(table)
 
 
 def calibrate(as_json: AsJson = False) -> None:

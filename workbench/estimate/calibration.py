@@ -46,7 +46,8 @@ class Calibration:
     curves: Mapping[str, ProductCurve]
     """By format."""
     tables: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
-    """By format and "rows x columns": tokens and seconds that were measured."""
+    """By format and "rows x columns": tokens, and measured over fitted time. Ratios, so that they can be lent to other
+    devices."""
     layer_s: float
     """Everything in a layer that no product and no cache explains."""
     step_s: float
@@ -106,9 +107,7 @@ def product_s(
     table = known.tables.get(form, {}).get(f"{rows:.0f}x{columns:.0f}")
     if not table:
         return made
-    at, seconds = np.asarray(table[0], dtype=float), np.asarray(table[1], dtype=float)
-    fitted = curve_s(known.curves[form], form, rows=rows, columns=columns, tokens=at, ceilings=ceilings)
-    correction = np.interp(np.log(tokens), np.log(at), np.log(seconds / fitted))
+    correction = np.interp(np.log(tokens), np.log(np.asarray(table[0])), np.log(np.asarray(table[1])))
     corrected: Floats = made * np.exp(correction)
     return corrected
 
@@ -116,7 +115,7 @@ def product_s(
 def fitted_curves(
     runs: Sequence[tuple[Run, ModelSpec]], ceilings: Ceilings
 ) -> tuple[dict[str, ProductCurve], dict[str, dict[str, list[list[float]]]]]:
-    """A curve for each format, and the measurements themselves by shape."""
+    """A curve for each format, and by shape how far the measurements are from it."""
     points: dict[str, list[tuple[float, float, float, float]]] = {}
     tables: dict[str, dict[str, list[list[float]]]] = {}
     for run, model in runs:
@@ -128,7 +127,14 @@ def fitted_curves(
                 table = tables.setdefault(row["format"], {}).setdefault(f"{p.rows}x{p.columns}", [[], []])
                 table[0].append(float(row["batch"]))
                 table[1].append(float(row["p50_s"]))
-    return {form: _curve(form, found, ceilings) for form, found in points.items() if form in FORMATS}, tables
+    curves = {form: _curve(form, found, ceilings) for form, found in points.items() if form in FORMATS}
+    for form, curve in curves.items():
+        for shape, table in tables[form].items():
+            rows, columns = (float(n) for n in shape.split("x"))
+            tokens, seconds = np.array(table[0]), np.array(table[1])
+            made = curve_s(curve, form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
+            table[1] = (seconds / made).tolist()
+    return curves, {form: tables[form] for form in curves}
 
 
 def _curve(form: str, points: Sequence[tuple[float, float, float, float]], ceilings: Ceilings) -> ProductCurve:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import DATA
-from workbench.catalog.tables import devices
+from workbench.catalog.tables import devices, median_price
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.roofline import Ceilings
+from workbench.estimate.search import Offer
 from workbench.estimate.step_time import Machine, calibrated
 
 SHIPPED = DATA / "calibrations"
@@ -65,6 +66,32 @@ def known_calibration(device_id: str, *, own: Path | None = None) -> tuple[Calib
         if file and file.is_file():
             return Calibration.from_json(file.read_text()), True
     return Calibration.from_json((SHIPPED / f"{REFERENCE_DEVICE}.json").read_text()), False
+
+
+def offers(device_ids: Sequence[str], *, own: Path | None = None) -> list[Offer]:
+    """Devices of the catalogue with their constants and the median of their listed prices.
+
+    Raises ``NotAvailable`` for a device that the catalogue lacks.
+    """
+    made = []
+    for device_id in device_ids:
+        machine, is_own = machine_of(device_id, n_devices=1, own=own)
+        device, price = devices()[device_id], median_price(device_id)
+        if device.memory_bytes is None:
+            raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
+        made.append(
+            Offer(
+                device_id=device_id,
+                name=device.name,
+                memory_bytes=device.memory_bytes,
+                usd_per_hour=price.usd_per_gpu_hour if price else None,
+                price_label=price.label if price else "no listed price",
+                machine=machine,
+                has_fp8=device.fp8_flop_per_s is not None,
+                is_calibrated=is_own,
+            )
+        )
+    return made
 
 
 def machine_of(device_id: str, *, n_devices: int, own: Path | None = None) -> tuple[Machine, bool]:

@@ -1,0 +1,172 @@
+"""The simulated engine against one that takes every step, against queueing theory, and what must always hold."""
+
+import random
+from collections import deque
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.catalog.models import catalog_models
+from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.traffic import Arrival, drawn, read_trace
+from workbench.experiments.device_calibration import machine_of
+from workbench.simulate.costs import step_cost
+from workbench.simulate.engine import Engine, EngineLimits, StepCost, replicas
+
+COST = StepCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
+LIMITS = EngineLimits(token_budget=512, max_sequences=8, cache_tokens=100_000)
+
+
+def plain(arrivals, cost, limits):
+    """Every step by itself, no preemption: (first token, end) of each arrival."""
+    order = sorted(range(len(arrivals)), key=lambda i: arrivals[i].at_s)
+    coming, now, waiting, running, found = 0, 0.0, deque(), {}, {}
+    read = {}
+    while coming < len(order) or waiting or running:
+        if not waiting and not running:
+            now = max(now, arrivals[order[coming]].at_s)
+        while coming < len(order) and arrivals[order[coming]].at_s <= now:
+            waiting.append(order[coming])
+            read[order[coming]] = 0
+            coming += 1
+        budget, done, tokens = limits.token_budget - len(running), [], 0
+        while waiting and budget > 0 and len(running) + len(done) < limits.max_sequences:
+            i = waiting[0]
+            chunk = min(budget, arrivals[i].input_tokens - read[i])
+            read[i] += chunk
+            budget -= chunk
+            tokens += chunk
+            if read[i] < arrivals[i].input_tokens:
+                break
+            done.append(waiting.popleft())
+        in_cache = sum(arrivals[i].input_tokens + made - 1 for i, made in running.items())
+        in_cache += sum(read[i] for i in waiting) + sum(read[i] for i in done)
+        n = len(running) + len(done)
+        now += cost.fixed_s + cost.sequence_s * n + cost.prompt_token_s * tokens + cost.cached_token_s * in_cache
+        for i in list(running):
+            running[i] += 1
+        for i in done:
+            running[i] = 1
+            found[i] = [now, None]
+        for i in [i for i, made in running.items() if made == arrivals[i].output_tokens]:
+            found[i][1] = now
+            del running[i]
+    return [tuple(found[i]) for i in range(len(arrivals))]
+
+
+requests = st.lists(
+    st.builds(
+        Arrival,
+        at_s=st.floats(0, 3),
+        input_tokens=st.integers(1, 1500),
+        output_tokens=st.integers(1, 60),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(requests)
+@settings(max_examples=60, deadline=None)
+def test_taking_steps_together_changes_nothing(arrivals):
+    answers = Engine(COST, LIMITS).run(arrivals)
+    for a, answer, (first, end) in zip(arrivals, answers, plain(arrivals, COST, LIMITS), strict=True):
+        assert answer.ttft_s == pytest.approx(first - a.at_s, abs=1e-9)
+        assert answer.e2e_s == pytest.approx(end - a.at_s, abs=1e-9)
+
+
+@given(requests, st.integers(1600, 4000))
+@settings(max_examples=60, deadline=None)
+def test_a_small_cache_is_never_overfilled_and_everyone_is_answered(arrivals, cache):
+    engine = Engine(COST, replace(LIMITS, cache_tokens=cache))
+    answers = engine.run(arrivals)
+    assert len(answers) == len(arrivals)
+    assert engine.peak_cached_tokens <= cache
+    assert all(0 < a.ttft_s <= a.e2e_s for a in answers)
+    assert engine.n_preemptions == sum(a.n_preempted for a in answers)
+    assert engine._cached == engine._running == 0
+
+
+def test_one_request_alone_takes_what_its_steps_take():
+    (answer,) = Engine(COST, LIMITS).run([Arrival(2.0, 100, 3)])
+    first = COST.fixed_s + COST.sequence_s + 100 * (COST.prompt_token_s + COST.cached_token_s)
+    assert answer.ttft_s == pytest.approx(first)
+    later = [COST.fixed_s + COST.sequence_s + COST.cached_token_s * n for n in (100, 101)]
+    assert answer.e2e_s == pytest.approx(first + sum(later))
+    assert answer.tpot_s == pytest.approx(sum(later) / 2)
+    assert Engine(COST, LIMITS).run([Arrival(0, 10, 1)])[0].tpot_s is None
+
+
+def test_one_at_a_time_waits_as_queueing_theory_says():
+    """M/D/1: mean wait = rho s / (2 (1 - rho)) (Pollaczek and Khinchine)."""
+    service, rho, rng = 0.010, 0.7, random.Random(3)
+    cost = StepCost(fixed_s=service, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
+    at, arrivals = 0.0, []
+    for _ in range(60_000):
+        at += rng.expovariate(rho / service)
+        arrivals.append(Arrival(at, 1, 1))
+    answers = Engine(cost, EngineLimits(token_budget=2, max_sequences=1, cache_tokens=10)).run(arrivals)
+    wait = sum(a.ttft_s for a in answers) / len(answers) - service
+    assert wait == pytest.approx(rho * service / (2 * (1 - rho)), rel=0.05)
+
+
+def test_more_load_never_shortens_waits_and_two_replicas_halve_the_load():
+    rng = random.Random(1)
+
+    def waits(rate, n):
+        at, arrivals = 0.0, []
+        for _ in range(400):
+            at += rng.expovariate(rate)
+            arrivals.append(Arrival(at, 300, 40))
+        answers = replicas(n, arrivals, COST, LIMITS)
+        return sum(a.e2e_s for a in answers) / len(answers)
+
+    assert waits(5, 1) < waits(40, 1)
+    assert waits(40, 2) < waits(40, 1)
+
+
+def test_what_cannot_be_simulated_is_told():
+    with pytest.raises(DoesNotFit, match="longer than the cache: 50"):
+        Engine(COST, EngineLimits(cache_tokens=50)).run([Arrival(0, 60, 1)])
+    with pytest.raises(InvalidSpec, match="has no tokens"):
+        Engine(COST, LIMITS).run([Arrival(0, 0, 1)])
+    with pytest.raises(InvalidSpec, match="leaves nothing for prompts"):
+        EngineLimits(token_budget=8, max_sequences=8)
+    with pytest.raises(InvalidSpec, match="below zero"):
+        replace(COST, sequence_s=-1.0)
+    with pytest.raises(InvalidSpec, match="0 replicas"):
+        replicas(0, [], COST, LIMITS)
+
+
+def test_costs_of_a_real_device_give_the_estimators_steps():
+    machine, _ = machine_of("h200-sxm", n_devices=1)
+    cost = step_cost(catalog_models()["meta-llama/Meta-Llama-3.1-8B"], "bf16", machine)
+    assert 3e-3 < cost.fixed_s < 7e-3
+    assert 1e-6 < cost.prompt_token_s < 1e-4
+    assert cost.cached_token_s == pytest.approx(131072 / (0.9 * 4.8e12), rel=0.15)
+
+
+def test_drawn_traffic_has_its_rate_and_medians():
+    made = drawn(20_000, rate_per_s=10, input_tokens=1000, output_tokens=100, seed=0)
+    assert made == drawn(20_000, rate_per_s=10, input_tokens=1000, output_tokens=100, seed=0)
+    assert len(made) / made[-1].at_s == pytest.approx(10, rel=0.03)
+    assert sorted(a.input_tokens for a in made)[10_000] == pytest.approx(1000, rel=0.05)
+    with pytest.raises(InvalidSpec, match="0 requests"):
+        drawn(0, rate_per_s=1, input_tokens=1, output_tokens=1, seed=0)
+
+
+def test_a_trace_is_read_from_its_first_request_and_anything_else_refused(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+        "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.6805900,396,109\n"
+    )
+    assert read_trace(file) == [Arrival(0.0, 374, 44), Arrival(4.0, 396, 109)]
+    assert read_trace(file, speed=2.0)[1].at_s == 2.0
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidSpec, match="cannot be read"):
+        read_trace(file)
+    with pytest.raises(InvalidSpec, match="TIMESTAMP"):
+        read_trace(tmp_path / "nowhere.csv")

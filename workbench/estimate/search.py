@@ -1,0 +1,208 @@
+"""Which devices, how many, split how, for a load and its promises: every plan with its cost, or the reason against it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from workbench.core.checkpoints import FORMATS
+from workbench.core.checks import require_positive
+from workbench.core.models import ModelSpec
+from workbench.core.units import shown_bytes, shown_duration
+from workbench.estimate.kv_cache import context_plan
+from workbench.estimate.step_time import Machine, decode_step_s, prompt_s
+
+BATCHES = np.unique(np.round(np.geomspace(1, 1024, 60)))
+SLACK = 1e-9  # an exact multiple of a capacity buys no further machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What comes in, and what was promised."""
+
+    requests_per_s: float
+    input_tokens: int
+    output_tokens: int
+    ttft_s: float
+    """Until the first token, at most."""
+    tpot_s: float
+    """Of each further token, at most."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "requests_per_s", "input_tokens", "output_tokens", "ttft_s", "tpot_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Devices that can be had."""
+
+    device_id: str
+    name: str
+    memory_bytes: float
+    usd_per_hour: float | None
+    """Of one device; None where no price is known."""
+    price_label: str
+    machine: Machine
+    """One device."""
+    has_fp8: bool
+    """Whether it multiplies FP8 numbers."""
+    is_calibrated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A way to serve a load, or why it is none."""
+
+    device_id: str
+    device_name: str
+    n_devices: int
+    """Of one replica (tensor parallel)."""
+    precision: str
+    kv_bits: int
+    reason: str | None
+    """Why the load cannot be served so; None when it can."""
+    concurrency: int = 0
+    """Sequences of one replica at once."""
+    n_replicas: int = 0
+    ttft_s: float = 0.0
+    tpot_s: float = 0.0
+    capacity_requests_per_s: float = 0.0
+    """Of one replica within the promises."""
+    usd_per_hour: float | None = None
+    usd_per_million_output_tokens: float | None = None
+    is_calibrated: bool = False
+    memory_fraction: float = 0.0
+    """Of the usable memory that is needed."""
+
+    @property
+    def total_devices(self) -> int:
+        """Of all replicas."""
+        return self.n_devices * self.n_replicas
+
+
+def n_replicas_for(requests_per_s: float, capacity_requests_per_s: float) -> int:
+    """Replicas for a rate; an exact multiple of the capacity needs no further one."""
+    return max(1, ceil(requests_per_s / capacity_requests_per_s * (1 - SLACK)))
+
+
+def plans(
+    model: ModelSpec,
+    load: Load,
+    offers: Iterable[Offer],
+    *,
+    group_sizes: Sequence[int] = (1, 2, 4, 8),
+    precisions: Sequence[str] = ("bf16", "fp8", "w4a16"),
+    kv_bits: Sequence[int] = (16, 8),
+) -> list[Plan]:
+    """Every combination, feasible ones first and cheapest first; the others with what stands against them.
+
+    A replica is filled up to the largest number of sequences at which both promises hold and memory suffices. Waiting in
+    queues is not simulated: a first token waits for its own prompt and half a step.
+    """
+    made = [
+        _plan(model, load, offer, n, precision, bits)
+        for offer in offers
+        for n in group_sizes
+        if model.n_heads % n == 0
+        for precision in precisions
+        for bits in kv_bits
+    ]
+    return sorted(
+        made,
+        key=lambda p: (p.reason is not None, p.usd_per_hour is None, p.usd_per_hour or p.total_devices, p.tpot_s),
+    )
+
+
+def _plan(model: ModelSpec, load: Load, offer: Offer, n: int, precision: str, bits: int) -> Plan:
+    machine = Machine(known=offer.machine.known, ceilings=offer.machine.ceilings, n_devices=n, link=offer.machine.link)
+    plan = Plan(
+        device_id=offer.device_id,
+        device_name=offer.name,
+        n_devices=n,
+        precision=precision,
+        kv_bits=bits,
+        is_calibrated=offer.is_calibrated and n == 1,
+        reason=None,
+    )
+    if precision == "fp8" and not offer.has_fp8:
+        return replace(plan, reason="the device has no FP8 products")
+    if precision not in machine.known.curves:
+        return replace(plan, reason=f"no product in {precision} was measured")
+    context = load.input_tokens + load.output_tokens
+    memory = context_plan(
+        model,
+        memory_bytes=offer.memory_bytes,
+        n_devices=n,
+        weight_bits=FORMATS[precision].stored_bits(in_features=model.hidden),
+        kv_bits=bits,
+        context_tokens=context,
+    )
+    room = memory.usable_bytes - memory.weight_bytes - memory.workspace_bytes
+    held = int(room // memory.cache_bytes) if room > 0 else 0
+    if held < 1:
+        return replace(
+            plan,
+            reason=f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable",
+        )
+    roles: Mapping[str, str] = dict.fromkeys(("qkv", "o_proj", "gate_up", "down_proj"), precision)
+    batch = BATCHES[held >= BATCHES]
+    middle = np.full_like(batch, load.input_tokens + load.output_tokens / 2)
+    step = decode_step_s(model, roles, machine, batch=batch, context=middle, kv_bits=bits)
+    one = np.ones(1)
+    reading = float(prompt_s(model, roles, machine, batch=one, context=one * load.input_tokens)[0])
+    tpot = step + (batch - 1) * reading / load.output_tokens
+    ttft = reading + 0.5 * tpot
+    holds = (tpot <= load.tpot_s) & (ttft <= load.ttft_s)
+    if not holds.any():
+        which = (
+            f"TTFT: a prompt alone takes {shown_duration(float(ttft[0]))}, promised are {shown_duration(load.ttft_s)}"
+            if ttft[0] > load.ttft_s
+            else f"TPOT: one sequence alone takes {shown_duration(float(tpot[0]))}, "
+            f"promised are {shown_duration(load.tpot_s)}"
+        )
+        return replace(plan, reason=which)
+    at = int(np.flatnonzero(holds)[-1])
+    capacity = float(batch[at] / (ttft[at] + (load.output_tokens - 1) * tpot[at]))
+    replicas = n_replicas_for(load.requests_per_s, capacity)
+    hourly = None if offer.usd_per_hour is None else offer.usd_per_hour * n * replicas
+    tokens_per_hour = load.requests_per_s * load.output_tokens * 3600
+    return replace(
+        plan,
+        concurrency=int(batch[at]),
+        n_replicas=replicas,
+        ttft_s=float(ttft[at]),
+        tpot_s=float(tpot[at]),
+        capacity_requests_per_s=capacity,
+        usd_per_hour=hourly,
+        usd_per_million_output_tokens=None if hourly is None else hourly / tokens_per_hour * 1e6,
+        memory_fraction=(memory.weight_bytes + memory.workspace_bytes + batch[at] * memory.cache_bytes)
+        / memory.usable_bytes,
+    )
+
+
+def pareto(found: Sequence[Plan]) -> list[Plan]:
+    """The feasible, priced plans that no other beats in both cost and time per token, cheapest first."""
+    kept: list[Plan] = []
+    priced = [p for p in found if p.reason is None and p.usd_per_hour is not None]
+    for plan in sorted(priced, key=lambda p: (p.usd_per_hour or 0.0, p.tpot_s)):
+        if not kept or plan.tpot_s < kept[-1].tpot_s:
+            kept.append(plan)
+    return kept
+
+
+def launch_command(model: str, plan: Plan, load: Load) -> str:
+    """How vLLM is started for one replica of a plan."""
+    parts = [
+        f"vllm serve {model}",
+        f"--max-model-len {load.input_tokens + load.output_tokens}",
+        f"--max-num-seqs {plan.concurrency}",
+        "--gpu-memory-utilization 0.9",
+    ]
+    if plan.n_devices > 1:
+        parts.append(f"--tensor-parallel-size {plan.n_devices}")
+    if plan.precision == "fp8":
+        parts.append("--quantization fp8")
+    if plan.kv_bits == 8:
+        parts.append("--kv-cache-dtype fp8")
+    return " ".join(parts)

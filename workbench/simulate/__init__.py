@@ -1,0 +1,1 @@
+"""A day of traffic in a second: an engine that is stepped with predicted times."""
