@@ -198,7 +198,8 @@ def simulate(
             return
         table = Table("△", "simulated")
         for name, value in told.items():
-            shown = shown_duration(value) if name.endswith("_s") and "_per_" not in name else value
+            is_time = value is not None and name.endswith("_s") and "_per_" not in name
+            shown = shown_duration(value) if is_time else value
             table.add_row(name, three_digits(shown) if isinstance(shown, float) else str(shown))
         out.print(table)
 

@@ -73,7 +73,8 @@ class Prediction:
         }
 
 
-def _around(value: float, sigma: float) -> Interval:
+def interval_around(value: float, sigma: float) -> Interval:
+    """A value with its nominal interval, for a standard deviation of its logarithm."""
     spread = float(np.exp(NormalDist().inv_cdf((1 + LEVEL) / 2) * sigma))
     return Interval(value, value / spread, value * spread)
 
@@ -105,7 +106,7 @@ def predicted(
 
     if q.arrival == "static":
         prefill = reading(q.concurrency)
-        ttft, tpot = _around(prefill, prompt_sigma), _around(step, step_sigma)
+        ttft, tpot = interval_around(prefill, prompt_sigma), interval_around(step, step_sigma)
         total = prefill + (q.output_tokens - 1) * step
         rate = q.concurrency * q.output_tokens / total
         share = prefill / total
@@ -114,9 +115,9 @@ def predicted(
         # While one answer is written, the prompts of the others are read in between (baseline of facts/estimation).
         prefill = reading(1)
         own = step + (q.concurrency - 1) * prefill / q.output_tokens
-        ttft = _around(prefill + 0.5 * own, max(prompt_sigma, QUEUE_PROMPT if q.concurrency > 1 else 0.0))
+        ttft = interval_around(prefill + 0.5 * own, max(prompt_sigma, QUEUE_PROMPT if q.concurrency > 1 else 0.0))
         rate_sigma = float(np.hypot(step_sigma, prompt_sigma * (1 - step / own)))
-        tpot = _around(own, rate_sigma)
+        tpot = interval_around(own, rate_sigma)
         rate = q.concurrency * q.output_tokens / (ttft.value + (q.output_tokens - 1) * own)
     form = FORMATS[q.precision]
     memory = context_plan(
@@ -130,9 +131,9 @@ def predicted(
     )
     return Prediction(
         ttft_s=ttft,
-        prefill_s=_around(prefill, prompt_sigma),
+        prefill_s=interval_around(prefill, prompt_sigma),
         tpot_s=tpot,
-        output_tokens_per_s=_around(rate, rate_sigma),
+        output_tokens_per_s=interval_around(rate, rate_sigma),
         memory=memory,
         is_calibrated=calibrated,
     )
