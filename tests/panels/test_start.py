@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import ipywidgets
 import pytest
 
@@ -6,6 +9,8 @@ from workbench.panels.start import doctor_table
 from workbench.telemetry.doctor import Finding, examine
 
 pytestmark = pytest.mark.usefixtures("strict")
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def test_the_doctor_names_a_remedy_for_everything_that_is_missing(tmp_path):
@@ -28,8 +33,9 @@ def test_problems_come_first():
 def test_the_map_has_thirteen_cards_and_links_only_what_exists():
     content = start.question_map().content
     assert content.count("<b>") == 13
-    assert content.count("<a ") == 2
-    assert "02_quantization.ipynb" in content
+    linked = re.findall(r"(\d\d_[a-z_]+)\.ipynb", content)
+    assert content.count("<a ") == len(linked) == len(set(linked))
+    assert set(linked) == {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {"00_start"}
 
 
 def test_choosing_a_question_changes_the_claims(manager):
