@@ -4,8 +4,10 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from workbench.catalog.paths import DATA
+from workbench.core.errors import InvalidSpec
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -69,7 +71,7 @@ class Price:
     @property
     def label(self) -> str:
         """Provider, instance and the day of the price."""
-        return f"{self.provider} {self.instance}, {self.date}"
+        return f"{' '.join(part for part in (self.provider, self.instance) if part)}, {self.date}"
 
 
 @cache
@@ -90,6 +92,44 @@ def prices() -> tuple[Price, ...]:
         for r in kept
         if r["on_demand_usd_gpu_h"]
     )
+
+
+OWN_COLUMNS = ("device_id", "usd_per_gpu_hour")
+
+
+def own_prices(path: Path) -> dict[str, Price]:
+    """The reader's own prices by device, from a CSV file with ``OWN_COLUMNS`` and, if wished, provider and date.
+
+    Raises ``InvalidSpec`` when the file cannot be read, lacks a column, names no device of the catalogue, or has a price
+    that is none.
+    """
+    try:
+        with path.expanduser().open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        made = {
+            r["device_id"].strip(): Price(
+                provider=(r.get("provider") or "own price").strip(),
+                instance="",
+                device_id=r["device_id"].strip(),
+                usd_per_gpu_hour=float(r["usd_per_gpu_hour"]),
+                date=(r.get("date") or "no date").strip(),
+                source=str(path),
+            )
+            for r in rows
+        }
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
+        raise InvalidSpec(
+            f"The prices {path} cannot be read: {type(error).__name__} {error}.",
+            remedy=f"Give a CSV file with the columns {', '.join(OWN_COLUMNS)} (and provider, date).",
+        ) from error
+    odd = [d for d in made if d not in devices()]
+    free = [d for d, p in made.items() if not p.usd_per_gpu_hour > 0]
+    if odd or free or not made:
+        what = f"unknown devices: {', '.join(odd)}" if odd else f"no price: {', '.join(free) or 'no rows'}"
+        raise InvalidSpec(
+            f"The prices {path} have {what}.", remedy="Use ids of data/hardware.csv and prices above zero."
+        )
+    return made
 
 
 def median_price(device_id: str) -> Price | None:

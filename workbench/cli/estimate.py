@@ -12,7 +12,7 @@ from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED
-from workbench.catalog.tables import devices
+from workbench.catalog.tables import devices, own_prices
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.checkpoints import FORMATS
@@ -101,6 +101,7 @@ def plan(
     ttft_ms: Annotated[float, typer.Option(help="Promise: first token within.")] = 1000.0,
     tpot_ms: Annotated[float, typer.Option(help="Promise: time of each further token.")] = 50.0,
     on: Annotated[str, typer.Option("--on", help="Comma-separated devices of the catalogue.")] = ",".join(PLANNED),
+    prices: Annotated[str | None, typer.Option(help="CSV of your own: device_id, usd_per_gpu_hour.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plans that keep the promises, cheapest first, and the reason against the others."""
@@ -117,7 +118,11 @@ def plan(
             ttft_s=ttft_ms / 1e3,
             tpot_s=tpot_ms / 1e3,
         )
-        candidates = offers([d.strip() for d in on.split(",") if d.strip()], own=workbench_home() / CALIBRATIONS)
+        candidates = offers(
+            [d.strip() for d in on.split(",") if d.strip()],
+            own=workbench_home() / CALIBRATIONS,
+            prices=own_prices(Path(prices)) if prices else None,
+        )
         found = plans(spec, load, candidates)
         best = pareto(found)
         if as_json:

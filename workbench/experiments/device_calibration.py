@@ -1,11 +1,11 @@
 """Constants of a device from stored runs of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import DATA
-from workbench.catalog.tables import devices, median_price
+from workbench.catalog.tables import Price, devices, median_price
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
@@ -68,15 +68,22 @@ def known_calibration(device_id: str, *, own: Path | None = None) -> tuple[Calib
     return Calibration.from_json((SHIPPED / f"{REFERENCE_DEVICE}.json").read_text()), False
 
 
-def offers(device_ids: Sequence[str], *, own: Path | None = None) -> list[Offer]:
-    """Devices of the catalogue with their constants and the median of their listed prices.
+def offers(
+    device_ids: Sequence[str], *, own: Path | None = None, prices: Mapping[str, Price] | None = None
+) -> list[Offer]:
+    """Devices of the catalogue with their constants and a price: the reader's own, else the median of the listed ones.
+
+    Args:
+        device_ids: Rows of the hardware catalogue.
+        own: Folder with the reader's calibrations.
+        prices: The reader's own prices by device.
 
     Raises ``NotAvailable`` for a device that the catalogue lacks.
     """
     made = []
     for device_id in device_ids:
         machine, is_own = machine_of(device_id, n_devices=1, own=own)
-        device, price = devices()[device_id], median_price(device_id)
+        device, price = devices()[device_id], (prices or {}).get(device_id) or median_price(device_id)
         if device.memory_bytes is None:
             raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
         made.append(
