@@ -19,7 +19,8 @@ from workbench.estimate.calibration import FITTED, cells_of
 from workbench.estimate.prediction import LEVEL
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import Machine, decode_step_s, kv_bits_of, log_errors, plan_of
-from workbench.experiments.device_calibration import from_runs, published_ceilings
+from workbench.experiments.ceilings import published_ceilings
+from workbench.experiments.device_calibration import from_runs
 from workbench.store.runs import read_run_file
 
 NAMES = ("gemm_llama-3.1-8b-shape_h200", "gemm_stdlib-9m_h200", "serving_speed_llama-3.1-8b-shape_h200")

@@ -17,12 +17,12 @@ from workbench.estimate.calibration import Calibration, ProductCurve, curve_s, f
 from workbench.estimate.prediction import Question, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import Link, Machine, decode_step_s, prompt_s
+from workbench.experiments.ceilings import published_ceilings
 from workbench.experiments.device_calibration import (
     SHIPPED,
     from_runs,
     known_calibration,
     machine_of,
-    published_ceilings,
 )
 from workbench.store.runs import read_run_file
 

@@ -129,7 +129,7 @@ def test_lengths_beyond_the_model_and_a_device_without_memory_are_told(tmp_path)
 
 
 def test_settings_of_vllm_are_read_and_nonsense_refused():
-    assert ServedVariant.read("fp8-kv").flags.endswith("--kv-cache-dtype fp8")
+    assert ServedVariant.read("fp8-kv").kv_cache_dtype == "fp8"
     assert ServedVariant.read("chunk:512").chunk_tokens == 512
     with pytest.raises(InvalidSpec, match="Unknown setting"):
         LongContextSpec(model="m", served=("chunk:0",))

@@ -1,8 +1,7 @@
 """A transformers model that computes its attention with one of our techniques."""
 
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -175,18 +174,3 @@ class LongModel:
     def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
-
-    def parameter_bytes(self) -> int:
-        """Memory of the weights."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
-
-
-def is_shape_only(place: str) -> bool:
-    """Whether a folder has a configuration and no weights."""
-    folder = Path(place)
-    return folder.is_dir() and not any(folder.glob("*.safetensors"))
-
-
-def same_length(prompts: Sequence[Ids]) -> Ids:
-    """Prompts of one length as an array: (batch, tokens)."""
-    return np.stack(prompts)

@@ -12,7 +12,6 @@ from workbench.core.attention import TECHNIQUES, AttentionOptions
 Tensor = torch.Tensor
 COLD_BYTES = 2**28  # keys and values in turn, so that a cache of 50 MB does not answer in memory's place
 CHECKED_ROWS = 16
-LEAST_TIMED_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,12 @@ def _from_row(row: Mapping[str, str]) -> ModelSpec:
     )
 
 
+def is_only_a_shape(place: str) -> bool:
+    """Whether a model is a folder without weights, so that only its speed can be measured."""
+    folder = Path(located(place))
+    return folder.is_dir() and not any(folder.glob("*.safetensors"))
+
+
 def model_spec_from(place: str) -> ModelSpec:
     """The shape of a folder, a config.json, a catalogue name or a hub id that is cached on this machine.
 

@@ -1,12 +1,11 @@
 """Attention techniques by name, what they are set to, and the measurement that compares them."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 Pattern = Literal["full", "window", "sink-window", "block-sparse", "vertical-slash"]
 
@@ -21,7 +20,6 @@ class Technique:
     note: str
 
 
-FULL, WINDOW, SINKS, BLOCKS, LINES = "full", "window", "sink-window", "block-sparse", "vertical-slash"
 TECHNIQUES: dict[str, Technique] = {
     "flash": Technique(label="SDPA flash", pattern="full", note="PyTorch's FlashAttention 2"),
     "cudnn": Technique(label="SDPA cuDNN", pattern="full", note="NVIDIA's kernel for Hopper and later"),
@@ -81,8 +79,10 @@ class AttentionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionSpec:
+class AttentionSpec(Spec):
     """Techniques to time over a range of lengths. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "attention"
 
     model: str
     """Whose heads are used; weights are not."""
@@ -122,16 +122,3 @@ class AttentionSpec:
         """What the techniques are set to."""
         names = AttentionOptions.__dataclass_fields__
         return AttentionOptions(**{name: getattr(self, name) for name in names})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "AttentionSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="attention")

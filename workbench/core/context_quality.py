@@ -1,15 +1,14 @@
 """Does a model still find things in a long text: the question."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from workbench.core.attention import AttentionOptions
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.evaluation import KV, KV_FORMATS
 from workbench.core.retrieval import TASKS
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 FULL, SERVED = "full", "served"
 QUALITY_BLOCK = 64
@@ -77,8 +76,10 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContextQualitySpec:
+class ContextQualitySpec(Spec):
     """Questions about long texts, asked under several variants. The same spec is the same measurement."""
+
+    experiment: ClassVar[str] = "context_quality"
 
     model: str
     """Folder of the model; where ``url`` is given, of its tokenizer."""
@@ -124,16 +125,3 @@ class ContextQualitySpec:
             Variant.read(variant)
         if self.url is None and FULL not in self.variants:
             raise InvalidSpec("Variants are compared with full attention.", remedy='Add "full" to them.')
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "ContextQualitySpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="context_quality")

@@ -4,11 +4,11 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 NAMES = {"vllm": "vLLM", "lmdeploy": "LMDeploy", "torch": "PyTorch (transformers)", "onnx": "ONNX Runtime"}
 STARTABLE = tuple(NAMES)
@@ -62,8 +62,10 @@ def engine_label(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSweepSpec:
+class EngineSweepSpec(Spec):
     """Engines under the same load at growing rates. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "engine_sweep"
 
     model: str
     engines: tuple[str, ...] = ("vllm", "torch", "onnx")
@@ -119,19 +121,6 @@ class EngineSweepSpec:
             raise InvalidSpec("A rate is not above zero.", remedy="Give requests per second.")
         if self.device not in {"auto", "cpu", "cuda"}:
             raise InvalidSpec(f"Device {self.device!r}.", remedy="Choose auto, cpu or cuda.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "EngineSweepSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="engine_sweep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

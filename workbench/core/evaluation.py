@@ -1,13 +1,12 @@
 """Does a checkpoint answer like the model it was made from: the question."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 KV = "kv:"
 KV_FORMATS = ("int8-token", "int4-token", "fp8-token", "int8-head", "int4-head", "fp8-head")
@@ -27,8 +26,10 @@ def kl_band(kl_nat_per_token: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationSpec:
+class EvaluationSpec(Spec):
     """Checkpoints to compare with a reference. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "evaluation"
 
     model: str
     """Folder of the reference."""
@@ -61,16 +62,3 @@ class EvaluationSpec:
             raise InvalidSpec(f"Unknown cache formats: {', '.join(unknown)}.", remedy=f"Use: {', '.join(KV_FORMATS)}.")
         if self.n_passkeys < 0 or self.n_completions < 0:
             raise InvalidSpec("Counts are 0 or more.", remedy="Correct the numbers.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "EvaluationSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="evaluation")

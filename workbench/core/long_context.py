@@ -1,15 +1,13 @@
 """How long a context fits, and how fast it is read and continued: the question; and attention over several devices."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 CACHES = ("roomy", "dynamic", "static", "sliding", "offloaded", "quantized")
-SERVED_VARIANTS = ("default", "fp8-kv", "chunk:2048", "chunk:32768")
 DEFAULT_CHUNK = 8192
 
 
@@ -39,16 +37,12 @@ class ServedVariant:
         cache = "FP8 cache" if self.kv_cache_dtype == "fp8" else "16-bit cache"
         return f"vLLM, {cache}, chunks of {self.chunk_tokens}"
 
-    @property
-    def flags(self) -> str:
-        """For ``vllm serve``."""
-        cache = " --kv-cache-dtype fp8" if self.kv_cache_dtype == "fp8" else ""
-        return f"--max-num-batched-tokens {self.chunk_tokens} --enable-prefix-caching{cache}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LongContextSpec:
+class LongContextSpec(Spec):
     """Contexts to read and continue. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "long_context"
 
     model: str
     lengths: tuple[int, ...] = (1024, 4096, 16384, 65536, 130048)
@@ -80,23 +74,12 @@ class LongContextSpec:
         for text in self.served:
             ServedVariant.read(text)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "LongContextSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="long_context")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RingSpec:
+class RingSpec(Spec):
     """One sequence over several devices. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "ring_attention"
 
     model: str
     """Whose heads are used; weights are not."""
@@ -116,16 +99,3 @@ class RingSpec:
             raise InvalidSpec(
                 f"Lengths {self.lengths!r}.", remedy="Give numbers that can be divided by twice the number of devices."
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "RingSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="ring_attention")

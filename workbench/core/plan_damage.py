@@ -1,18 +1,20 @@
 """How far a whole plan of formats takes a model from itself, by the amount of calibration text: the question."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from workbench.core.checkpoints import FORMATS
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanDamageSpec:
+class PlanDamageSpec(Spec):
     """A plan to verify. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "plan_damage"
 
     model: str
     plan: Mapping[str, str]
@@ -41,16 +43,3 @@ class PlanDamageSpec:
             raise InvalidSpec("One window leaves none to verify on.", remedy="Give two windows or more.")
         if not self.n_samples or any(n < 0 for n in self.n_samples):
             raise InvalidSpec(f"Calibration windows {self.n_samples!r}.", remedy="Give counts of 0 or more.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "PlanDamageSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="plan_damage")

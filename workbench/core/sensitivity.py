@@ -1,18 +1,19 @@
 """Which layers suffer most from fewer bits: the question, and the answer's rows."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from workbench.core.checkpoints import FORMATS
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SensitivitySpec:
+class SensitivitySpec(Spec):
     """Damage of each format in each layer group alone. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "sensitivity"
 
     model: str
     formats: tuple[str, ...] = ("w3a16", "w4a16", "w5a16", "w6a16", "w8a16", "w8a8", "fp8")
@@ -44,16 +45,3 @@ class SensitivitySpec:
             raise InvalidSpec("One window cannot both search and verify.", remedy="Give two windows or more.")
         if self.n_random < 0 or any(b <= 0 for b in self.budgets_bits):
             raise InvalidSpec("Budgets and counts are positive.", remedy="Correct the numbers.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "SensitivitySpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="sensitivity")

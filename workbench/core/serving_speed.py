@@ -1,13 +1,13 @@
 """How fast each precision is where it is used: vLLM's steps by batch and context, and the products inside them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.specs import checked_fields, spec_code
+from workbench.core.specs import Spec
 
 FP8_KV = "+fp8-kv"
 SERVED = ("bf16", "fp8", "w8a8", "w4a16", "w4a16-asym", MIXED, "bf16+fp8-kv")
@@ -44,8 +44,10 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServingSpeedSpec:
+class ServingSpeedSpec(Spec):
     """Steps of vLLM to time. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "serving_speed"
 
     model: str
     served: tuple[str, ...] = SERVED
@@ -80,23 +82,12 @@ class ServingSpeedSpec:
         """Batch and context of each measurement."""
         return [(b, c) for c in self.contexts for b in self.batches if b * c <= self.most_tokens]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "ServingSpeedSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="serving_speed")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GemmSpec:
+class GemmSpec(Spec):
     """Products of a model's linear layers to time. The same spec on the same machine is the same measurement."""
+
+    experiment: ClassVar[str] = "gemm"
 
     model: str
     formats: tuple[str, ...] = ("bf16", "w8a16", "w8a8", "fp8", "w4a16", "w4a16-asym")
@@ -112,16 +103,3 @@ class GemmSpec:
             raise InvalidSpec(f"Unknown formats: {', '.join(unknown)}.", remedy=f"Choose from: {', '.join(FORMATS)}.")
         if not self.batches or any(b < 1 for b in self.batches):
             raise InvalidSpec(f"Batches {self.batches!r}.", remedy="Give batch sizes from 1 on.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "GemmSpec":
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
-
-    def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment="gemm")

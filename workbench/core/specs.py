@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from workbench.core.errors import InvalidSpec
 
@@ -28,3 +28,25 @@ def spec_code(spec: Any, *, experiment: str) -> str:
         f"from workbench.experiments.{experiment} import run\n\n"
         f"spec = {kind.__name__}(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
     )
+
+
+class Spec:
+    """What a frozen dataclass needs to be the spec of an experiment: its JSON form, and itself as code."""
+
+    __slots__ = ()
+    experiment: ClassVar[str]
+    """Module in ``workbench.experiments`` that measures it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """A spec read back; unknown fields raise ``InvalidSpec``."""
+        return cls(**checked_fields(cls, data))
+
+    def as_code(self) -> str:
+        """Python that makes this spec and runs it."""
+        return spec_code(self, experiment=self.experiment)

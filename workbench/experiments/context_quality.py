@@ -1,7 +1,5 @@
 """Retrieval by depth and length, and surprise by position, for full attention and what is cheaper than it."""
 
-import json
-import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.attention.in_model import LongModel, same_length
+from workbench.attention.in_model import LongModel
 from workbench.attention.techniques import best_technique
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.folder import token_ids, token_text
@@ -25,6 +23,7 @@ from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import block_bootstrap, mcnemar_p, share_interval
 from workbench.engines.http import HttpEngine
 from workbench.experiments.context_limits import check_lengths
+from workbench.experiments.parts import Kept
 from workbench.experiments.text import Ids, read_text, windows_of
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -47,7 +46,7 @@ def measure(spec: ContextQualitySpec, folder: Path) -> Iterator[Progress | Run]:
     check_lengths(spec)
     device = chosen_device(spec.device)
     environment = read_environment(device)
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = Kept(folder)
     questions = Questions(spec)
     names = [SERVED] if spec.url else [FULL, *(v for v in dict.fromkeys(spec.variants) if v != FULL)]
     total = len(names) * (len(questions.cells) + spec.n_windows)
@@ -55,9 +54,9 @@ def measure(spec: ContextQualitySpec, folder: Path) -> Iterator[Progress | Run]:
     windows = _windows(spec)
     reference: LongModel | None = None
     for i, name in enumerate(names):
-        kept = folder / f"variant_{i}.json"
         done = i * (total // len(names))
-        if not kept.exists():
+        parts[name] = kept.read(f"variant {i}")
+        if parts[name] is None:
             part: dict[str, Any] = {"cells": [], "windows": []}
             model = None if spec.url else _opened(spec, name, device.kind)
             if reference is None and windows is not None:
@@ -73,10 +72,8 @@ def measure(spec: ContextQualitySpec, folder: Path) -> Iterator[Progress | Run]:
                 assert model is not None
                 assert reference is not None
                 part["windows"].append(model.compared(window, reference.logits(window[:-1])))
-            unfinished = kept.with_suffix(".part")
-            unfinished.write_text(json.dumps(part))
-            os.replace(unfinished, kept)
-        parts[name] = json.loads(kept.read_text())
+            kept.write(f"variant {i}", part)
+            parts[name] = part
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
@@ -184,14 +181,14 @@ def _ask_model(model: LongModel, place: str, cell: Cell) -> dict[str, Any]:
     recall: list[float] = []
     for at in range(0, len(cell.asked), at_once):
         asked = cell.asked[at : at + at_once]
-        made = model.continued(same_length([p for _, p in asked]), n_tokens=n_tokens)
+        made = model.continued(np.stack([p for _, p in asked]), n_tokens=n_tokens)
         recall += [q.recall(token_text(place, np.asarray(row))) for (q, _), row in zip(asked, made, strict=True)]
     nll = [0.0] * len(answers)
     for size in sorted({a.size for a in answers}):
         alike = [i for i, a in enumerate(answers) if a.size == size]
         for at in range(0, len(alike), at_once):
             part = alike[at : at + at_once]
-            got = model.surprise(same_length([cell.asked[i][1] for i in part]), same_length([answers[i] for i in part]))
+            got = model.surprise(np.stack([cell.asked[i][1] for i in part]), np.stack([answers[i] for i in part]))
             for i, value in zip(part, got, strict=True):
                 nll[i] = value
     return {"recall": recall, "nll": nll}

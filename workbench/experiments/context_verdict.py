@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.core.context_quality import FULL
-from workbench.core.long_context import ServedVariant
 from workbench.core.runs import Run
 from workbench.core.statistics import minimum_detectable
 from workbench.core.units import shown_bytes, shown_duration, three_digits
@@ -86,11 +85,6 @@ def _objection(run: Run, limit: Row | None) -> str:
         )
     text = "; ".join(points) or "one sequence at a time; a server shares its cache among many"
     return text[0].upper() + text[1:] + "."
-
-
-def serving_flags(variant: str, *, context_tokens: int) -> str:
-    """What to give ``vllm serve`` for a context."""
-    return f"--max-model-len {context_tokens} {ServedVariant.read(variant).flags}"
 
 
 def variant_rows(run: Run) -> list[Row]:

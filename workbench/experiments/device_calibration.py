@@ -9,26 +9,13 @@ from workbench.catalog.tables import Price, devices, median_price
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
-from workbench.estimate.roofline import Ceilings
 from workbench.estimate.search import Offer
 from workbench.estimate.step_time import Machine, calibrated
+from workbench.experiments.ceilings import published_ceilings
 
 SHIPPED = DATA / "calibrations"
 REFERENCE_DEVICE = "h200-sxm"
 """Whose fractions stand in where a device was never measured."""
-
-
-def published_ceilings(device_id: str) -> Ceilings:
-    """Peaks of a device of the catalogue; raises ``NotAvailable`` when it is not there or has no BF16."""
-    device = devices().get(device_id)
-    if device is None or device.bf16_flop_per_s is None:
-        raise NotAvailable(
-            f"The catalogue has no BF16 peak of {device_id}.", remedy="Name a row of data/hardware.csv that has one."
-        )
-    eight = device.fp8_flop_per_s or device.int8_op_per_s or device.bf16_flop_per_s
-    return Ceilings(
-        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s, flop_per_s={16: device.bf16_flop_per_s, 8: eight}
-    )
 
 
 def from_runs(runs: Sequence[Run]) -> Calibration:

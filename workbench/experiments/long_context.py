@@ -1,7 +1,5 @@
 """Long contexts with a whole model: read and continued, cached in several ways, up to where memory ends."""
 
-import json
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -10,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from workbench.attention import timing
-from workbench.attention.in_model import LongModel, is_shape_only
+from workbench.attention.in_model import LongModel
 from workbench.attention.limits import cache_row, longest_found, reading
 from workbench.attention.techniques import best_technique
-from workbench.catalog.models import model_spec_from
+from workbench.catalog.models import is_only_a_shape, model_spec_from
 from workbench.catalog.paths import located
 from workbench.core.attention import AttentionOptions
 from workbench.core.devices import Device
 from workbench.core.errors import WorkbenchError
 from workbench.core.long_context import LongContextSpec, ServedVariant
 from workbench.core.models import ModelSpec
-from workbench.core.progress import SCRATCH, Progress
+from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.kv_cache import kv_cache_bytes, longest_context_tokens, prefill_workspace_bytes
 from workbench.estimate.weights import weight_bytes
 from workbench.experiments.context_limits import check_fits, number_bits
+from workbench.experiments.parts import Kept
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -89,28 +88,6 @@ def measure(spec: LongContextSpec, folder: Path) -> Iterator[Progress | Run]:
     )
 
 
-class Kept:
-    """Finished parts in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._parts, self.scratch = folder / "parts", folder / SCRATCH
-        for made in (self._parts, self.scratch):
-            made.mkdir(parents=True, exist_ok=True)
-
-    def _file(self, name: str) -> Path:
-        return self._parts / (name.replace(" ", "_").replace(":", "-") + ".json")
-
-    def read(self, name: str) -> Any:
-        """A part, or None."""
-        return json.loads(self._file(name).read_text()) if self._file(name).exists() else None
-
-    def write(self, name: str, value: Any) -> None:
-        """Keep a part; it is there whole or not at all."""
-        unfinished = self._file(name).with_suffix(".part")
-        unfinished.write_text(json.dumps(value))
-        os.replace(unfinished, self._file(name))
-
-
 def _in_torch(
     spec: LongContextSpec, model: ModelSpec, device: Device, kept: Kept
 ) -> Iterator[tuple[float, str, dict[str, Any] | None]]:
@@ -145,7 +122,7 @@ def _opened(spec: LongContextSpec, device: Device) -> LongModel:
         device=device.kind,
         technique=best_technique(device.kind, half=device.kind == "cuda"),
         options=AttentionOptions(),
-        random_weights=is_shape_only(place),
+        random_weights=is_only_a_shape(place),
         half=device.kind == "cuda",
     )
 
@@ -207,7 +184,7 @@ def _served_request(spec: LongContextSpec, model: ModelSpec, variant: ServedVari
     room = max(spec.lengths) + spec.decode_steps + 64
     return {
         "model": place,
-        "random_weights": is_shape_only(place),
+        "random_weights": is_only_a_shape(place),
         "kv_cache_dtype": variant.kv_cache_dtype,
         "contexts": sorted(set(spec.lengths)),
         "decode_steps": spec.decode_steps,

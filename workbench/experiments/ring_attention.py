@@ -1,8 +1,8 @@
 """One sequence over several devices: how much faster, at which length, and how exact."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from workbench.core.long_context import RingSpec
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import quantile_interval
+from workbench.experiments.parts import Kept
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -31,15 +32,15 @@ def measure(spec: RingSpec, folder: Path) -> Iterator[Progress | Run]:
     """Progress and, last, the run. ``folder`` keeps what was measured, so that a second call goes on from there."""
     started_at = utc_now()
     model, device = model_spec_from(spec.model), chosen_device(spec.device)
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = Kept(folder)
     cells = [(n, w) for n in spec.lengths for w in spec.worlds]
     rows: list[dict[str, Any]] = []
     samples: dict[str, list[float]] = {}
     for i, (tokens, world) in enumerate(cells):
         yield Progress(step=f"{tokens} tokens on {world}", done=i, total=len(cells))
-        kept = folder / f"{tokens}-{world}.json"
         row: dict[str, Any] = {"world": world, "length_tokens": tokens, "provenance": "measured"}
-        if not kept.exists():
+        answer = kept.read(f"{tokens} {world}")
+        if answer is None:
             request = RingRequest(
                 world=world,
                 tokens=tokens,
@@ -55,9 +56,8 @@ def measure(spec: RingSpec, folder: Path) -> Iterator[Progress | Run]:
             except WorkbenchError as error:
                 rows.append(row | {"status": "not available", "reason": error.cause})
                 continue
-            answer = {"seconds": got.seconds, "max_error": got.max_error, "peak_bytes": got.peak_bytes}
-            kept.write_text(json.dumps(answer))
-        answer = json.loads(kept.read_text())
+            answer = asdict(got)
+            kept.write(f"{tokens} {world}", answer)
         p50 = quantile_interval(np.asarray(answer["seconds"]), 0.5)
         row |= {"status": "measured", "p50_s": p50.value, "p50_s_low": p50.low, "p50_s_high": p50.high}
         row |= {"max_error": answer["max_error"], "peak_bytes": answer["peak_bytes"], "n": len(answer["seconds"])}
@@ -65,7 +65,7 @@ def measure(spec: RingSpec, folder: Path) -> Iterator[Progress | Run]:
         if one:
             row["speedup"] = one["p50_s"] / row["p50_s"]
         rows.append(row)
-        samples[f"{tokens}-{world}"] = answer["seconds"]
+        samples[f"{tokens}-{world}"] = list(answer["seconds"])
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),

@@ -11,9 +11,8 @@ import numpy as np
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
-from workbench.catalog.tables import devices
 from workbench.core.checkpoints import FORMATS, MIXED, config_groups, formats_of, quantization_config
-from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.errors import InvalidSpec, NotAvailable, WorkbenchError
 from workbench.core.progress import SCRATCH, Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.serving_speed import Served, ServingSpeedSpec
@@ -21,7 +20,8 @@ from workbench.core.statistics import quantile_interval
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import told
 from workbench.estimate.linear_layers import decoder_groups, products
-from workbench.estimate.roofline import Ceilings, prefill_floor_s, step_floor_s
+from workbench.estimate.roofline import prefill_floor_s, step_floor_s
+from workbench.experiments.ceilings import published_ceilings
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -168,9 +168,10 @@ def with_roofline(run: Run) -> list[dict[str, Any]]:
     ``step_roofline_fraction`` and ``prefill_roofline_fraction`` say how much of the way there is done; 1 is the floor.
     """
     spec = ServingSpeedSpec.from_dict(run.spec)
-    ceilings = _ceilings(run.environment.device_id)
     rows = [dict(row) for row in run.results]
-    if ceilings is None:
+    try:
+        ceilings = published_ceilings(run.environment.device_id)
+    except NotAvailable:
         return rows
     model = model_spec_from(spec.model)
     for row in rows:
@@ -188,16 +189,6 @@ def with_roofline(run: Run) -> list[dict[str, Any]]:
             "prefill_roofline_fraction": prefill / row["prefill_s"],
         }
     return rows
-
-
-def _ceilings(device_id: str) -> Ceilings | None:
-    device = devices().get(device_id)
-    if device is None or device.bf16_flop_per_s is None:
-        return None
-    eight = device.fp8_flop_per_s or device.int8_op_per_s or device.bf16_flop_per_s
-    return Ceilings(
-        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s, flop_per_s={16: device.bf16_flop_per_s, 8: eight}
-    )
 
 
 def crossover_batch(run: Run, served: str, other: str, *, context_tokens: int) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from workbench.figures.serving_speed import styles_of
-from workbench.figures.theme import BEST, CAUTION, INK, MEASURED, figure
+from workbench.figures.theme import BEST, CAUTION, figure
 
 Row = Mapping[str, Any]
 
@@ -100,5 +100,4 @@ def predicted_and_measured(rows: Sequence[Row], *, level: float) -> go.Figure:
     batches = sorted({r["batch"] for r in rows})
     fig.update_xaxes(type="log", tickvals=batches, tickangle=0)
     fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.18, "font": {"size": 11}}, height=460)
-    fig.update_layout(font={"color": INK}, colorway=[MEASURED])
     return fig

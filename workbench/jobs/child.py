@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,21 @@ from workbench.store.runs import RunStore
 Measure = Callable[[Mapping[str, Any], Path], Iterator[Progress | Run]]
 
 
-def _quantization(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.quantization import QuantizationSpec
-    from workbench.experiments.quantization import measure
+def _with(spec_class: str, experiment: str) -> Measure:
+    """A measurement whose modules are imported when it begins: each brings the packages of its own subject only.
 
-    return measure(QuantizationSpec.from_dict(spec), folder)
+    Args:
+        spec_class: Module in ``workbench.core`` and class, such as "load.LoadSpec".
+        experiment: Module in ``workbench.experiments``.
+    """
 
+    def measure(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
+        module, name = spec_class.split(".")
+        wanted = getattr(import_module(f"workbench.core.{module}"), name).from_dict(spec)
+        steps: Iterator[Progress | Run] = import_module(f"workbench.experiments.{experiment}").measure(wanted, folder)
+        return steps
 
-def _load(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.load import LoadSpec
-    from workbench.experiments.load import measure
-
-    return measure(LoadSpec.from_dict(spec), folder)
+    return measure
 
 
 def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
@@ -40,90 +44,20 @@ def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | 
     return measure(wanted, folder, source=on_cluster if wanted.cluster else in_turn)
 
 
-def _serving_speed(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.serving_speed import ServingSpeedSpec
-    from workbench.experiments.serving_speed import measure
-
-    return measure(ServingSpeedSpec.from_dict(spec), folder)
-
-
-def _gemm(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.serving_speed import GemmSpec
-    from workbench.experiments.gemm import measure
-
-    return measure(GemmSpec.from_dict(spec), folder)
-
-
-def _sensitivity(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.sensitivity import SensitivitySpec
-    from workbench.experiments.sensitivity import measure
-
-    return measure(SensitivitySpec.from_dict(spec), folder)
-
-
-def _checkpoint(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.checkpoints import CheckpointSpec
-    from workbench.experiments.checkpoint import measure
-
-    return measure(CheckpointSpec.from_dict(spec), folder)
-
-
-def _evaluation(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.evaluation import EvaluationSpec
-    from workbench.experiments.evaluation import measure
-
-    return measure(EvaluationSpec.from_dict(spec), folder)
-
-
-def _plan_damage(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.plan_damage import PlanDamageSpec
-    from workbench.experiments.plan_damage import measure
-
-    return measure(PlanDamageSpec.from_dict(spec), folder)
-
-
-def _attention(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.attention import AttentionSpec
-    from workbench.experiments.attention import measure
-
-    return measure(AttentionSpec.from_dict(spec), folder)
-
-
-def _long_context(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.long_context import LongContextSpec
-    from workbench.experiments.long_context import measure
-
-    return measure(LongContextSpec.from_dict(spec), folder)
-
-
-def _ring_attention(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.long_context import RingSpec
-    from workbench.experiments.ring_attention import measure
-
-    return measure(RingSpec.from_dict(spec), folder)
-
-
-def _context_quality(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.context_quality import ContextQualitySpec
-    from workbench.experiments.context_quality import measure
-
-    return measure(ContextQualitySpec.from_dict(spec), folder)
-
-
 EXPERIMENTS: dict[str, Measure] = {
-    "quantization": _quantization,
-    "load": _load,
+    "quantization": _with("quantization.QuantizationSpec", "quantization"),
+    "load": _with("load.LoadSpec", "load"),
     "engine_sweep": _engine_sweep,
-    "serving_speed": _serving_speed,
-    "gemm": _gemm,
-    "checkpoint": _checkpoint,
-    "evaluation": _evaluation,
-    "sensitivity": _sensitivity,
-    "plan_damage": _plan_damage,
-    "attention": _attention,
-    "long_context": _long_context,
-    "ring_attention": _ring_attention,
-    "context_quality": _context_quality,
+    "serving_speed": _with("serving_speed.ServingSpeedSpec", "serving_speed"),
+    "gemm": _with("serving_speed.GemmSpec", "gemm"),
+    "checkpoint": _with("checkpoints.CheckpointSpec", "checkpoint"),
+    "evaluation": _with("evaluation.EvaluationSpec", "evaluation"),
+    "sensitivity": _with("sensitivity.SensitivitySpec", "sensitivity"),
+    "plan_damage": _with("plan_damage.PlanDamageSpec", "plan_damage"),
+    "attention": _with("attention.AttentionSpec", "attention"),
+    "long_context": _with("long_context.LongContextSpec", "long_context"),
+    "ring_attention": _with("long_context.RingSpec", "ring_attention"),
+    "context_quality": _with("context_quality.ContextQualitySpec", "context_quality"),
 }
 
 

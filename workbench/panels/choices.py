@@ -1,20 +1,12 @@
 """What several panels offer or suggest: models, and a price for the hardware."""
 
-from pathlib import Path
-
-from workbench.catalog.paths import REFERENCE_MODEL_PLACE, located
+from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import devices, median_price
 
 OFFERED_MODELS = (REFERENCE_MODEL_PLACE, "data/models/llama-3.1-8b-shape")
 DEFAULT_CPU_USD_PER_HOUR = (
     0.10  # two cores of a general-purpose virtual machine, a round figure for the reader to replace
 )
-
-
-def is_only_a_shape(model: str) -> bool:
-    """Whether a model is a folder without weights, so that only its speed can be measured."""
-    folder = Path(located(model))
-    return folder.is_dir() and not any(folder.glob("*.safetensors"))
 
 
 def price_suggestion(hardware: str, device_name: str | None) -> tuple[float, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from workbench.catalog.models import is_only_a_shape
 from workbench.catalog.paths import MEASURED as MEASURED_FOLDER
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import claims, devices, engines, published_figures
@@ -29,7 +30,7 @@ from workbench.experiments.engine_verdict import (
 from workbench.export.page import figure_div
 from workbench.figures.engines import attainment_by_rate, latency_by_rate
 from workbench.figures.tables import ESTIMATED, LEGEND, MEASURED, message_card, table, verdict_card
-from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
+from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR
 from workbench.panels.shared_view import code_block, runs_of_kind
 from workbench.store.runs import RunStore
 

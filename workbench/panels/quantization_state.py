@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from workbench.catalog.models import is_only_a_shape
 from workbench.catalog.paths import MEASURED, REFERENCE_MODEL_PLACE
 from workbench.catalog.tables import claims, devices
 from workbench.core.devices import Device
@@ -15,7 +16,7 @@ from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
 from workbench.estimate.weights import decode_floor_s, weight_bytes
 from workbench.experiments.quantization_verdict import baseline_of, results_of, speedup
 from workbench.export.page import WhatIfRow
-from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR, is_only_a_shape
+from workbench.panels.choices import DEFAULT_CPU_USD_PER_HOUR
 from workbench.panels.shared_view import runs_of_kind
 from workbench.store.runs import RunStore
 
