@@ -6,58 +6,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import TimeoutError as PageTimeout
 from playwright.sync_api import expect
 
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
+from workbench.testing.lab_page import complaints_of, run_all, scroll_to, shoot
+from workbench.testing.waiting import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 DRAWN = "() => [...(document.querySelector('.wb-panel')?.querySelectorAll('.js-plotly-plot') ?? [])].filter(p => p._fullData && p._fullData.length && p._fullData[0].x.length).length"
 SHARE = '[data-title^="Share chart"],[aria-label^="Share chart"]'
-HARMLESS = re.compile(r"favicon|net::ERR_(ABORTED|INTERNET|NAME|BLOCKED)")
-
-
-def run_all(page, lab, name, ready):
-    page.goto(lab.notebook(name))
-    page.wait_for_selector(".jp-Notebook", timeout=60_000)
-    for attempt in (1, 2, 3):  # a click right after loading can be lost
-        expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        try:
-            page.wait_for_selector(ready, timeout=30_000)
-        except PageTimeout:
-            if attempt == 3:
-                raise
-        else:
-            # The cells below go on; what a control asks for waits for them.
-            expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
-            return
-
-
-def scroll_to(page, selector, *, up=False):
-    """JupyterLab draws only the cells near the window, and Run All ends at the last one."""
-    found = page.locator(selector)
-    page.mouse.move(900, 800)
-    for _ in range(60):
-        if found.count() and found.first.is_visible():
-            break
-        page.mouse.wheel(0, -500 if up else 500)
-        page.wait_for_timeout(150)
-    found.first.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
-    return found.first
-
-
-def shoot(page, name):
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
-
-
-def complaints_of(complaints):
-    return [e for e in complaints.errors if not HARMLESS.search(e)]
 
 
 def set_theme(page, name):
@@ -66,29 +25,22 @@ def set_theme(page, name):
     page.get_by_text(name, exact=True).click()
 
 
-def wait_for(condition, timeout_s=60):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def test_the_start_page_shows_what_is_here_and_the_claims_follow_their_control(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab, "00_start", ".wb-table")
+    run_all(page, lab.notebook("00_start"), ".wb-table")
     expect(page.locator(".wb-map")).to_contain_text("13. What helps on a small device?")
     page.get_by_label("Question").select_option(label="8. What does a million tokens cost me?")
     expect(page.locator(".wb-table").last).to_contain_text("spot instances")
-    shoot(page, "start")
+    shoot(page, SHOTS, "start")
     assert complaints_of(complaints) == []
 
 
 def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab, "02_quantization", ".wb-verdict")
+    run_all(page, lab.notebook("02_quantization"), ".wb-verdict")
     page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
     assert page.locator(SHARE).count() == 0
-    shoot(page, "quantization")
+    shoot(page, SHOTS, "quantization")
     panel = scroll_to(page, ".wb-quantization", up=True)
     verdict = panel.locator(".wb-verdict .headline")
     before = verdict.inner_text()
@@ -110,7 +62,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
     job = jobs.views()[0].id
 
     # the page goes away without being saved; running the cell again finds the job
-    run_all(page, lab, "02_quantization", ".wb-verdict")
+    run_all(page, lab.notebook("02_quantization"), ".wb-verdict")
     scroll_to(page, ".wb-quantization", up=True)
     expect(page.locator(".wb-quantization").get_by_role("button", name="Cancel", exact=True)).to_be_enabled(
         timeout=15_000
@@ -132,7 +84,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
     panel.get_by_role("tab", name="Compare").click()
     panel.get_by_role("tab", name="History").click()
     expect(page.locator(".wb-quantization .wb-view")).to_contain_text("methods measured")
-    shoot(page, "quantization_done")
+    shoot(page, SHOTS, "quantization_done")
     assert complaints_of(complaints) == []
 
 
@@ -145,7 +97,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
 )
 def test_bad_input_gives_one_readable_message(lab, page_of, field, value, says):
     page, complaints = page_of()
-    run_all(page, lab, "02_quantization", ".wb-view")
+    run_all(page, lab.notebook("02_quantization"), ".wb-view")
     scroll_to(page, ".wb-quantization", up=True)
     box = page.get_by_label(field)
     box.fill(value)
@@ -170,7 +122,7 @@ CONTRAST = """(selector) => {
 
 def test_the_panel_is_readable_in_the_dark_theme(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab, "02_quantization", ".wb-verdict")
+    run_all(page, lab.notebook("02_quantization"), ".wb-verdict")
     scroll_to(page, ".wb-quantization", up=True)
     set_theme(page, "JupyterLab Dark")
     page.wait_for_function("document.body.dataset.jpThemeLight === 'false'", timeout=20_000)
@@ -184,7 +136,7 @@ def test_the_panel_is_readable_in_the_dark_theme(lab, page_of):
         box["height"] > 200
         for box in (p.bounding_box() for p in page.locator(".wb-quantization .js-plotly-plot").all())
     )
-    shoot(page, "quantization_dark")
+    shoot(page, SHOTS, "quantization_dark")
     set_theme(page, "JupyterLab Light")
     page.wait_for_function("document.body.dataset.jpThemeLight === 'true'", timeout=20_000)
     assert complaints_of(complaints) == []
@@ -200,12 +152,12 @@ def test_the_panel_fits_a_narrow_window(lab, page_of):
     assert overflow <= 4
     left, right = (page.locator(f".wb-quantization {s}").bounding_box() for s in (".wb-controls", ".wb-view"))
     assert right["y"] >= left["y"] + left["height"] - 1  # stacked, not side by side
-    shoot(page, "quantization_narrow")
+    shoot(page, SHOTS, "quantization_narrow")
 
 
 def run_all_narrow(page, lab):
     page.set_viewport_size({"width": 1500, "height": 1600})
-    run_all(page, lab, "02_quantization", ".wb-verdict")
+    run_all(page, lab.notebook("02_quantization"), ".wb-verdict")
     page.keyboard.press("Control+b")  # fold the side bar away, as one would on a small screen
     page.set_viewport_size({"width": 420, "height": 1600})
     page.wait_for_timeout(1000)
@@ -225,7 +177,7 @@ SHOWN = """() => ({
 
 def test_a_budget_is_dragged_and_a_point_clicked_and_everything_shows_that_plan(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab, "02_quantization", ".wb-verdict")
+    run_all(page, lab.notebook("02_quantization"), ".wb-verdict")
     panel = scroll_to(page, ".wb-mixed")
     headline = panel.locator(".wb-verdict .headline")
     page.wait_for_function("() => document.querySelector('.wb-mixed .js-plotly-plot')?._fullData?.length > 3")
@@ -249,22 +201,22 @@ def test_a_budget_is_dragged_and_a_point_clicked_and_everything_shows_that_plan(
     assert min(abs(shown["marker"] - c) for c in corners) < 1e-6
     assert shown["cells"] == {g: f.upper().removesuffix("A16") for g, f in shown["plan"].items()}
     assert len(shown["cells"]) == 20
-    shoot(page, "mixed_precision")
+    shoot(page, SHOTS, "mixed_precision")
     for selector, name in ((".wb-speed", "serving_speed"), (".wb-evaluation", "evaluation")):
         part = scroll_to(page, selector)
         expect(part.locator(".wb-verdict")).to_be_visible()
         page.wait_for_function(f"() => document.querySelectorAll('{selector} .js-plotly-plot .gtitle').length === 2")
         page.wait_for_timeout(500)
-        shoot(page, name)
+        shoot(page, SHOTS, name)
     assert complaints_of(complaints) == []
 
 
 def test_the_engines_notebook_with_a_changed_promise_and_a_live_run(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab, "01_engines", ".wb-verdict")
+    run_all(page, lab.notebook("01_engines"), ".wb-verdict")
     page.wait_for_function(f"({DRAWN})() === 2", timeout=30_000)
     assert page.locator(SHARE).count() == 0
-    shoot(page, "engines")
+    shoot(page, SHOTS, "engines")
     inside = (
         "[...document.querySelectorAll('.wb-scroll')].every(e => e.clientWidth <= e.closest('.wb-view').clientWidth)"
     )
@@ -282,7 +234,7 @@ def test_the_engines_notebook_with_a_changed_promise_and_a_live_run(lab, page_of
             button.click()
     page.get_by_role("button", name="Run", exact=True).last.click()
     page.wait_for_function(f"({DRAWN})() === 3", timeout=90_000)  # requests as they happen
-    shoot(page, "engines-live")
+    shoot(page, SHOTS, "engines-live")
     # On a busy machine the rates are halved first.
     expect(page.locator(".wb-controls")).to_contain_text("done", timeout=360_000)
     expect(page.locator(".wb-view")).to_contain_text("PyTorch (transformers)")

@@ -18,19 +18,13 @@ from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
 from workbench.testing.mock_process import MockProcess
 from workbench.testing.mock_server import MockSettings
+from workbench.testing.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
 ]
 RATES = (4.0, 6.0, 8.0)
-
-
-def wait_for(condition, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 class Cluster:

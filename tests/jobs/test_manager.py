@@ -12,6 +12,7 @@ from workbench.core.errors import StoreError
 from workbench.core.progress import Progress
 from workbench.jobs.directory import JobDirectory, JobState
 from workbench.jobs.manager import JobManager
+from workbench.testing.waiting import wait_for
 
 CHILD = (str(Path(__file__).with_name("fake_child.py")),)
 
@@ -19,13 +20,6 @@ CHILD = (str(Path(__file__).with_name("fake_child.py")),)
 @pytest.fixture
 def jobs(tmp_path):
     return JobManager(tmp_path / "home", child=CHILD)
-
-
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_job_runs_to_its_end_and_its_run_is_stored_under_its_id(jobs):

@@ -12,15 +12,9 @@ from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.engine_sweep import EngineSweepSpec
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
+from workbench.testing.waiting import wait_for
 
 pytestmark = pytest.mark.slow
-
-
-def wait_for(condition, timeout_s=90):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def alive(pid):

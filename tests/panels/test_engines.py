@@ -1,7 +1,6 @@
 """The engines panel, driven by its controls; the job behind it is a stand-in with a real life cycle."""
 
 import json
-import time
 from pathlib import Path
 
 import ipywidgets
@@ -14,6 +13,7 @@ from workbench.figures.engines import attainment_by_rate, latency_by_rate
 from workbench.jobs.manager import JobManager
 from workbench.panels.engines import EnginesPanel
 from workbench.testing import invented_sweep
+from workbench.testing.waiting import wait_for
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_sweep_child.py"),)
 LABELS = {"torch": "torch", "onnx": "onnx", "vllm": "vllm"}
@@ -42,13 +42,6 @@ def text(panel):
 def with_run(panel, **options):
     panel.runs = [invented_sweep(device=panel.device.name, **options)]
     panel.draw()
-
-
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_before_any_run_it_says_how_to_start(panel):

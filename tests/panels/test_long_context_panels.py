@@ -1,6 +1,5 @@
 """The panels of the long-context notebook, by driving their controls on the shipped runs."""
 
-import time
 from pathlib import Path
 
 import ipywidgets
@@ -12,6 +11,7 @@ from workbench.panels import context_claims
 from workbench.panels.attention import AttentionPanel
 from workbench.panels.context_quality import ContextQualityPanel
 from workbench.panels.long_context import LongContextPanel
+from workbench.testing.waiting import figure_titles, wait_for
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_stored_run_child.py"),)
 pytestmark = pytest.mark.usefixtures("strict")
@@ -21,18 +21,6 @@ pytestmark = pytest.mark.usefixtures("strict")
 def jobs(tmp_path):
     yield JobManager(tmp_path / "home", child=FAKE)
     ipywidgets.Widget.close_all()
-
-
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def titles(panel):
-    bundles = [p.outputs[0]["data"]["application/vnd.plotly.v1+json"] for p in panel.plots if p.outputs]
-    return [b["layout"]["title"]["text"] for b in bundles]
 
 
 def test_the_plan_follows_model_device_precision_and_context(jobs):
@@ -78,7 +66,7 @@ def test_a_new_long_context_run_is_shown(jobs, monkeypatch):
 def test_phase_length_and_techniques_choose_what_attention_is_answered(jobs):
     panel = AttentionPanel(jobs, poll_s=0.05)
     assert "FlashAttention 3 reads a prompt of 131072 tokens fastest" in panel.answer.value
-    assert "Time to read a whole prompt" in titles(panel)[0]
+    assert "Time to read a whole prompt" in figure_titles(panel)[0]
     panel.controls["phase"].value = "decode"
     assert "SDPA cuDNN continues a context of 131072 tokens fastest" in panel.answer.value
     panel.controls["phase"].value = "prefill"
@@ -87,7 +75,7 @@ def test_phase_length_and_techniques_choose_what_attention_is_answered(jobs):
     panel.buttons["fa3"].value = False
     assert "FlashAttention 3" not in panel.answer.value
     panel.controls["beside"].value = "found"
-    assert "What is still found" in titles(panel)[1]
+    assert "What is still found" in figure_titles(panel)[1]
     assert panel.buttons["vertical-slash"].disabled
     assert panel.errors == []
 
@@ -125,7 +113,7 @@ def test_the_heat_maps_separate(jobs):
     panel.controls["variant"].value = "kv:int8-token"
     assert min(shares()) >= 85
     panel.controls["variant"].value = "kv:int4-head"
-    assert "INT4 cache" in titles(panel)[0]
+    assert "INT4 cache" in figure_titles(panel)[0]
     assert min(shares()) < 85
     panel.controls["task"].value = "multi-key"
     assert panel.errors == []

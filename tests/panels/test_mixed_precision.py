@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -15,6 +14,7 @@ from workbench.core.plan_damage import PlanDamageSpec
 from workbench.jobs.manager import JobManager
 from workbench.panels.mixed_precision import MixedPrecisionPanel
 from workbench.store.runs import RunStore, read_run_file
+from workbench.testing.waiting import wait_for
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_stored_run_child.py"),)
 pytestmark = pytest.mark.usefixtures("strict")
@@ -31,13 +31,6 @@ def panel(jobs):
     yield made
     assert made.errors == made.verification.errors == []
     ipywidgets.Widget.close_all()
-
-
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def figure(panel):

@@ -8,6 +8,7 @@ import pytest
 
 from workbench.jobs.manager import JobManager
 from workbench.panels.parallelism import ParallelismPanel
+from workbench.testing.waiting import figure_titles
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_stored_run_child.py"),)
 pytestmark = pytest.mark.usefixtures("strict")
@@ -19,15 +20,10 @@ def panel(tmp_path):
     ipywidgets.Widget.close_all()
 
 
-def titles(panel):
-    bundles = [p.outputs[0]["data"]["application/vnd.plotly.v1+json"] for p in panel.plots if p.outputs]
-    return [b["layout"]["title"]["text"] for b in bundles]
-
-
 def test_plans_follow_the_load_and_its_promises(panel):
     assert "USD/h" in panel.answer.value
-    assert "Cost and speed" in titles(panel)[0]
-    assert "Predicted and measured" in titles(panel)[1]
+    assert "Cost and speed" in figure_titles(panel)[0]
+    assert "Predicted and measured" in figure_titles(panel)[1]
     before = panel.answer.value
     panel.controls["requests_per_s"].value = 100.0
     assert panel.answer.value != before

@@ -1,6 +1,5 @@
 """The panels of vLLM's steps, of evaluations, of calibration text and of claims, on the shipped runs."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from workbench.panels import calibration, precision_claims
 from workbench.panels.evaluation import EvaluationPanel
 from workbench.panels.serving_speed import ServingSpeedPanel
 from workbench.store.runs import read_run_file
+from workbench.testing.waiting import figure_titles, wait_for
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_stored_run_child.py"),)
 pytestmark = pytest.mark.usefixtures("strict")
@@ -24,18 +24,6 @@ def jobs(tmp_path):
     ipywidgets.Widget.close_all()
 
 
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def titles(panel):
-    bundles = [p.outputs[0]["data"]["application/vnd.plotly.v1+json"] for p in panel.plots if p.outputs]
-    return [b["layout"]["title"]["text"] for b in bundles]
-
-
 def test_batch_and_context_choose_the_cell_that_is_answered(jobs):
     panel = ServingSpeedPanel(jobs, poll_s=0.05)
     assert "At 1 × 1024 tokens, mixed is fastest" in panel.answer.value
@@ -43,7 +31,7 @@ def test_batch_and_context_choose_the_cell_that_is_answered(jobs):
     assert "At 256 × 1024 tokens, FP8 · FP8 KV is fastest" in panel.answer.value
     panel.controls["context_tokens"].value = 8192
     assert panel.state.batch in panel.controls["batch"].options
-    assert "8192 tokens" in titles(panel)[0]
+    assert "8192 tokens" in figure_titles(panel)[0]
     assert panel.errors == []
 
 
@@ -73,7 +61,10 @@ def test_an_evaluation_shows_divergence_keys_and_what_the_tasks_cannot_tell(jobs
     panel.controls["run_id"].value = caches
     assert "INT8 cache, scale per token answers most like the original" in panel.answer.value
     assert "INT4 cache, scale per head loses answers beyond chance" in panel.answer.value
-    assert ["How far from the original" in titles(panel)[0], "Pass keys found by depth" in titles(panel)[1]] == [
+    assert [
+        "How far from the original" in figure_titles(panel)[0],
+        "Pass keys found by depth" in figure_titles(panel)[1],
+    ] == [
         True,
         True,
     ]

@@ -14,6 +14,7 @@ from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
 from workbench.panels.quantization import QuantizationPanel
 from workbench.testing import invented_run
+from workbench.testing.waiting import wait_for
 
 FAKE = (str(Path(__file__).parents[1] / "jobs" / "fake_quantization_child.py"),)
 pytestmark = pytest.mark.usefixtures("strict")
@@ -39,13 +40,6 @@ def here(panel, **options):
 
 def text(panel):
     return " ".join(b.value for b in (panel.header, panel.message, panel.answer, panel.table, *panel.tabs_html))
-
-
-def wait_for(condition, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def with_run(panel, **options):

@@ -28,8 +28,9 @@ def _with(spec_class: str, experiment: str) -> Measure:
 
     def measure(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
         module, name = spec_class.split(".")
+        begin = import_module(f"workbench.experiments.{experiment}").measure
         wanted = getattr(import_module(f"workbench.core.{module}"), name).from_dict(spec)
-        steps: Iterator[Progress | Run] = import_module(f"workbench.experiments.{experiment}").measure(wanted, folder)
+        steps: Iterator[Progress | Run] = begin(wanted, folder)
         return steps
 
     return measure
