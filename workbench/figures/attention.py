@@ -47,13 +47,13 @@ def time_and_memory(cells: Sequence[Row], *, phase: str, length_tokens: int, sty
         styles: Colour and symbol by technique.
     """
     what = "read a whole prompt" if phase == "prefill" else "make one token"
+    with_memory = any(r.get("peak_bytes") for r in cells)
     fig = figure(
         f"Time to {what}, one layer",
-        subtitle="lower is better · ● measured, median · below: peak memory",
+        subtitle="lower is better · ● measured, median" + (" · below: peak memory" if with_memory else ""),
         x_title="context, tokens",
         y_title="time, ms",
     )
-    with_memory = any(r.get("peak_bytes") for r in cells)
     for name, (colour, symbol) in styles.items():
         mine = sorted((r for r in cells if r["technique"] == name), key=lambda r: r["length_tokens"])
         if not mine:
