@@ -10,7 +10,7 @@ from typing import Any
 from workbench.catalog.kv_layers import kv_layers_of_config, kv_layers_of_row
 from workbench.catalog.paths import DATA, located
 from workbench.core.errors import NotAModel
-from workbench.core.models import ModelSpec
+from workbench.core.models import Experts, ModelSpec
 
 NEEDED_COLUMNS = ("layers", "hidden", "heads", "vocab", "max_context", "params_total", "params_active")
 NEEDED_FIELDS = (
@@ -20,13 +20,15 @@ NEEDED_FIELDS = (
     "intermediate_size",
     "vocab_size",
 )
-EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
+UNCOUNTED_FIELDS = ("n_routed_experts", "kv_lora_rank", "shared_expert_intermediate_size")
+"""Of mixtures with latent attention or shared experts, whose parameters are not counted from a configuration."""
 # Dense families whose parameter count follows from these fields: name -> (attention bias, query/key norms, norms per layer).
 DENSE_FAMILIES: dict[str, tuple[bool, bool, int]] = {
     "llama": (False, False, 2),
     "mistral": (False, False, 2),
     "qwen2": (True, False, 2),
     "qwen3": (False, True, 2),
+    "qwen3_moe": (False, True, 2),
     "phi3": (False, False, 2),
     "gemma2": (False, False, 4),
     "gemma3_text": (False, True, 4),
@@ -62,7 +64,21 @@ def _from_row(row: Mapping[str, str]) -> ModelSpec:
         n_active_params=int(row["params_active"]),
         kv_elements_per_token=int(kv_bytes) // 2 if kv_bytes else None,
         kv_layers=kv_layers_of_row(row) if kv_bytes else None,
+        experts=_experts_of_row(row),
         source=row["source"],
+    )
+
+
+def _experts_of_row(row: Mapping[str, str]) -> Experts | None:
+    if not row["experts"]:
+        return None
+    width = row["moe_intermediate"] or row["intermediate"]
+    return Experts(
+        n_experts=int(row["experts"]),
+        n_per_token=int(row["experts_per_token"]),
+        intermediate=int(width),
+        n_shared=int(row["shared_experts"] or 0),
+        n_dense_layers=int(row["first_dense_layers"] or 0),
     )
 
 
@@ -122,10 +138,10 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
             f"The architecture {architecture!r} of {name} lacks the fields: {', '.join(missing)}.",
             remedy="Only decoder language models with these fields can be measured; add them to config.json if they are known.",
         )
-    experts = [f for f in EXPERT_FIELDS if text.get(f)]
-    if experts:
+    uncounted = [f for f in UNCOUNTED_FIELDS if text.get(f)]
+    if uncounted:
         raise NotAModel(
-            f"The architecture {architecture!r} of {name} has experts ({', '.join(experts)}); only dense shapes are counted.",
+            f"The architecture {architecture!r} of {name} has {', '.join(uncounted)}; such shapes are not counted.",
             remedy="Add a row for it to data/models.csv and name that row.",
         )
     heads = text["num_attention_heads"]
@@ -141,7 +157,14 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
         "intermediate": text["intermediate_size"],
         "vocab_size": text["vocab_size"],
     }
-    n_params = dense_parameters(architecture, tied=tied, **shape)
+    experts = _experts_of_config(text)
+    n_params = n_active = dense_parameters(architecture, tied=tied, **shape)
+    if experts:
+        # Every layer's feed-forward part becomes experts and a router.
+        one, plain = 3 * shape["hidden"] * experts.intermediate, 3 * shape["hidden"] * shape["intermediate"]
+        router = shape["hidden"] * experts.n_experts
+        n_active += shape["n_layers"] * (experts.n_per_token * one + router - plain)
+        n_params += shape["n_layers"] * (experts.n_experts * one + router - plain)
     return ModelSpec(
         name=name,
         architecture=architecture,
@@ -149,10 +172,22 @@ def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str)
         max_context_tokens=int(text.get("max_position_embeddings") or 0),
         tied_embeddings=tied,
         n_params=n_params,
-        n_active_params=n_params,
+        n_active_params=n_active,
+        experts=experts,
         kv_elements_per_token=2 * text["num_hidden_layers"] * kv_heads * head_dim,
         kv_layers=kv_layers_of_config(text, elements=2 * kv_heads * head_dim),
         source=source,
+    )
+
+
+def _experts_of_config(text: Mapping[str, Any]) -> Experts | None:
+    n = text.get("num_experts") or text.get("num_local_experts")
+    if not n:
+        return None
+    return Experts(
+        n_experts=int(n),
+        n_per_token=int(text["num_experts_per_tok"]),
+        intermediate=int(text.get("moe_intermediate_size") or text["intermediate_size"]),
     )
 
 

@@ -32,6 +32,7 @@ def load(
     gamma_cv: Annotated[float, typer.Option(help="Coefficient of variation of gamma gaps.")] = 2.0,
     concurrency: Annotated[int | None, typer.Option(help="Most requests in flight; users of a closed loop.")] = None,
     trace: Annotated[str | None, typer.Option(help="Azure CSV or JSON lines to replay.")] = None,
+    trace_speed: Annotated[float, typer.Option(help="Replays the trace so many times as fast.")] = 1.0,
     endpoint: Annotated[str, typer.Option(help="completions or chat.")] = "completions",
     input_cv: Annotated[float, typer.Option(help="Spread of prompt lengths; 0 is fixed.")] = 0.0,
     output_cv: Annotated[float, typer.Option(help="Spread of answer lengths; 0 is fixed.")] = 0.0,
@@ -61,6 +62,7 @@ def load(
             gamma_cv=gamma_cv,
             concurrency=concurrency,
             trace=str(Path(trace).expanduser().resolve()) if trace else None,
+            trace_speed=trace_speed,
             endpoint=endpoint,  # type: ignore[arg-type]
             input_cv=input_cv,
             output_cv=output_cv,

@@ -32,6 +32,8 @@ class LoadSpec:
     duration_s: float = 30.0
     trace: str | None = None
     """Azure CSV (TIMESTAMP, ContextTokens, GeneratedTokens) or JSON lines (timestamp_s, input_tokens, output_tokens)."""
+    trace_speed: float = 1.0
+    """Replays a trace so many times as fast."""
     endpoint: Endpoint = "completions"
     input_tokens: int = 128
     output_tokens: int = 64
@@ -59,6 +61,7 @@ class LoadSpec:
         require_positive(
             self, "rate_per_s", "gamma_cv", "duration_s", "input_tokens", "output_tokens", "turns", "timeout_s"
         )
+        require_positive(self, "trace_speed")
         for name, allowed in (("arrivals", get_args(Arrivals)), ("endpoint", get_args(Endpoint))):
             if getattr(self, name) not in allowed:
                 raise InvalidSpec(f"{name} is {getattr(self, name)!r}.", remedy=f"Choose from: {', '.join(allowed)}.")

@@ -1,8 +1,8 @@
 """How fast each precision is where it is used: vLLM's steps by batch and context, and the products inside them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from workbench.core.checkpoints import FORMATS, MIXED, SCHEMES
 from workbench.core.checks import require_positive
@@ -62,10 +62,16 @@ class ServingSpeedSpec(Spec):
     max_num_batched_tokens: int = 8192
     memory_fraction: float = 0.9
     """Of the device's memory that vLLM may take (CUDA)."""
+    tensor_parallel: int = 1
+    """Devices over which every layer is cut."""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of ``vllm.LLM``, such as ``{"disable_custom_all_reduce": True}``."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, "decode_steps", "most_tokens", "max_num_batched_tokens", "memory_fraction")
+        require_positive(
+            self, "decode_steps", "most_tokens", "max_num_batched_tokens", "memory_fraction", "tensor_parallel"
+        )
         for name in ("batches", "contexts"):
             values = getattr(self, name)
             if not values or any(v < 1 for v in values):

@@ -21,7 +21,7 @@ def checked_fields(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
 def spec_code(spec: Any, *, experiment: str) -> str:
     """Python that makes a spec and runs it with ``workbench.experiments.<experiment>``."""
     kind = type(spec)
-    defaults = {f.name: f.default for f in fields(spec)}
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(spec)}
     lines = [f"    {k}={v!r}," for k, v in asdict(spec).items() if v != defaults[k]]
     return (
         f"from {kind.__module__} import {kind.__name__}\n"

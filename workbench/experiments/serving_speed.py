@@ -103,6 +103,8 @@ def _request(spec: ServingSpeedSpec, served: Served, scratch: Path) -> dict[str,
         "options": {
             "max_num_batched_tokens": budget,
             "gpu_memory_utilization": spec.memory_fraction,
+            "tensor_parallel_size": spec.tensor_parallel,
+            **spec.engine_options,
         },
         "seed": spec.seed,
     }

@@ -58,6 +58,7 @@ EXPERIMENTS: dict[str, Measure] = {
     "attention": _with("attention.AttentionSpec", "attention"),
     "long_context": _with("long_context.LongContextSpec", "long_context"),
     "ring_attention": _with("long_context.RingSpec", "ring_attention"),
+    "calibration": _with("calibration.CalibrationSpec", "calibration"),
     "context_quality": _with("context_quality.ContextQualitySpec", "context_quality"),
 }
 

@@ -33,7 +33,7 @@ def schedule(spec: LoadSpec) -> list[Planned]:
     rng = np.random.default_rng(spec.seed)
     if spec.arrivals == "trace":
         assert spec.trace is not None
-        return read_trace(Path(spec.trace), duration_s=spec.duration_s)
+        return read_trace(Path(spec.trace), duration_s=spec.duration_s, speed=spec.trace_speed)
     due = None if spec.arrivals == "closed" else _due_times(spec, rng)
     if due is None:
         n = min(MAX_REQUESTS, int((spec.concurrency or 1) * max(4, spec.duration_s / (1e-3 * spec.output_tokens))))
@@ -87,8 +87,11 @@ def _lengths(mean: int, cv: float, n: int, rng: np.random.Generator) -> npt.NDAr
     return np.maximum(1, np.round(drawn)).astype(np.int64)
 
 
-def read_trace(path: Path, *, duration_s: float) -> list[Planned]:
-    """Requests of a trace file within the first ``duration_s``; raises ``InvalidSpec`` for anything else."""
+def read_trace(path: Path, *, duration_s: float, speed: float = 1.0) -> list[Planned]:
+    """Requests of a trace file, ``speed`` times as fast, that are due within ``duration_s``.
+
+    Raises ``InvalidSpec`` for any other file.
+    """
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,9 +108,9 @@ def read_trace(path: Path, *, duration_s: float) -> list[Planned]:
     rows.sort()
     first = rows[0][0] if rows else 0.0
     planned = [
-        Planned(due_s=t - first, input_tokens=max(1, i), output_tokens=max(1, o))
+        Planned(due_s=(t - first) / speed, input_tokens=max(1, i), output_tokens=max(1, o))
         for t, i, o in rows
-        if t - first < duration_s
+        if (t - first) / speed < duration_s
     ]
     if not planned:
         raise InvalidSpec(f"The trace {path} has no requests.", remedy="Name another file.")

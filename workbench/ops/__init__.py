@@ -1,0 +1,1 @@
+"""Single operations of a device, timed by themselves."""
