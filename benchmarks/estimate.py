@@ -1,35 +1,61 @@
-"""How right predictions are on what they never saw, beside a plain roofline.
+"""How right predictions are on what they never saw, beside a plain roofline and aiconfigurator.
 
     python benchmarks/estimate.py
 
-What surrounds the products is fitted to the BF16 steps of the shipped H200 run (with both caches); every other precision is
-predicted and compared with its measurement. Intervals of a precision take their width from the errors of the other
-unseen ones. Prints median and largest errors, the share of points inside the nominal 80 % interval, and the time of
-10 000 plans.
+What surrounds the products is fitted to the BF16 steps (both caches) and the BF16 and FP8 prompts of the shipped H200 run of
+the 8B shape. Left out of the fit and predicted: its other precisions, and every precision of the shapes that were never
+used for fitting (Qwen3-14B; Qwen3-30B-A3B, a mixture of experts). The same is done with the constants of
+the short calibration alone, from another H200. Intervals take their width from the other left-out points. aiconfigurator's
+predictions for the same cells come from benchmarks/peers. Prints median and largest errors, the share of points inside nominal
+80 % intervals, errors against published figures, and the time of 10 000 plans.
 """
 
+import csv
+import json
+import re
 import time
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import MEASURED
-from workbench.estimate.calibration import FITTED, cells_of
-from workbench.estimate.prediction import LEVEL
+from workbench.catalog.paths import DATA, MEASURED
+from workbench.estimate.calibration import FITTED, FITTED_PROMPTS, cells_of
+from workbench.estimate.fitting import kv_bits_of, log_errors, plan_of
+from workbench.estimate.machine import Machine
+from workbench.estimate.prediction import LEVEL, Question, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
-from workbench.estimate.step_time import Machine, decode_step_s, kv_bits_of, log_errors, plan_of
+from workbench.estimate.step_time import decode_step_s
 from workbench.experiments.ceilings import published_ceilings
 from workbench.experiments.device_calibration import from_runs
 from workbench.store.runs import read_run_file
 
-NAMES = ("gemm_llama-3.1-8b-shape_h200", "gemm_stdlib-9m_h200", "serving_speed_llama-3.1-8b-shape_h200")
+NAMES = (
+    "gemm_llama-3.1-8b-shape_h200",
+    "gemm_stdlib-9m_h200",
+    "serving_speed_llama-3.1-8b-shape_h200",
+    "links_2-h200",
+)
+"""What the shipped constants are fitted to."""
+SHORT = ("calibration_llama-3.1-8b-shape_h200", "links_2-h200")
+CHECKED = (
+    "serving_speed_llama-3.1-8b-shape_h200",
+    "serving_speed_qwen3-14b-shape_h200",
+    "serving_speed_qwen3-30b-a3b-shape_h200",
+)
+PEER = Path(__file__).parent / "peers/aiconfigurator_0.12.0.json"
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 def relative(logs):
     """Errors in percent of the measurement."""
     return 100 * np.abs(np.exp(np.asarray(logs)) - 1)
+
+
+def runs_of(names):
+    """Shipped runs by name."""
+    return [read_run_file(MEASURED / f"{name}.json") for name in names]
 
 
 def roofline_logs(model, steps, served, ceilings):
@@ -41,8 +67,44 @@ def roofline_logs(model, steps, served, ceilings):
     return np.log(np.array(floors) / c["tpot_p50_s"]), np.log(np.array(reads) / c["prefill_s"])
 
 
+def peer_logs(rows, steps, served):
+    """The same of aiconfigurator, for the cells that it answered."""
+    c = cells_of(steps, served)
+    shape = Path(steps.spec["model"]).name
+    known = {
+        (r["batch"], r["context_tokens"]): r
+        for r in rows
+        if (r["model"], r["served"], r["tensor_parallel"]) == (shape, served, steps.spec.get("tensor_parallel", 1))
+    }
+    found = ([], [])
+    for i, (b, n) in enumerate(zip(c["batch"].astype(int), c["context_tokens"].astype(int), strict=True)):
+        row = known.get((b, n), {})
+        for logs, name, measured in zip(found, ("tpot_s", "prefill_s"), ("tpot_p50_s", "prefill_s"), strict=True):
+            if row.get(name):
+                logs.append(np.log(row[name] / c[measured][i]))
+    return tuple(np.array(logs) for logs in found)
+
+
+def left_out(known, ceilings):
+    """Logarithms of predicted over measured by (run, precision): steps and prompts that the fit did not see."""
+    found = {}
+    for name in CHECKED:
+        run = read_run_file(MEASURED / f"{name}.json")
+        model = model_spec_from(run.spec["model"])
+        is_fitted = name == CHECKED[0]
+        for served in run.spec["served"]:
+            if not {*plan_of(served, run).values()} <= {*known.curves}:
+                continue
+            step, prompt = log_errors(known, ceilings, run, model, served)
+            found[name, served] = (
+                np.array([]) if is_fitted and served in FITTED else step,
+                np.array([]) if is_fitted and served.removesuffix("+fp8-kv") in FITTED_PROMPTS else prompt,
+            )
+    return found
+
+
 def coverage(logs_by_name, index):
-    """Share of the points of each unseen precision inside the interval that the others' errors suggest."""
+    """Share of the points of each precision inside the interval that the others' errors suggest."""
     inside = []
     for name, logs in logs_by_name.items():
         others = np.concatenate([v[index] for n, v in logs_by_name.items() if n != name])
@@ -50,31 +112,73 @@ def coverage(logs_by_name, index):
     return float(np.mean(inside))
 
 
+def is_dense(key):
+    return "a3b" not in key[0]
+
+
+def show(title, logs):
+    """Medians and largest errors of a table."""
+    print(title)
+    for (name, served), (step, prompt) in logs.items():
+        cells = [
+            f"{np.median(relative(v)):8.1f} {relative(v).max():8.1f}" if v.size else " " * 17 for v in (step, prompt)
+        ]
+        print(f"  {name.removeprefix('serving_speed_'):24s} {served:14s} {cells[0]} {cells[1]}")
+
+
+def against_published(known, ceilings):
+    """Lines with published throughputs of static batches (data/published.csv) beside predictions."""
+    with (DATA / "published.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            batch, n_in, n_out = (
+                int(n) for n in re.findall(r"batch (\d+), (\d+) tokens in, (\d+) out", row["condition"])[0]
+            )
+            question = Question(input_tokens=n_in, output_tokens=n_out, concurrency=batch)
+            machine = Machine(known=known, ceilings=ceilings)
+            made = predicted(
+                model_spec_from("data/models/llama-3.1-8b-shape"), machine, question, memory_bytes=141e9, is_own=True
+            )
+            rate = made.output_tokens_per_s.value
+            error = 100 * (rate / float(row["value"]) - 1)
+            yield f"published, {row['engine']}, {row['condition']}: {row['value']} {row['unit']}, predicted {rate:.0f} ({error:+.0f} %)"
+
+
 def main() -> None:
-    runs = [read_run_file(MEASURED / f"{name}.json") for name in NAMES]
-    known, steps = from_runs(runs), runs[-1]
-    ceilings, model = published_ceilings(known.device_id), model_spec_from(steps.spec["model"])
-    ours, floor = {}, {}
-    print(f"{'precision':14s} {'TPOT: median':>13s} {'largest':>8s} {'prefill: median':>16s} {'largest':>8s}   (%)")
-    for served in steps.spec["served"]:
-        logs = log_errors(known, ceilings, steps, model, served)
-        step, prompt = (relative(v) for v in logs)
-        name = served + (" *" if served in FITTED else "")
-        line = f"{np.median(step):13.1f} {step.max():8.1f} {np.median(prompt):16.1f} {prompt.max():8.1f}"
-        print(f"{name:14s} {line}")
-        if served not in FITTED:
-            ours[served], floor[served] = logs, roofline_logs(model, steps, served, ceilings)
+    known = from_runs(runs_of(NAMES))
+    ceilings = published_ceilings(known.device_id)
+    ours = left_out(known, ceilings)
+    short = left_out(from_runs(runs_of(SHORT), reference=known), ceilings)
+    print("errors in %: TPOT median, largest; prefill median, largest (blank: fitted to)")
+    show("shipped constants", ours)
+    show("constants of the short calibration, from another H200", short)
+    peer_rows = json.loads(PEER.read_text())["rows"]
+    plain, peer = {}, {}
+    for name, served in ours:
+        run = read_run_file(MEASURED / f"{name}.json")
+        if is_dense((name, served)):
+            plain[name, served] = roofline_logs(model_spec_from(run.spec["model"]), run, served, ceilings)
+        peer[name, served] = peer_logs(peer_rows, run, served)
     for index, what in enumerate(("TPOT", "prefill")):
-        own, plain = (np.concatenate([v[index] for v in logs.values()]) for logs in (ours, floor))
-        print(
-            f"unseen, {what}: median {np.median(relative(own)):.1f} %, roofline {np.median(relative(plain)):.1f} %, "
-            f"inside 80 % intervals {100 * coverage(ours, index):.0f} %, n = {own.size}"
-        )
+        for kind, chosen in (("dense", is_dense), ("experts", lambda key: not is_dense(key))):
+            keys = [k for k in ours if chosen(k) and ours[k][index].size]
+            told = []
+            for label, logs in (("ours", ours), ("short", short), ("roofline", plain), ("aiconfigurator", peer)):
+                have = [logs[k][index] for k in keys if k in logs and logs[k][index].size]
+                if have:
+                    every = np.concatenate(have)
+                    told.append(f"{label} {np.median(relative(every)):.1f} % (n = {every.size})")
+            print(f"left out, {kind}, {what}, median: {', '.join(told)}")
+        dense = {k: v for k, v in ours.items() if is_dense(k)}
+        print(f"  inside nominal 80 % intervals: {100 * coverage(dense, index):.0f} %")
+    for line in against_published(known, ceilings):
+        print(line)
     started = time.perf_counter()
     batch, context = np.tile(np.arange(1.0, 101.0), 100), np.repeat(np.arange(100.0, 10100.0, 100.0), 100)
     machine = Machine(known=known, ceilings=ceilings)
-    decode_step_s(model, {}, machine, batch=batch, context=context, kv_bits=16)
-    print(f"10 000 plans: {time.perf_counter() - started:.4f} s   (* fitted to)")
+    decode_step_s(
+        model_spec_from("data/models/llama-3.1-8b-shape"), {}, machine, batch=batch, context=context, kv_bits=16
+    )
+    print(f"10 000 plans: {time.perf_counter() - started:.4f} s")
 
 
 if __name__ == "__main__":

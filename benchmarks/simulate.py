@@ -31,7 +31,7 @@ def main() -> None:
         arrivals = read_trace(arguments.trace, speed=arguments.faster)
     else:
         arrivals = drawn(20_000, rate_per_s=5.5 * arguments.faster, input_tokens=1020, output_tokens=129, seed=0)
-    machine, _ = machine_of(DEVICE, n_devices=1)
+    machine, _ = machine_of(DEVICE)
     cost = step_cost(catalog_models()[MODEL], "bf16", machine)
     took = []
     for _ in range(ROUNDS):

@@ -1,4 +1,6 @@
-"""What aiconfigurator predicts for the cells that were measured. Runs in an environment of its own:
+"""What aiconfigurator predicts for the cells that were measured.
+
+Runs in an environment of its own:
 
     python -m venv peer && peer/bin/pip install aiconfigurator==0.12.0
     peer/bin/python benchmarks/peers/aiconfigurator_cells.py > benchmarks/peers/aiconfigurator_0.12.0.json
@@ -50,7 +52,7 @@ def asked(path, *, tp, form, mode, batch, context):
                 **({"moe_tp_size": tp, "moe_ep_size": 1, "moe_quant_mode": MODES[form]} if "A3B" in path else {}),
             )
             return (found.tpot if mode == "static_gen" else found.ttft), tables
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it cannot answer is a reason
             reason = f"{type(error).__name__}: {error}"[:200]
     return None, reason
 
@@ -68,7 +70,12 @@ def main() -> None:
                         row |= {name: None if value is None else value / 1e3, f"{name}_tables": how}
                     rows.append(row)
                     print(row, file=sys.stderr, flush=True)
-    print(json.dumps({"tool": "aiconfigurator", "version": version("aiconfigurator"), "device": "h200_sxm", "rows": rows}, indent=0))
+    print(
+        json.dumps(
+            {"tool": "aiconfigurator", "version": version("aiconfigurator"), "device": "h200_sxm", "rows": rows},
+            indent=0,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -49,10 +49,25 @@ def test_missing_fields_are_named(tmp_path):
         model_spec_from(str(tmp_path))
 
 
-def test_experts_are_not_counted_as_dense(tmp_path):
-    config = json.loads((REFERENCE_MODEL / "config.json").read_text()) | {"num_local_experts": 8}
+@pytest.mark.parametrize(
+    ("shape", "row"),
+    [
+        ("llama-3.1-70b-shape", "meta-llama/Meta-Llama-3.1-70B"),
+        ("qwen3-14b-shape", "Qwen/Qwen3-14B"),
+        ("qwen3-30b-a3b-shape", "Qwen/Qwen3-30B-A3B"),
+    ],
+)
+def test_a_shape_has_the_counts_of_the_catalogue(shape, row):
+    counted, listed = model_spec_from(f"data/models/{shape}"), catalog_models()[row]
+    assert (counted.n_params, counted.n_active_params) == (listed.n_params, listed.n_active_params)
+    assert counted.kv_elements_per_token == listed.kv_elements_per_token
+    assert counted.experts == listed.experts
+
+
+def test_shapes_that_cannot_be_counted_are_told(tmp_path):
+    config = json.loads((REFERENCE_MODEL / "config.json").read_text()) | {"n_routed_experts": 8}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(NotAModel, match="experts"):
+    with pytest.raises(NotAModel, match="n_routed_experts"):
         model_spec_from(str(tmp_path))
 
 

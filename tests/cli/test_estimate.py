@@ -45,7 +45,9 @@ def test_what_is_not_calibrated_says_so():
         (("meta-llama/Meta-Llama-3.1-8B", "abacus"), "Unknown device"),
         (("meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--tp", "3"), "cannot be divided"),
         (("meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--precision", "fp1"), "Unknown precision"),
-        (("Qwen/Qwen3-30B-A3B", "h200-sxm"), "has experts"),
+        (("Qwen/Qwen3-30B-A3B", "h200-sxm", "--dp", "2"), "share nothing"),
+        (("meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--ep", "--tp", "2"), "no experts to spread"),
+        (("meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--tp", "2", "--devices", "3"), "divided into replicas"),
     ],
 )
 def test_what_cannot_be_predicted_is_told(arguments, says):

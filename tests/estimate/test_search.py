@@ -89,5 +89,5 @@ def test_a_plan_becomes_a_command():
 def test_nonsense_is_refused():
     with pytest.raises(InvalidSpec, match="requests_per_s is 0"):
         Load(requests_per_s=0, input_tokens=1, output_tokens=1, ttft_s=1, tpot_s=1)
-    with pytest.raises(NotAvailable, match="no BF16 peak of abacus"):
+    with pytest.raises(NotAvailable, match="abacus"):
         offers(["abacus"])

@@ -17,17 +17,18 @@ from workbench.simulate.engine import Engine, EngineLimits, StepCost, replicas
 
 COST = StepCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
 LIMITS = EngineLimits(token_budget=512, max_sequences=8, cache_tokens=100_000)
+AT_ONCE = replace(LIMITS, settles_ahead=False)
 
 
 def plain(arrivals, cost, limits):
     """Every step by itself, no preemption: (first token, end) of each arrival."""
     order = sorted(range(len(arrivals)), key=lambda i: arrivals[i].at_s)
-    coming, now, waiting, running, found = 0, 0.0, deque(), {}, {}
+    coming, now, settled, waiting, running, found = 0, 0.0, 0.0, deque(), {}, {}
     read = {}
     while coming < len(order) or waiting or running:
         if not waiting and not running:
-            now = max(now, arrivals[order[coming]].at_s)
-        while coming < len(order) and arrivals[order[coming]].at_s <= now:
+            now = settled = max(now, arrivals[order[coming]].at_s)
+        while coming < len(order) and arrivals[order[coming]].at_s <= settled:
             waiting.append(order[coming])
             read[order[coming]] = 0
             coming += 1
@@ -44,7 +45,9 @@ def plain(arrivals, cost, limits):
         in_cache = sum(arrivals[i].input_tokens + made - 1 for i, made in running.items())
         in_cache += sum(read[i] for i in waiting) + sum(read[i] for i in done)
         n = len(running) + len(done)
+        began = now
         now += cost.fixed_s + cost.sequence_s * n + cost.prompt_token_s * tokens + cost.cached_token_s * in_cache
+        settled = began if limits.settles_ahead else now
         for i in list(running):
             running[i] += 1
         for i in done:
@@ -68,11 +71,11 @@ requests = st.lists(
 )
 
 
-@given(requests)
-@settings(max_examples=60, deadline=None)
-def test_taking_steps_together_changes_nothing(arrivals):
-    answers = Engine(COST, LIMITS).run(arrivals)
-    for a, answer, (first, end) in zip(arrivals, answers, plain(arrivals, COST, LIMITS), strict=True):
+@given(requests, st.sampled_from([LIMITS, AT_ONCE]))
+@settings(max_examples=100, deadline=None)
+def test_taking_steps_together_changes_nothing(arrivals, limits):
+    answers = Engine(COST, limits).run(arrivals)
+    for a, answer, (first, end) in zip(arrivals, answers, plain(arrivals, COST, limits), strict=True):
         assert answer.ttft_s == pytest.approx(first - a.at_s, abs=1e-9)
         assert answer.e2e_s == pytest.approx(end - a.at_s, abs=1e-9)
 
@@ -107,9 +110,21 @@ def test_one_at_a_time_waits_as_queueing_theory_says():
     for _ in range(60_000):
         at += rng.expovariate(rho / service)
         arrivals.append(Arrival(at, 1, 1))
-    answers = Engine(cost, EngineLimits(token_budget=2, max_sequences=1, cache_tokens=10)).run(arrivals)
+    answers = Engine(cost, EngineLimits(token_budget=2, max_sequences=1, cache_tokens=10, settles_ahead=False)).run(
+        arrivals
+    )
     wait = sum(a.ttft_s for a in answers) / len(answers) - service
     assert wait == pytest.approx(rho * service / (2 * (1 - rho)), rel=0.05)
+
+
+def test_who_comes_during_a_step_is_seen_in_the_step_after_the_next():
+    cost = StepCost(fixed_s=1.0, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
+    limits = EngineLimits(token_budget=64, max_sequences=8, cache_tokens=1000)
+    arrivals = [Arrival(0.0, 10, 9), Arrival(2.5, 10, 2)]
+    ahead = Engine(cost, limits).run(arrivals)[1]
+    at_once = Engine(cost, replace(limits, settles_ahead=False)).run(arrivals)[1]
+    assert ahead.ttft_s == pytest.approx(2.5)  # steps end at 3, 4 and 5; it is in the last of these
+    assert at_once.ttft_s == pytest.approx(1.5)
 
 
 def test_more_load_never_shortens_waits_and_two_replicas_halve_the_load():
@@ -141,7 +156,7 @@ def test_what_cannot_be_simulated_is_told():
 
 
 def test_costs_of_a_real_device_give_the_estimators_steps():
-    machine, _ = machine_of("h200-sxm", n_devices=1)
+    machine, _ = machine_of("h200-sxm")
     cost = step_cost(catalog_models()["meta-llama/Meta-Llama-3.1-8B"], "bf16", machine)
     assert 3e-3 < cost.fixed_s < 7e-3
     assert 1e-6 < cost.prompt_token_s < 1e-4

@@ -31,6 +31,9 @@ class DeviceSpec:
     fp8_flop_per_s: float | None
     int8_op_per_s: float | None
     power_w: float | None
+    scaleup_bytes_per_s: float | None
+    """Of the link between devices of one machine, both directions together; None without one."""
+    pcie_bytes_per_s: float | None
     compute_capability: str
     provenance: str
     source: str
@@ -49,6 +52,8 @@ def devices() -> dict[str, DeviceSpec]:
             fp8_flop_per_s=_number(row, "fp8_tflops", 1e12),
             int8_op_per_s=_number(row, "int8_tops", 1e12),
             power_w=_number(row, "tdp_w"),
+            scaleup_bytes_per_s=_number(row, "scaleup_gbs_bidir", 1e9),
+            pcie_bytes_per_s=_number(row, "pcie_gbs_bidir", 1e9),
             compute_capability=row["compute_capability"],
             provenance=row["provenance"],
             source=row["source"],

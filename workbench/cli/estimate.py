@@ -13,15 +13,19 @@ from rich.table import Table
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED
 from workbench.catalog.tables import devices, own_prices
+from workbench.cli.follow import measured
 from workbench.cli.precision import AsJson
-from workbench.cli.readable import ReadableErrors
+from workbench.cli.readable import ReadableErrors, err
+from workbench.core.calibration import CalibrationSpec
 from workbench.core.checkpoints import FORMATS
-from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.errors import InvalidSpec
 from workbench.core.traffic import drawn, read_trace
 from workbench.core.units import shown_bytes, shown_duration, three_digits
+from workbench.estimate.calibration import Calibration
+from workbench.estimate.machine import Split
 from workbench.estimate.prediction import LEVEL, Prediction, Question, predicted
-from workbench.estimate.search import Load, Plan, launch_command, pareto, plans
-from workbench.experiments.device_calibration import from_runs, machine_of, offers
+from workbench.estimate.search import Load, Plan, launch_command, pareto, plans, ray_sketch
+from workbench.experiments.device_calibration import REFERENCE_DEVICE, SHIPPED, from_runs, machine_of, offers
 from workbench.jobs.manager import JobManager, workbench_home
 from workbench.simulate.costs import step_cost
 from workbench.simulate.engine import EngineLimits
@@ -31,6 +35,7 @@ from workbench.store.runs import runs_in_folder
 
 out = Console()
 CALIBRATIONS = "calibrations"
+KINDS = ("calibration", "gemm", "serving_speed")
 PLANNED = ("h200-sxm", "h100-sxm", "a100-sxm-80", "l40s", "l4")
 SHOWN = 12
 
@@ -38,12 +43,24 @@ SHOWN = 12
 def estimate(
     model: Annotated[str, typer.Argument(help="Folder, or a name in the catalogue.")],
     device: Annotated[str, typer.Argument(help="Row of the hardware catalogue, such as h200-sxm.")],
+    devices_: Annotated[
+        int | None,
+        typer.Option(
+            "--devices", help="All devices; replicas of what the splits leave. As many as one needs if left out."
+        ),
+    ] = None,
     tp: Annotated[int, typer.Option(help="Devices of a tensor-parallel group.")] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline stages.")] = 1,
+    dp: Annotated[int, typer.Option(help="Groups that share experts; with --ep.")] = 1,
+    ep: Annotated[bool, typer.Option("--ep", help="Whole experts go to devices.")] = False,
     precision: Annotated[str, typer.Option(help=", ".join(FORMATS))] = "bf16",
     kv_bits: Annotated[int, typer.Option(help="8 or 16.")] = 16,
     input_tokens: Annotated[int, typer.Option(help="Of each prompt.")] = 1024,
     output_tokens: Annotated[int, typer.Option(help="Of each answer.")] = 128,
-    concurrency: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Sequences at once, over all replicas.")] = 1,
+    cached_fraction: Annotated[float, typer.Option(help="Of each prompt, held by a prefix cache.")] = 0.0,
+    draft_tokens: Annotated[int, typer.Option(help="Guessed ahead (speculative decoding).")] = 0,
+    acceptance: Annotated[float, typer.Option(help="Chance that a guess is right.")] = 0.7,
     arrival: Annotated[str, typer.Option(help="static or steady.")] = "static",
     as_json: AsJson = False,
 ) -> None:
@@ -53,26 +70,34 @@ def estimate(
         if row is None or not row.memory_bytes:
             known = ", ".join(d.id for d in devices().values() if d.bf16_flop_per_s)
             raise InvalidSpec(f"Unknown device {device!r}.", remedy=f"Use: {known}.")
-        if tp < 1 or spec.n_heads % tp:
+        split = Split(tensor=tp, pipeline=pp, data=dp, is_expert_parallel=ep)
+        against = split.reason_against(spec)
+        if against:
+            raise InvalidSpec(f"{spec.name}: {against}.", remedy="Give another split.")
+        total = devices_ or split.n_devices
+        if total % split.n_devices:
             raise InvalidSpec(
-                f"{spec.n_heads} heads cannot be divided over {tp} devices.", remedy="Give a divisor of the heads."
+                f"{total} devices cannot be divided into replicas of {split.n_devices}.",
+                remedy="Give a multiple of the devices of one replica.",
             )
-        if spec.n_params != spec.n_active_params:
-            raise NotAvailable(
-                f"{spec.name} has experts; their times are not predicted yet.", remedy="Choose a dense model."
-            )
+        n_replicas = total // split.n_devices
         question = Question(
             precision=precision,
             kv_bits=kv_bits,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
-            concurrency=concurrency,
+            concurrency=-(-concurrency // n_replicas),
+            cached_fraction=cached_fraction,
+            draft_tokens=draft_tokens,
+            acceptance=acceptance,
             arrival=arrival,  # type: ignore[arg-type]
         )
-        machine, is_own = machine_of(device, n_devices=tp, own=workbench_home() / CALIBRATIONS)
-        found = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own)
+        machine, is_own = machine_of(device, split=split, own=workbench_home() / CALIBRATIONS)
+        found = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own, n_replicas=n_replicas)
         if as_json:
-            print(json.dumps({"model": spec.name, "device": device, "tp": tp, **found.to_dict()}, indent=1))
+            asked = {"model": spec.name, "device": device, "devices": total, "replicas": n_replicas}
+            asked |= {"tp": tp, "pp": pp, "dp": dp, "ep": ep}
+            print(json.dumps(asked | found.to_dict(), indent=1))
             return
         _print(found)
 
@@ -107,10 +132,6 @@ def plan(
     """Plans that keep the promises, cheapest first, and the reason against the others."""
     with ReadableErrors():
         spec = model_spec_from(model)
-        if spec.n_params != spec.n_active_params:
-            raise NotAvailable(
-                f"{spec.name} has experts; their times are not predicted yet.", remedy="Choose a dense model."
-            )
         load = Load(
             requests_per_s=rate,
             input_tokens=input_tokens,
@@ -131,7 +152,7 @@ def plan(
                 | {
                     "total_devices": p.total_devices,
                     "is_pareto": p in best,
-                    "launch_command": launch_command(model, p, load) if p.reason is None else None,
+                    "launch_command": ray_sketch(launch_command(model, p, load), p) if p.reason is None else None,
                     "provenance": "estimated",
                 }
                 for p in found
@@ -192,7 +213,7 @@ def simulate(
             if trace
             else drawn(requests, rate_per_s=rate, input_tokens=input_tokens, output_tokens=output_tokens, seed=0)
         )
-        machine, is_own = machine_of(device, n_devices=1, own=workbench_home() / CALIBRATIONS)
+        machine, is_own = machine_of(device, own=workbench_home() / CALIBRATIONS)
         question = Question(precision=precision)
         memory = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own).memory
         limits = EngineLimits(cache_tokens=max(1, memory.longest_tokens))
@@ -209,17 +230,29 @@ def simulate(
         out.print(table)
 
 
-def calibrate(as_json: AsJson = False) -> None:
-    """Fit the predictions' constants to this machine's stored runs, else to those that ship, and keep them."""
+def calibrate(
+    model: Annotated[
+        str | None, typer.Argument(help="Folder of a shape to measure with; stored runs are used when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this GPU (products, vLLM's steps, links between GPUs; about three minutes) and fit the predictions to it.
+
+    Without a model they are fitted to this machine's stored runs, else to those that ship.
+    """
     with ReadableErrors():
-        store = JobManager().store
-        own = [r for kind in ("gemm", "serving_speed") for r in store.newest(kind) if r.environment.device_id != "cpu"]
-        runs = own or [
-            r
-            for r in runs_in_folder(MEASURED)
-            if r.kind in {"gemm", "serving_speed"} and r.environment.device_id != "cpu"
-        ]
-        known = from_runs(runs)
+        shipped = Calibration.from_json((SHIPPED / f"{REFERENCE_DEVICE}.json").read_text())
+        if model is not None:
+            run = measured("calibration", CalibrationSpec(model=model).to_dict())
+            for failure in run.failures:
+                err.print(f"{failure['method']}: {failure['cause']}", highlight=False)
+            runs = [run]
+        else:
+            store = JobManager().store
+            own = [r for kind in KINDS for r in store.newest(kind) if r.environment.device_id != "cpu"]
+            runs = own or [r for r in runs_in_folder(MEASURED) if r.kind in {"gemm", "serving_speed", "calibration"}]
+            runs = [r for r in runs if r.environment.device_id != "cpu"]
+        known = from_runs(runs, reference=shipped)
         folder = workbench_home() / CALIBRATIONS
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{known.device_id}.json").write_text(known.to_json())

@@ -24,7 +24,9 @@ from workbench.estimate.roofline import Ceilings
 Floats = npt.NDArray[np.float64]
 SHARPNESS = 4  # how sharply reading gives way to multiplying; 1 would add them, infinity take the longer
 FITTED = ("bf16", f"bf16{FP8_KV}")
-"""Precisions whose whole steps the surroundings are fitted to."""
+"""Precisions whose decoding steps the surroundings are fitted to."""
+FITTED_PROMPTS = ("bf16", "fp8")
+"""Precisions whose prompts are looked at: steady products of 16 and of 8 bits are slowed down differently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,11 @@ class Calibration:
     """Of each sequence in a step, on the host."""
     kv_fraction: Mapping[str, float]
     """Of the bandwidth, by width of the cache's numbers ("16", "8")."""
-    prompt_layer_s: float
-    prompt_step_s: float
+    prompt_start_s: float
+    """Of prompts that are read together, once: scheduling and the first launches."""
+    prompt_product_ratio: Mapping[str, float]
+    """Products in long steps over products timed by themselves, by format; formats without an entry are like "bf16".
+    Above 1 where the clock falls under steady load, below where the engine merges the making of inputs with other work."""
     attention_fraction: float
     """Of the 16-bit peak rate, for attention over prompts."""
     log_error_step: float
@@ -67,6 +72,11 @@ class Calibration:
     """The same on the run's other precisions, which the fit did not see."""
     sources: Sequence[str]
     """Ids of the runs."""
+    link_latency_s: float | None = None
+    """Of an all-reduce of few bytes; None where there was one device only."""
+    link_bytes_per_s: float | None = None
+    """That rings of large all-reduces reach."""
+    log_error_link: float | None = None
 
     def to_json(self) -> str:
         """For a file."""
@@ -160,6 +170,13 @@ def _curve(form: str, points: Sequence[tuple[float, float, float, float]], ceili
         flop_fraction=multiplying,
         log_error=float(np.std(found.fun)),
     )
+
+
+def fitted_link(n_bytes: Floats, seconds: Floats, *, world: int) -> tuple[float, float, float]:
+    """Latency, bytes a second of a ring, and the remaining error (of logarithms), from all-reduces by size."""
+    sent = 2 * (world - 1) / world * n_bytes
+    (latency, rate), error = fitted_surroundings([1e-5, 1e11], lambda theta: theta[0] + sent / theta[1], seconds)
+    return latency, rate, error
 
 
 def fitted_surroundings(

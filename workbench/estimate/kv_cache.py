@@ -6,6 +6,7 @@ from math import ceil
 from workbench.core.errors import DoesNotFit, NotAvailable
 from workbench.core.models import ModelSpec
 from workbench.core.units import GIB
+from workbench.estimate.linear_layers import routed_weights
 from workbench.estimate.weights import weight_bytes
 
 
@@ -120,6 +121,8 @@ def context_plan(
     *,
     memory_bytes: float,
     n_devices: int = 1,
+    tensor_parallel: int | None = None,
+    expert_groups: int = 1,
     usable_fraction: float = 0.9,
     weight_bits: float = 16,
     kv_bits: float = 16,
@@ -132,7 +135,9 @@ def context_plan(
     Args:
         model: The shape.
         memory_bytes: Of one device.
-        n_devices: A tensor-parallel group.
+        n_devices: That one copy of the weights is cut over.
+        tensor_parallel: Of these, those that cut every layer; all when left out. The others are stages.
+        expert_groups: Groups of ``n_devices`` that each hold all but the experts, which are spread over all groups.
         usable_fraction: Of the memory, as ``--gpu-memory-utilization``.
         weight_bits: Bits of each linear weight.
         kv_bits: Bits of each stored number of the cache.
@@ -140,10 +145,12 @@ def context_plan(
         batch: Sequences.
         chunk_tokens: Tokens that are read together.
     """
-    copies = kv_copies(model, tensor_parallel=n_devices)
-    usable = memory_bytes * usable_fraction * n_devices
+    copies = kv_copies(model, tensor_parallel=tensor_parallel or n_devices)
+    usable = memory_bytes * usable_fraction * n_devices * expert_groups
     weights = weight_bytes(model, weight_bits=weight_bits)
-    workspace = prefill_workspace_bytes(model, chunk_tokens=chunk_tokens) * n_devices
+    if expert_groups > 1:
+        weights += (expert_groups - 1) * (weights - routed_weights(model) * weight_bits / 8)
+    workspace = prefill_workspace_bytes(model, chunk_tokens=chunk_tokens) * n_devices * expert_groups
     cache = copies * kv_cache_bytes(model, context_tokens=context_tokens, batch=batch, kv_bits=kv_bits, page_tokens=16)
     try:
         longest = longest_context_tokens(

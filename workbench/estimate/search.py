@@ -1,7 +1,7 @@
 """Which devices, how many, split how, for a load and its promises: every plan with its cost, or the reason against it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -10,10 +10,14 @@ from workbench.core.checkpoints import FORMATS
 from workbench.core.checks import require_positive
 from workbench.core.models import ModelSpec
 from workbench.core.units import shown_bytes, shown_duration
-from workbench.estimate.kv_cache import context_plan
-from workbench.estimate.step_time import Machine, decode_step_s, prompt_s
+from workbench.estimate.kv_cache import ContextPlan, context_plan
+from workbench.estimate.linear_layers import ROLES
+from workbench.estimate.machine import NETWORK, Link, Machine, Split
+from workbench.estimate.step_time import decode_step_s, prompt_s
 
 BATCHES = np.unique(np.round(np.geomspace(1, 1024, 60)))
+IN_ONE_MACHINE = 8  # devices that NVLink joins in the usual servers
+SMALLEST_SHARE = 0.2  # of the bits asked for; less is no precision that anyone serves
 SLACK = 1e-9  # an exact multiple of a capacity buys no further machine
 
 
@@ -57,7 +61,7 @@ class Plan:
     device_id: str
     device_name: str
     n_devices: int
-    """Of one replica (tensor parallel)."""
+    """Of one replica."""
     precision: str
     kv_bits: int
     reason: str | None
@@ -72,6 +76,7 @@ class Plan:
     usd_per_hour: float | None = None
     usd_per_million_output_tokens: float | None = None
     is_calibrated: bool = False
+    split: Split = field(default_factory=Split)
     memory_fraction: float = 0.0
     """Of the usable memory that is needed."""
 
@@ -101,10 +106,9 @@ def plans(
     queues is not simulated: a first token waits for its own prompt and half a step.
     """
     made = [
-        _plan(model, load, offer, n, precision, bits)
+        _plan(model, load, offer, split, precision, bits)
         for offer in offers
-        for n in group_sizes
-        if model.n_heads % n == 0
+        for split in splits(model, group_sizes)
         for precision in precisions
         for bits in kv_bits
     ]
@@ -114,15 +118,41 @@ def plans(
     )
 
 
-def _plan(model: ModelSpec, load: Load, offer: Offer, n: int, precision: str, bits: int) -> Plan:
-    machine = Machine(known=offer.machine.known, ceilings=offer.machine.ceilings, n_devices=n, link=offer.machine.link)
+def splits(model: ModelSpec, group_sizes: Sequence[int]) -> list[Split]:
+    """Ways to cut a model over groups of these sizes: layers, stages of cut layers, and whole experts.
+
+    More than 8 devices, which are on several machines, are joined by stages: all-reduces stay inside a machine.
+    """
+    made = []
+    for n in group_sizes:
+        tensor = min(n, IN_ONE_MACHINE)
+        made.append(Split(tensor=tensor, pipeline=n // tensor))
+        if 2 <= n <= IN_ONE_MACHINE:
+            made.append(Split(tensor=n // 2, pipeline=2))
+        if model.experts and n > 1:
+            made.append(Split(tensor=tensor, pipeline=n // tensor, is_expert_parallel=True))
+            made.append(Split(data=n, is_expert_parallel=True))
+    return [s for s in dict.fromkeys(made) if s.reason_against(model) is None]
+
+
+def _plan(model: ModelSpec, load: Load, offer: Offer, split: Split, precision: str, bits: int) -> Plan:
+    n = split.n_devices
+    network = Link(latency_s=NETWORK[0], bytes_per_s=NETWORK[1], fraction=1.0)
+    machine = Machine(
+        known=offer.machine.known,
+        ceilings=offer.machine.ceilings,
+        split=split,
+        link=network if split.data > IN_ONE_MACHINE else offer.machine.link,
+        stage_link=network if n > IN_ONE_MACHINE else None,
+    )
     plan = Plan(
         device_id=offer.device_id,
         device_name=offer.name,
         n_devices=n,
+        split=split,
         precision=precision,
         kv_bits=bits,
-        is_calibrated=offer.is_calibrated and n == 1,
+        is_calibrated=offer.is_calibrated and n == 1 and model.experts is None,
         reason=None,
     )
     if precision == "fp8" and not offer.has_fp8:
@@ -133,7 +163,9 @@ def _plan(model: ModelSpec, load: Load, offer: Offer, n: int, precision: str, bi
     memory = context_plan(
         model,
         memory_bytes=offer.memory_bytes,
-        n_devices=n,
+        n_devices=split.tensor * split.pipeline,
+        tensor_parallel=split.tensor,
+        expert_groups=split.data,
         weight_bits=FORMATS[precision].stored_bits(in_features=model.hidden),
         kv_bits=bits,
         context_tokens=context,
@@ -143,15 +175,17 @@ def _plan(model: ModelSpec, load: Load, offer: Offer, n: int, precision: str, bi
     if held < 1:
         return replace(
             plan,
-            reason=f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable",
+            reason=f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable; "
+            f"{would_fit(memory, n)}",
         )
-    roles: Mapping[str, str] = dict.fromkeys(("qkv", "o_proj", "gate_up", "down_proj"), precision)
+    roles: Mapping[str, str] = dict.fromkeys(ROLES, precision)
     batch = BATCHES[held >= BATCHES]
     middle = np.full_like(batch, load.input_tokens + load.output_tokens / 2)
     step = decode_step_s(model, roles, machine, batch=batch, context=middle, kv_bits=bits)
     one = np.ones(1)
     reading = float(prompt_s(model, roles, machine, batch=one, context=one * load.input_tokens)[0])
-    tpot = step + (batch - 1) * reading / load.output_tokens
+    between = reading - machine.known.prompt_start_s
+    tpot = step + (batch - 1) * between / load.output_tokens
     ttft = reading + 0.5 * tpot
     holds = (tpot <= load.tpot_s) & (ttft <= load.ttft_s)
     if not holds.any():
@@ -181,6 +215,14 @@ def _plan(model: ModelSpec, load: Load, offer: Offer, n: int, precision: str, bi
     )
 
 
+def would_fit(memory: ContextPlan, n_devices: int) -> str:
+    """What would make a model fit that does not: devices of the same kind, or bits."""
+    needed = ceil(memory.needed_bytes / (memory.usable_bytes / n_devices))
+    share = (memory.usable_bytes - memory.workspace_bytes - memory.cache_bytes) / memory.weight_bytes
+    bits = f", or with {100 * share:.0f} % of the bits of the weights" if share >= SMALLEST_SHARE else ""
+    return f"it would fit on {needed} of these devices{bits}"
+
+
 def pareto(found: Sequence[Plan]) -> list[Plan]:
     """The feasible, priced plans that no other beats in both cost and time per token, cheapest first."""
     kept: list[Plan] = []
@@ -191,6 +233,23 @@ def pareto(found: Sequence[Plan]) -> list[Plan]:
     return kept
 
 
+def ray_sketch(command: str, plan: Plan) -> str:
+    """How one replica is started on several machines: a Ray cluster, then vLLM on its head."""
+    n_machines = ceil(plan.n_devices / IN_ONE_MACHINE)
+    if n_machines == 1:
+        return command
+    each = plan.n_devices // n_machines
+    return (
+        f"# {n_machines} machines with {each} devices each; the same image and model path on all of them\n"
+        "# first machine:\n"
+        "ray start --head --port=6379\n"
+        f"# each of the other {n_machines - 1}:\n"
+        "ray start --address=HEAD_ADDRESS:6379\n"
+        "# first machine again, when `ray status` shows all devices:\n"
+        f"{command}"
+    )
+
+
 def launch_command(model: str, plan: Plan, load: Load) -> str:
     """How vLLM is started for one replica of a plan."""
     parts = [
@@ -199,8 +258,14 @@ def launch_command(model: str, plan: Plan, load: Load) -> str:
         f"--max-num-seqs {plan.concurrency}",
         "--gpu-memory-utilization 0.9",
     ]
-    if plan.n_devices > 1:
-        parts.append(f"--tensor-parallel-size {plan.n_devices}")
+    split = plan.split
+    for flag, n in (("tensor", split.tensor), ("pipeline", split.pipeline), ("data", split.data)):
+        if n > 1:
+            parts.append(f"--{flag}-parallel-size {n}")
+    if split.is_expert_parallel:
+        parts.append("--enable-expert-parallel")
+    if plan.n_devices > IN_ONE_MACHINE:
+        parts.append("--distributed-executor-backend ray")
     if plan.precision == "fp8":
         parts.append("--quantization fp8")
     if plan.kv_bits == 8:

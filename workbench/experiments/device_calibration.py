@@ -1,6 +1,7 @@
 """Constants of a device from stored runs of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.catalog.models import model_spec_from
@@ -9,8 +10,9 @@ from workbench.catalog.tables import Price, devices, median_price
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
+from workbench.estimate.fitting import Evidence, calibrated, link_of
+from workbench.estimate.machine import NVLINK_FRACTION, NVLINK_LATENCY_S, PCIE_LATENCY_S, Link, Machine, Split
 from workbench.estimate.search import Offer
-from workbench.estimate.step_time import Machine, calibrated
 from workbench.experiments.ceilings import published_ceilings
 
 SHIPPED = DATA / "calibrations"
@@ -18,27 +20,46 @@ REFERENCE_DEVICE = "h200-sxm"
 """Whose fractions stand in where a device was never measured."""
 
 
-def from_runs(runs: Sequence[Run]) -> Calibration:
-    """Fit a device's constants to its ``gemm`` runs and its newest ``serving_speed`` run.
+def from_runs(runs: Sequence[Run], *, reference: Calibration | None = None) -> Calibration:
+    """Fit a device's constants to its ``calibration`` run, or to its ``gemm`` runs and its newest ``serving_speed`` run.
 
-    Raises ``NotAvailable`` when one of the two is missing.
+    Args:
+        runs: Of one device; the newest of each part counts, products of all.
+        reference: See ``calibrated``.
+
+    Raises ``NotAvailable`` when products or steps are missing.
     """
-    steps = [r for r in runs if r.kind == "serving_speed"]
-    gemm = [(r, model_spec_from(r.spec["model"])) for r in runs if r.kind == "gemm"]
+    whole = [part for r in runs for part in parts_of(r)]
+    steps = [r for r in whole if r.kind == "serving_speed" and r.spec.get("tensor_parallel", 1) == 1]
+    gemm = [(r, model_spec_from(r.spec["model"])) for r in whole if r.kind == "gemm"]
     if not steps or not gemm:
-        missing = "gemm" if steps else "serving-speed"
+        missing = "products" if steps else "steps"
         raise NotAvailable(
-            f"There is no {missing} run of this device.", remedy=f"Run `workbench {missing} MODEL` on it first."
+            f"No {missing} of this device were measured.", remedy="Run `workbench calibrate MODEL` on it first."
         )
-    newest = max(steps, key=lambda r: r.finished_at)
+    newest = max(steps, key=lambda r: (len(r.results), r.finished_at))
     device_id = newest.environment.device_id
-    return calibrated(
-        device_id,
-        ceilings=published_ceilings(device_id),
+    links = [r for r in whole if r.kind == "all_reduce" and r.environment.device_id == device_id]
+    evidence = Evidence(
         gemm=[(r, m) for r, m in gemm if r.environment.device_id == device_id],
         steps=newest,
         model=model_spec_from(newest.spec["model"]),
+        links=max(links, key=lambda r: r.finished_at).results if links else (),
     )
+    return calibrated(device_id, evidence, ceilings=published_ceilings(device_id), reference=reference)
+
+
+def parts_of(run: Run) -> list[Run]:
+    """A calibration as the runs that it is made of; any other run as it is."""
+    if run.kind != "calibration":
+        return [run]
+    made = []
+    for part in ("gemm", "serving_speed", "all_reduce"):
+        rows = [r for r in run.results if r["part"] == part and r.get("world", 2) == 2]
+        if rows:
+            spec = dict(run.spec) | ({"served": ["bf16"]} if part == "serving_speed" else {})
+            made.append(replace(run, kind=part, spec=spec, results=rows))
+    return made
 
 
 def known_calibration(device_id: str, *, own: Path | None = None) -> tuple[Calibration, bool]:
@@ -69,7 +90,7 @@ def offers(
     """
     made = []
     for device_id in device_ids:
-        machine, is_own = machine_of(device_id, n_devices=1, own=own)
+        machine, is_own = machine_of(device_id, own=own)
         device, price = devices()[device_id], (prices or {}).get(device_id) or median_price(device_id)
         if device.memory_bytes is None:
             raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
@@ -88,7 +109,25 @@ def offers(
     return made
 
 
-def machine_of(device_id: str, *, n_devices: int, own: Path | None = None) -> tuple[Machine, bool]:
+def machine_of(device_id: str, *, split: Split | None = None, own: Path | None = None) -> tuple[Machine, bool]:
     """Devices of the catalogue that work as one, and whether their constants are their own."""
     known, is_own = known_calibration(device_id, own=own)
-    return Machine(known=known, ceilings=published_ceilings(device_id), n_devices=n_devices), is_own
+    link = catalog_link(device_id)
+    return Machine(
+        known=known,
+        ceilings=published_ceilings(device_id),
+        split=split or Split(),
+        link=link_of(known, otherwise=link) if is_own else link,
+    ), is_own
+
+
+def catalog_link(device_id: str) -> Link:
+    """NVLink where a device has it, else PCIe, with the shares and latencies that were measured on two H200."""
+    device = devices().get(device_id)
+    if device is None:
+        raise NotAvailable(
+            f"There is no device {device_id} in the catalogue.", remedy="Name a row of data/hardware.csv."
+        )
+    if device.scaleup_bytes_per_s:
+        return Link(latency_s=NVLINK_LATENCY_S, bytes_per_s=device.scaleup_bytes_per_s / 2, fraction=NVLINK_FRACTION)
+    return Link(latency_s=PCIE_LATENCY_S, bytes_per_s=(device.pcie_bytes_per_s or 32e9) / 2, fraction=NVLINK_FRACTION)

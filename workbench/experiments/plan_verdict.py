@@ -1,6 +1,7 @@
 """What a search for plans says, and predictions beside the measurements that a store has."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from workbench.core.serving_speed import Served
 from workbench.core.traffic import drawn
 from workbench.core.units import shown_duration, three_digits
 from workbench.estimate.calibration import cells_of
+from workbench.estimate.fitting import DECODED, kv_bits_of, plan_of
+from workbench.estimate.machine import Machine
 from workbench.estimate.prediction import interval_around
 from workbench.estimate.search import Load, Offer, Plan
-from workbench.estimate.step_time import DECODED, Machine, decode_step_s, kv_bits_of, plan_of
+from workbench.estimate.step_time import decode_step_s
 from workbench.experiments.quantization_verdict import Verdict
 from workbench.simulate.costs import step_cost
 from workbench.simulate.engine import EngineLimits, replicas
@@ -27,7 +30,8 @@ def plan_label(plan: Plan) -> str:
     """Replicas, devices and precision in a few words."""
     cache = ", FP8 cache" if plan.kv_bits == 8 else ""
     many = f"{plan.n_replicas} replicas" if plan.n_replicas > 1 else "1 replica"
-    return f"{many} of {plan.n_devices} × {plan.device_name}, {plan.precision}{cache}"
+    split = f" ({plan.split.label})" if plan.split.pipeline > 1 or plan.split.is_expert_parallel else ""
+    return f"{many} of {plan.n_devices} × {plan.device_name}{split}, {plan.precision}{cache}"
 
 
 def plan_verdict(found: Sequence[Plan], best: Sequence[Plan], load: Load) -> Verdict:
@@ -60,7 +64,7 @@ def plan_verdict(found: Sequence[Plan], best: Sequence[Plan], load: Load) -> Ver
 
 def simulated(model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> dict[str, Any]:
     """Waits of drawn traffic on a plan's replicas; Poisson arrivals, lengths around the load's."""
-    machine = Machine(known=offer.machine.known, ceilings=offer.machine.ceilings, n_devices=plan.n_devices)
+    machine = replace(offer.machine, split=plan.split)
     cost = step_cost(
         model,
         plan.precision,

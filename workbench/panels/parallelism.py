@@ -16,7 +16,7 @@ from workbench.core.runs import Run
 from workbench.core.serving_speed import ServingSpeedSpec
 from workbench.core.units import shown_duration, three_digits
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Load, Offer, Plan, launch_command, pareto, plans
+from workbench.estimate.search import Load, Offer, Plan, launch_command, pareto, plans, ray_sketch
 from workbench.experiments.device_calibration import machine_of, offers
 from workbench.experiments.plan_verdict import beside_measured, plan_label, plan_verdict, simulated
 from workbench.figures.parallelism import cost_and_speed, predicted_and_measured
@@ -59,7 +59,7 @@ class PlanState:
 
 
 class ParallelismPanel(AnswerPanel):
-    """Plans for any dense model and load; Run measures vLLM's steps here, to which `workbench calibrate` fits them."""
+    """Plans for any model and load; Run measures vLLM's steps here, to which `workbench calibrate` fits them."""
 
     tab_titles = ("Launch command", "Simulated queue", "Spec as code", "Why not the others")
 
@@ -68,11 +68,11 @@ class ParallelismPanel(AnswerPanel):
         self._load_runs()
         self.state = PlanState()
         later = {"continuous_update": False}
-        dense = [n for n, m in catalog_models().items() if m.kv_layers and m.n_params == m.n_active_params]
+        known_models = [n for n, m in catalog_models().items() if m.kv_layers]
         known = _offers_of(PlanState().devices)
         self.controls = {
             "model": labelled(
-                widgets.Combobox, "Model (folder or catalogue)", value=self.state.model, options=dense, **later
+                widgets.Combobox, "Model (folder or catalogue)", value=self.state.model, options=known_models, **later
             ),
             "devices": labelled(
                 widgets.SelectMultiple,
@@ -138,7 +138,7 @@ class ParallelismPanel(AnswerPanel):
         """The answer to the state."""
         state = self.state
         try:
-            model, load = _dense(state.model), state.load
+            model, load = _planned(state.model), state.load
             known = _offers_of(state.devices)
             found = plans(model, load, known)
         except WorkbenchError as error:
@@ -156,7 +156,9 @@ class ParallelismPanel(AnswerPanel):
         over = self._over_measured(run)
         if over:
             figures.append(lambda: predicted_and_measured(over, level=LEVEL))
-        command = launch_command(state.model, best[0], load) if best else "# no plan keeps the promises"
+        command = (
+            ray_sketch(launch_command(state.model, best[0], load), best[0]) if best else "# no plan keeps the promises"
+        )
         return AnswerView(
             header=f"<h2>{TITLE}</h2><p class='sub'>{_stands_on(run, known)}</p>",
             answer=verdict_card(verdict.headline, verdict.evidence, verdict.objection, is_stale=False).replace(
@@ -177,7 +179,7 @@ class ParallelismPanel(AnswerPanel):
         if run is None:
             return []
         try:
-            machine, is_own = machine_of(run.environment.device_id, n_devices=1, own=workbench_home() / "calibrations")
+            machine, is_own = machine_of(run.environment.device_id, own=workbench_home() / "calibrations")
         except NotAvailable:
             return []
         return beside_measured(run, machine, context_tokens=CONTEXT_SHOWN) if is_own else []
@@ -188,11 +190,11 @@ def _offers_of(device_ids: tuple[str, ...]) -> list[Offer]:
     return offers(device_ids, own=workbench_home() / "calibrations")
 
 
-def _dense(place: str) -> ModelSpec:
+def _planned(place: str) -> ModelSpec:
     model = model_spec_from(place)
-    if model.n_params != model.n_active_params or not model.kv_layers:
+    if not model.kv_layers:
         raise NotAvailable(
-            f"{model.name} has experts; its times are not predicted yet.", remedy="Choose a dense model."
+            f"What the layers of {model.name} keep of a token is not in the catalogue.", remedy="Choose another model."
         )
     return model
 

@@ -3,7 +3,9 @@
 import numpy as np
 
 from workbench.core.models import ModelSpec
-from workbench.estimate.step_time import STEP_TOKENS, Machine, decode_step_s, prompt_s
+from workbench.estimate.linear_layers import ROLES
+from workbench.estimate.machine import Machine
+from workbench.estimate.step_time import STEP_TOKENS, decode_step_s, reading_s
 from workbench.simulate.engine import StepCost
 
 
@@ -13,14 +15,14 @@ def step_cost(
     """A straight line through predicted steps: around a batch, a context and a length of prompts.
 
     Args:
-        model: A dense shape.
+        model: The shape.
         precision: Of all linear layers.
         machine: Devices.
         kv_bits: Of the cache.
         batch: Sequences around which the line is laid.
         input_tokens: Prompts of about this length.
     """
-    plan = dict.fromkeys(("qkv", "o_proj", "gate_up", "down_proj"), precision)
+    plan = dict.fromkeys(ROLES, precision)
     batches = np.array([1.0, float(max(2, batch))])
     context = np.array([1.0, 1.0])
     low, high = decode_step_s(model, plan, machine, batch=batches, context=context, kv_bits=kv_bits)
@@ -28,8 +30,8 @@ def step_cost(
     sequence = max(0.0, (high - low) / (batches[1] - 1))
     cached = float(longer[1] - high) / (1000.0 * batches[1])
     n_prompts = max(1, STEP_TOKENS // input_tokens)
-    size = {"batch": np.array([float(n_prompts)]), "context": np.array([float(input_tokens)])}
-    reading = float(prompt_s(model, plan, machine, **size)[0]) - float(low)
+    n, length = np.array([float(n_prompts)]), np.array([float(input_tokens)])
+    reading = float(reading_s(model, plan, machine, batch=n, context=length)[0])
     return StepCost(
         fixed_s=float(low - sequence),
         sequence_s=float(sequence),

@@ -4,6 +4,8 @@ As vLLM's scheduler does by default: in every step each running sequence gets on
 goes to waiting prompts, in chunks, first come first served. A sequence needs room in the cache for its prompt to start; when
 the cache is full the youngest sequence is thrown out and read again later. Steps in which only decoding happens are taken
 together up to the next arrival or end, so that the work is in proportion to the requests, not to the tokens.
+A busy engine settles the next step while one is under way (asynchronous scheduling), so whoever comes during a step is seen
+in the step after the next.
 """
 
 import heapq
@@ -57,6 +59,8 @@ class EngineLimits:
     """Tokens of a step, as ``--max-num-batched-tokens``."""
     max_sequences: int = 256
     cache_tokens: int = 1_000_000
+    settles_ahead: bool = True
+    """Whether the next step is settled while one is under way, as vLLM does unless ``--no-async-scheduling``."""
 
     def __post_init__(self) -> None:
         require_positive(self, "token_budget", "max_sequences", "cache_tokens")
@@ -89,6 +93,7 @@ class Engine:
         self.cost, self.limits = cost, limits
         self.now_s, self.n_steps, self.busy_s = 0.0, 0, 0.0
         self.peak_cached_tokens, self.n_preemptions = 0, 0
+        self._settled_s = 0.0  # when the step that comes was settled: whoever came later is not in it
         self._step = 0  # steps in which running sequences got a token
         self._running = 0
         self._cached = 0  # tokens of running sequences and of the prompt that is being read
@@ -116,8 +121,8 @@ class Engine:
         coming = 0
         while coming < len(order) or self._waiting or self._running:
             if not self._waiting and not self._running:
-                self.now_s = max(self.now_s, arrivals[order[coming]].at_s)
-            while coming < len(order) and arrivals[order[coming]].at_s <= self.now_s:
+                self.now_s = self._settled_s = max(self.now_s, arrivals[order[coming]].at_s)
+            while coming < len(order) and arrivals[order[coming]].at_s <= self._settled_s:
                 i = order[coming]
                 self._waiting.append(_Sequence(i, arrivals[i], unread=arrivals[i].input_tokens))
                 coming += 1
@@ -162,7 +167,7 @@ class Engine:
         c = self.cost
         n = running + len(done)
         duration = c.fixed_s + c.sequence_s * n + c.prompt_token_s * read + c.cached_token_s * self._cached
-        self._advance(1, duration)
+        self._advance(1, duration, last_s=duration)
         for s in done:
             s.made += 1
             if s.made == 1:
@@ -186,17 +191,20 @@ class Engine:
             growth = c.cached_token_s * b
             wanted = max(1, self._ends[0][0] - self._step)
         wanted = min(wanted, max(1, (self.limits.cache_tokens - self._cached) // b))
-        if next_s < float("inf"):
+        if next_s <= self.now_s:
+            wanted = 1
+        elif next_s < float("inf"):
             wanted = min(wanted, max(1, _steps_within(next_s - self.now_s, per_step, growth)))
         duration = wanted * per_step + growth * wanted * (wanted - 1) / 2
-        self._advance(wanted, duration)
+        self._advance(wanted, duration, last_s=per_step + growth * (wanted - 1))
 
-    def _advance(self, n_steps: int, duration_s: float) -> None:
+    def _advance(self, n_steps: int, duration_s: float, *, last_s: float) -> None:
         self._cached += self._running * n_steps
         self.peak_cached_tokens = max(self.peak_cached_tokens, self._cached)
         self._step += n_steps
         self.n_steps += n_steps
         self.now_s += duration_s
+        self._settled_s = self.now_s - last_s if self.limits.settles_ahead else self.now_s
         self.busy_s += duration_s
 
     def _throw_out(self) -> None:

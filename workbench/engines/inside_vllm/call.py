@@ -46,24 +46,32 @@ def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) 
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables) as process,
     ):
         assert process.stdout is not None
+        has_ended = False
         try:
             for line in process.stdout:
                 if line.startswith("{"):
                     yield json.loads(line)
+            has_ended = True
         finally:
-            if process.poll() is None:
-                _end(process.pid)
+            if not has_ended:
+                _end(process)
             code = process.wait()
     if code:
         raise ScriptFailed(f"vLLM ended with code {code}: {_cause(log)}", remedy=f"The log {log} has the details.")
 
 
-def _end(pid: int) -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     """End a script and the processes that vLLM started for it; they outlive the script otherwise."""
-    script = psutil.Process(pid)
-    family = [script, *script.children(recursive=True)]
-    script.terminate()
-    for left in psutil.wait_procs(family, timeout=END_S)[1]:
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    process.terminate()
+    try:  # not by psutil, which would take the exit code away from ``process``
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    for left in psutil.wait_procs(children, timeout=END_S)[1]:
         left.kill()
 
 

@@ -1,0 +1,106 @@
+"""Devices that work as one on a model, how it is split over them, and the links between them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.core.checks import require_positive
+from workbench.core.errors import InvalidSpec
+from workbench.core.models import ModelSpec
+from workbench.estimate.calibration import Calibration, Floats
+from workbench.estimate.roofline import Ceilings
+
+NVLINK_LATENCY_S = 10.5e-6  # an NCCL all-reduce of few bytes on two H200 (data/measured/links_2-h200.json)
+NVLINK_FRACTION = 0.65  # of one direction that large all-reduces reach there
+PCIE_LATENCY_S = 20e-6  # uncalibrated: twice NVLink's
+NETWORK = (25e-6, 50e9)
+"""Latency and bytes a second between nodes: 400 Gbit/s InfiniBand per GPU, uncalibrated."""
+SKEW = 0.3  # exponent of the experts' popularity (p ~ rank ** -skew); 0 is even. Uncalibrated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What joins the devices of a group."""
+
+    latency_s: float = NVLINK_LATENCY_S
+    bytes_per_s: float = 450e9  # one direction of NVLink 4 (data/hardware.csv)
+    fraction: float = NVLINK_FRACTION
+
+    def all_reduce_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
+        """A ring: latency, and 2 (n - 1) / n of the bytes over the link."""
+        if n_devices == 1:
+            return np.zeros_like(n_bytes)
+        sent = 2 * (n_devices - 1) / n_devices * n_bytes
+        total: Floats = self.latency_s + sent / (self.fraction * self.bytes_per_s)
+        return total
+
+    def all_to_all_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
+        """Every device sends its bytes in equal parts to all others."""
+        if n_devices == 1:
+            return np.zeros_like(n_bytes)
+        total: Floats = self.latency_s + (n_devices - 1) / n_devices * n_bytes / (self.fraction * self.bytes_per_s)
+        return total
+
+    def hand_over_s(self, n_bytes: Floats) -> Floats:
+        """One device sends to the next."""
+        total: Floats = self.latency_s / 2 + n_bytes / (self.fraction * self.bytes_per_s)
+        return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How a model is cut, in vLLM's terms."""
+
+    tensor: int = 1
+    """Every layer over so many devices."""
+    pipeline: int = 1
+    """Layers in so many stages, each on a tensor-parallel group."""
+    data: int = 1
+    """Groups that each attend to their own sequences and share the experts of all; 1 for a dense model."""
+    is_expert_parallel: bool = False
+    """Whether whole experts go to devices, instead of a slice of each."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "tensor", "pipeline", "data")
+        if self.data > 1 and not self.is_expert_parallel:
+            raise InvalidSpec(
+                "Groups that share nothing are replicas.", remedy="Ask for several replicas, or split the experts."
+            )
+
+    @property
+    def n_devices(self) -> int:
+        """Of one replica."""
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def label(self) -> str:
+        """What readers see, such as TP 4 · PP 2."""
+        parts = [("TP", self.tensor), ("PP", self.pipeline), ("DP", self.data)]
+        shown = [f"{name} {n}" for name, n in parts if n > 1] + (["EP"] if self.is_expert_parallel else [])
+        return " · ".join(shown) or "1 device"
+
+    def reason_against(self, model: ModelSpec) -> str | None:
+        """Why a model cannot be cut so; None where it can."""
+        if model.n_heads % self.tensor:
+            return f"{model.n_heads} heads cannot be divided over {self.tensor} devices"
+        if self.pipeline > model.n_layers:
+            return f"{model.n_layers} layers are fewer than {self.pipeline} stages"
+        if self.is_expert_parallel and model.experts is None:
+            return "a dense model has no experts to spread"
+        if self.is_expert_parallel and model.experts and model.experts.n_experts % (self.tensor * self.data):
+            return f"{model.experts.n_experts} experts cannot be divided over {self.tensor * self.data} devices"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One replica's devices: constants, published peaks, split and links."""
+
+    known: Calibration
+    ceilings: Ceilings
+    split: Split = Split()
+    link: Link = Link()
+    stage_link: Link | None = None
+    """Between pipeline stages, where that is another; stages on other nodes."""
+    skew: float = SKEW
+    """Of the experts' popularity."""
