@@ -61,7 +61,7 @@ def test_calibrate_fits_the_shipped_runs_and_keeps_the_constants(tmp_path):
     assert told["device_id"] == "h200-sxm"
     kept = tmp_path / "home" / "calibrations" / "h200-sxm.json"
     assert json.loads(kept.read_text()) == told
-    assert len(told["sources"]) == 3
+    assert len(told["sources"]) == 4
 
 
 def test_plan_lists_plans_with_commands_and_reasons():
@@ -93,3 +93,40 @@ def test_simulate_tells_waits_and_promises():
     assert "simulated" in table
     assert "min" not in table  # rates are no durations
     assert "cannot be read" in " ".join(call("simulate", model, "h200-sxm", "--trace", "/nowhere.csv").output.split())
+
+
+def test_cost_prices_a_load_by_unit_and_by_way_to_save():
+    arguments = ("cost", "meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--rate", "100", "--smaller", "Qwen/Qwen3-0.6B")
+    told = json.loads(call(*arguments, "--json").stdout)
+    assert told["usd_per_request"] == pytest.approx(told["usd_per_hour"] / 360_000)
+    assert told["usd_per_million_output_tokens"] > told["usd_per_million_input_tokens"] > 0
+    assert told["day"]["machine_hours_scaled"] <= told["day"]["machine_hours_fixed"] + 24
+    assert len(told["savings"]) == 5
+    text = call(*arguments).output
+    assert "per good request" in text
+    assert "way to save" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--hit-rate", "1"), "hit rate"),
+        (("--day", "morning"), "Give numbers"),
+        (("--tpot-ms", "0.01"), "No plan in BF16"),
+    ],
+)
+def test_what_cannot_be_priced_is_told(arguments, says):
+    result = call("cost", "meta-llama/Meta-Llama-3.1-8B", "h200-sxm", *arguments)
+    assert result.exit_code != 0
+    assert says in " ".join(result.output.split())
+
+
+def test_several_replicas_answer_together():
+    def told(*arguments):
+        common = ("estimate", "meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--json", *arguments)
+        return json.loads(call(*common).stdout)
+
+    one, four = told("--concurrency", "8"), told("--concurrency", "32", "--devices", "4")
+    assert four["replicas"] == 4
+    assert four["output_tokens_per_s"] == pytest.approx(4 * one["output_tokens_per_s"])
+    assert four["tpot_s"] == pytest.approx(one["tpot_s"])

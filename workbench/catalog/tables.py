@@ -137,6 +137,24 @@ def own_prices(path: Path) -> dict[str, Price]:
     return made
 
 
+def median_spot_price(device_id: str) -> Price | None:
+    """The middle of a device's listed spot prices, or None when none is listed."""
+    found = [
+        Price(
+            provider=r["provider"],
+            instance=f"{r['instance']} spot",
+            device_id=device_id,
+            usd_per_gpu_hour=float(r["spot_usd_h"]) / int(r["gpu_count"]),
+            date=r["price_date"],
+            source=r["source"],
+        )
+        for r in _rows("prices.csv")
+        if r["hardware_id"] == device_id and r["spot_usd_h"]
+    ]
+    found.sort(key=lambda p: p.usd_per_gpu_hour)
+    return found[(len(found) - 1) // 2] if found else None
+
+
 def median_price(device_id: str) -> Price | None:
     """The middle of a device's listed prices, or None when none is listed."""
     found = sorted((p for p in prices() if p.device_id == device_id), key=lambda p: p.usd_per_gpu_hour)

@@ -18,7 +18,7 @@ from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors, err
 from workbench.core.calibration import CalibrationSpec
 from workbench.core.checkpoints import FORMATS
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.core.traffic import drawn, read_trace
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.estimate.calibration import Calibration
@@ -32,6 +32,7 @@ from workbench.simulate.engine import EngineLimits
 from workbench.simulate.engine import replicas as engines_in_turn
 from workbench.simulate.summary import summary
 from workbench.store.runs import runs_in_folder
+from workbench.telemetry.devices import chosen_device
 
 out = Console()
 CALIBRATIONS = "calibrations"
@@ -243,7 +244,12 @@ def calibrate(
     with ReadableErrors():
         shipped = Calibration.from_json((SHIPPED / f"{REFERENCE_DEVICE}.json").read_text())
         if model is not None:
-            run = measured("calibration", CalibrationSpec(model=model).to_dict())
+            if chosen_device("auto").kind == "cpu":
+                raise NotAvailable(
+                    "There is no GPU here, and predictions are fitted to GPUs only.",
+                    remedy="Run this where the GPU is; without it the shipped constants are used.",
+                )
+            run = measured("calibration", CalibrationSpec(model=model).to_dict(), can_resume=True)
             for failure in run.failures:
                 err.print(f"{failure['method']}: {failure['cause']}", highlight=False)
             runs = [run]

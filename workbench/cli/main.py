@@ -10,6 +10,7 @@ from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
 from workbench.cli import engines, estimate, jobs, long_context, precision, runs
+from workbench.cli.cost import cost
 from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, numbers
@@ -40,6 +41,7 @@ app.command()(estimate.estimate)
 app.command()(estimate.plan)
 app.command()(estimate.simulate)
 app.command()(estimate.calibrate)
+app.command()(cost)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

@@ -15,7 +15,8 @@ from workbench.estimate.linear_layers import ROLES
 from workbench.estimate.machine import NETWORK, Link, Machine, Split
 from workbench.estimate.step_time import decode_step_s, prompt_s
 
-BATCHES = np.unique(np.round(np.geomspace(1, 1024, 60)))
+MOST_SEQUENCES = 1024  # of one replica at once
+BATCHES = np.unique(np.round(np.geomspace(1, MOST_SEQUENCES, 60)))
 IN_ONE_MACHINE = 8  # devices that NVLink joins in the usual servers
 SMALLEST_SHARE = 0.2  # of the bits asked for; less is no precision that anyone serves
 SLACK = 1e-9  # an exact multiple of a capacity buys no further machine
@@ -99,6 +100,7 @@ def plans(
     group_sizes: Sequence[int] = (1, 2, 4, 8),
     precisions: Sequence[str] = ("bf16", "fp8", "w4a16"),
     kv_bits: Sequence[int] = (16, 8),
+    most_sequences: int = MOST_SEQUENCES,
 ) -> list[Plan]:
     """Every combination, feasible ones first and cheapest first; the others with what stands against them.
 
@@ -106,7 +108,7 @@ def plans(
     queues is not simulated: a first token waits for its own prompt and half a step.
     """
     made = [
-        _plan(model, load, offer, split, precision, bits)
+        _plan(model, load, offer, split, precision, bits, most_sequences)
         for offer in offers
         for split in splits(model, group_sizes)
         for precision in precisions
@@ -135,7 +137,9 @@ def splits(model: ModelSpec, group_sizes: Sequence[int]) -> list[Split]:
     return [s for s in dict.fromkeys(made) if s.reason_against(model) is None]
 
 
-def _plan(model: ModelSpec, load: Load, offer: Offer, split: Split, precision: str, bits: int) -> Plan:
+def _plan(
+    model: ModelSpec, load: Load, offer: Offer, split: Split, precision: str, bits: int, most_sequences: int
+) -> Plan:
     n = split.n_devices
     network = Link(latency_s=NETWORK[0], bytes_per_s=NETWORK[1], fraction=1.0)
     machine = Machine(
@@ -179,7 +183,7 @@ def _plan(model: ModelSpec, load: Load, offer: Offer, split: Split, precision: s
             f"{would_fit(memory, n)}",
         )
     roles: Mapping[str, str] = dict.fromkeys(ROLES, precision)
-    batch = BATCHES[held >= BATCHES]
+    batch = BATCHES[min(held, most_sequences) >= BATCHES]
     middle = np.full_like(batch, load.input_tokens + load.output_tokens / 2)
     step = decode_step_s(model, roles, machine, batch=batch, context=middle, kv_bits=bits)
     one = np.ones(1)

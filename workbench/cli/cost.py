@@ -1,0 +1,175 @@
+"""``workbench cost``: what a load costs, by unit, and what each way to save would save."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.tables import median_spot_price, own_prices
+from workbench.cli.estimate import CALIBRATIONS
+from workbench.cli.precision import AsJson
+from workbench.cli.readable import ReadableErrors
+from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.units import three_digits
+from workbench.estimate.fleet import Ownership, SpotMarket, day_cost, unit_costs
+from workbench.estimate.search import Load
+from workbench.experiments.device_calibration import offers
+from workbench.experiments.plan_verdict import plan_label, simulated
+from workbench.experiments.savings import Case, prompt_time_fraction, savings
+from workbench.jobs.manager import workbench_home
+
+out = Console()
+DAY = (
+    0.3,
+    0.2,
+    0.15,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+    1.0,
+    1.0,
+    0.95,
+    0.9,
+    0.95,
+    1.0,
+    1.0,
+    0.95,
+    0.9,
+    0.8,
+    0.75,
+    0.7,
+    0.6,
+    0.5,
+    0.4,
+)
+"""Hourly rates over the peak's of an office day; made up, and to be replaced by one's own with --day."""
+
+
+def cost(
+    model: Annotated[str, typer.Argument(help="Folder, or a name in the catalogue.")],
+    device: Annotated[str, typer.Argument(help="Row of the hardware catalogue.")],
+    rate: Annotated[float, typer.Option(help="Requests a second, at the peak.")] = 10.0,
+    input_tokens: Annotated[int, typer.Option(help="Of each prompt.")] = 1024,
+    output_tokens: Annotated[int, typer.Option(help="Of each answer.")] = 128,
+    ttft_ms: Annotated[float, typer.Option(help="Promise: first token within.")] = 1000.0,
+    tpot_ms: Annotated[float, typer.Option(help="Promise: time of each further token.")] = 50.0,
+    hit_rate: Annotated[float, typer.Option(help="Share of requests that a cache of answers could answer.")] = 0.2,
+    interruptions_per_day: Annotated[float, typer.Option(help="Of a spot machine.")] = 1.0,
+    return_s: Annotated[float, typer.Option(help="Until a lost spot machine has been replaced.")] = 600.0,
+    smaller: Annotated[str | None, typer.Option(help="A distilled model that could take its place.")] = None,
+    purchase_usd: Annotated[float, typer.Option(help="Of one device with its share of the server.")] = 40_000.0,
+    day: Annotated[str | None, typer.Option(help="Rates over the peak's in equal parts of a day: 0.2,1,0.5.")] = None,
+    prices: Annotated[str | None, typer.Option(help="CSV of your own: device_id, usd_per_gpu_hour.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Price a load: by request and token, on demand, on spot, owned and over a day; and what would save how much."""
+    with ReadableErrors():
+        if not 0 <= hit_rate < 1:
+            raise InvalidSpec(f"A hit rate of {hit_rate}.", remedy="Give a share below 1.")
+        load = Load(
+            requests_per_s=rate,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            ttft_s=ttft_ms / 1e3,
+            tpot_s=tpot_ms / 1e3,
+        )
+        (offer,) = offers(
+            [device], own=workbench_home() / CALIBRATIONS, prices=own_prices(Path(prices)) if prices else None
+        )
+        if offer.usd_per_hour is None:
+            raise NotAvailable(f"No price of {offer.name} is listed.", remedy="Give your own with --prices.")
+        spot = median_spot_price(device)
+        case = Case(
+            model=model_spec_from(model),
+            load=load,
+            offer=offer,
+            hit_fraction=hit_rate,
+            spot_usd=spot.usd_per_gpu_hour if spot else None,
+            market=SpotMarket(interruptions_per_hour=interruptions_per_day / 24, return_s=return_s),
+            smaller=model_spec_from(smaller) if smaller else None,
+        )
+        base, found = savings(case)
+        if base is None or base.usd_per_hour is None:
+            raise NotAvailable("No plan in BF16 keeps these promises.", remedy="See `workbench plan` for the reasons.")
+        told = simulated(case.model, base, load, offer)
+        units = unit_costs(
+            base.usd_per_hour,
+            requests_per_s=rate,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            prompt_time_fraction=prompt_time_fraction(case, base),
+            good_fraction=told["kept_fraction"],
+        )
+        owned = Ownership(purchase_usd=purchase_usd)
+        over_a_day = day_cost([rate * share for share in _shares(day)], capacity_per_s=base.capacity_requests_per_s)
+        answer: dict[str, Any] = {
+            "model": case.model.name,
+            "plan": plan_label(base),
+            "usd_per_hour": base.usd_per_hour,
+            "price": offer.price_label,
+            "spot_price": spot.label if spot else None,
+            **asdict(units),
+            "good_fraction": told["kept_fraction"],
+            "owned_usd_per_hour": owned.usd_per_hour * base.total_devices,
+            "energy_usd_per_hour": owned.energy_usd_per_hour * base.total_devices,
+            "day": asdict(over_a_day) | {"saving_fraction": over_a_day.saving_fraction},
+            "savings": [asdict(s) for s in found],
+            "is_calibrated": base.is_calibrated,
+            "provenance": "estimated",
+        }
+        if as_json:
+            print(json.dumps(answer, indent=1))
+            return
+        _print(answer)
+
+
+def _shares(text: str | None) -> list[float]:
+    if text is None:
+        return list(DAY)
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidSpec(f"The day {text!r}.", remedy="Give numbers, such as 0.2,1,0.5.") from error
+    if not shares or min(shares) < 0:
+        raise InvalidSpec(f"The day {text!r}.", remedy="Give numbers from 0 on.")
+    return shares
+
+
+def _print(answer: dict[str, Any]) -> None:
+    out.print(f"◌ {answer['plan']}: {answer['usd_per_hour']:.2f} USD/h ({answer['price']})", highlight=False)
+    table = Table("◌ estimated", "USD")
+    for name, label in (
+        ("usd_per_request", "per request"),
+        ("usd_per_good_request", f"per good request ({100 * answer['good_fraction']:.0f} % are, simulated)"),
+        ("usd_per_million_input_tokens", "per million input tokens"),
+        ("usd_per_million_output_tokens", "per million output tokens"),
+        ("owned_usd_per_hour", "an hour, owned"),
+        ("energy_usd_per_hour", "of that, power"),
+    ):
+        table.add_row(label, "–" if answer[name] is None else three_digits(answer[name]))
+    out.print(table)
+    day = answer["day"]
+    out.print(
+        f"Over a day {day['machine_hours_scaled']:.0f} replica hours with scaling, {day['machine_hours_fixed']:.0f} "
+        f"without: {100 * day['saving_fraction']:.0f} % less.",
+        highlight=False,
+    )
+    ways = Table("way to save", "USD/h", "saved here", "claimed", "what was compared")
+    for s in answer["savings"]:
+        low, high = s["claimed_low_fraction"], s["claimed_high_fraction"]
+        ways.add_row(
+            s["technique"],
+            "–" if s["usd_per_hour"] is None else f"{s['usd_per_hour']:.2f}",
+            "–" if s["saved_fraction"] is None else f"{100 * s['saved_fraction']:.0f} %",
+            "–" if low is None or high is None else f"{100 * low:.0f} to {100 * high:.0f} %",
+            s["how"],
+        )
+    out.print(ways)
