@@ -14,43 +14,17 @@ from workbench.catalog.tables import median_spot_price, own_prices
 from workbench.cli.estimate import CALIBRATIONS
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
-from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.errors import InvalidSpec
 from workbench.core.units import three_digits
-from workbench.estimate.fleet import Ownership, SpotMarket, day_cost, unit_costs
+from workbench.estimate.fleet import Ownership, SpotMarket
 from workbench.estimate.search import Load
 from workbench.experiments.device_calibration import offers
-from workbench.experiments.plan_verdict import plan_label, simulated
-from workbench.experiments.savings import Case, prompt_time_fraction, savings
+from workbench.experiments.plan_verdict import plan_label
+from workbench.experiments.pricing import OFFICE_DAY, priced
+from workbench.experiments.savings import Case
 from workbench.jobs.manager import workbench_home
 
 out = Console()
-DAY = (
-    0.3,
-    0.2,
-    0.15,
-    0.15,
-    0.2,
-    0.3,
-    0.5,
-    0.7,
-    0.9,
-    1.0,
-    1.0,
-    0.95,
-    0.9,
-    0.95,
-    1.0,
-    1.0,
-    0.95,
-    0.9,
-    0.8,
-    0.75,
-    0.7,
-    0.6,
-    0.5,
-    0.4,
-)
-"""Hourly rates over the peak's of an office day; made up, and to be replaced by one's own with --day."""
 
 
 def cost(
@@ -84,8 +58,6 @@ def cost(
         (offer,) = offers(
             [device], own=workbench_home() / CALIBRATIONS, prices=own_prices(Path(prices)) if prices else None
         )
-        if offer.usd_per_hour is None:
-            raise NotAvailable(f"No price of {offer.name} is listed.", remedy="Give your own with --prices.")
         spot = median_spot_price(device)
         case = Case(
             model=model_spec_from(model),
@@ -96,33 +68,20 @@ def cost(
             market=SpotMarket(interruptions_per_hour=interruptions_per_day / 24, return_s=return_s),
             smaller=model_spec_from(smaller) if smaller else None,
         )
-        base, found = savings(case)
-        if base is None or base.usd_per_hour is None:
-            raise NotAvailable("No plan in BF16 keeps these promises.", remedy="See `workbench plan` for the reasons.")
-        told = simulated(case.model, base, load, offer)
-        units = unit_costs(
-            base.usd_per_hour,
-            requests_per_s=rate,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            prompt_time_fraction=prompt_time_fraction(case, base),
-            good_fraction=told["kept_fraction"],
-        )
-        owned = Ownership(purchase_usd=purchase_usd)
-        over_a_day = day_cost([rate * share for share in _shares(day)], capacity_per_s=base.capacity_requests_per_s)
+        found = priced(case, owned=Ownership(purchase_usd=purchase_usd), day=_shares(day))
         answer: dict[str, Any] = {
             "model": case.model.name,
-            "plan": plan_label(base),
-            "usd_per_hour": base.usd_per_hour,
+            "plan": plan_label(found.plan),
+            "usd_per_hour": found.usd_per_hour,
             "price": offer.price_label,
             "spot_price": spot.label if spot else None,
-            **asdict(units),
-            "good_fraction": told["kept_fraction"],
-            "owned_usd_per_hour": owned.usd_per_hour * base.total_devices,
-            "energy_usd_per_hour": owned.energy_usd_per_hour * base.total_devices,
-            "day": asdict(over_a_day) | {"saving_fraction": over_a_day.saving_fraction},
-            "savings": [asdict(s) for s in found],
-            "is_calibrated": base.is_calibrated,
+            **asdict(found.units),
+            "good_fraction": found.good_fraction,
+            "owned_usd_per_hour": found.owned_usd_per_hour,
+            "energy_usd_per_hour": found.energy_usd_per_hour,
+            "day": asdict(found.day) | {"saving_fraction": found.day.saving_fraction},
+            "savings": [asdict(s) for s in found.savings],
+            "is_calibrated": found.plan.is_calibrated,
             "provenance": "estimated",
         }
         if as_json:
@@ -133,7 +92,7 @@ def cost(
 
 def _shares(text: str | None) -> list[float]:
     if text is None:
-        return list(DAY)
+        return list(OFFICE_DAY)
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError as error:

@@ -35,25 +35,42 @@ def figure_div(fig: go.Figure | Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatIfRow:
-    """One option of the cost table: measured step times in seconds by batch size."""
+    """One option of the cost table: step times in seconds by batch size."""
 
     label: str
     decode_s: Mapping[int, float]
 
 
 def what_if(
-    rows: Sequence[WhatIfRow], *, usd_per_hour: float, price_source: str, utilisation_fraction: float, batch: int
+    rows: Sequence[WhatIfRow],
+    *,
+    usd_per_hour: float,
+    price_source: str,
+    utilisation_fraction: float,
+    batch: int,
+    step_title: str = "step ● / ◌ between measured batches",
+    basis: str = "Estimated from measured step times.",
 ) -> str:
-    """Cost per million output tokens with controls that work without a kernel."""
+    """Cost per million output tokens with controls that work without a kernel.
+
+    Args:
+        rows: Options.
+        usd_per_hour: The price that the control starts with.
+        price_source: Whose.
+        utilisation_fraction: Start of its slider.
+        batch: Likewise.
+        step_title: Over the column of step times.
+        basis: What they stand on.
+    """
     highest = max((b for row in rows for b in row.decode_s), default=1)
     data = {"rows": [{"label": r.label, "decode_s": {str(b): s for b, s in r.decode_s.items()}} for r in rows]}
     return f"""<section class="wb wb-whatif"><h2>What if?</h2>{json_script(data)}
 <form><label>Price, USD per hour <input name="price" type="number" min="0.01" step="0.01" value="{usd_per_hour:g}"></label>
 <label>Utilisation <span><input name="utilisation" type="range" min="1" max="100" value="{utilisation_fraction * 100:.0f}"> <output data-shows="utilisation"></output></span></label>
 <label>Batch, sequences <span><input name="batch" type="range" min="1" max="{highest}" value="{batch}"> <output data-shows="batch"></output></span></label></form>
-<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th class="l">Method</th><th class="r">step ● / ◌ between measured batches</th>
+<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th class="l">Method</th><th class="r">{escape(step_title)}</th>
 <th class="r">USD / M output tokens ◌</th></tr></thead><tbody></tbody></table></div>
-<p class="wb-legend">Price: {escape(price_source)}. Reading prompts is left out. Estimated from measured step times.</p></section>"""
+<p class="wb-legend">Price: {escape(price_source)}. Reading prompts is left out. {escape(basis)}</p></section>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
