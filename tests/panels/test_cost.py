@@ -44,4 +44,4 @@ def test_what_cannot_be_measured_is_told_before_a_job_starts(panel):
 def test_a_report_has_sliders_that_work_without_a_kernel(panel):
     page = panel.static_html()
     assert "wb-whatif" in page
-    assert '"label": "W4A16' in page
+    assert "W4A16 " in page

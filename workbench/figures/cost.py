@@ -37,6 +37,7 @@ def savings_and_claims(
         width=0.5,
         text=["cannot be said" if s is None else f"{100 * s:.0f} %" for s in saved],
         textposition="auto",
+        insidetextanchor="start",
         customdata=list(how),
         hovertemplate="%{y}: %{x:.0f} %, %{customdata}<extra></extra>",
     )
