@@ -41,8 +41,8 @@ NAMES = (
 SHORT = ("calibration_llama-3.1-8b-shape_h200", "links_2-h200")
 CHECKED = (
     "serving_speed_llama-3.1-8b-shape_h200",
-    "serving_speed_qwen3-14b-shape_h200",
-    "serving_speed_qwen3-30b-a3b-shape_h200",
+    "left_out/serving_speed_qwen3-14b-shape_h200",
+    "left_out/serving_speed_qwen3-30b-a3b-shape_h200",
 )
 PEER = Path(__file__).parent / "peers/aiconfigurator_0.12.0.json"
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -123,7 +123,7 @@ def show(title, logs):
         cells = [
             f"{np.median(relative(v)):8.1f} {relative(v).max():8.1f}" if v.size else " " * 17 for v in (step, prompt)
         ]
-        print(f"  {name.removeprefix('serving_speed_'):24s} {served:14s} {cells[0]} {cells[1]}")
+        print(f"  {name.rsplit('serving_speed_')[-1]:24s} {served:14s} {cells[0]} {cells[1]}")
 
 
 def against_published(known, ceilings):

@@ -146,6 +146,7 @@ class Engine:
 
     def _mixed_step(self) -> None:
         """One step with prompts in it."""
+        self._make_room_for_begun()
         budget = self.limits.token_budget - self._running
         read = 0
         done: list[_Sequence] = []
@@ -178,6 +179,15 @@ class Engine:
             heapq.heappush(self._ends, (s.due, next(self._tie), s))
             heapq.heappush(self._by_age, (-s.index, next(self._tie), s))
 
+    def _make_room_for_begun(self) -> None:
+        """Answers have grown since a long prompt was begun: the youngest go where its next piece needs their room."""
+        first = self._waiting[0]
+        while first.cached and self._running:
+            piece = min(self.limits.token_budget - self._running, first.unread)
+            if self._cached + self._running + piece <= self.limits.cache_tokens:
+                return
+            self._throw_out()
+
     def _decode_until(self, next_s: float) -> None:
         """Steps of decoding alone, up to the next end, the next arrival, or a full cache."""
         c, b = self.cost, self._running
@@ -208,7 +218,7 @@ class Engine:
         self.busy_s += duration_s
 
     def _throw_out(self) -> None:
-        """The youngest sequence gives its room back and waits, first in line, to be read again."""
+        """The youngest sequence gives its room back and waits to be read again, behind a prompt that is being read."""
         while True:
             _, _, s = heapq.heappop(self._by_age)
             if s.is_running:
@@ -223,7 +233,8 @@ class Engine:
         self._ends = [e for e in self._ends if e[2] is not s]
         heapq.heapify(self._ends)
         s.made, s.cached, s.unread = made, 0, held + 1
-        self._waiting.appendleft(s)
+        has_begun = bool(self._waiting) and self._waiting[0].cached > 0
+        self._waiting.insert(1 if has_begun else 0, s)
 
     def _collect(self, answers: list[Answer | None]) -> None:
         while self._ends and self._ends[0][0] <= self._step:
