@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from workbench.catalog.models import catalog_models, model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
-from workbench.catalog.tables import devices, median_price, median_spot_price
+from workbench.catalog.tables import devices, median_price, median_spot_price, prices
 from workbench.core.calibration import CalibrationSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.units import three_digits
@@ -224,10 +224,16 @@ def _verdict(found: Priced) -> str:
         f"output tokens; {found.usd_per_hour:.2f} USD/h.",
         f"{plan_label(plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
         f"({100 * found.good_fraction:.0f} % keep both promises in the simulation).",
-        f"{'Constants are of this device' if plan.is_calibrated else 'Constants are borrowed from an H200'}; listed prices differ "
-        f"by a factor of six between providers, and the largest saving ({best.technique}) is against a base nobody need use.",
+        f"{'Constants are of this device' if plan.is_calibrated else 'Constants are borrowed from an H200'}; "
+        f"{_spread(plan.device_id)}; the largest saving is that of {best.technique}.",
         is_stale=False,
     )
+
+
+def _spread(device_id: str) -> str:
+    """How far listed prices of a device are apart."""
+    listed = [p.usd_per_gpu_hour for p in prices() if p.device_id == device_id]
+    return f"a device is listed from {min(listed):.2f} to {max(listed):.2f} USD/h" if listed else "no price is listed"
 
 
 def _ways(found: Priced) -> tuple[list[str], list[float]]:
