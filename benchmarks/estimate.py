@@ -5,8 +5,9 @@
 What surrounds the products is fitted to the BF16 steps (both caches) and the BF16 and FP8 prompts of the shipped H200 run of
 the 8B shape. Left out of the fit and predicted: its other precisions, and every precision of the shapes that were never
 used for fitting (Qwen3-14B; Qwen3-30B-A3B, a mixture of experts). The same is done with the constants of
-the short calibration alone, from another H200. Intervals take their width from the other left-out points. aiconfigurator's
-predictions for the same cells come from benchmarks/peers. Prints median and largest errors, the share of points inside nominal
+the short calibration alone, from another H200, and on H100 cards: the short calibration of one card and the all-reduces of two
+predict other precisions, and tensor-parallel steps of the 8B and the 70B shape. Intervals take their width from the other left-out
+points. aiconfigurator's predictions for the same cells come from benchmarks/peers. Prints median and largest errors, the share of points inside nominal
 80 % intervals, errors against published figures, and the time of 10 000 plans.
 """
 
@@ -44,6 +45,12 @@ CHECKED = (
     "left_out/serving_speed_qwen3-14b-shape_h200",
     "left_out/serving_speed_qwen3-30b-a3b-shape_h200",
 )
+SHORT_H100 = ("calibration_llama-3.1-8b-shape_h100", "links_2-h100")
+CHECKED_H100 = (
+    "left_out/serving_speed_llama-3.1-8b-shape_h100",
+    "left_out/serving_speed_llama-3.1-8b-shape_tp2_h100",
+    "left_out/serving_speed_llama-3.1-70b-shape_tp2_h100",
+)
 PEER = Path(__file__).parent / "peers/aiconfigurator_0.12.0.json"
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
@@ -71,10 +78,11 @@ def peer_logs(rows, steps, served):
     """The same of aiconfigurator, for the cells that it answered."""
     c = cells_of(steps, served)
     shape = Path(steps.spec["model"]).name
+    asked = (steps.environment.device_id.replace("-", "_"), shape, served, steps.spec.get("tensor_parallel", 1))
     known = {
         (r["batch"], r["context_tokens"]): r
         for r in rows
-        if (r["model"], r["served"], r["tensor_parallel"]) == (shape, served, steps.spec.get("tensor_parallel", 1))
+        if (r["device"], r["model"], r["served"], r["tensor_parallel"]) == asked
     }
     found = ([], [])
     for i, (b, n) in enumerate(zip(c["batch"].astype(int), c["context_tokens"].astype(int), strict=True)):
@@ -85,10 +93,10 @@ def peer_logs(rows, steps, served):
     return tuple(np.array(logs) for logs in found)
 
 
-def left_out(known, ceilings):
+def left_out(known, ceilings, names=CHECKED):
     """Logarithms of predicted over measured by (run, precision): steps and prompts that the fit did not see."""
     found = {}
-    for name in CHECKED:
+    for name in names:
         run = read_run_file(MEASURED / f"{name}.json")
         model = model_spec_from(run.spec["model"])
         is_fitted = name == CHECKED[0]
@@ -143,33 +151,49 @@ def against_published(known, ceilings):
             yield f"published, {row['engine']}, {row['condition']}: {row['value']} {row['unit']}, predicted {rate:.0f} ({error:+.0f} %)"
 
 
+def compare(title, tables, *, chosen):
+    """Medians over all left-out cells of some runs, of each way to predict."""
+    for index, what in enumerate(("TPOT", "prefill")):
+        ours = {k: v for k, v in tables["ours"].items() if chosen(k) and v[index].size}
+        told = []
+        for label, logs in tables.items():
+            have = [logs[k][index] for k in ours if k in logs and logs[k][index].size]
+            if have:
+                every = np.concatenate(have)
+                told.append(f"{label} {np.median(relative(every)):.1f} % (n = {every.size})")
+        inside = f"; inside nominal 80 %: {100 * coverage(ours, index):.0f} %" if len(ours) > 1 else ""
+        print(f"{title}, {what}, median: {', '.join(told)}{inside}")
+
+
+def baselines(ours, ceilings):
+    """A plain roofline and aiconfigurator on the same cells; the roofline is of one device and of dense layers."""
+    rows = json.loads(PEER.read_text())["rows"]
+    plain, peer = {}, {}
+    for name, served in ours:
+        run = read_run_file(MEASURED / f"{name}.json")
+        if is_dense((name, served)) and run.spec.get("tensor_parallel", 1) == 1:
+            plain[name, served] = roofline_logs(model_spec_from(run.spec["model"]), run, served, ceilings)
+        peer[name, served] = peer_logs(rows, run, served)
+    return {"roofline": plain, "aiconfigurator": peer}
+
+
 def main() -> None:
     known = from_runs(runs_of(NAMES))
     ceilings = published_ceilings(known.device_id)
     ours = left_out(known, ceilings)
     short = left_out(from_runs(runs_of(SHORT), reference=known), ceilings)
+    other = from_runs(runs_of(SHORT_H100), reference=known)
+    elsewhere = left_out(other, published_ceilings(other.device_id), CHECKED_H100)
     print("errors in %: TPOT median, largest; prefill median, largest (blank: fitted to)")
-    show("shipped constants", ours)
-    show("constants of the short calibration, from another H200", short)
-    peer_rows = json.loads(PEER.read_text())["rows"]
-    plain, peer = {}, {}
-    for name, served in ours:
-        run = read_run_file(MEASURED / f"{name}.json")
-        if is_dense((name, served)):
-            plain[name, served] = roofline_logs(model_spec_from(run.spec["model"]), run, served, ceilings)
-        peer[name, served] = peer_logs(peer_rows, run, served)
-    for index, what in enumerate(("TPOT", "prefill")):
-        for kind, chosen in (("dense", is_dense), ("experts", lambda key: not is_dense(key))):
-            keys = [k for k in ours if chosen(k) and ours[k][index].size]
-            told = []
-            for label, logs in (("ours", ours), ("short", short), ("roofline", plain), ("aiconfigurator", peer)):
-                have = [logs[k][index] for k in keys if k in logs and logs[k][index].size]
-                if have:
-                    every = np.concatenate(have)
-                    told.append(f"{label} {np.median(relative(every)):.1f} % (n = {every.size})")
-            print(f"left out, {kind}, {what}, median: {', '.join(told)}")
-        dense = {k: v for k, v in ours.items() if is_dense(k)}
-        print(f"  inside nominal 80 % intervals: {100 * coverage(dense, index):.0f} %")
+    show("H200, shipped constants", ours)
+    show("H200, constants of the short calibration, from another card", short)
+    show("H100, constants of the short calibration; TP 2 was never fitted to", elsewhere)
+    tables = {"ours": ours, "short": short} | baselines(ours, ceilings)
+    compare("left out, H200, dense", tables, chosen=is_dense)
+    compare("left out, H200, experts", tables, chosen=lambda key: not is_dense(key))
+    tables = {"ours": elsewhere} | baselines(elsewhere, published_ceilings(other.device_id))
+    compare("left out, H100", tables, chosen=lambda key: "tp2" not in key[0])
+    compare("left out, H100, TP 2", tables, chosen=lambda key: "tp2" in key[0])
     for line in against_published(known, ceilings):
         print(line)
     started = time.perf_counter()

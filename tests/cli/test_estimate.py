@@ -35,7 +35,7 @@ def test_estimate_prints_the_documented_keys():
 
 
 def test_what_is_not_calibrated_says_so():
-    text = call("estimate", "meta-llama/Meta-Llama-3.1-70B", "h100-sxm", "--tp", "4").output
+    text = call("estimate", "meta-llama/Meta-Llama-3.1-70B", "a100-sxm-80", "--tp", "4").output
     assert "Not calibrated" in text
 
 

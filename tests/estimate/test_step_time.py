@@ -62,6 +62,18 @@ def test_what_the_fit_never_saw_is_predicted_within_the_promise(benchmark, names
         assert known.log_error_unseen_step == pytest.approx(KNOWN.log_error_unseen_step, rel=1e-3)
 
 
+def test_two_cards_of_another_kind_are_predicted_from_one_card_and_its_link(benchmark):
+    reference = from_runs(benchmark.runs_of(benchmark.NAMES))
+    known = from_runs(benchmark.runs_of(benchmark.SHORT_H100), reference=reference)
+    logs = benchmark.left_out(known, published_ceilings("h100-sxm"), benchmark.CHECKED_H100)
+    assert {run.split("shape")[0] for run, _ in logs} > {"left_out/serving_speed_llama-3.1-70b-"}
+    medians = [np.median(benchmark.relative(np.concatenate([v[i] for v in logs.values()]))) for i in (0, 1)]
+    assert medians[0] <= 6
+    assert medians[1] <= 10
+    shipped = Calibration.from_json((SHIPPED / "h100-sxm.json").read_text())
+    assert known.layer_s == pytest.approx(shipped.layer_s, rel=1e-3)
+
+
 def test_steps_of_a_mixture_are_predicted_though_none_was_fitted_to(benchmark):
     known = from_runs(benchmark.runs_of(benchmark.NAMES))
     ((step, _),) = (v for k, v in benchmark.left_out(known, CEILINGS).items() if not benchmark.is_dense(k))
@@ -159,7 +171,7 @@ def test_a_measured_shape_is_met_exactly_and_an_unknown_format_refused():
 
 def test_a_prediction_has_its_value_inside_and_is_wider_where_it_is_borrowed():
     own, is_own = machine_of("h200-sxm")
-    other, is_others = machine_of("h100-sxm")
+    other, is_others = machine_of("a100-sxm-80")
     assert (is_own, is_others) == (True, False)
     question = Question(precision="fp8", concurrency=16)
     here = predicted(MODEL, own, question, memory_bytes=141e9, is_own=True)
