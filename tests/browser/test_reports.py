@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from workbench.catalog.models import model_spec_from
+from workbench.estimate.search import pareto, plans
+from workbench.experiments.device_calibration import offers
+from workbench.experiments.plan_verdict import combination_label
 from workbench.export.notebook import write_report
+from workbench.panels.parallelism import PlanState
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[2]
@@ -57,6 +62,34 @@ def test_every_what_if_control_changes_the_result(reports, page_of, control, val
     )
     expect(table).not_to_have_text(before)
     assert complaints.errors == []
+
+
+@pytest.mark.parametrize(("rate", "ttft_ms", "tpot_ms"), [(10, 1000, 50), (100, 400, 21), (0.2, 5000, 120)])
+def test_plans_for_another_load_are_those_that_python_finds(reports, page_of, rate, ttft_ms, tpot_ms):
+    state = PlanState(requests_per_s=rate, ttft_ms=ttft_ms, tpot_ms=tpot_ms)
+    found = pareto(plans(model_spec_from(state.model), state.load, offers(state.devices)))
+    page, complaints = page_of()
+    open_offline(page, reports / "03_parallelism.html")
+    for name, value in (("rate", rate), ("ttft", ttft_ms), ("tpot", tpot_ms)):
+        page.locator(f'.wb-load [name="{name}"]').evaluate(
+            "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", str(value)
+        )
+    cells = page.locator(".wb-load tbody tr").first.locator("th,td").all_inner_texts()
+    best = found[0]
+    assert cells[0] == f"{best.n_replicas} × {combination_label(best)}"
+    assert float(cells[1]) == best.concurrency
+    assert float(cells[3].removesuffix(" ms")) == pytest.approx(best.tpot_s * 1e3, rel=5e-3)
+    assert float(cells[4].replace(",", "")) == pytest.approx(best.usd_per_hour, rel=5e-3)
+    assert complaints.errors == []
+
+
+def test_promises_that_nothing_keeps_are_told_offline(reports, page_of):
+    page, _ = page_of()
+    open_offline(page, reports / "03_parallelism.html")
+    page.locator('.wb-load [name="ttft"]').evaluate(
+        "e => { e.value = '0.2'; e.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    expect(page.locator(".wb-load tbody")).to_contain_text("No plan keeps both promises")
 
 
 def test_the_policy_stops_what_would_phone_home(reports, page_of):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.catalog.tables import median_price, median_reserved_price
 from workbench.core.errors import DoesNotFit, InvalidSpec
-from workbench.estimate.fleet import Ownership, SpotMarket, day_cost, mixed_fleets, unit_costs
+from workbench.estimate.fleet import Ownership, SpotMarket, day_cost, mixed_fleets, reserved_break_even, unit_costs
 
 MARKET = SpotMarket(interruptions_per_hour=1 / 24, return_s=600)
 
@@ -72,3 +73,20 @@ def test_nonsense_is_refused():
     hopeless = SpotMarket(interruptions_per_hour=1e6, return_s=36000)
     assert mixed_fleets(1, on_demand_usd=1, spot_usd=0.1, market=hopeless)[0].n_spot == 0
     assert issubclass(DoesNotFit, Exception)
+
+
+def test_a_reserved_machine_pays_from_the_share_that_its_price_is_of_the_other():
+    used = reserved_break_even(18.98, 30.13)
+    assert used == pytest.approx(0.63, abs=0.001)
+    hours = 8766
+    assert 18.98 * hours == pytest.approx(30.13 * used * hours)
+    with pytest.raises(InvalidSpec, match="Prices"):
+        reserved_break_even(0, 1)
+
+
+def test_listed_prices_for_a_term_are_of_one_device():
+    found = median_reserved_price("l40s")
+    listed = median_price("l40s")
+    assert found.usd_per_gpu_hour < listed.usd_per_gpu_hour
+    assert "1-year" in found.label
+    assert median_reserved_price("h200-sxm") is None

@@ -13,7 +13,8 @@ from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.traffic import Arrival, drawn, read_trace
 from workbench.experiments.device_calibration import machine_of
 from workbench.simulate.costs import step_cost
-from workbench.simulate.engine import Engine, EngineLimits, StepCost, replicas
+from workbench.simulate.engine import Engine, EngineLimits, StepCost
+from workbench.simulate.routing import replicas
 
 COST = StepCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
 LIMITS = EngineLimits(token_budget=512, max_sequences=8, cache_tokens=100_000)
@@ -135,7 +136,7 @@ def test_more_load_never_shortens_waits_and_two_replicas_halve_the_load():
         for _ in range(400):
             at += rng.expovariate(rate)
             arrivals.append(Arrival(at, 300, 40))
-        answers = replicas(n, arrivals, COST, LIMITS)
+        answers = replicas(n, arrivals, COST, LIMITS).answers
         return sum(a.e2e_s for a in answers) / len(answers)
 
     assert waits(5, 1) < waits(40, 1)

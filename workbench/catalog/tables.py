@@ -1,7 +1,7 @@
 """Rows of the catalogue's smaller tables: hardware, prices, engines, questions and claims."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -139,17 +139,26 @@ def own_prices(path: Path) -> dict[str, Price]:
 
 def median_spot_price(device_id: str) -> Price | None:
     """The middle of a device's listed spot prices, or None when none is listed."""
+    return _median_of(device_id, "spot_usd_h", lambda row: f"{row['instance']} spot")
+
+
+def median_reserved_price(device_id: str) -> Price | None:
+    """The middle of a device's listed prices for machines that are paid for a whole term, used or not; or None."""
+    return _median_of(device_id, "reserved_usd_h", lambda row: f"{row['instance']} reserved, {row['reserved_term']}")
+
+
+def _median_of(device_id: str, column: str, instance: Callable[[Mapping[str, str]], str]) -> Price | None:
     found = [
         Price(
             provider=r["provider"],
-            instance=f"{r['instance']} spot",
+            instance=instance(r),
             device_id=device_id,
-            usd_per_gpu_hour=float(r["spot_usd_h"]) / int(r["gpu_count"]),
+            usd_per_gpu_hour=float(r[column]) / int(r["gpu_count"]),
             date=r["price_date"],
             source=r["source"],
         )
         for r in _rows("prices.csv")
-        if r["hardware_id"] == device_id and r["spot_usd_h"]
+        if r["hardware_id"] == device_id and r[column]
     ]
     found.sort(key=lambda p: p.usd_per_gpu_hour)
     return found[(len(found) - 1) // 2] if found else None

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.tables import median_spot_price, own_prices
+from workbench.catalog.tables import median_reserved_price, median_spot_price, own_prices
 from workbench.cli.estimate import CALIBRATIONS
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
@@ -40,6 +40,9 @@ def cost(
     return_s: Annotated[float, typer.Option(help="Until a lost spot machine has been replaced.")] = 600.0,
     smaller: Annotated[str | None, typer.Option(help="A distilled model that could take its place.")] = None,
     purchase_usd: Annotated[float, typer.Option(help="Of one device with its share of the server.")] = 40_000.0,
+    reserved_usd: Annotated[
+        float | None, typer.Option(help="Of a device and hour for a whole term; the listed one if left out.")
+    ] = None,
     day: Annotated[str | None, typer.Option(help="Rates over the peak's in equal parts of a day: 0.2,1,0.5.")] = None,
     prices: Annotated[str | None, typer.Option(help="CSV of your own: device_id, usd_per_gpu_hour.")] = None,
     as_json: AsJson = False,
@@ -68,7 +71,10 @@ def cost(
             market=SpotMarket(interruptions_per_hour=interruptions_per_day / 24, return_s=return_s),
             smaller=model_spec_from(smaller) if smaller else None,
         )
-        found = priced(case, owned=Ownership(purchase_usd=purchase_usd), day=_shares(day))
+        reserved = median_reserved_price(device)
+        if reserved_usd is None and reserved is not None:
+            reserved_usd = reserved.usd_per_gpu_hour
+        found = priced(case, owned=Ownership(purchase_usd=purchase_usd), day=_shares(day), reserved_usd=reserved_usd)
         answer: dict[str, Any] = {
             "model": case.model.name,
             "plan": plan_label(found.plan),
@@ -77,6 +83,8 @@ def cost(
             "spot_price": spot.label if spot else None,
             **asdict(found.units),
             "good_fraction": found.good_fraction,
+            "reserved_usd_per_hour": found.reserved_usd_per_hour,
+            "reserved_break_even_fraction": found.reserved_break_even_fraction,
             "owned_usd_per_hour": found.owned_usd_per_hour,
             "energy_usd_per_hour": found.energy_usd_per_hour,
             "day": asdict(found.day) | {"saving_fraction": found.day.saving_fraction},
@@ -110,11 +118,15 @@ def _print(answer: dict[str, Any]) -> None:
         ("usd_per_good_request", f"per good request ({100 * answer['good_fraction']:.0f} % are, simulated)"),
         ("usd_per_million_input_tokens", "per million input tokens"),
         ("usd_per_million_output_tokens", "per million output tokens"),
+        ("reserved_usd_per_hour", "an hour, reserved for a whole term"),
         ("owned_usd_per_hour", "an hour, owned"),
         ("energy_usd_per_hour", "of that, power"),
     ):
         table.add_row(label, "–" if answer[name] is None else three_digits(answer[name]))
     out.print(table)
+    if answer["reserved_break_even_fraction"] is not None:
+        used = 100 * answer["reserved_break_even_fraction"]
+        out.print(f"A reserved machine pays if it is used {used:.0f} % of its term.", highlight=False)
     day = answer["day"]
     out.print(
         f"Over a day {day['machine_hours_scaled']:.0f} replica hours with scaling, {day['machine_hours_fixed']:.0f} "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -26,11 +26,13 @@ from workbench.estimate.machine import Split
 from workbench.estimate.prediction import LEVEL, Prediction, Question, predicted
 from workbench.estimate.search import Load, Plan, launch_command, pareto, plans, ray_sketch
 from workbench.experiments.device_calibration import REFERENCE_DEVICE, SHIPPED, from_runs, machine_of, offers
+from workbench.experiments.plan_sensitivity import sensitivities
 from workbench.jobs.manager import JobManager, workbench_home
 from workbench.simulate.costs import step_cost
 from workbench.simulate.engine import EngineLimits
-from workbench.simulate.engine import replicas as engines_in_turn
-from workbench.simulate.summary import summary
+from workbench.simulate.routing import Routing
+from workbench.simulate.routing import replicas as behind_a_router
+from workbench.simulate.summary import occupancy, summary
 from workbench.store.runs import runs_in_folder
 from workbench.telemetry.devices import chosen_device
 
@@ -159,7 +161,9 @@ def plan(
                 for p in found
             ]
             labels = {o.device_id: o.price_label for o in candidates}
-            print(json.dumps({"model": spec.name, "prices": labels, "plans": rows}, indent=1))
+            hangs_on = [s.row() for s in sensitivities(spec, load, candidates, best[0])] if best else []
+            told = {"model": spec.name, "prices": labels, "plans": rows, "sensitivity": hangs_on}
+            print(json.dumps(told, indent=1))
             return
         _print_plans(found, best)
 
@@ -196,7 +200,10 @@ def simulate(
     requests: Annotated[int, typer.Option(help="Without a trace: how many.")] = 10_000,
     input_tokens: Annotated[int, typer.Option(help="Without a trace: median of the prompts.")] = 1024,
     output_tokens: Annotated[int, typer.Option(help="Without a trace: median of the answers.")] = 128,
-    replicas: Annotated[int, typer.Option(help="Engines that take requests in turn.")] = 1,
+    burstiness: Annotated[float, typer.Option(help="Without a trace: coefficient of variation of the gaps.")] = 1.0,
+    replicas: Annotated[int, typer.Option(help="Engines behind a router.")] = 1,
+    routing: Annotated[str, typer.Option(help=", ".join(get_args(Routing)))] = "in turn",
+    cached_fraction: Annotated[float, typer.Option(help="Of each prompt, in the prefix cache already.")] = 0.0,
     precision: Annotated[str, typer.Option(help=", ".join(FORMATS))] = "bf16",
     ttft_ms: Annotated[float, typer.Option(help="Promise: first token within.")] = 1000.0,
     tpot_ms: Annotated[float, typer.Option(help="Promise: time of each further token.")] = 50.0,
@@ -212,14 +219,23 @@ def simulate(
         arrivals = (
             read_trace(Path(trace).expanduser(), speed=speed)
             if trace
-            else drawn(requests, rate_per_s=rate, input_tokens=input_tokens, output_tokens=output_tokens, seed=0)
+            else drawn(
+                requests,
+                rate_per_s=rate,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                gap_cv=burstiness,
+                seed=0,
+            )
         )
         machine, is_own = machine_of(device, own=workbench_home() / CALIBRATIONS)
         question = Question(precision=precision)
         memory = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own).memory
-        limits = EngineLimits(cache_tokens=max(1, memory.longest_tokens))
-        answers = engines_in_turn(replicas, arrivals, step_cost(spec, precision, machine), limits)
-        told = summary(answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
+        limits = EngineLimits(cache_tokens=max(1, memory.longest_tokens), cached_fraction=cached_fraction)
+        cost = step_cost(spec, precision, machine)
+        done = behind_a_router(replicas, arrivals, cost, limits, routing=cast("Routing", routing))
+        told = summary(done.answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
+        told |= occupancy(done, limits)
         if as_json:
             print(json.dumps(told | {"is_calibrated": is_own, "cache_tokens": limits.cache_tokens}, indent=1))
             return

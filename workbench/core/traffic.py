@@ -23,16 +23,27 @@ class Arrival:
     output_tokens: int
 
 
-def drawn(n: int, *, rate_per_s: float, input_tokens: float, output_tokens: float, seed: int) -> list[Arrival]:
-    """Poisson arrivals with lognormal lengths of the given medians."""
-    if n < 1 or rate_per_s <= 0 or input_tokens < 1 or output_tokens < 1:
+def drawn(
+    n: int, *, rate_per_s: float, input_tokens: float, output_tokens: float, seed: int, gap_cv: float = 1.0
+) -> list[Arrival]:
+    """Arrivals with gamma-distributed gaps and lognormal lengths of the given medians.
+
+    Args:
+        n: Requests.
+        rate_per_s: Mean.
+        input_tokens: Median.
+        output_tokens: Median.
+        seed: Of the drawing.
+        gap_cv: Coefficient of variation of the gaps; 1 is Poisson, more is burstier.
+    """
+    if n < 1 or rate_per_s <= 0 or input_tokens < 1 or output_tokens < 1 or gap_cv <= 0:
         raise InvalidSpec(
             f"{n} requests at {rate_per_s} a second with {input_tokens} and {output_tokens} tokens.",
             remedy="Give numbers above zero.",
         )
     rng, at, made = random.Random(seed), 0.0, []
     for _ in range(n):
-        at += rng.expovariate(rate_per_s)
+        at += rng.gammavariate(1 / gap_cv**2, gap_cv**2 / rate_per_s)
         lengths = (max(1, round(rng.lognormvariate(log(median), SPREAD))) for median in (input_tokens, output_tokens))
         made.append(Arrival(at, *lengths))
     return made

@@ -136,6 +136,16 @@ def day_cost(
     )
 
 
+def reserved_break_even(reserved_usd: float, on_demand_usd: float) -> float:
+    """Share of the term in which a machine must be used for a reserved one to cost less than one on demand.
+
+    A reserved machine is paid for whether it is used or not. Above 1 it never pays.
+    """
+    if reserved_usd <= 0 or on_demand_usd <= 0:
+        raise InvalidSpec(f"Prices {reserved_usd} and {on_demand_usd}.", remedy="Give prices above zero.")
+    return reserved_usd / on_demand_usd
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
     """A machine of one's own."""

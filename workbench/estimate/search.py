@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.core.checkpoints import FORMATS
 from workbench.core.checks import require_positive
@@ -15,8 +16,10 @@ from workbench.estimate.linear_layers import ROLES
 from workbench.estimate.machine import NETWORK, Link, Machine, Split
 from workbench.estimate.step_time import decode_step_s, prompt_s
 
+Floats = npt.NDArray[np.float64]
 MOST_SEQUENCES = 1024  # of one replica at once
 BATCHES = np.unique(np.round(np.geomspace(1, MOST_SEQUENCES, 60)))
+MOST_CHECKED = 2  # devices of a group up to which predictions were compared with measurements
 IN_ONE_MACHINE = 8  # devices that NVLink joins in the usual servers
 SMALLEST_SHARE = 0.2  # of the bits asked for; less is no precision that anyone serves
 SLACK = 1e-9  # an exact multiple of a capacity buys no further machine
@@ -87,6 +90,21 @@ class Plan:
         return self.n_devices * self.n_replicas
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One combination at every number of sequences that memory has room for; promises, rate and price are not in it."""
+
+    plan: Plan
+    """What does not depend on them, with the reason where nothing can be served so."""
+    usd_per_device_hour: float | None
+    batch: Floats = field(default_factory=lambda: np.empty(0))
+    ttft_s: Floats = field(default_factory=lambda: np.empty(0))
+    tpot_s: Floats = field(default_factory=lambda: np.empty(0))
+    capacity_requests_per_s: Floats = field(default_factory=lambda: np.empty(0))
+    """Of one replica."""
+    memory_fraction: Floats = field(default_factory=lambda: np.empty(0))
+
+
 def n_replicas_for(requests_per_s: float, capacity_requests_per_s: float) -> int:
     """Replicas for a rate; an exact multiple of the capacity needs no further one."""
     return max(1, ceil(requests_per_s / capacity_requests_per_s * (1 - SLACK)))
@@ -107,15 +125,44 @@ def plans(
     A replica is filled up to the largest number of sequences at which both promises hold and memory suffices. Waiting in
     queues is not simulated: a first token waits for its own prompt and half a step.
     """
-    made = [
-        _plan(model, load, offer, split, precision, bits, most_sequences)
+    return chosen(
+        curves(
+            model,
+            load,
+            offers,
+            group_sizes=group_sizes,
+            precisions=precisions,
+            kv_bits=kv_bits,
+            most_sequences=most_sequences,
+        ),
+        load,
+    )
+
+
+def curves(
+    model: ModelSpec,
+    load: Load,
+    offers: Iterable[Offer],
+    *,
+    group_sizes: Sequence[int] = (1, 2, 4, 8),
+    precisions: Sequence[str] = ("bf16", "fp8", "w4a16"),
+    kv_bits: Sequence[int] = (16, 8),
+    most_sequences: int = MOST_SEQUENCES,
+) -> list[Curve]:
+    """Every combination for the load's lengths, at every number of sequences."""
+    return [
+        _curve(model, load, offer, split, precision, bits, most_sequences)
         for offer in offers
         for split in splits(model, group_sizes)
         for precision in precisions
         for bits in kv_bits
     ]
+
+
+def chosen(found: Iterable[Curve], load: Load) -> list[Plan]:
+    """The plan of each combination for a load of the lengths that the curves are for, in the order of ``plans``."""
     return sorted(
-        made,
+        (_settled(curve, load) for curve in found),
         key=lambda p: (p.reason is not None, p.usd_per_hour is None, p.usd_per_hour or p.total_devices, p.tpot_s),
     )
 
@@ -137,9 +184,9 @@ def splits(model: ModelSpec, group_sizes: Sequence[int]) -> list[Split]:
     return [s for s in dict.fromkeys(made) if s.reason_against(model) is None]
 
 
-def _plan(
+def _curve(
     model: ModelSpec, load: Load, offer: Offer, split: Split, precision: str, bits: int, most_sequences: int
-) -> Plan:
+) -> Curve:
     n = split.n_devices
     network = Link(latency_s=NETWORK[0], bytes_per_s=NETWORK[1], fraction=1.0)
     machine = Machine(
@@ -156,13 +203,17 @@ def _plan(
         split=split,
         precision=precision,
         kv_bits=bits,
-        is_calibrated=offer.is_calibrated and n == 1 and model.experts is None,
+        is_calibrated=offer.is_calibrated and n <= MOST_CHECKED and model.experts is None,
         reason=None,
     )
+
+    def none(reason: str) -> Curve:
+        return Curve(plan=replace(plan, reason=reason), usd_per_device_hour=offer.usd_per_hour)
+
     if precision == "fp8" and not offer.has_fp8:
-        return replace(plan, reason="the device has no FP8 products")
+        return none("the device has no FP8 products")
     if precision not in machine.known.curves:
-        return replace(plan, reason=f"no product in {precision} was measured")
+        return none(f"no product in {precision} was measured")
     context = load.input_tokens + load.output_tokens
     memory = context_plan(
         model,
@@ -177,10 +228,9 @@ def _plan(
     room = memory.usable_bytes - memory.weight_bytes - memory.workspace_bytes
     held = int(room // memory.cache_bytes) if room > 0 else 0
     if held < 1:
-        return replace(
-            plan,
-            reason=f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable; "
-            f"{would_fit(memory, n)}",
+        return none(
+            f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable; "
+            f"{would_fit(memory, n)}"
         )
     roles: Mapping[str, str] = dict.fromkeys(ROLES, precision)
     batch = BATCHES[min(held, most_sequences) >= BATCHES]
@@ -191,6 +241,23 @@ def _plan(
     between = reading - machine.known.prompt_start_s
     tpot = step + (batch - 1) * between / load.output_tokens
     ttft = reading + 0.5 * tpot
+    return Curve(
+        plan=plan,
+        usd_per_device_hour=offer.usd_per_hour,
+        batch=batch,
+        ttft_s=ttft,
+        tpot_s=tpot,
+        capacity_requests_per_s=batch / (ttft + (load.output_tokens - 1) * tpot),
+        memory_fraction=(memory.weight_bytes + memory.workspace_bytes + batch * memory.cache_bytes)
+        / memory.usable_bytes,
+    )
+
+
+def _settled(curve: Curve, load: Load) -> Plan:
+    """As many sequences as the promises allow, and as many replicas as the rate needs."""
+    plan, tpot, ttft = curve.plan, curve.tpot_s, curve.ttft_s
+    if plan.reason is not None:
+        return plan
     holds = (tpot <= load.tpot_s) & (ttft <= load.ttft_s)
     if not holds.any():
         which = (
@@ -201,21 +268,21 @@ def _plan(
         )
         return replace(plan, reason=which)
     at = int(np.flatnonzero(holds)[-1])
-    capacity = float(batch[at] / (ttft[at] + (load.output_tokens - 1) * tpot[at]))
+    capacity = float(curve.capacity_requests_per_s[at])
     replicas = n_replicas_for(load.requests_per_s, capacity)
-    hourly = None if offer.usd_per_hour is None else offer.usd_per_hour * n * replicas
+    price = curve.usd_per_device_hour
+    hourly = None if price is None else price * plan.n_devices * replicas
     tokens_per_hour = load.requests_per_s * load.output_tokens * 3600
     return replace(
         plan,
-        concurrency=int(batch[at]),
+        concurrency=int(curve.batch[at]),
         n_replicas=replicas,
         ttft_s=float(ttft[at]),
         tpot_s=float(tpot[at]),
         capacity_requests_per_s=capacity,
         usd_per_hour=hourly,
         usd_per_million_output_tokens=None if hourly is None else hourly / tokens_per_hour * 1e6,
-        memory_fraction=(memory.weight_bytes + memory.workspace_bytes + batch[at] * memory.cache_bytes)
-        / memory.usable_bytes,
+        memory_fraction=float(curve.memory_fraction[at]),
     )
 
 

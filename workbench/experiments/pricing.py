@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.core.errors import NotAvailable
-from workbench.estimate.fleet import DayCost, Ownership, UnitCosts, day_cost, unit_costs
+from workbench.estimate.fleet import DayCost, Ownership, UnitCosts, day_cost, reserved_break_even, unit_costs
 from workbench.estimate.linear_layers import ROLES
 from workbench.estimate.search import Plan
 from workbench.estimate.step_time import decode_step_s
@@ -31,19 +31,26 @@ class Priced:
     units: UnitCosts
     good_fraction: float
     """Of simulated requests, those that keep both promises."""
+    reserved_usd_per_hour: float | None
+    """Of the same replicas for a whole term; None where no such price is known."""
+    reserved_break_even_fraction: float | None
+    """Share of the term in which a reserved machine must be used to cost less than one on demand."""
     owned_usd_per_hour: float
     energy_usd_per_hour: float
     day: DayCost
     savings: Sequence[Saving]
 
 
-def priced(case: Case, *, owned: Ownership, day: Sequence[float] = OFFICE_DAY) -> Priced:
+def priced(
+    case: Case, *, owned: Ownership, day: Sequence[float] = OFFICE_DAY, reserved_usd: float | None = None
+) -> Priced:
     """Price a load.
 
     Args:
         case: The load and what could be done for it.
         owned: A device of one's own.
         day: Rates over the load's in equal parts of a day.
+        reserved_usd: Of a device and hour, for a whole term.
 
     Raises ``NotAvailable`` where the device has no price or no plan keeps the promises.
     """
@@ -67,6 +74,10 @@ def priced(case: Case, *, owned: Ownership, day: Sequence[float] = OFFICE_DAY) -
         usd_per_hour=base.usd_per_hour,
         units=units,
         good_fraction=good,
+        reserved_usd_per_hour=None if reserved_usd is None else reserved_usd * base.total_devices,
+        reserved_break_even_fraction=None
+        if reserved_usd is None
+        else reserved_break_even(reserved_usd, offer.usd_per_hour),
         owned_usd_per_hour=owned.usd_per_hour * base.total_devices,
         energy_usd_per_hour=owned.energy_usd_per_hour * base.total_devices,
         day=day_cost([load.requests_per_s * share for share in day], capacity_per_s=base.capacity_requests_per_s),

@@ -115,6 +115,51 @@ def plan_explorer(steps: Sequence[PlanStep], *, unit: str, start: int) -> str:
 <p class="wb-legend">◌ Predicted by adding up the measured damage of single layer groups. A click on a point of the dotted line chooses its plan.</p></section>"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRow:
+    """One way to serve, at growing numbers of sequences; the four lists are as long as each other."""
+
+    label: str
+    """Without the number of replicas."""
+    batch: Sequence[float]
+    ttft_s: Sequence[float]
+    tpot_s: Sequence[float]
+    requests_per_s: Sequence[float]
+    """Of one replica."""
+    usd_per_replica_hour: float
+
+
+def load_planner(
+    rows: Sequence[LoadRow], *, requests_per_s: float, ttft_s: float, tpot_s: float, shown: int, basis: str
+) -> str:
+    """Replicas and cost for a rate and two promises, with controls that work without a kernel.
+
+    Args:
+        rows: Ways to serve.
+        requests_per_s: The rate that its control starts with.
+        ttft_s: Likewise, of the first token.
+        tpot_s: Likewise, of the further tokens.
+        shown: Rows of the table; the cheapest ones.
+        basis: What lengths and prices stand behind it.
+    """
+    lists = ("batch", "ttft_s", "tpot_s", "requests_per_s")
+    data = {
+        "shown": shown,
+        "rows": [
+            {"label": r.label, "usd": r.usd_per_replica_hour}
+            | {name: [float(f"{v:.6g}") for v in getattr(r, name)] for name in lists}
+            for r in rows
+        ],
+    }
+    return f"""<section class="wb wb-load"><h2>Another load?</h2>{json_script(data)}
+<form><label>Requests a second <input name="rate" type="number" min="0.001" step="any" value="{requests_per_s:g}"></label>
+<label>First token within, ms <input name="ttft" type="number" min="0.1" step="any" value="{ttft_s * 1e3:g}"></label>
+<label>Each further token within, ms <span><input name="tpot" type="range" min="1" max="200" value="{tpot_s * 1e3:.0f}"> <output data-shows="tpot"></output></span></label></form>
+<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr><th class="l">Plan ◌</th><th class="r">sequences</th>
+<th class="r">first token</th><th class="r">per token</th><th class="r">USD/h ◌</th></tr></thead><tbody></tbody></table></div>
+<p class="wb-legend">{escape(basis)}</p></section>"""
+
+
 def page(title: str, body: str, *, footer: str) -> str:
     """The complete document."""
     needs_plotly = 'class="wb-figure"' in body

@@ -1,5 +1,6 @@
 "use strict";
-/* Draws the figures of a report and keeps its what-if controls alive; the formulas are those of workbench/estimate/cost.py. */
+/* Draws the figures of a report and keeps its what-if controls alive; the formulas are those of
+   workbench/estimate/cost.py and, for plans, of workbench/estimate/search.py. */
 const Workbench = {
   /** Step time in seconds at a batch size: linear between measured batches, constant outside. */
   decodeSecondsAt(batch, measured) {
@@ -15,6 +16,17 @@ const Workbench = {
   usdPerMillion(usdPerHour, decodeSeconds, batch, utilisation) {
     return usdPerHour / 3600 * decodeSeconds / (batch * utilisation) * 1e6;
   },
+  /** Ways to serve a rate within two promises (seconds), cheapest first: as many sequences as they allow, as many replicas as needed. */
+  plansFor(rows, rate, ttft, tpot) {
+    const plans = rows.flatMap((row) => {
+      let at = row.batch.length - 1;
+      while (at >= 0 && !(row.tpot_s[at] <= tpot && row.ttft_s[at] <= ttft)) at--;
+      if (at < 0) return [];
+      const replicas = Math.max(1, Math.ceil(rate / row.requests_per_s[at] * (1 - 1e-9)));
+      return [{label: row.label, replicas, batch: row.batch[at], ttft: row.ttft_s[at], tpot: row.tpot_s[at], usd: replicas * row.usd}];
+    });
+    return plans.sort((a, b) => a.usd - b.usd || a.tpot - b.tpot);
+  },
   shown(usd) {
     return usd >= 1 ? usd.toLocaleString("en", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : Number(usd.toPrecision(3)).toString();
   },
@@ -23,6 +35,19 @@ if (typeof module !== "undefined") module.exports = Workbench;
 
 if (typeof document !== "undefined") {
   const read = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
+
+  /** Rows of a table; the best one is marked. */
+  const fill = (body, rows, best) => body.replaceChildren(...rows.map((texts, i) => {
+    const line = document.createElement("tr");
+    if (i === best) line.className = "best";
+    texts.forEach((text, j) => {
+      const cell = document.createElement(j ? "td" : "th");
+      cell.textContent = text;
+      cell.className = j ? "r" : "l";
+      line.append(cell);
+    });
+    return line;
+  }));
 
   const startWhatIf = (section) => {
     const data = read(section);
@@ -38,18 +63,26 @@ if (typeof document !== "undefined") {
         return {label: row.label, step, usd: Workbench.usdPerMillion(price, step, batch, utilisation)};
       });
       const least = Math.min(...rows.map((row) => row.usd));
-      body.replaceChildren(...rows.map((row) => {
-        const line = document.createElement("tr");
-        if (valid && row.usd === least) line.className = "best";
-        const cells = [row.label, (row.step * 1e3).toPrecision(3) + " ms", valid ? Workbench.shown(row.usd) : "–"];
-        cells.forEach((text, i) => {
-          const cell = document.createElement(i ? "td" : "th");
-          cell.textContent = text;
-          cell.className = i ? "r" : "l";
-          line.append(cell);
-        });
-        return line;
-      }));
+      fill(body, rows.map((row) => [row.label, (row.step * 1e3).toPrecision(3) + " ms", valid ? Workbench.shown(row.usd) : "–"]),
+        valid ? rows.findIndex((row) => row.usd === least) : -1);
+    };
+    section.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    update();
+  };
+
+  /* A rate and its promises: the table holds the cheapest plans that keep them. */
+  const startLoad = (section) => {
+    const data = read(section);
+    const field = (name) => Number(section.querySelector(`[name="${name}"]`).value);
+    const milliseconds = (s) => (s * 1e3).toPrecision(3) + " ms";
+    const update = () => {
+      section.querySelector('[data-shows="tpot"]').textContent = field("tpot") + " ms";
+      const valid = field("rate") > 0 && field("ttft") > 0;
+      const plans = valid ? Workbench.plansFor(data.rows, field("rate"), field("ttft") / 1e3, field("tpot") / 1e3) : [];
+      fill(section.querySelector("tbody"), plans.length ? plans.slice(0, data.shown).map((p) => [
+        `${p.replicas} × ${p.label}`, String(p.batch), milliseconds(p.ttft), milliseconds(p.tpot), Workbench.shown(p.usd),
+      ]) : [[valid ? "No plan keeps both promises: loosen one." : "Give numbers above zero.", "", "", "", ""]], plans.length ? 0 : -1);
     };
     section.addEventListener("input", update);
     section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
@@ -117,6 +150,7 @@ if (typeof document !== "undefined") {
   const start = () => {
     document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
     document.querySelectorAll(".wb-plans").forEach(startPlans);
+    document.querySelectorAll(".wb-load").forEach(startLoad);
     if (typeof DecompressionStream === "undefined") {
       document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
     } else drawFigures();

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from workbench.figures.serving_speed import styles_of
-from workbench.figures.theme import BEST, CAUTION, figure
+from workbench.figures.theme import BEST, CAUTION, FAILURE, MEASURED, figure
 
 Row = Mapping[str, Any]
 
@@ -100,4 +100,94 @@ def predicted_and_measured(rows: Sequence[Row], *, level: float) -> go.Figure:
     batches = sorted({r["batch"] for r in rows})
     fig.update_xaxes(type="log", tickvals=batches, tickangle=0)
     fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.18, "font": {"size": 11}}, height=460)
+    return fig
+
+
+def price_hangs_on(rows: Sequence[Row], *, usd_per_hour: float) -> go.Figure:
+    """Bars from the price with a lower value of an assumption to that with a higher one; the widest is on top.
+
+    Args:
+        rows: With ``assumption``, ``low`` and ``high`` (words), ``usd_low`` and ``usd_high`` (None: no plan keeps the promises).
+        usd_per_hour: Of the plan as it stands.
+    """
+    fig = figure(
+        "What the price hangs on",
+        subtitle="◌ estimated: one assumption changed, the cheapest plan found anew",
+        x_title="cheapest plan, USD/h",
+        y_title="",
+    )
+    names = [f"{r['assumption']}<br>{r['low']} … {r['high']}" for r in rows]
+    for end, colour in (("low", MEASURED), ("high", CAUTION)):
+        values = [r[f"usd_{end}"] for r in rows]
+        fig.add_bar(
+            y=names,
+            x=[0 if v is None else v - usd_per_hour for v in values],
+            base=usd_per_hour,
+            orientation="h",
+            name=f"{end}er value",
+            marker={"color": colour},
+            width=0.6,
+            customdata=[
+                [r[end], "no plan" if v is None else f"{v:.2f} USD/h"] for r, v in zip(rows, values, strict=True)
+            ],
+            hovertemplate="%{y}<br>%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        )
+        missing = [n for n, v in zip(names, values, strict=True) if v is None]
+        fig.add_scatter(
+            x=[usd_per_hour] * len(missing),
+            y=missing,
+            mode="markers",
+            name=f"no plan with the {end}er value",
+            marker={"symbol": "x", "size": 12, "color": FAILURE},
+            hovertemplate=f"no plan keeps the promises with the {end}er value<extra></extra>",
+            showlegend=bool(missing),
+        )
+    fig.add_vline(x=usd_per_hour, line={"color": BEST, "width": 2})
+    fig.update_yaxes(autorange="reversed", tickfont={"size": 11})
+    legend = {"orientation": "h", "y": -0.18, "font": {"size": 11}}
+    fig.update_layout(barmode="overlay", showlegend=True, legend=legend, height=460)
+    return fig
+
+
+def queue_over_time(told: Mapping[str, Sequence[float]], *, cache_tokens: int) -> go.Figure:
+    """Sequences that wait and run, and how full the cache is, of one replica.
+
+    Args:
+        told: ``at_s``, ``waiting``, ``running`` and ``cached_tokens``, the most in each part of the time.
+        cache_tokens: Room of the cache.
+    """
+    fig = figure(
+        "Queue and cache of the busiest replica",
+        subtitle="△ simulated",
+        x_title="seconds",
+        y_title="requests",
+    )
+    for name, colour in (("running", MEASURED), ("waiting", FAILURE)):
+        fig.add_scatter(
+            x=told["at_s"],
+            y=told[name],
+            mode="lines",
+            name=name,
+            line={"color": colour, "width": 1.5, "shape": "hv"},
+            hovertemplate=f"%{{x:.1f}} s: %{{y}} {name}<extra></extra>",
+        )
+    fig.add_scatter(
+        x=told["at_s"],
+        y=[100 * c / cache_tokens for c in told["cached_tokens"]],
+        mode="lines",
+        name="cache",
+        yaxis="y2",
+        line={"color": BEST, "width": 1.5, "shape": "hv"},
+        hovertemplate="%{x:.1f} s: cache %{y:.0f} % full<extra></extra>",
+    )
+    second = fig.layout.yaxis.to_plotly_json() | {"domain": [0.0, 0.3], "anchor": "x", "rangemode": "tozero"}
+    second["title"] = {"text": "cache, %", "font": {"size": 12}}
+    fig.update_layout(
+        yaxis={"domain": [0.38, 1.0], "rangemode": "tozero"},
+        yaxis2=second,
+        xaxis={"anchor": "y2"},
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.18, "font": {"size": 11}},
+        height=460,
+    )
     return fig

@@ -27,8 +27,14 @@ class AnswerView:
     beside: str = ""
     """HTML beside the plots."""
     table: str
-    tabs: tuple[str, ...]
+    tabs: tuple[str | Callable[[], str], ...]
+    """HTML, or what makes it: called after the answer is on its way."""
     run: Run | None
+
+    def tab(self, index: int) -> str:
+        """The HTML of a tab."""
+        content = self.tabs[index]
+        return content if isinstance(content, str) else content()
 
 
 class AnswerPanel(JobPanel):
@@ -36,6 +42,7 @@ class AnswerPanel(JobPanel):
 
     tab_titles: tuple[str, ...] = ()
     """Of the tabs that a view fills; downloads come last."""
+    n_plots = 2
     state: Any
 
     def __init__(
@@ -46,7 +53,7 @@ class AnswerPanel(JobPanel):
         self._links: dict[str, str] = {}
         self.controls: dict[str, widgets.Widget] = {}
         self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
-        self.plots = (Plot(), Plot())
+        self.plots = tuple(Plot() for _ in range(self.n_plots))
         self.tabs_html = [html() for _ in (*self.tab_titles, "downloads")]
         self.css_class, self._is_tall = css_class, is_tall
 
@@ -115,8 +122,9 @@ class AnswerPanel(JobPanel):
         """Plots, title and tabs."""
         show_all(self.plots, view.figures)
         set_html(self.header, view.header)
-        for block, content in zip(self.tabs_html, [*view.tabs, self._downloads(view)], strict=True):
-            set_html(block, content)
+        for i in range(len(view.tabs)):
+            set_html(self.tabs_html[i], view.tab(i))
+        set_html(self.tabs_html[-1], self._downloads(view))
         for plot in self.plots[len(view.figures) :]:
             plot.layout.display = "none"
         for plot in self.plots[: len(view.figures)]:
@@ -134,7 +142,7 @@ class AnswerPanel(JobPanel):
         """The panel for a report: what is shown, and how it came about."""
         view = self.view()
         figures = "".join(figure_div(make()) for make in view.figures)
-        tabs = "".join(f"<h3>{title}</h3>{tab}" for title, tab in zip(self.tab_titles, view.tabs, strict=True))
+        tabs = "".join(f"<h3>{title}</h3>{view.tab(i)}" for i, title in enumerate(self.tab_titles))
         return (
             f"<div class='wb'>{view.header}{view.answer}<div class='wb-figures'>{figures}{view.beside}</div>{view.table}"
             f"<p class='wb-legend'>{LEGEND}</p></div>{self.static_controls(view)}"

@@ -9,14 +9,14 @@ import ipywidgets as widgets
 
 from workbench.catalog.models import catalog_models, model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
-from workbench.catalog.tables import devices, median_price, median_spot_price, prices
+from workbench.catalog.tables import devices, median_price, median_reserved_price, median_spot_price, prices
 from workbench.core.calibration import CalibrationSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.units import three_digits
 from workbench.estimate.fleet import Ownership, SpotMarket
 from workbench.estimate.search import Load, Offer
 from workbench.experiments.device_calibration import offers
-from workbench.experiments.plan_verdict import plan_label
+from workbench.experiments.plan_verdict import basis_of, plan_label
 from workbench.experiments.pricing import Priced, priced, steps_by_batch
 from workbench.experiments.savings import Case
 from workbench.export.page import WhatIfRow, what_if
@@ -159,7 +159,12 @@ class CostPanel(AnswerPanel):
         """The answer to the state."""
         try:
             case = self._case()
-            found = priced(case, owned=Ownership(purchase_usd=self.state.purchase_usd))
+            reserved = median_reserved_price(self.state.device)
+            found = priced(
+                case,
+                owned=Ownership(purchase_usd=self.state.purchase_usd),
+                reserved_usd=reserved.usd_per_gpu_hour if reserved else None,
+            )
         except WorkbenchError as error:
             answer = message_card("failure", "No price.", error.cause, error.remedy)
             tabs = ("", "", "")
@@ -183,6 +188,7 @@ class CostPanel(AnswerPanel):
                 code_block(self.state.command),
                 _savings(found),
                 f"<p>{escape(case.offer.price_label)}</p><p>{escape(spot.label if spot else 'no spot price is listed')}</p>"
+                f"<p>{escape(reserved.label if reserved else 'no price for a whole term is listed')}</p>"
                 "<p>Owned: purchase over four years, 8 % of it a year for space, people and repairs, 700 W at a PUE of 1.3 "
                 "and 0.12 USD/kWh, used 70 % of the time. Rates of a day are made up (an office day).</p>",
             ),
@@ -224,8 +230,7 @@ def _verdict(found: Priced) -> str:
         f"output tokens; {found.usd_per_hour:.2f} USD/h.",
         f"{plan_label(plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
         f"({100 * found.good_fraction:.0f} % keep both promises in the simulation).",
-        f"{'Constants are of this device' if plan.is_calibrated else 'Constants are borrowed from an H200'}; "
-        f"{_spread(plan.device_id)}; the largest saving is that of {best.technique}.",
+        f"{basis_of(plan)}; {_spread(plan.device_id)}; the largest saving is that of {best.technique}.",
         is_stale=False,
     )
 
@@ -243,6 +248,8 @@ def _ways(found: Priced) -> tuple[list[str], list[float]]:
     spot = next((s.usd_per_hour for s in found.savings if s.technique == "spot instances"), None)
     if spot is not None:
         ways.append(("with spot machines", spot))
+    if found.reserved_usd_per_hour is not None:
+        ways.append(("reserved for a term", found.reserved_usd_per_hour))
     ways.append(("owned", found.owned_usd_per_hour))
     return [w[0] for w in ways], [w[1] for w in ways]
 
@@ -258,6 +265,15 @@ def _units(found: Priced) -> str:
             "–" if u.usd_per_good_request is None else three_digits(1e3 * u.usd_per_good_request),
         ),
         ("an hour, on demand", f"{found.usd_per_hour:.2f}"),
+        (
+            "an hour, reserved for a whole term"
+            + (
+                ""
+                if found.reserved_break_even_fraction is None
+                else f" (pays if used {100 * found.reserved_break_even_fraction:.0f} % of it)"
+            ),
+            "–" if found.reserved_usd_per_hour is None else f"{found.reserved_usd_per_hour:.2f}",
+        ),
         ("an hour, owned", f"{found.owned_usd_per_hour:.2f}"),
         ("of that, power", f"{found.energy_usd_per_hour:.2f}"),
         (

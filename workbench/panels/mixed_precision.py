@@ -201,7 +201,7 @@ class MixedPrecisionPanel(AnswerPanel):
         assert run is not None
         factor = self._space(run, self.state).unit.factor
         self.show_answer(view)
-        set_html(self.tabs_html[0], view.tabs[0])  # the recipe must never be another plan's
+        set_html(self.tabs_html[0], view.tab(0))  # the recipe must never be another plan's
         self.relay.marker = {"trace": CHOSEN, "x": chosen.cost * factor, "y": max(chosen.damage, KL_FLOOR)}
         if self.controls["budget"].value != self.state.budget:  # a click in the plot
             self._quiet = True

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+import plotly.graph_objects as go
 
 from workbench.catalog.models import catalog_models, model_spec_from
 from workbench.catalog.paths import MEASURED as SHIPPED
@@ -16,10 +17,20 @@ from workbench.core.runs import Run
 from workbench.core.serving_speed import ServingSpeedSpec
 from workbench.core.units import shown_duration, three_digits
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Load, Offer, Plan, launch_command, pareto, plans, ray_sketch
+from workbench.estimate.search import Load, Offer, Plan, chosen, curves, launch_command, pareto, ray_sketch
 from workbench.experiments.device_calibration import machine_of, offers
-from workbench.experiments.plan_verdict import beside_measured, plan_label, plan_verdict, simulated
-from workbench.figures.parallelism import cost_and_speed, predicted_and_measured
+from workbench.experiments.plan_sensitivity import Sensitivity, sensitivities
+from workbench.experiments.plan_verdict import (
+    MOST_TIMES,
+    beside_measured,
+    combination_label,
+    plan_label,
+    plan_verdict,
+    replicas_that_keep,
+    simulated,
+)
+from workbench.export.page import LoadRow, load_planner
+from workbench.figures.parallelism import cost_and_speed, predicted_and_measured, price_hangs_on, queue_over_time
 from workbench.figures.tables import message_card, table, verdict_card
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager, workbench_home
@@ -31,6 +42,7 @@ from workbench.panels.shared_view import code_block, runs_of_kind
 KIND = "serving_speed"
 TITLE = "How many of which GPUs, split how?"
 SHOWN = 12
+KEPT = 0.95  # of the requests, for the number of replicas that is advised
 CONTEXT_SHOWN = 1024  # of the measured cells that predictions are drawn over
 
 
@@ -61,7 +73,8 @@ class PlanState:
 class ParallelismPanel(AnswerPanel):
     """Plans for any model and load; Run measures vLLM's steps here, to which `workbench calibrate` fits them."""
 
-    tab_titles = ("Launch command", "Simulated queue", "Spec as code", "Why not the others")
+    tab_titles = ("Launch command", "Simulated queue", "What it hangs on", "Spec as code", "Why not the others")
+    n_plots = 4
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
         super().__init__(KIND, css_class="wb-parallel", is_tall=True, manager=manager, poll_s=poll_s)
@@ -140,13 +153,14 @@ class ParallelismPanel(AnswerPanel):
         try:
             model, load = _planned(state.model), state.load
             known = _offers_of(state.devices)
-            found = plans(model, load, known)
+            found = chosen(curves(model, load, known), load)
         except WorkbenchError as error:
             answer = message_card("failure", "No plan.", error.cause, error.remedy)
-            tabs = ("", "", "", "")
+            tabs = ("",) * len(self.tab_titles)
             return AnswerView(header=f"<h2>{TITLE}</h2>", answer=answer, figures=(), table="", tabs=tabs, run=None)
         best = pareto(found)
-        verdict = plan_verdict(found, best, load)
+        later = _Later(model=model, load=load, known=known, best=best)
+        verdict = plan_verdict(found, best, load, kept_fraction=later.queue["kept_fraction"] if best else None)
         rows = [asdict(p) | {"label": plan_label(p)} for p in found if p.reason is None and p.usd_per_hour is not None]
         joined = [asdict(p) | {"label": plan_label(p)} for p in best]
         figures: list[Any] = []
@@ -156,6 +170,8 @@ class ParallelismPanel(AnswerPanel):
         over = self._over_measured(run)
         if over:
             figures.append(lambda: predicted_and_measured(over, level=LEVEL))
+        if best:
+            figures += [later.price_figure, later.queue_figure]
         command = (
             ray_sketch(launch_command(state.model, best[0], load), best[0]) if best else "# no plan keeps the promises"
         )
@@ -168,11 +184,40 @@ class ParallelismPanel(AnswerPanel):
             table=_table(found, best),
             tabs=(
                 code_block(command + _many(best)),
-                _queue(model, best, load, known),
+                later.queue_text,
+                later.price_text,
                 code_block(_code(state)),
                 _reasons(found),
             ),
             run=run,
+        )
+
+    def static_controls(self, view: AnswerView) -> str:
+        """Rate and promises, over predicted steps of every combination."""
+        if view.table == "":
+            return ""
+        state = self.state
+        known = _offers_of(state.devices)
+        rows = [
+            LoadRow(
+                label=combination_label(c.plan),
+                batch=c.batch.tolist(),
+                ttft_s=c.ttft_s.tolist(),
+                tpot_s=c.tpot_s.tolist(),
+                requests_per_s=c.capacity_requests_per_s.tolist(),
+                usd_per_replica_hour=c.usd_per_device_hour * c.plan.n_devices,
+            )
+            for c in curves(_planned(state.model), state.load, known)
+            if c.plan.reason is None and c.usd_per_device_hour is not None
+        ]
+        return load_planner(
+            rows,
+            requests_per_s=state.requests_per_s,
+            ttft_s=state.ttft_ms / 1e3,
+            tpot_s=state.tpot_ms / 1e3,
+            shown=SHOWN,
+            basis=f"{state.model}, {state.input_tokens} tokens in and {state.output_tokens} out. "
+            f"Prices: {'; '.join(o.price_label for o in known)}.",
         )
 
     def _over_measured(self, run: Run | None) -> list[dict[str, Any]]:
@@ -210,24 +255,78 @@ def _many(best: Sequence[Plan]) -> str:
     return f"\n# {best[0].n_replicas} of these behind a load balancer, each on {best[0].n_devices} device(s)"
 
 
-def _queue(model: ModelSpec, best: Sequence[Plan], load: Load, known: Sequence[Offer]) -> str:
-    if not best:
-        return "<p>There is no plan to simulate.</p>"
-    offer = next(o for o in known if o.device_id == best[0].device_id)
-    told = simulated(model, best[0], load, offer)
-    rows = [
-        (
-            name.upper(),
-            *(shown_duration(told[f"{name}_p{q}_s"]) if told[f"{name}_p{q}_s"] else "–" for q in (50, 90, 99)),
+@dataclass(kw_only=True)
+class _Later:
+    """What takes longer than the answer: simulated queues, and the price under changed assumptions."""
+
+    model: ModelSpec
+    load: Load
+    known: Sequence[Offer]
+    best: Sequence[Plan]
+
+    @cached_property
+    def hangs_on(self) -> list[Sensitivity]:
+        return sensitivities(self.model, self.load, self.known, self.best[0])
+
+    @cached_property
+    def _offer(self) -> Offer:
+        return next(o for o in self.known if o.device_id == self.best[0].device_id)
+
+    @cached_property
+    def queue(self) -> dict[str, Any]:
+        return simulated(self.model, self.best[0], self.load, self._offer)
+
+    def price_figure(self) -> go.Figure:
+        usd = self.best[0].usd_per_hour or 0.0
+        return price_hangs_on([s.row() for s in self.hangs_on], usd_per_hour=usd)
+
+    def queue_figure(self) -> go.Figure:
+        return queue_over_time(self.queue["over_time"], cache_tokens=self.queue["cache_tokens"])
+
+    def queue_text(self) -> str:
+        """Waits, and how many replicas would do."""
+        if not self.best:
+            return "<p>There is no plan to simulate.</p>"
+        told, plan = self.queue, self.best[0]
+        rows = [
+            (
+                name.upper(),
+                *(shown_duration(told[f"{name}_p{q}_s"]) if told[f"{name}_p{q}_s"] else "–" for q in (50, 90, 99)),
+            )
+            for name in ("ttft", "tpot", "e2e")
+        ]
+        enough = replicas_that_keep(self.model, plan, self.load, self._offer, share=KEPT)
+        advice = (
+            f"No number up to {MOST_TIMES} times as many replicas keeps both for {100 * KEPT:.0f} %."
+            if enough is None
+            else f"For {100 * KEPT:.0f} % it takes {enough} replica(s), "
+            f"{(plan.usd_per_hour or 0) / plan.n_replicas * enough:.2f} USD/h."
         )
-        for name in ("ttft", "tpot", "e2e")
-    ]
-    return (
-        table(("△ simulated", "p50", "p90", "p99"), rows)
-        + f"<p>{told['n_requests']} Poisson arrivals with lognormal lengths on {best[0].n_replicas} replica(s) in turn: "
-        f"{100 * told['kept_fraction']:.0f} % keep both promises, goodput {three_digits(told['goodput_requests_per_s'])} "
-        f"requests/s, {told['n_preempted']} preempted.</p>"
-    )
+        return (
+            table(("△ simulated", "p50", "p90", "p99"), rows)
+            + f"<p>{told['n_requests']} Poisson arrivals with lognormal lengths on {plan.n_replicas} replica(s), each to "
+            f"the one with the least to do: {100 * told['kept_fraction']:.0f} % keep both promises, goodput "
+            f"{three_digits(told['goodput_requests_per_s'])} requests/s, {told['n_preempted']} preempted. Replicas are "
+            f"{100 * told['busy_fraction']:.0f} % busy; at most {told['waiting_max']} wait at one, and a cache is at most "
+            f"{100 * told['cache_max_fraction']:.0f} % full. {advice}</p>"
+        )
+
+    def price_text(self) -> str:
+        """The table under the figure."""
+        if not self.best:
+            return "<p>There is no plan to vary.</p>"
+
+        def cells(plan: Plan | None) -> tuple[str, str]:
+            if plan is None:
+                return "–", "no plan keeps the promises"
+            return f"{plan.usd_per_hour or 0:.2f}", escape(plan_label(plan))
+
+        rows = [
+            (escape(s.assumption), escape(value), *cells(plan))
+            for s in self.hangs_on
+            for value, plan in ((s.low, s.plan_low), (s.high, s.plan_high))
+        ]
+        return table(("Assumption ◌", "changed to", "USD/h", "cheapest plan then"), rows, left=(3,))
 
 
 def _code(state: PlanState) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import DoesNotFit, InvalidSpec
@@ -61,14 +61,24 @@ class EngineLimits:
     cache_tokens: int = 1_000_000
     settles_ahead: bool = True
     """Whether the next step is settled while one is under way, as vLLM does unless ``--no-async-scheduling``."""
+    cached_fraction: float = 0.0
+    """Of each prompt that the prefix cache has already; such tokens are not read, but held all the same (for each
+    sequence, though sequences may share them: the cache looks fuller than it would be)."""
 
     def __post_init__(self) -> None:
         require_positive(self, "token_budget", "max_sequences", "cache_tokens")
+        if not 0 <= self.cached_fraction < 1:
+            raise InvalidSpec(f"A cached share of {self.cached_fraction}.", remedy="Give a share below 1.")
         if self.token_budget <= self.max_sequences:
             raise InvalidSpec(
                 f"A budget of {self.token_budget} tokens leaves nothing for prompts beside {self.max_sequences} sequences.",
                 remedy="Give a larger budget.",
             )
+
+
+Moment = tuple[float, int, int, int]
+"""An engine after a step, or after several in which nobody came and nobody went: seconds, requests that wait, sequences
+that run, tokens in the cache."""
 
 
 @dataclass(slots=True)
@@ -87,10 +97,20 @@ class _Sequence:
 
 
 class Engine:
-    """One replica."""
+    """One replica.
+
+    ``run`` takes all arrivals at once. A router adds them one by one, in the order of their times: ``advance`` to the time
+    of an arrival, look at ``outstanding_tokens``, then ``add``; at last ``advance`` without an end.
+    """
 
     def __init__(self, cost: StepCost, limits: EngineLimits) -> None:
         self.cost, self.limits = cost, limits
+        self.answers: dict[int, Answer] = {}
+        """By the number that ``add`` was given."""
+        self.moments: list[Moment] = []
+        self.outstanding_tokens = 0
+        """Prompt and answer tokens of requests that were added and have not ended."""
+        self._coming: deque[_Sequence] = deque()
         self.now_s, self.n_steps, self.busy_s = 0.0, 0, 0.0
         self.peak_cached_tokens, self.n_preemptions = 0, 0
         self._settled_s = 0.0  # when the step that comes was settled: whoever came later is not in it
@@ -107,32 +127,40 @@ class Engine:
 
         Raises ``DoesNotFit`` when a request alone is longer than the cache.
         """
-        order = sorted(range(len(arrivals)), key=lambda i: arrivals[i].at_s)
-        for a in arrivals:
-            if a.input_tokens < 1 or a.output_tokens < 1:
-                raise InvalidSpec(f"{a} has no tokens.", remedy="Give 1 or more of each.")
-            if a.input_tokens + a.output_tokens > self.limits.cache_tokens:
-                raise DoesNotFit(
-                    f"A request of {a.input_tokens + a.output_tokens} tokens is longer than the cache: "
-                    f"{self.limits.cache_tokens}.",
-                    remedy="Give the cache more memory, or limit the context.",
-                )
-        answers: list[Answer | None] = [None] * len(arrivals)
-        coming = 0
-        while coming < len(order) or self._waiting or self._running:
+        for i in sorted(range(len(arrivals)), key=lambda i: arrivals[i].at_s):
+            self.add(i, arrivals[i])
+        self.advance()
+        return [self.answers[i] for i in range(len(arrivals))]
+
+    def add(self, index: int, arrival: Arrival) -> None:
+        """Take a request that comes no earlier than those before it; ``answers[index]`` will tell what became of it."""
+        if arrival.input_tokens < 1 or arrival.output_tokens < 1:
+            raise InvalidSpec(f"{arrival} has no tokens.", remedy="Give 1 or more of each.")
+        length = arrival.input_tokens + arrival.output_tokens
+        if length > self.limits.cache_tokens:
+            raise DoesNotFit(
+                f"A request of {length} tokens is longer than the cache: {self.limits.cache_tokens}.",
+                remedy="Give the cache more memory, or limit the context.",
+            )
+        self.outstanding_tokens += length
+        self._coming.append(_Sequence(index, arrival, unread=arrival.input_tokens))
+
+    def advance(self, until_s: float = inf) -> None:
+        """Take all steps that are settled before a moment; whoever comes later cannot be in them."""
+        moments = self.moments
+        while self._coming or self._waiting or self._running:
             if not self._waiting and not self._running:
-                self.now_s = self._settled_s = max(self.now_s, arrivals[order[coming]].at_s)
-            while coming < len(order) and arrivals[order[coming]].at_s <= self._settled_s:
-                i = order[coming]
-                self._waiting.append(_Sequence(i, arrivals[i], unread=arrivals[i].input_tokens))
-                coming += 1
-            next_s = arrivals[order[coming]].at_s if coming < len(order) else float("inf")
+                self.now_s = self._settled_s = max(self.now_s, self._coming[0].arrival.at_s)
+            if self._settled_s >= until_s:
+                return
+            while self._coming and self._coming[0].arrival.at_s <= self._settled_s:
+                self._waiting.append(self._coming.popleft())
             if self._can_read():
                 self._mixed_step()
             else:
-                self._decode_until(next_s)
-            self._collect(answers)
-        return [a for a in answers if a is not None]
+                self._decode_until(self._coming[0].arrival.at_s if self._coming else until_s)
+            self._collect()
+            moments.append((self.now_s, len(self._waiting), self._running, self._cached))
 
     def _can_read(self) -> bool:
         if not self._waiting:
@@ -154,8 +182,13 @@ class Engine:
         while self._waiting and budget > 0 and running + len(done) < self.limits.max_sequences:
             first = self._waiting[0]
             room = self.limits.cache_tokens - self._cached - self._running - len(done)
-            if first.cached == 0 and first.unread > room and (self._running or done):
-                break
+            if first.cached == 0:
+                if first.unread > room and (self._running or done):
+                    break
+                known = int(self.limits.cached_fraction * first.arrival.input_tokens)
+                first.unread -= known
+                first.cached += known
+                self._cached += known
             chunk = min(budget, first.unread)
             first.unread -= chunk
             first.cached += chunk
@@ -203,7 +236,7 @@ class Engine:
         wanted = min(wanted, max(1, (self.limits.cache_tokens - self._cached) // b))
         if next_s <= self.now_s:
             wanted = 1
-        elif next_s < float("inf"):
+        elif next_s < inf:
             wanted = min(wanted, max(1, _steps_within(next_s - self.now_s, per_step, growth)))
         duration = wanted * per_step + growth * wanted * (wanted - 1) / 2
         self._advance(wanted, duration, last_s=per_step + growth * (wanted - 1))
@@ -236,13 +269,14 @@ class Engine:
         has_begun = bool(self._waiting) and self._waiting[0].cached > 0
         self._waiting.insert(1 if has_begun else 0, s)
 
-    def _collect(self, answers: list[Answer | None]) -> None:
+    def _collect(self) -> None:
         while self._ends and self._ends[0][0] <= self._step:
             _, _, s = heapq.heappop(self._ends)
             s.is_running = False
             self._running -= 1
             self._cached -= s.arrival.input_tokens + s.arrival.output_tokens - 1
-            answers[s.index] = Answer(
+            self.outstanding_tokens -= s.arrival.input_tokens + s.arrival.output_tokens
+            self.answers[s.index] = Answer(
                 ttft_s=s.first_s - s.arrival.at_s,
                 e2e_s=self.now_s - s.arrival.at_s,
                 output_tokens=s.arrival.output_tokens,
@@ -256,16 +290,3 @@ def _steps_within(seconds: float, per_step: float, growth: float) -> int:
         return ceil(seconds / per_step)
     half = per_step - growth / 2
     return ceil((-half + sqrt(half * half + 2 * growth * seconds)) / growth)
-
-
-def replicas(n: int, arrivals: Sequence[Arrival], cost: StepCost, limits: EngineLimits) -> list[Answer]:
-    """Answers of several engines that take requests in turn, in the order of arrival."""
-    if n < 1:
-        raise InvalidSpec(f"{n} replicas.", remedy="Give 1 or more.")
-    order = sorted(range(len(arrivals)), key=lambda i: arrivals[i].at_s)
-    made: dict[int, Answer] = {}
-    for first in range(n):
-        own = order[first::n]
-        answers = Engine(cost, limits).run([arrivals[i] for i in own])
-        made.update(zip(own, answers, strict=True))
-    return [made[i] for i in range(len(arrivals))]

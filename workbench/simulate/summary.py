@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from workbench.core.traffic import Arrival
-from workbench.simulate.engine import Answer
+from workbench.simulate.engine import Answer, EngineLimits, Moment
+from workbench.simulate.routing import Replicas
 
 
 def summary(answers: Sequence[Answer], arrivals: Sequence[Arrival], *, ttft_s: float, tpot_s: float) -> dict[str, Any]:
@@ -33,3 +34,39 @@ def summary(answers: Sequence[Answer], arrivals: Sequence[Arrival], *, ttft_s: f
         "output_tokens_per_s": sum(b.output_tokens for b in answers) / seconds,
         "n_preempted": sum(b.n_preempted for b in answers),
     }
+
+
+def occupancy(done: Replicas, limits: EngineLimits) -> dict[str, Any]:
+    """How long queues and how full caches were, over all engines and weighted by time."""
+    waiting, cached, seconds = [], [], []
+    for moments in done.moments:
+        at = np.array([m[0] for m in moments])
+        seconds.append(np.diff(at, prepend=at[:1]))
+        waiting.append(np.array([m[1] for m in moments]))
+        cached.append(np.array([m[3] for m in moments]) / limits.cache_tokens)
+    weights, w, c = np.concatenate(seconds), np.concatenate(waiting), np.concatenate(cached)
+    total = float(weights.sum())
+    return {
+        "waiting_mean": float(w @ weights) / total if total else 0.0,
+        "waiting_max": int(w.max(initial=0)),
+        "cache_mean_fraction": float(c @ weights) / total if total else 0.0,
+        "cache_max_fraction": float(c.max(initial=0.0)),
+        "busy_fraction": done.busy_fraction,
+    }
+
+
+def over_time(moments: Sequence[Moment], *, n_parts: int) -> dict[str, list[float]]:
+    """An engine in equal parts of its time: the most that waited, that ran and that the cache held in each.
+
+    Parts in which no step ended are left out.
+    """
+    at = np.array([m[0] for m in moments])
+    if not at.size:
+        return {"at_s": [], "waiting": [], "running": [], "cached_tokens": []}
+    edges = np.linspace(at[0], at[-1], n_parts + 1)
+    part = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, n_parts - 1)
+    first = np.flatnonzero(np.diff(part, prepend=-1))
+    told = {"at_s": edges[part[first]].tolist()}
+    for i, name in enumerate(("waiting", "running", "cached_tokens"), start=1):
+        told[name] = np.maximum.reduceat(np.array([float(m[i]) for m in moments]), first).tolist()
+    return told
