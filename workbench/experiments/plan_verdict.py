@@ -47,7 +47,7 @@ def basis_of(plan: Plan) -> str:
     """Whose constants a plan stands on."""
     if plan.is_calibrated:
         return "Constants are of this device"
-    return "Constants are another device's, or were never checked for so many devices or for experts"
+    return "Constants are of another device, or were never checked for so many devices or for experts"
 
 
 def plan_verdict(found: Sequence[Plan], best: Sequence[Plan], load: Load, *, kept_fraction: float | None) -> Verdict:
