@@ -45,6 +45,9 @@ def load(
     slo_ttft: Annotated[float | None, typer.Option(help="Promised seconds to the first token, from due.")] = None,
     slo_tpot: Annotated[float | None, typer.Option(help="Promised seconds per further token.")] = None,
     calibrate: Annotated[bool, typer.Option(help="Check the client against the mock server afterwards.")] = True,
+    telemetry_hz: Annotated[
+        float, typer.Option(help="Samples a second of this machine, its GPUs and the server's counters; 0: none.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same requests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -75,6 +78,7 @@ def load(
             slo_ttft_s=slo_ttft,
             slo_tpot_s=slo_tpot,
             calibrate=calibrate,
+            telemetry_hz=telemetry_hz,
             seed=seed,
         )
         run = measured("load", spec.to_dict(), can_resume=False)

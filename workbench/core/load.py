@@ -55,6 +55,9 @@ class LoadSpec:
     slo_tpot_s: float | None = None
     calibrate: bool = True
     """Repeat the load against the built-in mock server afterwards, to learn what the client itself adds."""
+    telemetry_hz: float = 0.0
+    """Samples a second of this machine, its GPUs and the server's counters during the load; 0 takes none. They tell of the
+    server only where it runs on this machine."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,8 @@ class LoadSpec:
             self, "rate_per_s", "gamma_cv", "duration_s", "input_tokens", "output_tokens", "turns", "timeout_s"
         )
         require_positive(self, "trace_speed")
+        if self.telemetry_hz and not 0.1 <= self.telemetry_hz <= 50:
+            raise InvalidSpec(f"telemetry_hz is {self.telemetry_hz}.", remedy="Give 0.1 to 50, or 0 for none.")
         for name, allowed in (("arrivals", get_args(Arrivals)), ("endpoint", get_args(Endpoint))):
             if getattr(self, name) not in allowed:
                 raise InvalidSpec(f"{name} is {getattr(self, name)!r}.", remedy=f"Choose from: {', '.join(allowed)}.")

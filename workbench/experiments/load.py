@@ -1,6 +1,7 @@
 """A load on a server: preflight, the load itself, its calibration, and the run."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from workbench.load.schedule import schedule
 from workbench.load.summary import client_health, summary
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
+from workbench.telemetry.gpu_source import GpuSource
+from workbench.telemetry.host_source import HostSource
+from workbench.telemetry.metrics_source import MetricsSource
+from workbench.telemetry.sampler import Sampler, Source
 from workbench.testing.mock_process import MockProcess
 from workbench.testing.mock_server import MockSettings
 
@@ -46,15 +51,17 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
             return
         before = prefix_counters(spec)
         result: Mapping[str, Any] = {}
-        for kind, value in process.messages(spec, without=without):
-            result = value
-            if kind == "progress":
-                yield Progress(
-                    step=f"{value['n_finished']} of {value['n_sent']} requests answered, {value['n_failed']} failed",
-                    done=min(max(value["elapsed_s"], 0.0), spec.duration_s),
-                    total=total,
-                    result=value,
-                )
+        sampler = sampler_for(spec, process.pid) if spec.telemetry_hz else None
+        with sampler or nullcontext():
+            for kind, value in process.messages(spec, without=without):
+                result = value
+                if kind == "progress":
+                    yield Progress(
+                        step=f"{value['n_finished']} of {value['n_sent']} requests answered, {value['n_failed']} failed",
+                        done=min(max(value["elapsed_s"], 0.0), spec.duration_s),
+                        total=total,
+                        result=value,
+                    )
         after = prefix_counters(spec)
         found = _records(spec, result)
         calibration = None
@@ -64,7 +71,22 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
     health = client_health(found, result, calibration=calibration)
     answers = summary(spec, found, health) | {"prefix_cache": _prefix(before, after)}
     failures = failures_of(found)
-    yield _run(spec, started_at, found, answers, failures, result)
+    run = _run(spec, started_at, found, answers, failures, result)
+    if sampler is not None:
+        told = sampler.recording().to_dict() | {"cpu_s": round(sampler.cpu_s, 4), "n_late": sampler.n_late}
+        run = replace(run, samples=dict(run.samples) | {"telemetry": told})
+    yield run
+
+
+def sampler_for(spec: LoadSpec, client_pid: int) -> Sampler:
+    """Reads this machine, the process that sends, the GPUs, and the server's counters once a second."""
+    period = 1 / spec.telemetry_hz
+    sources: list[Source] = [
+        HostSource([client_pid], period_s=period),
+        GpuSource(period_s=period),
+        MetricsSource(spec.base_url),
+    ]
+    return Sampler(sources, rate_hz=spec.telemetry_hz, keep_s=spec.duration_s + spec.timeout_s + 60.0)
 
 
 def _records(spec: LoadSpec, result: Mapping[str, Any]) -> list[RequestRecord]:

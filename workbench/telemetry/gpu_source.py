@@ -1,0 +1,310 @@
+"""NVIDIA GPUs through NVML: use, memory, power, clocks and why they are low, errors, processes, and unit activity (GPM)."""
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from workbench.telemetry.recording import Kind, Signal
+from workbench.telemetry.sampler import SourceLost
+
+# NVML's clock event reasons that slow a GPU down, by bit.
+REASONS = {
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x20: "thermal (software)",
+    0x40: "thermal (hardware)",
+    0x80: "power brake",
+}
+# Name after "gpuN.", unit, label, kind.
+QUANTITIES: tuple[tuple[str, str, str, Kind], ...] = (
+    ("utilisation_percent", "%", "time with a kernel running", "gauge"),
+    ("memory_utilisation_percent", "%", "time with memory being read or written", "gauge"),
+    ("memory_used_bytes", "B", "memory in use", "gauge"),
+    ("power_w", "W", "power", "gauge"),
+    ("energy_j", "J", "energy", "counter"),
+    ("sm_clock_mhz", "MHz", "clock of the multiprocessors", "gauge"),
+    ("memory_clock_mhz", "MHz", "clock of the memory", "gauge"),
+    ("temperature_c", "°C", "temperature", "gauge"),
+    ("clock_reasons", "", "why clocks are not higher, NVML's bits", "gauge"),
+    ("power_violation_s", "s", "clocks held down by the power limit", "counter"),
+    ("thermal_violation_s", "s", "clocks held down by temperature", "counter"),
+    ("power_limit_w", "W", "enforced power limit", "gauge"),
+    ("pcie_replays", "", "PCIe packets sent again", "counter"),
+    ("ecc_uncorrected", "", "uncorrected memory errors", "counter"),
+    ("processes", "", "processes that compute", "gauge"),
+    ("xid_errors", "", "Xid errors since sampling began", "counter"),
+    ("sm_active_percent", "%", "multiprocessors with work (GPM)", "gauge"),
+    ("sm_occupancy_percent", "%", "warps in place, of the most possible (GPM)", "gauge"),
+    ("tensor_active_percent", "%", "tensor cores at work (GPM)", "gauge"),
+    ("dram_active_percent", "%", "memory bandwidth in use (GPM)", "gauge"),
+    ("pcie_sent_bytes_per_s", "B/s", "sent over PCIe (GPM)", "gauge"),
+    ("pcie_received_bytes_per_s", "B/s", "received over PCIe (GPM)", "gauge"),
+    ("nvlink_sent_bytes_per_s", "B/s", "sent over NVLink (GPM)", "gauge"),
+    ("nvlink_received_bytes_per_s", "B/s", "received over NVLink (GPM)", "gauge"),
+)
+# GPM's metrics by our name, and the factor to our unit.
+GPM = {
+    "sm_active_percent": ("SM_UTIL", 1.0),
+    "sm_occupancy_percent": ("SM_OCCUPANCY", 1.0),
+    "tensor_active_percent": ("ANY_TENSOR_UTIL", 1.0),
+    "dram_active_percent": ("DRAM_BW_UTIL", 1.0),
+    "pcie_sent_bytes_per_s": ("PCIE_TX_PER_SEC", 2**20),
+    "pcie_received_bytes_per_s": ("PCIE_RX_PER_SEC", 2**20),
+    "nvlink_sent_bytes_per_s": ("NVLINK_TOTAL_TX_PER_SEC", 2**20),
+    "nvlink_received_bytes_per_s": ("NVLINK_TOTAL_RX_PER_SEC", 2**20),
+}
+GPM_PERIOD_S = 0.1  # shorter spans are refused or noisy
+GONE = ("NVMLError_GpuIsLost", "NVMLError_Unknown", "NVMLError_DriverNotLoaded", "NVMLError_Uninitialized")
+
+
+class GpuSource:
+    """All GPUs of this machine.
+
+    Args:
+        nvml: The module ``pynvml``, or one that behaves like it.
+        period_s: Between readings.
+    """
+
+    name = "gpu"
+
+    def __init__(self, nvml: Any = None, *, period_s: float = 0.1) -> None:
+        self.period_s = period_s
+        self._nvml = nvml
+        self._missing: dict[str, str] = {}
+        self._readers: dict[str, Callable[[], float]] = {}
+        self._gpm: dict[int, _Gpm] = {}
+        self._is_open = False
+        self._events: Any = None
+        self._xids: dict[int, int] = {}
+        self._slow: dict[str, tuple[float, float]] = {}
+
+    def open(self) -> Mapping[str, Signal]:
+        """Signals of every GPU; what a GPU or its rights do not give is left out with the reason."""
+        if self._nvml is None:
+            try:
+                import pynvml
+            except ImportError as error:
+                raise SourceLost("the package nvidia-ml-py is not installed") from error
+            self._nvml = pynvml
+        n = self._nvml
+        try:
+            n.nvmlInit()
+        except n.NVMLError as error:
+            raise SourceLost(f"NVML does not start: {error}") from error
+        self._is_open, self._missing, self._readers, self._gpm, self._xids = True, {}, {}, {}, {}
+        signals: dict[str, Signal] = {}
+        try:
+            count = n.nvmlDeviceGetCount()
+            if not count:
+                raise SourceLost("NVML finds no GPU")
+            for index in range(count):
+                handle = n.nvmlDeviceGetHandleByIndex(index)
+                signals |= self._open_one(index, handle)
+                signals |= self._open_mig(index, handle)
+            self._watch_errors(count)
+        except n.NVMLError as error:
+            raise SourceLost(f"NVML cannot read the GPUs: {error}") from error
+        return signals
+
+    def _open_one(self, index: int, handle: Any) -> dict[str, Signal]:
+        n = self._nvml
+        readers: dict[str, Callable[[], float]] = {
+            "utilisation_percent": lambda: float(n.nvmlDeviceGetUtilizationRates(handle).gpu),
+            "memory_utilisation_percent": lambda: float(n.nvmlDeviceGetUtilizationRates(handle).memory),
+            "memory_used_bytes": partial(self._memory_used, handle),
+            "power_w": lambda: n.nvmlDeviceGetPowerUsage(handle) / 1e3,
+            "energy_j": lambda: n.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3,
+            "sm_clock_mhz": lambda: float(n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_SM)),
+            "memory_clock_mhz": lambda: float(n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_MEM)),
+            "temperature_c": lambda: float(n.nvmlDeviceGetTemperature(handle, n.NVML_TEMPERATURE_GPU)),
+            "clock_reasons": lambda: float(n.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+            "power_violation_s": lambda: (
+                n.nvmlDeviceGetViolationStatus(handle, n.NVML_PERF_POLICY_POWER).violationTime / 1e9
+            ),
+            "thermal_violation_s": lambda: (
+                n.nvmlDeviceGetViolationStatus(handle, n.NVML_PERF_POLICY_THERMAL).violationTime / 1e9
+            ),
+            "power_limit_w": self._slowly(f"{index}.limit", lambda: n.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3),
+            "pcie_replays": self._slowly(f"{index}.replays", lambda: float(n.nvmlDeviceGetPcieReplayCounter(handle))),
+            "ecc_uncorrected": self._slowly(
+                f"{index}.ecc",
+                lambda: float(
+                    n.nvmlDeviceGetTotalEccErrors(handle, n.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, n.NVML_VOLATILE_ECC)
+                ),
+            ),
+            "processes": self._slowly(
+                f"{index}.processes", lambda: float(len(n.nvmlDeviceGetComputeRunningProcesses(handle)))
+            ),
+        }
+        kept = {}
+        for quantity, read in readers.items():
+            try:
+                read()
+                kept[quantity] = read
+            except n.NVMLError as error:
+                if type(error).__name__ in GONE:
+                    raise
+                self._missing[f"gpu{index}.{quantity}"] = str(error)
+        self._readers |= {f"gpu{index}.{quantity}": read for quantity, read in kept.items()}
+        names = set(kept)
+        try:
+            self._gpm[index] = _Gpm(n, handle)
+            names |= set(GPM)
+        except (n.NVMLError, AttributeError) as error:
+            self._missing |= {f"gpu{index}.{quantity}": f"GPM: {error}" for quantity in GPM}
+        names.add("xid_errors")
+        self._xids[index] = 0
+        return {
+            f"gpu{index}.{quantity}": Signal(name=f"gpu{index}.{quantity}", unit=unit, label=label, kind=kind)
+            for quantity, unit, label, kind in QUANTITIES
+            if quantity in names
+        }
+
+    def _open_mig(self, index: int, handle: Any) -> dict[str, Signal]:
+        """Memory of each MIG instance; most counters exist for whole GPUs only."""
+        n = self._nvml
+        try:
+            if n.nvmlDeviceGetMigMode(handle)[0] != n.NVML_DEVICE_MIG_ENABLE:
+                return {}
+            most = n.nvmlDeviceGetMaxMigDeviceCount(handle)
+        except (n.NVMLError, AttributeError):
+            return {}
+        made = {}
+        for k in range(most):
+            try:
+                part = n.nvmlDeviceGetMigDeviceHandleByIndex(handle, k)
+            except n.NVMLError:
+                continue
+            name = f"gpu{index}.mig{k}.memory_used_bytes"
+            self._readers[name] = partial(self._memory_used, part)
+            made[name] = Signal(name=name, unit="B", label=f"memory in use, MIG instance {k}")
+        return made
+
+    def _memory_used(self, handle: Any) -> float:
+        return float(self._nvml.nvmlDeviceGetMemoryInfo(handle).used)
+
+    def _slowly(self, key: str, read: Callable[[], float]) -> Callable[[], float]:
+        """What changes rarely is asked once a second."""
+
+        def remembered() -> float:
+            at, value = self._slow.get(key, (0.0, 0.0))
+            now = time.monotonic()
+            if now - at >= 1.0:
+                value = read()
+                self._slow[key] = (now, value)
+            return value
+
+        return remembered
+
+    def _watch_errors(self, count: int) -> None:
+        n = self._nvml
+        try:
+            self._events = n.nvmlEventSetCreate()
+            for index in range(count):
+                handle = n.nvmlDeviceGetHandleByIndex(index)
+                n.nvmlDeviceRegisterEvents(handle, n.nvmlEventTypeXidCriticalError, self._events)
+        except (n.NVMLError, AttributeError) as error:
+            self._events = None
+            self._missing |= {f"gpu{index}.xid_errors": str(error) for index in range(count)}
+
+    def missing(self) -> Mapping[str, str]:
+        """Signals that the GPUs or the rights of this process do not give."""
+        return self._missing
+
+    def read(self) -> Mapping[str, float]:
+        """Values of now; a signal that fails once is left out this time."""
+        n = self._nvml
+        told: dict[str, float] = {}
+        for name, read in self._readers.items():
+            try:
+                told[name] = read()
+            except n.NVMLError as error:
+                if type(error).__name__ in GONE:
+                    raise SourceLost(f"{name.split('.')[0]} vanished: {error}") from error
+        for index, gpm in self._gpm.items():
+            try:
+                told |= {f"gpu{index}.{quantity}": value for quantity, value in gpm.read().items()}
+            except n.NVMLError as error:
+                if type(error).__name__ in GONE:
+                    raise SourceLost(f"gpu{index} vanished: {error}") from error
+        if self._events is not None:
+            self._count_errors()
+            told |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
+        return told
+
+    def _count_errors(self) -> None:
+        n = self._nvml
+        try:
+            event = n.nvmlEventSetWait_v2(self._events, 0)
+        except n.NVMLError:  # none came
+            return
+        for index in self._xids:
+            if n.nvmlDeviceGetIndex(event.device) == index:
+                self._xids[index] += 1
+
+    def close(self) -> None:
+        """Give NVML back."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        n = self._nvml
+        for gpm in self._gpm.values():
+            gpm.close()
+        self._gpm, self._readers = {}, {}
+        try:
+            if self._events is not None:
+                n.nvmlEventSetFree(self._events)
+                self._events = None
+            n.nvmlShutdown()
+        except n.NVMLError:  # the GPU that vanished takes its handles with it
+            return
+
+
+class _Gpm:
+    """Activity of a GPU's units between two samples (Hopper and later)."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml, self._handle = nvml, handle
+        if not nvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice:
+            raise AttributeError("this GPU does not support it")
+        self._before, self._now = nvml.nvmlGpmSampleAlloc(), nvml.nvmlGpmSampleAlloc()
+        nvml.nvmlGpmSampleGet(handle, self._before)
+        self._at = time.monotonic()
+        self._last: dict[str, float] = {}
+
+    def read(self) -> dict[str, float]:
+        """Since the last sample; a span that is too short gives nothing."""
+        n, now = self._nvml, time.monotonic()
+        if now - self._at < GPM_PERIOD_S * 0.9:
+            return {}
+        n.nvmlGpmSampleGet(self._handle, self._now)
+        asked = n.c_nvmlGpmMetricsGet_t()
+        asked.version = n.NVML_GPM_METRICS_GET_VERSION
+        asked.numMetrics = len(GPM)
+        asked.sample1, asked.sample2 = self._before, self._now
+        for i, (metric, _) in enumerate(GPM.values()):
+            asked.metrics[i].metricId = getattr(n, f"NVML_GPM_METRIC_{metric}")
+        n.nvmlGpmMetricsGet(asked)
+        told = {}
+        for i, (quantity, (_, factor)) in enumerate(GPM.items()):
+            metric = asked.metrics[i]
+            value = float(metric.value)
+            if metric.nvmlReturn == 0 and value == value:
+                told[quantity] = value * factor
+        self._before, self._now, self._at = self._now, self._before, now
+        return told
+
+    def close(self) -> None:
+        """Free the samples."""
+        for sample in (self._before, self._now):
+            try:
+                self._nvml.nvmlGpmSampleFree(sample)
+            except (self._nvml.NVMLError, ctypes.ArgumentError):
+                return
+
+
+def slowed_by(bits: float) -> list[str]:
+    """What holds the clocks of a GPU down, in words, from NVML's event reasons; idling is not among it."""
+    return [text for bit, text in REASONS.items() if int(bits) & bit]
