@@ -1,10 +1,10 @@
-"""The simulated engine beside vLLM on an H200, under the same requests at the same moments.
+"""The simulated engine beside vLLM on an H200 and an H100, under the same requests at the same moments.
 
     python benchmarks/simulate_and_vllm.py
 
 The shipped load runs replayed Azure's conversation trace against vLLM 0.26.0 (8B shape, bf16, 8192 tokens a step, 256
 sequences, prefix cache off) at shares of its saturation. Each is simulated with the shipped constants: the same due times
-and lengths. Prints p50 and p99 of TTFT and TPOT, and goodput under two promises, of both.
+and lengths. Prints p50 and p99 of TTFT and TPOT, and goodput under two promises, of both, with the simulation's interval.
 """
 
 from workbench.catalog.models import model_spec_from
@@ -13,23 +13,28 @@ from workbench.experiments.device_calibration import machine_of
 from workbench.experiments.simulated_load import beside_vllm
 from workbench.store.runs import read_run_file
 
-SHARES = ("33-percent", "62-percent", "80-percent", "overload")
+LOADS = {
+    # Device: shares of saturation in the names of the runs, and room of the cache in tokens, as vLLM printed.
+    "h200": (("33-percent", "62-percent", "80-percent", "overload"), 896_912),
+    "h100": (("50-percent", "80-percent", "95-percent", "overload"), 462_944),
+}
 PROMISES = ((0.5, 0.03), (0.15, 0.015))
-CACHE = 896_912  # tokens, as vLLM printed
 
 
 def main() -> None:
-    machine, _ = machine_of("h200-sxm")
     model = model_spec_from("data/models/llama-3.1-8b-shape")
-    for share in SHARES:
-        run = read_run_file(MEASURED / f"load_llama-3.1-8b-shape_conv-{share}_h200.json")
-        for ttft, tpot in PROMISES:
-            rows = beside_vllm(run, model, machine, cache_tokens=CACHE, ttft_s=ttft, tpot_s=tpot)
-            shown = [
-                f"{r['name']} {r['measured']:.4g} / {r['simulated']:.4g} ({100 * r['error_fraction']:+.0f} %)"
-                for r in rows
-            ]
-            print(f"{share}, promises {ttft} s and {tpot} s; measured / simulated: {'; '.join(shown)}")
+    for device, (shares, cache) in LOADS.items():
+        machine, _ = machine_of(f"{device}-sxm")
+        for share in shares:
+            run = read_run_file(MEASURED / f"load_llama-3.1-8b-shape_conv-{share}_{device}.json")
+            for ttft, tpot in PROMISES:
+                rows = beside_vllm(run, model, machine, cache_tokens=cache, ttft_s=ttft, tpot_s=tpot)
+                shown = [
+                    f"{r['name']} {r['measured']:.4g} / {r['simulated']:.4g} [{r['simulated_low']:.4g}, "
+                    f"{r['simulated_high']:.4g}] ({100 * r['error_fraction']:+.0f} %)"
+                    for r in rows
+                ]
+                print(f"{device}, {share}, promises {ttft} s and {tpot} s; measured / simulated: {'; '.join(shown)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from statistics import NormalDist
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -29,10 +30,10 @@ from workbench.experiments.device_calibration import REFERENCE_DEVICE, SHIPPED, 
 from workbench.experiments.plan_sensitivity import sensitivities
 from workbench.jobs.manager import JobManager, workbench_home
 from workbench.simulate.costs import step_cost
-from workbench.simulate.engine import EngineLimits
+from workbench.simulate.engine import EngineLimits, StepCost
 from workbench.simulate.routing import Routing
 from workbench.simulate.routing import replicas as behind_a_router
-from workbench.simulate.summary import occupancy, summary
+from workbench.simulate.summary import occupancy, summary, with_interval
 from workbench.store.runs import runs_in_folder
 from workbench.telemetry.devices import chosen_device
 
@@ -233,18 +234,36 @@ def simulate(
         memory = predicted(spec, machine, question, memory_bytes=row.memory_bytes, is_own=is_own).memory
         limits = EngineLimits(cache_tokens=max(1, memory.longest_tokens), cached_fraction=cached_fraction)
         cost = step_cost(spec, precision, machine)
-        done = behind_a_router(replicas, arrivals, cost, limits, routing=cast("Routing", routing))
-        told = summary(done.answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
-        told |= occupancy(done, limits)
+
+        def run_with(cost: StepCost) -> dict[str, Any]:
+            done = behind_a_router(replicas, arrivals, cost, limits, routing=cast("Routing", routing))
+            told = summary(done.answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
+            return told | occupancy(done, limits)
+
+        z, known = NormalDist().inv_cdf((1 + LEVEL) / 2), machine.known
+        told = with_interval(
+            run_with,
+            cost,
+            log_error_step=z * known.log_error_unseen_step,
+            log_error_prompt=z * known.log_error_unseen_prompt,
+        )
         if as_json:
             print(json.dumps(told | {"is_calibrated": is_own, "cache_tokens": limits.cache_tokens}, indent=1))
             return
-        table = Table("△", "simulated")
+        table = Table("△", "simulated", f"{100 * LEVEL:.0f} % interval of step times")
         for name, value in told.items():
-            is_time = value is not None and name.endswith("_s") and "_per_" not in name
-            shown = shown_duration(value) if is_time else value
-            table.add_row(name, three_digits(shown) if isinstance(shown, float) else str(shown))
+            if name.endswith(("_low", "_high")):
+                continue
+            ends = [_shown(name, told[f"{name}_{end}"]) for end in ("low", "high") if f"{name}_{end}" in told]
+            table.add_row(name, _shown(name, value), " to ".join(ends))
         out.print(table)
+
+
+def _shown(name: str, value: float | str | None) -> str:
+    if isinstance(value, float):
+        is_time = name.endswith("_s") and "_per_" not in name
+        return shown_duration(value) if is_time else three_digits(value)
+    return str(value)
 
 
 def calibrate(

@@ -1,6 +1,7 @@
 """A load run and its simulation side by side: the same requests at the same moments."""
 
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ from workbench.core.models import ModelSpec
 from workbench.core.runs import Run
 from workbench.core.traffic import Arrival
 from workbench.estimate.machine import Machine
+from workbench.estimate.prediction import LEVEL
 from workbench.simulate.costs import step_cost
-from workbench.simulate.engine import Engine, EngineLimits
-from workbench.simulate.summary import summary
+from workbench.simulate.engine import Engine, EngineLimits, StepCost
+from workbench.simulate.summary import summary, with_interval
 
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 COMPARED = ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "goodput_requests_per_s")
 
 
@@ -50,7 +53,7 @@ def last_s(request: Mapping[str, Any]) -> float:
 def beside_vllm(
     run: Run, model: ModelSpec, machine: Machine, *, cache_tokens: int, ttft_s: float, tpot_s: float
 ) -> list[dict[str, Any]]:
-    """A row for each compared figure: measured, simulated, and the error as a share of the measured.
+    """A row for each compared figure: measured, simulated with its interval, and the error as a share of the measured.
 
     Args:
         run: A load run.
@@ -65,10 +68,28 @@ def beside_vllm(
     running = np.mean([a.output_tokens for a in arrivals]) * measured["tpot_p50_s"] * len(arrivals)
     batch = int(np.clip(running / max(1e-9, arrivals[-1].at_s - arrivals[0].at_s), 2, 256))
     cost = step_cost(model, "bf16", machine, batch=batch, input_tokens=int(np.mean([a.input_tokens for a in arrivals])))
-    answers = Engine(cost, EngineLimits(cache_tokens=cache_tokens)).run(arrivals)
-    simulated = summary(answers, arrivals, ttft_s=ttft_s, tpot_s=tpot_s)
+
+    def run_with(cost: StepCost) -> dict[str, Any]:
+        answers = Engine(cost, EngineLimits(cache_tokens=cache_tokens)).run(arrivals)
+        return summary(answers, arrivals, ttft_s=ttft_s, tpot_s=tpot_s)
+
+    simulated = with_interval(
+        run_with,
+        cost,
+        log_error_step=Z * machine.known.log_error_unseen_step,
+        log_error_prompt=Z * machine.known.log_error_unseen_prompt,
+    )
     rows = []
     for name in COMPARED:
         error = simulated[name] / measured[name] - 1 if measured[name] else float("nan")
-        rows.append({"name": name, "measured": measured[name], "simulated": simulated[name], "error_fraction": error})
+        rows.append(
+            {
+                "name": name,
+                "measured": measured[name],
+                "simulated": simulated[name],
+                "simulated_low": simulated[f"{name}_low"],
+                "simulated_high": simulated[f"{name}_high"],
+                "error_fraction": error,
+            }
+        )
     return rows

@@ -50,6 +50,15 @@ class StepCost:
         if min(self.sequence_s, self.prompt_token_s, self.cached_token_s) < 0:
             raise InvalidSpec("A part of a step's time is below zero.", remedy="Give times from 0 on.")
 
+    def scaled(self, steps: float, prompts: float) -> "StepCost":
+        """With decoding and with reading taking so many times as long."""
+        return StepCost(
+            fixed_s=self.fixed_s * steps,
+            sequence_s=self.sequence_s * steps,
+            prompt_token_s=self.prompt_token_s * prompts,
+            cached_token_s=self.cached_token_s * steps,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:

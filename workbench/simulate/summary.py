@@ -1,12 +1,13 @@
 """What a simulation says: waits, and how many requests kept their promises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import exp
 from typing import Any
 
 import numpy as np
 
 from workbench.core.traffic import Arrival
-from workbench.simulate.engine import Answer, EngineLimits, Moment
+from workbench.simulate.engine import Answer, EngineLimits, Moment, StepCost
 from workbench.simulate.routing import Replicas
 
 
@@ -29,11 +30,33 @@ def summary(answers: Sequence[Answer], arrivals: Sequence[Arrival], *, ttft_s: f
             told[f"{name}_p{q}_s"] = float(np.quantile(values, q / 100)) if values else None
     return told | {
         "requests_per_s": len(answers) / seconds,
-        "goodput_requests_per_s": sum(kept) / seconds,
+        "goodput_requests_per_s": float(sum(kept) / seconds),
         "kept_fraction": float(np.mean(kept)),
         "output_tokens_per_s": sum(b.output_tokens for b in answers) / seconds,
         "n_preempted": sum(b.n_preempted for b in answers),
     }
+
+
+def with_interval(
+    run: Callable[[StepCost], Mapping[str, Any]], cost: StepCost, *, log_error_step: float, log_error_prompt: float
+) -> dict[str, Any]:
+    """What a simulation tells, and for each number the least and greatest when all steps are shorter and longer.
+
+    Near saturation a few percent of a step's time are most of a wait, so the ends may lie far apart.
+
+    Args:
+        run: Simulates with given costs.
+        cost: The predicted ones.
+        log_error_step: Distance to the ends for decoding, as a logarithm.
+        log_error_prompt: Likewise for reading prompts.
+    """
+    told = dict(run(cost))
+    ends = [run(cost.scaled(exp(sign * log_error_step), exp(sign * log_error_prompt))) for sign in (-1, 1)]
+    for name in [n for n, value in told.items() if isinstance(value, int | float) and n != "n_requests"]:
+        values = [told[name], *(end[name] for end in ends)]
+        if all(isinstance(v, int | float) for v in values):
+            told |= {f"{name}_low": min(values), f"{name}_high": max(values)}
+    return told
 
 
 def occupancy(done: Replicas, limits: EngineLimits) -> dict[str, Any]:

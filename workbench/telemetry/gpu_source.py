@@ -55,7 +55,7 @@ GPM = {
     "nvlink_sent_bytes_per_s": ("NVLINK_TOTAL_TX_PER_SEC", 2**20),
     "nvlink_received_bytes_per_s": ("NVLINK_TOTAL_RX_PER_SEC", 2**20),
 }
-GPM_PERIOD_S = 0.1  # shorter spans are refused or noisy
+SLOW_S = 1.0  # between readings of what changes slowly, only counts, or is costly to read
 GONE = ("NVMLError_GpuIsLost", "NVMLError_Unknown", "NVMLError_DriverNotLoaded", "NVMLError_Uninitialized")
 
 
@@ -78,7 +78,8 @@ class GpuSource:
         self._is_open = False
         self._events: Any = None
         self._xids: dict[int, int] = {}
-        self._slow: dict[str, tuple[float, float]] = {}
+        self._slow_readers: dict[str, Callable[[], float]] = {}
+        self._slow_at = 0.0
 
     def open(self) -> Mapping[str, Signal]:
         """Signals of every GPU; what a GPU or its rights do not give is left out with the reason."""
@@ -93,7 +94,8 @@ class GpuSource:
             n.nvmlInit()
         except n.NVMLError as error:
             raise SourceLost(f"NVML does not start: {error}") from error
-        self._is_open, self._missing, self._readers, self._gpm, self._xids = True, {}, {}, {}, {}
+        self._is_open, self._missing, self._gpm, self._xids = True, {}, {}, {}
+        self._readers, self._slow_readers, self._slow_at = {}, {}, 0.0
         signals: dict[str, Signal] = {}
         try:
             count = n.nvmlDeviceGetCount()
@@ -110,45 +112,33 @@ class GpuSource:
 
     def _open_one(self, index: int, handle: Any) -> dict[str, Signal]:
         n = self._nvml
-        readers: dict[str, Callable[[], float]] = {
+        fast: dict[str, Callable[[], float]] = {
             "utilisation_percent": lambda: float(n.nvmlDeviceGetUtilizationRates(handle).gpu),
+            "power_w": lambda: n.nvmlDeviceGetPowerUsage(handle) / 1e3,
+            "sm_clock_mhz": lambda: float(n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_SM)),
+            "clock_reasons": lambda: float(n.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+        }
+        slow: dict[str, Callable[[], float]] = {
             "memory_utilisation_percent": lambda: float(n.nvmlDeviceGetUtilizationRates(handle).memory),
             "memory_used_bytes": partial(self._memory_used, handle),
-            "power_w": lambda: n.nvmlDeviceGetPowerUsage(handle) / 1e3,
             "energy_j": lambda: n.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3,
-            "sm_clock_mhz": lambda: float(n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_SM)),
             "memory_clock_mhz": lambda: float(n.nvmlDeviceGetClockInfo(handle, n.NVML_CLOCK_MEM)),
             "temperature_c": lambda: float(n.nvmlDeviceGetTemperature(handle, n.NVML_TEMPERATURE_GPU)),
-            "clock_reasons": lambda: float(n.nvmlDeviceGetCurrentClocksEventReasons(handle)),
             "power_violation_s": lambda: (
                 n.nvmlDeviceGetViolationStatus(handle, n.NVML_PERF_POLICY_POWER).violationTime / 1e9
             ),
             "thermal_violation_s": lambda: (
                 n.nvmlDeviceGetViolationStatus(handle, n.NVML_PERF_POLICY_THERMAL).violationTime / 1e9
             ),
-            "power_limit_w": self._slowly(f"{index}.limit", lambda: n.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3),
-            "pcie_replays": self._slowly(f"{index}.replays", lambda: float(n.nvmlDeviceGetPcieReplayCounter(handle))),
-            "ecc_uncorrected": self._slowly(
-                f"{index}.ecc",
-                lambda: float(
-                    n.nvmlDeviceGetTotalEccErrors(handle, n.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, n.NVML_VOLATILE_ECC)
-                ),
+            "power_limit_w": lambda: n.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
+            "pcie_replays": lambda: float(n.nvmlDeviceGetPcieReplayCounter(handle)),
+            "ecc_uncorrected": lambda: float(
+                n.nvmlDeviceGetTotalEccErrors(handle, n.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, n.NVML_VOLATILE_ECC)
             ),
-            "processes": self._slowly(
-                f"{index}.processes", lambda: float(len(n.nvmlDeviceGetComputeRunningProcesses(handle)))
-            ),
+            "processes": lambda: float(len(n.nvmlDeviceGetComputeRunningProcesses(handle))),
         }
-        kept = {}
-        for quantity, read in readers.items():
-            try:
-                read()
-                kept[quantity] = read
-            except n.NVMLError as error:
-                if type(error).__name__ in GONE:
-                    raise
-                self._missing[f"gpu{index}.{quantity}"] = str(error)
-        self._readers |= {f"gpu{index}.{quantity}": read for quantity, read in kept.items()}
-        names = set(kept)
+        kept = self._kept(index, fast, self._readers) | self._kept(index, slow, self._slow_readers)
+        names = kept
         try:
             self._gpm[index] = _Gpm(n, handle)
             names |= set(GPM)
@@ -161,6 +151,23 @@ class GpuSource:
             for quantity, unit, label, kind in QUANTITIES
             if quantity in names
         }
+
+    def _kept(
+        self, index: int, asked: Mapping[str, Callable[[], float]], kept: dict[str, Callable[[], float]]
+    ) -> set[str]:
+        """Tries every reader once and keeps those that answer; returns their names."""
+        names = set()
+        for quantity, read in asked.items():
+            try:
+                read()
+            except self._nvml.NVMLError as error:
+                if type(error).__name__ in GONE:
+                    raise
+                self._missing[f"gpu{index}.{quantity}"] = str(error)
+                continue
+            kept[f"gpu{index}.{quantity}"] = read
+            names.add(quantity)
+        return names
 
     def _open_mig(self, index: int, handle: Any) -> dict[str, Signal]:
         """Memory of each MIG instance; most counters exist for whole GPUs only."""
@@ -178,25 +185,12 @@ class GpuSource:
             except n.NVMLError:
                 continue
             name = f"gpu{index}.mig{k}.memory_used_bytes"
-            self._readers[name] = partial(self._memory_used, part)
+            self._slow_readers[name] = partial(self._memory_used, part)
             made[name] = Signal(name=name, unit="B", label=f"memory in use, MIG instance {k}")
         return made
 
     def _memory_used(self, handle: Any) -> float:
         return float(self._nvml.nvmlDeviceGetMemoryInfo(handle).used)
-
-    def _slowly(self, key: str, read: Callable[[], float]) -> Callable[[], float]:
-        """What changes rarely is asked once a second."""
-
-        def remembered() -> float:
-            at, value = self._slow.get(key, (0.0, 0.0))
-            now = time.monotonic()
-            if now - at >= 1.0:
-                value = read()
-                self._slow[key] = (now, value)
-            return value
-
-        return remembered
 
     def _watch_errors(self, count: int) -> None:
         n = self._nvml
@@ -215,24 +209,39 @@ class GpuSource:
 
     def read(self) -> Mapping[str, float]:
         """Values of now; a signal that fails once is left out this time."""
-        n = self._nvml
-        told: dict[str, float] = {}
-        for name, read in self._readers.items():
-            try:
-                told[name] = read()
-            except n.NVMLError as error:
-                if type(error).__name__ in GONE:
-                    raise SourceLost(f"{name.split('.')[0]} vanished: {error}") from error
+        told = self._asked(self._readers)
+        now = time.monotonic()
+        if now - self._slow_at < SLOW_S:
+            return told
+        self._slow_at = now
+        told |= self._asked(self._slow_readers)
         for index, gpm in self._gpm.items():
-            try:
-                told |= {f"gpu{index}.{quantity}": value for quantity, value in gpm.read().items()}
-            except n.NVMLError as error:
-                if type(error).__name__ in GONE:
-                    raise SourceLost(f"gpu{index} vanished: {error}") from error
+            told |= self._asked_all(index, gpm)
         if self._events is not None:
             self._count_errors()
             told |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
         return told
+
+    def _asked(self, readers: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+        told = {}
+        for name, read in readers.items():
+            try:
+                told[name] = read()
+            except self._nvml.NVMLError as error:
+                self._raise_if_gone(name.split(".", 1)[0], error)
+        return told
+
+    def _asked_all(self, index: int, gpm: "_Gpm") -> dict[str, float]:
+        try:
+            return {f"gpu{index}.{quantity}": value for quantity, value in gpm.read().items()}
+        except self._nvml.NVMLError as error:
+            self._raise_if_gone(f"gpu{index}", error)
+            return {}
+
+    @staticmethod
+    def _raise_if_gone(gpu: str, error: Exception) -> None:
+        if type(error).__name__ in GONE:
+            raise SourceLost(f"{gpu} vanished: {error}") from error
 
     def _count_errors(self) -> None:
         n = self._nvml
@@ -252,7 +261,7 @@ class GpuSource:
         n = self._nvml
         for gpm in self._gpm.values():
             gpm.close()
-        self._gpm, self._readers = {}, {}
+        self._gpm, self._readers, self._slow_readers = {}, {}, {}
         try:
             if self._events is not None:
                 n.nvmlEventSetFree(self._events)
@@ -271,14 +280,10 @@ class _Gpm:
             raise AttributeError("this GPU does not support it")
         self._before, self._now = nvml.nvmlGpmSampleAlloc(), nvml.nvmlGpmSampleAlloc()
         nvml.nvmlGpmSampleGet(handle, self._before)
-        self._at = time.monotonic()
-        self._last: dict[str, float] = {}
 
     def read(self) -> dict[str, float]:
-        """Since the last sample; a span that is too short gives nothing."""
-        n, now = self._nvml, time.monotonic()
-        if now - self._at < GPM_PERIOD_S * 0.9:
-            return {}
+        """Since the last sample."""
+        n = self._nvml
         n.nvmlGpmSampleGet(self._handle, self._now)
         asked = n.c_nvmlGpmMetricsGet_t()
         asked.version = n.NVML_GPM_METRICS_GET_VERSION
@@ -293,7 +298,7 @@ class _Gpm:
             value = float(metric.value)
             if metric.nvmlReturn == 0 and value == value:
                 told[quantity] = value * factor
-        self._before, self._now, self._at = self._now, self._before, now
+        self._before, self._now = self._now, self._before
         return told
 
     def close(self) -> None:
