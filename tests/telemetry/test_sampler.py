@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.errors import InvalidSpec, StoreError
+from workbench.core.samples import Recording, Signal, recording_from_json
 from workbench.telemetry import sampler as sampler_module
 from workbench.telemetry.gpu_source import GpuSource, slowed_by
 from workbench.telemetry.host_source import HostSource
 from workbench.telemetry.metrics_source import MetricsSource, sums
-from workbench.telemetry.recording import Recording, Signal, recording_from_json
 from workbench.telemetry.sampler import Sampler, SourceLost
 from workbench.testing.fake_nvml import FakeNvml, NVMLError, NVMLError_GpuIsLost, NVMLError_NoPermission
 

@@ -15,6 +15,7 @@ from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
+from workbench.cli.utilisation import record, why_idle
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
 from workbench.jobs.manager import workbench_home
@@ -42,6 +43,8 @@ app.command()(estimate.plan)
 app.command()(estimate.simulate)
 app.command()(estimate.calibrate)
 app.command()(cost)
+app.command()(record)
+app.command()(why_idle)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

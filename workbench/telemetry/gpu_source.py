@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from workbench.telemetry.recording import Kind, Signal
+from workbench.core.samples import Kind, Signal
 from workbench.telemetry.sampler import SourceLost
 
 # NVML's clock event reasons that slow a GPU down, by bit.

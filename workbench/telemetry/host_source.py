@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from workbench.telemetry.recording import Signal
+from workbench.core.samples import Signal
 
 PRESSURE = Path("/proc/pressure")
 CGROUP = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))

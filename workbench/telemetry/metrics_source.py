@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSpec
-from workbench.telemetry.recording import Kind, Signal
+from workbench.core.samples import Kind, Signal
 from workbench.telemetry.sampler import SourceLost
 
 MOST_BYTES = 16_000_000  # a page that is longer is none

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from workbench.core.errors import InvalidSpec
-from workbench.telemetry.recording import Recording, Signal
+from workbench.core.samples import Recording, Signal
 
 RETRY_S = 5.0  # after a source was lost
 

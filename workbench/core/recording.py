@@ -1,0 +1,33 @@
+"""What to sample of this machine, and for how long."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workbench.core.checks import require_positive
+from workbench.core.errors import InvalidSpec
+from workbench.core.specs import Spec
+
+LONGEST_S = 6 * 3600.0  # the samples of a run are kept in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSpec(Spec):
+    """Samples of this machine, its GPUs and, if one is named, a server's counters."""
+
+    experiment: ClassVar[str] = "recording"
+
+    duration_s: float = 60.0
+    rate_hz: float = 10.0
+    url: str | None = None
+    """Base URL of a server with ``/metrics``; it is read once a second."""
+    pids: tuple[int, ...] = ()
+    """Processes whose threads are watched."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "duration_s")
+        if self.duration_s > LONGEST_S:
+            raise InvalidSpec(f"duration_s is {self.duration_s:g}.", remedy=f"Give at most {LONGEST_S:g}.")
+        if not 0.1 <= self.rate_hz <= 50:
+            raise InvalidSpec(f"rate_hz is {self.rate_hz}.", remedy="Give 0.1 to 50.")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise InvalidSpec(f"{self.url!r} is not a URL.", remedy="Give one like http://localhost:8000, or none.")
