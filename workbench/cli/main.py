@@ -15,7 +15,7 @@ from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
-from workbench.cli.utilisation import record, why_idle
+from workbench.cli.utilisation import batch_size, record, why_idle
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
 from workbench.jobs.manager import workbench_home
@@ -45,6 +45,7 @@ app.command()(estimate.calibrate)
 app.command()(cost)
 app.command()(record)
 app.command()(why_idle)
+app.command()(batch_size)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

@@ -12,9 +12,11 @@ from workbench.catalog.paths import MEASURED
 from workbench.cli.follow import measured
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
+from workbench.core.batch_search import BatchSearchSpec
 from workbench.core.errors import NotAvailable
 from workbench.core.recording import RecordingSpec
 from workbench.core.runs import Run
+from workbench.core.units import shown_bytes, shown_duration
 from workbench.experiments.gpu_use import energy_by_unit, gpu_use, gpus_of
 from workbench.experiments.recording import recording_of, span_of
 from workbench.jobs.manager import JobManager
@@ -54,6 +56,52 @@ def why_idle(
                 f"There is no recording {run_id or ''}.".replace(" .", "."), remedy="Run `workbench record` first."
             )
         _tell(found[0], as_json=as_json)
+
+
+def batch_size(
+    model: Annotated[str, typer.Argument(help="Folder of a model, or of a shape with --random-weights.")],
+    work: Annotated[str, typer.Option(help="decode: a token for each sequence; prefill: reading prompts.")] = "decode",
+    context: Annotated[int, typer.Option(help="Tokens of each sequence.")] = 128,
+    latency_ms: Annotated[float | None, typer.Option(help="A step takes at most.")] = None,
+    memory_gib: Annotated[float | None, typer.Option(help="Of the device, weights included.")] = None,
+    largest: Annotated[int, typer.Option(help="Largest batch to try.")] = 512,
+    rounds: Annotated[int, typer.Option(help="Timed steps of each trial.")] = 7,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    random_weights: Annotated[bool, typer.Option(help="Only the shape counts.")] = False,
+    exhaustive: Annotated[bool, typer.Option(help="Try every batch of the grid.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the batch with the highest throughput within limits on time and memory."""
+    with ReadableErrors():
+        spec = BatchSearchSpec(
+            model=model,
+            work=work,  # type: ignore[arg-type]
+            context_tokens=context,
+            latency_ms=latency_ms,
+            memory_gib=memory_gib,
+            largest=largest,
+            rounds=rounds,
+            device=device,  # type: ignore[arg-type]
+            random_weights=random_weights,
+            is_exhaustive=exhaustive,
+        )
+        run = measured("batch_search", spec.to_dict(), can_resume=False)
+        told = {k: run.samples[k] for k in ("best_batch", "per_s", "memory_limit_bytes", "left_bytes")}
+        if as_json:
+            print(json.dumps({"id": run.id, **told, "trials": list(run.results)}, indent=1))
+            return
+        table = Table("batch", "sequences/s", "step p50", "peak", "predicted", "")
+        for r in run.results:
+            table.add_row(
+                str(r["batch"]),
+                f"{r['sequences_per_s']:.3g}" if r.get("p50_s") else "–",
+                shown_duration(r["p50_s"]) if r.get("p50_s") else "–",
+                shown_bytes(r["peak_bytes"]),
+                shown_bytes(r["predicted_bytes"]) if r["predicted_bytes"] else "–",
+                r["status"],
+            )
+        out.print(table)
+        out.print(f"● best batch: {told['best_batch']}", highlight=False)
 
 
 def _tell(run: Run, *, as_json: bool) -> None:

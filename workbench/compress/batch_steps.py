@@ -1,0 +1,124 @@
+"""Steps of a causal language model in PyTorch at any batch: their times, and the memory that they take and give back."""
+
+import ctypes
+import gc
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from transformers import DynamicCache
+
+from workbench.catalog.paths import located
+from workbench.compress.torch_model import base_dtype, load_model
+from workbench.core.batch_search import QUANTILE, BatchSearchSpec
+from workbench.core.quantization import QuantizationSpec
+from workbench.estimate.best_batch import Trial
+
+WARM_UP = 2
+RESET_PEAK = Path("/proc/self/clear_refs")
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+class BatchSteps:
+    """The model, and steps of any batch with it; memory is given back after each."""
+
+    def __init__(self, spec: BatchSearchSpec, *, device: str) -> None:
+        self.spec, self.device = spec, device
+        asked = QuantizationSpec(model=located(spec.model), random_weights=spec.random_weights, seed=spec.seed)
+        self.model: Any = load_model(
+            asked, dtype=base_dtype("bf16" if device == "cuda" else "fp32", device), device=device
+        )
+        self.words = int(self.model.config.vocab_size)
+
+    def now_bytes(self) -> float:
+        """Memory of the device that this process has."""
+        if self.device == "cuda":
+            return float(torch.cuda.memory_allocated())
+        return float(psutil.Process().memory_info().rss)
+
+    @torch.inference_mode()
+    def trial(self, batch: int, *, limit_bytes: float) -> Trial:
+        """Time and peak memory of a batch; what does not fit is told, not raised."""
+        self._clean()
+        self._reset_peak()
+        seconds: list[float] = []
+        reason = None
+        try:
+            seconds = self._seconds(batch)
+        except (torch.OutOfMemoryError, MemoryError):
+            reason = "memory"
+        except RuntimeError as error:
+            if "allocate memory" not in str(error) and "out of memory" not in str(error):
+                raise
+            reason = "memory"
+        peak = self._peak_bytes()
+        self._clean()
+        if reason is None and peak > limit_bytes:
+            reason = "memory"
+        limit_s = self.spec.latency_ms and self.spec.latency_ms / 1e3
+        if reason is None and limit_s and float(np.quantile(seconds, QUANTILE)) > limit_s:
+            reason = "latency"
+        return Trial(batch=batch, seconds=tuple(seconds), peak_bytes=peak, reason=reason)
+
+    def _seconds(self, batch: int) -> list[float]:
+        spec = self.spec
+        generator = torch.Generator().manual_seed(spec.seed)
+        ids = torch.randint(self.words, (batch, spec.context_tokens), generator=generator).to(self.device)
+        if spec.work == "prefill":
+            return self._timed(lambda: self.model(ids, logits_to_keep=1))
+        cache = DynamicCache(config=self.model.config)
+        self.model(ids, past_key_values=cache, logits_to_keep=1)
+        last = ids[:, -1:]
+        return self._timed(lambda: self.model(last, past_key_values=cache, logits_to_keep=1))
+
+    def _timed(self, step: Callable[[], Any]) -> list[float]:
+        made = []
+        for i in range(WARM_UP + self.spec.rounds):
+            began = time.perf_counter()
+            step()
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+            if i >= WARM_UP:
+                made.append(time.perf_counter() - began)
+        return made
+
+    def _clean(self) -> None:
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        elif _TRIM is not None:
+            _TRIM(0)  # what was freed goes back to the system, or the next peak would begin on top of it
+
+    def _reset_peak(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        elif RESET_PEAK.exists():
+            RESET_PEAK.write_text("5")
+
+    def _peak_bytes(self) -> float:
+        if self.device == "cuda":
+            return float(torch.cuda.max_memory_allocated())
+        status: Mapping[str, str] = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line
+        )
+        return float(status["VmHWM"].split()[0]) * 1024
+
+    def close(self) -> None:
+        """Give everything back."""
+        del self.model
+        self._clean()
+
+
+def allocated_bytes(device: str) -> float:
+    """Memory of the GPU that tensors of this process hold; 0 on a CPU."""
+    return float(torch.cuda.memory_allocated()) if device == "cuda" else 0.0
+
+
+def free_bytes(device: str) -> float:
+    """Memory of the device that nobody holds."""
+    return float(torch.cuda.mem_get_info()[0]) if device == "cuda" else float(psutil.virtual_memory().available)
