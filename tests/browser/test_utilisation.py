@@ -30,7 +30,7 @@ def test_a_recorded_card_then_this_machine_as_it_goes(lab, page_of):
 
 def test_a_batch_is_searched_and_shown(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab.notebook("04_utilization"), ".wb-use .wb-verdict")
+    run_all(page, lab.notebook("04_utilization"), ".wb-batch .wb-message")
     panel = scroll_to(page, ".wb-batch", up=True)
     box = panel.get_by_label("Largest batch to try")
     box.fill("32")

@@ -20,7 +20,8 @@ def test_a_search_answers_with_a_batch_and_goes_stale_when_the_wish_changes(pane
     panel.controls["largest"].value = 12
     panel.job_bar.run.click()
     wait_for(lambda: panel.runs and panel.runs[0].spec["largest"] == 12 and panel.state.run_id == panel.runs[0].id, 120)
-    wait_for(lambda: len(figure_titles(panel)) == 2, 20)
+    wait_for(lambda: panel.errors or len(figure_titles(panel)) == 2, 20)
+    assert panel.errors == []
     assert "sequences/s" in panel.answer.value
     assert "stale" not in panel.answer.value
     assert [t.split("<br>")[0] for t in figure_titles(panel)] == [

@@ -49,8 +49,9 @@ def throughput_and_step(rows: Sequence[Row], *, best: int | None, latency_ms: fl
             y=[sorted(r["sequences_per_s"] for r in chosen)[len(chosen) // 2]],
             mode="markers+text",
             name="best",
-            text=[f"  {best}"],
-            textposition="middle right",
+            text=[f"{best}  "],
+            textposition="middle left",
+            cliponaxis=False,
             marker={"color": BEST, "symbol": "diamond", "size": 14},
             hovertemplate="best: batch %{x}, %{y:.3g} sequences/s<extra></extra>",
         )

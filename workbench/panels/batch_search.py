@@ -170,12 +170,13 @@ def _verdict(run: Run, spec: BatchSearchSpec, best: int | None, *, is_stale: boo
     binds = (
         f"; {out[0]['status']} binds from batch {min(r['batch'] for r in out)} on" if out else "; the grid ends there"
     )
+    n_best = len(rows)
+    repeats = f"the best was tried {n_best} times in turn with what came close" if n_best > 1 else "no other came close"
     gain = per_s[best] / per_s[min(per_s)]
     return verdict_card(
         f"Batch {best}: {three_digits(per_s[best])} sequences/s, {gain:.1f} times as many as batch {min(per_s)}, within {limits}.",
         f"A step takes {shown_duration(rows[0]['p50_s'])} (p90 {shown_duration(rows[0]['p90_s'])}); {memory}{binds}.",
-        f"{len(run.results)} trials of {spec.rounds} steps each on a machine that may be shared; neighbouring batches that "
-        "come close were tried three times in turn.",
+        f"{len(run.results)} trials of {spec.rounds} steps each on a machine that may be shared; {repeats}.",
         is_stale=is_stale,
     )
 
