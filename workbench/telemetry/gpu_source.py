@@ -222,6 +222,11 @@ class GpuSource:
             told |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
         return told
 
+    def answers(self) -> Mapping[str, Callable[[], object]]:
+        """What an open source asks NVML for, by signal, and all of GPM's metrics of a GPU as one; for timing each."""
+        gpm = {f"gpu{index}.gpm": unit.read for index, unit in self._gpm.items()}
+        return {**self._readers, **self._slow_readers, **gpm}
+
     def _asked(self, readers: Mapping[str, Callable[[], float]]) -> dict[str, float]:
         told = {}
         for name, read in readers.items():

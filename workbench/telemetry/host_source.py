@@ -11,7 +11,7 @@ from workbench.core.samples import Signal
 
 PRESSURE = Path("/proc/pressure")
 CGROUP = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
-SLOW_S = 1.0  # between readings of memory, disks and networks, which are costly to read and change slowly
+SLOW_S = 1.0  # between readings of what only counts, and of memory
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 SIGNALS = {
@@ -66,12 +66,12 @@ class HostSource:
             if not (PRESSURE / what).is_file():
                 self._missing[f"host.{what}_stalled_s"] = "the kernel has no pressure stall information"
         if len(self._missing) < 3:
-            self._readers.append(self._pressure)
+            self._slow_readers.append(self._pressure)
         self._cgroup = next((p for p in CGROUP if p.is_file()), None)
         if self._cgroup is None:
             self._missing["host.throttled_s"] = "there is no cpu.stat of a control group"
         else:
-            self._readers.append(self._throttled)
+            self._slow_readers.append(self._throttled)
         if Path("/proc/net/snmp").is_file():
             self._slow_readers.append(self._segments)
         else:
