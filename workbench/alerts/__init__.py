@@ -1,0 +1,1 @@
+"""Alert rules as data: one spec for our own evaluator, for Prometheus and for a dashboard."""
