@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from workbench.alerts.evaluator import Evaluator
-from workbench.alerts.rules import Absent, Quantile, Rate, Ratio, Rule, Value, rules_yaml
+from workbench.alerts.rules import Absent, Least, Quantile, Rate, Ratio, Rule, SlowShare, Value, rules_yaml
 from workbench.alerts.series import SeriesStore
 
 STEP_S, N_STEPS, N_GROUPS = 15, 96, 120
@@ -33,6 +33,16 @@ RULES = [
     ),
     Rule(name="Slow", expression=Quantile(histogram="ttft_seconds", q=0.99, window_s=180), compare=">", threshold=1.0, for_s=30),
     Rule(name="SlowMedian", expression=Quantile(histogram="ttft_seconds", q=0.5, window_s=90), compare=">", threshold=0.3),
+    Rule(
+        name="PromiseBroken",
+        expression=Least(
+            first=SlowShare(histogram="ttft_seconds", bound="0.5", window_s=600),
+            second=SlowShare(histogram="ttft_seconds", bound="0.5", window_s=120, least_events=10),
+        ),
+        compare=">",
+        threshold=0.15,
+        severity="page",
+    ),
     Rule(name="Gone", expression=Absent(metric="waiting", matchers={"model": "a"}), compare=">", threshold=0.0, for_s=30, severity="page"),
 ]  # fmt: skip
 
@@ -93,6 +103,8 @@ def group(seed):
             made["errors_total", (("model", model),)] = counter(rng, 1)
     for bound, values in histogram(rng).items():
         made["ttft_seconds_bucket", (("le", bound),)] = values
+        if bound == "+Inf":
+            made["ttft_seconds_count", ()] = values
     return made
 
 
@@ -111,8 +123,7 @@ def ours(series):
 
 
 def written(metric, labels):
-    inside = ",".join(f'{k}="{v}"' for k, v in labels)
-    return f"{metric}{{{inside}}}"
+    return metric + "{" + ",".join(f'{k}="{v}"' for k, v in labels) + "}"
 
 
 @needs_promtool
@@ -153,4 +164,4 @@ def test_prometheus_takes_the_rule_file(tmp_path):
     done = subprocess.run(
         ["promtool", "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert "8 rules found" in done.stdout + done.stderr, done.stderr
+    assert "9 rules found" in done.stdout + done.stderr, done.stderr

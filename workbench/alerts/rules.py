@@ -99,6 +99,59 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlowShare:
+    """Share of a histogram's events above one of its bounds, told only where there were enough of them."""
+
+    histogram: str
+    """Without ``_bucket`` and ``_count``."""
+    bound: str
+    """A bucket's ``le``, as the server writes it."""
+    window_s: float = 300.0
+    least_events: float = 20.0
+    matchers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.least_events > 0:
+            raise InvalidSpec(f"least_events is {self.least_events}.", remedy="Give a number above zero.")
+
+    @property
+    def _quick(self) -> Rate:
+        matchers = dict(self.matchers) | {"le": self.bound}
+        return Rate(metric=f"{self.histogram}_bucket", window_s=self.window_s, matchers=matchers)
+
+    @property
+    def _ratio(self) -> Ratio:
+        whole = Rate(metric=f"{self.histogram}_count", window_s=self.window_s, matchers=self.matchers)
+        return Ratio(part=self._quick, whole=whole, least_events=self.least_events)
+
+    def promql(self) -> str:
+        """The same for Prometheus."""
+        return f"(1 - {self._ratio.promql()})"
+
+    def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
+        """One value without labels, or none."""
+        return {labels: 1 - value for labels, value in self._ratio.at(store, at_s).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """The lesser of two, where both are: a condition that must hold in a long and in a short window."""
+
+    first: "Ratio | SlowShare"
+    second: "Ratio | SlowShare"
+
+    def promql(self) -> str:
+        """The same for Prometheus."""
+        a, b = self.first.promql(), self.second.promql()
+        return f"(({a} <= {b}) or ({b} < {a}))"
+
+    def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
+        """By labels that both have."""
+        first, second = self.first.at(store, at_s), self.second.at(store, at_s)
+        return {labels: min(value, second[labels]) for labels, value in first.items() if labels in second}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quantile:
     """A quantile of a histogram over a window."""
 
@@ -138,7 +191,7 @@ class Absent:
         return {tuple(sorted(self.matchers.items())): 1.0}
 
 
-Expression = Value | Rate | Ratio | Quantile | Absent
+Expression = Value | Rate | Ratio | SlowShare | Least | Quantile | Absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from workbench.cli import engines, estimate, jobs, long_context, precision, runs
 from workbench.cli.cost import cost
 from workbench.cli.follow import measured
 from workbench.cli.load import load
+from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
 from workbench.cli.utilisation import batch_size, record, why_idle
@@ -46,6 +47,9 @@ app.command()(cost)
 app.command()(record)
 app.command()(why_idle)
 app.command()(batch_size)
+app.command()(monitor)
+app.command()(rules)
+app.command()(lint_metrics)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

@@ -1,0 +1,85 @@
+"""Watching, writing and checking rules, and recording, from the command line."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench.cli.main import app
+
+PAGE = b"""# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0"} 1.0
+"""
+
+
+@contextmanager
+def server():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(PAGE)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+
+
+def test_rules_are_printed_for_prometheus_and_grafana():
+    assert len(json.loads(call("rules").output)["groups"][0]["rules"]) == 10
+    made = json.loads(call("rules", "--for", "grafana", "--ttft", "0.25").output)
+    assert len(made["panels"]) == 10
+    assert call("rules", "--for", "excel").exit_code != 0
+
+
+def test_a_watch_ends_after_its_looks_and_says_what_fires():
+    with server() as url:
+        done = call("monitor", url, "--interval", "0.05", "--looks", "3")
+    assert done.exit_code == 0
+    assert "firing: nothing" in done.output
+    assert "is not a URL" in call("monitor", "localhost").output
+
+
+def test_a_dashboard_is_checked_against_a_live_page(tmp_path):
+    good, old, none = tmp_path / "good.json", tmp_path / "old.yml", tmp_path / "none.json"
+    good.write_text('{"panels": [{"title": "a", "targets": [{"expr": "vllm:num_requests_running"}]}]}')
+    old.write_text("groups:\n- rules:\n  - alert: Gone\n    expr: vllm:gpu_cache_usage_perc > 0.9\n")
+    none.write_text("{}")
+    with server() as url:
+        assert call("lint-metrics", str(good), url).exit_code == 0
+        told = call("lint-metrics", str(old), url, "--json")
+        assert told.exit_code == 1
+        assert json.loads(told.output)["missing"] == {"Gone": ["vllm:gpu_cache_usage_perc"]}
+        assert "has no expressions" in " ".join(call("lint-metrics", str(none), url).output.split())
+    assert "cannot be read" in " ".join(call("lint-metrics", str(good), "http://127.0.0.1:9").output.split())
+
+
+def test_a_recording_is_kept_and_the_shipped_one_explained():
+    told = call("record", "--seconds", "2", "--json")
+    made = json.loads(told.output[told.output.index("{") :])
+    assert made["span_s"] > 1
+    shipped = json.loads(call("why-idle", "55b29db3350b", "--json").output)
+    (gpu,) = shipped["gpus"]
+    assert shipped["device"].startswith("NVIDIA H100")
+    assert sum(x["fraction"] for x in gpu["losses"]) + gpu["achieved_fraction"] == pytest.approx(1.0)
+    assert "no recording nothing" in call("why-idle", "nothing").output
