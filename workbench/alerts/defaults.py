@@ -30,7 +30,12 @@ TTFT_BOUNDS = (
 
 
 def vllm_rules(
-    *, ttft_bound: str = "0.5", objective: float = 0.99, itl_p99_s: float = 0.1, prefix: str = "vllm:"
+    *,
+    ttft_bound: str = "0.5",
+    objective: float = 0.99,
+    itl_p99_s: float = 0.1,
+    patience_s: float = 120.0,
+    prefix: str = "vllm:",
 ) -> list[Rule]:
     """Alerts for a vLLM server: outage, waiting, cache, errors, and how fast the promise on first tokens is used up.
 
@@ -38,6 +43,7 @@ def vllm_rules(
         ttft_bound: The promise on first tokens, one of ``TTFT_BOUNDS`` (seconds).
         objective: Share of requests that must keep it.
         itl_p99_s: Between tokens, at the 99th percentile.
+        patience_s: How long a condition must last before it is told; half of it for an outage and a full cache.
         prefix: Of the metrics' names.
     """
     if ttft_bound not in TTFT_BOUNDS or not 0 < objective < 1:
@@ -52,7 +58,7 @@ def vllm_rules(
             expression=Absent(metric=f"{prefix}num_requests_running"),
             compare=">",
             threshold=0.0,
-            for_s=60,
+            for_s=patience_s / 2,
             severity="page",
             summary="The server shows no metrics: it is down, or cannot be reached.",
         ),
@@ -61,8 +67,8 @@ def vllm_rules(
             expression=Quantile(histogram=f"{prefix}time_to_first_token_seconds", q=0.99),
             compare=">",
             threshold=float(ttft_bound),
-            for_s=120,
-            keep_firing_for_s=120,
+            for_s=patience_s,
+            keep_firing_for_s=patience_s,
             summary=f"The 99th percentile of the time to the first token is above {ttft_bound} s.",
         ),
         Rule(
@@ -70,8 +76,8 @@ def vllm_rules(
             expression=Quantile(histogram=f"{prefix}inter_token_latency_seconds", q=0.99),
             compare=">",
             threshold=itl_p99_s,
-            for_s=120,
-            keep_firing_for_s=120,
+            for_s=patience_s,
+            keep_firing_for_s=patience_s,
             summary=f"The 99th percentile of the time between tokens is above {itl_p99_s:g} s.",
         ),
         Rule(
@@ -79,25 +85,25 @@ def vllm_rules(
             expression=Value(metric=f"{prefix}num_requests_waiting"),
             compare=">",
             threshold=0.0,
-            for_s=120,
-            keep_firing_for_s=60,
-            summary="Requests have been waiting for two minutes: more comes in than is served.",
+            for_s=patience_s,
+            keep_firing_for_s=patience_s / 2,
+            summary="Requests wait all the time: more comes in than is served.",
         ),
         Rule(
             name="CacheFull",
             expression=Value(metric=f"{prefix}kv_cache_usage_perc"),
             compare=">",
             threshold=0.95,
-            for_s=60,
-            keep_firing_for_s=60,
-            summary="The KV cache has been full for a minute: sequences will be thrown out.",
+            for_s=patience_s / 2,
+            keep_firing_for_s=patience_s / 2,
+            summary="The KV cache is full: sequences will be thrown out.",
         ),
         Rule(
             name="Preemptions",
             expression=Rate(metric=f"{prefix}num_preemptions_total"),
             compare=">",
             threshold=0.1,
-            for_s=120,
+            for_s=patience_s,
             summary="Sequences are thrown out of the cache and read again.",
         ),
         Rule(
@@ -108,7 +114,7 @@ def vllm_rules(
             ),
             compare=">",
             threshold=0.05,
-            for_s=120,
+            for_s=patience_s,
             summary="More than 5 % of the requests are given up by their clients or by the server.",
         ),
     ]

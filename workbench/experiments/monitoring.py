@@ -7,15 +7,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
-from workbench.alerts.evaluator import Evaluator, Event
+from workbench.alerts.defaults import vllm_rules
+from workbench.alerts.evaluator import AlertState, Evaluator, Event
 from workbench.alerts.rules import Rule
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore
 from workbench.core.checks import require_positive
 from workbench.core.errors import WorkbenchError
+from workbench.core.monitoring import MonitoringSpec
+from workbench.core.progress import Progress
+from workbench.core.runs import Run, last_run, utc_now
+from workbench.telemetry.devices import chosen_device
+from workbench.telemetry.environment import read_environment
 
+KIND = "monitoring"
 KEPT_S = 3 * 86400.0 + 3600.0  # the longest window of the rules, and an hour
 CALL_S = 10.0
 
@@ -28,6 +37,10 @@ class Look:
     events: Sequence[Event]
     firing: Sequence[str]
     """Names of the rules that fire now."""
+    pending: Sequence[str]
+    """Names of the rules whose condition holds, but not for long enough yet."""
+    values: Mapping[str, float]
+    """Of the rules' expressions, by name, the greatest where there are several; without those that say nothing."""
     problem: str | None
     """Why the page could not be read."""
 
@@ -55,11 +68,84 @@ def watch(
     while True:
         now = clock()
         problem = scraper.scrape(store, now)
-        events = evaluator.evaluate(store, now)
+        yield looked(evaluator, store, now, problem=problem)
         store.drop_before(now - KEPT_S)
-        yield Look(at_s=now, events=events, firing=[a.rule.name for a in evaluator.firing], problem=problem)
         due = max(due + watching.interval_s, clock())
         wait(max(0.0, due - clock()))
+
+
+def looked(evaluator: Evaluator, store: SeriesStore, at_s: float, *, problem: str | None = None) -> Look:
+    """Look at all rules at a moment."""
+    events = evaluator.evaluate(store, at_s)
+    values = {}
+    for rule in evaluator.rules:
+        known = [v for v in rule.expression.at(store, at_s).values() if isfinite(v)]
+        if known:
+            values[rule.name] = max(known)
+    by_state: dict[AlertState, list[str]] = {AlertState.FIRING: [], AlertState.PENDING: []}
+    for alert in evaluator.alerts.values():
+        by_state[alert.state].append(alert.rule.name)
+    return Look(
+        at_s=at_s,
+        events=events,
+        firing=sorted(set(by_state[AlertState.FIRING])),
+        pending=sorted(set(by_state[AlertState.PENDING])),
+        values=values,
+        problem=problem,
+    )
+
+
+def rules_of(spec: MonitoringSpec) -> list[Rule]:
+    """The rules that a watch looks at."""
+    return vllm_rules(ttft_bound=spec.ttft, objective=spec.objective, patience_s=spec.patience_s, prefix=spec.prefix)
+
+
+def run(spec: MonitoringSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
+    """The finished run of a spec; nothing is stored."""
+    return last_run(measure(spec, Path()), on_progress)
+
+
+def measure(spec: MonitoringSpec, _folder: Path) -> Iterator[Progress | Run]:
+    """Progress with every look, and last the run: a row for each event, and what was seen in ``samples``."""
+    started_at = utc_now()
+    looks: list[Mapping[str, Any]] = []
+    events: list[Mapping[str, Any]] = []
+    began = time.monotonic()
+    for look in watch(spec.url, rules_of(spec), interval_s=spec.interval_s):
+        at = look.at_s - began
+        looks.append(look_row(look, origin_s=began))
+        events += [event_row(e, url=spec.url) | {"at_s": round(at, 3)} for e in look.events]
+        firing = f"firing: {', '.join(look.firing)}" if look.firing else "nothing fires"
+        yield Progress(
+            step=look.problem or firing,
+            done=min(at, spec.duration_s),
+            total=spec.duration_s,
+            result={"looks": looks[-1:]},
+        )
+        if at + spec.interval_s > spec.duration_s:
+            break
+    yield Run(
+        kind=KIND,
+        spec=spec.to_dict(),
+        environment=read_environment(chosen_device("auto")),
+        started_at=started_at,
+        finished_at=utc_now(),
+        seed=0,
+        results=events,
+        samples={"looks": looks},
+        failures=[],
+    )
+
+
+def look_row(look: Look, *, origin_s: float) -> dict[str, Any]:
+    """A look as it is kept."""
+    return {
+        "at_s": round(look.at_s - origin_s, 3),
+        "firing": list(look.firing),
+        "pending": list(look.pending),
+        "values": {name: float(f"{value:.6g}") for name, value in look.values.items()},
+        "problem": look.problem,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
