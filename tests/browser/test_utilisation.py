@@ -30,13 +30,14 @@ def test_a_recorded_card_then_this_machine_as_it_goes(lab, page_of):
 
 def test_a_batch_is_searched_and_shown(lab, page_of):
     page, complaints = page_of()
-    run_all(page, lab.notebook("04_utilization"), ".wb-batch .wb-message")
+    run_all(page, lab.notebook("04_utilization"), ".wb-batch .wb-verdict")
     panel = scroll_to(page, ".wb-batch", up=True)
     box = panel.get_by_label("Largest batch to try")
     box.fill("32")
     box.press("Enter")
     panel.get_by_role("button", name="Run").click()
-    expect(panel.locator(".wb-verdict .headline")).to_contain_text("sequences/s", timeout=120_000)
+    expect(panel.get_by_text("done ·")).to_be_visible(timeout=120_000)
+    expect(panel.locator(".wb-verdict .headline")).to_contain_text("sequences/s")
     wait_until_drawn(page, ".wb-batch", 2)
     shoot(page, SHOTS, "batch_search")
     assert complaints_of(complaints) == []

@@ -240,7 +240,7 @@ def _verdict(looks: Looks, rules: Sequence[Rule]) -> str:
 
 
 def _rules(looks: Looks, rules: Sequence[Rule]) -> str:
-    firing, rows, highlighted = spans(looks, "firing"), list[tuple[str, ...]](), None
+    firing, rows = spans(looks, "firing"), list[tuple[str, ...]]()
     for rule in rules:
         values = [x["values"][rule.name] for x in looks if rule.name in x["values"]]
         now = looks[-1]
@@ -249,18 +249,17 @@ def _rules(looks: Looks, rules: Sequence[Rule]) -> str:
             state = "nothing to say"
         rows.append(
             (
-                escape(rule.name),
+                f"<span title='{escape(rule.summary, quote=True)}'>{escape(rule.name)}</span>",
                 state,
                 "–" if not values else three_digits(values[-1]),
                 "–" if not values else three_digits(max(values)),
                 f"{rule.compare} {rule.threshold:g}",
                 shown_duration(rule.for_s) if rule.for_s else "at once",
                 str(len(firing.get(rule.name, ()))),
-                escape(rule.summary),
             )
         )
-    head = ("Rule", "state", "now ●", "highest ●", "told when", "after", "times", "what it means")
-    return table(head, rows, highlighted=highlighted, left=(1, 7))
+    head = ("Rule", "state", "now ●", "highest ●", "told when", "after", "times")
+    return table(head, rows, left=(1,))
 
 
 def _events(looks: Looks, rules: Sequence[Rule]) -> str:
