@@ -83,3 +83,15 @@ def test_a_recording_is_kept_and_the_shipped_one_explained():
     assert shipped["device"].startswith("NVIDIA H100")
     assert sum(x["fraction"] for x in gpu["losses"]) + gpu["achieved_fraction"] == pytest.approx(1.0)
     assert "no recording nothing" in call("why-idle", "nothing").output
+
+
+def test_two_loads_are_compared_by_part():
+    from workbench.catalog.paths import MEASURED
+
+    files = [str(MEASURED / f"load_llama-3.1-8b-shape_conv-{share}-percent_h100.json") for share in (80, 95)]
+    told = json.loads(call("diagnose", "--baseline", files[0], "--current", files[1], "--json").output)
+    assert sum(told["by_part_s"].values()) == pytest.approx(told["change_s"])
+    assert told["by_part_s"]["queue"] > 0.3
+    text = call("diagnose", "--baseline", "55b29db3350b", "--current", files[1]).output
+    assert "most of the change is in" in text
+    assert call("diagnose", "--baseline", "nothing", "--current", files[1]).exit_code != 0

@@ -16,7 +16,7 @@ from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
-from workbench.cli.utilisation import batch_size, record, why_idle
+from workbench.cli.utilisation import batch_size, diagnose, record, why_idle
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
 from workbench.jobs.manager import workbench_home
@@ -46,6 +46,7 @@ app.command()(estimate.calibrate)
 app.command()(cost)
 app.command()(record)
 app.command()(why_idle)
+app.command()(diagnose)
 app.command()(batch_size)
 app.command()(monitor)
 app.command()(rules)
