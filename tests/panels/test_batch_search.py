@@ -1,5 +1,7 @@
 """The panel of the batch search, with a real search in a child process."""
 
+import threading
+
 import ipywidgets
 import pytest
 
@@ -39,4 +41,25 @@ def test_a_model_that_is_none_is_told_before_a_job_starts(panel):
     panel.controls["model"].value = "/nowhere"
     panel.job_bar.run.click()
     wait_for(lambda: "There is no model at /nowhere" in panel.message.value, 20)
+    assert panel.errors == []
+
+
+def test_a_choice_made_while_a_job_draws_is_not_lost(panel):
+    """A job's thread is in the middle of drawing when the reader changes a control."""
+    entered, go_on = threading.Event(), threading.Event()
+    shown = panel.show_rest
+
+    def slowly(view):
+        shown(view)
+        if threading.current_thread() is not threading.main_thread():
+            entered.set()
+            go_on.wait(10)
+
+    panel.show_rest = slowly
+    drawing = panel.in_background(panel.draw)
+    assert entered.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    panel.controls["largest"].value = 99
+    drawing.join(10)
+    assert panel.state.largest == panel.controls["largest"].value == 99
     assert panel.errors == []

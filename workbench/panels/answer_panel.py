@@ -1,5 +1,6 @@
 """A panel with controls at the left and, at the right, verdict, plots, table and what to do with them."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,7 +50,8 @@ class AnswerPanel(JobPanel):
         self, kind: str, *, css_class: str, manager: JobManager | None, poll_s: float, is_tall: bool = False
     ) -> None:
         super().__init__(kind, manager=manager, poll_s=poll_s)
-        self._quiet = False
+        self._turn = threading.RLock()  # a job's thread draws too, and a reader's choice must not be lost meanwhile
+        self._drawing: int | None = None
         self._links: dict[str, str] = {}
         self.controls: dict[str, widgets.Widget] = {}
         self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
@@ -78,13 +80,26 @@ class AnswerPanel(JobPanel):
     def _changed(self, name: str) -> Callable[[Any], None]:
         return lambda change: self.update(**{name: change["new"]})
 
+    @property
+    def _quiet(self) -> bool:
+        """Whether this thread is setting controls from the state."""
+        return self._drawing == threading.get_ident()
+
+    @_quiet.setter
+    def _quiet(self, is_quiet: bool) -> None:
+        self._drawing = threading.get_ident() if is_quiet else None
+
     def update(self, **changes: Any) -> None:
-        """Take over choices of the reader and draw; nothing happens while controls are being set from the state."""
+        """Take over choices of the reader and draw; nothing happens while controls are being set from the state.
+
+        While another thread draws, the choice waits for it.
+        """
         if self._quiet:
             return
-        self.clear_message()
-        self.state = self.settled(replace(self.state, **changes), changes)
-        self.draw()
+        with self._turn:
+            self.clear_message()
+            self.state = self.settled(replace(self.state, **changes), changes)
+            self.draw()
 
     def settled(self, state: Any, changes: dict[str, Any]) -> Any:  # noqa: ARG002
         """The state after a change, with choices that no longer make sense replaced."""
@@ -103,14 +118,15 @@ class AnswerPanel(JobPanel):
 
     def draw(self) -> None:
         """Draw everything from the state; nothing is read back from the widgets."""
-        view = self.view()
-        self._quiet = True
-        try:
-            self.show_answer(view)
-            self.show_rest(view)
-            self.show_controls()
-        finally:
-            self._quiet = False
+        with self._turn:
+            view = self.view()
+            self._quiet = True
+            try:
+                self.show_answer(view)
+                self.show_rest(view)
+                self.show_controls()
+            finally:
+                self._quiet = False
 
     def show_answer(self, view: AnswerView) -> None:
         """What the reader waits for: verdict, table and what stands beside the plots."""

@@ -116,9 +116,10 @@ class MonitoringPanel(AnswerPanel):
         """Take over the newest look."""
         new = [x for x in view.result.get("looks", []) if not self._live or x["at_s"] > self._live[-1]["at_s"]]
         if new:
-            self._live = [*self._live, *new]
-            self.state = replace(self.state, run_id=LIVE)
-            self.draw()
+            with self._turn:
+                self._live = [*self._live, *new]
+                self.state = replace(self.state, run_id=LIVE)
+                self.draw()
 
     def finished(self, view: JobView) -> None:
         """Show the whole watch."""

@@ -103,10 +103,11 @@ class UtilisationPanel(AnswerPanel):
             return
         self._drawn_s = view.done
         newest = Recording.from_dict(told)
-        self._live = newest if self._live is None else joined(self._live, newest, keep_s=LIVE_S)
-        if self.state.run_id != LIVE:
-            self.state = replace(self.state, run_id=LIVE)
-        self.draw()
+        with self._turn:
+            self._live = newest if self._live is None else joined(self._live, newest, keep_s=LIVE_S)
+            if self.state.run_id != LIVE:
+                self.state = replace(self.state, run_id=LIVE)
+            self.draw()
 
     def attached(self, view: JobView) -> None:  # noqa: ARG002
         """A recording goes on: what comes is drawn."""
