@@ -16,7 +16,6 @@ import json
 import re
 import time
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from workbench.catalog.paths import DATA, MEASURED
 from workbench.estimate.calibration import FITTED, FITTED_PROMPTS, cells_of
 from workbench.estimate.fitting import kv_bits_of, log_errors, plan_of
 from workbench.estimate.machine import Machine
-from workbench.estimate.prediction import LEVEL, Question, predicted
+from workbench.estimate.prediction import Question, Z, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import decode_step_s
 from workbench.experiments.ceilings import published_ceilings
@@ -52,7 +51,6 @@ CHECKED_H100 = (
     "left_out/serving_speed_llama-3.1-70b-shape_tp2_h100",
 )
 PEER = Path(__file__).parent / "peers/aiconfigurator_0.12.0.json"
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 def relative(logs):

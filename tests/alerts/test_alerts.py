@@ -1,10 +1,8 @@
 """Alerts: told once, over once; silence is no health; a mean hides what a percentile shows; callbacks and lint."""
 
 import json
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, islice
 
 import pytest
@@ -20,6 +18,7 @@ from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore, bucket_quantile
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.experiments.monitoring import call, event_row, post, watch
+from workbench.testing.page_server import page_server, replying
 
 HISTOGRAM = "vllm:time_to_first_token_seconds"
 
@@ -163,29 +162,12 @@ def server(reply):
     """A server whose answers ``reply(n)`` gives; what is posted to it is kept."""
     posted, numbers = [], count()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            text = reply(next(numbers))
-            self.send_response(500 if text is None else 200)
-            self.end_headers()
-            self.wfile.write((text or "").encode())
+    def answer(handler):
+        text = reply(next(numbers))
+        replying(text or "", 500 if text is None else 200)(handler)
 
-        def do_POST(self):
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    try:
+    with page_server(answer, posted=lambda body: posted.append(json.loads(body))) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}", posted
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
 
 
 @pytest.mark.parametrize("broken", [None, "<html>no metrics here</html>", "vllm:num_requests_running{ 1"])

@@ -1,14 +1,13 @@
 """Watching, writing and checking rules, and recording, from the command line."""
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from typer.testing import CliRunner
 
 from workbench.cli.main import app
+from workbench.testing.page_server import page_server, replying
 
 PAGE = b"""# TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{engine="0"} 1.0
@@ -17,23 +16,8 @@ vllm:num_requests_running{engine="0"} 1.0
 
 @contextmanager
 def server():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(PAGE)
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    try:
+    with page_server(replying(PAGE)) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
 
 
 def call(*arguments):

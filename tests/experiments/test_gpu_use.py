@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import NotAvailable
 from workbench.core.samples import Recording, Signal
-from workbench.experiments.gpu_use import energy_by_unit, gpu_use, gpus_of, is_good, share_with_work
+from workbench.experiments.gpu_use import energy_by_unit, gpu_use, gpus_of, share_with_work
 from workbench.experiments.recording import recording_of, span_of
+from workbench.load.summary import keeps_promises
 from workbench.store.runs import read_run_file
 
 COUNTERS = ("power_violation_s", "thermal_violation_s", "energy_j")
@@ -140,11 +141,12 @@ def test_energy_is_that_of_the_counter_by_what_was_done_in_the_span():
 
 
 def test_a_good_request_keeps_both_promises():
-    spec = {"slo_ttft_s": 0.5, "slo_tpot_s": 0.03}
-    request = {"due_s": 0.0, "first_content_s": 0.4, "end_s": 1.0, "output_tokens": 21}
-    assert is_good(request, spec)
-    assert not is_good(request | {"first_content_s": 0.6}, spec)
-    assert not is_good(request | {"end_s": 1.2}, spec)
-    assert not is_good(request | {"first_content_s": None}, spec)
-    assert is_good(request | {"end_s": 9.0, "output_tokens": 1}, spec)
-    assert is_good(request, {})
+    promises = {"ttft_s": 0.5, "tpot_s": 0.03}
+    request = {"due_s": 0.0, "first_content_s": 0.4, "end_s": 1.0, "output_tokens": 21, "error": None}
+    assert keeps_promises(request, **promises)
+    assert not keeps_promises(request | {"first_content_s": 0.6}, **promises)
+    assert not keeps_promises(request | {"end_s": 1.2}, **promises)
+    assert not keeps_promises(request | {"first_content_s": None}, **promises)
+    assert not keeps_promises(request | {"error": "timed out"}, **promises)
+    assert keeps_promises(request | {"end_s": 9.0, "output_tokens": 1}, **promises)
+    assert keeps_promises(request, ttft_s=None, tpot_s=None)

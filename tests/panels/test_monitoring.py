@@ -1,13 +1,11 @@
 """The monitoring panel: measured loads in retrospect, and a live server that goes away."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import ipywidgets
 import pytest
 
 from workbench.jobs.manager import JobManager
 from workbench.panels.monitoring import LIVE, MonitoringPanel
+from workbench.testing.page_server import page_server, replying
 from workbench.testing.waiting import figure_titles, wait_for
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -22,20 +20,8 @@ def panel(tmp_path):
 
 @pytest.fixture
 def server():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(PAGE)
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield httpd
-    httpd.server_close()
+    with page_server(replying(PAGE)) as httpd:
+        yield httpd
 
 
 def test_an_overloaded_server_is_told_and_a_looser_promise_is_kept(panel):

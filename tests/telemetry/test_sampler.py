@@ -1,10 +1,8 @@
 """Sampling: GPUs with and without rights, vanishing and coming back; servers that hang or talk nonsense; the host."""
 
 import os
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -12,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.errors import InvalidSpec, StoreError
-from workbench.core.samples import Recording, Signal, recording_from_json
+from workbench.core.samples import Recording, Signal
 from workbench.telemetry import sampler as sampler_module
 from workbench.telemetry.gpu_source import GpuSource, slowed_by
 from workbench.telemetry.host_source import HostSource
 from workbench.telemetry.metrics_source import MetricsSource, sums
 from workbench.telemetry.sampler import Sampler, SourceLost
 from workbench.testing.fake_nvml import FakeNvml, NVMLError, NVMLError_GpuIsLost, NVMLError_NoPermission
+from workbench.testing.page_server import page_server, replying
 
 POWER = Signal(name="gpu0.power_w", unit="W", label="power")
 ENERGY = Signal(name="gpu0.energy_j", unit="J", label="energy", kind="counter")
@@ -109,30 +108,8 @@ def test_old_samples_are_dropped_and_odd_rates_refused():
 
 @contextmanager
 def server(answer):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            answer(self)
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    try:
+    with page_server(answer) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def replying(text, status=200):
-    def answer(handler):
-        handler.send_response(status)
-        handler.end_headers()
-        handler.wfile.write(text if isinstance(text, bytes) else text.encode())
-
-    return answer
 
 
 PAGE = """# HELP vllm:num_requests_running Number of requests
@@ -204,10 +181,15 @@ def test_a_recording_comes_back_from_its_file_and_others_are_refused():
     assert again.values["gpu0.power_w"] == pytest.approx(made.values["gpu0.power_w"], rel=1e-5)
     assert again.values["gpu0.energy_j"][0] == 123456789.25  # counters keep their digits
     assert again.signals == made.signals
-    for text in ("", "[]", "{}", '{"signals": [{"name": "a"}]}', '{"signals": [1]}'):
-        with pytest.raises(StoreError, match=r"no (recording|JSON)"):
-            recording_from_json(text)
+    for data in ({}, {"signals": [{"name": "a"}]}, {"signals": [1]}, {"signals": 3}):
+        with pytest.raises(StoreError, match="no recording"):
+            Recording.from_dict(data)
     broken = made.to_dict()
     broken["signals"][0]["t"] = [1.0]
     with pytest.raises(StoreError, match="differ in number"):
         Recording.from_dict(broken)
+
+
+def test_a_recording_goes_on_with_the_next_and_no_sample_comes_twice():
+    whole = recording([0, 1, 2], power=[1, 2, 3]).followed_by(recording([2, 3, 4], power=[3, 4, 5]), keep_s=3)
+    assert whole.values["gpu0.power_w"].tolist() == [2, 3, 4, 5]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import NormalDist
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -24,7 +23,7 @@ from workbench.core.traffic import drawn, read_trace
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.machine import Split
-from workbench.estimate.prediction import LEVEL, Prediction, Question, predicted
+from workbench.estimate.prediction import LEVEL, Prediction, Question, Z, predicted
 from workbench.estimate.search import Load, Plan, launch_command, pareto, plans, ray_sketch
 from workbench.experiments.device_calibration import REFERENCE_DEVICE, SHIPPED, from_runs, machine_of, offers
 from workbench.experiments.plan_sensitivity import sensitivities
@@ -240,12 +239,12 @@ def simulate(
             told = summary(done.answers, arrivals, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
             return told | occupancy(done, limits)
 
-        z, known = NormalDist().inv_cdf((1 + LEVEL) / 2), machine.known
+        known = machine.known
         told = with_interval(
             run_with,
             cost,
-            log_error_step=z * known.log_error_unseen_step,
-            log_error_prompt=z * known.log_error_unseen_prompt,
+            log_error_step=Z * known.log_error_unseen_step,
+            log_error_prompt=Z * known.log_error_unseen_prompt,
         )
         if as_json:
             print(json.dumps(told | {"is_calibrated": is_own, "cache_tokens": limits.cache_tokens}, indent=1))

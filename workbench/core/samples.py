@@ -1,9 +1,7 @@
 """What was sampled: signals over time on the machine's monotonic clock."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +48,19 @@ class Recording:
             values={n: self.values[n][k] for n, k in kept.items()},
             problems=self.problems,
         )
+
+    def followed_by(self, new: "Recording", *, keep_s: float) -> "Recording":
+        """Both after each other, the last seconds of them; samples that are here already are left out of the new one."""
+        times, values = dict(self.times_s), dict(self.values)
+        for name, t in new.times_s.items():
+            before = times.get(name, np.empty(0))
+            fresh = t > (before[-1] if before.size else -np.inf)
+            times[name] = np.concatenate([before, t[fresh]])
+            values[name] = np.concatenate([values.get(name, np.empty(0)), new.values[name][fresh]])
+        last = max((float(t[-1]) for t in times.values() if t.size), default=0.0)
+        signals = dict(self.signals) | dict(new.signals)
+        whole = Recording(signals=signals, times_s=times, values=values, problems=new.problems)
+        return whole.between(last - keep_s, last)
 
     def mean(self, name: str, start_s: float, end_s: float) -> float | None:
         """Mean of a gauge over a span, weighted by time (linear between samples); None without samples around it."""
@@ -143,19 +154,3 @@ class Recording:
 def _short(value: float, digits: int) -> float | int:
     short = float(f"{value:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 2**53 else short
-
-
-def recording_from_json(text: str) -> Recording:
-    """From a file's text; raises ``StoreError``."""
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise StoreError(f"This is no JSON: {error}.", remedy="Name a file of `workbench record`.") from error
-    if not isinstance(data, dict):
-        raise StoreError("This is no recording.", remedy="Name a file of `workbench record`.")
-    return Recording.from_dict(data)
-
-
-def parts_for(width_px: float) -> int:
-    """Parts of a signal that a plot of so many pixels can show."""
-    return max(1, ceil(width_px / 2))

@@ -18,6 +18,7 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.step_time import decode_step_s, prompt_s, reading_s
 
 LEVEL = 0.8  # nominal coverage of the intervals
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)  # standard deviations from the middle to their ends
 BORROWED_STEP, BORROWED_PROMPT = 0.2, 0.4
 """Standard deviations of logarithms where constants are another device's, or devices are joined: the uncalibrated errors
 of facts/estimation (TPOT median 13 %, TTFT 50 %) as a spread."""
@@ -97,7 +98,7 @@ class Prediction:
 
 def interval_around(value: float, sigma: float) -> Interval:
     """A value with its nominal interval, for a standard deviation of its logarithm."""
-    spread = float(np.exp(NormalDist().inv_cdf((1 + LEVEL) / 2) * sigma))
+    spread = float(np.exp(Z * sigma))
     return Interval(value, value / spread, value * spread)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from workbench.core.engine_sweep import EngineResult, EngineSweepSpec, Trial, engine_label
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, three_digits
-from workbench.load.summary import wilson
+from workbench.load.summary import keeps_promises, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +53,11 @@ def results_under(run: Run, promise: Promise) -> list[EngineResult]:
 def _under(trial: Trial, requests: Sequence[Mapping[str, Any]] | None, promise: Promise) -> Trial:
     if not requests:
         return trial
-    good = sum(_is_good(r, promise) for r in requests)
+    good = sum(keeps_promises(r, ttft_s=promise.ttft_s, tpot_s=promise.tpot_s) for r in requests)
     share = good / len(requests)
     before = trial.attainment_fraction
     rate = trial.good_per_s / before * share if before else share * trial.rate_per_s
     return replace(trial, attainment_fraction=share, attainment_interval=wilson(good, len(requests)), good_per_s=rate)
-
-
-def _is_good(r: Mapping[str, Any], promise: Promise) -> bool:
-    if r["error"] or r["first_content_s"] is None:
-        return False
-    after_first = max(1, r["output_tokens"] - 1)
-    tpot = (r["end_s"] - r["first_content_s"]) / after_first
-    return bool(r["first_content_s"] - r["due_s"] <= promise.ttft_s and tpot <= promise.tpot_s)
 
 
 def good_tokens_per_s(trial: Trial) -> float:

@@ -1,14 +1,14 @@
 """Why a GPU does not do all that it could: where its time goes, from samples of its units, clocks and the engine's queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.core.samples import Recording
+from workbench.load.summary import keeps_promises
 from workbench.telemetry.gpu_source import slowed_by
 
 SMALL = 0.02  # a loss below this is not worth a remedy
@@ -222,7 +222,8 @@ def energy_by_unit(run: Run, made: Recording, start_s: float, end_s: float) -> d
         if not q.get("error") and q.get("end_s") is not None and start_s <= origin + q["end_s"] <= end_s
     ]
     tokens = sum(q["output_tokens"] for q in ended)
-    good = sum(is_good(q, run.spec) for q in ended)
+    ttft, tpot = run.spec.get("slo_ttft_s"), run.spec.get("slo_tpot_s")
+    good = sum(keeps_promises(q, ttft_s=ttft, tpot_s=tpot) for q in ended)
 
     def per(n: int) -> float | None:
         return joules / n if n else None
@@ -233,15 +234,3 @@ def energy_by_unit(run: Run, made: Recording, start_s: float, end_s: float) -> d
         "joules_per_request": per(len(ended)),
         "joules_per_good_request": per(good),
     }
-
-
-def is_good(request: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    """Whether an answered request kept the promises of a load; a promise that was not made is kept."""
-    first = request.get("first_content_s")
-    if first is None:
-        return False
-    ttft, tpot = spec.get("slo_ttft_s"), spec.get("slo_tpot_s")
-    if ttft is not None and first - request["due_s"] > ttft:
-        return False
-    n = request["output_tokens"]
-    return tpot is None or n < 2 or (request["end_s"] - first) / (n - 1) <= tpot

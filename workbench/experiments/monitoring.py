@@ -16,8 +16,7 @@ from workbench.alerts.evaluator import AlertState, Evaluator, Event
 from workbench.alerts.rules import Rule
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore
-from workbench.core.checks import require_positive
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.monitoring import MonitoringSpec
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
@@ -62,7 +61,8 @@ def watch(
         clock: Seconds that never go back.
         wait: Sleeps so long.
     """
-    watching = _Watching(interval_s=interval_s)
+    if interval_s <= 0:
+        raise InvalidSpec(f"A look every {interval_s} s.", remedy="Give a number above zero.")
     scraper, store, evaluator = Scraper(url), SeriesStore(), Evaluator(rules)
     due = clock()
     while True:
@@ -70,7 +70,7 @@ def watch(
         problem = scraper.scrape(store, now)
         yield looked(evaluator, store, now, problem=problem)
         store.drop_before(now - KEPT_S)
-        due = max(due + watching.interval_s, clock())
+        due = max(due + interval_s, clock())
         wait(max(0.0, due - clock()))
 
 
@@ -146,14 +146,6 @@ def look_row(look: Look, *, origin_s: float) -> dict[str, Any]:
         "values": {name: float(f"{value:.6g}") for name, value in look.values.items()},
         "problem": look.problem,
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Watching:
-    interval_s: float
-
-    def __post_init__(self) -> None:
-        require_positive(self, "interval_s")
 
 
 def event_row(event: Event, *, url: str) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp
-from statistics import NormalDist
 from typing import Any
 
 from workbench.core.models import ModelSpec
-from workbench.estimate.prediction import LEVEL
+from workbench.estimate.prediction import LEVEL, Z
 from workbench.estimate.search import Curve, Load, Offer, Plan, chosen, curves, pareto
 from workbench.experiments.plan_verdict import plan_label
 
 CHANGE = 0.25  # of an assumption, up and down
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """A load run and its simulation side by side: the same requests at the same moments."""
 
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,11 @@ from workbench.core.models import ModelSpec
 from workbench.core.runs import Run
 from workbench.core.traffic import Arrival
 from workbench.estimate.machine import Machine
-from workbench.estimate.prediction import LEVEL
+from workbench.estimate.prediction import Z
 from workbench.simulate.costs import step_cost
 from workbench.simulate.engine import Engine, EngineLimits, StepCost
 from workbench.simulate.summary import summary, with_interval
 
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 COMPARED = ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "goodput_requests_per_s")
 
 

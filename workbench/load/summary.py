@@ -143,6 +143,17 @@ def meets_slo(spec: LoadSpec, r: RequestRecord) -> bool:
     return spec.slo_tpot_s is None or r.tpot_s is None or r.tpot_s <= spec.slo_tpot_s
 
 
+def keeps_promises(sample: Mapping[str, Any], *, ttft_s: float | None, tpot_s: float | None) -> bool:
+    """The same for a request as runs keep it; a promise that is None was not made, failures keep none."""
+    first = sample["first_content_s"]
+    if sample["error"] or first is None:
+        return False
+    if ttft_s is not None and first - sample["due_s"] > ttft_s:
+        return False
+    n = sample["output_tokens"]
+    return tpot_s is None or n < 2 or (sample["end_s"] - first) / (n - 1) <= tpot_s
+
+
 def goodput(spec: LoadSpec, records: Sequence[RequestRecord]) -> dict[str, Any]:
     """Share and rate of requests that met the SLO; failures, timeouts and cancelled requests are misses."""
     if not records:

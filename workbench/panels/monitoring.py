@@ -223,7 +223,7 @@ def _verdict(looks: Looks, rules: Sequence[Rule]) -> str:
     span = looks[-1]["at_s"] - looks[0]["at_s"]
     silent = [r.name for r in rules if not any(r.name in x["values"] for x in looks)]
     if last["problem"]:
-        headline = f"The server cannot be read: {escape(last['problem'])}."
+        headline = f"The server cannot be read: {last['problem']}."
     elif last["firing"]:
         headline = f"No: {', '.join(last['firing'])}."
     elif fired:

@@ -58,7 +58,6 @@ class UtilisationPanel(AnswerPanel):
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
         super().__init__(KIND, css_class="wb-use", is_tall=True, manager=manager, poll_s=poll_s)
         self._load_runs()
-        self._live_rows: dict[str, Any] | None = None
         self._live: Recording | None = None
         self._drawn_s = -1.0
         self.state = UseState(run_id=self.runs[0].id if self.runs else None)
@@ -104,7 +103,7 @@ class UtilisationPanel(AnswerPanel):
         self._drawn_s = view.done
         newest = Recording.from_dict(told)
         with self._turn:
-            self._live = newest if self._live is None else joined(self._live, newest, keep_s=LIVE_S)
+            self._live = newest if self._live is None else self._live.followed_by(newest, keep_s=LIVE_S)
             if self.state.run_id != LIVE:
                 self.state = replace(self.state, run_id=LIVE)
             self.draw()
@@ -193,24 +192,6 @@ class UtilisationPanel(AnswerPanel):
         request: Mapping[str, Any] | None,
     ) -> go.Figure:
         return samples_over_time(made, gpu=gpu, origin_s=origin, start_s=start, end_s=end, request=request)
-
-
-def joined(old: Recording, new: Recording, *, keep_s: float) -> Recording:
-    """Two recordings after each other; samples of the new one that the old one has already are left out."""
-    import numpy as np
-
-    times, values = dict(old.times_s), dict(old.values)
-    last = max((float(t[-1]) for t in times.values() if t.size), default=0.0)
-    for name, t in new.times_s.items():
-        before = times.get(name, np.empty(0))
-        fresh = t > (before[-1] if before.size else -np.inf)
-        times[name] = np.concatenate([before, t[fresh]])
-        values[name] = np.concatenate([values.get(name, np.empty(0)), new.values[name][fresh]])
-        last = max(last, float(times[name][-1])) if times[name].size else last
-    whole = Recording(
-        signals=dict(old.signals) | dict(new.signals), times_s=times, values=values, problems=new.problems
-    )
-    return whole.between(last - keep_s, last)
 
 
 def _ends(made: Recording) -> tuple[float, float]:
