@@ -41,6 +41,7 @@ def load(
     tokenizer: Annotated[str | None, typer.Option(help="Folder with tokenizer.json.")] = None,
     token_ids: Annotated[bool, typer.Option(help="Send token ids instead of text; needs --tokenizer.")] = False,
     shared_prefix: Annotated[bool, typer.Option(help="Same prompt for all, to measure the prefix cache.")] = False,
+    shared_tokens: Annotated[int, typer.Option(help="First tokens that all prompts share, as a system prompt.")] = 0,
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key.")] = "OPENAI_API_KEY",
     slo_ttft: Annotated[float | None, typer.Option(help="Promised seconds to the first token, from due.")] = None,
     slo_tpot: Annotated[float | None, typer.Option(help="Promised seconds per further token.")] = None,
@@ -48,6 +49,12 @@ def load(
     telemetry_hz: Annotated[
         float, typer.Option(help="Samples a second of this machine, its GPUs and the server's counters; 0: none.")
     ] = 0.0,
+    server_pid: Annotated[
+        int | None, typer.Option(help="The server's process here; the one that listens on the port if left out.")
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option(help="Ask the server alone before: its own speed, and whether it answers the same.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same requests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -74,11 +81,14 @@ def load(
             tokenizer=tokenizer,
             token_ids=token_ids,
             unique_prefix=not shared_prefix,
+            shared_prefix_tokens=shared_tokens,
             api_key_env=api_key_env,
             slo_ttft_s=slo_ttft,
             slo_tpot_s=slo_tpot,
             calibrate=calibrate,
             telemetry_hz=telemetry_hz,
+            server_pid=server_pid,
+            probe=probe,
             seed=seed,
         )
         run = measured("load", spec.to_dict(), can_resume=False)

@@ -11,12 +11,14 @@ from rich.table import Table
 from workbench.catalog.models import model_spec_from
 from workbench.cli import engines, estimate, jobs, long_context, precision, runs
 from workbench.cli.cost import cost
+from workbench.cli.diagnose import diagnose
+from workbench.cli.faults import faults
 from workbench.cli.follow import measured
 from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
-from workbench.cli.utilisation import batch_size, diagnose, record, why_idle
+from workbench.cli.utilisation import batch_size, record, why_idle
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
 from workbench.jobs.manager import workbench_home
@@ -47,6 +49,7 @@ app.command()(cost)
 app.command()(record)
 app.command()(why_idle)
 app.command()(diagnose)
+app.command()(faults)
 app.command()(batch_size)
 app.command()(monitor)
 app.command()(rules)

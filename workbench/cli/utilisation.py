@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +18,9 @@ from workbench.core.recording import RecordingSpec
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration
 from workbench.experiments.gpu_use import energy_by_unit, gpu_use, gpus_of
-from workbench.experiments.latency_split import PARTS, latency_split
 from workbench.experiments.recording import recording_of, span_of
 from workbench.jobs.manager import JobManager
-from workbench.store.runs import read_run_file, runs_in_folder
+from workbench.store.runs import runs_in_folder
 
 out = Console()
 
@@ -58,38 +56,6 @@ def why_idle(
                 f"There is no recording {run_id or ''}.".replace(" .", "."), remedy="Run `workbench record` first."
             )
         _tell(found[0], as_json=as_json)
-
-
-def diagnose(
-    baseline: Annotated[str, typer.Option(help="Id or file of a healthy load with samples.")],
-    current: Annotated[str, typer.Option(help="Id or file of the load in question.")],
-    as_json: AsJson = False,
-) -> None:
-    """Split a change of latency between two loads into queue, prefill, decode, and client and network."""
-    with ReadableErrors():
-        split = latency_split(_run(baseline), _run(current))
-        if as_json:
-            told = asdict(split) | {"change_s": split.change_s, "by_part_s": split.by_part_s, "largest": split.largest}
-            print(json.dumps(told | {"provenance": "measured"}, indent=1))
-            return
-        table = Table("mean seconds of a request", "baseline", "current", "change")
-        for part in (*PARTS, "end to end"):
-            pair = [p.e2e_s if part == "end to end" else p.by_part_s[part] for p in (split.baseline, split.current)]
-            table.add_row(part, *(f"{v:.3f}" for v in pair), f"{pair[1] - pair[0]:+.3f}")
-        for name in ("requests_per_s", "input_tokens", "output_tokens"):
-            pair = [getattr(p, name) for p in (split.baseline, split.current)]
-            table.add_row(name, *(f"{v:.4g}" for v in pair), f"{100 * (pair[1] / pair[0] - 1):+.0f} %")
-        out.print(table)
-        out.print(f"● most of the change is in: {split.largest}", highlight=False)
-
-
-def _run(name: str) -> Run:
-    file = Path(name).expanduser()
-    if file.is_file():
-        return read_run_file(file)
-    store = JobManager().store
-    shipped = next((r for r in runs_in_folder(MEASURED) if r.id == name), None)
-    return store.get(name) if store.has(name) or shipped is None else shipped
 
 
 def batch_size(

@@ -49,6 +49,8 @@ class LoadSpec:
     """Send token ids instead of text (completions, with a tokenizer): exact lengths, and no tokenizing at the server."""
     unique_prefix: bool = True
     """Start each prompt with words of its own, so that a prefix cache cannot answer it."""
+    shared_prefix_tokens: int = 0
+    """First words that all prompts have in common, as a system prompt is; words of their own follow."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable with the API key, if one is needed; the key itself is never stored."""
     slo_ttft_s: float | None = None
@@ -58,6 +60,10 @@ class LoadSpec:
     telemetry_hz: float = 0.0
     """Samples a second of this machine, its GPUs and the server's counters during the load; 0 takes none. They tell of the
     server only where it runs on this machine."""
+    server_pid: int | None = None
+    """The server's process on this machine; None: the one that listens on the URL's port."""
+    probe: bool = False
+    """Ask a few fixed things before the load: how fast the server is alone, and whether it still answers the same."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,6 +71,11 @@ class LoadSpec:
             self, "rate_per_s", "gamma_cv", "duration_s", "input_tokens", "output_tokens", "turns", "timeout_s"
         )
         require_positive(self, "trace_speed")
+        if not 0 <= self.shared_prefix_tokens < self.input_tokens:
+            raise InvalidSpec(
+                f"shared_prefix_tokens is {self.shared_prefix_tokens} of {self.input_tokens}.",
+                remedy="Give 0 or more, and fewer than input_tokens.",
+            )
         if self.telemetry_hz and not 0.1 <= self.telemetry_hz <= 50:
             raise InvalidSpec(f"telemetry_hz is {self.telemetry_hz}.", remedy="Give 0.1 to 50, or 0 for none.")
         for name, allowed in (("arrivals", get_args(Arrivals)), ("endpoint", get_args(Endpoint))):

@@ -29,6 +29,10 @@ class TokenEvent:
     """So far, where the engine counts."""
     finish_reason: Literal["stop", "length"] | None = None
     """Set in the last event."""
+    queued_s: float | None = None
+    """How long the request waited before the engine began with it, where the engine tells."""
+    began_at_s: float | None = None
+    """When that was, on the clock of ``at_s``."""
 
 
 class Engine(Protocol):
@@ -42,3 +46,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what it holds; a second call does nothing."""
+
+
+class LocalEngine(Engine, Protocol):
+    """An engine in this process, which a server of ours stands in front of."""
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text."""
+
+    def counters(self) -> Mapping[str, float]:
+        """Its load of now and what it has counted, under vLLM's names without prefix; empty where it tells nothing."""

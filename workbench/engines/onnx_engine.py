@@ -89,6 +89,14 @@ class OnnxEngine:
             )
         return ids
 
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text; raises ``EngineFailed`` for an empty one or one that is too long."""
+        return self._ids(Generation(prompt=text, max_tokens=0))
+
+    def counters(self) -> Mapping[str, float]:
+        """Nothing: it has neither queue nor shared cache."""
+        return {}
+
     def describe(self) -> Mapping[str, Any]:
         """Engine, version, model, precision and device."""
         return {

@@ -15,31 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from workbench.core.errors import WorkbenchError
-from workbench.core.ports import Engine, Generation, TokenEvent
+from workbench.core.ports import Engine, Generation, LocalEngine, TokenEvent
+from workbench.engines.server_metrics import ServerMetrics
 
 MAX_AT_ONCE = 512
-LATENCY_BUCKETS = tuple(round(0.001 * 1.5**i, 6) for i in range(30))
-
-
-class _Metrics:
-    """Counters under the names that vLLM uses, with our prefix."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-
-        def histogram(name: str, text: str) -> Histogram:
-            return Histogram(f"workbench:{name}", text, buckets=LATENCY_BUCKETS, registry=self.registry)
-
-        self.ttft = histogram("time_to_first_token_seconds", "From the request to its first token.")
-        self.gap = histogram("inter_token_latency_seconds", "Between tokens of one request.")
-        self.e2e = histogram("e2e_request_latency_seconds", "From the request to its last token.")
-        self.running = Gauge("workbench:num_requests_running", "Requests under way.", registry=self.registry)
-        self.prompt = Counter("workbench:prompt_tokens", "Prompt tokens.", registry=self.registry)
-        self.generated = Counter("workbench:generation_tokens", "Generated tokens.", registry=self.registry)
-        self.failed = Counter("workbench:request_failure", "Requests that failed.", registry=self.registry)
 
 
 class OpenAiServer:
@@ -50,9 +31,9 @@ class OpenAiServer:
         name: Name under which the model is served.
     """
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
+    def __init__(self, engine: LocalEngine, *, name: str) -> None:
         self.engine, self.name = engine, name
-        self.metrics = _Metrics()
+        self.metrics = ServerMetrics(engine.counters)
         self._threads = ThreadPoolExecutor(MAX_AT_ONCE)
         self.app = web.Application(client_max_size=64 << 20)
         self.app.add_routes(
@@ -61,6 +42,7 @@ class OpenAiServer:
                 web.get("/version", self._version),
                 web.get("/metrics", self._metrics),
                 web.get("/v1/models", self._models),
+                web.post("/tokenize", self._tokenize),
                 web.post("/v1/completions", self._completions),
                 web.post("/v1/chat/completions", self._chat),
             ]
@@ -78,10 +60,22 @@ class OpenAiServer:
         return web.json_response(dict(self.engine.describe()))
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self.metrics.registry), content_type="text/plain")
+        return web.Response(body=self.metrics.page(), content_type="text/plain")
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": self.name, "object": "model"}]})
+        root = self.engine.describe().get("model")
+        return web.json_response({"object": "list", "data": [{"id": self.name, "object": "model", "root": root}]})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        try:
+            text = str((await request.json())["prompt"])
+        except (ValueError, KeyError, TypeError) as error:
+            return _error(400, f"{type(error).__name__}: {error}")
+        try:
+            ids = await asyncio.get_running_loop().run_in_executor(self._threads, self.engine.tokenize, text)
+        except WorkbenchError as error:
+            return _error(400, str(error))
+        return web.json_response({"count": len(ids), "tokens": ids})
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, chat=False)
@@ -158,21 +152,33 @@ class OpenAiServer:
         def put(item: TokenEvent | Exception | None) -> None:
             loop.call_soon_threadsafe(arrived.put_nowait, item)
 
-        self.metrics.running.inc()
+        self.metrics.under_way.inc()
         loop.run_in_executor(self._threads, _fetch, self.engine, wish, put, stop)
         last: TokenEvent | None = None
+        first_s = started
         try:
             while (item := await arrived.get()) is not None:
                 if isinstance(item, Exception):
                     self.metrics.failed.inc()
                     raise item
-                (self.metrics.gap if last else self.metrics.ttft).observe(item.at_s - previous)
+                if last is None:
+                    first_s = item.at_s
+                    prefill_s = None if item.began_at_s is None else first_s - item.began_at_s
+                    self.metrics.began(first_s - started, queued_s=item.queued_s, prefill_s=prefill_s)
+                else:
+                    self.metrics.gap.observe(item.at_s - previous)
                 previous, last = item.at_s, item
                 yield item
-            self.metrics.e2e.observe(previous - started)
+            if last is not None:
+                self.metrics.ended(
+                    e2e_s=previous - started,
+                    decode_s=previous - first_s,
+                    n_input=last.n_input_tokens or 0,
+                    n_output=last.n_output_tokens or 0,
+                )
         finally:
             stop.set()
-            self.metrics.running.dec()
+            self.metrics.under_way.dec()
             if last is not None:
                 self.metrics.prompt.inc(last.n_input_tokens or 0)
                 self.metrics.generated.inc(last.n_output_tokens or 0)
@@ -233,15 +239,17 @@ def _error(status: int, text: str) -> web.Response:
     return web.json_response({"error": {"message": text, "code": status}}, status=status)
 
 
-def open_engine(kind: str, folder: Path, *, device: str, dtype: str | None, random_weights: bool) -> Engine:
-    """A torch or ONNX engine on a model folder."""
+def open_engine(
+    kind: str, folder: Path, *, device: str, dtype: str | None, random_weights: bool, **limits: int | None
+) -> LocalEngine:
+    """A torch or ONNX engine on a model folder; ``limits`` are the torch engine's ``kv_tokens`` and ``max_num_seqs``."""
     if kind == "onnx":
         from workbench.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(folder)
     from workbench.engines.torch_engine import TorchEngine
 
-    return TorchEngine(folder, device=device, dtype=dtype, random_weights=random_weights)
+    return TorchEngine(folder, device=device, dtype=dtype, random_weights=random_weights, **limits)
 
 
 def main() -> None:
@@ -254,8 +262,18 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype")
     parser.add_argument("--random-weights", action="store_true")
+    parser.add_argument("--kv-tokens", type=int, help="tokens that the KV cache holds (torch)")
+    parser.add_argument("--max-num-seqs", type=int, help="most requests that share a forward pass (torch)")
     a = parser.parse_args()
-    engine = open_engine(a.engine, a.model, device=a.device, dtype=a.dtype, random_weights=a.random_weights)
+    engine = open_engine(
+        a.engine,
+        a.model,
+        device=a.device,
+        dtype=a.dtype,
+        random_weights=a.random_weights,
+        kv_tokens=a.kv_tokens,
+        max_num_seqs=a.max_num_seqs,
+    )
     server = OpenAiServer(engine, name=a.name)
     web.run_app(server.app, host="127.0.0.1", port=a.port, access_log=None, print=None, shutdown_timeout=1.0)
 

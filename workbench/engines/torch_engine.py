@@ -18,7 +18,7 @@ from workbench.core.ports import Generation, TokenEvent
 from workbench.engines.http import EngineFailed
 from workbench.engines.text import Detokenizer, tokenizer_of
 
-BLOCK_TOKENS = 256
+BLOCK_TOKENS = {"cpu": 32, "cuda": 256}  # a prefix is shared in whole blocks; flash attention's fast path wants 256
 DEFAULT_KV_TOKENS = 32_768  # on a CPU, where transformers would take most of the memory
 POLL_S = 0.05
 
@@ -31,6 +31,7 @@ class TorchEngine:
         device: "cpu" or "cuda".
         dtype: "float32" or "bfloat16"; None: float32 on a CPU, bfloat16 on a GPU.
         kv_tokens: Tokens that the KV cache holds; None: what transformers chooses on a GPU, 32 768 on a CPU.
+        max_num_seqs: Most requests that share a forward pass; None: what transformers chooses.
         random_weights: Only the shape counts: answers mean nothing.
     """
 
@@ -41,6 +42,7 @@ class TorchEngine:
         device: str = "cpu",
         dtype: str | None = None,
         kv_tokens: int | None = None,
+        max_num_seqs: int | None = None,
         random_weights: bool = False,
     ) -> None:
         self._tokenizer = tokenizer_of(folder) if not random_weights or (folder / "tokenizer.json").exists() else None
@@ -48,16 +50,21 @@ class TorchEngine:
         model = _random_model(folder, kind, device) if random_weights else _model(folder, kind, device)
         self._eos = _eos_ids(folder)
         self._info = {"model": str(folder), "device": device, "dtype": str(kind).removeprefix("torch.")}
+        self._block_tokens = BLOCK_TOKENS["cpu" if device == "cpu" else "cuda"]
         tokens = kv_tokens or (DEFAULT_KV_TOKENS if device == "cpu" else None)
-        blocks = {"num_blocks": tokens // BLOCK_TOKENS, "max_batch_tokens": 2048} if tokens else {}
+        limits: dict[str, Any] = {"max_requests_per_batch": max_num_seqs}
+        if tokens:
+            limits |= {"num_blocks": tokens // self._block_tokens, "max_batch_tokens": 2048}
         if device == "cpu":
-            blocks["use_async_batching"] = False
+            limits["use_async_batching"] = False
         # Without an end-of-text id no request stops early; each request brings its own.
         wish = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
         self._manager = model.init_continuous_batching(
             generation_config=wish,
-            continuous_batching_config=ContinuousBatchingConfig(block_size=BLOCK_TOKENS, **blocks),
+            continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
         )
+        self._n_looked_up = self._n_preempted = 0
+        self._counted: Any = None
         self._queues: dict[str, queue.SimpleQueue[Any]] = {}
         self._closed = threading.Event()
         self._manager.start()
@@ -76,12 +83,19 @@ class TorchEngine:
             waiting_for = self._queues.get(result.request_id)
             if waiting_for is not None:
                 waiting_for.put(
-                    (time.perf_counter(), tuple(result.generated_tokens), result.is_finished(), result.error)
+                    (
+                        time.perf_counter(),
+                        tuple(result.generated_tokens),
+                        result.is_finished(),
+                        result.error,
+                        (result.created_time, result.lifespan[0]),
+                    )
                 )
 
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
         """See the protocol; raises ``EngineFailed`` when the engine has died or refuses the prompt."""
         prompt = self._ids(wish.prompt)
+        self._n_looked_up += len(prompt)
         name = uuid.uuid4().hex
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._queues[name] = answers
@@ -97,7 +111,7 @@ class TorchEngine:
                 answer = answers.get()
                 if answer is None:
                     raise EngineFailed("The torch engine has stopped.", remedy="Its log says why; start it again.")
-                at_s, tokens, done, error = answer
+                at_s, tokens, done, error, (came_s, began_s) = answer
                 if error:
                     raise EngineFailed(f"The torch engine refuses the request: {error}.", remedy="Shorten the prompt.")
                 new = tokens[n_seen:]
@@ -112,11 +126,49 @@ class TorchEngine:
                     n_input_tokens=len(prompt),
                     n_output_tokens=n_seen,
                     finish_reason=("stop" if stopped else "length") if done else None,
+                    queued_s=max(0.0, began_s - came_s) if len(new) == n_seen else None,
+                    began_at_s=began_s if len(new) == n_seen else None,
                 )
         finally:
             self._queues.pop(name, None)
             if not done:
                 self._manager.cancel_request(name)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text; raises ``EngineFailed`` for an empty one or a model without tokenizer."""
+        return self._ids(text)
+
+    def counters(self) -> Mapping[str, float]:
+        """Queue, cache and prefix lookups of now; empty until the engine has begun its first step."""
+        processor = self._manager.batch_processor
+        if processor is None:
+            return {}
+        if self._counted is not processor:
+            self._count_preemptions(processor)
+        cache = processor.cache
+        return {
+            "num_requests_running": len(processor.scheduler.active_requests),
+            "num_requests_waiting": len(processor.scheduler.waiting_requests) + self._manager.input_queue.qsize(),
+            "kv_cache_usage_perc": 1 - cache.get_num_free_blocks() / cache.num_blocks,
+            "num_preemptions_total": self._n_preempted,
+            "prefix_cache_queries_total": self._n_looked_up,
+            "prefix_cache_hits_total": cache._total_prefix_length,  # noqa: SLF001 - told nowhere else
+            "num_gpu_blocks": cache.num_blocks,
+            "block_size": self._block_tokens,
+            "max_num_seqs": processor.scheduler.max_requests_per_batch,
+        }
+
+    def _count_preemptions(self, processor: Any) -> None:
+        """Count the requests that give their cache up for others."""
+        offload = processor.offloading_manager.offload_requests
+
+        def counted() -> int:
+            n: int = offload()
+            self._n_preempted += n
+            return n
+
+        processor.offloading_manager.offload_requests = counted
+        self._counted = processor
 
     def _ids(self, prompt: str | tuple[int, ...]) -> tuple[int, ...]:
         if not isinstance(prompt, str):

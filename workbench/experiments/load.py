@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.load.prefix_cache import WARN_FRACTION, PrefixCounters, hit_fraction, prefix_counters
 from workbench.load.preflight import ServerProblem, known_fields
+from workbench.load.probe import described, probe
 from workbench.load.process import LoadProcess
 from workbench.load.prompts import open_tokenizer
 from workbench.load.records import records
@@ -21,7 +23,7 @@ from workbench.load.summary import client_health, summary
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 from workbench.telemetry.gpu_source import GpuSource
-from workbench.telemetry.host_source import HostSource
+from workbench.telemetry.host_source import HostSource, listening_on
 from workbench.telemetry.metrics_source import MetricsSource
 from workbench.telemetry.sampler import Sampler, Source
 from workbench.testing.mock_process import MockProcess
@@ -29,6 +31,7 @@ from workbench.testing.mock_server import MockSettings
 
 KIND = "load"
 CALIBRATION_S = 3.0
+OWN_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
 def run(spec: LoadSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -49,6 +52,10 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
         except ServerProblem as problem:
             yield _run(spec, started_at, [], {}, [{"cause": problem.cause, "remedy": problem.remedy}], {})
             return
+        asked: dict[str, Any] = {}
+        if spec.probe:
+            yield Progress(step="asking the server alone", done=0.0, total=total)
+            asked = {"server": described(spec), "probe": probe(spec)}
         before = prefix_counters(spec)
         result: Mapping[str, Any] = {}
         sampler = sampler_for(spec, process.pid) if spec.telemetry_hz else None
@@ -72,6 +79,7 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
     answers = summary(spec, found, health) | {"prefix_cache": _prefix(before, after)}
     failures = failures_of(found)
     run = _run(spec, started_at, found, answers, failures, result)
+    run = replace(run, samples=dict(run.samples) | asked)
     if sampler is not None:
         told = sampler.recording().to_dict() | {"cpu_s": round(sampler.cpu_s, 4), "n_late": sampler.n_late}
         run = replace(run, samples=dict(run.samples) | {"telemetry": told})
@@ -81,8 +89,12 @@ def measure(spec: LoadSpec, _folder: Path) -> Iterator[Progress | Run]:
 def sampler_for(spec: LoadSpec, client_pid: int) -> Sampler:
     """Reads this machine, the process that sends, the GPUs, and the server's counters once a second."""
     period = 1 / spec.telemetry_hz
+    server_pid = spec.server_pid
+    place = urlsplit(spec.base_url)
+    if server_pid is None and place.hostname in OWN_NAMES:
+        server_pid = listening_on(place.port or 80)
     sources: list[Source] = [
-        HostSource([client_pid], period_s=period),
+        HostSource([client_pid], server_pid=server_pid, period_s=period),
         GpuSource(period_s=period),
         MetricsSource(spec.base_url),
     ]
@@ -105,7 +117,7 @@ def calibrate(spec: LoadSpec, found: list[RequestRecord], process: LoadProcess) 
     settings = MockSettings(ttft_s=0.02, itl_s=min(max(tpot, 1e-4), 0.05))
     tokens = max(2, min(int(np.median([len(r.chunk_s) for r in ok])), int(1.0 / settings.itl_s)))
     with MockProcess(settings) as mock:
-        probe = replace(
+        short = replace(
             spec,
             url=mock.url,
             model=settings.model,
@@ -121,7 +133,7 @@ def calibrate(spec: LoadSpec, found: list[RequestRecord], process: LoadProcess) 
             timeout_s=30.0,
         )
         result: Mapping[str, Any] = {}
-        for _, value in process.messages(probe):
+        for _, value in process.messages(short):
             result = value
         truth = mock.truth()
     return errors_against(truth, result)

@@ -16,6 +16,7 @@ from workbench.load.prompts import body
 
 OPTIONAL = (("stream_options.continuous_usage_stats",), ("ignore_eos",), ("stream_options",))
 PROBE_TIMEOUT_S = 60.0
+FLAKY_TRIES = 5
 
 
 class ServerProblem(WorkbenchError):
@@ -32,7 +33,7 @@ def known_fields(spec: LoadSpec) -> tuple[str, ...]:
     for more in ((), *OPTIONAL):
         without = (*without, *more)
         try:
-            _ask(spec, without)
+            _ask_again(spec, without)
             return without
         except urllib.error.HTTPError as error:
             text = _message(error)
@@ -41,6 +42,19 @@ def known_fields(spec: LoadSpec) -> tuple[str, ...]:
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
             raise _unreachable(spec, error) from error
     raise AssertionError("the last set of fields either works or raises")
+
+
+def _ask_again(spec: LoadSpec, without: Sequence[str]) -> None:
+    """Ask until a server that fails some requests answers one: how many it fails is for the load to find."""
+    for _ in range(FLAKY_TRIES - 1):
+        try:
+            _ask(spec, without)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code != 429:
+                raise
+            error.close()
+    _ask(spec, without)
 
 
 def _open(request: urllib.request.Request, timeout_s: float) -> Any:

@@ -113,11 +113,18 @@ def bodies(spec: LoadSpec, planned: Sequence[Planned], tokenizer: Tokenizer | No
     """What to send, one body a request; ``user_texts`` holds the later turns of a conversation."""
     words = single_token_words(tokenizer) if tokenizer else PLAIN_WORDS
     rng = random.Random(spec.seed)
-    shared = prompt_text(words, max(p.input_tokens for p in planned), rng=rng).split(" ")
+    longest = max(p.input_tokens for p in planned)
+    shared = prompt_text(words, longest, rng=rng).split(" ")
+    # As a system prompt is: the same in every load, so that one finds it in the cache after another.
+    system = prompt_text(words, longest, rng=random.Random("system prompt")).split(" ")
     made = []
     for request in planned:
         n = request.input_tokens
-        texts = [prompt_text(words, n, rng=rng) if spec.unique_prefix else " ".join(shared[:n])]
+        if spec.unique_prefix:
+            n_shared = min(spec.shared_prefix_tokens, n - 1)
+            texts = [" ".join([*system[:n_shared], prompt_text(words, n - n_shared, rng=rng)])]
+        else:
+            texts = [" ".join(shared[:n])]
         texts += [prompt_text(words, n, rng=rng) for _ in range(spec.turns - 1)]
         asked = body(spec, texts[0], output_tokens=request.output_tokens) | {"_later": texts[1:]}
         if spec.token_ids and tokenizer:

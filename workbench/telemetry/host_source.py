@@ -18,6 +18,8 @@ SIGNALS = {
     s.name: s
     for s in (
         Signal(name="host.cpu_percent", unit="%", label="processors busy, of all"),
+        Signal(name="host.cores", unit="", label="processor cores"),
+        Signal(name="host.memory_bytes", unit="B", label="memory of the machine"),
         Signal(name="host.busiest_core_percent", unit="%", label="busiest processor core"),
         Signal(name="host.steal_percent", unit="%", label="processor time taken by other machines"),
         Signal(name="host.cpu_stalled_s", unit="s", label="some task waited for a processor", kind="counter"),
@@ -34,6 +36,12 @@ SIGNALS = {
         Signal(name="process.busiest_thread_percent", unit="%", label="busiest thread of the watched processes"),
         Signal(name="process.cpu_percent", unit="%", label="watched processes, of one core"),
         Signal(name="process.memory_bytes", unit="B", label="resident memory of the watched processes"),
+        Signal(name="server.cpu_percent", unit="%", label="server's processes, of one core"),
+        Signal(name="server.busiest_thread_percent", unit="%", label="server's busiest thread"),
+        Signal(name="server.waited_percent", unit="%", label="server's threads ready but without a core, of one core"),
+        Signal(name="server.allowed_cores", unit="", label="cores that the server may use"),
+        Signal(name="server.memory_bytes", unit="B", label="resident memory of the server"),
+        Signal(name="server.major_faults", unit="", label="server's pages read from disk", kind="counter"),
     )
 }
 
@@ -42,17 +50,20 @@ class HostSource:
     """Reads this machine; signals that its system lacks are left out with the reason.
 
     Args:
-        pids: Processes whose threads are watched too, with their children at the time of opening.
+        pids: Processes whose threads are watched too.
+        server_pid: A server's process, watched with its children at the time of opening.
     """
 
     name = "host"
 
-    def __init__(self, pids: Sequence[int] = (), *, period_s: float = 0.1) -> None:
+    def __init__(self, pids: Sequence[int] = (), *, server_pid: int | None = None, period_s: float = 0.1) -> None:
         self.period_s = period_s
         self.pids = tuple(pids)
+        self._server_pid = server_pid
+        self._server: tuple[int, ...] = ()
         self._missing: dict[str, str] = {}
         self._cores: list[tuple[float, float, float]] = []
-        self._threads: dict[int, float] = {}
+        self._threads: dict[str, dict[int, tuple[float, float]]] = {}
         self._at = 0.0
         self._readers: list[Callable[[], Mapping[str, float]]] = []
         self._slow_readers: list[Callable[[], Mapping[str, float]]] = []
@@ -76,11 +87,14 @@ class HostSource:
             self._slow_readers.append(self._segments)
         else:
             self._missing["host.retransmitted_segments"] = "there is no /proc/net/snmp"
-        if self.pids:
-            self._readers.append(self._watched)
-            self._watched()
-        self._cores = _core_times()
         self._at = time.monotonic()
+        self._threads = {}
+        self._server = _family(self._server_pid) if self._server_pid is not None else ()
+        for watched, pids in ((self._watched, self.pids), (self._serving, self._server)):
+            if pids:
+                self._readers.append(watched)
+                watched()
+        self._cores = _core_times()
         return SIGNALS
 
     def missing(self) -> Mapping[str, str]:
@@ -122,6 +136,8 @@ class HostSource:
     def _memory() -> Mapping[str, float]:
         memory = psutil.virtual_memory()
         return {
+            "host.cores": float(psutil.cpu_count() or 1),
+            "host.memory_bytes": float(memory.total),
             "host.memory_used_bytes": float(memory.total - memory.available),
             "host.swap_used_bytes": float(psutil.swap_memory().used),
         }
@@ -162,26 +178,85 @@ class HostSource:
         return {"host.retransmitted_segments": float(lines[1][lines[0].index("RetransSegs")])}
 
     def _watched(self) -> Mapping[str, float]:
-        now, used, resident = time.monotonic(), {}, 0.0
-        for pid in self.pids:
+        spent, _, resident = self._since("process", self.pids)
+        if not spent:
+            return {}
+        return {
+            "process.busiest_thread_percent": max(spent),
+            "process.cpu_percent": sum(spent),
+            "process.memory_bytes": resident,
+        }
+
+    def _serving(self) -> Mapping[str, float]:
+        spent, waited, resident = self._since("server", self._server)
+        if not spent:
+            return {}
+        told = {
+            "server.busiest_thread_percent": max(spent),
+            "server.cpu_percent": sum(spent),
+            "server.waited_percent": sum(waited),
+            "server.memory_bytes": resident,
+        }
+        try:
+            told["server.allowed_cores"] = float(min(len(os.sched_getaffinity(p)) for p in self._server))
+            told["server.major_faults"] = float(sum(_major_faults(p) for p in self._server))
+        except (OSError, AttributeError):  # one of them ended, or this is no Linux
+            pass
+        return told
+
+    def _since(self, name: str, pids: Sequence[int]) -> tuple[list[float], list[float], float]:
+        """Percent of a core that each thread used and waited for since the last reading, and resident bytes."""
+        now: dict[int, tuple[float, float]] = {}
+        resident = 0.0
+        for pid in pids:
             try:
                 for entry in os.scandir(f"/proc/{pid}/task"):
-                    fields = Path(entry.path, "stat").read_text().rsplit(")", 1)[1].split()
-                    used[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+                    now[int(entry.name)] = _thread_times(entry.path)
                 pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
                 resident += pages * os.sysconf("SC_PAGE_SIZE")
             except (OSError, IndexError, ValueError):  # it ended, or this is no Linux
                 continue
-        before, self._threads = self._threads, used
-        elapsed = now - self._at
-        spent = [used[t] - before[t] for t in used if t in before]
-        if not spent or elapsed <= 0:
-            return {}
-        return {
-            "process.busiest_thread_percent": 100 * max(spent) / elapsed,
-            "process.cpu_percent": 100 * sum(spent) / elapsed,
-            "process.memory_bytes": resident,
-        }
+        before, self._threads[name] = self._threads.get(name, {}), now
+        elapsed = time.monotonic() - self._at
+        both = [t for t in now if t in before]
+        if not both or elapsed <= 0:
+            return [], [], resident
+        spent, waited = ([100 * (now[t][i] - before[t][i]) / elapsed for t in both] for i in (0, 1))
+        return spent, waited, resident
+
+
+def _thread_times(task: str) -> tuple[float, float]:
+    """Seconds that a thread has run, and was ready without a core; the second is 0 where the kernel does not count it."""
+    try:
+        ran, waited, *_ = Path(task, "schedstat").read_text().split()
+        return int(ran) / 1e9, int(waited) / 1e9
+    except (OSError, ValueError):
+        fields = Path(task, "stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS, 0.0
+
+
+def _major_faults(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[9])
+
+
+def _family(pid: int) -> tuple[int, ...]:
+    """A process and its children; none when it has ended."""
+    try:
+        process = psutil.Process(pid)
+        return (pid, *(c.pid for c in process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return ()
+
+
+def listening_on(port: int) -> int | None:
+    """The process of this machine that listens on a TCP port; None when there is none, or no right to see it."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                return connection.pid
+    except (psutil.AccessDenied, OSError):
+        return None
+    return None
 
 
 def _core_times() -> list[tuple[float, float, float]]:

@@ -22,6 +22,7 @@ FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("prompt_tokens_total", "tokens", "prompt tokens read", "counter"),
     ("generation_tokens_total", "tokens", "tokens made", "counter"),
     ("request_success_total", "", "requests ended", "counter"),
+    ("request_failure_total", "", "requests that the server failed", "counter"),
     ("admission_rejections_total", "", "requests refused", "counter"),
     ("time_to_first_token_seconds_sum", "s", "times to first tokens, added up", "counter"),
     ("time_to_first_token_seconds_count", "", "first tokens", "counter"),
@@ -42,7 +43,7 @@ FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("iteration_tokens_total_sum", "tokens", "tokens of steps, added up", "counter"),
     ("iteration_tokens_total_count", "", "steps", "counter"),
 )
-PREFIXES = ("vllm:", "workbench_")
+PREFIXES = ("vllm:", "workbench:")
 WANTED = {prefix + family: "engine." + family for family, *_ in FAMILIES for prefix in PREFIXES}
 
 

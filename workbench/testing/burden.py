@@ -1,0 +1,91 @@
+"""Programs that get in a server's way: they take processor time, or memory and its bandwidth. In processes of their own."""
+
+import argparse
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+
+PIECE_BYTES = 64 << 20
+
+
+class Burden:
+    """Processes that work until the ``with`` block ends, or their parent is gone.
+
+    Args:
+        processes: How many.
+        memory_fraction: Share of the machine's memory that they fill together and write again and again; 0: they only compute.
+    """
+
+    def __init__(self, *, processes: int, memory_fraction: float = 0.0) -> None:
+        share = str(memory_fraction / processes)
+        self._children = [
+            subprocess.Popen(
+                [sys.executable, "-m", "workbench.testing.burden", share], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            for _ in range(processes)
+        ]
+        for child in self._children:
+            assert child.stdout is not None
+            child.stdout.readline()
+        self._since = time.monotonic(), self._cpu_s()
+
+    def _cpu_s(self) -> float:
+        times = [psutil.Process(c.pid).cpu_times() for c in self._children]
+        return sum(t.user + t.system for t in times)
+
+    def cores_used(self) -> float:
+        """Processor cores that they have used since they were ready, on average."""
+        at, used = self._since
+        return (self._cpu_s() - used) / max(time.monotonic() - at, 1e-9)
+
+    def resident_bytes(self) -> int:
+        """Memory that they hold."""
+        return sum(psutil.Process(c.pid).memory_info().rss for c in self._children)
+
+    def close(self) -> None:
+        """End them."""
+        for child in self._children:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def __enter__(self) -> "Burden":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def main() -> None:
+    """Work until the parent is gone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("memory_fraction", type=float)
+    asked = parser.parse_args()
+    wanted = int(asked.memory_fraction * psutil.virtual_memory().total)
+    held = [np.zeros(PIECE_BYTES, np.uint8) for _ in range(wanted // PIECE_BYTES)]
+    for piece in held:
+        piece.fill(1)
+    print("ready", flush=True)
+    parent = psutil.Process().ppid()
+    value, checked = 0, time.monotonic()
+    while True:
+        value = (value + 1) % 256
+        for piece in held:
+            piece.fill(value)
+            if psutil.Process().ppid() != parent:
+                return
+        if not held:
+            sum(range(200_000))
+        if time.monotonic() - checked > 0.5:
+            checked = time.monotonic()
+            if psutil.Process().ppid() != parent:
+                return
+
+
+if __name__ == "__main__":
+    main()
