@@ -134,3 +134,26 @@ def vllm_rules(
             )
         )
     return rules
+
+
+def gold_rule(*, every_s: float, most_wrong: float = 0.1, prefix: str = "workbench_gold_") -> Rule:
+    """An alert on wrong answers to the gold set, from the counts of what is asked on a schedule.
+
+    Args:
+        every_s: Seconds between rounds; three rounds are looked at.
+        most_wrong: Share of wrong answers from which on it is told.
+        prefix: Of the counters ``wrong_total`` and ``asked_total``.
+    """
+    window = max(300.0, 3 * every_s + 30.0)
+    return Rule(
+        name="AnswersWrong",
+        expression=Ratio(
+            part=Rate(metric=f"{prefix}wrong_total", window_s=window),
+            whole=Rate(metric=f"{prefix}asked_total", window_s=window),
+            least_events=4.0,
+        ),
+        compare=">",
+        threshold=most_wrong,
+        severity="page",
+        summary=f"More than {100 * most_wrong:g} % of the answers to the gold set are wrong: another model or precision may answer.",
+    )

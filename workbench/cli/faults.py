@@ -25,8 +25,8 @@ def faults(
     only: Annotated[str, typer.Option(help="Comma-separated names; all that this machine can have.")] = "",
     doses: Annotated[str, typer.Option(help="low, high or both.")] = "low,high",
     seeds: Annotated[str, typer.Option(help="Comma-separated; 1 to 99 were used for tuning.")] = "101",
-    seconds: Annotated[float, typer.Option(help="Of each load.")] = FaultsSpec.duration_s,
-    rate: Annotated[float, typer.Option(help="Healthy requests per second: about half of what it can do.")] = FaultsSpec.rate_per_s,
+    seconds: Annotated[float, typer.Option(help="Of each load.")] = 12.0,
+    rate: Annotated[float, typer.Option(help="Healthy requests per second: about half of what it can do.")] = 4.5,
     list_them: Annotated[bool, typer.Option("--list", help="Show the faults and end.")] = False,
     as_json: AsJson = False,
 ) -> None:

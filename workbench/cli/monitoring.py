@@ -2,6 +2,9 @@
 
 import json
 import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +15,16 @@ from rich.table import Table
 from workbench.alerts.dashboard import dashboard
 from workbench.alerts.defaults import vllm_rules
 from workbench.alerts.lint import expressions_in, missing_in, sample_names
-from workbench.alerts.rules import rules_yaml
+from workbench.alerts.notify import Notifier, Silence, silent
+from workbench.alerts.page import AlertPage
+from workbench.alerts.rules import Rule, rules_yaml
 from workbench.alerts.scrape import Scraper
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors, err
 from workbench.core.errors import InvalidSpec, NotAvailable, WorkbenchError
+from workbench.core.monitoring import MonitoringSpec
 from workbench.core.runs import utc_now
-from workbench.experiments.monitoring import call, event_row, post, watch
+from workbench.experiments.monitoring import Look, call, event_row, gold_of, message_row, post, rules_of, watch
 
 out = Console()
 TtftBound = Annotated[str, typer.Option(help="Promise on first tokens, a bound of vLLM's histogram (seconds).")]
@@ -32,43 +38,144 @@ def monitor(
     looks: Annotated[int | None, typer.Option(help="Stop after so many; for ever if left out.")] = None,
     ttft: TtftBound = "0.5",
     objective: Objective = 0.99,
+    patience: Annotated[float, typer.Option(help="Seconds that a condition lasts before it is told.")] = 120.0,
     prefix: Prefix = "vllm:",
-    webhook: Annotated[str | None, typer.Option(help="Gets each event as JSON.")] = None,
-    run: Annotated[str | None, typer.Option(help="Command that gets each event as JSON on standard input.")] = None,
+    gold_every: Annotated[float, typer.Option(help="Seconds between rounds of the gold set; 0: none.")] = 0.0,
+    gold: Annotated[str | None, typer.Option(help="Its file: JSON lines with prompt and pattern.")] = None,
+    serve: Annotated[int | None, typer.Option(help="Port of the watch's own /metrics; 0: any.")] = None,
+    silence: Annotated[
+        list[str] | None, typer.Option(help="Not told: 'alertname=Requests*,severity=ticket@3600' (seconds from now).")
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(help="Labels (alertname, severity, model_name, ...): callbacks get one message per group.")
+    ] = "",
+    group_wait: Annotated[float, typer.Option(help="Seconds that a group's first message waits for company.")] = 30.0,
+    repeat: Annotated[float | None, typer.Option(help="Tell a group again that still fires, seconds.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="Gets each event, or message of a group, as JSON.")] = None,
+    run: Annotated[str | None, typer.Option(help="Command that gets the same on standard input.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch a server: print alerts when they begin to fire and when they are over; an outage is one too."""
     with ReadableErrors():
-        rules = vllm_rules(ttft_bound=ttft, objective=objective, prefix=prefix)
-        problem: str | None = None
-        for n, look in enumerate(watch(url, rules, interval_s=interval), start=1):
-            if look.problem != problem:
-                problem = look.problem
-                err.print(f"{utc_now()} {problem or 'the page can be read again'}", highlight=False)
-            for event in look.events:
-                row = event_row(event, url=url) | {"at": utc_now()}
-                if as_json:
-                    print(json.dumps(row), flush=True)
-                else:
-                    mark = {"firing": "✗", "resolved": "✓"}[row["state"]]
-                    text = f"{row['at']} {mark} {row['rule']} {row['state']} ({row['value']:.3g}): {row['summary']}"
-                    out.print(text, highlight=False)
-                _tell(row, webhook=webhook, command=run)
-            if n == looks:
-                if not as_json:
-                    out.print(f"firing: {', '.join(look.firing) or 'nothing'}", highlight=False)
-                return
+        spec = MonitoringSpec(
+            url=url,
+            interval_s=interval,
+            ttft=ttft,
+            objective=objective,
+            patience_s=patience,
+            prefix=prefix,
+            gold=gold,
+            gold_every_s=gold_every,
+        )
+        teller = _Teller(
+            url,
+            silences=[_silence(text) for text in silence or []],
+            group_by=[part.strip() for part in group_by.split(",") if part.strip()],
+            group_wait_s=group_wait,
+            repeat_s=repeat,
+            webhook=webhook,
+            command=run,
+            as_json=as_json,
+        )
+        made = rules_of(spec)
+        with gold_of(spec) as asked, _page(made, serve) as page:
+            if page is not None:
+                err.print(f"its own metrics: http://127.0.0.1:{page.port}/metrics", highlight=False)
+            for n, look in enumerate(watch(url, made, interval_s=interval, gold=asked), start=1):
+                if page is not None:
+                    page.show(
+                        firing=look.firing,
+                        pending=look.pending,
+                        values=look.values,
+                        is_up=look.problem is None,
+                        gold=asked.counts() if asked is not None else None,
+                    )
+                teller.tell(look)
+                if n == looks:
+                    if not as_json:
+                        out.print(f"firing: {', '.join(look.firing) or 'nothing'}", highlight=False)
+                    return
 
 
-def _tell(row: dict[str, Any], *, webhook: str | None, command: str | None) -> None:
-    """A callback that fails is told and does not end the watch."""
+@contextmanager
+def _page(made: list[Rule], port: int | None) -> Iterator[AlertPage | None]:
+    if port is None:
+        yield None
+        return
+    page = AlertPage(made, port)
     try:
-        if webhook:
-            post(row, webhook=webhook)
-        if command:
-            call(row, command=shlex.split(command))
-    except WorkbenchError as error:
-        err.print(str(error), highlight=False)
+        yield page
+    finally:
+        page.close()
+
+
+def _silence(text: str) -> Silence:
+    """``label=pattern,...@seconds``; raises ``InvalidSpec`` for anything else."""
+    wanted, _, seconds = text.rpartition("@")
+    try:
+        matchers = dict(part.split("=", 1) for part in wanted.split(","))
+        lasts = float(seconds)
+    except ValueError as error:
+        raise InvalidSpec(f"{text!r} is no silence.", remedy="Write alertname=RequestsWait@3600.") from error
+    return Silence(matchers={k.strip(): v.strip() for k, v in matchers.items()}, until_s=time.monotonic() + lasts)
+
+
+class _Teller:
+    """Prints events, and hands them or messages of groups to callbacks; a callback that fails does not end the watch."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        silences: list[Silence],
+        group_by: list[str],
+        group_wait_s: float,
+        repeat_s: float | None,
+        webhook: str | None,
+        command: str | None,
+        as_json: bool,
+    ) -> None:
+        self._url, self._silences, self._as_json = url, silences, as_json
+        self._webhook, self._command = webhook, command
+        self._notifier: Notifier | None = None
+        if group_by or repeat_s is not None:
+            by = group_by or ("severity",)
+            self._notifier = Notifier(group_by=by, group_wait_s=group_wait_s, repeat_s=repeat_s)
+            self._notifier.silences = silences
+        self._problem: str | None = None
+
+    def tell(self, look: Look) -> None:
+        """What is new at a look."""
+        if look.problem != self._problem:
+            self._problem = look.problem
+            err.print(f"{utc_now()} {look.problem or 'the page can be read again'}", highlight=False)
+        for event in look.events:
+            row = event_row(event, url=self._url) | {"at": utc_now()}
+            is_silent = silent(event, self._silences, look.at_s)
+            self._print(row | {"silenced": is_silent})
+            if self._notifier is None and not is_silent:
+                self._call(row)
+        if self._notifier is not None:
+            for message in self._notifier.take(look.events, look.at_s):
+                self._call(message_row(message, url=self._url) | {"at": utc_now()})
+
+    def _print(self, row: dict[str, Any]) -> None:
+        if self._as_json:
+            print(json.dumps(row), flush=True)
+            return
+        mark = {"firing": "✗", "resolved": "✓"}[row["state"]]
+        hush = " (silenced)" if row["silenced"] else ""
+        text = f"{row['at']} {mark} {row['rule']} {row['state']}{hush} ({row['value']:.3g}): {row['summary']}"
+        out.print(text, highlight=False)
+
+    def _call(self, row: dict[str, Any]) -> None:
+        try:
+            if self._webhook:
+                post(row, webhook=self._webhook)
+            if self._command:
+                call(row, command=shlex.split(self._command))
+        except WorkbenchError as error:
+            err.print(str(error), highlight=False)
 
 
 def rules(

@@ -19,7 +19,8 @@ from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration
 from workbench.experiments.gpu_use import energy_by_unit, gpu_use, gpus_of
 from workbench.experiments.recording import recording_of, span_of
-from workbench.jobs.manager import JobManager
+from workbench.jobs.manager import JobManager, workbench_home
+from workbench.store.history import history_folder
 from workbench.store.runs import runs_in_folder
 
 out = Console()
@@ -30,12 +31,21 @@ def record(
     rate: Annotated[float, typer.Option(help="Samples a second.")] = 10.0,
     url: Annotated[str | None, typer.Option(help="Server whose counters are read too.")] = None,
     pids: Annotated[str, typer.Option(help="Comma-separated processes whose threads are watched.")] = "",
+    days: Annotated[
+        str | None, typer.Option(help="Name of a history on disk, for days of samples; 04_utilization shows it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample this machine, its GPUs and a server's counters, and keep the samples as a run."""
     with ReadableErrors():
         watched = tuple(int(p) for p in pids.split(",") if p.strip())
-        spec = RecordingSpec(duration_s=seconds, rate_hz=rate, url=url, pids=watched)
+        spec = RecordingSpec(
+            duration_s=seconds,
+            rate_hz=rate,
+            url=url,
+            pids=watched,
+            history=str(history_folder(workbench_home(), days)) if days else None,
+        )
         run = measured("recording", spec.to_dict(), can_resume=False)
         _tell(run, as_json=as_json)
 

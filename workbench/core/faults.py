@@ -37,9 +37,7 @@ class FaultsSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "duration_s", "rate_per_s", "input_tokens", "output_tokens", "max_num_seqs", "kv_tokens")
         if self.engine not in get_args(FaultEngine):
-            raise InvalidSpec(
-                f"engine is {self.engine!r}.", remedy=f"Choose from: {', '.join(get_args(FaultEngine))}."
-            )
+            raise InvalidSpec(f"engine is {self.engine!r}.", remedy=f"Choose from: {', '.join(get_args(FaultEngine))}.")
         if not self.seeds or not self.doses or set(self.doses) - {"low", "high"}:
             raise InvalidSpec("There are no seeds or no known doses.", remedy="Give seeds, and low, high or both.")
         if self.duration_s < 4:

@@ -8,6 +8,7 @@ from workbench.core.errors import InvalidSpec
 from workbench.core.specs import Spec
 
 LONGEST_S = 6 * 3600.0  # the samples of a run are kept in memory
+LONGEST_HISTORY_S = 90 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,18 @@ class RecordingSpec(Spec):
     """Base URL of a server with ``/metrics``; it is read once a second."""
     pids: tuple[int, ...] = ()
     """Processes whose threads are watched."""
+    history: str | None = None
+    """Folder that gets a row every second, for days; the run then holds the last minutes only."""
 
     def __post_init__(self) -> None:
         require_positive(self, "duration_s")
-        if self.duration_s > LONGEST_S:
-            raise InvalidSpec(f"duration_s is {self.duration_s:g}.", remedy=f"Give at most {LONGEST_S:g}.")
+        longest = LONGEST_S if self.history is None else LONGEST_HISTORY_S
+        if self.duration_s > longest:
+            raise InvalidSpec(
+                f"duration_s is {self.duration_s:g}.",
+                remedy=f"Give at most {longest:g}"
+                + (", or a folder for a history of days." if not self.history else "."),
+            )
         if not 0.1 <= self.rate_hz <= 50:
             raise InvalidSpec(f"rate_hz is {self.rate_hz}.", remedy="Give 0.1 to 50.")
         if self.url is not None and not self.url.startswith(("http://", "https://")):

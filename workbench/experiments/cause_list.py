@@ -4,6 +4,7 @@ from workbench.experiments.causes import (
     Cause,
     added,
     answers_differ,
+    as_fast_alone,
     described_differently,
     failures_grew,
     less,
@@ -12,13 +13,12 @@ from workbench.experiments.causes import (
     reaches,
     same,
     share_of_change,
+    slower_alone,
     stalls_alone,
     stalls_together,
 )
 
 LOAD = more("offered_per_s", "requests per second")
-SLOWER_ALONE = more("probe.tpot_s", "seconds per token when asked alone", by=1.15, surely=1.5)
-AS_FAST_ALONE = same("probe.tpot_s", "seconds per token when asked alone", within=1.4)
 SAME_LOAD = same("offered_per_s", "requests per second")
 SAME_PROMPTS = same("input_tokens", "prompt tokens")
 SAME_ANSWERS = same("output_tokens", "answer tokens")
@@ -28,7 +28,7 @@ CAUSES: tuple[Cause, ...] = (
         key="surge",
         title="More requests come than before",
         remedy="Add replicas, or shed load at the gateway; 06_surge and 03_parallelism size both.",
-        clues=((4.0, LOAD), (1.0, share_of_change("queue", "decode")), (1.0, AS_FAST_ALONE)),
+        clues=((4.0, LOAD), (1.0, share_of_change("queue", "decode")), (1.0, as_fast_alone)),
     ),
     Cause(
         key="longer prompts",
@@ -37,7 +37,7 @@ CAUSES: tuple[Cause, ...] = (
         clues=(
             (4.0, more("input_tokens", "prompt tokens")),
             (1.0, share_of_change("prefill", "queue")),
-            (0.5, AS_FAST_ALONE),
+            (0.5, as_fast_alone),
         ),
     ),
     Cause(
@@ -47,7 +47,7 @@ CAUSES: tuple[Cause, ...] = (
         clues=(
             (4.0, more("output_tokens", "answer tokens")),
             (1.0, share_of_change("decode", "queue")),
-            (0.5, AS_FAST_ALONE),
+            (0.5, as_fast_alone),
         ),
     ),
     Cause(
@@ -58,7 +58,7 @@ CAUSES: tuple[Cause, ...] = (
             (4.0, less("hit_tokens_per_request", "tokens from the prefix cache, per request")),
             (1.0, share_of_change("prefill", "queue")),
             (1.0, SAME_PROMPTS),
-            (1.0, AS_FAST_ALONE),
+            (1.0, as_fast_alone),
         ),
     ),
     Cause(
@@ -67,7 +67,10 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Give it back the memory it had (gpu-memory-utilization, num-gpu-blocks), or let fewer requests run.",
         clues=(
             (4.0, limit_changed("num_gpu_blocks", "announced KV blocks", grown=False)),
-            (2.0, reaches("engine.kv_cache_usage_perc.max", "highest share of the KV cache in use", none=0.6, full=0.9)),
+            (
+                2.0,
+                reaches("engine.kv_cache_usage_perc.max", "highest share of the KV cache in use", none=0.6, full=0.9),
+            ),
             (1.5, added("engine.num_preemptions_total.per_s", "preemptions per second", none=0.02, full=0.3)),
             (0.5, share_of_change("queue")),
             (1.0, SAME_LOAD),
@@ -101,8 +104,17 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Move them, or give the server cores of its own (cpuset, taskset, nice).",
         clues=(
             (4.0, added("others_cores", "cores used by other programs", none=0.15, full=0.7)),
-            (1.5, added("server.waited_percent", "server's threads ready without a core, % of one", none=15.0, full=60.0, otherwise=-0.5)),
-            (1.0, SLOWER_ALONE),
+            (
+                1.5,
+                added(
+                    "server.waited_percent",
+                    "server's threads ready without a core, % of one",
+                    none=15.0,
+                    full=60.0,
+                    otherwise=-0.5,
+                ),
+            ),
+            (1.0, slower_alone),
             (3.0, same("memory_used_fraction", "share of the memory in use", within=1.5)),
         ),
     ),
@@ -112,8 +124,17 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Look at its affinity and its container's limits (taskset, cpuset, cpu.max), and give them back.",
         clues=(
             (5.0, less("server.allowed_cores", "cores that the server may use", to=0.95, surely=0.8)),
-            (2.0, added("host.throttled_s.per_s", "seconds per second stopped by the container's limit", none=0.02, full=0.2, otherwise=0.0)),
-            (1.0, SLOWER_ALONE),
+            (
+                2.0,
+                added(
+                    "host.throttled_s.per_s",
+                    "seconds per second stopped by the container's limit",
+                    none=0.02,
+                    full=0.2,
+                    otherwise=0.0,
+                ),
+            ),
+            (1.0, slower_alone),
         ),
     ),
     Cause(
@@ -122,9 +143,27 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Find what took it, and stop or move it; leave room for the page cache.",
         clues=(
             (4.0, added("memory_used_fraction", "share of the memory in use", none=0.15, full=0.4)),
-            (1.5, added("host.memory_stalled_s.per_s", "seconds per second waiting for memory", none=0.005, full=0.05, otherwise=-0.2)),
-            (1.0, added("server.major_faults.per_s", "server's pages read from disk, per second", none=1.0, full=50.0, otherwise=0.0)),
-            (0.5, SLOWER_ALONE),
+            (
+                1.5,
+                added(
+                    "host.memory_stalled_s.per_s",
+                    "seconds per second waiting for memory",
+                    none=0.005,
+                    full=0.05,
+                    otherwise=-0.2,
+                ),
+            ),
+            (
+                1.0,
+                added(
+                    "server.major_faults.per_s",
+                    "server's pages read from disk, per second",
+                    none=1.0,
+                    full=50.0,
+                    otherwise=0.0,
+                ),
+            ),
+            (0.5, slower_alone),
         ),
     ),
     Cause(
@@ -143,8 +182,26 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Look at retransmissions and at the links in between; ask the server on its own machine.",
         clues=(
             (4.0, stalls_alone),
-            (1.5, added("host.retransmitted_segments.per_s", "TCP segments sent again, per second", none=0.3, full=2.0, otherwise=-0.1)),
-            (1.0, added("outside_ttft_s", "wait for the first token outside the server, s", none=0.006, full=0.03, otherwise=-0.3)),
+            (
+                1.5,
+                added(
+                    "host.retransmitted_segments.per_s",
+                    "TCP segments sent again, per second",
+                    none=0.3,
+                    full=2.0,
+                    otherwise=0.0,
+                ),
+            ),
+            (
+                1.0,
+                added(
+                    "outside_ttft_s",
+                    "wait for the first token outside the server, s",
+                    none=0.006,
+                    full=0.03,
+                    otherwise=0.0,
+                ),
+            ),
             (1.5, share_of_change("outside")),
             (1.0, SAME_PROMPTS),
         ),
@@ -168,7 +225,10 @@ CAUSES: tuple[Cause, ...] = (
         key="server errors",
         title="The server, or what stands before it, fails requests",
         remedy="Read its log for the status above; look at limits, health checks and the last deployment.",
-        clues=((6.0, failures_grew), (1.0, added("probe.failed_fraction", "failed questions of the probe", none=0.0, full=0.2, otherwise=-0.2))),
+        clues=(
+            (6.0, failures_grew),
+            (1.0, added("probe.failed_fraction", "failed questions of the probe", none=0.0, full=0.2, otherwise=-0.2)),
+        ),
     ),
     Cause(
         key="server pauses",
@@ -176,7 +236,17 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Look for garbage collection, snapshots, live migration, or a debugger; its log is silent meanwhile.",
         clues=(
             (4.0, stalls_together),
-            (2.0, added("longest_silence_of_counters_s", "longest silence of /metrics, s", none=0.25, full=0.6, otherwise=0.0)),
+            (2.0, reaches("stall_s", "a middle stall lasts, s", none=0.3, full=0.5)),
+            (
+                2.0,
+                added(
+                    "longest_silence_of_counters_s",
+                    "longest silence of /metrics, s",
+                    none=0.25,
+                    full=0.6,
+                    otherwise=0.0,
+                ),
+            ),
             (2.0, SAME_PROMPTS),
             (0.5, SAME_LOAD),
         ),
@@ -188,7 +258,7 @@ CAUSES: tuple[Cause, ...] = (
         remedy="Give each a GPU or a MIG slice of its own.",
         clues=(
             (4.0, added("gpu0.processes", "processes that compute on the GPU", none=0.4, full=0.9)),
-            (2.0, SLOWER_ALONE),
+            (2.0, slower_alone),
             (1.0, more("gpu_activity_per_token", "GPU activity per token", by=1.3, surely=2.0)),
         ),
     ),
@@ -200,7 +270,7 @@ CAUSES: tuple[Cause, ...] = (
         clues=(
             (4.0, less("gpu0.sm_clock_mhz", "clock of the GPU, MHz", to=0.93, surely=0.75)),
             (1.5, less("gpu0.power_limit_w", "power limit, W", to=0.97, surely=0.8, otherwise=-0.2)),
-            (2.0, SLOWER_ALONE),
+            (2.0, slower_alone),
         ),
     ),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from workbench.experiments.observation import Observation
 
 Reading = tuple[float, str]
+ALONE_BY = 1.2
 Clue = Callable[[Observation, Observation], Reading | None]
 
 
@@ -127,6 +128,38 @@ def limit_changed(name: str, text: str, *, grown: bool) -> Clue:
     return read
 
 
+def factor_alone(a: Observation, b: Observation) -> tuple[float, str] | None:
+    """How many times as long the server takes when it is asked alone: for a token, or for a long prompt, whichever grew more."""
+    found = []
+    for name, text in (("probe.tpot_s", "token"), ("probe.long_ttft_s", "long prompt")):
+        # Without the way there and back, where it was measured.
+        before, after = ((o.get(name) or 0.0) - (o.get("probe.health_s") or 0.0) for o in (a, b))
+        if name == "probe.tpot_s":
+            before, after = a.get(name) or 0.0, b.get(name) or 0.0
+        if before > 0 and after > 0:
+            found.append((after / before, f"asked alone, a {text} takes {1000 * before:.1f} → {1000 * after:.1f} ms"))
+    return max(found) if found else None
+
+
+def slower_alone(a: Observation, b: Observation) -> Reading | None:
+    """The server itself is slower, whatever is sent."""
+    found = factor_alone(a, b)
+    if found is None:
+        return None
+    factor, told = found
+    if factor <= ALONE_BY:
+        return -strength(ALONE_BY - factor, 0.0, ALONE_BY - 1.0), told
+    return strength(math.log(factor), math.log(ALONE_BY) * 0.8, math.log(1.6)), told
+
+
+def as_fast_alone(a: Observation, b: Observation) -> Reading | None:
+    """The server itself is not slower, as a cause in the load needs it."""
+    found = factor_alone(a, b)
+    if found is None:
+        return None
+    return -strength(math.log(found[0]), math.log(1.25), math.log(1.6)), found[1]
+
+
 def answers_differ(a: Observation, b: Observation) -> Reading | None:
     """Greedy answers to the same questions."""
     pairs = [(x, y) for x, y in zip(a.answers, b.answers, strict=False) if x is not None and y is not None]
@@ -140,8 +173,10 @@ def answers_differ(a: Observation, b: Observation) -> Reading | None:
 def described_differently(a: Observation, b: Observation) -> Reading | None:
     """Model and version as the server names them."""
     before, after = (
-        {"models": [{k: v for k, v in m.items() if k != "max_model_len"} for m in o.server.get("models") or []],
-         "version": o.server.get("version")}
+        {
+            "models": [{k: v for k, v in m.items() if k != "max_model_len"} for m in o.server.get("models") or []],
+            "version": o.server.get("version"),
+        }
         for o in (a, b)
     )
     if not before["models"] or not after["models"]:
@@ -188,7 +223,9 @@ def _stalls(a: Observation, b: Observation, *, together: bool) -> Reading | None
         return (0.3 if together else 0.5) * n, told
     excess = (shared - by_chance) / (1 - by_chance)
     side = max(-1.0, min(1.0, 3 * (excess - 0.5)))
-    return n * (side if together else -side), f"{told}; {100 * shared:.0f} % of other answers with them ({100 * by_chance:.0f} % by chance)"
+    return n * (
+        side if together else -side
+    ), f"{told}; {100 * shared:.0f} % of other answers with them ({100 * by_chance:.0f} % by chance)"
 
 
 def _stalls_grew(a: Observation, b: Observation) -> Reading | None:

@@ -55,7 +55,9 @@ def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmat
             expects="The healthy load is sent again: if the cause is not in the load, waits stay long and it is named again.",
         )
     spec = replace(now, **{f: getattr(before, f) for f in fields}, seed=now.seed + 1)
-    what = ", ".join(f"{f} {getattr(now, f)} → {getattr(before, f)}" for f in fields if getattr(now, f) != getattr(before, f))
+    what = ", ".join(
+        f"{f} {getattr(now, f)} → {getattr(before, f)}" for f in fields if getattr(now, f) != getattr(before, f)
+    )
     return Confirmation(
         cause=cause,
         spec=spec,

@@ -14,16 +14,20 @@ from scipy.stats import mannwhitneyu
 
 from workbench.core.runs import Run
 from workbench.experiments.cause_list import CAUSES
-from workbench.experiments.causes import Cause, answers_differ
+from workbench.experiments.causes import Cause, answers_differ, factor_alone
 from workbench.experiments.observation import Observation, observe
 
 STEEPNESS = 6.0
 UNSEEN = 0.5
 LEAST_SCORE = 0.3
 LEAST_SHARE = 0.4
-GROWN = {"ttft_s": (1.5, 0.015), "tpot_s": (1.3, 0.001), "e2e_s": (1.5, 0.03)}
-SYMPTOMS = {"ttft_s": "wait for the first token", "tpot_s": "time per token", "e2e_s": "time of a whole answer"}
-SIGNIFICANCE = 0.001
+EVIDENT = 0.5
+# By how much each wait must grow to be noticed at all, and to be noticed whatever the evidence says; and by how many seconds at least.
+GROWN = {"ttft_s": (1.25, 2.0, 0.01), "tpot_s": (1.15, 1.6, 0.001), "e2e_s": (1.2, 2.0, 0.03)}
+WAITS = {"ttft_s": "wait for the first token", "tpot_s": "time per token", "e2e_s": "time of a whole answer"}
+STALLS = (0.1, 0.4)
+ALONE = (1.25, 2.0)
+SIGNIFICANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,15 @@ class Ranked:
     share: float
     """Of the belief in all causes together."""
     evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symptom:
+    """Something that users notice."""
+
+    text: str
+    is_strong: bool
+    """Whether it is beyond what two short healthy loads differ by; others count only where the evidence names a cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +95,6 @@ def diagnose(baseline: Run, current: Run) -> Diagnosis:
 
 def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
     """The same for what was observed of a healthy load and of the one in question."""
-    found = symptoms_of(a, b)
     scored = sorted((_scored(c, a, b) for c in CAUSES), key=lambda x: -x[0])
     top = scored[0][0]
     belief = [math.exp(STEEPNESS * (score - top)) for score, _, _ in scored]
@@ -91,25 +103,41 @@ def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
         Ranked(key=c.key, title=c.title, remedy=c.remedy, score=score, share=x / total, evidence=evidence)
         for (score, c, evidence), x in zip(scored, belief, strict=True)
     )
-    return Diagnosis(symptoms=found, causes=ranked, abstains=_abstains(ranked) if found else None)
+    found = symptoms_of(a, b)
+    abstains = _abstains(ranked)
+    is_noticed = any(s.is_strong for s in found) or (found and abstains is None and ranked[0].score >= EVIDENT)
+    return Diagnosis(
+        symptoms=tuple(s.text for s in found) if is_noticed else (),
+        causes=ranked,
+        abstains=abstains if is_noticed else None,
+    )
 
 
-def symptoms_of(a: Observation, b: Observation) -> tuple[str, ...]:
-    """What users notice: waits that grew beyond chance and beyond tolerance, failures, and other answers."""
+def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
+    """What users notice: waits that grew beyond chance, answers that stall, failures, other answers, and a server that is slower alone."""
     told = []
-    for name, (factor, seconds) in GROWN.items():
+    for name, (least, strong, seconds) in GROWN.items():
         before, after = a.get(name), b.get(name)
-        if before is None or after is None or after < factor * before or after - before < seconds:
+        if before is None or after is None or after < least * before or after - before < seconds:
             continue
         if name == "ttft_s" and not _beyond_chance(a.waits_s, b.waits_s):
             continue
-        told.append(f"{SYMPTOMS[name]} {1000 * before:.0f} → {1000 * after:.0f} ms")
+        text = f"{WAITS[name]} {1000 * before:.0f} → {1000 * after:.0f} ms"
+        told.append(Symptom(text=text, is_strong=after >= strong * before))
+    stalls = [o.get("stalls_per_answer") or 0.0 for o in (a, b)]
+    if stalls[1] - stalls[0] >= STALLS[0]:
+        text = f"stalls in an answer {stalls[0]:.2f} → {stalls[1]:.2f}"
+        told.append(Symptom(text=text, is_strong=stalls[1] - stalls[0] >= STALLS[1]))
+    alone = factor_alone(a, b)
+    if alone is not None and alone[0] >= ALONE[0]:
+        told.append(Symptom(text=alone[1], is_strong=alone[0] >= ALONE[1]))
     failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
     if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
-        told.append(f"failed requests {100 * failed[0]:.1f} → {100 * failed[1]:.1f} %")
+        text = f"failed requests {100 * failed[0]:.1f} → {100 * failed[1]:.1f} %"
+        told.append(Symptom(text=text, is_strong=True))
     differ = answers_differ(a, b)
     if differ is not None and differ[0] > 0:
-        told.append(differ[1])
+        told.append(Symptom(text=differ[1], is_strong=True))
     return tuple(told)
 
 
@@ -142,4 +170,3 @@ def _abstains(ranked: tuple[Ranked, ...]) -> str | None:
     if first.share < LEAST_SHARE:
         return f"two causes are as likely: {first.title.lower()}, or {second.title.lower()}"
     return None
-

@@ -103,7 +103,10 @@ def _times(what: str) -> Callable[[LoadSpec, Any], LoadSpec]:
 @contextmanager
 def _salted(stage: Stage, dose: Any) -> Iterator[Episode]:
     def proof(run: Run, a: Observation, b: Observation) -> Proof:  # noqa: ARG001
-        return True, f"shared first words of the prompts sent {stage.load.shared_prefix_tokens} → {load.shared_prefix_tokens}"
+        return (
+            True,
+            f"shared first words of the prompts sent {stage.load.shared_prefix_tokens} → {load.shared_prefix_tokens}",
+        )
 
     load = replace(stage.load, shared_prefix_tokens=round(stage.load.shared_prefix_tokens * (1 - dose)))
     yield Episode(load=load, proof=proof)
@@ -227,7 +230,10 @@ def _same_load(stage: Stage, dose: Any) -> Iterator[Episode]:  # noqa: ARG001
     def proof(run: Run, a: Observation, b: Observation) -> Proof:  # noqa: ARG001
         before, after = a.server.get("limits"), b.server.get("limits")
         differ = a.answers != b.answers
-        return before != after or differ, f"announced {before} → {after}; answers {'differ' if differ else 'are the same'}"
+        return (
+            before != after or differ,
+            f"announced {before} → {after}; answers {'differ' if differ else 'are the same'}",
+        )
 
     yield Episode(load=stage.load, proof=proof)
 
@@ -237,7 +243,10 @@ def _tokenizer(stage: Stage, dose: Any) -> Iterator[Episode]:
     def proof(run: Run, a: Observation, b: Observation) -> Proof:
         before, after = a.values["tokenizing_s"], b.values["tokenizing_s"]
         wanted = dose * run.spec["input_tokens"]
-        return after - before > 0.2 * wanted, f"/tokenize {1000 * before:.1f} → {1000 * after:.1f} ms, {dose:g} s per token put in"
+        return (
+            after - before > 0.2 * wanted,
+            f"/tokenize {1000 * before:.1f} → {1000 * after:.1f} ms, {dose:g} s per token put in",
+        )
 
     yield Episode(load=stage.load, proof=proof)
 
@@ -252,7 +261,12 @@ def _healthy(stage: Stage, dose: Any) -> Iterator[Episode]:
 
 ENGINES = get_args(FaultEngine)
 FAULTS: tuple[Fault, ...] = (
-    Fault(name="surge", cause="surge", doses={"low": 2.0, "high": 3.0}, begin=_load_change(_times("rate_per_s"), "offered_per_s")),
+    Fault(
+        name="surge",
+        cause="surge",
+        doses={"low": 2.0, "high": 3.0},
+        begin=_load_change(_times("rate_per_s"), "offered_per_s"),
+    ),
     Fault(
         name="longer prompts",
         cause="longer prompts",
@@ -289,9 +303,19 @@ FAULTS: tuple[Fault, ...] = (
         options={e: lambda d: ServerOptions(max_num_seqs=d) for e in ENGINES},
     ),
     Fault(name="processor hog", cause="processor taken by others", doses={"low": 1, "high": 4}, begin=_burdened),
-    Fault(name="fewer cores", cause="server has fewer cores", doses={"low": 0.5, "high": 0.25}, begin=_confined, why_not=_one_core),
     Fault(
-        name="memory filled", cause="memory pressure", doses={"low": 0.4, "high": 0.6}, begin=_filled, why_not=_too_much_memory
+        name="fewer cores",
+        cause="server has fewer cores",
+        doses={"low": 0.5, "high": 0.25},
+        begin=_confined,
+        why_not=_one_core,
+    ),
+    Fault(
+        name="memory filled",
+        cause="memory pressure",
+        doses={"low": 0.4, "high": 0.6},
+        begin=_filled,
+        why_not=_too_much_memory,
     ),
     Fault(
         name="slow network",
@@ -318,7 +342,9 @@ FAULTS: tuple[Fault, ...] = (
         doses={"low": "precision", "high": "weights"},
         begin=_same_load,
         options={
-            e: lambda d: ServerOptions(random_weights=d == "weights", extra=("--dtype", "bfloat16") if d == "precision" else ())
+            e: lambda d: ServerOptions(
+                random_weights=d == "weights", extra=("--dtype", "bfloat16") if d == "precision" else ()
+            )
             for e in ENGINES
         },
     ),

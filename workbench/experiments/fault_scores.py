@@ -61,7 +61,7 @@ def macro_f1(episodes: Sequence[Mapping[str, Any]], method: str) -> float | None
     causes = sorted({truth for truth, _ in pairs})
     if not causes:
         return None
-    each = []
+    each: list[float] = []
     for cause in causes:
         right = sum(truth == said == cause for truth, said in pairs)
         n_true, n_said = (sum(pair[i] == cause for pair in pairs) for i in (0, 1))
@@ -75,7 +75,15 @@ def by_fault(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for e in episodes:
         row = told.setdefault(
             (e["fault"], e["dose"]),
-            {"fault": e["fault"], "dose": e["dose"], "cause": e["cause"], "n": 0, "took_effect": 0, "alarmed": 0, "named": 0},
+            {
+                "fault": e["fault"],
+                "dose": e["dose"],
+                "cause": e["cause"],
+                "n": 0,
+                "took_effect": 0,
+                "alarmed": 0,
+                "named": 0,
+            },
         )
         row["n"] += 1
         row["took_effect"] += e["took_effect"]

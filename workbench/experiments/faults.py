@@ -63,7 +63,9 @@ def planned(spec: FaultsSpec, *, is_gpu: bool) -> tuple[list[Planned], dict[str,
     """
     names = {f.name for f in FAULTS}
     if unknown := set(spec.faults) - names:
-        raise InvalidSpec(f"There is no fault {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(sorted(names))}.")
+        raise InvalidSpec(
+            f"There is no fault {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(sorted(names))}."
+        )
     made: list[Planned] = []
     left_out: dict[str, str] = {}
     for fault in FAULTS:
@@ -239,7 +241,9 @@ def measure(spec: FaultsSpec, folder: Path) -> Iterator[Progress | Run]:
                         made = _kept(load.run(episode.load), folder, f"{seed}-{fault.name}-{planned_one.dose}")
                         episodes.append(_episode(planned_one, seed, episode, made, baselines[fault.is_busy]))
                 except (WorkbenchError, OSError, KeyError) as error:
-                    failures.append({"cause": f"{fault.name}, {planned_one.dose}: {error}", "remedy": "See the server's log."})
+                    failures.append(
+                        {"cause": f"{fault.name}, {planned_one.dose}: {error}", "remedy": "See the server's log."}
+                    )
                     servers.stop()
                 done, since = done + 1, since + 1
     finally:

@@ -6,13 +6,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from workbench.alerts.defaults import vllm_rules
+from workbench.alerts.defaults import gold_rule, vllm_rules
 from workbench.alerts.evaluator import AlertState, Evaluator, Event
+from workbench.alerts.notify import Message
 from workbench.alerts.rules import Rule
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore
@@ -20,10 +22,13 @@ from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.monitoring import MonitoringSpec
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
+from workbench.engines.http import HttpEngine
+from workbench.load.gold_set import GoldSchedule, gold_questions
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
 KIND = "monitoring"
+GOLD_PREFIX = "workbench_gold_"
 KEPT_S = 3 * 86400.0 + 3600.0  # the longest window of the rules, and an hour
 CALL_S = 10.0
 
@@ -49,6 +54,7 @@ def watch(
     rules: Sequence[Rule],
     *,
     interval_s: float = 15.0,
+    gold: GoldSchedule | None = None,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[Look]:
@@ -58,6 +64,7 @@ def watch(
         url: Base URL, or that of the page.
         rules: To look at.
         interval_s: Between looks.
+        gold: Questions with known answers whose counts the rules can read.
         clock: Seconds that never go back.
         wait: Sleeps so long.
     """
@@ -68,6 +75,8 @@ def watch(
     while True:
         now = clock()
         problem = scraper.scrape(store, now)
+        for name, count in (gold.counts() if gold is not None else {}).items():
+            store.add(f"{GOLD_PREFIX}{name}_total", {}, now, float(count))
         yield looked(evaluator, store, now, problem=problem)
         store.drop_before(now - KEPT_S)
         due = max(due + interval_s, clock())
@@ -97,7 +106,23 @@ def looked(evaluator: Evaluator, store: SeriesStore, at_s: float, *, problem: st
 
 def rules_of(spec: MonitoringSpec) -> list[Rule]:
     """The rules that a watch looks at."""
-    return vllm_rules(ttft_bound=spec.ttft, objective=spec.objective, patience_s=spec.patience_s, prefix=spec.prefix)
+    rules = vllm_rules(ttft_bound=spec.ttft, objective=spec.objective, patience_s=spec.patience_s, prefix=spec.prefix)
+    return [*rules, gold_rule(every_s=spec.gold_every_s, prefix=GOLD_PREFIX)] if spec.gold_every_s else rules
+
+
+@contextmanager
+def gold_of(spec: MonitoringSpec) -> Iterator[GoldSchedule | None]:
+    """The gold set of a watch, asked until the block ends; None when nothing is asked.
+
+    Raises ``WorkbenchError`` for a file that cannot be read or a server that lists no model.
+    """
+    if not spec.gold_every_s:
+        yield None
+        return
+    questions = gold_questions(Path(spec.gold) if spec.gold else None)
+    model = HttpEngine(spec.url, "").models()[0]
+    with GoldSchedule(spec.url, model, questions, every_s=spec.gold_every_s) as schedule:
+        yield schedule
 
 
 def run(spec: MonitoringSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -111,19 +136,20 @@ def measure(spec: MonitoringSpec, _folder: Path) -> Iterator[Progress | Run]:
     looks: list[Mapping[str, Any]] = []
     events: list[Mapping[str, Any]] = []
     began = time.monotonic()
-    for look in watch(spec.url, rules_of(spec), interval_s=spec.interval_s):
-        at = look.at_s - began
-        looks.append(look_row(look, origin_s=began))
-        events += [event_row(e, url=spec.url) | {"at_s": round(at, 3)} for e in look.events]
-        firing = f"firing: {', '.join(look.firing)}" if look.firing else "nothing fires"
-        yield Progress(
-            step=look.problem or firing,
-            done=min(at, spec.duration_s),
-            total=spec.duration_s,
-            result={"looks": looks[-1:]},
-        )
-        if at + spec.interval_s > spec.duration_s:
-            break
+    with gold_of(spec) as gold:
+        for look in watch(spec.url, rules_of(spec), interval_s=spec.interval_s, gold=gold):
+            at = look.at_s - began
+            looks.append(look_row(look, origin_s=began))
+            events += [event_row(e, url=spec.url) | {"at_s": round(at, 3)} for e in look.events]
+            firing = f"firing: {', '.join(look.firing)}" if look.firing else "nothing fires"
+            yield Progress(
+                step=look.problem or firing,
+                done=min(at, spec.duration_s),
+                total=spec.duration_s,
+                result={"looks": looks[-1:]},
+            )
+            if at + spec.interval_s > spec.duration_s:
+                break
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
@@ -148,6 +174,16 @@ def look_row(look: Look, *, origin_s: float) -> dict[str, Any]:
     }
 
 
+def message_row(message: Message, *, url: str) -> dict[str, Any]:
+    """A message about a group of alerts, for a webhook or a command."""
+    return {
+        "group": dict(message.group),
+        "firing": [event_row(e, url=url) for e in message.firing],
+        "resolved": [event_row(e, url=url) for e in message.resolved],
+        "server": url,
+    }
+
+
 def event_row(event: Event, *, url: str) -> dict[str, Any]:
     """An event for a log, a webhook or a command."""
     return {
@@ -161,6 +197,10 @@ def event_row(event: Event, *, url: str) -> dict[str, Any]:
     }
 
 
+def _about(row: Mapping[str, Any]) -> str:
+    return str(row["rule"]) if "rule" in row else ", ".join(e["rule"] for e in (*row["firing"], *row["resolved"]))
+
+
 def post(row: Mapping[str, Any], *, webhook: str) -> None:
     """Send an event as JSON; raises ``WorkbenchError`` when nobody takes it."""
     request = urllib.request.Request(  # noqa: S310 - the reader's own address
@@ -171,7 +211,7 @@ def post(row: Mapping[str, Any], *, webhook: str) -> None:
             return
     except (OSError, urllib.error.URLError, ValueError) as error:
         raise WorkbenchError(
-            f"The webhook did not take {row['rule']}: {error}.", remedy="Check its address; the alert is in the log."
+            f"The webhook did not take {_about(row)}: {error}.", remedy="Check its address; the alert is in the log."
         ) from error
 
 
@@ -181,5 +221,5 @@ def call(row: Mapping[str, Any], *, command: Sequence[str]) -> None:
         subprocess.run(list(command), input=json.dumps(row), text=True, timeout=CALL_S, check=True, capture_output=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise WorkbenchError(
-            f"The command for {row['rule']} failed: {error}.", remedy="Run it by hand; the alert is in the log."
+            f"The command for {_about(row)} failed: {error}.", remedy="Run it by hand; the alert is in the log."
         ) from error

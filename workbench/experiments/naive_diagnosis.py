@@ -36,7 +36,7 @@ def static_thresholds(a: Observation, b: Observation) -> Guess:  # noqa: ARG001
         ("output_tokens", 500.0, "longer answers"),
         ("gpu0.temperature_c", 85.0, "GPU clocks held down"),
     )
-    found = {}
+    found: dict[str, float] = {}
     for name, limit, cause in limits:
         value = b.get(name)
         if value is not None and value > limit:

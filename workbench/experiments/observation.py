@@ -15,7 +15,8 @@ from workbench.core.samples import Recording
 from workbench.experiments.recording import recording_of, span_of
 
 LONG_GAP_FACTOR = 8.0  # a gap of so many middle ones is a stall
-LEAST_STALL_S = 0.12
+LEAST_STALL_S = 0.2
+PROBED = ("health_s", "tokenize_s", "ttft_s", "tpot_s", "long_ttft_s", "failed_fraction")
 SETTLED_S = 2.0  # counters are read once a second, so they lag behind the last answer
 
 
@@ -53,47 +54,61 @@ def observe(run: Run, *, until_s: float | None = None) -> Observation:
         raise NotAvailable(f"Run {run.id} holds no requests.", remedy="Name a run of `workbench load`.")
     if until_s is not None:
         asked = _known_by(asked, until_s)
-    values: dict[str, float] = {}
-    spreads: dict[str, float] = {}
-
-    def note(name: str, found: Iterable[float | None]) -> None:
-        seen = np.array([v for v in found if v is not None], dtype=float)
-        if seen.size:
-            values[name] = float(seen.mean())
-            if seen.size > 1:
-                spreads[name] = float(seen.std(ddof=1))
-
-    answered = [q for q in asked if not q.get("error") and q.get("first_content_s") is not None]
-    note("ttft_s", (q["first_content_s"] - q["due_s"] for q in answered))
-    note("e2e_s", (q["end_s"] - q["due_s"] if q.get("end_s") is not None else None for q in answered))
-    note("tpot_s", (_tpot(q) for q in answered))
-    note("input_tokens", (q["input_tokens"] for q in asked))
-    note("output_tokens", (q["output_tokens"] for q in answered))
-    note("failed_fraction", (1.0 if q.get("error") else 0.0 for q in asked))
-    note("send_lateness_s", (q["sent_s"] - q["due_s"] if q.get("sent_s") is not None else None for q in asked))
-    dues = [q["due_s"] for q in asked]
-    if len(dues) > 1 and max(dues) > min(dues):
-        values["offered_per_s"] = (len(dues) - 1) / (max(dues) - min(dues))
-        spreads["offered_per_s"] = values["offered_per_s"] / float(np.sqrt(len(dues)))
-    values |= _stalls(answered)
+    seen = _Seen()
+    answered = _client(asked, seen)
     probe = run.samples.get("probe") or {}
-    for name in ("health_s", "tokenize_s", "ttft_s", "tpot_s", "long_ttft_s", "failed_fraction"):
+    for name in PROBED:
         if probe.get(name) is not None:
-            values[f"probe.{name}"] = float(probe[name])
-    if "probe.tokenize_s" in values and "probe.health_s" in values:
-        values["tokenizing_s"] = values["probe.tokenize_s"] - values["probe.health_s"]
+            seen.values[f"probe.{name}"] = float(probe[name])
+    if "probe.tokenize_s" in seen.values and "probe.health_s" in seen.values:
+        seen.values["tokenizing_s"] = seen.values["probe.tokenize_s"] - seen.values["probe.health_s"]
     made = recording_of(run)
     if made is not None:
         start, end = span_of(run, made)
-        _server(made, start, end if until_s is None else min(end, start + until_s), values, spreads)
+        inside = made.between(start, (end if until_s is None else min(end, start + until_s)) + SETTLED_S)
+        _signals(inside, seen)
+        _server(inside, seen.values)
+        _machine(inside, seen.values)
     return Observation(
-        values=values,
-        spreads=spreads,
+        values=seen.values,
+        spreads=seen.spreads,
         answers=tuple(probe.get("answers") or ()),
         server=run.samples.get("server") or {},
         waits_s=tuple(q["first_content_s"] - q["due_s"] for q in answered),
         errors=tuple(str(q["error"]) for q in asked if q.get("error")),
     )
+
+
+@dataclass(slots=True)
+class _Seen:
+    values: dict[str, float] = field(default_factory=dict)
+    spreads: dict[str, float] = field(default_factory=dict)
+
+    def note(self, name: str, found: Iterable[float | None]) -> None:
+        """Mean and standard deviation of what is there."""
+        seen = np.array([v for v in found if v is not None], dtype=float)
+        if seen.size:
+            self.values[name] = float(seen.mean())
+        if seen.size > 1:
+            self.spreads[name] = float(seen.std(ddof=1))
+
+
+def _client(asked: Sequence[Mapping[str, Any]], seen: _Seen) -> list[Mapping[str, Any]]:
+    """What the client saw; the answered requests."""
+    answered = [q for q in asked if not q.get("error") and q.get("first_content_s") is not None]
+    seen.note("ttft_s", (q["first_content_s"] - q["due_s"] for q in answered))
+    seen.note("e2e_s", (q["end_s"] - q["due_s"] if q.get("end_s") is not None else None for q in answered))
+    seen.note("tpot_s", (_tpot(q) for q in answered))
+    seen.note("input_tokens", (q["input_tokens"] for q in asked))
+    seen.note("output_tokens", (q["output_tokens"] for q in answered))
+    seen.note("failed_fraction", (1.0 if q.get("error") else 0.0 for q in asked))
+    seen.note("send_lateness_s", (q["sent_s"] - q["due_s"] if q.get("sent_s") is not None else None for q in asked))
+    dues = [q["due_s"] for q in asked]
+    if len(dues) > 1 and max(dues) > min(dues):
+        seen.values["offered_per_s"] = (len(dues) - 1) / (max(dues) - min(dues))
+        seen.spreads["offered_per_s"] = seen.values["offered_per_s"] / float(np.sqrt(len(dues)))
+    seen.values |= _stalls(answered)
+    return answered
 
 
 def _known_by(asked: Sequence[Mapping[str, Any]], until_s: float) -> list[Mapping[str, Any]]:
@@ -133,6 +148,8 @@ def _stalls(answered: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "stall_fraction": sum(b - a for _, a, b in stalls) / total if total > 0 else 0.0,
         "stalls_per_answer": len(stalls) / len(gaps),
     }
+    if stalls:
+        told["stall_s"] = float(np.median([b - a for _, a, b in stalls]))
     together, alone = 0, 0
     for i, a, b in stalls:
         middle = (a + b) / 2
@@ -145,43 +162,53 @@ def _stalls(answered: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return told
 
 
-def _server(
-    made: Recording, start: float, end: float, values: dict[str, float], spreads: dict[str, float]
-) -> None:
-    """What server, host and GPUs say in a span."""
-    inside = made.between(start, end + SETTLED_S)
-    for name, signal in made.signals.items():
-        seen = inside.values.get(name)
-        if seen is None or not seen.size:
+def _signals(inside: Recording, seen: _Seen) -> None:
+    """Every signal: mean and greatest value of gauges, growth per second of counters."""
+    for name, signal in inside.signals.items():
+        found, t = inside.values.get(name), inside.times_s.get(name)
+        if found is None or t is None or not found.size:
             continue
         if signal.kind == "gauge":
-            values[name] = float(seen.mean())
-            values[f"{name}.max"] = float(seen.max())
-            if seen.size > 1:
-                spreads[name] = float(seen.std(ddof=1))
-        else:
-            t = inside.times_s[name]
-            if t.size > 1 and t[-1] > t[0]:
-                values[f"{name}.per_s"] = (made.increase(name, float(t[0]), float(t[-1])) or 0.0) / float(t[-1] - t[0])
-                steps = np.diff(seen) / np.maximum(np.diff(t), 1e-9)
-                spreads[f"{name}.per_s"] = float(steps.std(ddof=1)) if steps.size > 1 else 0.0
+            seen.note(name, found)
+            seen.values[f"{name}.max"] = float(found.max())
+        elif t.size > 1 and t[-1] > t[0]:
+            grown = inside.increase(name, float(t[0]), float(t[-1])) or 0.0
+            seen.values[f"{name}.per_s"] = grown / float(t[-1] - t[0])
+            steps = np.diff(found) / np.maximum(np.diff(t), 1e-9)
+            seen.spreads[f"{name}.per_s"] = float(steps.std(ddof=1)) if steps.size > 1 else 0.0
+
+
+def _server(inside: Recording, values: dict[str, float]) -> None:
+    """Parts of a request inside the server, what lies outside, and the prefix cache."""
     for part in ("queue", "prefill", "decode"):
         _ratio(inside, f"engine.request_{part}_time_seconds", f"server.{part}_s", values)
     _ratio(inside, "engine.time_to_first_token_seconds", "server.ttft_s", values)
     _ratio(inside, "engine.e2e_request_latency_seconds", "server.e2e_s", values)
-    n_asked = inside.increase("engine.request_queue_time_seconds_count", start, end + SETTLED_S)
-    hits = inside.increase("engine.prefix_cache_hits_total", start, end + SETTLED_S)
-    looked = inside.increase("engine.prefix_cache_queries_total", start, end + SETTLED_S)
+    hits, looked, n_asked = (
+        _grown(inside, f"engine.{name}")
+        for name in (
+            "prefix_cache_hits_total",
+            "prefix_cache_queries_total",
+            "request_queue_time_seconds_count",
+        )
+    )
     if hits is not None and looked:
         values["hit_fraction"] = hits / looked
         if n_asked:
             values["hit_tokens_per_request"] = hits / n_asked
     if "server.ttft_s" in values and "ttft_s" in values:
         values["outside_ttft_s"] = values["ttft_s"] - values["server.ttft_s"]
-        inside_s = values.get("server.queue_s", 0.0) + values.get("server.prefill_s", 0.0)
-        values["front_s"] = values["server.ttft_s"] - inside_s
+        engine_s = values.get("server.queue_s", 0.0) + values.get("server.prefill_s", 0.0)
+        values["front_s"] = values["server.ttft_s"] - engine_s
+    looks = inside.times_s.get("engine.num_requests_running", np.empty(0))
+    if looks.size > 2:
+        values["longest_silence_of_counters_s"] = float(np.diff(looks).max())
+
+
+def _machine(inside: Recording, values: dict[str, float]) -> None:
+    """Who uses the processor and the memory, and what the GPU does for a token."""
     if "host.cpu_percent" in values and "server.cpu_percent" in values:
-        cores = values["host.cpu_percent"] / 100 * _n_cores(made)
+        cores = values["host.cpu_percent"] / 100 * _n_cores(inside)
         own = (values["server.cpu_percent"] + values.get("process.cpu_percent", 0.0)) / 100
         values["others_cores"] = max(0.0, cores - own)
     if "host.memory_bytes" in values and "host.memory_used_bytes" in values:
@@ -189,9 +216,12 @@ def _server(
     tokens = values.get("engine.generation_tokens_total.per_s")
     if tokens and "gpu0.dram_active_percent" in values:
         values["gpu_activity_per_token"] = values["gpu0.dram_active_percent"] / tokens
-    clocks = inside.times_s.get("engine.num_requests_running", np.empty(0))
-    if clocks.size > 2:
-        values["longest_silence_of_counters_s"] = float(np.diff(clocks).max())
+
+
+def _grown(made: Recording, name: str) -> float | None:
+    """Growth of a counter over all that was sampled."""
+    t = made.times_s.get(name)
+    return made.increase(name, float(t[0]), float(t[-1])) if t is not None and t.size > 1 else None
 
 
 def _n_cores(made: Recording) -> float:
@@ -201,10 +231,6 @@ def _n_cores(made: Recording) -> float:
 
 def _ratio(made: Recording, family: str, name: str, values: dict[str, float]) -> None:
     """Mean of a histogram over all that was sampled."""
-    t = made.times_s.get(f"{family}_count")
-    if t is None or t.size < 2:
-        return
-    total, count = (made.increase(f"{family}_{what}", float(t[0]), float(t[-1])) for what in ("sum", "count"))
+    total, count = (_grown(made, f"{family}_{what}") for what in ("sum", "count"))
     if total is not None and count:
         values[name] = total / count
-

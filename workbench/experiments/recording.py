@@ -8,7 +8,8 @@ from typing import Any
 from workbench.core.progress import Progress
 from workbench.core.recording import RecordingSpec
 from workbench.core.runs import Run, last_run, utc_now
-from workbench.core.samples import Recording
+from workbench.core.samples import Recording, Signal
+from workbench.store.history import History
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 from workbench.telemetry.gpu_source import GpuSource
@@ -19,6 +20,8 @@ from workbench.telemetry.sampler import Sampler, Source
 KIND = "recording"
 TOLD_S = 1.0
 MOST_TOLD = 2000  # a longer recording is told more rarely
+KEPT_OF_HISTORY_S = 300.0
+SLOWEST_S = 3.0  # signals that are read once a second have two samples in it
 
 
 def run(spec: RecordingSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -32,12 +35,16 @@ def measure(spec: RecordingSpec, _folder: Path) -> Iterator[Progress | Run]:
     sources: list[Source] = [HostSource(spec.pids, period_s=period), GpuSource(period_s=period)]
     if spec.url is not None:
         sources.append(MetricsSource(spec.url))
-    told_s = max(TOLD_S, spec.duration_s / MOST_TOLD)
-    with Sampler(sources, rate_hz=spec.rate_hz, keep_s=spec.duration_s + 60.0) as sampler:
+    told_s = TOLD_S if spec.history else max(TOLD_S, spec.duration_s / MOST_TOLD)
+    keep_s = spec.duration_s + 60.0 if spec.history is None else KEPT_OF_HISTORY_S
+    days = DayWriter(Path(spec.history)) if spec.history else None
+    with Sampler(sources, rate_hz=spec.rate_hz, keep_s=keep_s) as sampler:
         began = time.monotonic()
         while (elapsed := time.monotonic() - began) < spec.duration_s:
             time.sleep(min(told_s, spec.duration_s - elapsed))
             newest = sampler.recording(last_s=told_s)
+            if days is not None:
+                days.add(sampler.recording(last_s=SLOWEST_S), at_s=time.time())
             yield Progress(
                 step=_step(newest),
                 done=min(time.monotonic() - began, spec.duration_s),
@@ -59,6 +66,42 @@ def measure(spec: RecordingSpec, _folder: Path) -> Iterator[Progress | Run]:
         },
         failures=[],
     )
+
+
+class DayWriter:
+    """Adds a row a second to a history: means of gauges, growth per second of counters.
+
+    Args:
+        folder: Made with the first row; its signals are those that the machine has then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._history: History | None = None
+
+    def add(self, newest: Recording, *, at_s: float) -> None:
+        """Add what was sampled lately; ``at_s`` is the time of day (epoch). Raises ``StoreError`` for a folder of other signals."""
+        told = {s.name: value for s, value in _lately(newest)}
+        if self._history is None:
+            if not told:
+                return
+            self._history = History(self._folder, [s for s, _ in _lately(newest)])
+        last = self._history.ends_s
+        if last is None or at_s > last[1]:  # a clock that was set back does not end the recording
+            self._history.append(at_s, told)
+
+
+def _lately(newest: Recording) -> Iterator[tuple[Signal, float]]:
+    for name, signal in newest.signals.items():
+        seen, at = newest.values.get(name), newest.times_s.get(name)
+        if seen is None or at is None or not seen.size:
+            continue
+        if signal.kind == "gauge":
+            yield signal, float(seen[at >= at[-1] - TOLD_S].mean())
+        elif at.size > 1:
+            grown = newest.increase(name, float(at[0]), float(at[-1])) or 0.0
+            per_s = Signal(name=f"{name}.per_s", unit=f"{signal.unit}/s", label=f"{signal.label}, per second")
+            yield per_s, grown / float(at[-1] - at[0])
 
 
 def recording_of(run: Run) -> Recording | None:

@@ -121,7 +121,5 @@ def who_finds_causes(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             hovertemplate="%{x}: %{y:.0f} %<extra>" + name + "</extra>",
         )
     fig.update_yaxes(range=[0, 105])
-    fig.update_layout(
-        barmode="group", showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}}
-    )
+    fig.update_layout(barmode="group", showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}})
     return fig

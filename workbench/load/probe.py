@@ -48,7 +48,7 @@ def probe(spec: LoadSpec) -> dict[str, Any]:
             told[name] = None
             told["problems"][name] = f"{type(error).__name__}: {error}"
 
-    asker = _Asker(spec)
+    asker = Asker(spec)
     words = " ".join(f"word{i % 97} of" for i in range(LONG_WORDS // 2))
     timed("health_s", lambda: asker.seconds("GET", "/health"), ROUNDS + 4)
     timed("tokenize_s", lambda: asker.seconds("POST", "/tokenize", {"model": spec.model, "prompt": words}))
@@ -70,7 +70,7 @@ def probe(spec: LoadSpec) -> dict[str, Any]:
 
 def described(spec: LoadSpec) -> dict[str, Any]:
     """What the server says of itself: its models, its version, and its cache and batch limits."""
-    asker = _Asker(spec)
+    asker = Asker(spec)
     told: dict[str, Any] = {}
     for name, path in (("models", "/v1/models"), ("version", "/version")):
         try:
@@ -100,8 +100,8 @@ def _limits(page: str) -> dict[str, str]:
     return {}
 
 
-class _Asker:
-    """One connection, opened again when it was lost."""
+class Asker:
+    """Asks one after the other over one connection, opened again when it was lost."""
 
     def __init__(self, spec: LoadSpec) -> None:
         parts = urlsplit(spec.base_url)

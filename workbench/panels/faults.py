@@ -87,7 +87,10 @@ class FaultsPanel(AnswerPanel):
 
     def settled(self, state: FaultsState, changes: dict[str, Any]) -> FaultsState:
         """Another run has other loads."""
-        return FaultsState(**{f: getattr(state, f) for f in state.__dataclass_fields__} | ({"episode": 0} if "run_id" in changes else {}))
+        return FaultsState(
+            **{f: getattr(state, f) for f in state.__dataclass_fields__}
+            | ({"episode": 0} if "run_id" in changes else {})
+        )
 
     def show_controls(self) -> None:
         """What there is to choose from."""
@@ -95,7 +98,8 @@ class FaultsPanel(AnswerPanel):
         episodes = run.samples["episodes"] if run is not None else []
         offers: dict[str, list[Any]] = {
             "run_id": self._options(),
-            "episode": [(f"{e['fault']}, {e['dose']}, seed {e['seed']}", i) for i, e in enumerate(episodes)] or [("–", 0)],
+            "episode": [(f"{e['fault']}, {e['dose']}, seed {e['seed']}", i) for i, e in enumerate(episodes)]
+            or [("–", 0)],
         }
         for name, options in offers.items():
             if list(self.controls[name].options) != options:
@@ -108,7 +112,9 @@ class FaultsPanel(AnswerPanel):
         header = f"<h2>{TITLE}</h2>"
         tabs = (code_block(_command(self.plan)), code_block(self.plan.as_code()))
         if run is None or not run.samples["episodes"]:
-            card = message_card("caution", "Nothing was injected yet.", "Press Run.", "One seed takes about twelve minutes.")
+            card = message_card(
+                "caution", "Nothing was injected yet.", "Press Run.", "One seed takes about twelve minutes."
+            )
             return AnswerView(header=header, answer=card, figures=(), table="", tabs=("", "", *tabs), run=run)
         episodes = run.samples["episodes"]
         version = run.samples.get("engine_version") or "torch engine"
@@ -145,7 +151,11 @@ def _verdict(run: Run) -> str:
         f"95 % interval of the first: {_percent(low)} to {_percent(high)}. The best simple way, {best['method']}, names "
         f"{_percent(best['top1'])} and alarms on {_percent(best['false_alarms'])} of healthy loads.",
         (f"not named: {', '.join(missed)}. " if missed else "")
-        + ("Seeds and loads were not used for tuning, but the kinds of faults were." if unseen else "These seeds were used for tuning."),
+        + (
+            "Seeds and loads were not used for tuning, but the kinds of faults were."
+            if unseen
+            else "These seeds were used for tuning."
+        ),
         is_stale=False,
     )
 
@@ -178,12 +188,13 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _detail(e: Mapping[str, Any]) -> str:
     said = e["said"][OURS]
+    head = (f"Evidence for: {escape(said['causes'][0])}", "speaks")
     rows = [(escape(text), f"{speaks:+.2f}") for text, speaks, _ in said["evidence"]]
     symptoms = "; ".join(said["symptoms"]) or "users notice nothing"
     truth = e["cause"] or "healthy"
     return (
         f"<div><p><b>{escape(e['fault'])}, {escape(e['dose'])}</b>: {escape(e['proof'])}. True cause: {escape(truth)}.</p>"
-        f"<p>Noticed: {escape(symptoms)}.</p>{table((f'Evidence for: {said["causes"][0]}', 'speaks'), rows)}</div>"
+        f"<p>Noticed: {escape(symptoms)}.</p>{table(head, rows)}</div>"
     )
 
 
@@ -191,9 +202,12 @@ def _episodes(episodes: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for e in episodes:
         said = e["said"]
-        cells = [said[OURS]["abstains"] and "abstains" or (said[OURS]["causes"][0] if said[OURS]["alarm"] else "no alarm")]
+        ours = said[OURS]
+        cells = ["abstains" if ours["abstains"] else ours["causes"][0] if ours["alarm"] else "no alarm"]
         cells += [s["causes"][0] if s["alarm"] else "no alarm" for name, s in said.items() if name != OURS]
-        rows.append((f"{escape(e['fault'])}, {escape(e['dose'])}", escape(e["cause"] or "healthy"), *(escape(c) for c in cells)))
+        rows.append(
+            (f"{escape(e['fault'])}, {escape(e['dose'])}", escape(e["cause"] or "healthy"), *(escape(c) for c in cells))
+        )
     others = [name for name in episodes[0]["said"] if name != OURS]
     head = ("Load", "true cause", OURS, *others)
     return table(head, rows, left=tuple(range(1, len(head))))
@@ -202,7 +216,14 @@ def _episodes(episodes: Sequence[Mapping[str, Any]]) -> str:
 def _by_fault(rows: Sequence[Mapping[str, Any]]) -> str:
     head = ("Fault", "dose", "loads", "took effect", "alarmed", "named")
     shown = [
-        (escape(r["fault"]), escape(r["dose"]), str(r["n"]), str(r["took_effect"]), str(r["alarmed"]), str(r["named"]) if r["cause"] else "–")
+        (
+            escape(r["fault"]),
+            escape(r["dose"]),
+            str(r["n"]),
+            str(r["took_effect"]),
+            str(r["alarmed"]),
+            str(r["named"]) if r["cause"] else "–",
+        )
         for r in rows
     ]
     return table(head, shown, left=(1,))

@@ -64,7 +64,10 @@ class LatencyPanel(AnswerPanel):
                 widgets.Dropdown, "Load in question", value=self.state.current_id, options=self._options()
             ),
             "latency": labelled(
-                widgets.Dropdown, "Latency drawn", value="ttft", options=[(v.capitalize(), k) for k, v in LATENCIES.items()]
+                widgets.Dropdown,
+                "Latency drawn",
+                value="ttft",
+                options=[(v.capitalize(), k) for k, v in LATENCIES.items()],
             ),
             "url": labelled(
                 widgets.Text, "Server for Run (URL, empty: that of the load)", value="", continuous_update=False
@@ -152,7 +155,10 @@ class LatencyPanel(AnswerPanel):
         header = f"<h2>{TITLE}</h2>"
         if pair is None:
             card = message_card(
-                "caution", "There are no two loads to compare.", "", "Measure them: workbench load URL --telemetry-hz 5 --probe"
+                "caution",
+                "There are no two loads to compare.",
+                "",
+                "Measure them: workbench load URL --telemetry-hz 5 --probe",
             )
             empty = ("",) * len(self.tab_titles)
             return AnswerView(header=header, answer=card, figures=(), table="", tabs=empty, run=None)
@@ -181,9 +187,7 @@ class LatencyPanel(AnswerPanel):
         before, now = (_points(r, self.state.latency) for r in (a, b))
         changed = None
         if len(before) >= LEAST_BASELINE:
-            change = first_change(
-                [v for _, v in before], [v for _, v in now], false_alarm_rate=FALSE_ALARM_RATE
-            )
+            change = first_change([v for _, v in before], [v for _, v in now], false_alarm_rate=FALSE_ALARM_RATE)
             changed = now[change.at][0] if change is not None else None
         return waits_over_time(
             before, now, what=LATENCIES[self.state.latency], changed_at_s=changed, false_alarm_rate=FALSE_ALARM_RATE
@@ -217,8 +221,10 @@ class LatencyPanel(AnswerPanel):
             return "<p>There is nothing to confirm.</p>"
         asked = self._confirmation()
         said = self._outcomes.get((a.id, b.id))
-        result = "<p>Press Confirm to send it.</p>" if said is None else (
-            f"<p><b>{'Confirmed.' if said.is_confirmed else 'Not confirmed.'}</b> {escape(said.text)}</p>"
+        result = (
+            "<p>Press Confirm to send it.</p>"
+            if said is None
+            else (f"<p><b>{'Confirmed.' if said.is_confirmed else 'Not confirmed.'}</b> {escape(said.text)}</p>")
         )
         return f"<p>{escape(asked.expects)}</p>{result}{code_block(asked.spec.as_code())}"
 
@@ -227,10 +233,15 @@ def _first_pair(runs: Sequence[Run]) -> tuple[str | None, str | None]:
     """A pair that shows something: the newest load with a probe, and a healthy one of the same model and length."""
     for current in runs:
         for other in runs:
-            same = other.spec["model"] == current.spec["model"] and other.environment.device == current.environment.device
+            same = (
+                other.spec["model"] == current.spec["model"] and other.environment.device == current.environment.device
+            )
             if not same or other.id == current.id or other.finished_at >= current.finished_at:
                 continue
-            if bool(other.samples.get("probe")) == bool(current.samples.get("probe")) and diagnose(other, current).alarm:
+            if (
+                bool(other.samples.get("probe")) == bool(current.samples.get("probe"))
+                and diagnose(other, current).alarm
+            ):
                 return other.id, current.id
     ids = [r.id for r in runs[:2]]
     return (ids[1], ids[0]) if len(ids) == 2 else (ids[0] if ids else None, ids[0] if ids else None)
@@ -274,7 +285,12 @@ def _causes(found: Diagnosis) -> str:
                 "<br>".join(escape(e.text) for e in worst) or "–",
             )
         )
-    return table(("Cause ●", "belief", "speaks for it", "speaks against it"), rows, highlighted=0 if found.named else None, left=(2, 3))
+    return table(
+        ("Cause ●", "belief", "speaks for it", "speaks against it"),
+        rows,
+        highlighted=0 if found.named else None,
+        left=(2, 3),
+    )
 
 
 def _evidence(found: Diagnosis) -> str:

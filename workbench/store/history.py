@@ -165,3 +165,16 @@ class History:
             count = np.add.reduceat(there.astype(float), starts, axis=0)
             made["mean"] = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
         self._write(coarse, made)
+
+
+def history_folder(home: Path, name: str) -> Path:
+    """Where a history of this name is kept; raises ``InvalidSpec`` for a name that is a path."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise InvalidSpec(f"{name!r} is no name.", remedy="Give letters, digits and hyphens.")
+    return home / "history" / name
+
+
+def histories_in(home: Path) -> list[str]:
+    """Names of the histories that are kept, by name."""
+    folder = home / "history"
+    return sorted(p.name for p in folder.iterdir() if (p / ABOUT).is_file()) if folder.is_dir() else []

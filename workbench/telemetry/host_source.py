@@ -252,7 +252,7 @@ def listening_on(port: int) -> int | None:
     """The process of this machine that listens on a TCP port; None when there is none, or no right to see it."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
                 return connection.pid
     except (psutil.AccessDenied, OSError):
         return None
