@@ -1,10 +1,13 @@
 """Fixtures for all tests: a home of its own for runs and jobs, and widgets that do not swallow errors."""
 
 import shutil
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from workbench.core.devices import Device
+from workbench.export.notebook import write_report
 from workbench.jobs.manager import JobManager
 from workbench.testing import strict_callbacks
 
@@ -37,3 +40,15 @@ def chromium():
     if path is None:
         pytest.skip("Chromium is not installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def report_of(tmp_path_factory):
+    """The report of a notebook by its name, made once for all tests."""
+    folder = tmp_path_factory.mktemp("reports")
+
+    @cache
+    def made(name):
+        return write_report(Path(__file__).parents[1] / "notebooks" / f"{name}.ipynb", folder / f"{name}.html")
+
+    return made

@@ -8,8 +8,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from workbench.export.notebook import write_report
-
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -57,8 +55,8 @@ def test_it_runs_from_top_to_bottom_without_a_hidden_error(path):
 
 
 @each
-def test_its_report_is_one_small_file(path, tmp_path):
-    target = write_report(path, tmp_path / f"{path.stem}.html")
+def test_its_report_is_one_small_file(path, report_of):
+    target = report_of(path.stem)
     text = target.read_text()
     assert target.stat().st_size < 1_000_000
     assert "default-src 'none'" in text

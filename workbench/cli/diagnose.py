@@ -14,8 +14,9 @@ from workbench.cli.follow import measured
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.errors import NotAvailable
+from workbench.core.load import LoadSpec
 from workbench.core.runs import Run
-from workbench.experiments.confirmation import confirmation, outcome
+from workbench.experiments.confirmation import again, confirmation, outcome
 from workbench.experiments.diagnosis import Diagnosis
 from workbench.experiments.diagnosis import diagnose as diagnosed
 from workbench.experiments.latency_split import PARTS, Split, latency_split
@@ -28,7 +29,9 @@ SHOWN = 4
 
 def diagnose(
     baseline: Annotated[str, typer.Option(help="Id or file of a healthy load.")],
-    current: Annotated[str, typer.Option(help="Id or file of the load in question.")],
+    current: Annotated[
+        str | None, typer.Option(help="Id or file of the load in question; left out, the healthy load is sent now.")
+    ] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Send the load that would confirm the cause.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +40,8 @@ def diagnose(
     Measure both with `workbench load URL --telemetry-hz 5 --probe`; with less, less can be said.
     """
     with ReadableErrors():
-        a, b = _run(baseline), _run(current)
+        a = _run(baseline)
+        b = _run(current) if current is not None else _sent(again(a))
         found = diagnosed(a, b)
         split = _split(a, b)
         told: dict[str, Any] = found.to_dict() | {"provenance": "measured", "parts": _parts(split)}
@@ -47,15 +51,21 @@ def diagnose(
             asked = confirmation(found, a, b)
             if not as_json:
                 out.print(asked.expects, highlight=False)
-            made = measured("load", asked.spec.to_dict(), can_resume=False)
-            if not made.samples.get("requests"):
-                raise NotAvailable(made.failures[0]["cause"], remedy=made.failures[0]["remedy"])
+            made = _sent(asked.spec)
             said = outcome(asked, a, b, made)
             told["confirmation"] = asdict(said) | {"run": made.id}
             if not as_json:
                 out.print(f"● {'confirmed' if said.is_confirmed else 'not confirmed'}: {said.text}", highlight=False)
         if as_json:
             print(json.dumps(told, indent=1))
+
+
+def _sent(spec: LoadSpec) -> Run:
+    """The run of a load that is sent now; raises ``NotAvailable`` when the server does not take it."""
+    made = measured("load", spec.to_dict(), can_resume=False)
+    if not made.samples.get("requests"):
+        raise NotAvailable(made.failures[0]["cause"], remedy=made.failures[0]["remedy"])
+    return made
 
 
 def _split(a: Run, b: Run) -> Split | None:
@@ -100,5 +110,6 @@ def _run(name: str) -> Run:
     if file.is_file():
         return read_run_file(file)
     store = JobManager().store
-    shipped = next((r for r in runs_in_folder(MEASURED) if r.id == name), None)
+    known = (*runs_in_folder(MEASURED), *runs_in_folder(MEASURED / "diagnosis"))
+    shipped = next((r for r in known if r.id == name), None)
     return store.get(name) if store.has(name) or shipped is None else shipped

@@ -18,6 +18,7 @@ from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
 from workbench.cli.tables import quantization_tables
+from workbench.cli.techniques import techniques
 from workbench.cli.utilisation import batch_size, record, why_idle
 from workbench.core.quantization import METHODS, QuantizationSpec
 from workbench.experiments.examination import examine_all
@@ -51,6 +52,7 @@ app.command()(why_idle)
 app.command()(diagnose)
 app.command()(faults)
 app.command()(batch_size)
+app.command()(techniques)
 app.command()(monitor)
 app.command()(rules)
 app.command()(lint_metrics)

@@ -10,6 +10,7 @@ from workbench.experiments.causes import (
     less,
     limit_changed,
     more,
+    more_requests,
     reaches,
     same,
     share_of_change,
@@ -18,7 +19,6 @@ from workbench.experiments.causes import (
     stalls_together,
 )
 
-LOAD = more("offered_per_s", "requests per second")
 SAME_LOAD = same("offered_per_s", "requests per second")
 SAME_PROMPTS = same("input_tokens", "prompt tokens")
 SAME_ANSWERS = same("output_tokens", "answer tokens")
@@ -28,7 +28,7 @@ CAUSES: tuple[Cause, ...] = (
         key="surge",
         title="More requests come than before",
         remedy="Add replicas, or shed load at the gateway; 06_surge and 03_parallelism size both.",
-        clues=((4.0, LOAD), (1.0, share_of_change("queue", "decode")), (1.0, as_fast_alone)),
+        clues=((4.0, more_requests), (1.0, share_of_change("queue", "decode")), (1.0, as_fast_alone)),
     ),
     Cause(
         key="longer prompts",
@@ -69,9 +69,20 @@ CAUSES: tuple[Cause, ...] = (
             (4.0, limit_changed("num_gpu_blocks", "announced KV blocks", grown=False)),
             (
                 2.0,
-                reaches("engine.kv_cache_usage_perc.max", "highest share of the KV cache in use", none=0.6, full=0.9),
+                reaches(
+                    "engine.kv_cache_usage_perc.max",
+                    "highest share of the KV cache in use",
+                    none=0.6,
+                    full=0.9,
+                    otherwise=-0.3,
+                ),
             ),
-            (1.5, added("engine.num_preemptions_total.per_s", "preemptions per second", none=0.02, full=0.3)),
+            (
+                1.5,
+                added(
+                    "engine.num_preemptions_total.per_s", "preemptions per second", none=0.02, full=0.3, otherwise=-0.3
+                ),
+            ),
             (0.5, share_of_change("queue")),
             (1.0, SAME_LOAD),
         ),
@@ -235,7 +246,16 @@ CAUSES: tuple[Cause, ...] = (
         title="The whole server stops now and then",
         remedy="Look for garbage collection, snapshots, live migration, or a debugger; its log is silent meanwhile.",
         clues=(
-            (4.0, stalls_together),
+            (2.5, stalls_together),
+            (
+                5.0,
+                added(
+                    "idle_under_load_fraction",
+                    "share of the time with requests in which the server did nothing",
+                    none=0.03,
+                    full=0.12,
+                ),
+            ),
             (2.0, reaches("stall_s", "a middle stall lasts, s", none=0.3, full=0.5)),
             (
                 2.0,

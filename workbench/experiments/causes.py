@@ -13,6 +13,7 @@ from workbench.experiments.observation import Observation
 
 Reading = tuple[float, str]
 ALONE_BY = 1.2
+CHANCE_Z = 1.64  # one side, 95 %
 Clue = Callable[[Observation, Observation], Reading | None]
 
 
@@ -48,6 +49,19 @@ def more(name: str, text: str, *, by: float = 1.2, surely: float = 1.6, otherwis
         return strength(math.log(factor), math.log(by) * 0.8, math.log(surely)), told
 
     return read
+
+
+def more_requests(a: Observation, b: Observation) -> Reading | None:
+    """More requests came, beyond what arrivals at random differ by: the lower end of the ratio of two Poisson counts is read."""
+    before, after = a.get("offered_per_s"), b.get("offered_per_s")
+    if not before or not after or a.n_requests < 2 or b.n_requests < 2:
+        return None
+    factor = after / before
+    sure = factor * math.exp(-CHANCE_Z * math.sqrt(1 / a.n_requests + 1 / b.n_requests))
+    told = f"requests per second {_shown(before)} → {_shown(after)} (×{factor:.2f}, at least ×{max(sure, 0.0):.2f})"
+    if sure <= 1.05:
+        return -strength(1.25 - factor, -0.25, 0.15), told
+    return strength(math.log(sure), 0.0, math.log(1.35)), told
 
 
 def less(name: str, text: str, *, to: float = 0.85, surely: float = 0.6, otherwise: float = -1.0) -> Clue:
@@ -217,7 +231,7 @@ def _stalls(a: Observation, b: Observation, *, together: bool) -> Reading | None
         return None
     n, told = grown
     if n <= 0:
-        return -1.0, told
+        return (-0.4 if together else -1.0), told
     shared, by_chance = b.get("stalls_shared_fraction"), b.get("stall_fraction") or 0.0
     if shared is None or by_chance >= 1:
         return (0.3 if together else 0.5) * n, told

@@ -65,6 +65,12 @@ def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmat
     )
 
 
+def again(baseline: Run) -> LoadSpec:
+    """The healthy load with other arrivals, to be sent now."""
+    before = LoadSpec.from_dict(_known(baseline.spec))
+    return replace(before, server_pid=None, seed=before.seed + 1)
+
+
 def _known(spec: Mapping[str, Any]) -> dict[str, Any]:
     names = LoadSpec.__dataclass_fields__
     return {k: v for k, v in spec.items() if k in names}

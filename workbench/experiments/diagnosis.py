@@ -1,7 +1,8 @@
 """Why did latency change? Symptoms first, then causes ranked by what speaks for and against them, or no answer when that is thin.
 
 A cause's score is the weighted mean of its clues, between -1 and 1. Clues that say nothing are left out; clues that could not be read count as
-nothing with half their weight, so that a cause with one weak clue does not outrank one with several. Scores become shares by a softmax whose steepness was
+nothing with half their weight, so that a cause with one weak clue does not outrank one with several; and without any telling clue a cause is
+no more than a hint. Scores become shares by a softmax whose steepness was
 set on tuning loads (``workbench faults``, other seeds than those that are reported).
 """
 
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu
+from scipy.stats import fisher_exact, mannwhitneyu
 
 from workbench.core.runs import Run
 from workbench.experiments.cause_list import CAUSES
@@ -19,6 +20,7 @@ from workbench.experiments.observation import Observation, observe
 
 STEEPNESS = 6.0
 UNSEEN = 0.5
+TELLING, HINT = 2.0, 0.25  # weight of a clue that can name a cause, and the score without any
 LEAST_SCORE = 0.3
 LEAST_SHARE = 0.4
 EVIDENT = 0.5
@@ -28,6 +30,7 @@ WAITS = {"ttft_s": "wait for the first token", "tpot_s": "time per token", "e2e_
 STALLS = (0.1, 0.4)
 ALONE = (1.25, 2.0)
 SIGNIFICANCE = 0.01
+LATE_QUANTILE, LATE = 0.95, 1.2  # of the healthy waits, and so many times that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,14 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
 def _beyond_chance(before: tuple[float, ...], after: tuple[float, ...]) -> bool:
     if len(before) < 5 or len(after) < 5:
         return False
-    return bool(mannwhitneyu(np.array(after), np.array(before), alternative="greater").pvalue < SIGNIFICANCE)
+    a, b = np.array(before), np.array(after)
+    if mannwhitneyu(b, a, alternative="greater").pvalue < SIGNIFICANCE:
+        return True
+    # A part of the requests that waits long moves few ranks: late ones are counted too.
+    late = LATE * np.quantile(a, LATE_QUANTILE)
+    n_late = [int((x > late).sum()) for x in (b, a)]
+    table = [[n_late[0], b.size - n_late[0]], [n_late[1], a.size - n_late[1]]]
+    return bool(fisher_exact(table, alternative="greater").pvalue < SIGNIFICANCE)
 
 
 def _scored(cause: Cause, a: Observation, b: Observation) -> tuple[float, Cause, tuple[Evidence, ...]]:
@@ -160,6 +170,8 @@ def _scored(cause: Cause, a: Observation, b: Observation) -> tuple[float, Cause,
         evidence.append(Evidence(text=reading[1], speaks=round(reading[0], 3), weight=weight))
     is_weighed = evidence and (cause.needs is None or cause.needs in b.values)
     score = total / weights if is_weighed and weights else -1.0
+    if not any(e.weight >= TELLING and e.speaks > 0.2 for e in evidence):
+        score = min(score, HINT)  # side effects alone fit many causes
     return score, cause, tuple(sorted(evidence, key=lambda e: -abs(e.speaks * e.weight)))
 
 

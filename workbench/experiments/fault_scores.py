@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.load.summary import wilson
+from workbench.core.statistics import share_interval
 
 OURS = "workbench"
 NONE = "none"
@@ -36,7 +36,8 @@ def scores(episodes: Sequence[Mapping[str, Any]], method: str) -> dict[str, Any]
         ("top3", len(third), len(faults)),
         ("false_alarms", len(false), len(controls)),
     ):
-        told[f"{name}_interval"] = wilson(n, of) if of else None
+        interval = share_interval(n, of) if of else None
+        told[f"{name}_interval"] = (interval.low, interval.high) if interval is not None else None
     times = sorted(e["time_to_detect_s"] for e in faults if e.get("time_to_detect_s") is not None)
     told["time_to_detect_s"] = times[len(times) // 2] if times and method == OURS else None
     believed = [(_said(e, method).get("share"), _named(e, method) == e["cause"]) for e in faults]

@@ -17,7 +17,8 @@ from workbench.core.runs import Run, last_run, utc_now
 from workbench.engines.server import ServerCard, ServerRoom, free_port
 from workbench.experiments import load
 from workbench.experiments.diagnosis import diagnosis_of
-from workbench.experiments.fault_list import BUSY, FAULTS, Episode, Fault, ServerOptions, Stage
+from workbench.experiments.fault_list import FAULTS
+from workbench.experiments.fault_making import Episode, Fault, ServerOptions, Stage
 from workbench.experiments.fault_scores import OURS, by_fault, scores
 from workbench.experiments.naive_diagnosis import METHODS
 from workbench.experiments.observation import Observation, observe
@@ -220,26 +221,25 @@ def measure(spec: FaultsSpec, folder: Path) -> Iterator[Progress | Run]:
     try:
         for seed in spec.seeds:
             healthy = profile(spec, seed, servers.port)
-            baselines: dict[bool, Observation] = {}
+            baselines: dict[float, Observation] = {}
             since = 0
             for number, planned_one in enumerate(plan):
                 fault = planned_one.fault
-                if fault.is_busy not in baselines or (planned_one.options is None and since >= BASELINE_EVERY):
+                is_stale = planned_one.options is None and since >= BASELINE_EVERY
+                if fault.busy not in baselines or is_stale:
                     yield Progress(step=f"seed {seed}: a healthy load", done=done, total=total)
-                    busy = replace(healthy, seed=1000 * seed + 500 + number)
-                    busy = replace(busy, rate_per_s=busy.rate_per_s * BUSY) if fault.is_busy else busy
-                    stage = servers.with_options(None, healthy)
-                    name = f"{seed}-healthy-{'busy' if fault.is_busy else number}"
-                    baselines[fault.is_busy] = observe(_kept(load.run(busy), folder, name))
+                    usual = _times(healthy, fault.busy, seed=1000 * seed + 500 + number)
+                    servers.with_options(None, healthy)
+                    name = f"{seed}-healthy-{number}" + (f"-busy-{fault.busy:g}" if fault.busy != 1 else "")
+                    baselines[fault.busy] = observe(_kept(load.run(usual), folder, name))
                     since = 0
                 yield Progress(step=f"seed {seed}: {fault.name}, {planned_one.dose}", done=done, total=total)
-                own = replace(healthy, seed=1000 * seed + number)
-                own = replace(own, rate_per_s=own.rate_per_s * BUSY) if fault.is_busy else own
+                own = _times(healthy, fault.busy, seed=1000 * seed + number)
                 try:
                     stage = replace(servers.with_options(planned_one.options, healthy), load=own)
                     with fault.begin(stage, fault.doses[planned_one.dose]) as episode:
                         made = _kept(load.run(episode.load), folder, f"{seed}-{fault.name}-{planned_one.dose}")
-                        episodes.append(_episode(planned_one, seed, episode, made, baselines[fault.is_busy]))
+                        episodes.append(_episode(planned_one, seed, episode, made, baselines[fault.busy]))
                 except (WorkbenchError, OSError, KeyError) as error:
                     failures.append(
                         {"cause": f"{fault.name}, {planned_one.dose}: {error}", "remedy": "See the server's log."}
@@ -259,6 +259,11 @@ def measure(spec: FaultsSpec, folder: Path) -> Iterator[Progress | Run]:
         samples={"episodes": episodes, "by_fault": by_fault(episodes), "engine_version": servers.version},
         failures=failures,
     )
+
+
+def _times(healthy: LoadSpec, factor: float, *, seed: int) -> LoadSpec:
+    """The healthy load with other arrivals, and so many times as many."""
+    return replace(healthy, rate_per_s=healthy.rate_per_s * factor, seed=seed)
 
 
 def _kept(made: Run, folder: Path, name: str) -> Run:

@@ -17,6 +17,7 @@ from workbench.experiments.recording import recording_of, span_of
 LONG_GAP_FACTOR = 8.0  # a gap of so many middle ones is a stall
 LEAST_STALL_S = 0.2
 PROBED = ("health_s", "tokenize_s", "ttft_s", "tpot_s", "long_ttft_s", "failed_fraction")
+IDLE_PERCENT = 3.0  # of one core
 SETTLED_S = 2.0  # counters are read once a second, so they lag behind the last answer
 
 
@@ -31,6 +32,7 @@ class Observation:
     """Greedy answers to the probe's questions."""
     server: Mapping[str, Any] = field(default_factory=dict)
     """What the server said of itself."""
+    n_requests: int = 0
     waits_s: tuple[float, ...] = ()
     """Seconds to first tokens of answered requests, in the order of arrival."""
     errors: tuple[str, ...] = ()
@@ -69,11 +71,13 @@ def observe(run: Run, *, until_s: float | None = None) -> Observation:
         _signals(inside, seen)
         _server(inside, seen.values)
         _machine(inside, seen.values)
+        _idle_under_load(inside, asked, start, seen.values)
     return Observation(
         values=seen.values,
         spreads=seen.spreads,
         answers=tuple(probe.get("answers") or ()),
         server=run.samples.get("server") or {},
+        n_requests=len(asked),
         waits_s=tuple(q["first_content_s"] - q["due_s"] for q in answered),
         errors=tuple(str(q["error"]) for q in asked if q.get("error")),
     )
@@ -216,6 +220,23 @@ def _machine(inside: Recording, values: dict[str, float]) -> None:
     tokens = values.get("engine.generation_tokens_total.per_s")
     if tokens and "gpu0.dram_active_percent" in values:
         values["gpu_activity_per_token"] = values["gpu0.dram_active_percent"] / tokens
+
+
+def _idle_under_load(
+    inside: Recording, asked: Sequence[Mapping[str, Any]], start: float, values: dict[str, float]
+) -> None:
+    """Share of the samples with requests under way in which the server did nothing."""
+    at, used = inside.times_s.get("server.cpu_percent"), inside.values.get("server.cpu_percent")
+    if at is None or used is None or at.size < 5:
+        return
+    begun = np.sort([start + q["due_s"] for q in asked])
+    ended = np.sort([start + q["end_s"] for q in asked if q.get("end_s") is not None])
+    # A sample tells of the time since the one before: something must have been under way all the while.
+    before = np.concatenate(([at[0]], at[:-1]))
+    n_busy = np.searchsorted(begun, before) - np.searchsorted(ended, at)
+    is_busy = n_busy > 0
+    if is_busy.sum() >= 5:
+        values["idle_under_load_fraction"] = float((used[is_busy] < IDLE_PERCENT).mean())
 
 
 def _grown(made: Recording, name: str) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from workbench.core.samples import Recording
+from workbench.figures.lanes import Lanes
 from workbench.figures.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure
 
 PARTS = 600  # of a signal that are drawn
@@ -114,33 +115,21 @@ def samples_over_time(
         x_title="seconds",
         y_title="",
     )
-    gap = 0.05
-    height = (1 - gap * (len(lanes) - 1)) / max(1, len(lanes))
-    axis = fig.layout.yaxis.to_plotly_json()
-    layout: dict[str, Any] = {}
-    for i, (unit, signals) in enumerate(lanes):
-        key = "y" if i == 0 else f"y{i + 1}"
-        top = 1 - i * (height + gap)
-        layout["yaxis" if i == 0 else f"yaxis{i + 1}"] = axis | {
-            "domain": [max(0.0, top - height), top],
-            "title": {"text": unit, "font": {"size": 11}},
-            "rangemode": "tozero",
-            "anchor": "x",
-            "tickfont": {"size": 10},
-        }
-        for name, label, colour in signals:
+    places = Lanes(fig, [unit for unit, _ in lanes])
+    for i, (_, signals) in enumerate(lanes):
+        for k, (name, label, colour) in enumerate(signals):
             t, low, high = shown.thinned(name, PARTS)
             fig.add_scatter(
                 x=t - origin_s,
                 y=(low + high) / 2,
-                yaxis=key,
+                yaxis=places.axis(i),
                 mode="lines",
                 name=label,
                 line={"color": colour, "width": 1.4},
                 hovertemplate=f"%{{x:.1f}} s: {label} %{{y:.4g}}<extra></extra>",
             )
-    layout["annotations"] = _labels(lanes, height=height, gap=gap)
-    layout["xaxis"] = {"anchor": "y" if len(lanes) == 1 else f"y{len(lanes)}"}
+            places.name(i, k, label, colour, of=len(signals))
+    layout = places.layout
     if request is not None:
         layout["shapes"] = [
             _band(request["due_s"], request["first_content_s"], CAUTION),
@@ -148,30 +137,6 @@ def samples_over_time(
         ]
     fig.update_layout(**layout, height=530, margin={"r": 130})
     return fig
-
-
-def _labels(
-    lanes: Sequence[tuple[str, Sequence[tuple[str, str, str]]]], *, height: float, gap: float
-) -> list[dict[str, Any]]:
-    """Names of the lines beside their lanes, in their colours, from the top of each lane down."""
-    made = []
-    for i, (_, signals) in enumerate(lanes):
-        top = 1 - i * (height + gap)
-        for k, (_, label, colour) in enumerate(signals):
-            made.append(
-                {
-                    "xref": "paper",
-                    "yref": "paper",
-                    "x": 1.01,
-                    "y": top - k * min(0.045, height / len(signals)),
-                    "xanchor": "left",
-                    "yanchor": "top",
-                    "text": label,
-                    "showarrow": False,
-                    "font": {"size": 10, "color": colour},
-                }
-            )
-    return made
 
 
 def _band(left: float, right: float, colour: str) -> dict[str, Any]:

@@ -59,6 +59,7 @@ EXPERIMENTS: dict[str, Measure] = {
     "long_context": _with("long_context.LongContextSpec", "long_context"),
     "ring_attention": _with("long_context.RingSpec", "ring_attention"),
     "faults": _with("faults.FaultsSpec", "faults"),
+    "techniques": _with("techniques.TechniquesSpec", "techniques"),
     "calibration": _with("calibration.CalibrationSpec", "calibration"),
     "monitoring": _with("monitoring.MonitoringSpec", "monitoring"),
     "batch_search": _with("batch_search.BatchSearchSpec", "batch_search"),

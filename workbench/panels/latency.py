@@ -25,10 +25,13 @@ from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import labelled
 from workbench.panels.job_panel import POLL_S
 from workbench.panels.shared_view import code_block, runs_of_kind
+from workbench.store.runs import runs_in_folder
 
 KIND = "load"
 TITLE = "Why did latency jump?"
 FALSE_ALARM_RATE = 0.01
+EXAMPLES = "diagnosis"  # loads of the fault suite
+MOST_TRIED = 12
 SHOWN_CAUSES = 5
 LATENCIES = {"ttft": "wait for the first token", "e2e": "time of a whole answer"}
 
@@ -79,7 +82,8 @@ class LatencyPanel(AnswerPanel):
         self.draw()
 
     def _load_runs(self) -> None:
-        found = runs_of_kind(KIND, store=self.manager.store, shipped=SHIPPED)
+        own = runs_of_kind(KIND, store=self.manager.store, shipped=SHIPPED)
+        found = [*own, *runs_in_folder(SHIPPED / EXAMPLES)]
         self.runs = [r for r in found if r.samples.get("requests")]
 
     def _options(self) -> list[tuple[str, str | None]]:
@@ -230,21 +234,17 @@ class LatencyPanel(AnswerPanel):
 
 
 def _first_pair(runs: Sequence[Run]) -> tuple[str | None, str | None]:
-    """A pair that shows something: the newest load with a probe, and a healthy one of the same model and length."""
-    for current in runs:
-        for other in runs:
-            same = (
-                other.spec["model"] == current.spec["model"] and other.environment.device == current.environment.device
-            )
-            if not same or other.id == current.id or other.finished_at >= current.finished_at:
-                continue
-            if (
-                bool(other.samples.get("probe")) == bool(current.samples.get("probe"))
-                and diagnose(other, current).alarm
-            ):
+    """A pair that shows something: a load and an earlier one of the same model and device, probed alike, with a cause that is named."""
+    probed = [r for r in runs if r.samples.get("probe")][:MOST_TRIED]
+    for current in probed:
+        for other in reversed(probed):
+            is_before = other.finished_at < current.finished_at
+            is_alike = all(other.spec[f] == current.spec[f] for f in ("model", "endpoint"))
+            same_place = other.environment.device == current.environment.device
+            if is_before and is_alike and same_place and diagnose(other, current).named:
                 return other.id, current.id
     ids = [r.id for r in runs[:2]]
-    return (ids[1], ids[0]) if len(ids) == 2 else (ids[0] if ids else None, ids[0] if ids else None)
+    return (ids[-1], ids[0]) if ids else (None, None)
 
 
 def _label(run: Run) -> str:

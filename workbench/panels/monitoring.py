@@ -47,6 +47,7 @@ class WatchState:
     patience_s: float = 20.0
     duration_s: float = 600.0
     interval_s: float = 5.0
+    gold_every_s: float = 0.0
 
 
 class MonitoringPanel(AnswerPanel):
@@ -81,6 +82,9 @@ class MonitoringPanel(AnswerPanel):
                 widgets.BoundedFloatText, "Watch for, s", value=600.0, min=1, max=LONGEST_S, **later
             ),
             "interval_s": labelled(widgets.BoundedFloatText, "Look every, s", value=5.0, min=0.5, max=300, **later),
+            "gold_every_s": labelled(
+                widgets.BoundedFloatText, "Ask the gold set every, s (0: never)", value=0.0, min=0, max=86400, **later
+            ),
         }
         self.build(list(self.controls.values()))
         self.draw()
@@ -106,6 +110,7 @@ class MonitoringPanel(AnswerPanel):
             ttft=s.ttft,
             objective=s.objective_percent / 100,
             patience_s=s.patience_s,
+            gold_every_s=s.gold_every_s,
         )
 
     def attached(self, view: JobView) -> None:  # noqa: ARG002
@@ -275,8 +280,9 @@ def _events(looks: Looks, rules: Sequence[Rule]) -> str:
 
 def _commands(plan: MonitoringSpec) -> str:
     options = f"--ttft {plan.ttft} --objective {plan.objective:g}"
+    gold = f" --gold-every {plan.gold_every_s:g}" if plan.gold_every_s else ""
     return (
-        f"workbench monitor {plan.url} --interval {plan.interval_s:g} {options} --webhook https://…\n"
+        f"workbench monitor {plan.url} --interval {plan.interval_s:g} {options}{gold} --webhook https://…\n"
         f"workbench rules --for prometheus {options} > rules.yml\n"
         f"workbench rules --for grafana {options} > dashboard.json\n"
         f"workbench lint-metrics dashboard.json {plan.url}"

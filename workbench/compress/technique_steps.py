@@ -1,0 +1,222 @@
+"""Steps of a causal language model with and without a technique, and a profile of one."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch.profiler import ProfilerActivity, profile
+from transformers import DynamicCache
+
+from workbench.catalog.paths import located
+from workbench.compress.torch_model import TorchModel, load_model
+from workbench.core.quantization import QuantizationSpec
+from workbench.core.techniques import TechniquesSpec
+
+WARM_UP = 3
+REQUESTS = 6  # that are prepared and read one after the other
+TEXT_WORDS = 1200  # of each: a document that is tokenized for its last words' answer
+GEMM_ROWS = 1024
+COPY_BYTES = 128 << 20
+# Parts of operator names, in the order in which they are looked for.
+CATEGORIES = (
+    ("matrix products", ("mm", "gemm", "linear", "matmul", "cutlass", "nvjet", "cublas", "mkldnn")),
+    ("attention", ("attention", "flash", "fmha", "sdpa")),
+    (
+        "copies and layout",
+        ("copy", "cat", "index", "slice", "transpose", "contiguous", "memcpy", "memset", "fill", "clone", "to"),
+    ),
+    ("other arithmetic", ()),
+)
+
+
+class TechniqueSteps:
+    """A model and timed steps of it; every step ends when the device is done."""
+
+    def __init__(self, spec: TechniquesSpec, *, device: str) -> None:
+        self.spec, self.device = spec, device
+        self.asked = QuantizationSpec(
+            model=located(spec.model),
+            random_weights=spec.random_weights,
+            seed=spec.seed,
+            prompt_tokens=spec.context_tokens,
+            decode_tokens=4,
+            compile="off",
+        )
+        self.model: Any = load_model(self.asked, dtype=torch.float32, device=device)
+        self._low: Any = None
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def timed(self, step: Callable[[], Any]) -> float:
+        """Seconds of one step."""
+        self._wait()
+        began = time.perf_counter()
+        step()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _ids(self, batch: int, n: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.spec.seed)
+        return torch.randint(int(self.model.config.vocab_size), (batch, n), generator=generator).to(self.device)
+
+    @torch.inference_mode()
+    def decoding(self, batch: int, model: Any = None) -> Callable[[], Any]:
+        """A step in which each of ``batch`` sequences gets a token, over a cache of the spec's context."""
+        chosen = model if model is not None else self.model
+        ids = self._ids(batch, self.spec.context_tokens)
+        cache = DynamicCache(config=chosen.config)
+        chosen(ids, past_key_values=cache, logits_to_keep=1)
+        last, length = ids[:, -1:], self.spec.context_tokens
+
+        @torch.inference_mode()
+        def step() -> None:
+            cache.crop(length)
+            chosen(last, past_key_values=cache, logits_to_keep=1)
+
+        for _ in range(WARM_UP):
+            step()
+        return step
+
+    @torch.inference_mode()
+    def reading(self, batch: int, model: Any = None) -> Callable[[], Any]:
+        """Reading ``batch`` prompts of the spec's context."""
+        chosen = model if model is not None else self.model
+        ids = self._ids(batch, self.spec.context_tokens)
+
+        @torch.inference_mode()
+        def step() -> None:
+            chosen(ids, logits_to_keep=1)
+
+        for _ in range(WARM_UP):
+            step()
+        return step
+
+    @property
+    def low(self) -> Any:
+        """The same model in bfloat16."""
+        if self._low is None:
+            self._low = load_model(self.asked, dtype=torch.bfloat16, device=self.device)
+        return self._low
+
+    def compiled(self) -> Callable[[], Any]:
+        """A decoding step for one sequence with compiled parts; on a GPU it is replayed as a CUDA graph."""
+        spec = QuantizationSpec(**{**_fields(self.asked), "compile": "on"})
+        made = TorchModel(spec, "fp32", device=self.device)
+        made.decode_s(1)
+        return lambda: made.decode_s(1)
+
+    def eager_static(self) -> Callable[[], Any]:
+        """The same loop without compilation."""
+        made = TorchModel(self.asked, "fp32", device=self.device)
+        made.decode_s(1)
+        return lambda: made.decode_s(1)
+
+    def requests(self, *, overlapped: bool) -> Callable[[], Any]:
+        """Some requests, each tokenized, moved and read; with overlap the next is prepared meanwhile in a thread."""
+        tokenizer = Tokenizer.from_file(str(Path(self.asked.model) / "tokenizer.json"))
+        words = [f"def name_{i % 89}(value, other={i % 7}): return value" for i in range(TEXT_WORDS // 8)]
+        text = "\n".join(words)
+        keep = self.spec.context_tokens
+
+        def prepared() -> torch.Tensor:
+            ids = tokenizer.encode(text).ids[-keep:]
+            made = torch.tensor([ids])
+            return made.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else made
+
+        @torch.inference_mode()
+        def read(ids: torch.Tensor) -> None:
+            self.model(ids, logits_to_keep=1)
+            self._wait()
+
+        def one_after_the_other() -> None:
+            for _ in range(REQUESTS):
+                read(prepared())
+
+        def meanwhile() -> None:
+            ready: queue.Queue[torch.Tensor] = queue.Queue(maxsize=2)
+            thread = threading.Thread(target=lambda: [ready.put(prepared()) for _ in range(REQUESTS)])
+            thread.start()
+            for _ in range(REQUESTS):
+                read(ready.get())
+            thread.join()
+
+        step = meanwhile if overlapped else one_after_the_other
+        step()
+        return step
+
+    def profiled(self, step: Callable[[], Any], *, steps: int = 5) -> dict[str, Any]:
+        """Where the time of a step goes.
+
+        Returns:
+            ``wall_s`` of a step, ``busy_s`` in operators (on a GPU: kernels), ``n_operators`` of a step, seconds by category, the
+            ten largest operators, and ``flop`` of a step.
+        """
+        activities = [ProfilerActivity.CPU]
+        if self.device == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        wall = min(self.timed(step) for _ in range(steps))
+        with profile(activities=activities, with_flops=True) as seen:
+            for _ in range(steps):
+                step()
+            self._wait()
+        by_name: dict[str, tuple[float, int]] = {}
+        flop = 0.0
+        for event in seen.key_averages():
+            flop += float(event.flops or 0)
+            on_device = self.device == "cuda"
+            own_us = event.self_device_time_total if on_device else event.self_cpu_time_total
+            if own_us <= 0 or (on_device and str(event.device_type).endswith("CPU")):
+                continue
+            by_name[event.key] = (own_us / 1e6 / steps, event.count)
+        seconds = dict.fromkeys((name for name, _ in CATEGORIES), 0.0)
+        for name, (own, _) in by_name.items():
+            seconds[category(name)] += own
+        largest = sorted(by_name, key=lambda n: -by_name[n][0])[:10]
+        return {
+            "wall_s": wall,
+            "busy_s": sum(own for own, _ in by_name.values()),
+            "n_operators": sum(count for _, count in by_name.values()) / steps,
+            "by_category_s": seconds,
+            "largest": [{"name": n, "s": by_name[n][0], "n": by_name[n][1] / steps} for n in largest],
+            "flop": flop / steps,
+            "bytes": float(sum(p.numel() * p.element_size() for p in self.model.parameters())),
+        }
+
+    def roof(self) -> dict[str, float]:
+        """What this device reaches: FLOP/s of a large product, and bytes per second of a large copy."""
+        a = torch.randn(GEMM_ROWS, GEMM_ROWS, device=self.device)
+        x = torch.empty(COPY_BYTES // 4, device=self.device)
+        y = torch.empty_like(x)
+        product = min(self.timed(lambda: a @ a) for _ in range(7))
+        copied = min(self.timed(lambda: y.copy_(x)) for _ in range(7))
+        return {"flop_per_s": 2 * GEMM_ROWS**3 / product, "bytes_per_s": 2 * COPY_BYTES / copied}
+
+    def cache_bytes_per_token(self) -> float:
+        """Of keys and values of all layers."""
+        config = self.model.config
+        heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return float(2 * config.num_hidden_layers * heads * width * 4)
+
+
+def category(name: str) -> str:
+    """The category of an operator or kernel by its name."""
+    low = name.lower()
+    attention = CATEGORIES[1]
+    if any(part in low for part in attention[1]):
+        return attention[0]
+    for kind, parts in CATEGORIES:
+        if any(part in low for part in parts):
+            return kind
+    return CATEGORIES[-1][0]
+
+
+def _fields(spec: QuantizationSpec) -> Mapping[str, Any]:
+    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
