@@ -69,13 +69,45 @@ def test_a_recording_is_kept_and_the_shipped_one_explained():
     assert "no recording nothing" in call("why-idle", "nothing").output
 
 
-def test_two_loads_are_compared_by_part():
+def test_two_loads_are_compared_by_part_and_causes_ranked():
     from workbench.catalog.paths import MEASURED
 
     files = [str(MEASURED / f"load_llama-3.1-8b-shape_conv-{share}-percent_h100.json") for share in (80, 95)]
     told = json.loads(call("diagnose", "--baseline", files[0], "--current", files[1], "--json").output)
-    assert sum(told["by_part_s"].values()) == pytest.approx(told["change_s"])
-    assert told["by_part_s"]["queue"] > 0.3
+    assert sum(told["parts"]["by_part_s"].values()) == pytest.approx(told["parts"]["change_s"])
+    assert told["parts"]["by_part_s"]["queue"] > 0.3
+    assert told["alarm"]
+    assert told["causes"][0]["key"] == "surge"  # a fifth more requests, near saturation
     text = call("diagnose", "--baseline", "55b29db3350b", "--current", files[1]).output
-    assert "most of the change is in" in text
+    assert "users notice" in text
+    assert "queue" in text
+    same = call("diagnose", "--baseline", files[0], "--current", files[0]).output
+    assert "users notice no change" in same
     assert call("diagnose", "--baseline", "nothing", "--current", files[1]).exit_code != 0
+
+
+def test_faults_are_listed_and_odd_wishes_refused():
+    text = call("faults", "--list").output
+    assert "salted prefixes" in text
+    assert "none: healthy" in text
+    assert "no known doses" in " ".join(call("faults", "--doses", "huge").output.split())
+    assert "no technique magic" in " ".join(call("techniques", "--only", "magic").output.split())
+
+
+def test_a_watch_tells_groups_to_its_callbacks_and_serves_its_own_page(tmp_path):
+    """A server that is gone: one message about the group, nothing about what is silenced."""
+    told = tmp_path / "told.jsonl"
+    options = ["--interval", "0.05", "--looks", "12", "--patience", "0.1", "--serve", "0"]
+    command = f"sh -c 'cat >> {told}; echo >> {told}'"
+    done = call(
+        "monitor", "http://127.0.0.1:9", *options, "--group-by", "severity", "--group-wait", "0", "--run", command
+    )
+    assert done.exit_code == 0, done.output
+    assert "NoMetrics firing" in done.output
+    rows = [json.loads(line) for line in told.read_text().splitlines() if line.strip()]
+    assert [e["rule"] for r in rows for e in r["firing"]] == ["NoMetrics"]
+    told.unlink()
+    hushed = call("monitor", "http://127.0.0.1:9", *options, "--silence", "alertname=No*@3600", "--run", command)
+    assert "NoMetrics firing (silenced)" in hushed.output
+    assert not told.exists()
+    assert "is no silence" in call("monitor", "http://127.0.0.1:9", "--silence", "everything").output

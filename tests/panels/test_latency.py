@@ -100,6 +100,6 @@ def test_the_fault_suite_is_scored_and_each_load_can_be_seen(tmp_path):
     assert panel.beside.value != first
     assert "True cause" in panel.beside.value
     panel.controls["only"].value = "surge"
-    assert '--only "surge"' in panel.tabs_html[2].value
+    assert "--only &quot;surge&quot;" in panel.tabs_html[2].value
     assert panel.errors == []
     ipywidgets.Widget.close_all()

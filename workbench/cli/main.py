@@ -14,9 +14,11 @@ from workbench.cli.cost import cost
 from workbench.cli.diagnose import diagnose
 from workbench.cli.faults import faults
 from workbench.cli.follow import measured
+from workbench.cli.gateway import gateway
 from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
+from workbench.cli.release import sign, trust, verify
 from workbench.cli.tables import quantization_tables
 from workbench.cli.techniques import techniques
 from workbench.cli.utilisation import batch_size, record, why_idle
@@ -56,6 +58,10 @@ app.command()(techniques)
 app.command()(monitor)
 app.command()(rules)
 app.command()(lint_metrics)
+app.command()(gateway)
+app.command()(sign)
+app.command()(verify)
+app.command()(trust)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")
 out = Console()

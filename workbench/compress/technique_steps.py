@@ -141,7 +141,12 @@ class TechniqueSteps:
 
         def meanwhile() -> None:
             ready: queue.Queue[torch.Tensor] = queue.Queue(maxsize=2)
-            thread = threading.Thread(target=lambda: [ready.put(prepared()) for _ in range(REQUESTS)])
+
+            def prepare() -> None:
+                for _ in range(REQUESTS):
+                    ready.put(prepared())
+
+            thread = threading.Thread(target=prepare)
             thread.start()
             for _ in range(REQUESTS):
                 read(ready.get())

@@ -24,8 +24,9 @@ TELLING, HINT = 2.0, 0.25  # weight of a clue that can name a cause, and the sco
 LEAST_SCORE = 0.3
 LEAST_SHARE = 0.4
 EVIDENT = 0.5
-# By how much each wait must grow to be noticed at all, and to be noticed whatever the evidence says; and by how many seconds at least.
-GROWN = {"ttft_s": (1.25, 2.0, 0.01), "tpot_s": (1.15, 1.6, 0.001), "e2e_s": (1.2, 2.0, 0.03)}
+# By how much each wait must grow to be noticed at all, and to be noticed whatever the evidence says; and by how many seconds at least. Bursts
+# in short healthy loads triple waits now and then.
+GROWN = {"ttft_s": (1.25, 5.0, 0.01), "tpot_s": (1.15, 2.0, 0.001), "e2e_s": (1.2, 3.0, 0.03)}
 WAITS = {"ttft_s": "wait for the first token", "tpot_s": "time per token", "e2e_s": "time of a whole answer"}
 STALLS = (0.1, 0.4)
 ALONE = (1.25, 2.0)

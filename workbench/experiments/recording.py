@@ -43,7 +43,7 @@ def measure(spec: RecordingSpec, _folder: Path) -> Iterator[Progress | Run]:
         while (elapsed := time.monotonic() - began) < spec.duration_s:
             time.sleep(min(told_s, spec.duration_s - elapsed))
             newest = sampler.recording(last_s=told_s)
-            if days is not None:
+            if days is not None and time.monotonic() - began > SLOWEST_S:  # every signal has been seen by then
                 days.add(sampler.recording(last_s=SLOWEST_S), at_s=time.time())
             yield Progress(
                 step=_step(newest),

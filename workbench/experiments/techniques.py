@@ -56,7 +56,7 @@ def measure(spec: TechniquesSpec, _folder: Path) -> Iterator[Progress | Run]:
     total = float(len(spec.techniques) + 2)
     yield Progress(step="loading the model", done=0.0, total=total)
     steps = TechniqueSteps(spec, device=device.kind)
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     profiles: dict[str, Any] = {}
     for n, name in enumerate(spec.techniques):
         yield Progress(step=TECHNIQUES[name], done=float(n), total=total, result={"rows": list(rows)})

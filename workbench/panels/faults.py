@@ -1,7 +1,7 @@
 """The panel that says how far a diagnosis can be trusted: faults with known causes on a real engine, and who found them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
@@ -87,10 +87,7 @@ class FaultsPanel(AnswerPanel):
 
     def settled(self, state: FaultsState, changes: dict[str, Any]) -> FaultsState:
         """Another run has other loads."""
-        return FaultsState(
-            **{f: getattr(state, f) for f in state.__dataclass_fields__}
-            | ({"episode": 0} if "run_id" in changes else {})
-        )
+        return replace(state, episode=0) if "run_id" in changes else state
 
     def show_controls(self) -> None:
         """What there is to choose from."""

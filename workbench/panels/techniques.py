@@ -158,7 +158,7 @@ def _verdict(run: Run, profiles: Mapping[str, Any], roof: Mapping[str, float]) -
 
 
 def _techniques(rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = []
+    shown: list[tuple[str, ...]] = []
     for r in rows:
         if r["status"] != "measured":
             shown.append((escape(r["label"]), f"{escape(r['status'])}: {escape(r['reason'])}"))

@@ -1,0 +1,275 @@
+"""The gateway as it is served, before a server that answers like vLLM; bad clients and bad servers included."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from workbench.core.errors import InvalidSpec
+from workbench.core.load import LoadSpec
+from workbench.engines.server import free_port
+from workbench.experiments.load import run as measure_load
+from workbench.gateway.config import config_of, key_digest, read_config
+from workbench.testing.mock_process import MockProcess
+from workbench.testing.mock_server import MockSettings
+from workbench.testing.waiting import wait_for
+
+KEY = "a-key-of-a-tenant-0001"
+OTHER = "a-key-of-a-tenant-0002"
+
+
+@contextlib.contextmanager
+def served(tmp_path, text):
+    """The gateway in a process of its own."""
+    file = tmp_path / "gateway.toml"
+    file.write_text(text)
+    port = free_port()
+    log = tmp_path / "gateway.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workbench.cli", "gateway", "--config", str(file), "--port", str(port)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: process.poll() is not None or healthy(url), 30)
+        assert process.poll() is None, log.read_text()
+        yield url, log
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def healthy(url):
+    try:
+        return ask(url, "GET", "/health")[0] == 200
+    except OSError:
+        return False
+
+
+def ask(url, method, path, body=None, headers=None):
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    try:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+        connection.request(method, path, data, {"Content-Type": "application/json"} | (headers or {}))
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def mock():
+    with MockProcess(MockSettings(ttft_s=0.02, itl_s=0.005)) as process:
+        yield process
+
+
+def question(mock, **changes):
+    return {"model": mock.settings.model, "prompt": "Hello", "max_tokens": 4, "temperature": 0} | changes
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def upstream(mock, name="one"):
+    return f'[[upstreams]]\nname = "{name}"\nurl = "{mock.url}"\n'
+
+
+def test_answers_pass_whole_and_as_streams(mock, tmp_path):
+    with served(tmp_path, upstream(mock)) as (url, _):
+        status, _, body = ask(url, "POST", "/v1/completions", question(mock))
+        assert status == 200
+        assert b'"text"' in body
+        status, headers, body = ask(url, "POST", "/v1/completions", question(mock, stream=True))
+        assert headers["content-type"].startswith("text/event-stream")
+        assert body.rstrip().endswith(b"data: [DONE]")
+        assert ask(url, "GET", "/v1/other")[0] == 404
+        page = ask(url, "GET", "/metrics")[2].decode()
+        assert 'gateway_requests_total{code="",status="200",tenant="anonymous"} 2.0' in page
+
+
+def test_a_load_sees_what_it_sees_without_it(mock, tmp_path):
+    spec = LoadSpec(
+        url=mock.url,
+        model=mock.settings.model,
+        rate_per_s=20,
+        duration_s=3,
+        output_tokens=16,
+        calibrate=False,
+        input_tokens=16,
+    )
+    generous = "[limits]\nmax_answer_tokens = 4096\n[anonymous]\nrequests_per_s = 1000\nrequests_at_once = 1000\ntokens_per_s = 1e6\ntokens_at_once = 1e6\n"
+    with served(tmp_path, upstream(mock) + generous) as (url, _):
+        through = measure_load(LoadSpec(**spec.to_dict() | {"url": url}))
+        assert through.failures == []
+        direct = measure_load(spec)
+        p50 = [r.results[0]["ttft_s"]["from_sent"]["p50"] for r in (direct, through)]
+        assert p50[1] - p50[0] < 0.02
+        assert len(through.samples["requests"]) == len(direct.samples["requests"])
+
+
+def test_keys_are_needed_and_tenants_have_limits_of_their_own(mock, tmp_path):
+    tenants = "".join(
+        f'[[tenants]]\nname = "{name}"\nkey_digest = "{key_digest(key)}"\nrequests_per_s = 1\nrequests_at_once = 3\n'
+        for name, key in (("a", KEY), ("b", OTHER))
+    )
+    audit = tmp_path / "audit.jsonl"
+    with served(tmp_path, f'audit = "{audit}"\n' + upstream(mock) + tenants) as (url, log):
+        assert ask(url, "POST", "/v1/completions", question(mock))[0] == 401
+        assert ask(url, "POST", "/v1/completions", question(mock), bearer("wrong"))[0] == 401
+        statuses = [ask(url, "POST", "/v1/completions", question(mock), bearer(KEY)) for _ in range(5)]
+        assert [s for s, _, _ in statuses] == [200, 200, 200, 429, 429]
+        assert int(statuses[-1][1]["retry-after"]) >= 1
+        assert ask(url, "POST", "/v1/completions", question(mock), bearer(OTHER))[0] == 200
+        time.sleep(1.1)
+        assert ask(url, "POST", "/v1/completions", question(mock), bearer(KEY))[0] == 200  # a refused client recovers
+    rows = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert {r["tenant"] for r in rows} == {None, "a", "b"}
+    for text in (audit.read_text(), log.read_text()):
+        assert KEY not in text
+        assert "Hello" not in text
+
+
+def test_odd_requests_are_refused_with_the_field(mock, tmp_path):
+    with served(tmp_path, "[limits]\nmax_bytes = 2000\n" + upstream(mock)) as (url, _):
+        status, _, body = ask(url, "POST", "/v1/completions", question(mock, max_tokens=True))
+        assert (status, json.loads(body)["error"]["param"]) == (400, "max_tokens")
+        assert ask(url, "POST", "/v1/completions", b"x" * 3000)[0] == 413
+        assert ask(url, "POST", "/v1/completions", b"[" * 1000)[0] == 400
+        assert ask(url, "POST", "/v1/completions", question(mock), {"X-Big": "y" * 20_000})[0] in {400, 431}
+
+
+def test_repeated_bad_requests_are_a_while_refused(mock, tmp_path):
+    with served(tmp_path, upstream(mock)) as (url, _):
+        statuses = [ask(url, "POST", "/v1/completions", b"no")[0] for _ in range(25)]
+        assert statuses[:15] == [400] * 15
+        assert statuses[-1] == 429
+        assert ask(url, "POST", "/v1/completions", question(mock))[0] == 429
+
+
+def test_a_body_that_drips_is_given_up(mock, tmp_path):
+    with served(tmp_path, "body_timeout_s = 0.5\n" + upstream(mock)) as (url, _):
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=10) as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert b"408" in s.recv(1000)
+
+
+def test_greedy_answers_are_kept_and_sampled_ones_are_not(mock, tmp_path):
+    with served(tmp_path, "cache_bytes = 100000\n" + upstream(mock)) as (url, _):
+        mock.reset()
+        bodies = [ask(url, "POST", "/v1/completions", question(mock))[2] for _ in range(3)]
+        assert len(set(bodies)) == 1
+        assert len(mock.truth()) == 1
+        for _ in range(2):
+            ask(url, "POST", "/v1/completions", question(mock, temperature=0.7))
+        assert len(mock.truth()) == 3
+
+
+def test_a_replica_that_is_gone_is_gone_around_and_all_gone_is_told(mock, tmp_path):
+    gone = '[[upstreams]]\nname = "gone"\nurl = "http://127.0.0.1:9"\n'
+    with served(tmp_path, "prefix_characters = 0\n" + gone + upstream(mock)) as (url, _):
+        statuses = [ask(url, "POST", "/v1/completions", question(mock))[0] for _ in range(8)]
+        assert statuses == [200] * 8
+    with served(tmp_path, gone) as (url, _):
+        status, _, body = ask(url, "POST", "/v1/completions", question(mock))
+        assert (status, json.loads(body)["error"]["code"]) == (502, "upstream")
+
+
+def test_a_server_that_dies_in_the_middle_ends_the_stream_with_a_reason(tmp_path):
+    with MockProcess(MockSettings(ttft_s=0.02, itl_s=0.05)) as dying, served(tmp_path, upstream(dying)) as (url, _):
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        asked = question(dying, stream=True, max_tokens=200)
+        connection.request("POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        assert response.readline().startswith(b"data: {")
+        dying.close()
+        rest = response.read()
+        assert b"upstream_died" in rest
+        connection.close()
+
+
+def test_a_client_that_leaves_frees_its_place(mock, tmp_path):
+    narrow = "[concurrency]\nfirst = 1\nmost = 1\n"
+    with served(tmp_path, upstream(mock) + narrow) as (url, _):
+        parts = urlsplit(url)
+        for _ in range(3):
+            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+            asked = question(mock, stream=True, max_tokens=2000)
+            connection.request("POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"})
+            connection.getresponse().readline()
+            connection.close()
+        assert ask(url, "POST", "/v1/completions", question(mock))[0] == 200
+        wait_for(lambda: "gateway_under_way 0.0" in ask(url, "GET", "/metrics")[2].decode(), 10)
+
+
+def test_too_much_is_refused_early_with_a_time(mock, tmp_path):
+    """One place, answers of about half a second, a deadline of one: most of thirty at once are told to come later."""
+    narrow = "deadline_s = 1.0\nmax_waiting = 5\n[concurrency]\nfirst = 1\nmost = 1\n[anonymous]\nrequests_per_s = 1000\nrequests_at_once = 1000\n"
+    with served(tmp_path, narrow.replace("[concurrency]", upstream(mock) + "[concurrency]")) as (url, _):
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            asked = question(mock, max_tokens=100)
+            jobs = [loop.run_in_executor(None, ask, url, "POST", "/v1/completions", asked) for _ in range(30)]
+            return await asyncio.gather(*jobs)
+
+        answers = asyncio.run(main())
+        statuses = [s for s, _, _ in answers]
+        assert set(statuses) == {200, 503}
+        assert statuses.count(503) >= 20
+        assert all("retry-after" in h for s, h, _ in answers if s == 503)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no upstreams"),
+        ("x = 1\n[[upstreams]]\nname='a'\nurl='http://b'", "unknown fields x"),
+        ("[[upstreams]]\nname='a'", "upstreams\\[0\\]"),
+        ("[[upstreams]]\nname='a'\nurl='u'\n[[upstreams]]\nname='a'\nurl='u'", "same name"),
+        ("[[upstreams]]\nname='a'\nurl='u'\n[[tenants]]\nname='t'\nkey_digest='plain'", "key_digest of t"),
+        ("not toml", "cannot be read"),
+    ],
+)
+def test_odd_configurations_are_refused_with_their_place(tmp_path, text, message):
+    file = tmp_path / "g.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidSpec, match=message):
+        read_config(file)
+
+
+def test_redaction_works_on_the_way_in_and_out(tmp_path):
+    told = config_of({"upstreams": [{"name": "a", "url": "http://b"}], "redact": True})
+    assert told.redact
+    from workbench.gateway.answers import StreamReader
+
+    reader = StreamReader(redact=True, is_stream=True)
+    pieces = ["my card ", "4111 11", "11 1111", " 1111 is", " secret"]
+    events = [b"data: " + json.dumps({"choices": [{"index": 0, "text": t}]}).encode() + b"\n\n" for t in pieces]
+    events += [
+        b'data: {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 9}}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    whole = b"".join(events)
+    out = b""
+    for i in range(0, len(whole), 7):
+        out += reader.feed(whole[i : i + 7])
+    out += reader.end()
+    texts = [
+        json.loads(line[6:])["choices"][0]["text"] for line in out.decode().split("\n\n") if line.startswith("data: {")
+    ]
+    assert "".join(texts) == "my card [CARD] is secret"
+    assert reader.n_tokens == 9
+    assert out.rstrip().endswith(b"data: [DONE]")

@@ -1,0 +1,157 @@
+"""What has a shape is found and nothing else; streams give the same however they are cut; time is linear."""
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.gateway.redaction import LONGEST, StreamRedactor, findings, is_chinese_id, is_iban, luhn_holds, redacted
+
+POSITIVE = {
+    "CARD": [
+        "4111 1111 1111 1111",
+        "4111111111111111",
+        "4111-1111-1111-1111",
+        "378282246310005",
+        "3782 822463 10005",
+        "5555 5555 5555 4444",
+        "２２２３００３１２２００３２２２",  # full width
+        "我的卡号是4111111111111111谢谢",
+    ],
+    "EMAIL": ["jane.doe+x@mail.example.co.uk", "写信给zhang@example.com吧", "<a@b.io>"],
+    "PHONE": [
+        "+1 415-555-2671",
+        "(415) 555-2671",
+        "415-555-2671",
+        "13800138000",
+        "138 0013 8000",
+        "010-62781234",
+        "+86 138 0013 8000",
+        "+49 30 901820",
+    ],
+    "ID": ["123-45-6789", "11010519491231002X", "身份证11010519491231002X。"],
+    "IBAN": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"],
+    "SECRET": [
+        "sk-proj-abcdefghijklmnopqrstuvwx",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "AKIAIOSFODNN7EXAMPLE",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+    ],
+    "PRIVATE KEY": ["-----BEGIN RSA PRIVATE KEY-----"],
+}
+NEGATIVE = [
+    "order 1234 5678 9012 3456",  # no check digit
+    "1700000000000",  # milliseconds
+    "4111111111111112",
+    "version 10.2.33.4555",
+    "2024-11-25 10:15:30",
+    "a.b@c|d",
+    "3.14159265358979",
+    "ISBN 978-3-16-148410-0",
+    "110105194912310021",  # wrong check digit
+    "000-12-3456",
+    "skeleton-key-of-the-house-of-cards",
+    "0000 0000 0000 0000",
+    "GB82 WEST 1234 5698 7654 33",
+    "192.168.100.200",
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), [(k, t) for k, texts in POSITIVE.items() for t in texts])
+def test_what_has_the_shape_is_found(kind, text):
+    assert [f.kind for f in findings(text)] == [kind]
+    assert f"[{kind}]" in redacted(f"Here it is: {text}, thanks")[0]
+
+
+@pytest.mark.parametrize("text", NEGATIVE)
+def test_what_only_looks_like_it_is_left(text):
+    assert findings(text) == []
+    assert redacted(text)[0] == text
+
+
+def test_check_digits_by_their_standards():
+    assert luhn_holds("79927398713")  # the example of ISO/IEC 7812-1's article
+    assert not luhn_holds("79927398710")
+    assert is_chinese_id("11010519491231002X")  # GB 11643's example
+    assert is_iban("GB82 WEST 1234 5698 7654 32")  # ISO 13616's example
+
+
+def test_only_the_finding_is_replaced_and_the_rest_stays_as_it_came():
+    text = "Ｆｕｌｌ　ｗｉｄｔｈ ①: 4111 1111 1111 1111!"
+    assert redacted(text)[0] == "Ｆｕｌｌ　ｗｉｄｔｈ ①: [CARD]!"
+
+
+def test_a_replacement_of_the_same_length_is_counted_too():
+    text, found = redacted("mail a@bc.de")  # S8: seven characters become seven
+    assert text == "mail [EMAIL]"
+    assert len(found) == 1
+
+
+def in_pieces(text, cuts):
+    stream, out = StreamRedactor(), []
+    edges = [0, *sorted({c for c in cuts if c <= len(text)}), len(text)]
+    for a, b in pairwise(edges):
+        out.append(stream.feed(text[a:b]))
+    return "".join([*out, stream.end()]), stream
+
+
+words = st.sampled_from(
+    [t for texts in POSITIVE.values() for t in texts]
+    + NEGATIVE
+    + ["the", "卡号", "：", "and 1", "4111", "1111", "+", "@", "-----BEGIN", "é", "½", "𝟙", "a.", "(", "2", "DE89"]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(words, st.sampled_from([" ", "", "  ", "\n", ", ", "。", "-"])), max_size=12),
+    st.lists(st.integers(0, 400), max_size=30),
+)
+def test_a_stream_gives_the_same_however_it_is_cut(parts, cuts):
+    text = "".join(word + gap for word, gap in parts)
+    whole, found = redacted(text)
+    got, stream = in_pieces(text, cuts)
+    assert got == whole
+    assert sum(stream.counts.values()) == len(found)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300), st.lists(st.integers(0, 300), max_size=20))
+def test_any_text_in_any_pieces(text, cuts):
+    assert in_pieces(text, cuts)[0] == redacted(text)[0]
+
+
+def test_a_stream_holds_back_a_word_and_never_more_than_its_bound():
+    stream = StreamRedactor()
+    out = "".join(stream.feed(f"{'abcdefghij'[i % 10]}word ") for i in range(100))
+    assert len(out) >= 98 * len("aword ")
+    stream = StreamRedactor()
+    given_out = len(stream.feed("x" * 100_000))
+    assert given_out >= 100_000 - LONGEST
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.a." * 250_000,
+        "4" * 1_000_000,
+        "1 " * 500_000,
+        "a@" * 500_000,
+        "+1 " * 330_000,
+        "A1" * 500_000,
+        "-----BEGIN " * 90_000,
+        "a" * 63 + "." * 10 + "@" * 100 + "a." * 400_000,
+        "eyJaaaaaaaa." * 80_000,
+        "١" * 500_000,
+    ],
+    ids=lambda t: t[:6],
+)
+def test_a_megabyte_that_means_ill_takes_linear_time(text):
+    took = []
+    for part in (text[: len(text) // 4], text):
+        began = time.process_time()
+        redacted(part)
+        took.append(time.process_time() - began)
+    assert took[1] < 8 * max(took[0], 0.01)

@@ -1,0 +1,147 @@
+"""Canaries that are no worse pass, worse ones go back soon, and a kill at any moment loses nothing."""
+
+import json
+import random
+
+import pytest
+
+from workbench.core.errors import InvalidSpec, StoreError
+from workbench.release.canary import CanaryRule, Journal, Phase, Rollout, verified_shares
+from workbench.release.sequential import MoreThanAllowed, WorseThanBaseline
+
+OLD, NEW = "digest-of-old", "digest-of-new"
+
+
+def rollout(tmp_path, rng, *, old=0.01, new=0.01, late=(0.05, 0.05), disagree=0.0, rule=None, most=20_000):
+    """A simulated rollout; requests of users are spread as the shares say."""
+    made = Rollout(
+        Journal(tmp_path / f"{rng.random()}.jsonl"),
+        rule or CanaryRule(),
+        versions=(OLD, NEW),
+        set_shares=lambda s: None,
+    )
+    n = bad = 0
+    while made.phase is Phase.RUNNING and n < most:
+        n += 1
+        is_new = rng.random() < made.shares[NEW]
+        failed = rng.random() < (new if is_new else old)
+        bad += failed and is_new
+        ttft = 2.0 if rng.random() < late[is_new] else 0.5
+        made.request(NEW if is_new else OLD, failed=failed, ttft_s=None if failed else ttft)
+        if n % 20 == 0:
+            made.answer(agrees=rng.random() >= disagree)
+    return made, n, bad
+
+
+def share_rolled_back(tmp_path, runs, **rates):
+    rng = random.Random(7)
+    ends = [rollout(tmp_path, rng, **rates)[0].phase for _ in range(runs)]
+    assert Phase.RUNNING not in ends
+    return ends.count(Phase.ROLLED_BACK) / runs
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.012, 0.05])
+def test_a_version_that_is_no_worse_is_promoted(tmp_path, rate):
+    """U6: an absolute threshold rolls 91 % of healthy versions back at five percent of errors."""
+    assert share_rolled_back(tmp_path, 150, old=rate, new=rate) <= 0.02
+
+
+def test_three_times_the_failures_go_back(tmp_path):
+    rule = CanaryRule(least_requests=800)
+    assert share_rolled_back(tmp_path, 100, old=0.01, new=0.03, rule=rule) >= 0.98
+
+
+def test_a_version_that_only_fails_serves_few(tmp_path):
+    _, _, bad = rollout(tmp_path, random.Random(1), old=0.001, new=1.0)
+    assert bad < 15
+
+
+def test_late_first_tokens_and_other_answers_go_back_too(tmp_path):
+    rule = CanaryRule(least_requests=800)
+    late, _, _ = rollout(tmp_path, random.Random(2), late=(0.05, 0.2), rule=rule)
+    assert (late.phase, "late first tokens" in late.why) == (Phase.ROLLED_BACK, True)
+    other, _, _ = rollout(tmp_path, random.Random(3), disagree=0.3, rule=rule)
+    assert (other.phase, "disagreement" in other.why) == (Phase.ROLLED_BACK, True)
+
+
+def test_evidence_against_an_equal_version_is_no_more_than_one_on_average():
+    rng = random.Random(0)
+    ends, tolerated = [], []
+    for _ in range(2000):
+        test, share = WorseThanBaseline(), MoreThanAllowed(0.1)
+        for _ in range(60):
+            test.event(is_canary=rng.random() < 0.25, share=0.25)
+            share.outcome(is_bad=rng.random() < 0.1)
+        ends.append(test.evidence)
+        tolerated.append(share.evidence)
+    for values in (ends, tolerated):
+        assert sum(values) / len(values) < 1.5
+        assert sum(v >= 20 for v in values) / len(values) <= 0.05
+
+
+def drive(made, rng, requests):
+    for _ in range(requests):
+        is_new = rng.random() < made.shares[NEW]
+        made.request(NEW if is_new else OLD, failed=False)
+
+
+def test_two_hundred_kills_lose_nothing(tmp_path):
+    """Killed between any two requests, also with half a line written: the rollout goes on at its step, and shares are set again."""
+    rng = random.Random(5)
+    for kill in range(200):
+        file = tmp_path / f"{kill}.jsonl"
+        rule, told = CanaryRule(least_requests=20), []
+        first = Rollout(Journal(file), rule, versions=(OLD, NEW), set_shares=told.append)
+        drive(first, rng, rng.randrange(1, 300))
+        before = (first.phase, first.step, first.shares)
+        if rng.random() < 0.5:
+            with file.open("ab") as out:
+                out.write(b'{"what": "st')
+        again = Rollout(Journal(file), rule, versions=(OLD, NEW), set_shares=told.append)
+        assert (again.phase, again.step, again.shares) == before
+        assert told[-1] == before[2]
+        drive(again, rng, 2000)
+        assert again.phase is Phase.PROMOTED
+        assert told[-1] == {OLD: 0.0, NEW: 1.0}
+        assert [json.loads(line)["what"] for line in file.read_text().splitlines()][-1] == "end"
+
+
+def test_what_is_decided_is_written_before_it_is_done(tmp_path):
+    file = tmp_path / "j.jsonl"
+
+    def refuse(shares):
+        if shares[NEW] == 0.25:
+            raise RuntimeError("killed while the shares are set")
+
+    made = Rollout(Journal(file), CanaryRule(least_requests=5), versions=(OLD, NEW), set_shares=refuse)
+    with pytest.raises(RuntimeError):
+        drive(made, random.Random(1), 500)
+    again = Rollout(Journal(file), CanaryRule(), versions=(OLD, NEW), set_shares=lambda s: None)
+    assert again.step == 1
+    assert again.rule.least_requests == 5  # the rule of the journal
+
+
+def test_a_version_that_changes_in_the_middle_is_another_rollout(tmp_path):
+    Rollout(Journal(tmp_path / "j"), CanaryRule(), versions=(OLD, NEW), set_shares=lambda s: None)
+    with pytest.raises(InvalidSpec, match="another rollout"):
+        Rollout(Journal(tmp_path / "j"), CanaryRule(), versions=(OLD, "newer"), set_shares=lambda s: None)
+    (tmp_path / "j").write_text("no journal\n")
+    with pytest.raises(StoreError, match="no journal"):
+        Journal(tmp_path / "j")
+
+
+def test_a_rollback_by_hand_and_one_that_did_not_happen(tmp_path):
+    made = Rollout(Journal(tmp_path / "j"), CanaryRule(), versions=(OLD, NEW), set_shares=lambda s: None)
+    made.roll_back("a customer called")
+    assert made.shares == {OLD: 1.0, NEW: 0.0}
+    assert verified_shares([OLD] * 50, made.shares)
+    assert not verified_shares([OLD] * 45 + [NEW] * 5, made.shares)
+    assert not verified_shares([], made.shares)
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": ()}, {"steps": (0.1, 0.5)}, {"steps": (0.5, 0.1, 1.0)}, {"alpha": 0}, {"least_requests": 0}]
+)
+def test_odd_rules_are_refused(change):
+    with pytest.raises(InvalidSpec):
+        CanaryRule(**change)

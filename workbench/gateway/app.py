@@ -1,0 +1,385 @@
+"""The gateway: an ASGI application before OpenAI-compatible servers. Answers pass through chunk by chunk."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from workbench.gateway.admission import ConcurrencyLimit, FairQueue, WaitForecast
+from workbench.gateway.answer_cache import AnswerCache, cache_key, is_repeatable
+from workbench.gateway.answers import StreamReader, without_secrets
+from workbench.gateway.asgi import (
+    GONE,
+    Denied,
+    Receive,
+    Scope,
+    Send,
+    Sender,
+    deny,
+    reply,
+    reply_bytes,
+    stopping_when_gone,
+)
+from workbench.gateway.audit import AuditLog
+from workbench.gateway.config import GatewayConfig, Tenant, tenant_of
+from workbench.gateway.counters import GatewayCounters
+from workbench.gateway.token_bucket import Buckets, Penalties, Refused
+from workbench.gateway.upstreams import UpstreamFailed, Upstreams
+from workbench.gateway.validation import BadRequest, CheckedRequest, checked
+
+QUESTIONS = {"/v1/completions": False, "/v1/chat/completions": True}
+OFFENCES_BEFORE_REFUSED = 20.0
+HALF_LIFE_S = 60.0
+OFFENCES = frozenset({400, 401, 413})
+ANONYMOUS = "anonymous"
+MOST_HEADERS_BYTES = 16_384
+
+
+class Gateway:
+    """Checks, limits, queues, routes and passes through.
+
+    Args:
+        config: What it was told.
+        clock: Seconds that never go back.
+        count: Counts the tokens of a text; None: estimated from bytes.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        count: Callable[[str], int] | None = None,
+    ) -> None:
+        self.config, self._clock, self._count = config, clock, count
+        self.upstreams = Upstreams(config, clock=clock)
+        self.limit = ConcurrencyLimit(config.concurrency, clock=clock)
+        self._waiting = FairQueue(max_waiting=config.max_waiting, weights={t.name: t.weight for t in config.tenants})
+        self._forecast = WaitForecast(clock=clock)
+        self._buckets: dict[str, tuple[Buckets, Buckets]] = {}
+        self._penalties = Penalties(limit=OFFENCES_BEFORE_REFUSED, half_life_s=HALF_LIFE_S, clock=clock)
+        self._cache = (
+            AnswerCache(max_bytes=config.cache_bytes, ttl_s=config.cache_ttl_s, clock=clock)
+            if config.cache_bytes
+            else None
+        )
+        self._flights: dict[str, asyncio.Future[None]] = {}
+        self._audit = AuditLog(config.audit)
+        self.counters = GatewayCounters(self)
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.upstreams.open()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.upstreams.close()
+                self._audit.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if method == "GET" and path == "/health":
+            await reply(send, 200, {"status": "ok"})
+        elif method == "GET" and path == "/metrics":
+            await reply_bytes(send, 200, self.counters.page(), "text/plain; version=0.0.4")
+        elif method == "GET" and path == "/v1/models":
+            status, body = await self.upstreams.models()
+            await reply_bytes(send, status, body, "application/json")
+        elif path in QUESTIONS and method == "POST":
+            await self._question(scope, receive, send, is_chat=QUESTIONS[path])
+        else:
+            await deny(send, Denied(404, "not_found", "There is no such route here."))
+
+    async def _question(self, scope: Scope, receive: Receive, send: Send, *, is_chat: bool) -> None:
+        began, sender = self._clock(), Sender(send)
+        client = (scope.get("client") or ("unknown", 0))[0]
+        row: dict[str, Any] = {"id": uuid.uuid4().hex, "path": scope["path"], "client": client, "tenant": None}
+        try:
+            await self._answered(scope, receive, sender, row, is_chat=is_chat)
+        except Denied as denied:
+            row |= {"status": denied.status, "code": denied.code}
+            if denied.status in OFFENCES:
+                self._penalties.offend(_who(row))
+            if not sender.has_begun and denied.status != GONE:
+                await deny(send, denied)
+        finally:
+            row |= {"status": row.get("status") or sender.status or GONE, "took_s": round(self._clock() - began, 4)}
+            self.counters.ended(row)
+            self._audit.write(row)
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Sender, row: dict[str, Any], *, is_chat: bool
+    ) -> None:
+        headers = _headers(scope)
+        if (refused := self._penalties.refused(_who(row))) is not None and b"authorization" not in headers:
+            raise _penalty(refused)
+        tenant = self._tenant(headers)
+        row["tenant"] = tenant.name
+        if (refused := self._penalties.refused(_who(row))) is not None:
+            raise _penalty(refused)
+        raw = await self._body(headers, receive)
+        try:
+            asked = checked(raw, self.config.limits, is_chat=is_chat, count=self._count)
+        except BadRequest as error:
+            raise Denied(error.status, error.code, f"{error.cause} {error.remedy}", field=error.field) from error
+        body = raw
+        if self.config.redact:
+            body, row["redacted"] = without_secrets(asked)
+        row |= {"prompt_tokens": asked.n_prompt_tokens, "stream": bool(asked.body.get("stream"))}
+        async with stopping_when_gone(receive):
+            await self._from_cache_or_server(scope["path"], body, asked, tenant, headers, send, row)
+
+    async def _from_cache_or_server(
+        self,
+        path: str,
+        body: bytes,
+        asked: CheckedRequest,
+        tenant: Tenant,
+        headers: Mapping[bytes, bytes],
+        send: Sender,
+        row: dict[str, Any],
+    ) -> None:
+        """A kept answer, the one that is being made for somebody else, or a new one."""
+        key = self._cache_key(asked, tenant, path)
+        if key is None or self._cache is None:
+            await self._new(path, body, asked, tenant, headers, send, row, None)
+            return
+        while (kept := self._cache.get(key)) is None and (other := self._flights.get(key)) is not None:
+            await asyncio.wait([other])
+        if kept is not None:
+            self._cache.n_hits += 1
+            row["cached"] = True
+            await send.begin(200, "text/event-stream" if asked.body.get("stream") else "application/json")
+            await send.end(kept)
+            return
+        mine = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            await self._new(path, body, asked, tenant, headers, send, row, key)
+        finally:
+            del self._flights[key]
+            mine.set_result(None)
+
+    async def _new(
+        self,
+        path: str,
+        body: bytes,
+        asked: CheckedRequest,
+        tenant: Tenant,
+        headers: Mapping[bytes, bytes],
+        send: Sender,
+        row: dict[str, Any],
+        key: str | None,
+    ) -> None:
+        settle = self._paid(tenant, row["client"], asked)
+        reader = StreamReader(redact=self.config.redact, is_stream=bool(asked.body.get("stream")))
+        try:
+            async with self._place(tenant, asked):
+                await self._passed_on(path, body, asked, headers, send, row, key, reader)
+        finally:  # whoever leaves early pays for what came until then
+            settle(float(asked.n_prompt_tokens + reader.n_tokens) if reader.n_chunks else 0.0)
+            row["answer_tokens"] = reader.n_tokens
+
+    def _tenant(self, headers: Mapping[bytes, bytes]) -> Tenant:
+        scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if self.config.tenants:
+            found = tenant_of(key.strip(), self.config.tenants) if scheme.lower() == "bearer" and key else None
+            if found is not None:
+                return found
+            if self.config.anonymous is None:
+                raise Denied(401, "no_key", "A key is needed, or this one is not known.")
+        return self.config.anonymous or Tenant(name=ANONYMOUS, key_digest="sha256:" + "0" * 64)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body, within its bytes and its time."""
+        most = self.config.limits.max_bytes
+        told = headers.get(b"content-length", b"")
+        if told.isdigit() and int(told) > most:
+            raise Denied(413, "too_large", f"The body has {int(told)} bytes of at most {most}.")
+        parts: list[bytes] = []
+        n = 0
+        try:
+            async with asyncio.timeout(self.config.body_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Denied(GONE, "client_gone", "The client went away.")
+                    parts.append(message.get("body", b""))
+                    n += len(parts[-1])
+                    if n > most:
+                        raise Denied(413, "too_large", f"The body has more than {most} bytes.")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError as error:
+            raise Denied(408, "too_slow", f"The body did not come within {self.config.body_timeout_s:g} s.") from error
+
+    def _cache_key(self, asked: CheckedRequest, tenant: Tenant, path: str) -> str | None:
+        if self._cache is None or not is_repeatable(asked.body):
+            return None
+        how = "stream" if asked.body.get("stream") else "whole"
+        digest = f"{asked.body['model']}:{how}:{json.dumps(asked.body.get('stream_options'), sort_keys=True)}"
+        return cache_key(asked.body, tenant=tenant.name, model_digest=digest, endpoint=path)
+
+    def _paid(self, tenant: Tenant, client: str, asked: CheckedRequest) -> Callable[[float], None]:
+        """Take what the request costs at most; gives what settles it. Raises ``Denied`` when it cannot be paid."""
+        if tenant.name not in self._buckets:
+            self._buckets[tenant.name] = (
+                Buckets(tenant.request_rate, clock=self._clock),
+                Buckets(tenant.token_rate, clock=self._clock),
+            )
+        requests, tokens = self._buckets[tenant.name]
+        key = client if tenant.name == ANONYMOUS else tenant.name
+        one = requests.reserve(key, 1.0)
+        if isinstance(one, Refused):
+            raise Denied(429, "requests_per_second", "Too many requests.", retry_after_s=one.retry_after_s)
+        cost = float(asked.n_prompt_tokens + asked.n_answer_tokens)
+        taken = tokens.reserve(key, cost)
+        if isinstance(taken, Refused):
+            requests.settle(one, 0.0)
+            if taken.retry_after_s is None:
+                raise Denied(400, "too_many_tokens", f"{cost:.0f} tokens are more than may be asked for at once.")
+            raise Denied(429, "tokens_per_second", "Too many tokens.", retry_after_s=taken.retry_after_s)
+        return lambda used: tokens.settle(taken, used)
+
+    @asynccontextmanager
+    async def _place(self, tenant: Tenant, asked: CheckedRequest) -> AsyncIterator[None]:
+        """A place among the requests under way, waited for in turn; raises ``Denied`` when it would come too late."""
+        if self._waiting or not self.limit.begin():
+            await self._wait_in_turn(tenant, float(asked.n_prompt_tokens + asked.n_answer_tokens))
+        self._forecast.begun()
+        try:
+            yield
+        finally:
+            self.limit.end()
+            self._let_in()
+
+    async def _wait_in_turn(self, tenant: Tenant, cost: float) -> None:
+        late = self._forecast.judge(len(self._waiting) + 1, deadline_s=self.config.deadline_s)
+        if late is not None:
+            raise Denied(503, "overloaded", "It would begin too late.", retry_after_s=late.retry_after_s)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        dropped = self._waiting.put(tenant.name, turn, cost=cost)
+        if isinstance(dropped, asyncio.Future) and not dropped.done():
+            wait_s = self._forecast.wait_s(len(self._waiting))
+            dropped.set_exception(Denied(503, "overloaded", "Too many requests wait.", retry_after_s=max(1.0, wait_s)))
+        self._let_in()
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), self.config.deadline_s)
+        except TimeoutError as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                return  # its turn came at the same moment
+            self._waiting.remove(turn)
+            raise Denied(503, "overloaded", "It waited too long.", retry_after_s=self.config.deadline_s) from error
+        except asyncio.CancelledError:
+            if not self._waiting.remove(turn) and turn.done() and turn.exception() is None:
+                self.limit.end()
+                self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._waiting and self.limit.begin():
+            turn = self._waiting.take()
+            if isinstance(turn, asyncio.Future) and not turn.done():
+                turn.set_result(None)
+            else:
+                self.limit.end()
+
+    async def _passed_on(
+        self,
+        path: str,
+        body: bytes,
+        asked: CheckedRequest,
+        headers: Mapping[bytes, bytes],
+        send: Sender,
+        row: dict[str, Any],
+        key: str | None,
+        reader: StreamReader,
+    ) -> None:
+        """Ask a replica and hand its answer on."""
+        beginning = asked.texts[0][: self.config.prefix_characters] if asked.texts else ""
+        up = {"content-type": "application/json", "x-request-id": row["id"]}
+        if (trace := headers.get(b"traceparent")) is not None:
+            up["traceparent"] = trace.decode("latin-1")
+        began = self._clock()
+        try:
+            async with self.upstreams.answer(path, body, up, beginning=beginning) as response:
+                if response.status in {429, 503}:
+                    self.limit.overloaded()
+                await send.begin(response.status, response.headers.get("content-type", "application/json"))
+                given = await self._chunks(response, reader, send, row, began=began, keep=key is not None)
+                if key is not None and self._cache is not None and response.status == 200:
+                    self._cache.put(key, given)
+        except UpstreamFailed as error:
+            raise Denied(error.status, "upstream", error.cause, retry_after_s=error.retry_after_s) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            row["code"] = "upstream_died"
+            if not send.has_begun:
+                raise Denied(502, "upstream", f"The server failed: {type(error).__name__}.") from error
+            await send.end(_error_event("The server behind the gateway failed before its answer was complete."))
+
+    async def _chunks(
+        self,
+        response: aiohttp.ClientResponse,
+        reader: StreamReader,
+        send: Sender,
+        row: dict[str, Any],
+        *,
+        began: float,
+        keep: bool,
+    ) -> bytes:
+        """Hand every piece on as it comes; all of them together where they are to be kept."""
+        kept: list[bytes] = []
+        async for chunk in response.content.iter_any():
+            if reader.n_chunks == 0:
+                waited = self._clock() - began
+                row["ttft_s"] = round(waited, 4)
+                self.limit.first_token(waited)
+                self._let_in()
+            out = reader.feed(chunk)
+            if out:
+                await send.more(out)
+            if keep:
+                kept.append(out)
+        rest = reader.end()
+        await send.end(rest)
+        return b"".join([*kept, rest]) if keep else b""
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    """Whose offences count together: a tenant's, or those of an address without a key."""
+    tenant = row["tenant"]
+    return f"address {row['client']}" if tenant in {None, ANONYMOUS} else f"tenant {tenant}"
+
+
+def _penalty(refused: Refused) -> Denied:
+    return Denied(429, "penalty", "Too many bad requests came from here.", retry_after_s=refused.retry_after_s)
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    found = dict(scope["headers"])
+    if sum(len(k) + len(v) for k, v in scope["headers"]) > MOST_HEADERS_BYTES:
+        raise Denied(431, "headers_too_large", f"The headers have more than {MOST_HEADERS_BYTES} bytes.")
+    return found
+
+
+def _error_event(text: str) -> bytes:
+    return b"data: " + json.dumps({"error": {"message": text, "code": "upstream_died"}}).encode() + b"\n\n"

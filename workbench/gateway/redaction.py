@@ -1,0 +1,247 @@
+"""Personal data and secrets in texts: found by shape and check digits, replaced by their kind; also in streams, however they are cut.
+
+What can be found is what has a shape: names and addresses have none and are not found. Patterns are possessive or bounded, so that time is
+linear in the text whatever it holds. Texts are read as NFKC has them (full-width digits, for example), and everything that is not touched is
+given back as it came.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+LONGEST = 720
+"""Characters that a finding has at most, with what must stand beside it: a stream never holds back more."""
+TOKEN = re.compile(r"[^\s\u3000-\u303f\uff0c\uff1a\uff1b\uff01\uff1f]+\Z")
+GOES_ON = re.compile(r"[0-9A-Z)\-\u2010-\u2015.]\Z")
+"""How a word ends after which a finding may go on behind a space: groups of digits or of an IBAN, a key's first line."""
+MARK = "[{kind}]"
+_SEPARATOR = r"[ \-\u2010-\u2015.]"
+# Beside digits no other digit, letter of the Latin alphabet or sign that makes a number of it; Chinese characters may stand there.
+_LEFT, _RIGHT = r"(?<![0-9A-Za-z_])(?<![0-9][.,\-])", r"(?![0-9A-Za-z_])(?![.,\-][0-9])"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One place in a text."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What is looked for."""
+
+    name: str
+    pattern: re.Pattern[str]
+    holds: Callable[[str], bool] = lambda text: True  # noqa: ARG005
+    """Whether a text of the shape is one: check digits and the like."""
+
+
+def _digits(text: str) -> str:
+    return "".join(c for c in text if c.isascii() and c.isdigit())
+
+
+def luhn_holds(text: str) -> bool:
+    """ISO/IEC 7812-1, annex B: the sum over digits, every second one from the right doubled, ends in 0."""
+    total = 0
+    for i, char in enumerate(reversed(_digits(text))):
+        value = int(char) * (1 + i % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def is_card(text: str) -> bool:
+    """A payment card: length and first digits of an issuer, Luhn's check digit, and groups as cards have them."""
+    number = _digits(text)
+    if not luhn_holds(number) or len(set(number)) < 2:
+        return False
+    groups = [len(g) for g in re.split(r"[^0-9]", text)]
+    if len(groups) > 1 and not (groups[:-1] == [4] * (len(groups) - 1) or groups == [4, 6, 5]):
+        return False
+    n, two, four = len(number), int(number[:2]), int(number[:4])
+    return (
+        (number[0] == "4" and n in {13, 16, 19})
+        or (n == 16 and (51 <= two <= 55 or 2221 <= four <= 2720))
+        or (n == 15 and two in {34, 37})
+        or (n in range(16, 20) and (two in {62, 65} or four == 6011 or 644 <= int(number[:3]) <= 649))
+        or (n in range(16, 20) and 3528 <= four <= 3589)
+        or (n == 14 and (300 <= int(number[:3]) <= 305 or two in {36, 38}))
+    )
+
+
+def is_chinese_id(text: str) -> bool:
+    """GB 11643-1999: region, day of birth, and a check digit by ISO 7064 MOD 11-2."""
+    body, check = text[:17], text[17].upper()
+    month, day, year = int(body[10:12]), int(body[12:14]), int(body[6:10])
+    if not (1900 <= year <= 2099 and 1 <= month <= 12 and 1 <= day <= 31 and body[0] in "12345678"):
+        return False
+    total = sum(int(digit) * (2 ** (17 - i) % 11) for i, digit in enumerate(body))
+    return "10X98765432"[total % 11] == check
+
+
+def is_us_ssn(text: str) -> bool:
+    """Numbers that the Social Security Administration gives out: no area 000, 666 or 9xx, no group 00, no serial 0000."""
+    area, group, serial = re.split(r"[^0-9]", text)
+    return area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000"
+
+
+def is_iban(text: str) -> bool:
+    """ISO 13616: the number that letters and digits make leaves 1 when divided by 97."""
+    plain = re.sub(r"\s", "", text).upper()
+    if not 15 <= len(plain) <= 34:
+        return False
+    return int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+
+
+def is_phone(text: str) -> bool:
+    """Enough digits for a number and not too many (ITU-T E.164), and not a date or a version."""
+    number = _digits(text)
+    return 8 <= len(number) <= 15 and len(set(number)) > 2
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        name="PRIVATE KEY",
+        pattern=re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
+    ),
+    Kind(
+        name="SECRET",
+        pattern=re.compile(
+            r"(?<![0-9A-Za-z_])(?:sk-[A-Za-z0-9_\-]{20,200}+|gh[pousr]_[A-Za-z0-9]{30,120}+|github_pat_[A-Za-z0-9_]{30,120}+"
+            r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_\-]{35}|xox[abprs]-[A-Za-z0-9\-]{10,200}+|hf_[A-Za-z0-9]{30,60}+"
+            r"|glpat-[A-Za-z0-9_\-]{20,60}+|eyJ[A-Za-z0-9_\-]{8,100}+\.[A-Za-z0-9_\-]{8,100}+\.[A-Za-z0-9_\-]{8,100}+)(?![0-9A-Za-z_])"
+        ),
+    ),
+    Kind(
+        name="EMAIL",
+        pattern=re.compile(
+            r"(?<![A-Za-z0-9._%+\-])[A-Za-z0-9](?:[A-Za-z0-9._%+\-]{0,62}[A-Za-z0-9_+\-])?@"
+            r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.){1,4}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+        ),
+    ),
+    Kind(
+        name="IBAN",
+        pattern=re.compile(
+            r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![0-9A-Za-z])"
+        ),
+        holds=is_iban,
+    ),
+    Kind(name="ID", pattern=re.compile(_LEFT + r"[0-9]{17}[0-9Xx]" + r"(?![0-9A-Za-z])"), holds=is_chinese_id),
+    Kind(name="CARD", pattern=re.compile(_LEFT + r"[0-9](?:" + _SEPARATOR + r"?[0-9]){12,18}" + _RIGHT), holds=is_card),
+    Kind(name="ID", pattern=re.compile(_LEFT + r"[0-9]{3}[\- ][0-9]{2}[\- ][0-9]{4}" + _RIGHT), holds=is_us_ssn),
+    Kind(
+        name="PHONE",
+        pattern=re.compile(
+            r"(?<![0-9A-Za-z_+])(?<![0-9][.,\-])(?:\+[0-9]{1,3}[ \-.]?(?:\([0-9]{1,4}\)[ \-.]?)?[0-9]{1,4}(?:[ \-.]?[0-9]{2,4}){1,4}"
+            r"|\([0-9]{3}\) ?[0-9]{3}[\-. ][0-9]{4}|[0-9]{3}[\-.][0-9]{3}[\-.][0-9]{4}|1[3-9][0-9][ \-]?[0-9]{4}[ \-]?[0-9]{4}"
+            r"|0[0-9]{2,3}-[0-9]{7,8})" + _RIGHT
+        ),
+        holds=is_phone,
+    ),
+)
+
+
+def _normal(text: str) -> tuple[str, Sequence[int] | None]:
+    """The text as NFKC has it, and for each of its characters where it came from; None where nothing changed."""
+    if text.isascii() or unicodedata.is_normalized("NFKC", text):
+        return text, None
+    made: list[str] = []
+    origin: list[int] = []
+    for i, char in enumerate(text):
+        plain = unicodedata.normalize("NFKC", char)
+        made.append(plain)
+        origin += [i] * len(plain)
+    origin.append(len(text))
+    return "".join(made), origin
+
+
+def findings(text: str, *, start: int = 0) -> list[Finding]:
+    """All places from ``start`` on, from the left, none within another; what stands before ``start`` is seen by what follows.
+
+    Where two overlap, the one that begins first counts, and of two that begin at the same place the longer one.
+    """
+    plain, origin = _normal(text)
+    first = start if origin is None else next((i for i, at in enumerate(origin) if at >= start), len(plain))
+    found = sorted(_matches(plain, first), key=lambda f: (f.start, -f.end))
+    kept: list[Finding] = []
+    for f in found:
+        if not kept or f.start >= kept[-1].end:
+            kept.append(f)
+    if origin is None:
+        return kept
+    return [Finding(kind=f.kind, start=origin[f.start], end=origin[f.end - 1] + 1) for f in kept]
+
+
+def _matches(plain: str, first: int) -> Iterator[Finding]:
+    for kind in KINDS:
+        at = first
+        while (m := kind.pattern.search(plain, at)) is not None:
+            if kind.holds(m[0]):
+                yield Finding(kind=kind.name, start=m.start(), end=m.end())
+                at = m.end()
+            else:
+                at = m.start() + 1
+
+
+def redacted(text: str) -> tuple[str, list[Finding]]:
+    """The text with its findings replaced, and the findings in the text as it was."""
+    found = findings(text)
+    parts, at = [], 0
+    for f in found:
+        parts += [text[at : f.start], MARK.format(kind=f.kind)]
+        at = f.end
+    return "".join([*parts, text[at:]]), found
+
+
+class StreamRedactor:
+    """Redacts a text that comes in pieces: what comes out together is what ``redacted`` makes of the whole, however it was cut."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._before = ""
+        self.counts: dict[str, int] = {}
+
+    def feed(self, piece: str) -> str:
+        """Take a piece; give back what can be decided: all but the last word, and the words before it that it may go on."""
+        self._held += piece
+        decided = _undecided_from(self._held)
+        until = max(decided, len(self._held) - LONGEST)
+        return self._give(until) if until > 0 else ""
+
+    def end(self) -> str:
+        """The rest."""
+        return self._give(len(self._held))
+
+    def _give(self, until: int) -> str:
+        """Give out what lies before a place, or before the finding that lies across it."""
+        text, shift = self._before + self._held, len(self._before)
+        parts, at, limit = [], shift, shift + until
+        for f in findings(text, start=shift):
+            if f.start >= limit:
+                break
+            if f.end > limit:
+                limit = f.start
+                break
+            parts += [text[at : f.start], MARK.format(kind=f.kind)]
+            at = f.end
+            self.counts[f.kind] = self.counts.get(f.kind, 0) + 1
+        parts.append(text[at:limit])
+        # A little of what was given out is kept, for what must not stand before a finding.
+        self._before, self._held = text[max(0, limit - 2) : limit], text[limit:]
+        return "".join(parts)
+
+
+def _undecided_from(text: str) -> int:
+    """Where the part begins of which more text can still make a finding."""
+    last = TOKEN.search(text, max(0, len(text) - LONGEST))
+    start = last.start() if last else len(text)
+    while start > 1 and text[start - 1] == " " and len(text) - start < LONGEST:
+        before = text.rfind(" ", 0, start - 1) + 1
+        word = TOKEN.search(text[max(before, start - 1 - LONGEST) : start - 1])
+        if word is None or not GOES_ON.search(unicodedata.normalize("NFKC", word[0])):
+            break
+        start -= 1 + len(word[0])
+    return start

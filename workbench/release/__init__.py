@@ -1,0 +1,1 @@
+"""Signed releases of model folders: what is in them, who signed, and loading exactly what was verified."""

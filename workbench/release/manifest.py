@@ -1,0 +1,191 @@
+"""What a release consists of: every file with its size and digest, and what it may be."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from workbench.core.errors import WorkbenchError
+
+SIGNED = "RELEASE.json"
+ALLOWED = frozenset({".safetensors", ".json", ".txt", ".md", ".jinja", ".model", ".tiktoken"})
+"""Endings that hold no program. Code in a model folder is code that a server runs."""
+MOST_HEADER_BYTES = 100_000_000
+PIECE_BYTES = 1 << 20
+
+
+class Tampered(WorkbenchError):
+    """A release that must not be loaded."""
+
+    def __init__(self, reason: str, cause: str, *, remedy: str = "Do not load it; fetch the release anew.") -> None:
+        super().__init__(cause, remedy=remedy)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file of a release."""
+
+    path: str
+    """Below the folder, with slashes."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All files of a release; nothing else may be in the folder."""
+
+    name: str
+    version: int
+    """Grows with every release of this name."""
+    created_at: float
+    """Seconds since 1970."""
+    expires_at: float
+    files: tuple[FileEntry, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"files": [asdict(f) for f in self.files]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Manifest":
+        """Read back; raises ``Tampered`` for anything else."""
+        try:
+            files = tuple(
+                FileEntry(path=str(f["path"]), size=int(f["size"]), sha256=str(f["sha256"])) for f in data["files"]
+            )
+            made = cls(
+                name=str(data["name"]),
+                version=int(data["version"]),
+                created_at=float(data["created_at"]),
+                expires_at=float(data["expires_at"]),
+                files=files,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Tampered("malformed", f"The manifest is none: {type(error).__name__} {error}.") from error
+        for f in files:
+            _require_inside(f.path)
+        if len({f.path for f in files}) != len(files):
+            raise Tampered("malformed", "The manifest names a file twice.")
+        return made
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says: the identity of the weights for caches and logs."""
+        return hashlib.sha256(canonical(self.to_dict())).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """JSON in the one form that is signed."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _require_inside(path: str) -> None:
+    parts = path.split("/")
+    if not path or path.startswith("/") or "\\" in path or any(p in {"", ".", ".."} for p in parts):
+        raise Tampered("malformed", f"{path!r} is not a path inside the folder.")
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative paths of all files but the signed one; raises ``Tampered`` for links and other things."""
+    for place, folders, names in os.walk(folder, followlinks=False):
+        for name in sorted([*folders, *names]):
+            full = Path(place) / name
+            kind = os.lstat(full).st_mode
+            if stat.S_ISDIR(kind):
+                continue
+            relative = full.relative_to(folder).as_posix()
+            if not stat.S_ISREG(kind):
+                what = "a link" if stat.S_ISLNK(kind) else "not a plain file"
+                raise Tampered("symlink" if stat.S_ISLNK(kind) else "not a file", f"{relative} is {what}.")
+            if relative != SIGNED:
+                yield relative
+
+
+def digest_of(opened: BinaryIO) -> tuple[int, str]:
+    """Size and SHA-256 of all that an open file holds, read from its beginning."""
+    opened.seek(0)
+    made, size = hashlib.sha256(), 0
+    while piece := opened.read(PIECE_BYTES):
+        made.update(piece)
+        size += len(piece)
+    return size, made.hexdigest()
+
+
+def open_without_links(folder: Path, relative: str) -> BinaryIO:
+    """A file below a folder, opened through directories that are no links; raises ``Tampered`` for one that is."""
+    _require_inside(relative)
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        *parents, name = relative.split("/")
+        for parent in parents:
+            below = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        return os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=at), "rb")
+    except FileNotFoundError as error:
+        raise Tampered("missing", f"{relative} is missing.") from error
+    except OSError as error:
+        raise Tampered("symlink", f"{relative} cannot be opened as a plain file: {error.strerror}.") from error
+    finally:
+        os.close(at)
+
+
+def manifest_of(folder: Path, *, name: str, version: int, created_at: float, expires_at: float) -> Manifest:
+    """Read a folder; raises ``Tampered`` for files that a release must not have."""
+    entries = []
+    for relative in files_below(folder):
+        require_harmless(folder, relative)
+        with open_without_links(folder, relative) as opened:
+            size, sha256 = digest_of(opened)
+        entries.append(FileEntry(path=relative, size=size, sha256=sha256))
+    if not any(e.path.endswith(".safetensors") for e in entries):
+        raise Tampered("no weights", f"{folder} has no .safetensors file.", remedy="Name a model folder.")
+    return Manifest(
+        name=name,
+        version=version,
+        created_at=created_at,
+        expires_at=expires_at,
+        files=tuple(sorted(entries, key=lambda e: e.path)),
+    )
+
+
+def require_harmless(folder: Path, relative: str) -> None:
+    """Raise ``Tampered`` for endings that can hold programs, and for weights whose header does not fit them."""
+    ending = Path(relative).suffix.lower()
+    if ending not in ALLOWED:
+        raise Tampered(
+            "not allowed",
+            f"{relative} is of a kind that can hold a program.",
+            remedy=f"Convert weights to safetensors and leave code out; allowed are {', '.join(sorted(ALLOWED))}.",
+        )
+    if ending == ".safetensors":
+        with open_without_links(folder, relative) as opened:
+            require_safetensors(opened, relative)
+
+
+def require_safetensors(opened: BinaryIO, name: str) -> None:
+    """Check a safetensors header: its length, that tensors lie inside the file, touch without gaps and do not overlap."""
+    opened.seek(0, os.SEEK_END)
+    size = opened.tell()
+    opened.seek(0)
+    length = int.from_bytes(opened.read(8), "little")
+    if size < 8 or not 2 <= length <= min(MOST_HEADER_BYTES, size - 8):
+        raise Tampered("bad weights", f"{name} has no safetensors header.")
+    try:
+        header = json.loads(opened.read(length))
+        spans = sorted(tuple(v["data_offsets"]) for k, v in header.items() if k != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Tampered("bad weights", f"{name} has a header that cannot be read: {type(error).__name__}.") from error
+    at = 0
+    for begin, end in spans:
+        if begin != at or end < begin:
+            raise Tampered("bad weights", f"{name} has tensors that overlap or leave gaps.")
+        at = end
+    if at != size - 8 - length:
+        raise Tampered("bad weights", f"{name} has {size - 8 - length} bytes of data and tensors for {at}.")

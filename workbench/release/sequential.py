@@ -1,0 +1,79 @@
+"""Tests that may be looked at after every request: the chance of ever raising a false alarm stays below the stated one.
+
+An e-process starts at 1 and, while the new version is no worse, is no more than 1 on average; by Ville's inequality (1939) the chance that it
+ever exceeds ``1 / alpha`` is at most ``alpha``. See Ramdas, Grünwald, Vovk and Shafer 2023 on such tests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, log
+
+from workbench.core.errors import InvalidSpec
+
+RATIOS = (1.5, 2.0, 3.0, 5.0)
+BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+@dataclass(slots=True)
+class WorseThanBaseline:
+    """Whether events (failures, late answers) come more often with a canary than with the baseline that serves beside it.
+
+    Each event is the canary's with a chance that its share of the requests gives, if both are alike; with a higher one if the canary's events
+    are so many times as frequent. The mixture over several ratios wins whatever the true one is. No rate needs to be known.
+    """
+
+    ratios: Sequence[float] = RATIOS
+    _logs: list[float] = field(default_factory=list)
+    n_events: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.ratios or any(r <= 1 for r in self.ratios):
+            raise InvalidSpec(f"Ratios {self.ratios}.", remedy="Give numbers above 1.")
+        if not self._logs:
+            self._logs = [0.0] * len(self.ratios)
+
+    def event(self, *, is_canary: bool, share: float) -> None:
+        """An event, and the canary's share of the requests at that time."""
+        if not 0 < share < 1:
+            return  # with one version alone nothing is compared
+        self.n_events += 1
+        for i, ratio in enumerate(self.ratios):
+            alternative = ratio * share / (ratio * share + 1 - share)
+            self._logs[i] += log(alternative / share) if is_canary else log((1 - alternative) / (1 - share))
+
+    @property
+    def evidence(self) -> float:
+        """The e-process: at least ``1 / alpha`` means worse, at level ``alpha``, whenever it is looked at."""
+        return _mean_exp(self._logs)
+
+
+@dataclass(slots=True)
+class MoreThanAllowed:
+    """Whether a share, such as of answers that disagree, is above what is tolerated: bets on each outcome (Waudby-Smith and Ramdas 2024)."""
+
+    allowed: float
+    _logs: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
+    n: int = 0
+    n_bad: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.allowed < 1:
+            raise InvalidSpec(f"A tolerated share of {self.allowed}.", remedy="Give a number between 0 and 1.")
+
+    def outcome(self, *, is_bad: bool) -> None:
+        """One more outcome."""
+        self.n += 1
+        self.n_bad += is_bad
+        for i, bet in enumerate(BETS):
+            # A bet of the whole stake would be lost on the first good outcome.
+            self._logs[i] += log(1 + bet / self.allowed * (is_bad - self.allowed)) if bet < 1 else 0.0
+
+    @property
+    def evidence(self) -> float:
+        """The e-process."""
+        return _mean_exp(self._logs)
+
+
+def _mean_exp(logs: Sequence[float]) -> float:
+    top = max(logs)
+    return exp(min(700.0, top)) * sum(exp(x - top) for x in logs) / len(logs)
