@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
 DRAWN = "() => [...document.querySelectorAll('.wb-figure .plot')].every(p => p._fullData && p._fullData.length && p._fullData[0].x.length)"
+AS_MEANT = "() => [...document.querySelectorAll('.wb-figure .plot')].every(p => p._fullData.every(t => !t._input.type || t._input.type === t.type))"
 
 
 def open_offline(page, path):
@@ -30,6 +31,7 @@ def test_a_report_needs_nothing_but_itself(report_of, page_of, name, scheme):
     open_offline(page, report_of(name))
     assert complaints.errors == []
     assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []
+    assert page.evaluate(AS_MEANT)  # a kind of trace that the report's plotly lacks becomes a scatter without a word
     assert page.locator('[data-title^="Share chart"],[aria-label^="Share chart"]').count() == 0
     (ROOT / "build" / "screenshots").mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ROOT / "build" / "screenshots" / f"report_{name}_{scheme}.png", full_page=True)

