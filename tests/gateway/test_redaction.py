@@ -149,9 +149,13 @@ def test_a_stream_holds_back_a_word_and_never_more_than_its_bound():
     ids=lambda t: t[:6],
 )
 def test_a_megabyte_that_means_ill_takes_linear_time(text):
+    """Four times the text takes four times as long and not sixteen; the least of a few runs, since machines are shared."""
     took = []
     for part in (text[: len(text) // 4], text):
-        began = time.process_time()
-        redacted(part)
-        took.append(time.process_time() - began)
-    assert took[1] < 8 * max(took[0], 0.01)
+        runs = []
+        for _ in range(3):
+            began = time.process_time()
+            redacted(part)
+            runs.append(time.process_time() - began)
+        took.append(min(runs))
+    assert took[1] < 10 * max(took[0], 0.02)
