@@ -71,3 +71,18 @@ def test_the_command_line_answers():
     ).stdout
     assert "quantize" in out
     assert "doctor" in out
+
+
+NEED_TORCH = {
+    "calibration",
+    "mixed_precision",
+    "mixed_precision_view",
+}  # of 02_quantization, which quantizes in torch anyway
+PANELS = sorted({p.stem for p in ROOT.glob("workbench/panels/[a-z]*.py")} - NEED_TORCH)
+
+
+@pytest.mark.parametrize("module", ["cli.main", *(f"panels.{name}" for name in PANELS)])
+def test_commands_and_panels_start_without_torch(module):
+    """It takes seconds to import, and most commands and panels need none of it."""
+    code = f"import sys, workbench.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -7,7 +7,8 @@ from workbench.catalog.tables import claims
 from workbench.compress.technique_steps import category
 from workbench.core.errors import InvalidSpec
 from workbench.core.techniques import TechniquesSpec
-from workbench.experiments.techniques import bound_by, claims_here, run
+from workbench.experiments.technique_verdict import bound_by, claims_here
+from workbench.experiments.techniques import run
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def diagnose(
             said = outcome(asked, a, b, made)
             told["confirmation"] = asdict(said) | {"run": made.id}
             if not as_json:
-                out.print(f"● {'confirmed' if said.is_confirmed else 'not confirmed'}: {said.text}", highlight=False)
+                out.print(f"● {said.verdict.lower()}: {said.text}", highlight=False)
         if as_json:
             print(json.dumps(told, indent=1))
 

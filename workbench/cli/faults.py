@@ -16,6 +16,7 @@ from workbench.core.runs import Run
 from workbench.experiments.fault_list import FAULTS
 
 out = Console()
+DEFAULTS = FaultsSpec(model="any")
 
 
 def faults(
@@ -25,8 +26,10 @@ def faults(
     only: Annotated[str, typer.Option(help="Comma-separated names; all that this machine can have.")] = "",
     doses: Annotated[str, typer.Option(help="low, high or both.")] = "low,high",
     seeds: Annotated[str, typer.Option(help="Comma-separated; 1 to 99 were used for tuning.")] = "101",
-    seconds: Annotated[float, typer.Option(help="Of each load.")] = 12.0,
-    rate: Annotated[float, typer.Option(help="Healthy requests per second: about half of what it can do.")] = 4.5,
+    seconds: Annotated[float, typer.Option(help="Of each load.")] = DEFAULTS.duration_s,
+    rate: Annotated[
+        float, typer.Option(help="Healthy requests per second: about half of what it can do.")
+    ] = DEFAULTS.rate_per_s,
     list_them: Annotated[bool, typer.Option("--list", help="Show the faults and end.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -14,7 +14,7 @@ from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.techniques import TECHNIQUES, TechniquesSpec
 from workbench.core.units import shown_duration
-from workbench.experiments.techniques import bound_by, claims_here
+from workbench.experiments.technique_verdict import bound_by, claims_here
 
 out = Console()
 

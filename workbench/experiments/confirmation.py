@@ -36,8 +36,14 @@ class Confirmation:
 class Outcome:
     """What the confirming load said."""
 
-    is_confirmed: bool
+    is_confirmed: bool | None
+    """None: it could not be told."""
     text: str
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        return {True: "Confirmed", False: "Not confirmed", None: "Not tested"}[self.is_confirmed]
 
 
 def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmation:
@@ -85,7 +91,7 @@ def outcome(asked: Confirmation, baseline: Run, current: Run, confirming: Run) -
         return Outcome(is_confirmed=again, text=f"With the healthy load the diagnosis says: {said}.")
     a, b, c = (observe(r).get("e2e_s") for r in (baseline, current, confirming))
     if a is None or b is None or c is None or b <= a:
-        return Outcome(is_confirmed=False, text="There are too few whole answers to compare.")
+        return Outcome(is_confirmed=None, text="There are too few whole answers to compare.")
     back = (b - c) / (b - a)
     text = f"Whole answers took {1000 * a:.0f}, then {1000 * b:.0f}, and now {1000 * c:.0f} ms: {100 * back:.0f} % of the change is gone."
     return Outcome(is_confirmed=back >= GONE_BACK, text=text)

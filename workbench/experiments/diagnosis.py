@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import fisher_exact, mannwhitneyu
 
 from workbench.core.runs import Run
 from workbench.experiments.cause_list import CAUSES
@@ -148,6 +147,11 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
 def _beyond_chance(before: tuple[float, ...], after: tuple[float, ...]) -> bool:
     if len(before) < 5 or len(after) < 5:
         return False
+    from scipy.stats import (  # takes a quarter of a second, which other commands need not wait for
+        fisher_exact,
+        mannwhitneyu,
+    )
+
     a, b = np.array(before), np.array(after)
     if mannwhitneyu(b, a, alternative="greater").pvalue < SIGNIFICANCE:
         return True

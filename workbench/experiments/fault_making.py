@@ -6,8 +6,6 @@ diagnosis reads.
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from workbench.core.load import LoadSpec
 from workbench.core.runs import Run
 from workbench.experiments.observation import Observation
 from workbench.testing.burden import Burden
+from workbench.testing.child_process import ChildProcess
 from workbench.testing.network_proxy import NetworkProxy, Way
 
 Proof = tuple[bool, str]
@@ -237,35 +236,13 @@ def paused(stage: Stage, dose: Any) -> Iterator[Episode]:
 def neighboured(stage: Stage, dose: Any) -> Iterator[Episode]:
     """Another program on the same GPU."""
     device = "cuda" if stage.is_gpu else "cpu"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "workbench.ops.gpu_burden", str(dose), "--device", device],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-
-    def products() -> int:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write("\n")
-        child.stdin.flush()
-        return int(child.stdout.readline())
-
-    try:
-        child.stdout.readline()
+    with ChildProcess("workbench.ops.gpu_burden", str(dose), "--device", device) as child:
 
         def proof(run: Run, a: Observation, b: Observation) -> Proof:  # noqa: ARG001
-            n = products()
+            n = int(child.asked())
             return n > 10, f"the neighbour made {n} products"
 
         yield Episode(load=stage.load, proof=proof)
-    finally:
-        child.kill()
-        child.wait()
-        child.stdin.close()
-        child.stdout.close()
 
 
 def no_gpu(is_gpu: bool) -> str | None:

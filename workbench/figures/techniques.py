@@ -17,8 +17,8 @@ def gains(rows: Sequence[Mapping[str, Any]], claimed: Mapping[str, tuple[float, 
     """
     fig = figure(
         "What each technique gains here",
-        subtitle="● measured, with 95 % interval · ◌ open: estimated · bar: claimed range",
-        x_title="times as much work in the same time (1: no gain)",
+        subtitle="● measured, 95 % interval · ◌ open: estimated<br>▬ bar: claimed range",
+        x_title="gain, times (1: none)",
         y_title="",
     )
     shown = [r for r in rows if r.get("gain") is not None]
@@ -91,6 +91,6 @@ def time_by_category(profiles: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             marker={"color": colour},
             hovertemplate="%{y}: %{x:.0f} %<extra>" + kind + "</extra>",
         )
-    fig.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.2, "font": {"size": 11}})
+    fig.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.3, "font": {"size": 11}})
     fig.update_yaxes(autorange="reversed")
     return fig

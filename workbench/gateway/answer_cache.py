@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ class AnswerCache:
             )
         self._max_bytes, self._ttl_s, self._clock, self._largest = max_bytes, ttl_s, clock, largest
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._under_way: dict[str, asyncio.Future[bytes | None]] = {}
+        self._under_way: dict[str, asyncio.Future[None]] = {}
         self.n_bytes = 0
         self.n_hits = self.n_misses = self.n_shared = 0
 
@@ -98,31 +99,27 @@ class AnswerCache:
         entry = self._entries.pop(key)
         self.n_bytes -= len(entry.body) + len(key)
 
-    async def get_or_compute(self, key: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
-        """A kept body, one that is being computed for somebody else, or a new one.
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[bytes | None]:
+        """A kept body; or None, and it is the caller's turn to make and ``put`` it before the block ends.
 
-        When whoever computes fails or goes away, the next in line computes; nobody gets another's failure.
+        Whoever asks the same meanwhile waits. When the one whose turn it is fails or goes away, the next in line has its turn; nobody gets
+        another's failure.
         """
-        while True:
-            kept = self.get(key)
-            if kept is not None:
-                self.n_hits += 1
-                return kept
-            other = self._under_way.get(key)
-            if other is None:
-                break
-            body = await asyncio.shield(other)
-            if body is not None:
-                self.n_shared += 1
-                return body
-        mine: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        has_waited = False
+        while (kept := self.get(key)) is None and (other := self._under_way.get(key)) is not None:
+            has_waited = True
+            await asyncio.wait([other])
+        if kept is not None:
+            self.n_shared += has_waited
+            self.n_hits += not has_waited
+            yield kept
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[key] = mine
         self.n_misses += 1
-        body = None
         try:
-            body = await compute()
-            self.put(key, body)
-            return body
+            yield None
         finally:
             del self._under_way[key]
-            mine.set_result(body)
+            mine.set_result(None)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -40,6 +41,26 @@ ANONYMOUS = "anonymous"
 MOST_HEADERS_BYTES = 16_384
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A checked request on its way, and where its answer goes."""
+
+    path: str
+    body: bytes
+    """As it is passed on."""
+    asked: CheckedRequest
+    tenant: Tenant
+    headers: Mapping[bytes, bytes]
+    send: Sender
+    row: dict[str, Any]
+    """What the audit log and the counters will have of it."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is answered in events."""
+        return bool(self.asked.body.get("stream"))
+
+
 class Gateway:
     """Checks, limits, queues, routes and passes through.
 
@@ -68,7 +89,6 @@ class Gateway:
             if config.cache_bytes
             else None
         )
-        self._flights: dict[str, asyncio.Future[None]] = {}
         self._audit = AuditLog(config.audit)
         self.counters = GatewayCounters(self)
 
@@ -146,58 +166,32 @@ class Gateway:
         if self.config.redact:
             body, row["redacted"] = without_secrets(asked)
         row |= {"prompt_tokens": asked.n_prompt_tokens, "stream": bool(asked.body.get("stream"))}
+        question = _Question(
+            path=scope["path"], body=body, asked=asked, tenant=tenant, headers=headers, send=send, row=row
+        )
         async with stopping_when_gone(receive):
-            await self._from_cache_or_server(scope["path"], body, asked, tenant, headers, send, row)
+            key = self._cache_key(question)
+            if key is None or self._cache is None:
+                await self._new(question, None)
+                return
+            async with self._cache.turn(key) as kept:
+                if kept is None:
+                    await self._new(question, key)
+                else:
+                    row["cached"] = True
+                    await send.begin(200, "text/event-stream" if question.is_stream else "application/json")
+                    await send.end(kept)
 
-    async def _from_cache_or_server(
-        self,
-        path: str,
-        body: bytes,
-        asked: CheckedRequest,
-        tenant: Tenant,
-        headers: Mapping[bytes, bytes],
-        send: Sender,
-        row: dict[str, Any],
-    ) -> None:
-        """A kept answer, the one that is being made for somebody else, or a new one."""
-        key = self._cache_key(asked, tenant, path)
-        if key is None or self._cache is None:
-            await self._new(path, body, asked, tenant, headers, send, row, None)
-            return
-        while (kept := self._cache.get(key)) is None and (other := self._flights.get(key)) is not None:
-            await asyncio.wait([other])
-        if kept is not None:
-            self._cache.n_hits += 1
-            row["cached"] = True
-            await send.begin(200, "text/event-stream" if asked.body.get("stream") else "application/json")
-            await send.end(kept)
-            return
-        mine = self._flights[key] = asyncio.get_running_loop().create_future()
+    async def _new(self, q: "_Question", key: str | None) -> None:
+        """An answer of a server, kept under a key if there is one."""
+        settle = self._paid(q.tenant, q.row["client"], q.asked)
+        reader = StreamReader(redact=self.config.redact, is_stream=q.is_stream)
         try:
-            await self._new(path, body, asked, tenant, headers, send, row, key)
-        finally:
-            del self._flights[key]
-            mine.set_result(None)
-
-    async def _new(
-        self,
-        path: str,
-        body: bytes,
-        asked: CheckedRequest,
-        tenant: Tenant,
-        headers: Mapping[bytes, bytes],
-        send: Sender,
-        row: dict[str, Any],
-        key: str | None,
-    ) -> None:
-        settle = self._paid(tenant, row["client"], asked)
-        reader = StreamReader(redact=self.config.redact, is_stream=bool(asked.body.get("stream")))
-        try:
-            async with self._place(tenant, asked):
-                await self._passed_on(path, body, asked, headers, send, row, key, reader)
+            async with self._place(q.tenant, q.asked):
+                await self._passed_on(q, key, reader)
         finally:  # whoever leaves early pays for what came until then
-            settle(float(asked.n_prompt_tokens + reader.n_tokens) if reader.n_chunks else 0.0)
-            row["answer_tokens"] = reader.n_tokens
+            settle(float(q.asked.n_prompt_tokens + reader.n_tokens) if reader.n_chunks else 0.0)
+            q.row["answer_tokens"] = reader.n_tokens
 
     def _tenant(self, headers: Mapping[bytes, bytes]) -> Tenant:
         scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -232,12 +226,13 @@ class Gateway:
         except TimeoutError as error:
             raise Denied(408, "too_slow", f"The body did not come within {self.config.body_timeout_s:g} s.") from error
 
-    def _cache_key(self, asked: CheckedRequest, tenant: Tenant, path: str) -> str | None:
-        if self._cache is None or not is_repeatable(asked.body):
+    def _cache_key(self, q: "_Question") -> str | None:
+        if self._cache is None or not is_repeatable(q.asked.body):
             return None
-        how = "stream" if asked.body.get("stream") else "whole"
-        digest = f"{asked.body['model']}:{how}:{json.dumps(asked.body.get('stream_options'), sort_keys=True)}"
-        return cache_key(asked.body, tenant=tenant.name, model_digest=digest, endpoint=path)
+        how = "stream" if q.is_stream else "whole"
+        options = json.dumps(q.asked.body.get("stream_options"), sort_keys=True)
+        digest = f"{q.asked.body['model']}:{how}:{options}"
+        return cache_key(q.asked.body, tenant=q.tenant.name, model_digest=digest, endpoint=q.path)
 
     def _paid(self, tenant: Tenant, client: str, asked: CheckedRequest) -> Callable[[float], None]:
         """Take what the request costs at most; gives what settles it. Raises ``Denied`` when it cannot be paid."""
@@ -303,64 +298,47 @@ class Gateway:
             else:
                 self.limit.end()
 
-    async def _passed_on(
-        self,
-        path: str,
-        body: bytes,
-        asked: CheckedRequest,
-        headers: Mapping[bytes, bytes],
-        send: Sender,
-        row: dict[str, Any],
-        key: str | None,
-        reader: StreamReader,
-    ) -> None:
+    async def _passed_on(self, q: "_Question", key: str | None, reader: StreamReader) -> None:
         """Ask a replica and hand its answer on."""
-        beginning = asked.texts[0][: self.config.prefix_characters] if asked.texts else ""
-        up = {"content-type": "application/json", "x-request-id": row["id"]}
-        if (trace := headers.get(b"traceparent")) is not None:
+        beginning = q.asked.texts[0][: self.config.prefix_characters] if q.asked.texts else ""
+        up = {"content-type": "application/json", "x-request-id": q.row["id"]}
+        if (trace := q.headers.get(b"traceparent")) is not None:
             up["traceparent"] = trace.decode("latin-1")
         began = self._clock()
         try:
-            async with self.upstreams.answer(path, body, up, beginning=beginning) as response:
+            async with self.upstreams.answer(q.path, q.body, up, beginning=beginning) as response:
                 if response.status in {429, 503}:
                     self.limit.overloaded()
-                await send.begin(response.status, response.headers.get("content-type", "application/json"))
-                given = await self._chunks(response, reader, send, row, began=began, keep=key is not None)
+                await q.send.begin(response.status, response.headers.get("content-type", "application/json"))
+                given = await self._chunks(response, reader, q, began=began, keep=key is not None)
                 if key is not None and self._cache is not None and response.status == 200:
                     self._cache.put(key, given)
         except UpstreamFailed as error:
             raise Denied(error.status, "upstream", error.cause, retry_after_s=error.retry_after_s) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            row["code"] = "upstream_died"
-            if not send.has_begun:
+            q.row["code"] = "upstream_died"
+            if not q.send.has_begun:
                 raise Denied(502, "upstream", f"The server failed: {type(error).__name__}.") from error
-            await send.end(_error_event("The server behind the gateway failed before its answer was complete."))
+            await q.send.end(_error_event("The server behind the gateway failed before its answer was complete."))
 
     async def _chunks(
-        self,
-        response: aiohttp.ClientResponse,
-        reader: StreamReader,
-        send: Sender,
-        row: dict[str, Any],
-        *,
-        began: float,
-        keep: bool,
+        self, response: aiohttp.ClientResponse, reader: StreamReader, q: "_Question", *, began: float, keep: bool
     ) -> bytes:
         """Hand every piece on as it comes; all of them together where they are to be kept."""
         kept: list[bytes] = []
         async for chunk in response.content.iter_any():
             if reader.n_chunks == 0:
                 waited = self._clock() - began
-                row["ttft_s"] = round(waited, 4)
+                q.row["ttft_s"] = round(waited, 4)
                 self.limit.first_token(waited)
                 self._let_in()
             out = reader.feed(chunk)
             if out:
-                await send.more(out)
+                await q.send.more(out)
             if keep:
                 kept.append(out)
         rest = reader.end()
-        await send.end(rest)
+        await q.send.end(rest)
         return b"".join([*kept, rest]) if keep else b""
 
 

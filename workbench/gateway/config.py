@@ -24,8 +24,6 @@ class Upstream:
     name: str
     url: str
     weight: float = 1.0
-    version: str = "stable"
-    """Replicas of one version share its users; see ``[canary]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

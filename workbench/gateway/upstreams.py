@@ -27,7 +27,6 @@ class UpstreamFailed(WorkbenchError):
 class _Known:
     replica: Replica
     breaker: Breaker
-    version: str
 
 
 class Upstreams:
@@ -44,7 +43,6 @@ class Upstreams:
             _Known(
                 Replica(name=u.name, url=u.url.rstrip("/").removesuffix("/v1"), weight=u.weight),
                 Breaker(config.breaker, clock=clock),
-                u.version,
             )
             for u in config.upstreams
         ]
@@ -69,13 +67,9 @@ class Upstreams:
         """State of each breaker by the name of its replica."""
         return {k.replica.name: str(k.breaker.state) for k in self._known}
 
-    def under_way(self) -> dict[str, int]:
-        """Requests under way by the name of a replica."""
-        return {k.replica.name: k.replica.n_under_way for k in self._known}
-
-    def _choose(self, beginning: str, tried: set[str], version: str | None) -> tuple[_Known, int]:
+    def _choose(self, beginning: str, tried: set[str]) -> tuple[_Known, int]:
         """A replica that lets a call through, and its ticket."""
-        able = [k for k in self._known if k.replica.name not in tried and version in {None, k.version}]
+        able = [k for k in self._known if k.replica.name not in tried]
         waits = []
         while able:
             group = [k.replica for k in able]
@@ -92,7 +86,7 @@ class Upstreams:
 
     @asynccontextmanager
     async def answer(
-        self, path: str, body: bytes, headers: Mapping[str, str], *, beginning: str, version: str | None = None
+        self, path: str, body: bytes, headers: Mapping[str, str], *, beginning: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The beginning of an answer; another replica is tried when one fails before that, within the budget.
 
@@ -101,7 +95,7 @@ class Upstreams:
         self._retries.request()
         tried: set[str] = set()
         while True:
-            known, ticket = self._choose(beginning, tried, version)
+            known, ticket = self._choose(beginning, tried)
             tried.add(known.replica.name)
             began, call = self._clock(), _Call(known, ticket)
             try:

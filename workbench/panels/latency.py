@@ -137,7 +137,7 @@ class LatencyPanel(AnswerPanel):
         question, a, b = asked
         if not made.samples.get("requests"):
             cause = made.failures[0]["cause"] if made.failures else "No request was sent."
-            said = Outcome(is_confirmed=False, text=f"The confirming load did not run: {cause}")
+            said = Outcome(is_confirmed=None, text=f"The confirming load did not run: {cause}")
         else:
             said = outcome(question, known[a], known[b], made)
         self._outcomes[a, b] = said
@@ -207,7 +207,7 @@ class LatencyPanel(AnswerPanel):
             )
         top = found.causes[0]
         said = self._outcomes.get((a.id, b.id))
-        tested = "" if said is None else f" {'Confirmed' if said.is_confirmed else 'Not confirmed'}: {said.text}"
+        tested = "" if said is None else f" {said.verdict}: {said.text}"
         symptoms = "; ".join(found.symptoms)
         if found.abstains is not None:
             headline = f"The cause is not clear: {found.abstains}."
@@ -228,7 +228,7 @@ class LatencyPanel(AnswerPanel):
         result = (
             "<p>Press Confirm to send it.</p>"
             if said is None
-            else (f"<p><b>{'Confirmed.' if said.is_confirmed else 'Not confirmed.'}</b> {escape(said.text)}</p>")
+            else (f"<p><b>{said.verdict}.</b> {escape(said.text)}</p>")
         )
         return f"<p>{escape(asked.expects)}</p>{result}{code_block(asked.spec.as_code())}"
 

@@ -13,7 +13,7 @@ from workbench.catalog.tables import claims
 from workbench.core.runs import Run
 from workbench.core.techniques import TECHNIQUES, TechniquesSpec
 from workbench.core.units import shown_duration, three_digits
-from workbench.experiments.techniques import ClaimHere, bound_by, claims_here
+from workbench.experiments.technique_verdict import ClaimHere, bound_by, claims_here
 from workbench.figures.tables import message_card, table, verdict_card
 from workbench.figures.techniques import gains, time_by_category
 from workbench.jobs.directory import JobView
@@ -190,7 +190,7 @@ def _claims(stand: Sequence[ClaimHere]) -> str:
                 escape(c.claim.source),
             )
         )
-    head = ("Technique", "figure", "claimed ▣", "measured ●", "stands", "source")
+    head = ("Technique", "figure", "claimed ▬", "measured ●", "stands", "source")
     return table(head, rows, left=(1, 4, 5)) + (
         "<p>Claims on utilisation are not scored: a device can be 98 % utilised at half of its speed.</p>"
     )

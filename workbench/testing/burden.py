@@ -1,12 +1,12 @@
 """Programs that get in a server's way: they take processor time, or memory and its bandwidth. In processes of their own."""
 
 import argparse
-import subprocess
-import sys
 import time
 
 import numpy as np
 import psutil
+
+from workbench.testing.child_process import ChildProcess
 
 PIECE_BYTES = 64 << 20
 
@@ -21,15 +21,7 @@ class Burden:
 
     def __init__(self, *, processes: int, memory_fraction: float = 0.0) -> None:
         share = str(memory_fraction / processes)
-        self._children = [
-            subprocess.Popen(
-                [sys.executable, "-m", "workbench.testing.burden", share], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            for _ in range(processes)
-        ]
-        for child in self._children:
-            assert child.stdout is not None
-            child.stdout.readline()
+        self._children = [ChildProcess("workbench.testing.burden", share) for _ in range(processes)]
         self._since = time.monotonic(), self._cpu_s()
 
     def _cpu_s(self) -> float:
@@ -48,11 +40,7 @@ class Burden:
     def close(self) -> None:
         """End them."""
         for child in self._children:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    pipe.close()
+            child.close()
 
     def __enter__(self) -> "Burden":
         return self

@@ -8,10 +8,11 @@ import argparse
 import asyncio
 import json
 import random
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from workbench.testing.child_process import ChildProcess
 
 CHUNK = 1 << 16
 REFUSED = b'{"error": {"message": "upstream connect error or disconnect/reset before headers", "code": 503}}'
@@ -31,7 +32,7 @@ class Way:
     seed: int = 0
 
 
-class NetworkProxy:
+class NetworkProxy(ChildProcess):
     """Starts the proxy on a free port; ends with the ``with`` block or with its parent.
 
     Args:
@@ -40,36 +41,13 @@ class NetworkProxy:
     """
 
     def __init__(self, port: int, way: Way) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "workbench.testing.network_proxy", str(port), json.dumps(asdict(way))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._child.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._child.stdout.readline())}"
+        super().__init__("workbench.testing.network_proxy", str(port), json.dumps(asdict(way)))
+        self.url = f"http://127.0.0.1:{int(self.first_line)}"
 
     def counts(self) -> dict[str, int]:
         """Writes, lost ones, questions and refused ones so far."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(b"counts\n")
-        self._child.stdin.flush()
-        counted: dict[str, int] = json.loads(self._child.stdout.readline())
+        counted: dict[str, int] = json.loads(self.asked(b"counts"))
         return counted
-
-    def close(self) -> None:
-        """End the proxy."""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def __enter__(self) -> "NetworkProxy":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Proxy:
