@@ -26,6 +26,7 @@ def faults(
     only: Annotated[str, typer.Option(help="Comma-separated names; all that this machine can have.")] = "",
     doses: Annotated[str, typer.Option(help="low, high or both.")] = "low,high",
     seeds: Annotated[str, typer.Option(help="Comma-separated; 1 to 99 were used for tuning.")] = "101",
+    control_seeds: Annotated[str, typer.Option(help="Further seeds, for healthy loads only.")] = "",
     seconds: Annotated[float, typer.Option(help="Of each load.")] = DEFAULTS.duration_s,
     rate: Annotated[
         float, typer.Option(help="Healthy requests per second: about half of what it can do.")
@@ -48,6 +49,7 @@ def faults(
             faults=tuple(_parts(only)),
             doses=tuple(_parts(doses)),
             seeds=tuple(int(s) for s in _parts(seeds)),
+            control_seeds=tuple(int(s) for s in _parts(control_seeds)),
             duration_s=seconds,
             rate_per_s=rate,
         )

@@ -13,7 +13,7 @@ from workbench.experiments.observation import Observation
 
 Reading = tuple[float, str]
 ALONE_BY = 1.2
-CHANCE_Z = 1.64  # one side, 95 %
+CHANCE_Z = 2.33  # one side, 99 %
 Clue = Callable[[Observation, Observation], Reading | None]
 
 

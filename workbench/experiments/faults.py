@@ -211,7 +211,9 @@ def measure(spec: FaultsSpec, folder: Path) -> Iterator[Progress | Run]:
     plan, left_out = planned(spec, is_gpu=device.kind == "cuda")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "loads").mkdir(exist_ok=True)
-    total, done = float(len(plan) * len(spec.seeds)), 0.0
+    plans = dict.fromkeys(spec.seeds, plan)
+    plans |= {seed: [p for p in plan if p.fault.cause is None] for seed in spec.control_seeds if seed not in plans}
+    total, done = float(sum(map(len, plans.values()))), 0.0
     episodes: list[dict[str, Any]] = []
     failures: list[Mapping[str, str]] = [
         {"cause": f"{name} was left out: {why}.", "remedy": "Use another machine or engine."}
@@ -219,11 +221,11 @@ def measure(spec: FaultsSpec, folder: Path) -> Iterator[Progress | Run]:
     ]
     servers = _Servers(spec, folder, device.kind)
     try:
-        for seed in spec.seeds:
+        for seed, its_plan in plans.items():
             healthy = profile(spec, seed, servers.port)
             baselines: dict[float, Observation] = {}
             since = 0
-            for number, planned_one in enumerate(plan):
+            for number, planned_one in enumerate(its_plan):
                 fault = planned_one.fault
                 is_stale = planned_one.options is None and since >= BASELINE_EVERY
                 if fault.busy not in baselines or is_stale:
