@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-APT_PACKAGES := chromium fonts-dejavu-core prometheus
+APT_PACKAGES := chromium fonts-dejavu-core prometheus redis-server
 
 # No pop-up that asks whether to fetch news, no look-up of updates.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
@@ -30,11 +30,11 @@ check: $(VENV)/.dev
 report: $(VENV)/.lab
 	$(BIN)/python -m workbench.export notebooks/*.ipynb --out reports
 
-# The browser tests need Chromium, the tests of alert rules promtool; where apt is not usable they are skipped with that reason.
+# The browser tests need Chromium, the tests of alert rules promtool, those of shared limits Redis; where apt is not usable they are skipped with that reason.
 browser:
-	@{ command -v chromium && command -v promtool; } >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	@{ command -v chromium && command -v promtool && command -v redis-server; } >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
 	  && apt-get update -qq && apt-get install -y -qq $(APT_PACKAGES) >/dev/null; } \
-	  || echo "Chromium or promtool is not installed and apt is not usable: their tests will be skipped."
+	  || echo "Chromium, promtool or redis-server is not installed and apt is not usable: their tests will be skipped."
 
 # torch first: installed alone it takes the tested build, and nothing pulled in later replaces it.
 $(VENV)/.lab: pyproject.toml constraints.txt

@@ -1,11 +1,8 @@
 """The gateway as it is served, before a server that answers like vLLM; bad clients and bad servers included."""
 
-import contextlib
 import http.client
 import json
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -19,52 +16,17 @@ from workbench.experiments.load import run as measure_load
 from workbench.gateway.config import config_of, key_digest, read_config
 from workbench.testing.mock_process import MockProcess
 from workbench.testing.mock_server import MockSettings
+from workbench.testing.served_gateway import ask
+from workbench.testing.served_gateway import served as served_at
 from workbench.testing.waiting import wait_for
+
+
+def served(tmp_path, text):
+    return served_at(tmp_path, text, port=free_port())
+
 
 KEY = "a-key-of-a-tenant-0001"
 OTHER = "a-key-of-a-tenant-0002"
-
-
-@contextlib.contextmanager
-def served(tmp_path, text):
-    """The gateway in a process of its own."""
-    file = tmp_path / "gateway.toml"
-    file.write_text(text)
-    port = free_port()
-    log = tmp_path / "gateway.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workbench.cli", "gateway", "--config", str(file), "--port", str(port)],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: process.poll() is not None or healthy(url), 30)
-        assert process.poll() is None, log.read_text()
-        yield url, log
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def healthy(url):
-    try:
-        return ask(url, "GET", "/health")[0] == 200
-    except OSError:
-        return False
-
-
-def ask(url, method, path, body=None, headers=None):
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
-    try:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
-        connection.request(method, path, data, {"Content-Type": "application/json"} | (headers or {}))
-        response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read()
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")

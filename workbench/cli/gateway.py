@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ EXAMPLE = """# workbench gateway --config gateway.toml
 deadline_s = 5.0          # a request that would begin later is refused at once, with Retry-After
 max_waiting = 256
 cache_bytes = 0           # answers to greedy questions; 0 keeps none
+# redis = "redis://..."   # keeps limits for several gateways together
 redact = false            # personal data and secrets, in prompts and answers
 # audit = "audit.jsonl"   # a line for each request, without prompts and keys
 
@@ -33,6 +35,16 @@ url = "http://localhost:8000"
 max_prompt_tokens = 32768
 max_answer_tokens = 4096
 max_total_tokens = 32768
+
+# [[degradation]]         # what is given up while requests would wait so long
+# above_wait_s = 1.0
+# most_answer_tokens = 256
+
+# [rollout]               # between upstreams with these versions; GET /rollout says where it is
+# stable = "v1"
+# canary = "v2"
+# journal = "rollout.journal"
+# gold = "questions.jsonl"
 
 [concurrency]             # follows the server: grows while first tokens come in time
 first = 16
@@ -68,14 +80,23 @@ def gateway(
         from workbench.gateway.app import Gateway
 
         logging.basicConfig(level=logging.WARNING)
-        uvicorn.run(
-            Gateway(told),
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=30,
-            h11_max_incomplete_event_size=16_384,
-        )
+        with ExitStack() as stack:
+            versions = None
+            if told.rollout is not None:
+                from workbench.experiments.canary_versions import comparison_of, versions_of
+
+                versions = versions_of(told)
+                comparing = comparison_of(told, versions)
+                if comparing is not None:
+                    stack.enter_context(comparing)
+            uvicorn.run(
+                Gateway(told, versions=versions),
+                host=host,
+                port=port,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=30,
+                h11_max_incomplete_event_size=16_384,
+            )

@@ -18,7 +18,10 @@ from workbench.cli.gateway import gateway
 from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
 from workbench.cli.readable import ReadableErrors, numbers
-from workbench.cli.release import sign, trust, verify
+from workbench.cli.redaction import redact
+from workbench.cli.release import release, sign, trust, verify
+from workbench.cli.rollout import rollout
+from workbench.cli.surge import scaling, surge
 from workbench.cli.tables import quantization_tables
 from workbench.cli.techniques import techniques
 from workbench.cli.utilisation import batch_size, record, why_idle
@@ -59,8 +62,13 @@ app.command()(monitor)
 app.command()(rules)
 app.command()(lint_metrics)
 app.command()(gateway)
+app.command()(surge)
+app.command()(scaling)
+app.command()(redact)
+app.command()(rollout)
 app.command()(sign)
 app.command()(verify)
+app.command()(release)
 app.command()(trust)
 app.command()(engines.serve)
 app.add_typer(engines.app, name="engines")

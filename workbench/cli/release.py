@@ -12,6 +12,7 @@ from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.errors import InvalidSpec
 from workbench.jobs.manager import workbench_home
+from workbench.release.installing import go_back, install
 from workbench.release.keys import TrustStore, key_id, new_key, read_private, read_public
 from workbench.release.manifest import SIGNED, Tampered
 from workbench.release.signing import sign as signed
@@ -88,6 +89,33 @@ def verify(
             out.print(
                 f"✓ {row['name']} version {row['version']}, signed by {', '.join(told.signed_by)}", highlight=False
             )
+
+
+def release(
+    folder: Annotated[str, typer.Argument(help="Model folder with RELEASE.json.")] = "",
+    to: Annotated[str, typer.Option(help="Folder of all releases that servers read; NAME/current is the newest.")] = "",
+    name: Annotated[str | None, typer.Option(help="Of the line of releases.")] = None,
+    signatures: Annotated[int, typer.Option(help="Of different trusted keys that are needed.")] = 1,
+    back: Annotated[bool, typer.Option("--back", help="Go back to the release before.")] = False,
+    trust: Trust = None,
+) -> None:
+    """Verify a signed model folder and install it from the very files that were verified; or go back by one."""
+    with ReadableErrors():
+        if not to or (back and name is None) or not (back or folder):
+            raise InvalidSpec(
+                "A folder and a place are needed.",
+                remedy="workbench release FOLDER --to PLACE, or workbench release --to PLACE --name NAME --back",
+            )
+        place = Path(to).expanduser()
+        if back:
+            assert name is not None
+            out.print(f"{name}: {go_back(place, name).name} again", highlight=False)
+            return
+        with verified(
+            Path(folder).expanduser(), _store(trust), now=time.time(), name=name, least_signatures=signatures
+        ) as told:
+            at = install(told, place)
+        out.print(f"{told.manifest.name} version {told.manifest.version}: {at}", highlight=False)
 
 
 def trust(

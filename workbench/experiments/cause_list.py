@@ -10,6 +10,7 @@ from workbench.experiments.causes import (
     less,
     limit_changed,
     more,
+    more_gpu_processes,
     more_requests,
     reaches,
     same,
@@ -277,8 +278,12 @@ CAUSES: tuple[Cause, ...] = (
         title="Another program works on the same GPU",
         remedy="Give each a GPU or a MIG slice of its own.",
         clues=(
-            (4.0, added("gpu0.processes", "processes that compute on the GPU", none=0.4, full=0.9)),
+            (4.0, more_gpu_processes),
             (2.0, slower_alone),
+            (
+                1.5,
+                more("gpu0.memory_used_bytes.max", "GPU memory in use, bytes", by=1.004, surely=1.01, otherwise=-0.5),
+            ),
             (1.0, more("gpu_activity_per_token", "GPU activity per token", by=1.3, surely=2.0)),
         ),
     ),

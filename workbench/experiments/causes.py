@@ -64,6 +64,15 @@ def more_requests(a: Observation, b: Observation) -> Reading | None:
     return strength(math.log(sure), 0.0, math.log(1.35)), told
 
 
+def more_gpu_processes(a: Observation, b: Observation) -> Reading | None:
+    """Programs that compute on the GPU; nothing where its list does not even name the server, as inside a container."""
+    before, after = a.get("gpu0.processes"), b.get("gpu0.processes")
+    if before is None or after is None or before < 1:
+        return None
+    told = f"processes that compute on the GPU {_shown(before)} → {_shown(after)}"
+    return (-1.0 if after - before <= 0.4 else strength(after - before, 0.0, 0.9)), told
+
+
 def less(name: str, text: str, *, to: float = 0.85, surely: float = 0.6, otherwise: float = -1.0) -> Clue:
     """A quantity fell to a share of what it was."""
 

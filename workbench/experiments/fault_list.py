@@ -70,11 +70,11 @@ FAULTS: tuple[Fault, ...] = (
         busy=1.6,
         options={e: lambda d: ServerOptions(max_num_seqs=d) for e in ENGINES},
     ),
-    Fault(name="processor hog", cause="processor taken by others", doses={"low": 1, "high": 4}, begin=burdened),
+    Fault(name="processor hog", cause="processor taken by others", doses={"low": 0.5, "high": 2.0}, begin=burdened),
     Fault(
         name="fewer cores",
         cause="server has fewer cores",
-        doses={"low": 0.5, "high": 0.25},
+        doses={"low": 0.125, "high": 0.0625},
         begin=confined,
         why_not=one_core,
     ),
@@ -110,10 +110,7 @@ FAULTS: tuple[Fault, ...] = (
         doses={"low": "precision", "high": "weights"},
         begin=same_load,
         options={
-            e: lambda d: ServerOptions(
-                random_weights=d == "weights", extra=("--dtype", "bfloat16") if d == "precision" else ()
-            )
-            for e in ENGINES
+            e: lambda d: ServerOptions(random_weights=d == "weights", other_precision=d == "precision") for e in ENGINES
         },
     ),
     Fault(

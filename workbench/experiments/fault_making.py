@@ -75,6 +75,7 @@ class ServerOptions:
     slow_tokenizer_s: float = 0.0
     """Per token of a prompt."""
     random_weights: bool = False
+    other_precision: bool = False
 
 
 def load_change(change: Callable[[LoadSpec, Any], LoadSpec], name: str) -> Change:
@@ -117,8 +118,8 @@ def salted(stage: Stage, dose: Any) -> Iterator[Episode]:
 
 @contextmanager
 def burdened(stage: Stage, dose: Any) -> Iterator[Episode]:
-    """So many programs that only compute."""
-    with Burden(processes=dose) as burden:
+    """Programs that only compute, so many for each core of the machine."""
+    with Burden(processes=max(1, round(dose * len(os.sched_getaffinity(0))))) as burden:
 
         def proof(run: Run, a: Observation, b: Observation) -> Proof:  # noqa: ARG001
             cores = burden.cores_used()

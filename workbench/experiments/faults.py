@@ -137,6 +137,9 @@ class _Servers:
         if options.random_weights:
             model = str(with_random_weights(Path(located(model)), cache=self._folder / "models", tell=lambda _: None))
         extra = ["--max-num-seqs", str(seqs), *options.extra]
+        if options.other_precision:  # than the one it takes by itself: see the engines
+            is_float32 = spec.engine == "torch" and self._device == "cpu"
+            extra += ["--dtype", "bfloat16" if is_float32 else "float16"]
         extra += _vllm_limits(spec, kv_tokens) if spec.engine == "vllm" else ["--kv-tokens", str(kv_tokens)]
         launch = launch_for(
             spec.engine,
@@ -193,7 +196,7 @@ class _Servers:
 
 def _vllm_limits(spec: FaultsSpec, kv_tokens: int) -> list[str]:
     block = 128 if spec.device == "cpu" else 16
-    longest = 4 * (spec.input_tokens + spec.output_tokens)
+    longest = 6 * (spec.input_tokens + spec.output_tokens)
     blocks = max(kv_tokens // block, -(-longest // block))
     return [
         *("--max-model-len", str(longest), "--block-size", str(block), "--num-gpu-blocks-override", str(blocks)),

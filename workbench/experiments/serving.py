@@ -107,6 +107,17 @@ def with_random_weights(folder: Path, *, cache: Path, tell: Callable[[str], None
     return _kept(folder, cache, make)
 
 
+def rounded_weights(folder: Path, *, bits: int, cache: Path) -> Path:
+    """The model with its linear layers rounded to so many bits, written once and kept until the model changes."""
+    return _kept(
+        folder,
+        cache / f"{bits}-bits",
+        lambda target: _made_by(
+            "workbench.compress.rounded_folder", folder, target, str(bits), what="Rounding weights"
+        ),
+    )
+
+
 def _kept(folder: Path, cache: Path, make: Callable[[Path], None]) -> Path:
     """What ``make`` fills, under a name that changes with the files of the folder."""
     digest = hashlib.sha256(str(folder.resolve()).encode())
@@ -126,7 +137,7 @@ def _kept(folder: Path, cache: Path, make: Callable[[Path], None]) -> Path:
     return target
 
 
-def _made_by(module: str, *paths: Path, what: str) -> None:
+def _made_by(module: str, *paths: Path | str, what: str) -> None:
     command = [sys.executable, "-m", module, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -168,6 +168,11 @@ class FairQueue:
         self._gone(most)
         return item
 
+    def n_before(self, tenant: str) -> int:
+        """How many of those that wait would be served before a request of this tenant that came now."""
+        start = max(self._virtual, self._last_finish.get(tenant, 0.0))
+        return sum(entry[0] <= start for waiting in self._queues.values() for entry in waiting)
+
     def take(self) -> object | None:
         """The next request; None when nobody waits."""
         if not self._n:

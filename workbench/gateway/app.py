@@ -6,11 +6,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
+from workbench.gateway.abuse import AbuseWatch
+from workbench.gateway.accounts import Accounts
 from workbench.gateway.admission import ConcurrencyLimit, FairQueue, WaitForecast
 from workbench.gateway.answer_cache import AnswerCache, cache_key, is_repeatable
 from workbench.gateway.answers import StreamReader, without_secrets
@@ -29,9 +31,11 @@ from workbench.gateway.asgi import (
 from workbench.gateway.audit import AuditLog
 from workbench.gateway.config import GatewayConfig, Tenant, tenant_of
 from workbench.gateway.counters import GatewayCounters
-from workbench.gateway.token_bucket import Buckets, Penalties, Refused
+from workbench.gateway.degradation import Ladder, shortened
+from workbench.gateway.token_bucket import Penalties, Refused
 from workbench.gateway.upstreams import UpstreamFailed, Upstreams
 from workbench.gateway.validation import BadRequest, CheckedRequest, checked
+from workbench.gateway.versions import AnyVersion, Versions
 
 QUESTIONS = {"/v1/completions": False, "/v1/chat/completions": True}
 OFFENCES_BEFORE_REFUSED = 20.0
@@ -54,6 +58,12 @@ class _Question:
     send: Sender
     row: dict[str, Any]
     """What the audit log and the counters will have of it."""
+    version: str | None
+
+    @property
+    def told(self) -> dict[str, str | None]:
+        """What the client is told beside the answer: what it gets less of, and which version answers."""
+        return {"x-degraded": self.row.get("degraded"), "x-model-version": self.version}
 
     @property
     def is_stream(self) -> bool:
@@ -68,6 +78,7 @@ class Gateway:
         config: What it was told.
         clock: Seconds that never go back.
         count: Counts the tokens of a text; None: estimated from bytes.
+        versions: Chooses between versions of a model during a rollout.
     """
 
     def __init__(
@@ -76,19 +87,23 @@ class Gateway:
         *,
         clock: Callable[[], float] = time.monotonic,
         count: Callable[[str], int] | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.config, self._clock, self._count = config, clock, count
+        self._versions = versions or AnyVersion()
         self.upstreams = Upstreams(config, clock=clock)
         self.limit = ConcurrencyLimit(config.concurrency, clock=clock)
         self._waiting = FairQueue(max_waiting=config.max_waiting, weights={t.name: t.weight for t in config.tenants})
         self._forecast = WaitForecast(clock=clock)
-        self._buckets: dict[str, tuple[Buckets, Buckets]] = {}
+        self._ladder = Ladder(config.degradation, clock=clock)
+        self._accounts = Accounts(config.redis, clock=clock)
         self._penalties = Penalties(limit=OFFENCES_BEFORE_REFUSED, half_life_s=HALF_LIFE_S, clock=clock)
         self._cache = (
             AnswerCache(max_bytes=config.cache_bytes, ttl_s=config.cache_ttl_s, clock=clock)
             if config.cache_bytes
             else None
         )
+        self.abuse = AbuseWatch(clock=clock)
         self._audit = AuditLog(config.audit)
         self.counters = GatewayCounters(self)
 
@@ -96,6 +111,11 @@ class Gateway:
     def n_waiting(self) -> int:
         """Requests in the queue."""
         return len(self._waiting)
+
+    @property
+    def n_rungs(self) -> int:
+        """Rungs of degradation that hold now."""
+        return self._ladder.n
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -112,6 +132,7 @@ class Gateway:
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.upstreams.close()
+                await self._accounts.close()
                 self._audit.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -125,6 +146,8 @@ class Gateway:
         elif method == "GET" and path == "/v1/models":
             status, body = await self.upstreams.models()
             await reply_bytes(send, status, body, "application/json")
+        elif method == "GET" and path == "/rollout" and (told := self._versions.told()) is not None:
+            await reply(send, 200, told)
         elif path in QUESTIONS and method == "POST":
             await self._question(scope, receive, send, is_chat=QUESTIONS[path])
         else:
@@ -166,8 +189,16 @@ class Gateway:
         if self.config.redact:
             body, row["redacted"] = without_secrets(asked)
         row |= {"prompt_tokens": asked.n_prompt_tokens, "stream": bool(asked.body.get("stream"))}
+        row["version"] = self._versions.choose(f"{_who(row)} {asked.body.get('user') or ''}")
         question = _Question(
-            path=scope["path"], body=body, asked=asked, tenant=tenant, headers=headers, send=send, row=row
+            path=scope["path"],
+            body=body,
+            asked=asked,
+            tenant=tenant,
+            headers=headers,
+            send=send,
+            row=row,
+            version=row["version"],
         )
         async with stopping_when_gone(receive):
             key = self._cache_key(question)
@@ -179,19 +210,28 @@ class Gateway:
                     await self._new(question, key)
                 else:
                     row["cached"] = True
-                    await send.begin(200, "text/event-stream" if question.is_stream else "application/json")
+                    kind = "text/event-stream" if question.is_stream else "application/json"
+                    await send.begin(200, kind, more=question.told)
                     await send.end(kept)
 
     async def _new(self, q: "_Question", key: str | None) -> None:
         """An answer of a server, kept under a key if there is one."""
-        settle = self._paid(q.tenant, q.row["client"], q.asked)
+        rung = self._ladder.rung(self._forecast.wait_s(len(self._waiting)))
+        less = shortened(q.body, rung) if rung is not None else None
+        if rung is not None and less is not None:
+            q, key = replace(q, body=less), None
+            q.row["degraded"] = rung.told
+        payer = q.row["client"] if q.tenant.name == ANONYMOUS else q.tenant.name
+        settle = await self._accounts.reserve(q.tenant, payer, float(q.asked.n_prompt_tokens + q.asked.n_answer_tokens))
         reader = StreamReader(redact=self.config.redact, is_stream=q.is_stream)
         try:
             async with self._place(q.tenant, q.asked):
                 await self._passed_on(q, key, reader)
         finally:  # whoever leaves early pays for what came until then
-            settle(float(q.asked.n_prompt_tokens + reader.n_tokens) if reader.n_chunks else 0.0)
+            await settle(float(q.asked.n_prompt_tokens + reader.n_tokens) if reader.n_chunks else 0.0)
             q.row["answer_tokens"] = reader.n_tokens
+            if reader.n_chunks:
+                self.abuse.saw(payer, "\n".join(q.asked.texts), answer_tokens=reader.n_tokens)
 
     def _tenant(self, headers: Mapping[bytes, bytes]) -> Tenant:
         scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -231,29 +271,8 @@ class Gateway:
             return None
         how = "stream" if q.is_stream else "whole"
         options = json.dumps(q.asked.body.get("stream_options"), sort_keys=True)
-        digest = f"{q.asked.body['model']}:{how}:{options}"
+        digest = f"{q.asked.body['model']}:{q.version}:{how}:{options}"
         return cache_key(q.asked.body, tenant=q.tenant.name, model_digest=digest, endpoint=q.path)
-
-    def _paid(self, tenant: Tenant, client: str, asked: CheckedRequest) -> Callable[[float], None]:
-        """Take what the request costs at most; gives what settles it. Raises ``Denied`` when it cannot be paid."""
-        if tenant.name not in self._buckets:
-            self._buckets[tenant.name] = (
-                Buckets(tenant.request_rate, clock=self._clock),
-                Buckets(tenant.token_rate, clock=self._clock),
-            )
-        requests, tokens = self._buckets[tenant.name]
-        key = client if tenant.name == ANONYMOUS else tenant.name
-        one = requests.reserve(key, 1.0)
-        if isinstance(one, Refused):
-            raise Denied(429, "requests_per_second", "Too many requests.", retry_after_s=one.retry_after_s)
-        cost = float(asked.n_prompt_tokens + asked.n_answer_tokens)
-        taken = tokens.reserve(key, cost)
-        if isinstance(taken, Refused):
-            requests.settle(one, 0.0)
-            if taken.retry_after_s is None:
-                raise Denied(400, "too_many_tokens", f"{cost:.0f} tokens are more than may be asked for at once.")
-            raise Denied(429, "tokens_per_second", "Too many tokens.", retry_after_s=taken.retry_after_s)
-        return lambda used: tokens.settle(taken, used)
 
     @asynccontextmanager
     async def _place(self, tenant: Tenant, asked: CheckedRequest) -> AsyncIterator[None]:
@@ -268,7 +287,7 @@ class Gateway:
             self._let_in()
 
     async def _wait_in_turn(self, tenant: Tenant, cost: float) -> None:
-        late = self._forecast.judge(len(self._waiting) + 1, deadline_s=self.config.deadline_s)
+        late = self._forecast.judge(self._waiting.n_before(tenant.name) + 1, deadline_s=self.config.deadline_s)
         if late is not None:
             raise Denied(503, "overloaded", "It would begin too late.", retry_after_s=late.retry_after_s)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -306,20 +325,28 @@ class Gateway:
             up["traceparent"] = trace.decode("latin-1")
         began = self._clock()
         try:
-            async with self.upstreams.answer(q.path, q.body, up, beginning=beginning) as response:
+            async with self.upstreams.answer(q.path, q.body, up, beginning=beginning, version=q.version) as response:
                 if response.status in {429, 503}:
                     self.limit.overloaded()
-                await q.send.begin(response.status, response.headers.get("content-type", "application/json"))
+                kind = response.headers.get("content-type", "application/json")
+                await q.send.begin(response.status, kind, more=q.told)
                 given = await self._chunks(response, reader, q, began=began, keep=key is not None)
                 if key is not None and self._cache is not None and response.status == 200:
                     self._cache.put(key, given)
+            self._learnt(q, failed=response.status >= 500)
         except UpstreamFailed as error:
+            self._learnt(q, failed=True)
             raise Denied(error.status, "upstream", error.cause, retry_after_s=error.retry_after_s) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             q.row["code"] = "upstream_died"
+            self._learnt(q, failed=True)
             if not q.send.has_begun:
                 raise Denied(502, "upstream", f"The server failed: {type(error).__name__}.") from error
             await q.send.end(_error_event("The server behind the gateway failed before its answer was complete."))
+
+    def _learnt(self, q: "_Question", *, failed: bool) -> None:
+        if q.version is not None:
+            self._versions.ended(q.version, failed=failed, ttft_s=q.row.get("ttft_s"), tpot_s=q.row.get("tpot_s"))
 
     async def _chunks(
         self, response: aiohttp.ClientResponse, reader: StreamReader, q: "_Question", *, began: float, keep: bool
@@ -337,6 +364,8 @@ class Gateway:
                 await q.send.more(out)
             if keep:
                 kept.append(out)
+        if reader.n_tokens > 1 and q.is_stream:
+            q.row["tpot_s"] = (self._clock() - began - q.row["ttft_s"]) / (reader.n_tokens - 1)
         rest = reader.end()
         await q.send.end(rest)
         return b"".join([*kept, rest]) if keep else b""

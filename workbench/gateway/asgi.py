@@ -30,10 +30,11 @@ class Sender:
         self._send = send
         self.has_begun, self.status = False, 0
 
-    async def begin(self, status: int, content_type: str) -> None:
+    async def begin(self, status: int, content_type: str, *, more: Mapping[str, str | None] | None = None) -> None:
         """Status and headers."""
         self.has_begun, self.status = True, status
         headers = [(b"content-type", content_type.encode("latin-1")), (b"cache-control", b"no-store")]
+        headers += [(k.encode(), v.encode("latin-1", "replace")) for k, v in (more or {}).items() if v is not None]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def more(self, body: bytes) -> None:

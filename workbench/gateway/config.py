@@ -11,6 +11,7 @@ from typing import Any
 from workbench.core.errors import InvalidSpec
 from workbench.gateway.admission import LimitRule
 from workbench.gateway.breaker import BreakerRule
+from workbench.gateway.degradation import Rung
 from workbench.gateway.token_bucket import Rate
 from workbench.gateway.validation import Limits
 
@@ -24,6 +25,29 @@ class Upstream:
     name: str
     url: str
     weight: float = 1.0
+    version: str | None = None
+    """Of the model that it serves, where a rollout chooses between versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    """A new version that takes over step by step."""
+
+    stable: str
+    canary: str
+    journal: str
+    """File in which every step is written down before it is taken."""
+    steps: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    least_requests: int = 200
+    alpha: float = 0.01
+    late_ttft_s: float = 1.0
+    late_tpot_s: float = 0.05
+    disagreement: float = 0.05
+    model: str = "model"
+    """Name under which both versions are served."""
+    gold: str | None = None
+    """File of questions (JSON lines with ``prompt``) that both versions are asked; None: answers are not compared."""
+    gold_every_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +95,9 @@ class GatewayConfig:
     limits: Limits = field(default_factory=Limits)
     concurrency: LimitRule = field(default_factory=LimitRule)
     breaker: BreakerRule = field(default_factory=BreakerRule)
+    degradation: tuple[Rung, ...] = ()
+    """What is given up while requests wait too long."""
+    rollout: RolloutConfig | None = None
     max_waiting: int = 256
     deadline_s: float = 10.0
     """A request that would begin later is refused at once, with the time after which it would not."""
@@ -85,8 +112,19 @@ class GatewayConfig:
     """First characters of a prompt that choose its replica; 0: the least loaded one."""
     redact: bool = False
     """Replace personal data and secrets in prompts and answers."""
+    redis: str | None = None
+    """URL of a Redis server in which several gateways keep their limits together; None: each has its own."""
     audit: str | None = None
     """File of one JSON line for each request, without prompts or keys."""
+
+
+PARTS: dict[str, type[Any]] = {
+    "limits": Limits,
+    "concurrency": LimitRule,
+    "breaker": BreakerRule,
+    "anonymous": Tenant,
+    "rollout": RolloutConfig,
+}
 
 
 def key_digest(key: str) -> str:
@@ -120,18 +158,30 @@ def config_of(told: Mapping[str, Any]) -> GatewayConfig:
     parts: dict[str, Any] = dict(told)
     upstreams = tuple(_made(Upstream, u, f"upstreams[{i}]") for i, u in enumerate(parts.pop("upstreams", [])))
     tenants = tuple(_made(Tenant, t, f"tenants[{i}]") for i, t in enumerate(parts.pop("tenants", [])))
+    rungs = tuple(_made(Rung, r, f"degradation[{i}]") for i, r in enumerate(parts.pop("degradation", [])))
     if not upstreams:
         raise InvalidSpec("There are no upstreams.", remedy="Add [[upstreams]] with name and url.")
     for what, names in (("upstreams", [u.name for u in upstreams]), ("tenants", [t.name for t in tenants])):
         if len(set(names)) != len(names):
             raise InvalidSpec(f"Two {what} have the same name.", remedy="Give each a name of its own.")
-    for name, kind in (("limits", Limits), ("concurrency", LimitRule), ("breaker", BreakerRule), ("anonymous", Tenant)):
+    for name, kind in PARTS.items():
         if name in parts:
             values = parts[name]
+            if kind is RolloutConfig and isinstance(values, Mapping) and isinstance(values.get("steps"), list):
+                values = dict(values) | {"steps": tuple(values["steps"])}
             if kind is Tenant and isinstance(values, Mapping):
                 values = {"name": "anonymous", "key_digest": key_digest("")} | dict(values)
             parts[name] = _made(kind, values, name)
-    made: GatewayConfig = _made(GatewayConfig, parts | {"upstreams": upstreams, "tenants": tenants}, "the file")
+    made: GatewayConfig = _made(
+        GatewayConfig, parts | {"upstreams": upstreams, "tenants": tenants, "degradation": rungs}, "the file"
+    )
+    if made.rollout is not None:
+        missing = {made.rollout.stable, made.rollout.canary} - {u.version for u in upstreams}
+        if missing:
+            raise InvalidSpec(
+                f"No upstream has the version {', '.join(sorted(missing))}.",
+                remedy="Give each of [[upstreams]] its version.",
+            )
     return made
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from workbench.gateway.abuse import AbuseWatch
 from workbench.gateway.admission import ConcurrencyLimit
 from workbench.gateway.upstreams import Upstreams
 
@@ -15,12 +16,17 @@ BUCKETS = tuple(round(0.001 * 2**i, 4) for i in range(18))
 class Watched(Protocol):
     """What is read when the page is asked for."""
 
+    abuse: AbuseWatch
     limit: ConcurrencyLimit
     upstreams: Upstreams
 
     @property
     def n_waiting(self) -> int:
         """Requests in the queue."""
+
+    @property
+    def n_rungs(self) -> int:
+        """Rungs of degradation that hold now."""
 
 
 class GatewayCounters:
@@ -61,6 +67,16 @@ class GatewayCounters:
         yield GaugeMetricFamily("gateway_under_way", "Requests under way.", value=g.limit.n_under_way)
         yield GaugeMetricFamily("gateway_limit", "Requests that may be under way.", value=g.limit.limit)
         yield GaugeMetricFamily("gateway_waiting", "Requests that wait.", value=g.n_waiting)
+        yield GaugeMetricFamily("gateway_degradation", "Rungs of degradation that hold.", value=g.n_rungs)
+        diversity = GaugeMetricFamily("gateway_key_diversity", "Different questions of all, by key.", labels=["key"])
+        suspicious = GaugeMetricFamily(
+            "gateway_key_suspicious", "1 where a key asks much, and never the same twice.", labels=["key"]
+        )
+        for key, signals in g.abuse.all_signals().items():
+            diversity.add_metric([key], signals.diversity)
+            suspicious.add_metric([key], float(signals.is_suspicious))
+        yield diversity
+        yield suspicious
         states = GaugeMetricFamily("gateway_breaker", "1 for the state of each breaker.", labels=["replica", "state"])
         for replica, state in g.upstreams.states().items():
             states.add_metric([replica, state], 1.0)

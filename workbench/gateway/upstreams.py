@@ -27,6 +27,7 @@ class UpstreamFailed(WorkbenchError):
 class _Known:
     replica: Replica
     breaker: Breaker
+    version: str | None
 
 
 class Upstreams:
@@ -43,6 +44,7 @@ class Upstreams:
             _Known(
                 Replica(name=u.name, url=u.url.rstrip("/").removesuffix("/v1"), weight=u.weight),
                 Breaker(config.breaker, clock=clock),
+                u.version,
             )
             for u in config.upstreams
         ]
@@ -67,9 +69,9 @@ class Upstreams:
         """State of each breaker by the name of its replica."""
         return {k.replica.name: str(k.breaker.state) for k in self._known}
 
-    def _choose(self, beginning: str, tried: set[str]) -> tuple[_Known, int]:
+    def _choose(self, beginning: str, tried: set[str], version: str | None) -> tuple[_Known, int]:
         """A replica that lets a call through, and its ticket."""
-        able = [k for k in self._known if k.replica.name not in tried]
+        able = [k for k in self._known if k.replica.name not in tried and version in {None, k.version}]
         waits = []
         while able:
             group = [k.replica for k in able]
@@ -86,21 +88,22 @@ class Upstreams:
 
     @asynccontextmanager
     async def answer(
-        self, path: str, body: bytes, headers: Mapping[str, str], *, beginning: str
+        self, path: str, body: bytes, headers: Mapping[str, str], *, beginning: str, version: str | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The beginning of an answer; another replica is tried when one fails before that, within the budget.
+        """The beginning of an answer; another replica of the version is tried when one fails before that, within the budget.
 
         Raises ``UpstreamFailed`` when nobody answers. What fails later is for the reader of the answer to see.
         """
         self._retries.request()
         tried: set[str] = set()
+        n_alike = sum(version in {None, k.version} for k in self._known)
         while True:
-            known, ticket = self._choose(beginning, tried)
+            known, ticket = self._choose(beginning, tried, version)
             tried.add(known.replica.name)
             began, call = self._clock(), _Call(known, ticket)
             try:
                 response = await self._asked(known, path, body, headers)
-                may_try_another = len(tried) < len(self._known)
+                may_try_another = len(tried) < n_alike
                 if response is None or response.status in TRY_ANOTHER:
                     call.over(failed=True, took_s=self._clock() - began)
                     if may_try_another and self._retries.retry():

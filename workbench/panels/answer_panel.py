@@ -44,6 +44,8 @@ class AnswerPanel(JobPanel):
     tab_titles: tuple[str, ...] = ()
     """Of the tabs that a view fills; downloads come last."""
     n_plots = 2
+    can_run = True
+    """Whether there is something to measure; a panel that only computes has no Run button."""
     state: Any
 
     def __init__(
@@ -61,7 +63,8 @@ class AnswerPanel(JobPanel):
 
     def build(self, rows: Sequence[widgets.Widget]) -> None:
         """Lay the panel out; ``rows`` stand at the left above the Run button."""
-        left = widgets.VBox([*rows, self.job_bar.box, html(f"<p class='wb-legend'>{LEGEND}</p>")])
+        bar = [self.job_bar.box] if self.can_run else []
+        left = widgets.VBox([*rows, *bar, html(f"<p class='wb-legend'>{LEGEND}</p>")])
         left.add_class("wb-controls")
         plots = widgets.Box([*self.plots, self.beside])
         plots.add_class("wb-plots")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from workbench.core.errors import WorkbenchError
+from workbench.release.pickles import pickle_calls
 
 SIGNED = "RELEASE.json"
 ALLOWED = frozenset({".safetensors", ".json", ".txt", ".md", ".jinja", ".model", ".tiktoken"})
@@ -158,6 +159,16 @@ def manifest_of(folder: Path, *, name: str, version: int, created_at: float, exp
 def require_harmless(folder: Path, relative: str) -> None:
     """Raise ``Tampered`` for endings that can hold programs, and for weights whose header does not fit them."""
     ending = Path(relative).suffix.lower()
+    if ending != ".safetensors":
+        with open_without_links(folder, relative) as opened:
+            calls = pickle_calls(opened)
+        if calls is not None:
+            what = f" that would call {', '.join(calls[:3])}" if calls else ""
+            raise Tampered(
+                "pickle",
+                f"{relative} is a pickle{what}.",
+                remedy="Loading a pickle runs what it says: convert the weights to safetensors.",
+            )
     if ending not in ALLOWED:
         raise Tampered(
             "not allowed",

@@ -1,0 +1,131 @@
+"""Limits of several gateways in one Redis, a real server; and what happens when it goes away."""
+
+import asyncio
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from workbench.engines.server import free_port
+from workbench.gateway.shared_limits import SharedLimits, redis_client
+from workbench.gateway.token_bucket import Rate, Refused, Reservation
+from workbench.testing.manual_clock import ManualClock
+from workbench.testing.waiting import wait_for
+
+pytest.importorskip("redis")
+pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+
+
+class Server:
+    def __init__(self, folder):
+        self.port, self.folder, self.process = free_port(), folder, None
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    def start(self):
+        command = ["redis-server", "--port", str(self.port), "--save", "", "--dir", str(self.folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_for(self.answers, 10)
+
+    def answers(self):
+        import redis
+
+        try:
+            return redis.Redis(port=self.port, socket_timeout=1).ping()
+        except redis.ConnectionError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = Server(tmp_path_factory.mktemp("redis"))
+    made.start()
+    yield made
+    made.stop()
+
+
+def run(work):
+    with ThreadPoolExecutor(1) as thread:  # a browser's loop may run in this one
+        return thread.submit(asyncio.run, work()).result()
+
+
+def limits(server, name, **rate):
+    return SharedLimits(
+        Rate(**({"per_s": 1.0, "burst": 10.0} | rate)), redis=redis_client(server.url), name=name, clock=ManualClock()
+    )
+
+
+def test_two_gateways_spend_from_one_bucket(server):
+    async def work():
+        one, two = limits(server, "shared"), limits(server, "shared")
+        assert isinstance(await one.reserve("a", 6.0), Reservation)
+        refused = await two.reserve("a", 6.0)
+        assert isinstance(refused, Refused)
+        assert 1.5 < refused.retry_after_s <= 2.0
+        assert isinstance(await two.reserve("b", 6.0), Reservation)
+
+    run(work)
+
+
+def test_what_was_not_used_comes_back_to_all(server):
+    async def work():
+        one, two = limits(server, "settled"), limits(server, "settled")
+        taken = await one.reserve("a", 10.0)
+        assert isinstance(await two.reserve("a", 5.0), Refused)
+        await one.settle(taken, 2.0)
+        await one.settle(taken, 0.0)  # a second time does nothing
+        assert isinstance(await two.reserve("a", 8.0), Reservation)
+        assert isinstance(await two.reserve("a", 1.0), Refused)
+
+    run(work)
+
+
+def test_many_at_once_never_spend_more_than_there_is(server):
+    async def work():
+        both = [limits(server, "many", per_s=0.001, burst=50.0) for _ in range(2)]
+        got = await asyncio.gather(*(both[i % 2].reserve("a", 1.0) for i in range(200)))
+        assert sum(isinstance(g, Reservation) for g in got) == 50
+
+    run(work)
+
+
+def test_more_than_the_burst_is_never_taken(server):
+    async def work():
+        refused = await limits(server, "never").reserve("a", 11.0)
+        assert refused.retry_after_s is None
+
+    run(work)
+
+
+def test_without_redis_a_gateway_goes_on_with_limits_of_its_own(tmp_path, caplog):
+    gone = Server(tmp_path)
+
+    async def work():
+        alone = limits(gone, "alone")
+        taken = await alone.reserve("a", 8.0)
+        assert isinstance(taken, Reservation)
+        assert isinstance(await alone.reserve("a", 8.0), Refused)
+        await alone.settle(taken, 0.0)
+        gone.start()
+        assert isinstance(await alone.reserve("a", 8.0), Reservation)
+        assert isinstance(await alone.reserve("a", 8.0), Refused)
+
+    try:
+        run(work)
+    finally:
+        gone.stop()
+    assert "Redis does not answer" in caplog.text
+
+
+def test_keys_that_are_full_again_leave_nothing_behind(server):
+    import redis
+
+    async def work():
+        await limits(server, "left", per_s=1000.0, burst=10.0).reserve("a", 10.0)
+
+    run(work)
+    assert 0 < redis.Redis(port=server.port).ttl("left:a") <= 3

@@ -1,0 +1,71 @@
+"""A verified release becomes the current one in one step, and the one before comes back."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from workbench.core.errors import NotAvailable, StoreError
+from workbench.release.installing import go_back, install, installed
+from workbench.release.keys import TrustStore, new_key, read_private
+from workbench.release.manifest import Tampered
+from workbench.release.signing import sign, verified
+
+NOW, DAY = 1_800_000_000.0, 86_400.0
+
+
+@pytest.fixture
+def home(tmp_path):
+    trust = TrustStore(tmp_path / "trust.json")
+    trust.trust(new_key(tmp_path / "key.pem"), not_after=NOW + 100 * DAY)
+    return tmp_path, trust
+
+
+def signed(home, version):
+    folder = home[0] / f"v{version}"
+    (folder / "sub").mkdir(parents=True)
+    save_file({"w": np.full(8, version, dtype=np.float32)}, folder / "model.safetensors")
+    (folder / "sub" / "a.json").write_text(str(version))
+    sign(folder, read_private(home[0] / "key.pem"), name="line", version=version, now=NOW, lasts_s=DAY)
+    return folder
+
+
+def put(home, folder):
+    with verified(folder, home[1], now=NOW + 1) as told:
+        return install(told, home[0] / "served")
+
+
+def test_current_is_what_was_verified_and_the_one_before_comes_back(home):
+    for version in (1, 2):
+        current = put(home, signed(home, version))
+        assert (current / "sub" / "a.json").read_text() == str(version)
+    assert [p.name.split("-")[0] for p in installed(home[0] / "served", "line")] == ["1", "2"]
+    go_back(home[0] / "served", "line")
+    assert (current / "sub" / "a.json").read_text() == "1"
+    with pytest.raises(NotAvailable):
+        go_back(home[0] / "served", "line")
+
+
+def test_installing_twice_does_no_harm(home):
+    folder = signed(home, 1)
+    assert put(home, folder) == put(home, folder)
+    assert len(installed(home[0] / "served", "line")) == 1
+
+
+def test_a_file_that_changes_between_verifying_and_copying_is_refused(home):
+    first, second = signed(home, 1), signed(home, 2)
+    current = put(home, first)
+    with verified(second, home[1], now=NOW + 1) as told:
+        with (second / "model.safetensors").open("r+b") as file:
+            file.seek(-1, 2)
+            file.write(b"\x01")
+        with pytest.raises(Tampered):
+            install(told, home[0] / "served")
+    assert (current / "sub" / "a.json").read_text() == "1"
+    assert len(installed(home[0] / "served", "line")) == 1
+
+
+def test_a_place_that_cannot_be_written_leaves_current_as_it_was(home):
+    folder = signed(home, 1)
+    (home[0] / "served").write_text("a file")
+    with pytest.raises(StoreError, match="cannot be written"):
+        put(home, folder)

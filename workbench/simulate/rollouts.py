@@ -1,0 +1,101 @@
+"""How often a way to judge a new version rolls a good one back, and a bad one forward: many rollouts with known error rates."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workbench.core.errors import InvalidSpec
+from workbench.release.canary import MEASURES
+from workbench.release.sequential import WorseThanBaseline
+
+STEPS = (0.1, 0.25, 0.5, 1.0)
+JUDGES = ("ours", "success above 95 %", "success above 99 %, five times")
+INTERVALS_PER_STEP = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Odds:
+    """Of many rollouts."""
+
+    rolled_back: float
+    """Share."""
+    bad_answers: float
+    """Failed answers that users of the new version got, on average."""
+
+
+def odds(
+    judge: str, *, old_rate: float, new_rate: float, per_interval: int, alpha: float = 0.01, n: int = 400, seed: int = 0
+) -> Odds:
+    """Play rollouts over 10, 25, 50 and 100 % of the users, five intervals each.
+
+    Args:
+        judge: Of ``JUDGES``: our test against the version beside it; the FAQ's rule, once for each step; and a threshold as Flagger's
+            documentation has it (at least 99 %, five failed checks).
+        old_rate: Share of the old version's requests that fail.
+        new_rate: Likewise.
+        per_interval: Requests to both versions together.
+        alpha: Of our test, over all four measures.
+        n: Rollouts.
+        seed: Of the drawing.
+    """
+    if judge not in JUDGES or not (0 <= old_rate <= 1 and 0 <= new_rate <= 1) or per_interval < 1 or n < 1:
+        raise InvalidSpec(f"{judge}, {old_rate}, {new_rate}, {per_interval}.", remedy="Give rates from 0 to 1.")
+    play = {JUDGES[0]: _ours(alpha), JUDGES[1]: _absolute, JUDGES[2]: _five_checks}[judge]
+    rng, back, bad = random.Random(seed), 0, 0
+    for _ in range(n):
+        is_back, n_bad = play(rng, old_rate, new_rate, per_interval)
+        back, bad = back + is_back, bad + n_bad
+    return Odds(rolled_back=back / n, bad_answers=bad / n)
+
+
+Play = Callable[[random.Random, float, float, int], tuple[bool, int]]
+
+
+def _failures(rng: random.Random, n: int, rate: float) -> int:
+    return (
+        rng.binomialvariate(n, rate) if hasattr(rng, "binomialvariate") else sum(rng.random() < rate for _ in range(n))
+    )
+
+
+def _ours(alpha: float) -> Play:
+    limit = len(MEASURES) / alpha
+
+    def play(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:
+        test, bad = WorseThanBaseline(), 0
+        for share in STEPS[:-1]:  # with everybody on the new version nothing is beside it
+            for _ in range(INTERVALS_PER_STEP):
+                n_new = round(per * share)
+                failed = [True] * _failures(rng, n_new, new) + [False] * _failures(rng, per - n_new, old)
+                rng.shuffle(failed)
+                for is_new in failed:
+                    test.event(is_canary=is_new, share=share)
+                    bad += is_new
+                    if test.evidence >= limit:
+                        return True, bad
+        return False, bad + _failures(rng, per * INTERVALS_PER_STEP, new)
+
+    return play
+
+
+def _absolute(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:  # noqa: ARG001
+    bad = 0
+    for share in STEPS:
+        n_new = max(1, round(per * share))
+        failed = _failures(rng, n_new, new)
+        bad += failed
+        if 1 - failed / n_new < 0.95:
+            return True, bad
+    return False, bad
+
+
+def _five_checks(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:  # noqa: ARG001
+    bad, checks = 0, 0
+    for share in STEPS:
+        for _ in range(INTERVALS_PER_STEP):
+            n_new = max(1, round(per * share))
+            failed = _failures(rng, n_new, new)
+            bad += failed
+            checks += 1 - failed / n_new < 0.99
+            if checks >= 5:
+                return True, bad
+    return False, bad
