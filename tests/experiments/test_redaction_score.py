@@ -39,7 +39,7 @@ def test_streams_come_out_as_the_whole_text(made):
     assert made.samples["n_splits"] == 5 * 14 * 300
 
 
-def test_a_million_hostile_characters_are_read_at_once():
+def test_a_megabyte_of_hostile_text_is_read_at_once():
     least = [min(times) for times in zip(*(hostile_ms().values() for _ in range(3)), strict=True)]
     assert max(least) < HOSTILE_MS
 

@@ -132,6 +132,8 @@ def test_a_small_surge_before_a_real_engine(tmp_path):
     spec = SurgeSpec(
         model=str(REFERENCE_MODEL),
         ways=("direct", "all"),
+        overload=5.0,
+        slo_ttft_s=0.2,
         calm_s=1.0,
         surge_s=4.0,
         after_s=2.0,

@@ -119,7 +119,7 @@ def test_answers_become_shorter_while_requests_wait_and_clients_are_told(tmp_pat
             assert degraded
             for _, headers, body in degraded:
                 assert headers["x-degraded"] == "at most 2 tokens"
-                assert json.loads(body)["usage"]["completion_tokens"] == 2
+                assert body.count(b"data: {") == 2
 
 
 def test_signals_of_keys_are_on_the_metrics_page(tmp_path, mocks):

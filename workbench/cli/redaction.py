@@ -49,7 +49,7 @@ def redact(
         out.print(shown)
         slowest = max(run.samples["hostile_ms"].values())
         out.print(
-            f"{run.samples['split_differences']} of {run.samples['n_splits']} streams differ from the whole text; a million hostile "
-            f"characters take at most {slowest:.0f} ms.",
+            f"{run.samples['split_differences']} of {run.samples['n_splits']} streams differ from the whole text; a megabyte of "
+            f"hostile text takes at most {slowest:.0f} ms.",
             highlight=False,
         )

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache
 
-from workbench.catalog.paths import located
+from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.compress.torch_model import TorchModel, load_model
 from workbench.core.quantization import QuantizationSpec
 from workbench.core.techniques import TechniquesSpec
@@ -120,7 +120,8 @@ class TechniqueSteps:
 
     def requests(self, *, overlapped: bool) -> Callable[[], Any]:
         """Some requests, each tokenized, moved and read; with overlap the next is prepared meanwhile in a thread."""
-        tokenizer = Tokenizer.from_file(str(Path(self.asked.model) / "tokenizer.json"))
+        own = Path(self.asked.model) / "tokenizer.json"  # a mere shape has none
+        tokenizer = Tokenizer.from_file(str(own if own.exists() else REFERENCE_MODEL / "tokenizer.json"))
         words = [f"def name_{i % 89}(value, other={i % 7}): return value" for i in range(TEXT_WORDS // 8)]
         text = "\n".join(words)
         keep = self.spec.context_tokens

@@ -50,7 +50,7 @@ class SurgeSpec(Spec):
     max_num_seqs: int = 8
     slo_ttft_s: float = 1.5
     slo_tpot_s: float | None = None
-    """None: twice what a full engine takes."""
+    """None: three times what a full engine takes."""
     patience_s: float = 20.0
     """After which a client goes away."""
     seed: int = 1

@@ -20,7 +20,7 @@ from workbench.telemetry.environment import read_environment
 KIND = "redaction"
 Found = tuple[str, int, int]
 Detector = Callable[[str], list[Found]]
-HOSTILE_CHARACTERS = 1_000_000
+HOSTILE_BYTES = 1_000_000
 HOSTILE = {
     "dotted words": "a.a.",
     "digits": "4",
@@ -28,6 +28,8 @@ HOSTILE = {
     "at signs": "a@",
     "key heads": "sk-",
     "plus signs": "+1 ",
+    "accounts": "AB12 ",
+    "full-width digits": "４１１１ ",
 }
 """Pieces of which texts are made that cost a pattern with backtracking more than linear time."""
 
@@ -195,10 +197,10 @@ def split_differences(texts: Sequence[Labelled], spec: RedactionSpec) -> int:
 
 
 def hostile_ms() -> dict[str, float]:
-    """Milliseconds for a million characters of each hostile text."""
+    """Milliseconds for a megabyte (in UTF-8) of each hostile text."""
     took = {}
     for name, piece in HOSTILE.items():
-        text = (piece * (HOSTILE_CHARACTERS // len(piece) + 1))[:HOSTILE_CHARACTERS]
+        text = piece * (HOSTILE_BYTES // len(piece.encode()))
         began = time.perf_counter()
         findings(text)
         took[name] = 1e3 * (time.perf_counter() - began)

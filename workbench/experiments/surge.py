@@ -1,10 +1,12 @@
 """The surge lab: more requests than a real engine can answer, through the gateway, with each control on and off."""
 
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ NAME = "model"
 START_TIMEOUT_S = 600.0
 FULL_S, ALONE_S, READING_S = 8.0, 3.0, 4.0
 POPULAR = 8
-TPOT_FACTOR = 2.0
+TPOT_FACTOR = 3.0
 DRAIN_S = 60.0
 NO_LIMIT = 1e9
 RATE_BURST_S = 2.0
@@ -65,27 +67,31 @@ def measure(spec: SurgeSpec, folder: Path) -> Iterator[Progress | Run]:
         tell=lambda _: None,
         extra=["--max-num-seqs", str(spec.max_num_seqs)],
     )
-    engine = room.start(
-        launch.command,
-        engine=spec.engine,
-        model=spec.model,
-        port=port,
-        environment=launch.variables,
-        timeout_s=START_TIMEOUT_S,
-        tell=lambda _: None,
-        ends_with_us=True,
-    )
+    theirs, ours = cores_apart()
+    with on_cores(theirs):
+        engine = room.start(
+            launch.command,
+            engine=spec.engine,
+            model=spec.model,
+            port=port,
+            environment=launch.variables,
+            timeout_s=START_TIMEOUT_S,
+            tell=lambda _: None,
+            ends_with_us=True,
+        )
     rows: list[Mapping[str, Any]] = []
     times: dict[str, Any] = {}
     try:
         yield Progress(step="what the engine can answer", done=1, total=total)
-        found = capacity_of(spec, room, engine.url, folder)
+        with on_cores(ours):
+            found = capacity_of(spec, room, engine.url, folder)
         tpot_s = spec.slo_tpot_s or TPOT_FACTOR * found["tpot_full_s"]
         calls = calls_of(spec, found["requests_per_s"])
         for n, way in enumerate(spec.ways):
             yield Progress(step=WAYS[way], done=2 + n, total=total, result={"rows": rows})
             _drained(engine.url)
-            with _Gateway(room, folder, engine.url, None if way == "direct" else settings(way, spec, found)) as url:
+            told = None if way == "direct" else settings(way, spec, found)
+            with on_cores(ours), _Gateway(room, folder, engine.url, told) as url:
                 keys = {} if way == "direct" else {t: _key(t) for t in TENANTS}
                 seen = ask_all(url, calls, keys=keys, patience_s=spec.patience_s)
             rows.append(scored(way, seen, spec, capacity_per_s=found["requests_per_s"], tpot_s=tpot_s))
@@ -106,9 +112,33 @@ def measure(spec: SurgeSpec, folder: Path) -> Iterator[Progress | Run]:
             "over_time": times,
             "flags": admission_flags(spec, found),
             "engine_version": launch.version,
+            "cores": {"engine": len(theirs), "gateway and clients": len(ours)},
         },
         failures=[],
     )
+
+
+def cores_apart() -> tuple[set[int], set[int]]:
+    """Cores for the engine, and for the gateway and the clients, who are on other machines as a rule; all for both where there is one only."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set(), set()
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    return (set(cores[half:]), set(cores[:half])) if half else (set(cores), set(cores))
+
+
+@contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Keep the calling thread, and what it starts meanwhile, on some cores."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def capacity_of(spec: SurgeSpec, room: ServerRoom, url: str, folder: Path) -> dict[str, float]:

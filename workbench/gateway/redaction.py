@@ -9,6 +9,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from workbench.gateway.character_scan import CharacterScan
 
 LONGEST = 720
 """Characters that a finding has at most, with what must stand beside it: a stream never holds back more."""
@@ -16,7 +19,6 @@ TOKEN = re.compile(r"[^\s\u3000-\u303f\uff0c\uff1a\uff1b\uff01\uff1f]+\Z")
 GOES_ON = re.compile(r"[0-9A-Z)\-\u2010-\u2015.]\Z")
 """How a word ends after which a finding may go on behind a space: groups of digits or of an IBAN, a key's first line."""
 MARK = "[{kind}]"
-_SEPARATOR = r"[ \-\u2010-\u2015.]"
 # Beside digits no other digit, letter of the Latin alphabet or sign that makes a number of it; Chinese characters may stand there.
 _LEFT, _RIGHT = r"(?<![0-9A-Za-z_])(?<![0-9][.,\-])", r"(?![0-9A-Za-z_])(?![.,\-][0-9])"
 
@@ -38,6 +40,10 @@ class Kind:
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = lambda text: True  # noqa: ARG005
     """Whether a text of the shape is one: check digits and the like."""
+    places: Callable[[CharacterScan], Sequence[int]] | None = None
+    """Where one can begin; None: anywhere."""
+    words: tuple[str, ...] = ()
+    """Of which every one of its texts has at least one; none: no such words."""
 
 
 def _digits(text: str) -> str:
@@ -106,6 +112,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="PRIVATE KEY",
         pattern=re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
+        words=("-----BEGIN ",),
     ),
     Kind(
         name="SECRET",
@@ -114,6 +121,7 @@ KINDS: tuple[Kind, ...] = (
             r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_\-]{35}|xox[abprs]-[A-Za-z0-9\-]{10,200}+|hf_[A-Za-z0-9]{30,60}+"
             r"|glpat-[A-Za-z0-9_\-]{20,60}+|eyJ[A-Za-z0-9_\-]{8,100}+\.[A-Za-z0-9_\-]{8,100}+\.[A-Za-z0-9_\-]{8,100}+)(?![0-9A-Za-z_])"
         ),
+        words=("sk-", "gh", "github_pat_", "AKIA", "ASIA", "AIza", "xox", "hf_", "glpat-", "eyJ"),
     ),
     Kind(
         name="EMAIL",
@@ -121,6 +129,7 @@ KINDS: tuple[Kind, ...] = (
             r"(?<![A-Za-z0-9._%+\-])[A-Za-z0-9](?:[A-Za-z0-9._%+\-]{0,62}[A-Za-z0-9_+\-])?@"
             r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.){1,4}[A-Za-z]{2,24}(?![A-Za-z0-9])"
         ),
+        places=lambda scan: scan.addresses,
     ),
     Kind(
         name="IBAN",
@@ -128,10 +137,20 @@ KINDS: tuple[Kind, ...] = (
             r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![0-9A-Za-z])"
         ),
         holds=is_iban,
+        places=lambda scan: scan.accounts,
     ),
-    Kind(name="ID", pattern=re.compile(_LEFT + r"[0-9]{17}[0-9Xx]" + r"(?![0-9A-Za-z])"), holds=is_chinese_id),
-    Kind(name="CARD", pattern=re.compile(_LEFT + r"[0-9](?:" + _SEPARATOR + r"?[0-9]){12,18}" + _RIGHT), holds=is_card),
-    Kind(name="ID", pattern=re.compile(_LEFT + r"[0-9]{3}[\- ][0-9]{2}[\- ][0-9]{4}" + _RIGHT), holds=is_us_ssn),
+    Kind(
+        name="ID",
+        pattern=re.compile(_LEFT + r"[0-9]{17}[0-9Xx]" + r"(?![0-9A-Za-z])"),
+        holds=is_chinese_id,
+        places=lambda scan: scan.identity_numbers,
+    ),
+    Kind(
+        name="ID",
+        pattern=re.compile(_LEFT + r"[0-9]{3}[\- ][0-9]{2}[\- ][0-9]{4}" + _RIGHT),
+        holds=is_us_ssn,
+        places=lambda scan: scan.identity_numbers,
+    ),
     Kind(
         name="PHONE",
         pattern=re.compile(
@@ -140,14 +159,33 @@ KINDS: tuple[Kind, ...] = (
             r"|0[0-9]{2,3}-[0-9]{7,8})" + _RIGHT
         ),
         holds=is_phone,
+        places=lambda scan: scan.phones,
     ),
 )
+_CARD_BEGINS, _CARD_ENDS = re.compile(_LEFT), re.compile(_RIGHT)
+LEAST_DIGITS = 13  # of a card
+SHORT = 2048
+"""Characters up to which searching is faster than classifying them first."""
+
+
+@cache
+def _one_for_one() -> dict[int, str]:
+    """Characters that NFKC replaces by one other, such as full-width digits."""
+    made = {}
+    for code in range(0x80, 0x110000):
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if len(plain) == 1 and ord(plain) != code:
+            made[code] = plain
+    return made
 
 
 def _normal(text: str) -> tuple[str, Sequence[int] | None]:
     """The text as NFKC has it, and for each of its characters where it came from; None where nothing changed."""
     if text.isascii() or unicodedata.is_normalized("NFKC", text):
         return text, None
+    plain = text.translate(_one_for_one())
+    if unicodedata.is_normalized("NFKC", plain):
+        return plain, None
     made: list[str] = []
     origin: list[int] = []
     for i, char in enumerate(text):
@@ -176,14 +214,49 @@ def findings(text: str, *, start: int = 0) -> list[Finding]:
 
 
 def _matches(plain: str, first: int) -> Iterator[Finding]:
+    scan = CharacterScan(plain)
+    if sum(map(plain.count, "0123456789")) >= LEAST_DIGITS:
+        yield from _cards(scan, first)
     for kind in KINDS:
-        at = first
-        while (m := kind.pattern.search(plain, at)) is not None:
-            if kind.holds(m[0]):
-                yield Finding(kind=kind.name, start=m.start(), end=m.end())
-                at = m.end()
-            else:
-                at = m.start() + 1
+        if kind.words and not any(word in plain for word in kind.words):
+            continue
+        found = (
+            _searched(kind, plain, first) if len(plain) <= SHORT or kind.places is None else _tried(kind, scan, first)
+        )
+        yield from found
+
+
+def _searched(kind: Kind, plain: str, first: int) -> Iterator[Finding]:
+    at = first
+    while (m := kind.pattern.search(plain, at)) is not None:
+        if kind.holds(m[0]):
+            yield Finding(kind=kind.name, start=m.start(), end=m.end())
+            at = m.end()
+        else:
+            at = m.start() + 1
+
+
+def _tried(kind: Kind, scan: CharacterScan, first: int) -> Iterator[Finding]:
+    """The same, at the places where one can begin."""
+    assert kind.places is not None
+    at = first
+    for place in kind.places(scan):
+        if place >= at and (m := kind.pattern.match(scan.text, place)) is not None and kind.holds(m[0]):
+            yield Finding(kind=kind.name, start=place, end=m.end())
+            at = m.end()
+
+
+def _cards(scan: CharacterScan, first: int) -> Iterator[Finding]:
+    at = first
+    for start, end in scan.cards:
+        if (
+            start >= at
+            and _CARD_BEGINS.match(scan.text, start)
+            and _CARD_ENDS.match(scan.text, end)
+            and is_card(scan.text[start:end])
+        ):
+            yield Finding(kind="CARD", start=start, end=end)
+            at = end
 
 
 def redacted(text: str) -> tuple[str, list[Finding]]:

@@ -140,8 +140,8 @@ def verdict(run: Run) -> str:
         f"The weakest is {worst['kind'].lower()}: recall {_percent(worst['recall'])}, precision {_percent(worst['precision'])}."
         if worst is not None
         else "Ours was not among the detectors.",
-        f"{run.samples['split_differences']} of {run.samples['n_splits']} streams came out differently from the whole text; a million "
-        f"hostile characters take at most {slowest:.0f} ms. Half the texts only look like something. Names and addresses have no shape and are "
+        f"{run.samples['split_differences']} of {run.samples['n_splits']} streams came out differently from the whole text; a megabyte "
+        f"of hostile text takes at most {slowest:.0f} ms. Half the texts only look like something. Names and addresses have no shape and are "
         f"not looked for.{tuned}",
         is_stale=False,
     )
@@ -176,7 +176,7 @@ def _wrong(run: Run) -> str:
 def _cost(run: Run) -> str:
     s = run.samples
     rows = [(f"{DETECTORS[n]}, 1000 characters", f"{us:.0f} µs") for n, us in s["us_per_1000_characters"].items()]
-    rows += [(f"a million characters of {name}", f"{ms:.1f} ms") for name, ms in s["hostile_ms"].items()]
+    rows += [(f"a megabyte of {name}", f"{ms:.1f} ms") for name, ms in s["hostile_ms"].items()]
     rows.append(("streams that differ from the whole text", f"{s['split_differences']} of {s['n_splits']}"))
     left_out = "".join(f"<p>{escape(f['cause'])} {escape(f['remedy'])}</p>" for f in run.failures)
     return table(("What ●", "measured"), rows) + left_out

@@ -164,7 +164,7 @@ def verdict(run: Run) -> str:
         f"It can answer {run.samples['capacity']['requests_per_s']:.1f} requests/s: the rest is refused in "
         f"{_percent(best['refused_fraction'])} of the cases, with a time after which to come again.{within}",
         f"No tenant is below half its fair share with: {', '.join(WAYS[r['way']] for r in fair) or 'none of the ways'}. "
-        "In time: the first token within the promise, the others at no more than twice a full engine's pace.",
+        "In time: the first token within the promise, the others at no more than three times a full engine's pace.",
         is_stale=False,
     )
 

@@ -56,6 +56,7 @@ GPM = {
     "nvlink_received_bytes_per_s": ("NVLINK_TOTAL_RX_PER_SEC", 2**20),
 }
 SLOW_S = 1.0  # between readings of what changes slowly, only counts, or is costly to read
+MOST_SHARE = 1e-3  # of a core for one of those: one that takes 4 ms is read every 4 s
 GONE = ("NVMLError_GpuIsLost", "NVMLError_Unknown", "NVMLError_DriverNotLoaded", "NVMLError_Uninitialized")
 
 
@@ -79,7 +80,7 @@ class GpuSource:
         self._events: Any = None
         self._xids: dict[int, int] = {}
         self._slow_readers: dict[str, Callable[[], float]] = {}
-        self._slow_at = 0.0
+        self._due_s: dict[str, float] = {}
 
     def open(self) -> Mapping[str, Signal]:
         """Signals of every GPU; what a GPU or its rights do not give is left out with the reason."""
@@ -95,7 +96,7 @@ class GpuSource:
         except n.NVMLError as error:
             raise SourceLost(f"NVML does not start: {error}") from error
         self._is_open, self._missing, self._gpm, self._xids = True, {}, {}, {}
-        self._readers, self._slow_readers, self._slow_at = {}, {}, 0.0
+        self._readers, self._slow_readers, self._due_s = {}, {}, {}
         signals: dict[str, Signal] = {}
         try:
             count = n.nvmlDeviceGetCount()
@@ -210,17 +211,27 @@ class GpuSource:
     def read(self) -> Mapping[str, float]:
         """Values of now; a signal that fails once is left out this time."""
         told = self._asked(self._readers)
-        now = time.monotonic()
-        if now - self._slow_at < SLOW_S:
-            return told
-        self._slow_at = now
-        told |= self._asked(self._slow_readers)
+        for name, read in self._slow_readers.items():
+            if self._is_due(name):
+                began = time.thread_time()
+                told |= self._asked({name: read})
+                self._next(name, time.thread_time() - began)
         for index, gpm in self._gpm.items():
-            told |= self._asked_all(index, gpm)
-        if self._events is not None:
+            if self._is_due(f"gpu{index}.gpm"):
+                told |= self._asked_all(index, gpm)
+                self._next(f"gpu{index}.gpm", 0.0)
+        if self._events is not None and self._is_due("events"):
             self._count_errors()
             told |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
+            self._next("events", 0.0)
         return told
+
+    def _is_due(self, name: str) -> bool:
+        return time.monotonic() >= self._due_s.get(name, 0.0)
+
+    def _next(self, name: str, took_s: float) -> None:
+        """When it is read again: a second from now, later where reading it takes long."""
+        self._due_s[name] = time.monotonic() + max(SLOW_S, took_s / MOST_SHARE) - self.period_s / 2
 
     def answers(self) -> Mapping[str, Callable[[], object]]:
         """What an open source asks NVML for, by signal, and all of GPM's metrics of a GPU as one; for timing each."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,8 @@ from workbench.core.samples import Signal
 PRESSURE = Path("/proc/pressure")
 CGROUP = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
 SLOW_S = 1.0  # between readings of what only counts, and of memory
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+MOST_READ_BYTES = 1 << 18
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 SIGNALS = {
@@ -64,6 +67,7 @@ class HostSource:
         self._missing: dict[str, str] = {}
         self._cores: list[tuple[float, float, float]] = []
         self._threads: dict[str, dict[int, tuple[float, float]]] = {}
+        self._files = _KeptFiles()
         self._at = 0.0
         self._readers: list[Callable[[], Mapping[str, float]]] = []
         self._slow_readers: list[Callable[[], Mapping[str, float]]] = []
@@ -94,7 +98,7 @@ class HostSource:
             if pids:
                 self._readers.append(watched)
                 watched()
-        self._cores = _core_times()
+        self._cores = _core_times(self._files)
         return SIGNALS
 
     def missing(self) -> Mapping[str, str]:
@@ -114,10 +118,11 @@ class HostSource:
         return told
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Let go of the kernel's files."""
+        self._files.close()
 
     def _processors(self) -> Mapping[str, float]:
-        before, self._cores = self._cores, _core_times()
+        before, self._cores = self._cores, _core_times(self._files)
         shares, steals = [], []
         for (busy, idle, steal), (b0, i0, s0) in zip(self._cores, before, strict=False):
             total = (busy - b0) + (idle - i0)
@@ -204,16 +209,27 @@ class HostSource:
             pass
         return told
 
+    def _thread_times(self, pid: int, thread: int) -> tuple[float, float]:
+        """Seconds that a thread has run, and was ready without a core; the second is 0 where the kernel does not count it."""
+        task = f"/proc/{pid}/task/{thread}"
+        try:
+            ran, waited, *_ = self._files.read(f"{task}/schedstat").split()
+            return int(ran) / 1e9, int(waited) / 1e9
+        except (PermissionError, ValueError):
+            fields = self._files.read(f"{task}/stat").rsplit(b")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / TICKS, 0.0
+
     def _since(self, name: str, pids: Sequence[int]) -> tuple[list[float], list[float], float]:
         """Percent of a core that each thread used and waited for since the last reading, and resident bytes."""
         now: dict[int, tuple[float, float]] = {}
         resident = 0.0
         for pid in pids:
             try:
-                for entry in os.scandir(f"/proc/{pid}/task"):
-                    now[int(entry.name)] = _thread_times(entry.path)
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                resident += pages * os.sysconf("SC_PAGE_SIZE")
+                for thread in self._files.threads(pid):
+                    with suppress(ProcessLookupError, FileNotFoundError):  # it ended since its process was looked at
+                        now[thread] = self._thread_times(pid, thread)
+                pages = int(self._files.read(f"/proc/{pid}/statm").split()[1])
+                resident += pages * PAGE_BYTES
             except (OSError, IndexError, ValueError):  # it ended, or this is no Linux
                 continue
         before, self._threads[name] = self._threads.get(name, {}), now
@@ -225,14 +241,39 @@ class HostSource:
         return spent, waited, resident
 
 
-def _thread_times(task: str) -> tuple[float, float]:
-    """Seconds that a thread has run, and was ready without a core; the second is 0 where the kernel does not count it."""
-    try:
-        ran, waited, *_ = Path(task, "schedstat").read_text().split()
-        return int(ran) / 1e9, int(waited) / 1e9
-    except (OSError, ValueError):
-        fields = Path(task, "stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS, 0.0
+class _KeptFiles:
+    """Files of the kernel that are opened once and read again and again: opening takes longer than reading."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+        self._threads: dict[int, tuple[float, list[int]]] = {}
+
+    def read(self, path: str) -> bytes:
+        """Its content of now; raises ``OSError`` when there is none any more."""
+        kept = self._open.get(path)
+        if kept is None:
+            kept = self._open[path] = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(kept, MOST_READ_BYTES, 0)
+        except OSError:
+            os.close(self._open.pop(path))
+            raise
+
+    def threads(self, pid: int) -> list[int]:
+        """Of a process, looked up once a second."""
+        now = time.monotonic()
+        at, known = self._threads.get(pid, (-SLOW_S, []))
+        if now - at >= SLOW_S:
+            known = [int(entry.name) for entry in os.scandir(f"/proc/{pid}/task")]
+            self._threads[pid] = now, known
+        return known
+
+    def close(self) -> None:
+        """Close all."""
+        for kept in self._open.values():
+            os.close(kept)
+        self._open.clear()
+        self._threads.clear()
 
 
 def _major_faults(pid: int) -> int:
@@ -259,12 +300,18 @@ def listening_on(port: int) -> int | None:
     return None
 
 
-def _core_times() -> list[tuple[float, float, float]]:
-    """Busy, idle and stolen seconds of each core since the start."""
+def _core_times(files: _KeptFiles) -> list[tuple[float, float, float]]:
+    """Busy, idle and stolen seconds of each core since the start; see proc_stat(5) for the columns."""
     made = []
-    for t in psutil.cpu_times(percpu=True):
-        idle = t.idle + getattr(t, "iowait", 0.0)
-        steal = getattr(t, "steal", 0.0)
-        busy = t.user + t.system + getattr(t, "nice", 0.0) + getattr(t, "irq", 0.0) + getattr(t, "softirq", 0.0) + steal
-        made.append((busy, idle, steal))
+    try:
+        for line in files.read("/proc/stat").split(b"\n", 1 + (os.cpu_count() or 1)):
+            name, *columns = line.split()
+            if name == b"cpu":
+                continue
+            if not name.startswith(b"cpu"):
+                break
+            user, nice, system, idle, waiting, irq, soft, steal = (int(c) / TICKS for c in columns[:8])
+            made.append((user + nice + system + irq + soft + steal, idle + waiting, steal))
+    except (OSError, ValueError):  # this is no Linux
+        return [(t.user + t.system + getattr(t, "nice", 0.0), t.idle, 0.0) for t in psutil.cpu_times(percpu=True)]
     return made
