@@ -337,6 +337,8 @@ def _drained(url: str) -> None:
         page.close()
 
 
-def _compact(seen: list[Outcome]) -> list[dict[str, Any]]:
+def _compact(seen: list[Outcome]) -> dict[str, list[Any]]:
+    """What became of every request, a list for each quantity."""
     kept = ("client", "due_s", "first_s", "end_s", "status", "error", "tpot_s")
-    return [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(o).items() if k in kept} for o in seen]
+    rows = [asdict(o) for o in seen]
+    return {k: [round(r[k], 4) if isinstance(r[k], float) else r[k] for r in rows] for k in kept}
