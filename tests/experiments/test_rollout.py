@@ -13,18 +13,19 @@ from workbench.release.canary import CanaryRule, Journal, Phase, Rollout
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(tmp_path_factory):
     """Fewer steps and a higher alpha than one would use, so that a shared machine decides within a minute."""
-    return run(
-        RolloutSpec(
-            model=str(REFERENCE_MODEL),
-            scenarios=("same", "broken"),
-            steps=(0.5, 1.0),
-            least_requests=10,
-            rate_per_s=6.0,
-            longest_s=90.0,
-        )
+    spec = RolloutSpec(
+        model=str(REFERENCE_MODEL),
+        scenarios=("same", "broken"),
+        steps=(0.5, 1.0),
+        least_requests=10,
+        rate_per_s=6.0,
+        longest_s=90.0,
     )
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path_factory.mktemp("rollout"))
+        return run(spec)
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_odd_wishes_are_refused(wrong):
 
 
 @pytest.mark.slow
-def test_a_small_surge_before_a_real_engine(tmp_path):
+def test_a_small_surge_before_a_real_engine(tmp_path, monkeypatch):
     """Shape and bookkeeping; how much controls help is measured where the machine is not shared (data/measured)."""
     spec = SurgeSpec(
         model=str(REFERENCE_MODEL),
@@ -134,6 +134,7 @@ def test_a_small_surge_before_a_real_engine(tmp_path):
         input_tokens=32,
         output_tokens=8,
     )
+    monkeypatch.chdir(tmp_path)
     made = run(spec)
     rows = {r["way"]: r for r in made.results}
     assert set(rows) == {"direct", "all"}
