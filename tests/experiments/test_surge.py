@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.errors import InvalidSpec
 from workbench.core.surge import SurgeSpec
-from workbench.experiments.surge import admission_flags, as_toml, calls_of, run, settings
+from workbench.experiments.gateway_process import as_toml
+from workbench.experiments.surge import admission_flags, calls_of, run, settings
 from workbench.experiments.surge_scores import fair_shares, over_time, scored
 from workbench.gateway.config import config_of
 from workbench.load.crowd import Outcome

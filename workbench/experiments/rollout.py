@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +17,8 @@ from workbench.core.progress import Progress
 from workbench.core.rollout import HEALTHY, SCENARIOS, RolloutSpec
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.engines.server import ServerCard, ServerRoom, free_port
+from workbench.experiments.gateway_process import ANYBODY, gateway_before
 from workbench.experiments.serving import launch_for, rounded_weights
-from workbench.experiments.surge import as_toml
 from workbench.load.crowd import Call, Outcome, ask_all
 from workbench.load.prompts import body, open_tokenizer, prompt_text, single_token_words
 from workbench.release.canary import verified_shares
@@ -36,7 +35,6 @@ GOLD_EVERY_S = 0.15
 N_PROMPTS, PROMPT_WORDS = 300, 24
 PART_S = 2.0  # of traffic, between two looks at where the rollout is
 N_VERIFYING = 60
-NO_LIMIT = 1e9
 
 
 def run(spec: RolloutSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -134,20 +132,19 @@ def _one(
         if scenario in {"errors", "slow"}:
             way = Way(refused=FAILING) if scenario == "errors" else Way(delay_s=DELAY_S)
             url = stack.enter_context(NetworkProxy(int(new.url.rsplit(":", 1)[1]), way)).url
-        through = stack.enter_context(
-            _Gateway(room, folder, scenario, old.url, url, _rule(spec, usual), _gold(spec, folder))
-        )
+        told = _configured(folder / f"{scenario}.journal", old.url, url, _rule(spec, usual), _gold(spec, folder))
+        through = stack.enter_context(gateway_before(room, folder, told, name=scenario))
         ask_all(through, _calls(spec, -1, duration_s=1.0), keys={}, patience_s=20.0)  # opens connections
         began, n_requests, n_new, n_bad = time.monotonic(), 0, 0, 0
-        told: dict[str, Any] = {}
+        state: dict[str, Any] = {}
         for part in range(1, 10_000):
             seen = ask_all(through, _calls(spec, part, duration_s=PART_S), keys={}, patience_s=20.0)
             n_requests += len(seen)
             n_new += sum(o.version == NEW for o in seen)
             n_bad += sum(o.version == NEW and o.error is not None for o in seen)
-            told = _state(through)
-            course.append(told | {"at_s": time.monotonic() - began, "failed": sum(o.error is not None for o in seen)})
-            if told["phase"] != "running" or time.monotonic() - began > spec.longest_s:
+            state = _state(through)
+            course.append(state | {"at_s": time.monotonic() - began, "failed": sum(o.error is not None for o in seen)})
+            if state["phase"] != "running" or time.monotonic() - began > spec.longest_s:
                 break
         took_s = time.monotonic() - began
         after = ask_all(
@@ -157,18 +154,18 @@ def _one(
     row = {
         "scenario": scenario,
         "provenance": "measured",
-        "phase": told["phase"],
-        "why": told["why"],
-        "is_right": told["phase"] == wanted,
+        "phase": state["phase"],
+        "why": state["why"],
+        "is_right": state["phase"] == wanted,
         "took_s": took_s,
         "n_requests": n_requests,
         "n_new": n_new,
         "n_new_failed": n_bad,
         "last_share": max(c["shares"][NEW] for c in course[:-1]) if len(course) > 1 else spec.steps[0],
-        "n_answers": told["answers"]["n"],
-        "n_answers_differ": told["answers"]["differ"],
-        "evidence": told["evidence"],
-        "is_verified": _is_verified(after, told["shares"]),
+        "n_answers": state["answers"]["n"],
+        "n_answers_differ": state["answers"]["differ"],
+        "evidence": state["evidence"],
+        "is_verified": _is_verified(after, state["shares"]),
     }
     return row, course
 
@@ -182,6 +179,19 @@ def _rule(spec: RolloutSpec, usual: Mapping[str, float]) -> dict[str, Any]:
         "late_tpot_s": usual["tpot_p95_s"],
         "disagreement": spec.disagreement,
         "gold_every_s": GOLD_EVERY_S,
+    }
+
+
+def _configured(journal: Path, old: str, new: str, rule: Mapping[str, Any], gold: Path) -> dict[str, Any]:
+    """The gateway before both versions, with nothing but the rollout that decides."""
+    journal.unlink(missing_ok=True)
+    return {
+        "retry_share": 0.0,
+        "anonymous": ANYBODY,
+        "concurrency": {"first": 256, "most": 256, "target_ttft_s": 60.0},
+        "breaker": {"least_calls": 10_000},
+        "rollout": dict(rule) | {"stable": OLD, "canary": NEW, "journal": str(journal), "gold": str(gold)},
+        "upstreams": [{"name": OLD, "url": old, "version": OLD}, {"name": NEW, "url": new, "version": NEW}],
     }
 
 
@@ -206,47 +216,3 @@ def _state(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{url}/rollout", timeout=10) as response:  # noqa: S310 - of our own gateway
         told: dict[str, Any] = json.load(response)
     return told
-
-
-class _Gateway:
-    """The gateway before both versions, until the block ends."""
-
-    def __init__(
-        self, room: ServerRoom, folder: Path, scenario: str, old: str, new: str, rule: Mapping[str, Any], gold: Path
-    ) -> None:
-        self._room, self._folder = room, folder
-        self._file = folder / f"{scenario}.toml"
-        journal = folder / f"{scenario}.journal"
-        journal.unlink(missing_ok=True)
-        anybody = {f"{what}_{how}": NO_LIMIT for what in ("requests", "tokens") for how in ("per_s", "at_once")}
-        told = {
-            "anonymous": anybody,
-            "concurrency": {"first": 256, "most": 256, "target_ttft_s": 60.0},
-            "breaker": {"least_calls": 10_000},  # so that only the rollout decides
-            "retry_share": 0.0,
-            "rollout": dict(rule) | {"stable": OLD, "canary": NEW, "journal": str(journal), "gold": str(gold)},
-            "upstreams": [
-                {"name": OLD, "url": old, "version": OLD},
-                {"name": NEW, "url": new, "version": NEW},
-            ],
-        }
-        self._file.write_text(as_toml(told))
-        self._card: ServerCard | None = None
-
-    def __enter__(self) -> str:
-        port = free_port()
-        self._card = self._room.start(
-            [sys.executable, "-m", "workbench.cli", "gateway", "--config", str(self._file), "--port", str(port)],
-            engine="gateway",
-            model=NAME,
-            port=port,
-            environment={},
-            timeout_s=60.0,
-            tell=lambda _: None,
-            ends_with_us=True,
-        )
-        return f"http://127.0.0.1:{port}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._card is not None:
-            self._room.stop(self._card)

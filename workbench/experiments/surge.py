@@ -1,12 +1,10 @@
 """The surge lab: more requests than a real engine can answer, through the gateway, with each control on and off."""
 
-import json
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ from workbench.core.progress import Progress
 from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.surge import TENANTS, WAYS, SurgeSpec
 from workbench.core.traffic import read_trace
-from workbench.engines.server import ServerCard, ServerRoom, free_port
+from workbench.engines.server import ServerRoom, free_port
 from workbench.experiments import load
+from workbench.experiments.gateway_process import ANYBODY, NO_LIMIT, gateway_before
 from workbench.experiments.serving import launch_for
 from workbench.experiments.surge_scores import over_time, scored
 from workbench.gateway.config import key_digest
@@ -38,7 +37,6 @@ FULL_S, ALONE_S, READING_S = 8.0, 3.0, 4.0
 POPULAR = 8
 TPOT_FACTOR = 3.0
 DRAIN_S = 60.0
-NO_LIMIT = 1e9
 RATE_BURST_S = 2.0
 SHED_AT = 0.7  # of the promise on the first token may be spent in the queue
 DEGRADE_AT = 0.2  # likewise, before answers become shorter
@@ -90,9 +88,11 @@ def measure(spec: SurgeSpec, folder: Path) -> Iterator[Progress | Run]:
         for n, way in enumerate(spec.ways):
             yield Progress(step=WAYS[way], done=2 + n, total=total, result={"rows": rows})
             _drained(engine.url)
-            told = None if way == "direct" else settings(way, spec, found)
-            with on_cores(ours), _Gateway(room, folder, engine.url, told) as url:
-                keys = {} if way == "direct" else {t: _key(t) for t in TENANTS}
+            with on_cores(ours), ExitStack() as stack:
+                url, keys = engine.url, {}
+                if way != "direct":
+                    url = stack.enter_context(_before(room, folder, engine.url, settings(way, spec, found)))
+                    keys = {t: _key(t) for t in TENANTS}
                 seen = ask_all(url, calls, keys=keys, patience_s=spec.patience_s)
             rows.append(scored(way, seen, spec, capacity_per_s=found["requests_per_s"], tpot_s=tpot_s))
             times[way] = over_time(seen, spec, tpot_s=tpot_s) | {"requests": _compact(seen)}
@@ -160,8 +160,7 @@ def capacity_of(spec: SurgeSpec, room: ServerRoom, url: str, folder: Path) -> di
     reading = load.run(
         LoadSpec(url=url, concurrency=spec.max_num_seqs, duration_s=READING_S, **alike | {"output_tokens": 1})
     )
-    anybody = {f"{what}_{how}": NO_LIMIT for what in ("requests", "tokens") for how in ("per_s", "at_once")}
-    with _Gateway(room, folder, url, settings("open", spec, None) | {"anonymous": anybody}) as through:
+    with _before(room, folder, url, settings("open", spec, None) | {"anonymous": ANYBODY}) as through:
         # Twice as many users as it takes, so that it never waits for the next question of one.
         full = load.run(LoadSpec(url=through, concurrency=2 * spec.max_num_seqs, duration_s=FULL_S, **alike))
     answered = [q for q in full.samples["requests"] if not q["error"]]
@@ -282,44 +281,9 @@ def _key(tenant: str) -> str:
     return f"key-of-{tenant}-in-the-surge-lab"
 
 
-class _Gateway:
-    """A gateway before the engine until the block ends, and its URL; the engine's own without settings."""
-
-    def __init__(self, room: ServerRoom, folder: Path, engine_url: str, told: Mapping[str, Any] | None) -> None:
-        self._room, self._folder, self._engine_url, self._told = room, folder, engine_url, told
-        self._card: ServerCard | None = None
-
-    def __enter__(self) -> str:
-        if self._told is None:
-            return self._engine_url
-        port = free_port()
-        file = self._folder / "gateway.toml"
-        file.write_text(as_toml(dict(self._told) | {"upstreams": [{"name": "engine", "url": self._engine_url}]}))
-        self._card = self._room.start(
-            [sys.executable, "-m", "workbench.cli", "gateway", "--config", str(file), "--port", str(port)],
-            engine="gateway",
-            model=NAME,
-            port=port,
-            environment={},
-            timeout_s=60.0,
-            tell=lambda _: None,
-            ends_with_us=True,
-        )
-        return f"http://127.0.0.1:{port}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._card is not None:
-            self._room.stop(self._card)
-
-
-def as_toml(told: Mapping[str, Any]) -> str:
-    """A configuration as TOML: plain values first, then tables and lists of tables."""
-    lines = [f"{k} = {json.dumps(v)}" for k, v in told.items() if not isinstance(v, dict | list)]
-    for name, value in told.items():
-        for part in value if isinstance(value, list) else [value] if isinstance(value, dict) else []:
-            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
-            lines += [f"{k} = {json.dumps(v)}" for k, v in part.items()]
-    return "\n".join(lines) + "\n"
+def _before(room: ServerRoom, folder: Path, engine_url: str, told: Mapping[str, Any]) -> AbstractContextManager[str]:
+    upstreams = [{"name": "engine", "url": engine_url}]
+    return gateway_before(room, folder, dict(told) | {"upstreams": upstreams})
 
 
 def _drained(url: str) -> None:
