@@ -61,7 +61,7 @@ def odds_by_judge(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     Args:
         rows: With ``judge``, ``as_bad`` and ``worse`` (shares).
     """
-    fig = figure("How often it is rolled back", subtitle="◌ simulated", x_title="of the rollouts, %", y_title="")
+    fig = figure("How often it is rolled back", subtitle="△ simulated", x_title="of the rollouts, %", y_title="")
     for name, key, colour in (("as good as the old one", "as_bad", CAUTION), ("the one you chose", "worse", BEST)):
         fig.add_bar(
             y=[r["judge"] for r in rows],

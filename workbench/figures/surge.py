@@ -87,7 +87,7 @@ def minutes_and_hours(rows: Mapping[str, Mapping[str, Any]], best: Sequence[str]
     """
     fig = figure(
         "Broken promises against cost",
-        subtitle="◌ simulated; green: no other is better in both",
+        subtitle="△ simulated; green: no other is better in both",
         x_title="GPU hours",
         y_title="minutes with late requests",
     )
@@ -99,7 +99,7 @@ def minutes_and_hours(rows: Mapping[str, Mapping[str, Any]], best: Sequence[str]
         text=[str(i + 1) for i in range(len(names))],
         textposition="top center",
         marker={
-            "symbol": "circle-open",
+            "symbol": "triangle-up-open",
             "size": 11,
             "line": {"width": 2},
             "color": [BEST if n in best else MEASURED for n in names],
@@ -122,7 +122,7 @@ def replicas_over_time(
         every: Seconds that are taken together.
     """
     fig = figure(
-        "Replicas over time", subtitle="◌ simulated; grey: work that arrives", x_title="minutes", y_title="replicas"
+        "Replicas over time", subtitle="△ simulated; grey: work that arrives", x_title="minutes", y_title="replicas"
     )
     n = needed.size // every * every
     minutes = np.arange(0, n, every) / 60

@@ -19,7 +19,7 @@ from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import labelled
-from workbench.panels.job_panel import POLL_S
+from workbench.panels.job_panel import BEGINS_ANEW, POLL_S
 from workbench.panels.shared_view import code_block, runs_of_kind
 
 KIND = "faults"
@@ -42,6 +42,7 @@ class FaultsState:
 class FaultsPanel(AnswerPanel):
     """Run injects faults into a server of this machine; what was measured elsewhere is shown as such."""
 
+    cancelled_note = BEGINS_ANEW
     tab_titles = ("Every load", "By fault and dose", "On a command line", "Spec as code")
     n_plots = 1
 

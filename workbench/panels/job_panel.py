@@ -11,10 +11,14 @@ from workbench.panels.base import Panel, set_html
 from workbench.panels.job_bar import JobBar
 
 POLL_S = 0.3
+BEGINS_ANEW = ("Nothing was stored.", "Resume begins anew: its parts belong together.")
 
 
 class JobPanel(Panel):
     """Run, Cancel, Resume and re-attachment; what is measured and shown is left to the panel of a question."""
+
+    cancelled_note = ("What was finished is kept.", "Resume goes on from there.")
+    """What became of a cancelled job's work, and what to do."""
 
     def __init__(self, kind: str, *, manager: JobManager | None, poll_s: float) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class JobPanel(Panel):
         elif view.state is JobState.CANCELLED:
             set_html(
                 self.message,
-                message_card("caution", "Cancelled.", "What was finished is kept.", "Resume goes on from there."),
+                message_card("caution", "Cancelled.", *self.cancelled_note),
             )
 
     def _cancel(self, _button: Any) -> None:

@@ -17,7 +17,7 @@ from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import labelled
-from workbench.panels.job_panel import POLL_S
+from workbench.panels.job_panel import BEGINS_ANEW, POLL_S
 from workbench.panels.shared_view import code_block, run_label, runs_of_kind
 from workbench.simulate.rollouts import JUDGES, Odds, odds
 
@@ -42,6 +42,7 @@ class RolloutState:
 class RolloutPanel(AnswerPanel):
     """Run plays rollouts between two servers of this machine."""
 
+    cancelled_note = BEGINS_ANEW
     tab_titles = ("Evidence by measure", "For your own gateway", "On a command line", "Spec as code")
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
@@ -260,7 +261,7 @@ class OddsPanel(AnswerPanel):
             )
         ours = rows[0]
         return AnswerView(
-            header="<h2>How often does a judge err?</h2><p class='sub'>◌ simulated: 200 rollouts each</p>",
+            header="<h2>How often does a judge err?</h2><p class='sub'>△ simulated: 200 rollouts each</p>",
             answer=verdict_card(
                 f"Ours rolls a version that is as good as the old one back in {100 * ours['as_bad']:.1f} % of the rollouts, and one with "
                 f"{s.new_percent:g} instead of {s.old_percent:g} % failures in {100 * ours['worse']:.0f} %.",
@@ -268,7 +269,7 @@ class OddsPanel(AnswerPanel):
                 f"{rows[1]['bad']:.0f}, and {100 * rows[1]['worse']:.0f} % are rolled back.",
                 "A threshold knows nothing of the version beside it: it rolls good versions back where the old one fails too.",
                 is_stale=False,
-            ),
+            ).replace("<p>● ", "<p>△ "),
             figures=(lambda: odds_by_judge(rows),),
             table=_odds_rows(rows),
             tabs=(
@@ -293,7 +294,7 @@ def _odds(judge: str, old_percent: float, new_percent: float, per_interval: int,
 
 
 def _odds_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    head = ("Judge ◌", "as good: rolled back", "yours: rolled back", "failed answers of yours")
+    head = ("Judge △", "as good: rolled back", "yours: rolled back", "failed answers of yours")
     cells = [(r["judge"], f"{100 * r['as_bad']:.1f} %", f"{100 * r['worse']:.1f} %", f"{r['bad']:.0f}") for r in rows]
     return table(head, cells, highlighted=0)
 

@@ -78,7 +78,7 @@ class ScalingPanel(AnswerPanel):
     def view(self) -> AnswerView:
         """The answer to the state."""
         header = (
-            f"<h2>{TITLE}</h2><p class='sub'>◌ simulated on {TRACES[self.state.trace]} (CC BY 4.0); a replica as one H200 with an "
+            f"<h2>{TITLE}</h2><p class='sub'>△ simulated on {TRACES[self.state.trace]} (CC BY 4.0); a replica as one H200 with an "
             "8B model</p>"
         )
         try:
@@ -92,7 +92,7 @@ class ScalingPanel(AnswerPanel):
         drawn = {n: found[n].replicas for n in (names[2], names[3], names[5])}
         return AnswerView(
             header=header,
-            answer=_verdict(found, best, self.case),
+            answer=_verdict(found, best, self.case).replace("<p>● ", "<p>△ "),
             figures=(
                 lambda: minutes_and_hours({n: p.row() for n, p in found.items()}, best),
                 lambda: replicas_over_time(drawn, work),
@@ -125,7 +125,7 @@ def _verdict(found: Mapping[str, Played], best: list[str], case: ScalingCase) ->
 
 
 def _rows(found: Mapping[str, Played], best: list[str]) -> str:
-    head = ("Rule ◌", "min late", "requests late", "wait p99", "GPU hours", "most", "changes", "shortened")
+    head = ("Rule △", "min late", "requests late", "wait p99", "GPU hours", "most", "changes", "shortened")
     rows = [
         (
             f"{i + 1} {'★ ' if name in best else ''}{name}",
@@ -155,7 +155,7 @@ def _claims(found: Mapping[str, Played], case: ScalingCase) -> str:
         for c in claims()
         if c.question == QUESTION
     ]
-    return table(("Claim", "of", "claimed", "here ◌"), rows, left=(1, 3))
+    return table(("Claim", "of", "claimed", "here △"), rows, left=(1, 3))
 
 
 def _gain(found: Mapping[str, Played], word: str) -> str:

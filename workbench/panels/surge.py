@@ -18,12 +18,13 @@ from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.panels.answer_panel import AnswerPanel, AnswerView
 from workbench.panels.base import labelled
-from workbench.panels.job_panel import POLL_S
+from workbench.panels.job_panel import BEGINS_ANEW, POLL_S
 from workbench.panels.shared_view import code_block, run_label, runs_of_kind
 
 KIND = "surge"
 TITLE = "What happens when more comes than it can do?"
 LEAST_GOODPUT, LEAST_SHARE = 0.9, 0.5
+WATCHED_TO_THE_END_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class SurgeState:
 class SurgePanel(AnswerPanel):
     """Run sends a surge through the gateway to an engine of this machine, once for every way."""
 
+    cancelled_note = BEGINS_ANEW
     tab_titles = ("By tenant", "As limits of vLLM", "On a command line", "Spec as code")
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
@@ -132,7 +134,7 @@ class SurgePanel(AnswerPanel):
                 lambda: answered_in_time(times, capacity_per_s=found["requests_per_s"], shown=shown, beside=beside),
                 lambda: shares_of_tenants(run.results),
             ),
-            table=_rows(run.results, shown),
+            table=_rows(run.results, shown, run.spec["after_s"]),
             tabs=(lambda: _tenants(run.results), _flags(run), *tabs),
             run=run,
         )
@@ -154,7 +156,7 @@ def verdict(run: Run) -> str:
     fair = [r for r in run.results if (r["least_of_fair"] or 0) >= LEAST_SHARE]
     within = "" if best["goodput_fraction"] >= LEAST_GOODPUT else " That is below nine tenths of what it can answer."
     told = (
-        f" Without a gateway {_percent(bare['goodput_fraction'])}, and {bare['recovery_s']:.0f} s until it is well again."
+        f" Without a gateway {_percent(bare['goodput_fraction'])}, and {_well_again(bare, run.spec['after_s'])}."
         if bare is not None and bare is not best
         else ""
     )
@@ -169,7 +171,14 @@ def verdict(run: Run) -> str:
     )
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], shown: str) -> str:
+def _well_again(row: Mapping[str, Any], after_s: float) -> str:
+    """When the last request was late; as long as one looked, it is not known when that ends."""
+    if row["recovery_s"] > after_s - WATCHED_TO_THE_END_S:
+        return f"not well again {after_s:g} s later"
+    return f"well again after {row['recovery_s']:.1f} s"
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], shown: str, after_s: float) -> str:
     head = (
         "Way ●",
         "in time",
@@ -193,7 +202,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], shown: str) -> str:
             _percent(r["gave_up_fraction"]),
             _percent(r["degraded_fraction"]),
             _percent(r["least_of_fair"]),
-            f"{r['recovery_s']:.1f} s",
+            _well_again(r, after_s).removeprefix("well again after "),
         )
         for r in rows
     ]
