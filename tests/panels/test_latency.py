@@ -73,7 +73,7 @@ def test_a_slow_way_is_named_and_confirmed_by_a_click(tmp_path):
         assert "The way between client and server takes longer" in panel.answer.value
         panel.job_bar.run.click()
         wait_for(lambda: "Confirmed:" in panel.answer.value, 60)
-        assert "Confirmed." in panel.tabs_html[1].value
+        wait_for(lambda: "Confirmed." in panel.tabs_html[1].value, 30)  # tabs come after the answer
         assert panel.errors == []
     panel.job_bar.run.click()  # the server is gone: told, and nothing is lost
     wait_for(lambda: "did not run" in panel.answer.value, 60)
