@@ -236,7 +236,7 @@ def settings(way: str, spec: SurgeSpec, found: Mapping[str, float] | None) -> di
     n = spec.max_num_seqs if "queue" in on else 4096
     tokens = spec.input_tokens + spec.output_tokens
     per_tenant = found["requests_per_s"] / len(TENANTS) if found is not None and "rates" in on else NO_LIMIT
-    wait_s = SHED_AT * spec.slo_ttft_s
+    wait_s = round(SHED_AT * spec.slo_ttft_s, 4)
     made: dict[str, Any] = {
         "deadline_s": wait_s if "deadline" in on else spec.patience_s * 10,
         "max_waiting": 4096,
@@ -262,7 +262,10 @@ def settings(way: str, spec: SurgeSpec, found: Mapping[str, float] | None) -> di
     }
     if "shorter" in on:
         made["degradation"] = [
-            {"above_wait_s": DEGRADE_AT * spec.slo_ttft_s, "most_answer_tokens": max(1, spec.output_tokens // 2)}
+            {
+                "above_wait_s": round(DEGRADE_AT * spec.slo_ttft_s, 4),
+                "most_answer_tokens": max(1, spec.output_tokens // 2),
+            }
         ]
     return made
 

@@ -205,7 +205,7 @@ def threats() -> StaticPanel:
             )
             for r in csv.DictReader(file)
         ]
-    head = ("Threat", "claimed ◆", "control here", "shown by", "what it cannot do")
+    head = ("Threat", "claimed ▬", "control here", "shown by", "what it cannot do")
     return StaticPanel(
         "<h2>What stands against which threat?</h2><p class='sub'>The FAQ's percentages have no source and no method; nothing here is a "
         f"percentage that was not measured.</p>{table(head, rows, left=(1, 2, 3, 4))}"
