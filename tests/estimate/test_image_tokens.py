@@ -29,7 +29,8 @@ def tokens(name, size):
 
 
 @pytest.mark.parametrize(
-    "name", ["Qwen/Qwen2-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3.5-27B"]
+    "name",
+    ["Qwen/Qwen2-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3.5-27B"],
 )
 def test_patches_equal_the_qwen_processor(name):
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -66,7 +67,9 @@ def test_tiles_equal_the_internvl_processor():
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
     own = InternVLProcessor.__new__(InternVLProcessor)
-    own.image_processor = GotOcr2ImageProcessorPil(size={"height": 448, "width": 448}, min_patches=1, max_patches=12, crop_to_patches=True)
+    own.image_processor = GotOcr2ImageProcessorPil(
+        size={"height": 448, "width": 448}, min_patches=1, max_patches=12, crop_to_patches=True
+    )
     own.image_seq_length = 256
     for size in sizes(3):
         told = own._get_num_multimodal_tokens(image_sizes=[size])

@@ -41,6 +41,11 @@ def load(
     tokenizer: Annotated[str | None, typer.Option(help="Folder with tokenizer.json.")] = None,
     token_ids: Annotated[bool, typer.Option(help="Send token ids instead of text; needs --tokenizer.")] = False,
     shared_prefix: Annotated[bool, typer.Option(help="Same prompt for all, to measure the prefix cache.")] = False,
+    images: Annotated[int, typer.Option(help="Generated pictures in each request (chat).")] = 0,
+    image_sizes: Annotated[
+        str, typer.Option(help="Height x width, with shares where there are several: 448x448:3,896x1344:1.")
+    ] = "448x448",
+    image_hits: Annotated[float, typer.Option(help="Share of the pictures that were sent before.")] = 0.0,
     shared_tokens: Annotated[int, typer.Option(help="First tokens that all prompts share, as a system prompt.")] = 0,
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key.")] = "OPENAI_API_KEY",
     slo_ttft: Annotated[float | None, typer.Option(help="Promised seconds to the first token, from due.")] = None,
@@ -82,6 +87,9 @@ def load(
             token_ids=token_ids,
             unique_prefix=not shared_prefix,
             shared_prefix_tokens=shared_tokens,
+            n_images=images,
+            image_sizes=image_sizes,
+            image_hit_fraction=image_hits,
             api_key_env=api_key_env,
             slo_ttft_s=slo_ttft,
             slo_tpot_s=slo_tpot,

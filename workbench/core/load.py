@@ -13,6 +13,25 @@ Endpoint = Literal["completions", "chat"]
 TokenSource = Literal["usage per chunk", "usage", "tokenizer", "chunks"]
 
 
+def image_buckets(text: str) -> list[tuple[tuple[int, int], float]]:
+    """Sizes (height and width) with their shares; raises ``InvalidSpec`` for what is not one."""
+    found = []
+    for part in text.split(","):
+        size, _, share = part.partition(":")
+        high, _, wide = size.strip().partition("x")
+        try:
+            weight = float(share or 1)
+            found.append(((int(high), int(wide)), weight))
+        except ValueError:
+            weight = -1.0
+        if weight <= 0 or not found or min(found[-1][0]) < 1:
+            raise InvalidSpec(
+                f"{part!r} is not a size of pictures.",
+                remedy='Give height x width and a share, such as "448x448:3,896x1344:1".',
+            )
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
     """Requests to send to an OpenAI-compatible server. The same spec and seed send the same requests."""
@@ -49,6 +68,12 @@ class LoadSpec:
     """Send token ids instead of text (completions, with a tokenizer): exact lengths, and no tokenizing at the server."""
     unique_prefix: bool = True
     """Start each prompt with words of its own, so that a prefix cache cannot answer it."""
+    n_images: int = 0
+    """Generated pictures in each request, before its text (chat only)."""
+    image_sizes: str = "448x448"
+    """Height x width, with shares where there are several: "448x448:3,896x1344:1"."""
+    image_hit_fraction: float = 0.0
+    """Share of the pictures that were sent before, as a cache of pictures would find them."""
     shared_prefix_tokens: int = 0
     """First words that all prompts have in common, as a system prompt is; words of their own follow."""
     api_key_env: str = "OPENAI_API_KEY"
@@ -93,6 +118,14 @@ class LoadSpec:
                 "Token ids need the completions endpoint and a tokenizer.",
                 remedy="Name the model's folder as tokenizer.",
             )
+        image_buckets(self.image_sizes)
+        if self.n_images < 0 or not 0 <= self.image_hit_fraction <= 1:
+            raise InvalidSpec(
+                f"n_images is {self.n_images} and image_hit_fraction {self.image_hit_fraction}.",
+                remedy="Give a number of pictures, and a share between 0 and 1.",
+            )
+        if self.n_images and self.endpoint != "chat":
+            raise InvalidSpec("Pictures need the chat endpoint.", remedy='Set endpoint="chat".')
         if self.turns > 1 and self.endpoint != "chat":
             raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
 

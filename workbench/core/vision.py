@@ -53,7 +53,9 @@ class VisionSpec:
     def __post_init__(self) -> None:
         require_positive(self, "patch_px", "merge", "n_layers", "hidden", "intermediate", "n_heads", "out_hidden")
         if self.rule not in get_args(TokenRule):
-            raise InvalidSpec(f"There is no rule {self.rule!r}.", remedy=f"Choose from: {', '.join(get_args(TokenRule))}.")
+            raise InvalidSpec(
+                f"There is no rule {self.rule!r}.", remedy=f"Choose from: {', '.join(get_args(TokenRule))}."
+            )
         needs = {
             "patches": ("min_pixels", "max_pixels"),
             "tiles": ("square_px", "most"),

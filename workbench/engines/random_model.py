@@ -23,7 +23,7 @@ def write_random_model(shape: Path, target: Path, *, tokenizer: Path) -> None:
     config = AutoConfig.from_pretrained(shape)
     config.dtype = "bfloat16"
     config.save_pretrained(target)
-    (target / "tokenizer.json").write_text(json.dumps(_filled_up(json.loads(tokenizer.read_text()), config.vocab_size)))
+    (target / "tokenizer.json").write_text(json.dumps(filled_up(json.loads(tokenizer.read_text()), config.vocab_size)))
     (target / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     torch.manual_seed(SEED)
     default = torch.get_default_dtype()
@@ -56,7 +56,8 @@ def write_random_model(shape: Path, target: Path, *, tokenizer: Path) -> None:
         (target / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def _filled_up(data: dict[str, object], n_ids: int) -> dict[str, object]:
+def filled_up(data: dict[str, object], n_ids: int) -> dict[str, object]:
+    """A tokenizer with an invented word for every id that has none."""
     model = data["model"]
     assert isinstance(model, dict)
     words: dict[str, int] = model["vocab"]

@@ -18,7 +18,9 @@ LLAVA_NEXT_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns,
 def image_tokens(vision: VisionSpec, *, height_px: int, width_px: int) -> ImageTokens:
     """What a picture of this size becomes; raises ``InvalidSpec`` for one that the processor refuses."""
     if height_px < 1 or width_px < 1:
-        raise InvalidSpec(f"A picture of {height_px} x {width_px} pixels has nothing in it.", remedy="Give sides above 0.")
+        raise InvalidSpec(
+            f"A picture of {height_px} x {width_px} pixels has nothing in it.", remedy="Give sides above 0."
+        )
     return _RULES[vision.rule](vision, height_px, width_px)
 
 

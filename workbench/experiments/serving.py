@@ -107,6 +107,25 @@ def with_random_weights(folder: Path, *, cache: Path, tell: Callable[[str], None
     return _kept(folder, cache, make)
 
 
+def image_model(folder: Path, *, cache: Path) -> Path:
+    """A shape that looks at pictures with a processor and a tokenizer, for an engine that makes weights up."""
+    if not (folder / "preprocessor_config.json").exists():
+        raise NotAModel(
+            f"{folder.name} has no preprocessor_config.json.", remedy="Name a folder of a model that looks at pictures."
+        )
+    return _kept(
+        folder,
+        cache,
+        lambda target: _made_by(
+            "workbench.engines.image_model",
+            folder,
+            target,
+            REFERENCE_MODEL / "tokenizer.json",
+            what="Writing a processor",
+        ),
+    )
+
+
 def rounded_weights(folder: Path, *, bits: int, cache: Path) -> Path:
     """The model with its linear layers rounded to so many bits, written once and kept until the model changes."""
     return _kept(

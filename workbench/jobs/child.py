@@ -62,6 +62,7 @@ EXPERIMENTS: dict[str, Measure] = {
     "surge": _with("surge.SurgeSpec", "surge"),
     "redaction": _with("redaction.RedactionSpec", "redaction"),
     "rollout": _with("rollout.RolloutSpec", "rollout"),
+    "images": _with("images.ImagesSpec", "images"),
     "techniques": _with("techniques.TechniquesSpec", "techniques"),
     "calibration": _with("calibration.CalibrationSpec", "calibration"),
     "monitoring": _with("monitoring.MonitoringSpec", "monitoring"),

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.load import LoadSpec
+from workbench.load.pictures import Pictures
 from workbench.load.schedule import Planned
 
 PLAIN_WORDS = [
@@ -117,6 +118,7 @@ def bodies(spec: LoadSpec, planned: Sequence[Planned], tokenizer: Tokenizer | No
     shared = prompt_text(words, longest, rng=rng).split(" ")
     # As a system prompt is: the same in every load, so that one finds it in the cache after another.
     system = prompt_text(words, longest, rng=random.Random("system prompt")).split(" ")
+    pictures = Pictures(spec.image_sizes, hit_fraction=spec.image_hit_fraction, rng=random.Random(spec.seed + 1))
     made = []
     for request in planned:
         n = request.input_tokens
@@ -127,6 +129,9 @@ def bodies(spec: LoadSpec, planned: Sequence[Planned], tokenizer: Tokenizer | No
             texts = [" ".join(shared[:n])]
         texts += [prompt_text(words, n, rng=rng) for _ in range(spec.turns - 1)]
         asked = body(spec, texts[0], output_tokens=request.output_tokens) | {"_later": texts[1:]}
+        if spec.n_images:
+            parts = [*(pictures.part() for _ in range(spec.n_images)), {"type": "text", "text": texts[0]}]
+            asked["messages"] = [{"role": "user", "content": parts}]
         if spec.token_ids and tokenizer:
             asked["prompt"] = tokenizer.encode(texts[0], add_special_tokens=False).ids[:n]
         made.append(asked)

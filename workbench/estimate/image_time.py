@@ -1,0 +1,194 @@
+"""Time to the first token of a request with pictures: floating-point work of the encoder, and costs learnt from cells.
+
+The parts are added: the processor on the host (decoding is left out), encoder, projector, and the prompt's own
+prefill with the pictures' tokens in it. Where a calibration of the device exists, encoder and prompt are predicted before
+anything was measured; the host's part is only known once it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import nnls
+
+from workbench.core.models import ModelSpec
+from workbench.core.vision import ImageTokens, VisionSpec
+from workbench.estimate.image_tokens import image_tokens
+from workbench.estimate.machine import Machine
+from workbench.estimate.step_time import prompt_s
+
+Floats = npt.NDArray[np.float64]
+FRAMES = 2  # Qwen's patches hold two frames, a picture twice (temporal_patch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderWork:
+    """Floating-point operations of pictures in the encoder, and of their projection."""
+
+    linear_flop: float
+    attention_flop: float
+    projector_flop: float
+
+    @property
+    def flop(self) -> float:
+        """All of them."""
+        return self.linear_flop + self.attention_flop + self.projector_flop
+
+
+def encoder_work(vision: VisionSpec, tokens: ImageTokens, *, n_projectors: int = 1) -> EncoderWork:
+    """Work for one picture: two operations for each weight and patch, and for each pair of positions and channel four.
+
+    Args:
+        vision: The encoder.
+        tokens: What the picture becomes.
+        n_projectors: Projections of the same size; Qwen3-VL has one for each layer that it taps (DeepStack), and the last.
+    """
+    each = tokens.n_patches / tokens.n_squares
+    whole = vision.n_layers if vision.window_px is None else (vision.n_whole_layers or 0)
+    window = each if vision.window_px is None else min(each, (vision.window_px / vision.patch_px) ** 2)
+    pairs = tokens.n_patches * (whole * each + (vision.n_layers - whole) * window)
+    first = FRAMES * 3 * vision.patch_px**2 * vision.hidden
+    merged = tokens.n_patches / vision.merge**2
+    return EncoderWork(
+        linear_flop=2.0 * tokens.n_patches * (vision.n_layers * vision.layer_weights + first),
+        attention_flop=4.0 * vision.hidden * pairs,
+        projector_flop=2.0 * merged * vision.projector_weights * n_projectors,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The pictures of a request, all alike, and its words."""
+
+    height_px: int
+    width_px: int
+    n_images: int
+    text_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TtftParts:
+    """Seconds from sending to the first token."""
+
+    accept_s: float
+    """Processor, tokenizer and hash, on the host."""
+    encoder_s: float
+    projector_s: float
+    prompt_s: float
+    """Reading the prompt, and whatever else the engine does until the first token."""
+
+    @property
+    def ttft_s(self) -> float:
+        """All of it."""
+        return self.accept_s + self.encoder_s + self.projector_s + self.prompt_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCosts:
+    """What was learnt on a machine. Each part is a sum of non-negative costs times what they count."""
+
+    accept: tuple[float, float, float]
+    """A request, a picture, and a pixel of it before or after resizing, whichever are more."""
+    encoder: tuple[float, float, float]
+    """A request, and an operation of products and of attention."""
+    projector: tuple[float, float]
+    """A request, and an operation."""
+    prompt: tuple[float, float, float]
+    """A request, a token, and a pair of tokens."""
+
+
+def _accept_counts(vision: VisionSpec, a: Asked) -> list[float]:
+    t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
+    pixels = max(a.height_px * a.width_px, t.n_squares * t.height_px * t.width_px)
+    return [1.0, float(a.n_images), a.n_images * float(pixels)]
+
+
+def _encoder_counts(vision: VisionSpec, a: Asked, n_projectors: int) -> tuple[list[float], list[float]]:
+    t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
+    work, n = encoder_work(vision, t, n_projectors=n_projectors), a.n_images
+    some = float(n > 0)
+    return [some, n * work.linear_flop, n * work.attention_flop], [some, n * work.projector_flop]
+
+
+def _prompt_counts(tokens: float) -> list[float]:
+    return [1.0, tokens, tokens * tokens]
+
+
+def request_tokens(vision: VisionSpec, a: Asked, *, marks: int = 2) -> int:
+    """Places of a request's prompt: its words, its pictures, and the marks around each that the prompt itself holds."""
+    t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
+    return a.text_tokens + a.n_images * (t.n_tokens + marks)
+
+
+def _fitted(counts: Sequence[Sequence[float]], seconds: Sequence[float]) -> tuple[float, ...]:
+    """Non-negative costs with the least sum of squared relative errors."""
+    x, y = np.array(counts, np.float64), np.array(seconds, np.float64)
+    scale = np.maximum(x.max(axis=0), 1e-30)
+    found, _ = nnls(x / scale / y[:, None], np.ones(len(y)))
+    return tuple(float(v) for v in found / scale)
+
+
+def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]], *, n_projectors: int = 1) -> ImageCosts:
+    """Costs from measured cells: what was asked, the parts (medians), and the tokens of the prompt."""
+    enc = [_encoder_counts(vision, a, n_projectors) for a, _, _ in cells]
+    seen = [i for i, (a, _, _) in enumerate(cells) if a.n_images]
+    return ImageCosts(
+        accept=_fitted([_accept_counts(vision, a) for a, _, _ in cells], [p.accept_s for _, p, _ in cells]),  # type: ignore[arg-type]
+        encoder=_fitted([enc[i][0] for i in seen], [cells[i][1].encoder_s for i in seen]),  # type: ignore[arg-type]
+        projector=_fitted([enc[i][1] for i in seen], [cells[i][1].projector_s for i in seen]),  # type: ignore[arg-type]
+        prompt=_fitted([_prompt_counts(n) for _, _, n in cells], [p.prompt_s for _, p, _ in cells]),  # type: ignore[arg-type]
+    )
+
+
+def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked, *, n_projectors: int = 1) -> TtftParts:
+    """Parts of a request that was not measured."""
+
+    def total(known: Sequence[float], counted: Sequence[float]) -> float:
+        return float(np.dot(known, counted))
+
+    encoder, projector = _encoder_counts(vision, asked, n_projectors)
+    return TtftParts(
+        accept_s=total(costs.accept, _accept_counts(vision, asked)),
+        encoder_s=total(costs.encoder, encoder),
+        projector_s=total(costs.projector, projector),
+        prompt_s=total(costs.prompt, _prompt_counts(request_tokens(vision, asked))),
+    )
+
+
+def computed_parts(
+    vision: VisionSpec, model: ModelSpec, machine: Machine, asked: Asked, *, accept_s: float, n_projectors: int = 1
+) -> TtftParts:
+    """Parts from a calibration of the device, before anything with a picture was measured.
+
+    The encoder runs at the share of the peak that bf16 products reach, its attention at that of prompts; the host's part
+    is not computed: ``accept_s`` is given.
+    """
+    t = image_tokens(vision, height_px=asked.height_px, width_px=asked.width_px)
+    work, k, peak = encoder_work(vision, t, n_projectors=n_projectors), machine.known, machine.ceilings.flop_per_s[16]
+    products = k.curves["bf16"].flop_fraction * peak
+    one = np.ones(1)
+    plan = {"qkv": "bf16", "o_proj": "bf16", "gate_up": "bf16", "down_proj": "bf16"}
+    return TtftParts(
+        accept_s=accept_s,
+        encoder_s=asked.n_images * (work.linear_flop / products + work.attention_flop / (k.attention_fraction * peak)),
+        projector_s=asked.n_images * work.projector_flop / products,
+        prompt_s=float(prompt_s(model, plan, machine, batch=one, context=one * request_tokens(vision, asked))[0]),
+    )
+
+
+def break_even_hit_rate(*, missed_s: float, hit_s: float, without_s: float) -> float | None:
+    """Share of requests that must find their picture in a cache for it to be no slower than none.
+
+    Args:
+        missed_s: Mean time with the cache, of a picture that is new to it.
+        hit_s: Mean time with the cache, of a picture that it holds.
+        without_s: Mean time without the cache.
+
+    Returns 0 where even misses are no slower, None where hits are no faster.
+    """
+    if missed_s <= without_s:
+        return 0.0
+    if hit_s >= without_s:
+        return None
+    return (missed_s - without_s) / (missed_s - hit_s)

@@ -1,0 +1,314 @@
+"""What a picture costs in vLLM: parts of the time to the first token, predicted and measured, and what caches save."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import REFERENCE_MODEL, located
+from workbench.catalog.vision import vision_model
+from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.images import CACHES, ImagesSpec, size_of
+from workbench.core.progress import SCRATCH, Progress
+from workbench.core.runs import Run, last_run, utc_now
+from workbench.core.statistics import quantile_interval
+from workbench.core.vision import VisionSpec
+from workbench.engines.environments import require
+from workbench.engines.inside_vllm.call import told
+from workbench.estimate.image_time import (
+    Asked,
+    TtftParts,
+    break_even_hit_rate,
+    computed_parts,
+    learnt,
+    predicted_parts,
+)
+from workbench.experiments.device_calibration import machine_of
+from workbench.experiments.serving import image_model
+from workbench.load.prompts import open_tokenizer, single_token_words
+from workbench.telemetry.devices import chosen_device
+from workbench.telemetry.environment import read_environment
+
+KIND = "images"
+PARTS = ("accept_s", "encoder_s", "projector_s", "prompt_s")
+TEXT_CELLS = (96, 1024, 4096)  # prompts without a picture
+LEARNT_COUNTS = (1, 4)
+CACHE_GIB = 4.0  # vLLM's default of its processor cache
+DRAWS = 2000
+
+
+def run(spec: ImagesSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
+    """The finished run of a spec; nothing is stored."""
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+        return last_run(measure(spec, Path(folder)), on_progress)
+
+
+def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
+    """An engine for each kind of cache, one after another; ``folder`` keeps what was measured."""
+    started_at = utc_now()
+    device = chosen_device("auto")
+    environment = require("vllm", device=device.kind)
+    if device.kind == "cpu":
+        raise NotAvailable(
+            "vLLM's processors of pictures need torchvision, which has no CPU build beside this torch.",
+            remedy="Run this on a machine with a GPU; the run that ships was measured on one.",
+        )
+    vision = vision_model(spec.vision)
+    parts, scratch = folder / "parts", folder / SCRATCH
+    for made in (parts, scratch):
+        made.mkdir(parents=True, exist_ok=True)
+    model = image_model(Path(located(spec.model)), cache=scratch / "models")
+    failures: list[Mapping[str, str]] = []
+    lines: dict[str, list[dict[str, Any]]] = {}
+    requests = {name: _request(spec, name, model) for name in spec.caches}
+    work = {name: 12.0 + len(r["cells"]) + len(r["text_cells"]) + len(r["streams"]) for name, r in requests.items()}
+    total, done = sum(work.values()), 0.0
+    for name, request in requests.items():
+        kept = parts / f"{name}.json"
+        if not kept.exists():
+            found: list[dict[str, Any]] = []
+            yield Progress(step=f"{CACHES[name]} · starting vLLM", done=done, total=total)
+            try:
+                for line in told("images", request, folder=scratch, device=device.kind):
+                    found.append(line)
+                    yield Progress(step=f"{CACHES[name]} · {_step(line)}", done=done + 11 + len(found), total=total)
+            except WorkbenchError as error:
+                failures.append({"method": CACHES[name], "cause": error.cause, "remedy": error.remedy})
+                continue
+            unfinished = kept.with_suffix(".part")
+            unfinished.write_text(json.dumps(found))
+            os.replace(unfinished, kept)
+        lines[name] = json.loads(kept.read_text())
+        done += work[name]
+    yield Run(
+        kind=KIND,
+        spec=spec.to_dict(),
+        environment=read_environment(device).with_package("vllm", environment.version),
+        started_at=started_at,
+        finished_at=utc_now(),
+        seed=spec.seed,
+        results=[
+            *cell_rows(spec, vision, lines.get("none", []), device_id=device.id),
+            *stream_rows(spec, lines),
+        ],
+        samples={"lines": {name: _short(found) for name, found in lines.items()}},
+        failures=failures,
+    )
+
+
+def _request(spec: ImagesSpec, cache: str, model: Path) -> dict[str, Any]:
+    plain = cache == "none"
+    learnt_cells = [(*size_of(s), n, spec.repeats) for s in spec.sizes for n in LEARNT_COUNTS]
+    held = [(*size_of(s), n, spec.repeats) for s in spec.held_out_sizes for n in spec.held_out_counts]
+    high, wide = size_of(spec.hit_size)
+    rates = (0.0, 1.0) if plain else spec.hit_rates
+    return {
+        "model": str(model),
+        "cells": [c for c in (*learnt_cells, *held)] if plain else [(high, wide, 1, spec.repeats)],
+        "text_cells": TEXT_CELLS if plain else (),
+        "text_tokens": spec.text_tokens,
+        "words": single_token_words(open_tokenizer(str(REFERENCE_MODEL)))[:200],  # type: ignore[arg-type]
+        "streams": [
+            {"height": high, "width": wide, "hit_rate": h, "n": spec.requests_per_rate, "picture_first": True}
+            for h in rates
+        ],
+        "processor_cache_gib": 0.0 if plain else CACHE_GIB,
+        "prefix_caching": cache == "prefix",
+        "max_model_len": spec.max_model_len,
+        "options": spec.engine_options or {},
+        "seed": spec.seed,
+    }
+
+
+def _step(line: Mapping[str, Any]) -> str:
+    if "ready_s" in line:
+        return "vLLM is ready"
+    if "hit_rate" in line:
+        return f"{100 * line['hit_rate']:.0f} % seen before"
+    if "text_cell_tokens" in line:
+        return f"{line['text_cell_tokens']} tokens of text"
+    return f"{line['n_images']} of {line['height_px']} × {line['width_px']}"
+
+
+def _short(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Times to the microsecond."""
+    return [
+        {
+            k: [{n: round(x, 6) if isinstance(x, float) else x for n, x in q.items()} for q in v]
+            if k == "requests"
+            else v
+            for k, v in line.items()
+        }
+        for line in lines
+    ]
+
+
+def parts_of(requests: Sequence[Mapping[str, float]]) -> TtftParts:
+    """Medians of each part."""
+    middle = {k: float(np.median([q[k] for q in requests])) for k in ("accept_s", "encoder_s", "projector_s")}
+    rest = [q["ttft_s"] - q["accept_s"] - q["encoder_s"] - q["projector_s"] for q in requests]
+    return TtftParts(**middle, prompt_s=float(np.median(rest)))
+
+
+def cell_rows(
+    spec: ImagesSpec, vision: VisionSpec, lines: Sequence[Mapping[str, Any]], *, device_id: str
+) -> list[dict[str, Any]]:
+    """A row for each measured cell: parts, shares, and what was predicted from the other cells and from the calibration."""
+    shape = next((x for x in lines if "n_projectors" in x), {"n_projectors": 1})
+    n_projectors = shape["n_projectors"]
+    found: list[tuple[Asked, TtftParts, Mapping[str, Any]]] = []
+    for line in lines:
+        if "text_cell_tokens" in line:
+            asked = Asked(height_px=1, width_px=1, n_images=0, text_tokens=line["text_cell_tokens"])
+        elif "n_images" in line:
+            asked = Asked(
+                height_px=line["height_px"],
+                width_px=line["width_px"],
+                n_images=line["n_images"],
+                text_tokens=spec.text_tokens,
+            )
+        else:
+            continue
+        found.append((asked, parts_of(line["requests"]), line))
+    if not found:
+        return []
+    taught = {size_of(s) for s in spec.sizes}
+    known = [
+        (a, p, round(float(np.median([q["prompt_tokens"] for q in line["requests"]]))))
+        for a, p, line in found
+        if not a.n_images or ((a.height_px, a.width_px) in taught and a.n_images in LEARNT_COUNTS)
+    ]
+    costs = learnt(vision, known, n_projectors=n_projectors)
+    model = model_spec_from(spec.model)
+    try:
+        machine = machine_of(device_id)[0]
+    except WorkbenchError:
+        machine = None
+    rows = []
+    for a, p, line in found:
+        if not a.n_images:
+            continue
+        ttft = np.array([q["ttft_s"] for q in line["requests"]])
+        told_by = predicted_parts(vision, costs, a, n_projectors=n_projectors)
+        computed = (
+            computed_parts(vision, model, machine, a, accept_s=told_by.accept_s, n_projectors=n_projectors)
+            if machine
+            else None
+        )
+        middle = quantile_interval(ttft, 0.5)
+        rows.append(
+            {
+                "part": "cell",
+                "height_px": a.height_px,
+                "width_px": a.width_px,
+                "n_images": a.n_images,
+                "prompt_tokens": round(float(np.median([q["prompt_tokens"] for q in line["requests"]]))),
+                "held_out": (a.height_px, a.width_px) not in taught,
+                "ttft_p50_s": middle.value,
+                "ttft_p50_interval_s": [middle.low, middle.high],
+                **asdict(p),
+                "predicted_ttft_s": told_by.ttft_s,
+                "predicted_parts_s": asdict(told_by),
+                "computed_ttft_s": computed.ttft_s if computed else None,
+                "computed_parts_s": asdict(computed) if computed else None,
+                "error_fraction": told_by.ttft_s / middle.value - 1,
+                "n": len(ttft),
+                "provenance": "measured",
+            }
+        )
+    return rows
+
+
+def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each hit rate and cache, and for each cache where it breaks even, predicted and measured."""
+    streams = {name: [x for x in found if "hit_rate" in x] for name, found in lines.items()}
+    if not streams.get("none"):
+        return []
+    without = np.array([q["ttft_s"] for x in streams["none"] for q in x["requests"]])
+    cell = next(
+        x for x in lines["none"] if x.get("n_images") == 1 and (x["height_px"], x["width_px"]) == size_of(spec.hit_size)
+    )
+    bare = next(x for x in lines["none"] if "text_cell_tokens" in x)
+    rows: list[dict[str, Any]] = []
+    for name, found in streams.items():
+        if not found:
+            continue
+        asked = [q for x in found for q in x["requests"]]
+        hits = np.array([q["ttft_s"] for q in asked if q["is_hit"]])
+        misses = np.array([q["ttft_s"] for q in asked if not q["is_hit"]])
+        predicted_hit, predicted_miss = _predicted(name, parts_of(cell["requests"]), parts_of(bare["requests"]), found)
+        for x in found:
+            ttft = np.array([q["ttft_s"] for q in x["requests"]])
+            rows.append(
+                {
+                    "part": "stream",
+                    "cache": name,
+                    "hit_rate": x["hit_rate"],
+                    "ttft_mean_s": float(ttft.mean()),
+                    "ttft_mean_interval_s": _mean_interval(ttft, spec.seed),
+                    "predicted_ttft_mean_s": x["hit_rate"] * predicted_hit + (1 - x["hit_rate"]) * predicted_miss,
+                    "n": len(ttft),
+                    "provenance": "measured",
+                }
+            )
+        if name == "none" or not len(hits) or not len(misses):
+            continue
+        usual = float(parts_of(cell["requests"]).ttft_s)
+        rows.append(
+            {
+                "part": "break-even",
+                "cache": name,
+                "without_s": float(without.mean()),
+                "missed_s": float(misses.mean()),
+                "hit_s": float(hits.mean()),
+                "hit_rate": break_even_hit_rate(
+                    missed_s=float(misses.mean()), hit_s=float(hits.mean()), without_s=float(without.mean())
+                ),
+                "hit_rate_interval": _break_even_interval(misses, hits, without, spec.seed),
+                "predicted_hit_rate": break_even_hit_rate(
+                    missed_s=predicted_miss, hit_s=predicted_hit, without_s=usual
+                ),
+                "provenance": "measured",
+            }
+        )
+    return rows
+
+
+def _predicted(
+    cache: str, cell: TtftParts, bare: TtftParts, streams: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """Seconds of a hit and of a miss, from parts that were measured without a cache and the time of a hash.
+
+    A miss costs the hash more. A hit spares processor and encoder, with the prefix cache the picture's share of the prompt
+    too, and costs the hash.
+    """
+    if cache == "none":
+        return cell.ttft_s, cell.ttft_s
+    hash_s = float(np.median([x["hash_s"] for x in streams]))
+    hit = hash_s + bare.accept_s + (bare.prompt_s if cache == "prefix" else cell.prompt_s)
+    return hit, cell.ttft_s + hash_s
+
+
+def _mean_interval(values: Any, seed: int) -> list[float]:
+    rng = np.random.default_rng(seed)
+    means = rng.choice(values, (DRAWS, len(values))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def _break_even_interval(misses: Any, hits: Any, without: Any, seed: int) -> list[float]:
+    """Bootstrap interval; a draw in which hits are no faster counts as 1."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(DRAWS):
+        m, h, w = (float(rng.choice(x, len(x)).mean()) for x in (misses, hits, without))
+        found = break_even_hit_rate(missed_s=m, hit_s=h, without_s=w)
+        made.append(1.0 if found is None else found)
+    low, high = np.quantile(made, [0.025, 0.975])
+    return [float(low), float(high)]
