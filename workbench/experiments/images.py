@@ -94,7 +94,7 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
         finished_at=utc_now(),
         seed=spec.seed,
         results=[
-            *cell_rows(spec, vision, lines.get("none", []), device_id=device.id),
+            *cell_rows(spec, vision, lines.get("none", []), device_id=device.catalog_id or ""),
             *stream_rows(spec, lines),
         ],
         samples={"lines": {name: _short(found) for name, found in lines.items()}},
@@ -110,7 +110,7 @@ def _request(spec: ImagesSpec, cache: str, model: Path) -> dict[str, Any]:
     rates = (0.0, 1.0) if plain else spec.hit_rates
     return {
         "model": str(model),
-        "cells": [c for c in (*learnt_cells, *held)] if plain else [(high, wide, 1, spec.repeats)],
+        "cells": [*learnt_cells, *held] if plain else [(high, wide, 1, spec.repeats)],
         "text_cells": TEXT_CELLS if plain else (),
         "text_tokens": spec.text_tokens,
         "words": single_token_words(open_tokenizer(str(REFERENCE_MODEL)))[:200],  # type: ignore[arg-type]

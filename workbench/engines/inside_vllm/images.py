@@ -41,7 +41,7 @@ def watch(model: Any) -> dict[str, int]:
     def now() -> Any:
         if not on_gpu:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
