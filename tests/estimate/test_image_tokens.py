@@ -156,5 +156,5 @@ def test_what_a_processor_refuses_is_refused():
         tokens("Qwen/Qwen3-VL-8B-Instruct", (20, 4020))
     with pytest.raises(InvalidSpec, match="nothing in it"):
         tokens("llava-hf/llava-1.5-7b-hf", (0, 10))
-    with pytest.raises(NotAModel, match="Choose from|No vision encoder"):
+    with pytest.raises(NotAModel, match="No vision encoder"):
         vision_model("nobody/nothing")

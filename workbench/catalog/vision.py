@@ -16,7 +16,7 @@ def vision_models() -> dict[str, VisionSpec]:
         return {
             row["model"]: VisionSpec(
                 model=row["model"],
-                rule=cast(TokenRule, row["rule"]),
+                rule=cast("TokenRule", row["rule"]),
                 patch_px=int(row["patch_px"]),
                 merge=int(row["merge"]),
                 square_px=_whole(row["square_px"]),

@@ -118,6 +118,11 @@ class LoadSpec:
                 "Token ids need the completions endpoint and a tokenizer.",
                 remedy="Name the model's folder as tokenizer.",
             )
+        self._check_images()
+        if self.turns > 1 and self.endpoint != "chat":
+            raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
+
+    def _check_images(self) -> None:
         image_buckets(self.image_sizes)
         if self.n_images < 0 or not 0 <= self.image_hit_fraction <= 1:
             raise InvalidSpec(
@@ -126,8 +131,6 @@ class LoadSpec:
             )
         if self.n_images and self.endpoint != "chat":
             raise InvalidSpec("Pictures need the chat endpoint.", remedy='Set endpoint="chat".')
-        if self.turns > 1 and self.endpoint != "chat":
-            raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
 
     @property
     def base_url(self) -> str:

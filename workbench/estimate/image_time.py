@@ -1,8 +1,8 @@
 """Time to the first token of a request with pictures: floating-point work of the encoder, and costs learnt from cells.
 
 The parts are added: the processor on the host (decoding is left out), encoder, projector, and the prompt's own
-prefill with the pictures' tokens in it. Where a calibration of the device exists, encoder and prompt are predicted before
-anything was measured; the host's part is only known once it was.
+prefill with the pictures' tokens in it. A part on the device takes what the host needs to launch it or what the device needs to do
+it, whichever is longer. Where a calibration of the device exists, the device's work is predicted before anything was measured.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
+from scipy.optimize import least_squares, nnls
 
 from workbench.core.models import ModelSpec
 from workbench.core.vision import ImageTokens, VisionSpec
@@ -19,6 +19,12 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.step_time import prompt_s
 
 Floats = npt.NDArray[np.float64]
+MEETING = (
+    3.0  # power by which launching and work are added: 2 at their meeting is 1.26 times either, as measured on an H200
+)
+KNEES = np.geomspace(2e5, 4e6, 40)
+"""Pixels of a request from which on each costs more, tried in turn. On one H200's host it lay at 1.3 million: 32 MB of float32 patches,
+from which on glibc maps fresh pages for every array (its largest ``M_MMAP_THRESHOLD``)."""
 FRAMES = 2  # Qwen's patches hold two frames, a picture twice (temporal_patch_size)
 
 
@@ -85,34 +91,51 @@ class TtftParts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCost:
+    """A part that the device works on while the host launches it: the longer of the two, rounded where they meet."""
+
+    floor_s: float
+    """Launching alone."""
+    each_s: tuple[float, ...]
+    """For one of what is counted."""
+
+    def seconds(self, counts: Sequence[float]) -> float:
+        """The part of a request; 0 where nothing is counted."""
+        if not any(counts):
+            return 0.0
+        work = float(np.dot(self.each_s, counts))
+        return float((self.floor_s**MEETING + work**MEETING) ** (1 / MEETING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCosts:
-    """What was learnt on a machine. Each part is a sum of non-negative costs times what they count."""
+    """What was learnt on a machine."""
 
-    accept: tuple[float, float, float]
-    """A request, a picture, and a pixel of it before or after resizing, whichever are more."""
-    encoder: tuple[float, float, float]
-    """A request, and an operation of products and of attention."""
-    projector: tuple[float, float]
-    """A request, and an operation."""
-    prompt: tuple[float, float, float]
-    """A request, a token, and a pair of tokens."""
+    accept_s: tuple[float, float, float, float]
+    """On the host: a request, a picture, a pixel, and what a pixel costs more beyond ``knee_pixels`` of a request."""
+    knee_pixels: float
+    encoder: DeviceCost
+    """Counts operations of products and of attention."""
+    projector: DeviceCost
+    """Counts operations."""
+    prompt: DeviceCost
+    """Counts tokens and pairs of tokens."""
 
 
-def _accept_counts(vision: VisionSpec, a: Asked) -> list[float]:
+def _host_counts(vision: VisionSpec, a: Asked, knee_pixels: float) -> list[float]:
     t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
-    pixels = max(a.height_px * a.width_px, t.n_squares * t.height_px * t.width_px)
-    return [1.0, float(a.n_images), a.n_images * float(pixels)]
+    pixels = a.n_images * float(max(a.height_px * a.width_px, t.n_squares * t.height_px * t.width_px))
+    return [1.0, float(a.n_images), pixels, max(0.0, pixels - knee_pixels)]
 
 
-def _encoder_counts(vision: VisionSpec, a: Asked, n_projectors: int) -> tuple[list[float], list[float]]:
+def _device_counts(vision: VisionSpec, a: Asked, n_projectors: int) -> tuple[list[float], list[float]]:
     t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
     work, n = encoder_work(vision, t, n_projectors=n_projectors), a.n_images
-    some = float(n > 0)
-    return [some, n * work.linear_flop, n * work.attention_flop], [some, n * work.projector_flop]
+    return [n * work.linear_flop, n * work.attention_flop], [n * work.projector_flop]
 
 
 def _prompt_counts(tokens: float) -> list[float]:
-    return [1.0, tokens, tokens * tokens]
+    return [float(tokens), float(tokens) ** 2]
 
 
 def request_tokens(vision: VisionSpec, a: Asked, *, marks: int = 2) -> int:
@@ -121,38 +144,55 @@ def request_tokens(vision: VisionSpec, a: Asked, *, marks: int = 2) -> int:
     return a.text_tokens + a.n_images * (t.n_tokens + marks)
 
 
-def _fitted(counts: Sequence[Sequence[float]], seconds: Sequence[float]) -> tuple[float, ...]:
-    """Non-negative costs with the least sum of squared relative errors."""
+def _fitted_host(counts: Floats, seconds: Floats) -> tuple[Floats, float]:
+    """Non-negative costs with the least sum of squared relative errors, and that sum's root."""
+    scale = np.maximum(counts.max(axis=0), 1e-30)
+    found, off = nnls(counts / scale / seconds[:, None], np.ones(len(seconds)))
+    return found / scale, float(off)
+
+
+def _fitted_device(counts: Sequence[Sequence[float]], seconds: Sequence[float]) -> DeviceCost:
+    """Floor and costs with the least sum of squared relative errors."""
     x, y = np.array(counts, np.float64), np.array(seconds, np.float64)
-    scale = np.maximum(x.max(axis=0), 1e-30)
-    found, _ = nnls(x / scale / y[:, None], np.ones(len(y)))
-    return tuple(float(v) for v in found / scale)
+    scale = x.max(axis=0)
+    width = x.shape[1]
+
+    def errors(theta: Floats) -> Floats:
+        work = (x / scale) @ np.exp(theta[1:])
+        return np.asarray((np.exp(theta[0] * MEETING) + work**MEETING) ** (1 / MEETING) / y - 1)
+
+    start = np.log([y.min(), *[y.max() / width] * width])
+    theta = np.exp(least_squares(errors, start).x)
+    return DeviceCost(floor_s=float(theta[0]), each_s=tuple(float(v) for v in theta[1:] / scale))
 
 
 def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]], *, n_projectors: int = 1) -> ImageCosts:
     """Costs from measured cells: what was asked, the parts (medians), and the tokens of the prompt."""
-    enc = [_encoder_counts(vision, a, n_projectors) for a, _, _ in cells]
-    seen = [i for i, (a, _, _) in enumerate(cells) if a.n_images]
+    seen = [(_device_counts(vision, a, n_projectors), p) for a, p, _ in cells if a.n_images]
+    seconds = np.array([p.accept_s for _, p, _ in cells])
+
+    def host(knee: float) -> tuple[Floats, float]:
+        return _fitted_host(np.array([_host_counts(vision, a, knee) for a, _, _ in cells]), seconds)
+
+    knee = min(KNEES, key=lambda k: host(float(k))[1])
+    costs = host(float(knee))[0]
     return ImageCosts(
-        accept=_fitted([_accept_counts(vision, a) for a, _, _ in cells], [p.accept_s for _, p, _ in cells]),  # type: ignore[arg-type]
-        encoder=_fitted([enc[i][0] for i in seen], [cells[i][1].encoder_s for i in seen]),  # type: ignore[arg-type]
-        projector=_fitted([enc[i][1] for i in seen], [cells[i][1].projector_s for i in seen]),  # type: ignore[arg-type]
-        prompt=_fitted([_prompt_counts(n) for _, _, n in cells], [p.prompt_s for _, p, _ in cells]),  # type: ignore[arg-type]
+        accept_s=(float(costs[0]), float(costs[1]), float(costs[2]), float(costs[3])),
+        knee_pixels=float(knee),
+        encoder=_fitted_device([c[0] for c, _ in seen], [p.encoder_s for _, p in seen]),
+        projector=_fitted_device([c[1] for c, _ in seen], [p.projector_s for _, p in seen]),
+        prompt=_fitted_device([_prompt_counts(n) for _, _, n in cells], [p.prompt_s for _, p, _ in cells]),
     )
 
 
 def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked, *, n_projectors: int = 1) -> TtftParts:
     """Parts of a request that was not measured."""
-
-    def total(known: Sequence[float], counted: Sequence[float]) -> float:
-        return float(np.dot(known, counted))
-
-    encoder, projector = _encoder_counts(vision, asked, n_projectors)
+    encoder, projector = _device_counts(vision, asked, n_projectors)
     return TtftParts(
-        accept_s=total(costs.accept, _accept_counts(vision, asked)),
-        encoder_s=total(costs.encoder, encoder),
-        projector_s=total(costs.projector, projector),
-        prompt_s=total(costs.prompt, _prompt_counts(request_tokens(vision, asked))),
+        accept_s=float(np.dot(costs.accept_s, _host_counts(vision, asked, costs.knee_pixels))),
+        encoder_s=costs.encoder.seconds(encoder),
+        projector_s=costs.projector.seconds(projector),
+        prompt_s=costs.prompt.seconds(_prompt_counts(request_tokens(vision, asked))),
     )
 
 

@@ -1,9 +1,9 @@
 """What a picture costs in vLLM: parts of the time to the first token, predicted and measured, and what caches save."""
 
-import json
-import os
+import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from workbench.core.runs import Run, last_run, utc_now
 from workbench.core.statistics import quantile_interval
 from workbench.core.vision import VisionSpec
 from workbench.engines.environments import require
-from workbench.engines.inside_vllm.call import told
+from workbench.engines.inside_vllm.call import Dialogue
 from workbench.estimate.image_time import (
     Asked,
     TtftParts,
@@ -41,6 +41,7 @@ TEXT_CELLS = (96, 1024, 4096)  # prompts without a picture
 LEARNT_COUNTS = (1, 4)
 CACHE_GIB = 4.0  # vLLM's default of its processor cache
 DRAWS = 2000
+START_WORK = 60.0  # starting vLLM, in units of a request
 
 
 def run(spec: ImagesSpec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:
@@ -50,7 +51,7 @@ def run(spec: ImagesSpec, *, on_progress: Callable[[Progress], None] | None = No
 
 
 def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
-    """An engine for each kind of cache, one after another; ``folder`` keeps what was measured."""
+    """An engine for each kind of cache, all on the device at once; they are asked in turns, so that what drifts meets all."""
     started_at = utc_now()
     device = chosen_device("auto")
     environment = require("vllm", device=device.kind)
@@ -59,33 +60,35 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
             "vLLM's processors of pictures need torchvision, which has no CPU build beside this torch.",
             remedy="Run this on a machine with a GPU; the run that ships was measured on one.",
         )
-    vision = vision_model(spec.vision)
-    parts, scratch = folder / "parts", folder / SCRATCH
-    for made in (parts, scratch):
-        made.mkdir(parents=True, exist_ok=True)
+    scratch = folder / SCRATCH
+    scratch.mkdir(parents=True, exist_ok=True)
     model = image_model(Path(located(spec.model)), cache=scratch / "models")
+    rounds = _rounds(spec)
+    total, done = START_WORK * len(spec.caches) + len(rounds), 0.0
     failures: list[Mapping[str, str]] = []
-    lines: dict[str, list[dict[str, Any]]] = {}
-    requests = {name: _request(spec, name, model) for name in spec.caches}
-    work = {name: 12.0 + len(r["cells"]) + len(r["text_cells"]) + len(r["streams"]) for name, r in requests.items()}
-    total, done = sum(work.values()), 0.0
-    for name, request in requests.items():
-        kept = parts / f"{name}.json"
-        if not kept.exists():
-            found: list[dict[str, Any]] = []
+    told: dict[str, list[dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        engines: dict[str, Dialogue] = {}
+        for name in spec.caches:  # one after another: each looks at what memory is free
             yield Progress(step=f"{CACHES[name]} · starting vLLM", done=done, total=total)
             try:
-                for line in told("images", request, folder=scratch, device=device.kind):
-                    found.append(line)
-                    yield Progress(step=f"{CACHES[name]} · {_step(line)}", done=done + 11 + len(found), total=total)
+                engine = stack.enter_context(
+                    Dialogue("images", _request(spec, name, model), name=name, folder=scratch, device=device.kind)
+                )
+                told[name] = [engine.heard()]
+                engines[name] = engine
             except WorkbenchError as error:
                 failures.append({"method": CACHES[name], "cause": error.cause, "remedy": error.remedy})
-                continue
-            unfinished = kept.with_suffix(".part")
-            unfinished.write_text(json.dumps(found))
-            os.replace(unfinished, kept)
-        lines[name] = json.loads(kept.read_text())
-        done += work[name]
+            done += START_WORK
+        for step, command, names in rounds:
+            yield Progress(step=step, done=done, total=total)
+            for name in names:
+                if name in engines:
+                    answer = engines[name].ask(**command)
+                    if not command.get("warm"):
+                        told[name].append(command | answer)
+            done += 1
+    lines = {name: _gathered(found) for name, found in told.items()}
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
@@ -94,7 +97,7 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
         finished_at=utc_now(),
         seed=spec.seed,
         results=[
-            *cell_rows(spec, vision, lines.get("none", []), device_id=device.catalog_id or ""),
+            *cell_rows(spec, vision_model(spec.vision), lines.get("none", []), device_id=device.catalog_id or ""),
             *stream_rows(spec, lines),
         ],
         samples={"lines": {name: _short(found) for name, found in lines.items()}},
@@ -103,37 +106,62 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
 
 
 def _request(spec: ImagesSpec, cache: str, model: Path) -> dict[str, Any]:
-    plain = cache == "none"
-    learnt_cells = [(*size_of(s), n, spec.repeats) for s in spec.sizes for n in LEARNT_COUNTS]
-    held = [(*size_of(s), n, spec.repeats) for s in spec.held_out_sizes for n in spec.held_out_counts]
-    high, wide = size_of(spec.hit_size)
-    rates = (0.0, 1.0) if plain else spec.hit_rates
+    words = single_token_words(open_tokenizer(str(REFERENCE_MODEL)))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"gpu_memory_utilization": 0.9 / len(spec.caches)}
     return {
         "model": str(model),
-        "cells": [*learnt_cells, *held] if plain else [(high, wide, 1, spec.repeats)],
-        "text_cells": TEXT_CELLS if plain else (),
         "text_tokens": spec.text_tokens,
-        "words": single_token_words(open_tokenizer(str(REFERENCE_MODEL)))[:200],  # type: ignore[arg-type]
-        "streams": [
-            {"height": high, "width": wide, "hit_rate": h, "n": spec.requests_per_rate, "picture_first": True}
-            for h in rates
-        ],
-        "processor_cache_gib": 0.0 if plain else CACHE_GIB,
+        "words": words[:200],
+        "most_images": max(*LEARNT_COUNTS, *spec.held_out_counts),
+        "processor_cache_gib": 0.0 if cache == "none" else CACHE_GIB,
         "prefix_caching": cache == "prefix",
         "max_model_len": spec.max_model_len,
-        "options": spec.engine_options or {},
+        "options": options | (spec.engine_options or {}),
         "seed": spec.seed,
     }
 
 
-def _step(line: Mapping[str, Any]) -> str:
-    if "ready_s" in line:
-        return "vLLM is ready"
-    if "hit_rate" in line:
-        return f"{100 * line['hit_rate']:.0f} % seen before"
-    if "text_cell_tokens" in line:
-        return f"{line['text_cell_tokens']} tokens of text"
-    return f"{line['n_images']} of {line['height_px']} × {line['width_px']}"
+def _rounds(spec: ImagesSpec) -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """What to ask, of which engines: each round has every cell once, and then a request for each hit rate of all engines."""
+    cells = [(*size_of(s), n) for s in spec.sizes for n in LEARNT_COUNTS]
+    cells += [(*size_of(s), n) for s in spec.held_out_sizes for n in spec.held_out_counts]
+    high, wide = size_of(spec.hit_size)
+    rng = random.Random(spec.seed)
+    orders = {h: _hits(h, spec.requests_per_rate, rng) for h in spec.hit_rates}
+    asked: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
+    for i in range(spec.repeats + 1):
+        warm = {"warm": True} if i == 0 else {}
+        asked += [(f"{n} tokens of text", {"do": "text", "n": n} | warm, ("none",)) for n in TEXT_CELLS]
+        for height, width, n in cells:
+            command = {"do": "pictures", "height": height, "width": width, "n": n} | warm
+            asked.append((f"{n} of {height} × {width}", command, ("none",)))
+    for i in range(spec.requests_per_rate):
+        names = tuple(spec.caches[(i + k) % len(spec.caches)] for k in range(len(spec.caches)))
+        asked.append(("recognising a picture", {"do": "hash", "height": high, "width": wide}, names[:1]))
+        asked.append((f"{TEXT_CELLS[0]} tokens of text", {"do": "text", "n": TEXT_CELLS[0]}, ("none",)))
+        for h, hits in orders.items():
+            command = {"do": "about", "height": high, "width": wide, "is_hit": hits[i], "hit_rate": h}
+            asked.append((f"{100 * h:.0f} % seen before", command, names))
+    return asked
+
+
+def _hits(rate: float, n: int, rng: random.Random) -> list[bool]:
+    order = [True] * round(rate * n) + [False] * (n - round(rate * n))
+    rng.shuffle(order)
+    return order
+
+
+def _gathered(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Answers to the same command together, the readiness first."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for line in told:
+        if "ready_s" in line:
+            found["ready",] = dict(line)
+            continue
+        key = {k: line[k] for k in ("do", "n", "height", "width", "hit_rate") if k in line}
+        place = found.setdefault(tuple(key.values()), {**key, "requests": []})
+        place["requests"].append({k: v for k, v in line.items() if k not in key})
+    return list(found.values())
 
 
 def _short(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -164,14 +192,11 @@ def cell_rows(
     n_projectors = shape["n_projectors"]
     found: list[tuple[Asked, TtftParts, Mapping[str, Any]]] = []
     for line in lines:
-        if "text_cell_tokens" in line:
-            asked = Asked(height_px=1, width_px=1, n_images=0, text_tokens=line["text_cell_tokens"])
-        elif "n_images" in line:
+        if line.get("do") == "text":
+            asked = Asked(height_px=1, width_px=1, n_images=0, text_tokens=line["n"])
+        elif line.get("do") == "pictures":
             asked = Asked(
-                height_px=line["height_px"],
-                width_px=line["width_px"],
-                n_images=line["n_images"],
-                text_tokens=spec.text_tokens,
+                height_px=line["height"], width_px=line["width"], n_images=line["n"], text_tokens=spec.text_tokens
             )
         else:
             continue
@@ -227,14 +252,14 @@ def cell_rows(
 
 def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """A row for each hit rate and cache, and for each cache where it breaks even, predicted and measured."""
-    streams = {name: [x for x in found if "hit_rate" in x] for name, found in lines.items()}
+    streams = {name: [x for x in found if x.get("do") == "about"] for name, found in lines.items()}
     if not streams.get("none"):
         return []
     without = np.array([q["ttft_s"] for x in streams["none"] for q in x["requests"]])
-    cell = next(
-        x for x in lines["none"] if x.get("n_images") == 1 and (x["height_px"], x["width_px"]) == size_of(spec.hit_size)
-    )
-    bare = next(x for x in lines["none"] if "text_cell_tokens" in x)
+    # What a request takes without a cache, and one with as many words and no picture.
+    plain = parts_of([q for x in streams["none"] for q in x["requests"]])
+    bare = parts_of(next(x for x in lines["none"] if x.get("do") == "text")["requests"])
+    hashes = [q["hash_s"] for found in lines.values() for x in found if x.get("do") == "hash" for q in x["requests"]]
     rows: list[dict[str, Any]] = []
     for name, found in streams.items():
         if not found:
@@ -242,7 +267,7 @@ def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]
         asked = [q for x in found for q in x["requests"]]
         hits = np.array([q["ttft_s"] for q in asked if q["is_hit"]])
         misses = np.array([q["ttft_s"] for q in asked if not q["is_hit"]])
-        predicted_hit, predicted_miss = _predicted(name, parts_of(cell["requests"]), parts_of(bare["requests"]), found)
+        predicted_hit, predicted_miss = _predicted(name, plain, bare, float(np.median(hashes)))
         for x in found:
             ttft = np.array([q["ttft_s"] for q in x["requests"]])
             rows.append(
@@ -259,7 +284,6 @@ def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]
             )
         if name == "none" or not len(hits) or not len(misses):
             continue
-        usual = float(parts_of(cell["requests"]).ttft_s)
         rows.append(
             {
                 "part": "break-even",
@@ -272,7 +296,7 @@ def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]
                 ),
                 "hit_rate_interval": _break_even_interval(misses, hits, without, spec.seed),
                 "predicted_hit_rate": break_even_hit_rate(
-                    missed_s=predicted_miss, hit_s=predicted_hit, without_s=usual
+                    missed_s=predicted_miss, hit_s=predicted_hit, without_s=plain.ttft_s
                 ),
                 "provenance": "measured",
             }
@@ -280,19 +304,16 @@ def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]
     return rows
 
 
-def _predicted(
-    cache: str, cell: TtftParts, bare: TtftParts, streams: Sequence[Mapping[str, Any]]
-) -> tuple[float, float]:
+def _predicted(cache: str, plain: TtftParts, bare: TtftParts, hash_s: float) -> tuple[float, float]:
     """Seconds of a hit and of a miss, from parts that were measured without a cache and the time of a hash.
 
     A miss costs the hash more. A hit spares processor and encoder, with the prefix cache the picture's share of the prompt
     too, and costs the hash.
     """
     if cache == "none":
-        return cell.ttft_s, cell.ttft_s
-    hash_s = float(np.median([x["hash_s"] for x in streams]))
-    hit = hash_s + bare.accept_s + (bare.prompt_s if cache == "prefix" else cell.prompt_s)
-    return hit, cell.ttft_s + hash_s
+        return plain.ttft_s, plain.ttft_s
+    hit = hash_s + bare.accept_s + (bare.prompt_s if cache == "prefix" else plain.prompt_s)
+    return hit, plain.ttft_s + hash_s
 
 
 def _mean_interval(values: Any, seed: int) -> list[float]:

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -58,6 +59,58 @@ def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) 
             code = process.wait()
     if code:
         raise ScriptFailed(f"vLLM ended with code {code}: {_cause(log)}", remedy=f"The log {log} has the details.")
+
+
+class Dialogue:
+    """A script that answers one line for each line it is told, so that several can be measured in turns.
+
+    Use it in a ``with`` block. The script tells one line when it is ready, and ends when its input does.
+    """
+
+    def __init__(self, script: str, request: Mapping[str, Any], *, name: str, folder: Path, device: str) -> None:
+        environment = require("vllm", device=device)
+        asked = folder / f"{name}.json"
+        asked.write_text(json.dumps(request))
+        self._log = folder / f"{name}.log"
+        self._errors = self._log.open("w")
+        self._process = subprocess.Popen(
+            [str(environment.python), str(Path(__file__).parent / f"{script}.py"), str(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=os.environ | vllm_variables(device=device, offline=True),
+        )
+
+    def heard(self) -> dict[str, Any]:
+        """The next line; raises ``ScriptFailed`` when the script has ended instead."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        code = self._process.wait()
+        raise ScriptFailed(
+            f"vLLM ended with code {code}: {_cause(self._log)}", remedy=f"The log {self._log} has the details."
+        )
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """What the script answers to a command."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return self.heard()  # which says why it has ended
+        return self.heard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        _end(self._process)
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
 
 
 def _end(process: subprocess.Popen[str]) -> None:

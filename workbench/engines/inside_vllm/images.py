@@ -2,10 +2,9 @@
 
     python images.py REQUEST.json
 
-The request (JSON): ``model``, ``cells`` (lists of height, width, pictures, repeats), ``text_cells`` (prompt lengths that
-are read without a picture), ``text_tokens``, ``streams`` (objects with ``height``, ``width``, ``hit_rate``, ``n`` and
-``picture_first``), ``processor_cache_gib``, ``prefix_caching``, ``max_model_len``, ``options`` and ``seed``. Lines on
-standard output that begin with "{" are JSON objects: ``ready_s``, then one for each cell and stream.
+The request (JSON): ``model``, ``text_tokens``, ``words``, ``most_images``, ``processor_cache_gib``, ``prefix_caching``,
+``max_model_len``, ``options`` and ``seed``. When the engine is ready, a line with ``ready_s`` is told; then each line of standard
+input is a command (``do``: "text", "pictures", "about" or "hash") and is answered by one line.
 
 Times of the encoder and of the projector come from CUDA events around their modules, on a CPU from the clock; the
 engine core runs in this process, so that nothing lies between.
@@ -83,6 +82,7 @@ class Asking:
     def __init__(self, llm: Any, request: dict[str, Any]) -> None:
         self.engine, self.request = llm.llm_engine, request
         self.rng = random.Random(request["seed"])
+        self.seen: dict[tuple[int, int], Any] = {}
         self.n = 0
         self.words = request["words"]
 
@@ -135,35 +135,32 @@ class Asking:
             data["multi_modal_data"] = {"image": pictures}  # type: ignore[assignment]
         return self.first_token(data)
 
-    def cell(self, height: int, width: int, n: int, repeats: int) -> dict[str, Any]:
-        """New pictures each time."""
-        rows = []
-        for _ in range(repeats):
-            pictures = [self.picture(height, width) for _ in range(n)]
-            rows.append(self.with_pictures(pictures, n_text=self.request["text_tokens"], picture_first=False))
-        return {"height_px": height, "width_px": width, "n_images": n, "requests": rows}
+    def picture_request(self, height: int, width: int, n: int) -> dict[str, float]:
+        """A request with new pictures after its text."""
+        pictures = [self.picture(height, width) for _ in range(n)]
+        return self.with_pictures(pictures, n_text=self.request["text_tokens"], picture_first=False)
 
-    def text_cell(self, n: int, repeats: int) -> dict[str, Any]:
+    def text_request(self, n: int) -> dict[str, float]:
         """A prompt of so many tokens and no picture."""
-        rows = [
-            self.first_token({"prompt_token_ids": [self.rng.randrange(1000, 8000) for _ in range(n)]})
-            for _ in range(repeats)
-        ]
-        return {"text_cell_tokens": n, "requests": rows}
+        return self.first_token({"prompt_token_ids": [self.rng.randrange(1000, 8000) for _ in range(n)]})
 
-    def stream(self, s: dict[str, Any]) -> dict[str, Any]:
-        """Requests of which a share asks about a picture that was seen before."""
-        seen = self.picture(s["height"], s["width"])
-        self.with_pictures([seen], n_text=self.request["text_tokens"], picture_first=s["picture_first"])
-        rows = []
-        n_hits = round(s["hit_rate"] * s["n"])
-        order = [True] * n_hits + [False] * (s["n"] - n_hits)
-        self.rng.shuffle(order)
-        for is_hit in order:
-            picture = seen.copy() if is_hit else self.picture(s["height"], s["width"])
-            row = self.with_pictures([picture], n_text=self.request["text_tokens"], picture_first=s["picture_first"])
-            rows.append(row | {"is_hit": is_hit})
-        return {**s, "requests": rows}
+    def about(self, height: int, width: int, *, is_hit: bool) -> dict[str, float]:
+        """A request that begins with a picture: the one that is always the same, or a new one."""
+        if (height, width) not in self.seen:
+            self.seen[height, width] = self.picture(height, width)
+            self.about(height, width, is_hit=True)
+        picture = self.seen[height, width].copy() if is_hit else self.picture(height, width)
+        return self.with_pictures([picture], n_text=self.request["text_tokens"], picture_first=True)
+
+    def answer(self, c: dict[str, Any]) -> dict[str, Any]:
+        """What a command asks for."""
+        if c["do"] == "text":
+            return self.text_request(c["n"])
+        if c["do"] == "pictures":
+            return self.picture_request(c["height"], c["width"], c["n"])
+        if c["do"] == "about":
+            return self.about(c["height"], c["width"], is_hit=c["is_hit"])
+        return {"hash_s": self.hash_s(c["height"], c["width"])}
 
     def hash_s(self, height: int, width: int) -> float:
         """Median time to recognise a picture: its hash, as vLLM makes it."""
@@ -184,7 +181,7 @@ class Asking:
 
 
 def main() -> None:
-    """Read the request, start the engine and time what it asks for."""
+    """Read the request, start the engine and answer commands until the input ends."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
@@ -193,14 +190,13 @@ def main() -> None:
     from vllm import LLM
 
     began = time.perf_counter()
-    most = max([n for _, _, n, _ in request["cells"]], default=1)
     llm = LLM(
         model=request["model"],
         load_format="dummy",
         max_model_len=request["max_model_len"],
         max_num_batched_tokens=request["max_model_len"],
         max_num_seqs=4,
-        limit_mm_per_prompt={"image": most, "video": 0},
+        limit_mm_per_prompt={"image": request["most_images"], "video": 0},
         mm_processor_cache_gb=request["processor_cache_gib"],
         enable_prefix_caching=request["prefix_caching"],
         disable_log_stats=True,
@@ -208,18 +204,12 @@ def main() -> None:
         **request["options"],
     )
     shape = llm.apply_model(watch)[0]
-    tell(ready_s=time.perf_counter() - began, **shape)
     asking = Asking(llm, request)
     for _ in range(2):  # kernels are chosen and compiled at first sight
-        asking.cell(448, 448, 1, 1)
-    for n in request["text_cells"]:
-        asking.text_cell(n, 1)
-        tell(**asking.text_cell(n, 5))
-    for height, width, n, repeats in request["cells"]:
-        asking.cell(height, width, n, 1)
-        tell(**asking.cell(height, width, n, repeats))
-    for s in request["streams"]:
-        tell(hash_s=asking.hash_s(s["height"], s["width"]), **asking.stream(s))
+        asking.picture_request(448, 448, 1)
+    tell(ready_s=time.perf_counter() - began, **shape)
+    for line in sys.stdin:
+        tell(**asking.answer(json.loads(line)))
 
 
 if __name__ == "__main__":
