@@ -62,6 +62,8 @@ EXPERIMENTS: dict[str, Measure] = {
     "surge": _with("surge.SurgeSpec", "surge"),
     "redaction": _with("redaction.RedactionSpec", "redaction"),
     "rollout": _with("rollout.RolloutSpec", "rollout"),
+    "edge": _with("edge.EdgeSpec", "edge"),
+    "fusion": _with("fusion.FusionSpec", "fusion"),
     "images": _with("images.ImagesSpec", "images"),
     "techniques": _with("techniques.TechniquesSpec", "techniques"),
     "calibration": _with("calibration.CalibrationSpec", "calibration"),

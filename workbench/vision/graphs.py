@@ -1,0 +1,152 @@
+"""Networks as ONNX graphs: exported, quantized, and run in ONNX Runtime."""
+
+import gzip
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+Floats = npt.NDArray[np.float32]
+BATCH_AXIS = "batch"
+
+
+def export(net: torch.nn.Module, example: torch.Tensor, target: Path, *, outputs: Sequence[str] = ("logits",)) -> Path:
+    """Write a network with one input as a graph whose batch is free; weights lie inside."""
+    net.eval()
+    batch = torch.export.Dim(BATCH_AXIS)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net,
+            (torch.cat([example, example])[:2],),
+            input_names=["input"],
+            output_names=list(outputs),
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            opset_version=20,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(target), external_data=False)
+    return target
+
+
+class _Examples:
+    """Calibration inputs one by one, as onnxruntime asks for them."""
+
+    def __init__(self, name: str, inputs: Floats, batch: int = 32) -> None:
+        self._rows: Iterator[dict[str, Any]] = iter(
+            [{name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)]
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next input, or None at the end."""
+        return next(self._rows, None)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._rows
+
+
+def quantized(source: Path, target: Path, method: str, *, examples: Floats) -> Path:
+    """Write a quantized copy of a graph.
+
+    Args:
+        source: Float graph with one input.
+        target: Where to write.
+        method: ``int8-static`` (QDQ, signed, by channel), ``int8-dynamic``, ``int8-dynamic-dense`` (convolutions stay in
+            float) or ``int4`` (weights of dense layers, 32 to a scale).
+        examples: Inputs that static quantization learns ranges from.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.calibrate import CalibrationDataReader
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name = input_of(source)
+    if method == "int4":
+        return _int4(source, target)
+    prepared = target.with_suffix(".prepared.onnx")
+    logging.getLogger("root").setLevel(logging.ERROR)
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    if method == "int8-static":
+        CalibrationDataReader.register(_Examples)
+        quantize_static(
+            prepared,
+            target,
+            _Examples(name, examples),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+    else:
+        dense = {"op_types_to_quantize": ["MatMul", "Gemm"]} if method == "int8-dynamic-dense" else {}
+        # Dynamic quantization of convolutions exists for unsigned weights only.
+        kind = QuantType.QInt8 if dense else QuantType.QUInt8
+        quantize_dynamic(prepared, target, weight_type=kind, **dense)
+    prepared.unlink()
+    return target
+
+
+def _int4(source: Path, target: Path) -> Path:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(
+        as_products(onnx.load(str(source))), bits=4, block_size=32, is_symmetric=True, accuracy_level=4
+    )
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(target))
+    return target
+
+
+def as_products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Dense layers (Gemm with a transposed weight) as a product and a sum, which the 4-bit kernel takes the place of."""
+    stored = {t.name: t for t in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        flags = {a.name: a for a in node.attribute}
+        weight = stored.get(node.input[1]) if node.op_type == "Gemm" else None
+        if weight is None or "transB" not in flags or not flags["transB"].i:
+            nodes.append(node)
+            continue
+        turned = onnx.numpy_helper.to_array(weight).T.copy()
+        model.graph.initializer.append(onnx.numpy_helper.from_array(turned, f"{weight.name}_turned"))
+        model.graph.initializer.remove(weight)
+        made = f"{node.output[0]}_product"
+        nodes.append(
+            onnx.helper.make_node(
+                "MatMul", [node.input[0], f"{weight.name}_turned"], [made], name=f"{node.name}_product"
+            )
+        )
+        nodes.append(onnx.helper.make_node("Add", [made, node.input[2]], [node.output[0]], name=f"{node.name}_sum"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def input_of(graph: Path) -> str:
+    """Name of the only input."""
+    return str(onnx.load(str(graph), load_external_data=False).graph.input[0].name)
+
+
+def compressed_bytes(graph: Path) -> int:
+    """Size after gzip at its best level, as a download or a firmware image has it."""
+    return len(gzip.compress(graph.read_bytes(), 9))
+
+
+def input_shape(graph: Path) -> tuple[int, ...]:
+    """Of one input, without the batch; raises ``ValueError`` where the graph has several inputs or a free side."""
+    inputs = onnx.load(str(graph), load_external_data=False).graph.input
+    if len(inputs) != 1:
+        raise ValueError(f"the graph has {len(inputs)} inputs")
+    sides = inputs[0].type.tensor_type.shape.dim[1:]
+    if any(not d.dim_value for d in sides):
+        raise ValueError("a side other than the batch is free")
+    return tuple(d.dim_value for d in sides)

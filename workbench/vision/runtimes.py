@@ -1,0 +1,107 @@
+"""Other runtimes for the same network: measured where they are installed, named with what installs them elsewhere."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from workbench.vision.sessions import Floats, Graph
+
+Answer = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A way to run a network."""
+
+    name: str
+    package: str
+    """Importable when it is installed."""
+    open: Callable[[torch.nn.Module | None, Path, int], Answer] | None
+    """From a network, its graph and a number of threads; None: this workbench has no way to run it, and says so."""
+    remedy: str
+
+
+def _torch(net: torch.nn.Module | None, _graph: Path, threads: int) -> Answer:
+    assert net is not None
+    model = net.eval()
+
+    def answer(inputs: Floats) -> Floats:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                out = model(torch.from_numpy(inputs))
+        finally:
+            torch.set_num_threads(before)
+        return np.asarray((out[0] if isinstance(out, tuple) else out).numpy())
+
+    return answer
+
+
+def _onnx(_net: torch.nn.Module | None, graph: Path, threads: int) -> Answer:
+    return Graph(graph, threads=threads).logits
+
+
+def _openvino(_net: torch.nn.Module | None, graph: Path, threads: int) -> Answer:
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(str(graph)), "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    )
+    first = compiled.output(0)
+    return lambda inputs: np.asarray(compiled(inputs)[first])
+
+
+def _executorch(net: torch.nn.Module | None, graph: Path, _threads: int) -> Answer:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime as Executor
+
+    assert net is not None
+    example = torch.zeros(1, 1, 8, 8)
+    lowered = to_edge_transform_and_lower(
+        torch.export.export(net.eval(), (example,)), partitioner=[XnnpackPartitioner()]
+    )
+    place = graph.with_suffix(".pte")
+    place.write_bytes(lowered.to_executorch().buffer)
+    method = Executor.get().load_program(str(place)).load_method("forward")
+
+    def answer(inputs: Floats) -> Floats:  # a program has one shape: a batch goes one by one
+        rows: list[Any] = [method.execute([torch.from_numpy(row[None])])[0] for row in inputs]
+        return np.asarray(torch.cat(rows).numpy())
+
+    return answer
+
+
+RUNTIMES = (
+    Runtime(name="PyTorch", package="torch", open=_torch, remedy=""),
+    Runtime(name="ONNX Runtime", package="onnxruntime", open=_onnx, remedy=""),
+    Runtime(name="OpenVINO", package="openvino", open=_openvino, remedy="pip install openvino (59 MB)"),
+    Runtime(name="ExecuTorch", package="executorch", open=_executorch, remedy="pip install executorch (19 MB)"),
+    Runtime(
+        name="LiteRT",
+        package="ai_edge_litert",
+        open=None,
+        remedy="LiteRT reads .tflite files, which nothing here writes",
+    ),
+    Runtime(
+        name="TensorRT", package="tensorrt", open=None, remedy="TensorRT runs on NVIDIA GPUs; no engine is built here"
+    ),
+    Runtime(
+        name="llama.cpp",
+        package="llama_cpp",
+        open=None,
+        remedy="llama.cpp runs language models in GGUF, not this network",
+    ),
+)
+
+
+def is_installed(runtime: Runtime) -> bool:
+    """Whether its package can be found."""
+    return importlib.util.find_spec(runtime.package) is not None
