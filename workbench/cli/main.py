@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
-from workbench.cli import engines, estimate, jobs, long_context, precision, runs
+from workbench.cli import engines, estimate, images, jobs, long_context, precision, runs
 from workbench.cli.cost import cost
 from workbench.cli.diagnose import diagnose
+from workbench.cli.edge import edge
 from workbench.cli.faults import faults
 from workbench.cli.follow import measured
+from workbench.cli.fusion import fusion
 from workbench.cli.gateway import gateway
 from workbench.cli.load import load
 from workbench.cli.monitoring import lint_metrics, monitor, rules
@@ -66,6 +68,9 @@ app.command()(surge)
 app.command()(scaling)
 app.command()(redact)
 app.command()(rollout)
+app.add_typer(images.app, name="images")
+app.command()(fusion)
+app.command()(edge)
 app.command()(sign)
 app.command()(verify)
 app.command()(release)

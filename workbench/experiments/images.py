@@ -131,10 +131,12 @@ def _rounds(spec: ImagesSpec) -> list[tuple[str, dict[str, Any], tuple[str, ...]
     asked: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
     for i in range(spec.repeats + 1):
         warm = {"warm": True} if i == 0 else {}
-        asked += [(f"{n} tokens of text", {"do": "text", "n": n} | warm, ("none",)) for n in TEXT_CELLS]
+        turn = [(f"{n} tokens of text", {"do": "text", "n": n} | warm, ("none",)) for n in TEXT_CELLS]
         for height, width, n in cells:
             command = {"do": "pictures", "height": height, "width": width, "n": n} | warm
-            asked.append((f"{n} of {height} × {width}", command, ("none",)))
+            turn.append((f"{n} of {height} × {width}", command, ("none",)))
+        rng.shuffle(turn)  # what a large request leaves behind meets every cell
+        asked += turn
     for i in range(spec.requests_per_rate):
         names = tuple(spec.caches[(i + k) % len(spec.caches)] for k in range(len(spec.caches)))
         asked.append(("recognising a picture", {"do": "hash", "height": high, "width": wide}, names[:1]))
@@ -251,7 +253,11 @@ def cell_rows(
 
 
 def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """A row for each hit rate and cache, and for each cache where it breaks even, predicted and measured."""
+    """A row for each hit rate and cache, and for each cache where it breaks even.
+
+    Predicted from requests that all miss or all hit, measured on streams of both; ``by_parts`` is what the parts without a cache and
+    the time of a hash alone would say.
+    """
     streams = {name: [x for x in found if x.get("do") == "about"] for name, found in lines.items()}
     if not streams.get("none"):
         return []
@@ -284,18 +290,26 @@ def stream_rows(spec: ImagesSpec, lines: Mapping[str, Sequence[Mapping[str, Any]
             )
         if name == "none" or not len(hits) or not len(misses):
             continue
+        ends = {h: [q["ttft_s"] for x in found if x["hit_rate"] == h for q in x["requests"]] for h in (0.0, 1.0)}
+        mixed = [q for x in found if 0 < x["hit_rate"] < 1 for q in x["requests"]]
+        if not mixed or not all(ends.values()):
+            continue
+        own = {is_hit: np.array([q["ttft_s"] for q in mixed if q["is_hit"] == is_hit]) for is_hit in (False, True)}
         rows.append(
             {
                 "part": "break-even",
                 "cache": name,
                 "without_s": float(without.mean()),
-                "missed_s": float(misses.mean()),
-                "hit_s": float(hits.mean()),
-                "hit_rate": break_even_hit_rate(
-                    missed_s=float(misses.mean()), hit_s=float(hits.mean()), without_s=float(without.mean())
-                ),
-                "hit_rate_interval": _break_even_interval(misses, hits, without, spec.seed),
+                "missed_s": float(np.mean(ends[0.0])),
+                "hit_s": float(np.mean(ends[1.0])),
                 "predicted_hit_rate": break_even_hit_rate(
+                    missed_s=float(np.mean(ends[0.0])), hit_s=float(np.mean(ends[1.0])), without_s=float(without.mean())
+                ),
+                "hit_rate": break_even_hit_rate(
+                    missed_s=float(own[False].mean()), hit_s=float(own[True].mean()), without_s=float(without.mean())
+                ),
+                "hit_rate_interval": _break_even_interval(own[False], own[True], without, spec.seed),
+                "by_parts_hit_rate": break_even_hit_rate(
                     missed_s=predicted_miss, hit_s=predicted_hit, without_s=plain.ttft_s
                 ),
                 "provenance": "measured",
