@@ -13,6 +13,7 @@ from workbench.cli import engines, estimate, images, jobs, long_context, precisi
 from workbench.cli.cost import cost
 from workbench.cli.diagnose import diagnose
 from workbench.cli.edge import edge
+from workbench.cli.encoders import encode
 from workbench.cli.faults import faults
 from workbench.cli.follow import measured
 from workbench.cli.fusion import fusion
@@ -71,6 +72,7 @@ app.command()(rollout)
 app.add_typer(images.app, name="images")
 app.command()(fusion)
 app.command()(edge)
+app.command()(encode)
 app.command()(sign)
 app.command()(verify)
 app.command()(release)

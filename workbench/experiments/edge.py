@@ -144,13 +144,17 @@ def _choose(spec: EdgeSpec, made: Mapping[str, Variant], inputs: Floats, allowed
 def _levels(
     rows: list[dict[str, Any]], made: Mapping[str, Variant], allowed: Mapping[str, bool]
 ) -> list[tuple[str, Path, int]]:
-    """The best graph, and those that cost less, from the largest to the smallest."""
-    single = [
-        r for r in rows if r["technique"] in made and len(made[r["technique"]].graphs) == 1 and allowed[r["technique"]]
-    ]
-    order = sorted(single, key=lambda r: -r["n_bytes"])
-    faster = [r for r in order if r["technique"] == "fp32" or _verdict_at_one(r) == "faster"]
-    return [(r["technique"], made[r["technique"]].graphs[0], r["peak_bytes"] or r["n_bytes"]) for r in faster]
+    """The float network, the fastest graph that is accurate enough, and the one midway between, from the slowest on."""
+    single = [r for r in rows if len(made[r["technique"]].graphs) == 1 and allowed[r["technique"]]]
+    usable = [r for r in single if r["technique"] == "fp32" or _verdict_at_one(r) == "faster"]
+    order = sorted(usable, key=_p50_at_one, reverse=True)
+    order = order[next(i for i, r in enumerate(order) if r["technique"] == "fp32") :]
+    taken = [order[i] for i in sorted({0, len(order) // 2, len(order) - 1})]
+    return [(r["technique"], made[r["technique"]].graphs[0], r["peak_bytes"] or r["n_bytes"]) for r in taken]
+
+
+def _p50_at_one(row: Mapping[str, Any]) -> float:
+    return float(row["times"][min(row["times"], key=int)]["p50_s"])
 
 
 def _verdict_at_one(row: Mapping[str, Any]) -> str:

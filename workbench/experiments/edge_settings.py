@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 GRID_BATCHES = (1, 16, 256)
 GRID_ROUNDS = 7
 PHASE_S = 1.0
-FREE_SHARE = 0.35  # of the processor that others may take before less is used
+OTHERS = (0.35, 0.6)  # shares of the processor that others may take before the next level is used
 
 
 def thread_counts() -> list[int]:
@@ -113,7 +113,7 @@ def adaptive_rows(graphs: Sequence[tuple[str, Path, int]], inputs: Floats) -> li
             graph=path,
             needs_bytes=needs,
             threads=n if i == 0 else 1,
-            most_others_fraction=FREE_SHARE if i == 0 else 1.0,
+            most_others_fraction=OTHERS[i] if i < min(len(OTHERS), len(graphs) - 1) else 1.0,
         )
         for i, (name, path, needs) in enumerate(graphs)
     ]
@@ -129,8 +129,8 @@ def adaptive_rows(graphs: Sequence[tuple[str, Path, int]], inputs: Floats) -> li
     return rows
 
 
-def _steady(look: HostPressure, every_s: float = 0.1) -> Any:
-    """Looks at the machine ten times a second at most: a shorter span tells nothing."""
+def _steady(look: HostPressure, every_s: float = 0.25) -> Any:
+    """Looks at the machine four times a second at most: a look takes 0.3 ms, and a shorter span tells little."""
     seen = {"at": time.monotonic(), "found": look()}
 
     def read() -> Any:
