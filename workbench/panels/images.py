@@ -1,180 +1,27 @@
-"""Panels of pictures: the tokens and the price of one, and what it costs in vLLM, by part and with caches."""
+"""The panel of what pictures cost in vLLM, by part and with caches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.catalog.models import catalog_models
 from workbench.catalog.paths import MEASURED
-from workbench.catalog.vision import vision_model, vision_models
-from workbench.core.errors import WorkbenchError
 from workbench.core.images import CACHES, ImagesSpec
 from workbench.core.runs import Run
-from workbench.core.units import shown_bytes, shown_duration
-from workbench.estimate.image_time import Asked, computed_parts, encoder_work, request_tokens
-from workbench.estimate.image_tokens import image_tokens
-from workbench.estimate.kv_cache import kv_bytes_per_token
-from workbench.experiments.device_calibration import machine_of
-from workbench.figures.images import time_by_hit_rate, tokens_by_size, ttft_parts
+from workbench.core.units import shown_duration
+from workbench.figures.images import time_by_hit_rate, ttft_parts
 from workbench.figures.tables import message_card, table, verdict_card
 from workbench.jobs.manager import JobManager
-from workbench.panels.answer_panel import AnswerPanel, AnswerView
+from workbench.panels.answer_panel import AnswerView
 from workbench.panels.base import labelled
 from workbench.panels.job_panel import BEGINS_ANEW, POLL_S
 from workbench.panels.run_list import RunListPanel
 from workbench.panels.shared_view import code_block, runs_of_kind
 
 KIND = "images"
-TITLE = "What does a picture cost?"
-FAMILIES = (
-    "Qwen/Qwen3-VL-8B-Instruct",
-    "Qwen/Qwen2.5-VL-7B-Instruct",
-    "OpenGVLab/InternVL3-8B-hf",
-    "google/gemma-3-12b-it (text)",
-    "llava-hf/llava-v1.6-mistral-7b-hf",
-    "meta-llama/Llama-4-Scout-17B-16E-Instruct",
-)
-SIDES = tuple(range(112, 2017, 56))
-DEVICE = "h200-sxm"
 HELD = 0.15
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokensState:
-    """Everything that the calculator is drawn from."""
-
-    model: str = FAMILIES[0]
-    height_px: int = 896
-    width_px: int = 1344
-    n_images: int = 1
-    text_tokens: int = 64
-    usd_per_hour: float = 3.5
-
-
-class TokensPanel(AnswerPanel):
-    """Computes at once; nothing is measured."""
-
-    tab_titles = ("All models", "As code")
-    can_run = False
-    n_plots = 1
-
-    def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S) -> None:
-        super().__init__("image_tokens", css_class="wb-tokens", manager=manager, poll_s=poll_s)
-        self.state = TokensState()
-        later = {"continuous_update": False}
-        self.controls = {
-            "model": labelled(widgets.Dropdown, "Model", value=FAMILIES[0], options=list(vision_models())),
-            "height_px": labelled(widgets.BoundedIntText, "Height, pixels", value=896, min=1, max=20000, **later),
-            "width_px": labelled(widgets.BoundedIntText, "Width, pixels", value=1344, min=1, max=20000, **later),
-            "n_images": labelled(widgets.BoundedIntText, "Pictures in a request", value=1, min=1, max=100, **later),
-            "text_tokens": labelled(
-                widgets.BoundedIntText, "Words beside them, tokens", value=64, min=0, max=10**6, **later
-            ),
-            "usd_per_hour": labelled(
-                widgets.BoundedFloatText, "An H200 costs, USD/h", value=3.5, min=0, max=100, **later
-            ),
-        }
-        self.build(list(self.controls.values()))
-        self.draw()
-
-    def view(self) -> AnswerView:
-        """The answer to the state."""
-        s = self.state
-        header = f"<h2>{TITLE}</h2><p class='sub'>◌ computed as the model's processor does; {escape(vision_model(s.model).source)}</p>"
-        code = code_block(
-            "from workbench.catalog.vision import vision_model\nfrom workbench.estimate.image_tokens import image_tokens\n\n"
-            f"image_tokens(vision_model({s.model!r}), height_px={s.height_px}, width_px={s.width_px})"
-        )
-        try:
-            answer = tokens_verdict(s)
-            rows = tokens_rows(s)
-        except WorkbenchError as error:
-            card = message_card("failure", "Not possible.", error.cause, error.remedy)
-            return AnswerView(header=header, answer=card, figures=(), table="", tabs=("", code), run=None)
-        drawn = list(dict.fromkeys([s.model, *FAMILIES]))[:6]
-        return AnswerView(
-            header=header,
-            answer=answer.replace("<p>● ", "<p>◌ "),
-            figures=(lambda: tokens_by_size(SIDES, {m.split("/")[-1]: side_tokens(m) for m in drawn}, shown=0),),
-            table=rows,
-            tabs=(lambda: all_models(s), code),
-            run=None,
-        )
-
-
-@lru_cache(maxsize=64)
-def side_tokens(model: str) -> tuple[int, ...]:
-    """Tokens of squares."""
-    v = vision_model(model)
-    return tuple(image_tokens(v, height_px=side, width_px=side).n_tokens for side in SIDES)
-
-
-def _asked(s: TokensState) -> Asked:
-    return Asked(height_px=s.height_px, width_px=s.width_px, n_images=s.n_images, text_tokens=s.text_tokens)
-
-
-def tokens_verdict(s: TokensState) -> str:
-    """Tokens of the request, and what they are worth in words and in time."""
-    v = vision_model(s.model)
-    t = image_tokens(v, height_px=s.height_px, width_px=s.width_px)
-    total = request_tokens(v, _asked(s))
-    share = 100 * s.n_images * t.n_tokens / total
-    return verdict_card(
-        f"{t.n_tokens:,} tokens a picture; the prompt has {total:,}, of which pictures are {share:.0f} %.",
-        f"{s.height_px} × {s.width_px} pixels become {t.n_squares} of {t.height_px} × {t.width_px}, and {t.n_patches:,} patches in the encoder "
-        f"({encoder_work(v, t).flop / 1e12:.2f} TFLOP).",
-        "Tokens follow the processor's defaults; a service may limit pixels, and then a picture costs less.",
-        is_stale=False,
-    )
-
-
-def tokens_rows(s: TokensState) -> str:
-    """Memory, time and money of a request."""
-    v, asked = vision_model(s.model), _asked(s)
-    rows = [("encoder and projector, bf16", f"{shown_bytes(2 * v.n_params)} ◌")]
-    model = catalog_models().get(s.model)
-    tokens = request_tokens(v, asked)
-    if model is not None and model.kv_elements_per_token:
-        each = kv_bytes_per_token(model)
-        rows.append(("KV cache of the request, bf16", f"{shown_bytes(tokens * each)} ◌"))
-        rows.append(("of which pictures", f"{shown_bytes((tokens - s.text_tokens) * each)} ◌"))
-        try:
-            machine = machine_of(DEVICE)[0]
-            p = computed_parts(v, model, machine, asked, accept_s=0.0)
-            busy = p.encoder_s + p.projector_s + p.prompt_s
-            rows.append(
-                (
-                    "an H200's work until the first token",
-                    f"{shown_duration(busy)} ◌, of which encoder {shown_duration(p.encoder_s)}",
-                )
-            )
-            usd = busy * s.usd_per_hour / 3600 * 1000
-            rows.append(("a thousand requests, if it does nothing else", f"{usd:.3f} USD ◌"))
-        except WorkbenchError as error:
-            rows.append(("time", escape(error.cause)))
-    return table(("What", "computed"), rows)
-
-
-def all_models(s: TokensState) -> str:
-    """The same picture for every model."""
-    rows: list[tuple[str, ...]] = []
-    for name, v in vision_models().items():
-        try:
-            t = image_tokens(v, height_px=s.height_px, width_px=s.width_px)
-            cells = (
-                f"{t.n_tokens:,}",
-                f"{t.n_squares} × ({t.height_px} × {t.width_px})",
-                f"{encoder_work(v, t).flop / 1e12:.2f}",
-            )
-        except WorkbenchError as error:
-            rows.append((escape(name), escape(error.cause)))
-            continue
-        rows.append((escape(name), *cells))
-    return table(("Model ◌", "tokens", "encoder sees", "TFLOP"), rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,11 +219,12 @@ def errors_table(cells: Sequence[Mapping[str, Any]]) -> str:
 def served_table(manager: JobManager) -> str:
     """Loads with pictures on a server, the shipped ones and own ones."""
     rows = []
-    for run in runs_of_kind("load", store=manager.store, shipped=MEASURED):
+    found = runs_of_kind("load", store=manager.store, shipped=MEASURED / "images")
+    for run in found:
         if not run.spec.get("n_images"):
             continue
         answers = run.results[0] if run.results else {}
-        ttft = answers.get("ttft_s") or {}
+        ttft = (answers.get("ttft_s") or {}).get("from_due", {})
         rows.append(
             (
                 f"{run.spec['n_images']} × {escape(run.spec['image_sizes'])}",
@@ -399,8 +247,3 @@ def command() -> str:
 def panel(**options: Any) -> ImagesPanel:
     """The panel, on the newest run."""
     return ImagesPanel(**options)
-
-
-def tokens_panel(**options: Any) -> TokensPanel:
-    """The calculator."""
-    return TokensPanel(**options)
