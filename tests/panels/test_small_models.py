@@ -84,7 +84,7 @@ def test_fusion_shows_what_dropping_saves(manager):
 
 def test_edge_shows_the_gate_and_chooses_under_limits(manager):
     panel = edge.panel(manager=manager, poll_s=0.05)
-    assert titles(panel) == ["Accuracy against time", "Size"]
+    assert titles(panel) == ["Really faster here?", "Size", "Accuracy"]
     assert "beside student: <b>slower</b>" in panel.table.value
     before = panel.answer.value
     panel.controls["memory_mib"].value = 0.1

@@ -38,11 +38,12 @@ class ImagesSpec(Spec):
     """Of the pictures that are predicted, one, two and three in a request."""
     held_out_counts: tuple[int, ...] = (1, 2, 3)
     text_tokens: int = 64
-    repeats: int = 7
+    repeats: int = 15
     hit_rates: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
     hit_size: str = "896x896"
     requests_per_rate: int = 24
     caches: tuple[str, ...] = tuple(CACHES)
+    """The first is measured alone; "none" must be it."""
     max_model_len: int = 12288
     engine_options: dict[str, Any] | None = None
     """More arguments of ``vllm.LLM``."""
@@ -56,8 +57,10 @@ class ImagesSpec(Spec):
             raise InvalidSpec(
                 f"There is no cache {', '.join(sorted(unknown))}.", remedy=f"Choose from: {', '.join(CACHES)}."
             )
-        if "none" not in self.caches:
-            raise InvalidSpec("Without the engine that has no cache nothing can be compared.", remedy='Keep "none".')
+        if self.caches[:1] != ("none",):
+            raise InvalidSpec(
+                "Without the engine that has no cache nothing can be compared.", remedy='Name "none" first.'
+            )
         if any(not 0 <= h <= 1 for h in self.hit_rates):
             raise InvalidSpec("Hit rates lie between 0 and 1.", remedy="Give shares.")
         if len(self.sizes) < 3:

@@ -51,7 +51,7 @@ def run(spec: ImagesSpec, *, on_progress: Callable[[Progress], None] | None = No
 
 
 def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
-    """An engine for each kind of cache, all on the device at once; they are asked in turns, so that what drifts meets all."""
+    """An engine for each kind of cache: parts are measured while the first is alone, caches with all of them, asked in turns."""
     started_at = utc_now()
     device = chosen_device("auto")
     environment = require("vllm", device=device.kind)
@@ -63,8 +63,8 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
     scratch = folder / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
     model = image_model(Path(located(spec.model)), cache=scratch / "models")
-    rounds = _rounds(spec)
-    total, done = START_WORK * len(spec.caches) + len(rounds), 0.0
+    cells, streams = _cell_rounds(spec), _stream_rounds(spec)
+    total, done = START_WORK * len(spec.caches) + len(cells) + len(streams), 0.0
     failures: list[Mapping[str, str]] = []
     told: dict[str, list[dict[str, Any]]] = {}
     with ExitStack() as stack:
@@ -80,13 +80,17 @@ def measure(spec: ImagesSpec, folder: Path) -> Iterator[Progress | Run]:
             except WorkbenchError as error:
                 failures.append({"method": CACHES[name], "cause": error.cause, "remedy": error.remedy})
             done += START_WORK
-        for step, command, names in rounds:
-            yield Progress(step=step, done=done, total=total)
-            for name in names:
-                if name in engines:
+            if name in engines and name == "none":  # while nothing else is on the host
+                for step, command in cells:
+                    yield Progress(step=step, done=done, total=total)
                     answer = engines[name].ask(**command)
                     if not command.get("warm"):
                         told[name].append(command | answer)
+                    done += 1
+        for step, command, names in streams:
+            yield Progress(step=step, done=done, total=total)
+            for name in (n for n in names if n in engines):
+                told[name].append(command | engines[name].ask(**command))
             done += 1
     lines = {name: _gathered(found) for name, found in told.items()}
     yield Run(
@@ -121,26 +125,33 @@ def _request(spec: ImagesSpec, cache: str, model: Path) -> dict[str, Any]:
     }
 
 
-def _rounds(spec: ImagesSpec) -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
-    """What to ask, of which engines: each round has every cell once, and then a request for each hit rate of all engines."""
+def _cell_rounds(spec: ImagesSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Every cell once in each round, in an order drawn anew: what a large request leaves behind meets all. The first round warms up."""
+    rng = random.Random(spec.seed)
     cells = [(*size_of(s), n) for s in spec.sizes for n in LEARNT_COUNTS]
     cells += [(*size_of(s), n) for s in spec.held_out_sizes for n in spec.held_out_counts]
-    high, wide = size_of(spec.hit_size)
-    rng = random.Random(spec.seed)
-    orders = {h: _hits(h, spec.requests_per_rate, rng) for h in spec.hit_rates}
-    asked: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
+    asked: list[tuple[str, dict[str, Any]]] = []
     for i in range(spec.repeats + 1):
         warm = {"warm": True} if i == 0 else {}
-        turn = [(f"{n} tokens of text", {"do": "text", "n": n} | warm, ("none",)) for n in TEXT_CELLS]
-        for height, width, n in cells:
-            command = {"do": "pictures", "height": height, "width": width, "n": n} | warm
-            turn.append((f"{n} of {height} × {width}", command, ("none",)))
-        rng.shuffle(turn)  # what a large request leaves behind meets every cell
+        turn = [(f"{n} tokens of text", {"do": "text", "n": n} | warm) for n in TEXT_CELLS]
+        turn += [
+            (f"{n} of {high} × {wide}", {"do": "pictures", "height": high, "width": wide, "n": n} | warm)
+            for high, wide, n in cells
+        ]
+        rng.shuffle(turn)
         asked += turn
+    return asked
+
+
+def _stream_rounds(spec: ImagesSpec) -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """A request for each hit rate of all engines in each round, the engines in turns."""
+    rng = random.Random(spec.seed + 1)
+    high, wide = size_of(spec.hit_size)
+    orders = {h: _hits(h, spec.requests_per_rate, rng) for h in spec.hit_rates}
+    asked: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
     for i in range(spec.requests_per_rate):
         names = tuple(spec.caches[(i + k) % len(spec.caches)] for k in range(len(spec.caches)))
         asked.append(("recognising a picture", {"do": "hash", "height": high, "width": wide}, names[:1]))
-        asked.append((f"{TEXT_CELLS[0]} tokens of text", {"do": "text", "n": TEXT_CELLS[0]}, ("none",)))
         for h, hits in orders.items():
             command = {"do": "about", "height": high, "width": wide, "is_hit": hits[i], "hit_rate": h}
             asked.append((f"{100 * h:.0f} % seen before", command, names))

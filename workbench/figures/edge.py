@@ -7,49 +7,64 @@ import plotly.graph_objects as go
 
 from workbench.figures.theme import BEST, CAUTION, FAILURE, MEASURED, figure, interval_bars
 
-COLOURS = {"faster": BEST, "slower": FAILURE, "no difference shown": CAUTION, "": MEASURED}
+COLOURS = {"faster": BEST, "slower": FAILURE, "no difference shown": CAUTION}
 
 
-def accuracy_by_time(rows: Sequence[Mapping[str, Any]], *, batch: str) -> go.Figure:
-    """Accuracy against the time of a batch; colours say what the gate says.
+def speed(rows: Sequence[Mapping[str, Any]], *, batch: str) -> go.Figure:
+    """How many times as fast as the float network, with intervals; colours say what the gate says.
 
     Args:
-        rows: Variants, with ``accuracy`` (or None) and ``times`` by batch.
+        rows: Variants, with ``times`` by batch; the float network has no ratio.
         batch: A key of ``times``.
     """
-    known = all(r.get("accuracy") is not None for r in rows)
     fig = figure(
-        "Accuracy against time" if known else "Time",
-        subtitle=f"● measured, batch {batch}; green: really faster than float32 here, red: slower",
-        x_title="p50, µs a batch",
-        y_title="accuracy, %" if known else "",
+        "Really faster here?",
+        subtitle=f"● batch {batch}, 95 % interval; green: faster, red: slower",
+        x_title="times as fast as float32",
+        y_title="",
     )
-    for row in rows:
-        times = row["times"][batch]
-        value = 100 * row["accuracy"] if known else 0.0
-        bars = {}
-        if known:
-            low, high = (100 * v for v in row["accuracy_interval"])
-            bars = {"error_y": interval_bars([value], [low], [high])}
-        fig.add_scatter(
-            x=[1e6 * times["p50_s"]],
-            y=[value if known else row["technique"]],
-            mode="markers+text" if known else "markers",
-            text=[row["technique"]],
-            textposition="top center",
-            textfont={"size": 10},
-            name=row["technique"],
-            marker={"color": COLOURS[times.get("verdict", "")], "size": 11},
-            hovertemplate=f"{row['label']}<br>%{{x:.1f}} µs, p99 {1e6 * times['p99_s']:.1f} µs<extra></extra>",
-            **bars,
-        )
-    fig.update_xaxes(type="log")
+    shown = [r for r in rows if "ratio" in r["times"][batch]]
+    times = [r["times"][batch] for r in shown]
+    x = [t["ratio"] for t in times]
+    fig.add_scatter(
+        x=x,
+        y=[r["technique"] for r in shown],
+        mode="markers",
+        marker={"color": [COLOURS[t["verdict"]] for t in times], "size": 11},
+        error_x=interval_bars(x, [t["ratio_interval"][0] for t in times], [t["ratio_interval"][1] for t in times]),
+        hovertemplate="%{y}: %{x:.2f} times as fast<extra></extra>",
+    )
+    fig.add_vline(x=1, line={"color": FAILURE, "dash": "dot"})
+    fig.update_xaxes(type="log", dtick="D2")
+    fig.update_yaxes(autorange="reversed")
+    return fig
+
+
+def accuracies(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Accuracy with intervals; red where a paired test finds it worse than the float network's.
+
+    Args:
+        rows: Variants whose ``accuracy`` is known.
+    """
+    fig = figure("Accuracy", subtitle="● held-out, 95 % interval; red: worse by a paired test", x_title="%", y_title="")
+    x = [100 * r["accuracy"] for r in rows]
+    fig.add_scatter(
+        x=x,
+        y=[r["technique"] for r in rows],
+        mode="markers",
+        marker={"color": [FAILURE if r["is_worse"] else MEASURED for r in rows], "size": 11},
+        error_x=interval_bars(
+            x, [100 * r["accuracy_interval"][0] for r in rows], [100 * r["accuracy_interval"][1] for r in rows]
+        ),
+        hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+    )
+    fig.update_yaxes(autorange="reversed")
     return fig
 
 
 def sizes(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Size of the graph, and compressed as a download has it."""
-    fig = figure("Size", subtitle="● as it lies on the disk, and compressed with gzip", x_title="kB", y_title="")
+    fig = figure("Size", subtitle="● on the disk, and with gzip", x_title="kB", y_title="")
     names = [r["technique"] for r in rows]
     for key, name, colour in (("n_bytes", "graph", MEASURED), ("gzip_bytes", "compressed", CAUTION)):
         if all(r.get(key) is not None for r in rows):

@@ -14,7 +14,7 @@ def accuracy_by_missing(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Accuracy by share of missing pictures; solid where modalities were dropped in training."""
     fig = figure(
         "When pictures are missing",
-        subtitle="● measured, 95 % interval; solid: trained with dropped modalities, dotted: without",
+        subtitle="● 95 % interval; solid: modalities dropped in training",
         x_title="inputs without their picture, %",
         y_title="accuracy, %",
     )

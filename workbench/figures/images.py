@@ -113,5 +113,5 @@ def tokens_by_size(sizes: Sequence[int], tokens: Mapping[str, Sequence[int]], *,
             line={"color": colours[i % len(colours)], "width": 3 if i == shown else 1.5},
             hovertemplate="%{x} px: %{y} tokens<extra>" + name + "</extra>",
         )
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25})
+    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.4})
     return fig

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from workbench.core.edge import OWN_MODEL, EdgeSpec
 from workbench.core.runs import Run
-from workbench.figures.edge import accuracy_by_time, sizes
+from workbench.figures.edge import accuracies, sizes, speed
 from workbench.figures.tables import message_card
 from workbench.jobs.manager import JobManager
 from workbench.panels.answer_panel import AnswerView
@@ -52,6 +52,7 @@ class EdgePanel(RunListPanel):
     """Run trains, compresses and measures; limits decide what is chosen."""
 
     cancelled_note = BEGINS_ANEW
+    n_plots = 3
     tab_titles = (
         "Settings under limits",
         "Guarantees and few labels",
@@ -131,8 +132,9 @@ class EdgePanel(RunListPanel):
             f"{'s' if run.spec['threads'] > 1 else ''}, run {run.id}, {run.day}</p>",
             answer=verdict(variants, kept, self.state.batch),
             figures=(
-                lambda: accuracy_by_time(variants, batch=self.state.batch),
+                lambda: speed(variants, batch=self.state.batch),
                 lambda: sizes(variants),
+                *([] if variants[0].get("accuracy") is None else [lambda: accuracies(variants)]),
             ),
             table=variant_table(variants, self.state.batch),
             tabs=(

@@ -86,18 +86,18 @@ def variant_table(rows: Sequence[Mapping[str, Any]], batch: str) -> str:
     """Accuracy with its doubts, size, time, memory and energy."""
     head = (
         "Technique ●",
+        "really faster?",
+        "times as fast",
+        "p50",
+        "p99",
         "accuracy, %",
         "flips",
         "McNemar p",
         "kB (gzip)",
-        "p50",
-        "p99",
-        "times as fast",
-        "really?",
         "memory",
         "energy, 1000 inputs",
     )
-    return table(head, [_cells(r, batch) for r in rows], left=(8,))
+    return table(head, [_cells(r, batch) for r in rows], left=(1,))
 
 
 def _cells(r: Mapping[str, Any], batch: str) -> tuple[str, ...]:
@@ -117,14 +117,14 @@ def _cells(r: Mapping[str, Any], batch: str) -> tuple[str, ...]:
     p = r.get("mcnemar_p")
     return (
         escape(r["label"]),
+        really,
+        ratio,
+        shown_duration(t["p50_s"]),
+        shown_duration(t["p99_s"]),
         accuracy,
         f"{r['flips']} of {r['n']}",
         "–" if p is None or r["technique"] == "fp32" else f"{p:.2g}",
         f"{r['n_bytes'] / 1e3:.0f}" + (f" ({r['gzip_bytes'] / 1e3:.0f})" if r.get("gzip_bytes") else ""),
-        shown_duration(t["p50_s"]),
-        shown_duration(t["p99_s"]),
-        ratio,
-        really,
         "–" if r.get("peak_bytes") is None else f"{r['peak_bytes'] / MIB:.1f} MiB",
         energy,
     )
