@@ -23,8 +23,10 @@ from workbench.experiments.footprint import FootprintFailed, footprint
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 from workbench.vision.digits import corrupted
-from workbench.vision.graphs import compressed_bytes
+from workbench.vision.encoder import TOKENS, WIDTH, TextEncoder
+from workbench.vision.graphs import compressed_bytes, example, export
 from workbench.vision.runtimes import RUNTIMES, is_installed
+from workbench.vision.sessions import Graph
 from workbench.vision.variants import DigitVariants, Distilled, Variant
 
 KIND = "edge"
@@ -34,6 +36,8 @@ GRID = ("fp32", "int8-static", "structured-half-int8", "student")
 BASES = {"student-int8": "student", "structured-half-int8": "structured-half"}
 SIGNIFICANT = 0.05
 RUNTIME_ROUNDS = 7
+ENCODER = "text encoder, 6 layers of 384, 128 tokens"
+ENCODER_BATCHES = (1, 4)
 Floats = npt.NDArray[np.float32]
 
 
@@ -108,6 +112,7 @@ def _digits(spec: EdgeSpec, graphs: Path) -> Found:
                 "n_held_out": len(test),
                 "provenance": "measured",
             }
+    yield Progress(step="other runtimes", done=60, total=100)
     yield from _runtime_rows(spec, variants, test.pictures)
     if "student" in made:
         for taught in variants.distilled(spec.distillation_seeds, spec.labels_per_class):
@@ -287,17 +292,40 @@ def _distilled_rows(spec: EdgeSpec, found: Distilled) -> Found:
 
 
 def _runtime_rows(spec: EdgeSpec, variants: DigitVariants, inputs: Floats) -> Found:
-    """The float network in every runtime that is installed, in turns; those that are not say what installs them."""
-    answers: dict[str, Any] = {}
-    reference = variants.made["fp32"].runner.logits(inputs)
+    """Two float networks in every runtime that is installed, in turns; those that are not say what installs them."""
     for runtime in RUNTIMES:
-        row = {"part": "runtime", "runtime": runtime.name, "provenance": "measured"}
         if runtime.open is None or not is_installed(runtime):
-            yield row | {"state": "not run", "remedy": runtime.remedy}
+            yield {
+                "part": "runtime",
+                "runtime": runtime.name,
+                "subject": "any",
+                "state": "not run",
+                "remedy": runtime.remedy,
+                "provenance": "measured",
+            }
+    yield from _subject_rows(
+        spec, "convolutional network", variants.net, variants.made["fp32"].graphs[0], inputs, spec.batches
+    )
+    texts = np.random.default_rng(spec.seed).standard_normal((max(ENCODER_BATCHES), TOKENS, WIDTH)).astype(np.float32)
+    encoder = TextEncoder().eval()
+    graph = export(encoder, example(texts), variants.folder / "encoder.onnx", outputs=("embedding",))
+    yield from _subject_rows(spec, ENCODER, encoder, graph, texts, ENCODER_BATCHES)
+    graph.unlink()
+
+
+def _subject_rows(
+    spec: EdgeSpec, subject: str, net: Any, graph: Path, inputs: Floats, batches: tuple[int, ...]
+) -> Found:
+    answers: dict[str, Any] = {}
+    few = inputs[:8]
+    reference = Graph(graph, threads=spec.threads).logits(few)
+    for runtime in RUNTIMES:
+        if runtime.open is None or not is_installed(runtime):
             continue
+        row = {"part": "runtime", "runtime": runtime.name, "subject": subject, "provenance": "measured"}
         try:
-            answers[runtime.name] = runtime.open(variants.net, variants.made["fp32"].graphs[0], spec.threads)
-            off = float(np.abs(answers[runtime.name](inputs) - reference).max())
+            answers[runtime.name] = runtime.open(net, graph, spec.threads)
+            off = float(np.abs(answers[runtime.name](few) - reference).max())
         except Exception as error:  # whatever a runtime raises is the result of its row
             answers.pop(runtime.name, None)
             yield row | {"state": "failed", "remedy": f"{type(error).__name__}: {str(error)[:200]}"}
@@ -305,7 +333,7 @@ def _runtime_rows(spec: EdgeSpec, variants: DigitVariants, inputs: Floats) -> Fo
         if off > 1e-3 * float(np.abs(reference).max()):
             answers.pop(runtime.name)
             yield row | {"state": "failed", "remedy": f"Its answers differ from ONNX Runtime's by {off:.3g}."}
-    for batch in spec.batches:
+    for batch in batches:
         timed: Any = None
         for item in in_turns(answers, inputs, batch=batch, rounds=RUNTIME_ROUNDS, seed=spec.seed):
             timed = item
@@ -313,6 +341,7 @@ def _runtime_rows(spec: EdgeSpec, variants: DigitVariants, inputs: Floats) -> Fo
             yield {
                 "part": "runtime",
                 "runtime": name,
+                "subject": subject,
                 "state": "measured",
                 "batch": batch,
                 **times_of(timed[name]),

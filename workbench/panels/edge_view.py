@@ -213,24 +213,26 @@ def guarantees(run: Run) -> str:
 
 
 def runtimes(run: Run) -> str:
-    """The float network elsewhere: measured where installed, never claimed otherwise."""
+    """Two float networks elsewhere: measured where installed, never claimed otherwise."""
     rows = rows_of(run, "runtime")
     if not rows:
         return "<p>Other runtimes are compared for the digit network only.</p>"
     head = ("Runtime ●", "batch", "p50", "p99", "times as fast as ONNX Runtime")
-    cells: list[tuple[str, ...]] = []
-    for r in rows:
-        if r["state"] != "measured":
-            cells.append((r["runtime"], f"{r['state']}: {escape(r['remedy'])}"))
-            continue
-        ratio = (
-            f"{r['ratio']:.2f} ({r['ratio_interval'][0]:.2f} to {r['ratio_interval'][1]:.2f})" if "ratio" in r else "1"
-        )
-        cells.append((r["runtime"], str(r["batch"]), shown_duration(r["p50_s"]), shown_duration(r["p99_s"]), ratio))
-    return (
+    told = (
         "<p>The FAQ ranks TensorRT &gt; ONNX Runtime &gt; OpenVINO for convolutional networks, and TensorFlow Lite first on devices; what "
-        f"is not installed is not ranked here.</p>{table(head, cells)}"
+        "is not installed is not ranked here. All in float32; the encoder has random weights.</p>"
     )
+    for subject in dict.fromkeys(r["subject"] for r in rows if r["state"] != "not run"):
+        told += f"<h3>{escape(subject[0].upper() + subject[1:])}</h3>{table(head, [_runtime(r) for r in rows if r['subject'] == subject])}"
+    missing = [(r["runtime"], escape(r["remedy"])) for r in rows if r["state"] == "not run"]
+    return told + (f"<h3>Not run</h3>{table(('Runtime', 'why'), missing, left=(1,))}" if missing else "")
+
+
+def _runtime(r: Mapping[str, Any]) -> tuple[str, ...]:
+    if r["state"] != "measured":
+        return (r["runtime"], f"{r['state']}: {escape(r['remedy'])}")
+    ratio = f"{r['ratio']:.2f} ({r['ratio_interval'][0]:.2f} to {r['ratio_interval'][1]:.2f})" if "ratio" in r else "1"
+    return (r["runtime"], str(r["batch"]), shown_duration(r["p50_s"]), shown_duration(r["p99_s"]), ratio)
 
 
 def claims_table(variants: Sequence[Mapping[str, Any]]) -> str:

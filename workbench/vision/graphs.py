@@ -38,6 +38,11 @@ def export(net: torch.nn.Module, example: torch.Tensor, target: Path, *, outputs
     return target
 
 
+def example(inputs: Floats) -> torch.Tensor:
+    """Two inputs to trace a network with."""
+    return torch.from_numpy(inputs[:2])
+
+
 class _Examples:
     """Calibration inputs one by one, as onnxruntime asks for them."""
 

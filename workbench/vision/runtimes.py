@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from workbench.vision.graphs import input_shape
 from workbench.vision.sessions import Floats, Graph
 
 Answer = Callable[[Floats], Floats]
@@ -64,7 +65,7 @@ def _executorch(net: torch.nn.Module | None, graph: Path, _threads: int) -> Answ
     from executorch.runtime import Runtime as Executor
 
     assert net is not None
-    example = torch.zeros(1, 1, 8, 8)
+    example = torch.zeros(1, *input_shape(graph))
     lowered = to_edge_transform_and_lower(
         torch.export.export(net.eval(), (example,)), partitioner=[XnnpackPartitioner()]
     )
