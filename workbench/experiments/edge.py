@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from workbench.core.statistics import mcnemar_p, share_interval
 from workbench.experiments.edge_graph import graph_subject
 from workbench.experiments.edge_language import language_rows
 from workbench.experiments.edge_settings import adaptive_rows, chosen, settings_rows
-from workbench.experiments.edge_timing import compared, in_turns, times_of
+from workbench.experiments.edge_timing import compared, cores_used, in_turns, times_of
 from workbench.experiments.footprint import FootprintFailed, footprint
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -337,13 +338,14 @@ def _subject_rows(
         timed: Any = None
         for item in in_turns(answers, inputs, batch=batch, rounds=RUNTIME_ROUNDS, seed=spec.seed):
             timed = item
-        for name in answers:
+        for name, answer in answers.items():
             yield {
                 "part": "runtime",
                 "runtime": name,
                 "subject": subject,
                 "state": "measured",
                 "batch": batch,
+                "cores_used": cores_used(partial(answer, inputs[:batch])),
                 **times_of(timed[name]),
                 **(compared(timed["ONNX Runtime"], timed[name], seed=spec.seed) if name != "ONNX Runtime" else {}),
                 "provenance": "measured",

@@ -64,6 +64,14 @@ def in_turns(
     yield found
 
 
+def cores_used(answer: Callable[[], Any], *, seconds: float = 0.3) -> float:
+    """Processor time over time: some runtimes take more threads than they were told."""
+    began, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds:
+        answer()
+    return (time.process_time() - cpu) / (time.perf_counter() - began)
+
+
 def verdict(ratio_interval: tuple[float, float]) -> str:
     """The gate: a technique is called faster only where the whole interval lies noticeably above 1."""
     low, high = ratio_interval
