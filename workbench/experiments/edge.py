@@ -14,7 +14,7 @@ from scipy import stats
 
 from workbench.core.edge import OWN_MODEL, TECHNIQUES, EdgeSpec
 from workbench.core.progress import Progress
-from workbench.core.runs import Run, last_run, utc_now
+from workbench.core.runs import Environment, Run, last_run, utc_now
 from workbench.core.statistics import mcnemar_p, share_interval
 from workbench.experiments.edge_graph import graph_subject
 from workbench.experiments.edge_language import language_rows
@@ -22,7 +22,7 @@ from workbench.experiments.edge_settings import adaptive_rows, chosen, settings_
 from workbench.experiments.edge_timing import compared, cores_used, in_turns, times_of
 from workbench.experiments.footprint import FootprintFailed, footprint
 from workbench.telemetry.devices import chosen_device
-from workbench.telemetry.environment import read_environment
+from workbench.telemetry.environment import package_version, read_environment
 from workbench.vision.digits import corrupted
 from workbench.vision.encoder import TOKENS, WIDTH, TextEncoder
 from workbench.vision.graphs import compressed_bytes, example, export
@@ -66,7 +66,7 @@ def measure(spec: EdgeSpec, folder: Path) -> Iterator[Progress | Run]:
     yield Run(
         kind=KIND,
         spec=spec.to_dict(),
-        environment=read_environment(chosen_device("cpu")),
+        environment=_environment(),
         started_at=started_at,
         finished_at=utc_now(),
         seed=spec.seed,
@@ -74,6 +74,15 @@ def measure(spec: EdgeSpec, folder: Path) -> Iterator[Progress | Run]:
         samples={},
         failures=failures,
     )
+
+
+def _environment() -> Environment:
+    """The machine, with the runtimes that are installed for comparison."""
+    found = read_environment(chosen_device("cpu"))
+    for name in ("scikit-learn", "openvino", "executorch"):
+        version = package_version(name)
+        found = found if version is None else found.with_package(name, version)
+    return found
 
 
 Found = Iterator[Progress | dict[str, Any]]
