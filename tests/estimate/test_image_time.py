@@ -5,6 +5,7 @@ import pytest
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.vision import vision_model
+from workbench.estimate.image_cost import image_request
 from workbench.estimate.image_time import (
     Asked,
     DeviceCost,
@@ -39,16 +40,16 @@ def test_costs_are_learnt_back_from_noisy_cells():
     rng = np.random.default_rng(3)
     cells = []
     for size in LEARNT:
-        p = predicted_parts(V, COSTS, asked(*size), n_projectors=4)
+        p = predicted_parts(V, COSTS, asked(*size))
         worn = type(p)(
             *(),
             **{k: getattr(p, k) * rng.normal(1, 0.02) for k in ("accept_s", "encoder_s", "projector_s", "prompt_s")},
         )
         cells.append((asked(*size), worn, request_tokens(V, asked(*size))))
-    found = learnt(V, cells, n_projectors=4)
+    found = learnt(V, cells)
     for size in HELD:
-        true = predicted_parts(V, COSTS, asked(*size), n_projectors=4).ttft_s
-        assert predicted_parts(V, found, asked(*size), n_projectors=4).ttft_s == pytest.approx(true, rel=0.08)
+        true = predicted_parts(V, COSTS, asked(*size)).ttft_s
+        assert predicted_parts(V, found, asked(*size)).ttft_s == pytest.approx(true, rel=0.08)
 
 
 def test_a_part_takes_the_longer_of_launching_and_work():
@@ -84,3 +85,22 @@ def test_break_even():
     assert break_even_hit_rate(missed_s=1.1, hit_s=0.6, without_s=1.0) == pytest.approx(0.2)
     assert break_even_hit_rate(missed_s=0.9, hit_s=0.5, without_s=1.0) == 0.0
     assert break_even_hit_rate(missed_s=1.5, hit_s=1.2, without_s=1.0) is None
+
+
+def test_a_request_with_pictures_is_priced_by_its_device_time():
+    machine = machine_of("h200-sxm")[0]
+    model = model_spec_from("Qwen/Qwen3-VL-8B-Instruct")
+    one, two = (image_request(V, asked(896, 896, n), model=model, machine=machine, usd_per_hour=3.6) for n in (1, 2))
+    assert one.usd_per_thousand_requests == pytest.approx(
+        one.parts.ttft_s
+    )  # 3.6 USD/h is a thousandth of a dollar a second
+    assert two.picture_kv_bytes == 2 * one.picture_kv_bytes
+    # 36 layers of 8 KV heads of 128, keys and values, two bytes each.
+    assert one.kv_bytes == one.prompt_tokens * 36 * 2 * 8 * 128 * 2
+    assert one.encoder_bytes == two.encoder_bytes
+
+
+def test_without_a_language_model_only_tokens_and_the_encoder_are_known():
+    found = image_request(vision_model("llava-hf/llava-v1.6-mistral-7b-hf"), asked(336, 336, 1))
+    assert found.prompt_tokens > 576
+    assert found.kv_bytes is found.parts is found.usd_per_thousand_requests is None

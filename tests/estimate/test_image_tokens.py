@@ -158,3 +158,8 @@ def test_what_a_processor_refuses_is_refused():
         tokens("llava-hf/llava-1.5-7b-hf", (0, 10))
     with pytest.raises(NotAModel, match="No vision encoder"):
         vision_model("nobody/nothing")
+
+
+def test_the_shape_of_qwen3_vl_counts_what_vllm_holds():
+    # vLLM 0.26.0 holds 576 388 336 parameters in its vision tower (data/measured/images_qwen3-vl-8b-shape_h200.json).
+    assert vision_model("Qwen/Qwen3-VL-8B-Instruct").n_params == pytest.approx(576_388_336, rel=0.01)

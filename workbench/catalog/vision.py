@@ -31,6 +31,7 @@ def vision_models() -> dict[str, VisionSpec]:
                 window_px=_whole(row["window_px"]),
                 n_whole_layers=_whole(row["whole_layers"]),
                 out_hidden=int(row["out_hidden"]),
+                n_projectors=int(row["projectors"]),
                 source=f"{row['provenance']}: {row['source']}",
             )
             for row in csv.DictReader(file)

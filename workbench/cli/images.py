@@ -8,14 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from workbench.catalog.models import catalog_models
 from workbench.catalog.vision import vision_model, vision_models
 from workbench.cli.follow import measured
 from workbench.cli.precision import AsJson
 from workbench.cli.readable import ReadableErrors
 from workbench.core.images import CACHES, ImagesSpec, size_of
-from workbench.core.units import shown_duration
-from workbench.estimate.image_time import encoder_work
+from workbench.core.units import shown_bytes, shown_duration
+from workbench.estimate.image_cost import image_request
+from workbench.estimate.image_time import Asked, encoder_work
 from workbench.estimate.image_tokens import image_tokens
+from workbench.experiments.device_calibration import machine_of
 
 app = typer.Typer(help="What pictures cost.", no_args_is_help=True)
 out = Console()
@@ -47,6 +50,45 @@ def tokens(
                 f"{encoder_work(vision_model(name), t).flop / 1e12:.2f}",
             )
         out.print(shown)
+
+
+@app.command()
+def cost(
+    model: Annotated[str, typer.Argument(help="Row of data/vision.csv.")],
+    size: Annotated[str, typer.Argument(help="Height x width in pixels.")],
+    images: Annotated[int, typer.Option(help="Pictures in a request.")] = 1,
+    text_tokens: Annotated[int, typer.Option(help="Words beside them.")] = 64,
+    device: Annotated[str, typer.Option(help="Row of data/hardware.csv.")] = "h200-sxm",
+    usd_per_hour: Annotated[float | None, typer.Option(help="Price of the device.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate memory, device time and price of a request with pictures."""
+    with ReadableErrors():
+        high, wide = size_of(size)
+        found = image_request(
+            vision_model(model),
+            Asked(height_px=high, width_px=wide, n_images=images, text_tokens=text_tokens),
+            model=catalog_models().get(model),
+            machine=machine_of(device)[0],
+            usd_per_hour=usd_per_hour,
+        )
+        if as_json:
+            print(json.dumps({"model": model, "device": device, "provenance": "estimated"} | asdict(found), indent=1))
+            return
+        out.print(
+            f"◌ {found.prompt_tokens:,} tokens, of which pictures {found.picture_tokens:,}; encoder and projector {shown_bytes(found.encoder_bytes)}",
+            highlight=False,
+        )
+        if found.kv_bytes is not None:
+            out.print(f"KV cache {shown_bytes(found.kv_bytes)}", highlight=False)
+        if found.parts is not None:
+            out.print(
+                f"{shown_duration(found.parts.ttft_s)} of {device} until the first token, encoder {shown_duration(found.parts.encoder_s)}; the host's "
+                "processor comes before (`workbench images measure`)",
+                highlight=False,
+            )
+        if found.usd_per_thousand_requests is not None:
+            out.print(f"{found.usd_per_thousand_requests:.3f} USD a thousand requests", highlight=False)
 
 
 @app.command()

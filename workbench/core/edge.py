@@ -35,7 +35,7 @@ class EdgeSpec(Spec):
     experiment: ClassVar[str] = "edge"
 
     model: str = OWN_MODEL
-    """"digits" (trained here), a folder of a causal language model, a graph (.onnx) with one input, or an encoder of the catalogue."""
+    """"digits" (trained here), a folder of a causal language model, or a graph (.onnx) with one input."""
     data: str | None = None
     """.npz with ``x`` (inputs of a graph) and, if known, ``y`` (classes)."""
     techniques: tuple[str, ...] = tuple(TECHNIQUES)

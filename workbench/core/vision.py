@@ -48,6 +48,8 @@ class VisionSpec:
     """Layers that attend to the whole picture where others have windows."""
     out_hidden: int
     """Width of the language model."""
+    n_projectors: int = 1
+    """Projectors of the same size: Qwen3-VL has one more for each of the three layers that it taps (DeepStack)."""
     source: str
 
     def __post_init__(self) -> None:
@@ -79,8 +81,9 @@ class VisionSpec:
 
     @property
     def n_params(self) -> int:
-        """Weights of encoder and projector; biases, norms, positions and what Qwen3-VL adds between layers are left out."""
-        return self.n_layers * self.layer_weights + self.projector_weights + 3 * self.patch_px**2 * self.hidden
+        """Weights of encoder and projectors; biases, norms and positions are left out."""
+        first = 3 * self.patch_px**2 * self.hidden
+        return self.n_layers * self.layer_weights + self.n_projectors * self.projector_weights + first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

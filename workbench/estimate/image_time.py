@@ -42,13 +42,12 @@ class EncoderWork:
         return self.linear_flop + self.attention_flop + self.projector_flop
 
 
-def encoder_work(vision: VisionSpec, tokens: ImageTokens, *, n_projectors: int = 1) -> EncoderWork:
+def encoder_work(vision: VisionSpec, tokens: ImageTokens) -> EncoderWork:
     """Work for one picture: two operations for each weight and patch, and for each pair of positions and channel four.
 
     Args:
         vision: The encoder.
         tokens: What the picture becomes.
-        n_projectors: Projections of the same size; Qwen3-VL has one for each layer that it taps (DeepStack), and the last.
     """
     each = tokens.n_patches / tokens.n_squares
     whole = vision.n_layers if vision.window_px is None else (vision.n_whole_layers or 0)
@@ -59,7 +58,7 @@ def encoder_work(vision: VisionSpec, tokens: ImageTokens, *, n_projectors: int =
     return EncoderWork(
         linear_flop=2.0 * tokens.n_patches * (vision.n_layers * vision.layer_weights + first),
         attention_flop=4.0 * vision.hidden * pairs,
-        projector_flop=2.0 * merged * vision.projector_weights * n_projectors,
+        projector_flop=2.0 * merged * vision.projector_weights * vision.n_projectors,
     )
 
 
@@ -128,9 +127,9 @@ def _host_counts(vision: VisionSpec, a: Asked, knee_pixels: float) -> list[float
     return [1.0, float(a.n_images), pixels, max(0.0, pixels - knee_pixels)]
 
 
-def _device_counts(vision: VisionSpec, a: Asked, n_projectors: int) -> tuple[list[float], list[float]]:
+def _device_counts(vision: VisionSpec, a: Asked) -> tuple[list[float], list[float]]:
     t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
-    work, n = encoder_work(vision, t, n_projectors=n_projectors), a.n_images
+    work, n = encoder_work(vision, t), a.n_images
     return [n * work.linear_flop, n * work.attention_flop], [n * work.projector_flop]
 
 
@@ -166,9 +165,9 @@ def _fitted_device(counts: Sequence[Sequence[float]], seconds: Sequence[float]) 
     return DeviceCost(floor_s=float(theta[0]), each_s=tuple(float(v) for v in theta[1:] / scale))
 
 
-def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]], *, n_projectors: int = 1) -> ImageCosts:
+def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]]) -> ImageCosts:
     """Costs from measured cells: what was asked, the parts (medians), and the tokens of the prompt."""
-    seen = [(_device_counts(vision, a, n_projectors), p) for a, p, _ in cells if a.n_images]
+    seen = [(_device_counts(vision, a), p) for a, p, _ in cells if a.n_images]
     seconds = np.array([p.accept_s for _, p, _ in cells])
 
     def host(knee: float) -> tuple[Floats, float]:
@@ -185,9 +184,9 @@ def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]], *,
     )
 
 
-def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked, *, n_projectors: int = 1) -> TtftParts:
+def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked) -> TtftParts:
     """Parts of a request that was not measured."""
-    encoder, projector = _device_counts(vision, asked, n_projectors)
+    encoder, projector = _device_counts(vision, asked)
     return TtftParts(
         accept_s=float(np.dot(costs.accept_s, _host_counts(vision, asked, costs.knee_pixels))),
         encoder_s=costs.encoder.seconds(encoder),
@@ -197,7 +196,7 @@ def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked, *, n_pr
 
 
 def computed_parts(
-    vision: VisionSpec, model: ModelSpec, machine: Machine, asked: Asked, *, accept_s: float, n_projectors: int = 1
+    vision: VisionSpec, model: ModelSpec, machine: Machine, asked: Asked, *, accept_s: float
 ) -> TtftParts:
     """Parts from a calibration of the device, before anything with a picture was measured.
 
@@ -205,7 +204,7 @@ def computed_parts(
     is not computed: ``accept_s`` is given.
     """
     t = image_tokens(vision, height_px=asked.height_px, width_px=asked.width_px)
-    work, k, peak = encoder_work(vision, t, n_projectors=n_projectors), machine.known, machine.ceilings.flop_per_s[16]
+    work, k, peak = encoder_work(vision, t), machine.known, machine.ceilings.flop_per_s[16]
     products = k.curves["bf16"].flop_fraction * peak
     one = np.ones(1)
     plan = {"qkv": "bf16", "o_proj": "bf16", "gate_up": "bf16", "down_proj": "bf16"}

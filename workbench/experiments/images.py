@@ -201,8 +201,6 @@ def cell_rows(
     spec: ImagesSpec, vision: VisionSpec, lines: Sequence[Mapping[str, Any]], *, device_id: str
 ) -> list[dict[str, Any]]:
     """A row for each measured cell: parts, shares, and what was predicted from the other cells and from the calibration."""
-    shape = next((x for x in lines if "n_projectors" in x), {"n_projectors": 1})
-    n_projectors = shape["n_projectors"]
     found: list[tuple[Asked, TtftParts, Mapping[str, Any]]] = []
     for line in lines:
         if line.get("do") == "text":
@@ -222,7 +220,7 @@ def cell_rows(
         for a, p, line in found
         if not a.n_images or ((a.height_px, a.width_px) in taught and a.n_images in LEARNT_COUNTS)
     ]
-    costs = learnt(vision, known, n_projectors=n_projectors)
+    costs = learnt(vision, known)
     model = model_spec_from(spec.model)
     try:
         machine = machine_of(device_id)[0]
@@ -233,12 +231,8 @@ def cell_rows(
         if not a.n_images:
             continue
         ttft = np.array([q["ttft_s"] for q in line["requests"]])
-        told_by = predicted_parts(vision, costs, a, n_projectors=n_projectors)
-        computed = (
-            computed_parts(vision, model, machine, a, accept_s=told_by.accept_s, n_projectors=n_projectors)
-            if machine
-            else None
-        )
+        told_by = predicted_parts(vision, costs, a)
+        computed = computed_parts(vision, model, machine, a, accept_s=told_by.accept_s) if machine else None
         middle = quantile_interval(ttft, 0.5)
         rows.append(
             {

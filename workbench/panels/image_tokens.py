@@ -11,9 +11,9 @@ from workbench.catalog.models import catalog_models
 from workbench.catalog.vision import vision_model, vision_models
 from workbench.core.errors import WorkbenchError
 from workbench.core.units import shown_bytes, shown_duration
-from workbench.estimate.image_time import Asked, computed_parts, encoder_work, request_tokens
+from workbench.estimate.image_cost import image_request
+from workbench.estimate.image_time import Asked, encoder_work, request_tokens
 from workbench.estimate.image_tokens import image_tokens
-from workbench.estimate.kv_cache import kv_bytes_per_token
 from workbench.experiments.device_calibration import machine_of
 from workbench.figures.images import tokens_by_size
 from workbench.figures.tables import message_card, table, verdict_card
@@ -127,28 +127,31 @@ def tokens_verdict(s: TokensState) -> str:
 
 def tokens_rows(s: TokensState) -> str:
     """Memory, time and money of a request."""
-    v, asked = vision_model(s.model), _asked(s)
-    rows = [("encoder and projector, bf16", f"{shown_bytes(2 * v.n_params)} ◌")]
-    model = catalog_models().get(s.model)
-    tokens = request_tokens(v, asked)
-    if model is not None and model.kv_elements_per_token:
-        each = kv_bytes_per_token(model)
-        rows.append(("KV cache of the request, bf16", f"{shown_bytes(tokens * each)} ◌"))
-        rows.append(("of which pictures", f"{shown_bytes((tokens - s.text_tokens) * each)} ◌"))
-        try:
-            machine = machine_of(DEVICE)[0]
-            p = computed_parts(v, model, machine, asked, accept_s=0.0)
-            busy = p.encoder_s + p.projector_s + p.prompt_s
-            rows.append(
-                (
-                    "an H200's work until the first token",
-                    f"{shown_duration(busy)} ◌, of which encoder {shown_duration(p.encoder_s)}",
-                )
+    try:
+        machine = machine_of(DEVICE)[0]
+    except WorkbenchError:
+        machine = None
+    found = image_request(
+        vision_model(s.model),
+        _asked(s),
+        model=catalog_models().get(s.model),
+        machine=machine,
+        usd_per_hour=s.usd_per_hour,
+    )
+    rows = [("encoder and projector, bf16", f"{shown_bytes(found.encoder_bytes)} ◌")]
+    if found.kv_bytes is not None and found.picture_kv_bytes is not None:
+        rows.append(("KV cache of the request, bf16", f"{shown_bytes(found.kv_bytes)} ◌"))
+        rows.append(("of which pictures", f"{shown_bytes(found.picture_kv_bytes)} ◌"))
+    if found.parts is not None:
+        encoder = shown_duration(found.parts.encoder_s)
+        rows.append(
+            (
+                "an H200's work until the first token",
+                f"{shown_duration(found.parts.ttft_s)} ◌, of which encoder {encoder}",
             )
-            usd = busy * s.usd_per_hour / 3600 * 1000
-            rows.append(("a thousand requests, if it does nothing else", f"{usd:.3f} USD ◌"))
-        except WorkbenchError as error:
-            rows.append(("time", escape(error.cause)))
+        )
+    if found.usd_per_thousand_requests is not None:
+        rows.append(("a thousand requests, if it does nothing else", f"{found.usd_per_thousand_requests:.3f} USD ◌"))
     return table(("What", "computed"), rows)
 
 

@@ -4,6 +4,7 @@ import gzip
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,24 @@ Floats = npt.NDArray[np.float32]
 BATCH_AXIS = "batch"
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporter's and the quantizer's remarks, which they make of every graph; set back at the end."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def export(net: torch.nn.Module, example: torch.Tensor, target: Path, *, outputs: Sequence[str] = ("logits",)) -> Path:
     """Write a network with one input as a graph whose batch is free; weights lie inside."""
     net.eval()
     batch = torch.export.Dim(BATCH_AXIS)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         program = torch.onnx.export(
             net,
             (torch.cat([example, example])[:2],),
@@ -77,8 +89,8 @@ def quantized(source: Path, target: Path, method: str, *, examples: Floats) -> P
     if method == "int4":
         return _int4(source, target)
     prepared = target.with_suffix(".prepared.onnx")
-    logging.getLogger("root").setLevel(logging.ERROR)
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    with quiet():
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     if method == "int8-static":
         CalibrationDataReader.register(_Examples)
         quantize_static(
