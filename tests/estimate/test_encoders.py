@@ -37,5 +37,9 @@ def test_a_longer_text_costs_more_than_in_proportion():
 def test_what_does_not_fit_is_said():
     with pytest.raises(InvalidSpec, match="at most 512"):
         encoder_estimate(encoder("BAAI/bge-base-en-v1.5"), CEILINGS, batch=1, tokens=600)
+    with pytest.raises(InvalidSpec, match="4 bits"):
+        encoder_estimate(encoder("BAAI/bge-base-en-v1.5"), CEILINGS, batch=1, tokens=10, bits=4)
+    with pytest.raises(InvalidSpec, match="batch of 0"):
+        encoder_estimate(encoder("BAAI/bge-base-en-v1.5"), CEILINGS, batch=0, tokens=10)
     with pytest.raises(NotAModel, match="is known"):
         encoder("nobody/nothing")

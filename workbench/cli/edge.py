@@ -10,7 +10,7 @@ from rich.table import Table
 
 from workbench.cli.follow import measured
 from workbench.cli.precision import AsJson
-from workbench.cli.readable import ReadableErrors
+from workbench.cli.readable import ReadableErrors, numbers
 from workbench.core.edge import GRAPH_TECHNIQUES, OWN_MODEL, TECHNIQUES, EdgeSpec
 from workbench.core.runs import Run
 from workbench.core.units import MIB, shown_duration
@@ -53,7 +53,7 @@ def edge(
             data=str(Path(data).expanduser().resolve()) if data else None,
             techniques=chosen,
             threads=threads,
-            batches=tuple(int(b) for b in batches.split(",")) if batches else (1, 256) if own else (1, 32),
+            batches=numbers(batches, int) if batches else (1, 256) if own else (1, 32),
             rounds=rounds,
             most_lost=lost,
             latency_ms=latency_ms,

@@ -69,6 +69,11 @@ def encoder_estimate(
         bits: Of weights and activations: 16 or 8.
         usd_per_hour: Of the device, which does nothing else.
     """
+    if bits not in ceilings.flop_per_s:
+        known = ", ".join(map(str, sorted(ceilings.flop_per_s)))
+        raise InvalidSpec(f"No peak for {bits} bits is known.", remedy=f"Choose from: {known}.")
+    if batch < 1:
+        raise InvalidSpec(f"A batch of {batch}.", remedy="Give one input or more.")
     n, flop = input_tokens(encoder, tokens), batch * flop_per_input(encoder, tokens=tokens)
     weights = encoder.n_params * bits / 8
     wide = (encoder.hidden or 0) * 2 + (encoder.intermediate or 0)

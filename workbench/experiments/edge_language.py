@@ -12,7 +12,7 @@ from workbench.core.progress import Progress
 from workbench.core.quantization import QuantizationSpec
 from workbench.core.runs import Run
 from workbench.experiments import quantization
-from workbench.experiments.edge_timing import verdict
+from workbench.experiments.edge_timing import Timed, compared, times_of
 
 METHODS = {
     "onnx-fp32": "fp32",
@@ -27,7 +27,6 @@ LABELS = {
     "int4": "4-bit weights, 32 to a scale",
 }
 BATCHES = (1, 8)
-DRAWS = 2000
 STEPS = 32  # of a round
 
 
@@ -59,12 +58,9 @@ def _row(technique: str, row: Mapping[str, Any], base: Mapping[str, Any], run: R
     times = {}
     samples = run.samples["decode_s"]
     for batch in BATCHES:
-        own, ref = (_rounds(samples, m, batch) for m in (row["method"], base["method"]))
-        times[str(batch)] = {
-            "p50_s": float(np.median(np.concatenate(own))),
-            "p99_s": float(np.quantile(np.concatenate(own), 0.99)),
-            "n": sum(len(r) for r in own),
-        } | ({} if technique == "fp32" else _ratio(ref, own, seed))
+        own, reference = (_timed(samples, m, batch) for m in (row["method"], base["method"]))
+        beside = {} if technique == "fp32" else compared(reference, own, seed=seed)
+        times[str(batch)] = times_of(own) | beside
     return {
         "part": "variant",
         "technique": technique,
@@ -82,15 +78,8 @@ def _row(technique: str, row: Mapping[str, Any], base: Mapping[str, Any], run: R
     }
 
 
-def _rounds(samples: Any, method: str, batch: int) -> list[Any]:
+def _timed(samples: Any, method: str, batch: int) -> Timed:
     """Steps of each round: a round has so many, one after another."""
     steps = np.array(samples[method][str(batch)])
-    return np.split(steps[: len(steps) // STEPS * STEPS], max(1, len(steps) // STEPS))
-
-
-def _ratio(reference: list[Any], own: list[Any], seed: int) -> dict[str, Any]:
-    n = min(len(reference), len(own))
-    ratios = np.array([np.median(reference[i]) / np.median(own[i]) for i in range(n)])
-    drawn = np.median(np.random.default_rng(seed).choice(ratios, (DRAWS, n)), axis=1)
-    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
-    return {"ratio": float(np.median(ratios)), "ratio_interval": [low, high], "verdict": verdict((low, high))}
+    rounds = np.split(steps[: len(steps) // STEPS * STEPS], max(1, len(steps) // STEPS))
+    return Timed(rounds_s=[float(np.median(r)) for r in rounds], samples_s=[float(x) for r in rounds for x in r])

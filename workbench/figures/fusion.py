@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.figures.theme import BEST, CAUTION, FAILURE, MEASURED, figure
+from workbench.figures.theme import BEST, CAUTION, FAILURE, MEASURED, figure, interval_bars
 
 COLOURS = {"early": CAUTION, "mid": MEASURED, "late": BEST}
 
@@ -61,14 +61,7 @@ def ratios(rows: Sequence[Mapping[str, Any]], *, batch: str, title: str) -> go.F
             "size": 11,
             "color": [{"faster": BEST, "slower": FAILURE}.get(r["times"][batch]["verdict"], CAUTION) for r in shown],
         },
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [r["times"][batch]["ratio_interval"][1] - v for r, v in zip(shown, x, strict=True)],
-            "arrayminus": [v - r["times"][batch]["ratio_interval"][0] for r, v in zip(shown, x, strict=True)],
-            "color": MEASURED,
-            "thickness": 1,
-        },
+        error_x=interval_bars(x, *([r["times"][batch]["ratio_interval"][i] for r in shown] for i in (0, 1))),
         hovertemplate="%{y}: %{x:.2f}<extra></extra>",
     )
     fig.add_vline(x=1, line={"color": FAILURE, "dash": "dot"})
