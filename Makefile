@@ -1,25 +1,37 @@
-# Two commands: `make lab` opens the notebooks, `make test` runs every check. `make report` writes the HTML reports.
+# Two commands: `make lab` opens the notebooks, `make test` runs every check. `make quick` runs what needs no server and no browser,
+# `make report` writes the HTML reports, `make bench` prints the figures of performance that no test asserts.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 APT_PACKAGES := chromium fonts-dejavu-core prometheus redis-server
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 
 # No pop-up that asks whether to fetch news, no look-up of updates.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-# Containers run as root, which JupyterLab refuses unless it is told.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+# Runs a command and, at the same time, the checks, whose output is shown where one of them fails.
+define beside_checks
+mkdir -p build; $(MAKE) --no-print-directory check >build/check.log 2>&1 & checks=$$!; \
+$(1); status=$$?; wait $$checks || { cat build/check.log; status=1; }; exit $$status
+endef
 
-.PHONY: lab test report check clean browser
+.PHONY: lab test quick bench report check clean browser engines
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks --ServerApp.ip=localhost --LabApp.news_url=None \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --KernelManager.transport=ipc $(AS_ROOT) $(LAB_OPTIONS)
+	$(BIN)/workbench lab -- $(LAB_OPTIONS)
 
-test: $(VENV)/.dev browser check
-	$(BIN)/python -m pytest $(TEST_OPTIONS)
+# The tests of an engine wait for its installation.
+test: browser $(VENV)/.dev
+	@mkdir -p build
+	@$(BIN)/workbench engines install vllm >build/engines.log 2>&1 && $(BIN)/workbench engines install llmcompressor >>build/engines.log 2>&1 &
+	@$(call beside_checks,$(PYTEST) $(PARALLEL) $(TEST_OPTIONS))
+
+quick: $(VENV)/.dev
+	@$(call beside_checks,$(PYTEST) $(PARALLEL) -m "not slow and not browser and not gpu" $(TEST_OPTIONS))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -28,7 +40,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 report: $(VENV)/.lab
-	$(BIN)/python -m workbench.export notebooks/*.ipynb --out reports
+	$(BIN)/python -m workbench.interface.report notebooks/*.ipynb --out reports
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/machine.py
 
 # The browser tests need Chromium, the tests of alert rules promtool, those of shared limits Redis; where apt is not usable they are skipped with that reason.
 browser:
@@ -48,6 +63,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.lab
 	$(PIP) --editable '.[dev,cluster]'
+	@$(PYTEST) --collect-only --quiet >/dev/null || true  # compiles once what each worker would compile
 	@touch $@
 
 clean:

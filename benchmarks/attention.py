@@ -7,13 +7,14 @@ FlexAttention, one sequence over several GPUs), writes them to the folder, and p
 """
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from workbench.core.attention import TECHNIQUES, AttentionSpec
-from workbench.core.long_context import RingSpec
+from workbench.attention.rows import Cell
+from workbench.catalog.attention_techniques import TECHNIQUES
 from workbench.core.runs import Run
+from workbench.measuring.envelope import run
+from workbench.questions.long_context.attention.spec import AttentionSpec
+from workbench.questions.long_context.ring_attention.spec import RingSpec
 
 MODEL = "data/models/llama-3.1-8b-shape"
 PLAIN = (
@@ -36,19 +37,16 @@ LENGTHS = (1024, 4096, 16384, 32768, 65536, 131072, 262144)
 PARTS = ("promises", "plain", "flex", "ring")
 
 
-def cells(run: Run, phase: str, length: int) -> dict[str, Mapping[str, Any]]:
+def cells(run: Run, phase: str, length: int) -> dict[str, Cell]:
     """Measured cells by technique."""
-    return {
-        r["technique"]: r
-        for r in run.results
-        if r["part"] == "cell" and r["phase"] == phase and r["length_tokens"] == length and r["status"] == "measured"
-    }
+    return {r.technique: r for r in run.rows(Cell) if r.is_at(phase, length)}
 
 
-def fastest(run: Run, phase: str, length: int, pattern: str) -> Mapping[str, Any]:
+def fastest(run: Run, phase: str, length: int, pattern: str) -> Cell:
     """The fastest technique of a pattern."""
     return min(
-        (r for t, r in cells(run, phase, length).items() if TECHNIQUES[t].pattern == pattern), key=lambda r: r["p50_s"]
+        (r for t, r in cells(run, phase, length).items() if TECHNIQUES[t].pattern == pattern),
+        key=lambda r: r.p50_s.value,
     )
 
 
@@ -57,14 +55,14 @@ def promises(run: Run) -> list[tuple[str, float, float]]:
     prompt, long = fastest(run, "prefill", 65536, "full"), fastest(run, "prefill", 131072, "full")
     window, reading = fastest(run, "prefill", 131072, "window"), fastest(run, "decode", 131072, "full")
     return [
-        (f"{prompt['label']}: share of the matrix rate, prefill at 65536", prompt["ceiling_fraction"], 0.75),
+        (f"{prompt.label}: share of the matrix rate, prefill at 65536", prompt.ceiling_fraction, 0.75),
         (
-            f"{window['label']} 4096 at 131072: times as fast as {long['label']}",
-            long["p50_s"] / window["p50_s"],
+            f"{window.label} 4096 at 131072: times as fast as {long.label}",
+            long.p50_s.value / window.p50_s.value,
             8.0,
         ),
-        (f"{window['label']}: inputs and output over peak memory", window["io_bytes"] / window["peak_bytes"], 1 / 1.2),
-        (f"{reading['label']}: share of the copy rate, decoding at 131072", reading["ceiling_fraction"], 0.9),
+        (f"{window.label}: inputs and output over peak memory", window.io_bytes / window.peak_bytes, 1 / 1.2),
+        (f"{reading.label}: share of the copy rate, decoding at 131072", reading.ceiling_fraction, 0.9),
     ]
 
 
@@ -74,7 +72,6 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    from workbench.experiments import attention, ring_attention
 
     specs = {
         "promises": AttentionSpec(
@@ -93,14 +90,14 @@ def main() -> None:
             import torch
 
             worlds = tuple(w for w in (1, 2, 4, 8) if w <= torch.cuda.device_count())
-            run = ring_attention.run(RingSpec(model=MODEL, worlds=worlds))
-            for r in run.results:
-                print({k: v for k, v in r.items() if k != "provenance"}, flush=True)
+            result = run(RingSpec(model=MODEL, worlds=worlds))
+            for r in result.results:
+                print(r, flush=True)
         else:
-            run = attention.run(specs[part])
-        (arguments.out / f"attention_{part}.json").write_text(run.to_json())
+            result = run(specs[part])
+        (arguments.out / f"attention_{part}.json").write_text(result.to_json())
         if part == "promises":
-            for what, found, bound in promises(run):
+            for what, found, bound in promises(result):
                 print(
                     f"{'holds' if found >= bound else 'FAILS'}  {what}: {found:.3g} (at least {bound:.3g})", flush=True
                 )

@@ -1,4 +1,4 @@
-"""The table of small devices: a network trained and compressed, and what really became faster here.
+"""The table of small devices: a network trained and compressed, and which compressions are faster on this machine.
 
     python benchmarks/edge.py
 
@@ -12,16 +12,19 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from workbench.core.edge import EdgeSpec
-from workbench.experiments.edge import run
+from workbench.core.rows import flat
+from workbench.measuring.envelope import run
+from workbench.questions.edge.findings import accuracy_words, gate_words, ratio_words
+from workbench.questions.edge.rows import Choice, Distillation, Guarantee, VariantResult, batches_of
+from workbench.questions.edge.spec import EdgeSpec
 
 out = Console(width=140)
 
 
 def main() -> None:
     began = time.perf_counter()
-    found = run(EdgeSpec())
-    for batch in ("1", "256"):
+    result = run(EdgeSpec())
+    for batch in batches_of(result):
         shown = Table(
             "technique",
             "accuracy, %",
@@ -29,35 +32,26 @@ def main() -> None:
             "kB",
             "gzip kB",
             "p50 us",
-            "times as fast",
+            "speed-up",
             "verdict",
-            title=f"batch {batch}",
+            title=f"batch size {batch}",
         )
-        for r in found.results:
-            if r["part"] != "variant":
-                continue
-            t = r["times"][batch]
-            interval = (
-                f"{t['ratio']:.2f} ({t['ratio_interval'][0]:.2f} to {t['ratio_interval'][1]:.2f})"
-                if "ratio" in t
-                else "1"
-            )
-            against = f"; beside {t['base']} {t['base_verdict']} ({t['base_ratio']:.2f})" if "base" in t else ""
+        for v in result.rows(VariantResult):
+            times = v.times[batch]
             shown.add_row(
-                r["technique"],
-                f"{100 * r['accuracy']:.2f}",
-                str(r["flips"]),
-                f"{r['n_bytes'] / 1e3:.0f}",
-                f"{r['gzip_bytes'] / 1e3:.0f}",
-                f"{1e6 * t['p50_s']:.1f}",
-                interval,
-                t.get("verdict", "") + against,
+                v.technique,
+                accuracy_words(v),
+                str(v.flips),
+                f"{v.n_bytes / 1e3:.0f}",
+                f"{(v.gzip_bytes or 0) / 1e3:.0f}",
+                f"{1e6 * times.p50_s:.1f}",
+                ratio_words(times.speedup),
+                gate_words(v, batch),
             )
         out.print(shown)
-    for r in found.results:
-        if r["part"] in {"guarantee", "distillation", "choice"}:
-            out.print({k: v for k, v in r.items() if k not in {"provenance", "breaks"}})
-    out.print(f"{found.environment.cpu}, {found.environment.n_cpus} cores, {time.perf_counter() - began:.0f} s")
+    for row in (*result.rows(Guarantee), *result.rows(Distillation), *result.rows(Choice)):
+        out.print(flat(row))
+    out.print(f"{result.environment.cpu}, {result.environment.n_cpus} cores, {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ import numpy as np
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import DATA, MEASURED
 from workbench.estimate.calibration import FITTED, FITTED_PROMPTS, cells_of
+from workbench.estimate.ceilings import published_ceilings
+from workbench.estimate.device_calibration import from_runs
 from workbench.estimate.fitting import kv_bits_of, log_errors, plan_of
 from workbench.estimate.machine import Machine
 from workbench.estimate.prediction import Question, Z, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import decode_step_s
-from workbench.experiments.ceilings import published_ceilings
-from workbench.experiments.device_calibration import from_runs
 from workbench.store.runs import read_run_file
 
 NAMES = (
@@ -66,10 +66,10 @@ def runs_of(names):
 def roofline_logs(model, steps, served, ceilings):
     """Logarithms of roofline over measured: of steps, and of prompts."""
     c, plan, bits = cells_of(steps, served), plan_of(served, steps), kv_bits_of(served)
-    cells = list(zip(c["batch"].astype(int), c["context_tokens"].astype(int), strict=True))
+    cells = list(zip(c.batch.astype(int), c.context_tokens.astype(int), strict=True))
     floors = [step_floor_s(model, plan, batch=b, context_tokens=n, kv_bits=bits, ceilings=ceilings) for b, n in cells]
     reads = [prefill_floor_s(model, plan, batch=b, context_tokens=n, ceilings=ceilings) for b, n in cells]
-    return np.log(np.array(floors) / c["tpot_p50_s"]), np.log(np.array(reads) / c["prefill_s"])
+    return np.log(np.array(floors) / c.tpot_s), np.log(np.array(reads) / c.prefill_s)
 
 
 def peer_logs(rows, steps, served):
@@ -83,11 +83,11 @@ def peer_logs(rows, steps, served):
         if (r["device"], r["model"], r["served"], r["tensor_parallel"]) == asked
     }
     found = ([], [])
-    for i, (b, n) in enumerate(zip(c["batch"].astype(int), c["context_tokens"].astype(int), strict=True)):
+    for i, (b, n) in enumerate(zip(c.batch.astype(int), c.context_tokens.astype(int), strict=True)):
         row = known.get((b, n), {})
-        for logs, name, measured in zip(found, ("tpot_s", "prefill_s"), ("tpot_p50_s", "prefill_s"), strict=True):
+        for logs, name in zip(found, ("tpot_s", "prefill_s"), strict=True):
             if row.get(name):
-                logs.append(np.log(row[name] / c[measured][i]))
+                logs.append(np.log(row[name] / getattr(c, name)[i]))
     return tuple(np.array(logs) for logs in found)
 
 

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.core.load import LoadSpec
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.engines.server import free_port
-from workbench.experiments.load import run
-from workbench.testing.mock_process import MockProcess
-from workbench.testing.mock_server import MockSettings
+from workbench.load.rows import LoadResult, LoadSamples
+from workbench.load.spec import LoadSpec
+from workbench.measuring.envelope import run
 
 TOKENS = 64
 OPEN = """
@@ -61,8 +62,8 @@ def started(command, url, *, seconds=60):
 
 
 def seen(url, model, rate, seconds, seed):
-    """Waits and gaps of one load, seconds, and the share of failures."""
-    made = run(
+    """Return TTFT and gaps of one load in seconds, the share of failures, and the verdict on the client."""
+    measured = run(
         LoadSpec(
             url=url,
             model=model,
@@ -74,11 +75,11 @@ def seen(url, model, rate, seconds, seed):
             seed=seed,
         )
     )
-    asked = made.samples["requests"]
-    good = [q for q in asked if not q["error"]]
-    ttft = np.array([q["first_content_s"] - q["sent_s"] for q in good])
-    gaps = np.concatenate([np.array(q["gaps_us"]) / 1e6 for q in good])
-    return ttft, gaps, 1 - len(good) / len(asked), made.results[0]["client_health"]["verdict"]
+    requests = measured.sampled(LoadSamples).requests
+    good = [q for q in requests if not q.error]
+    ttft = np.array([q.first_content_s - q.sent_s for q in good])
+    gaps = np.concatenate([np.array(q.gaps_us) / 1e6 for q in good])
+    return ttft, gaps, 1 - len(good) / len(requests), measured.row(LoadResult).client_health.verdict
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def main() -> None:
         command = [
             sys.executable,
             "-m",
-            "workbench.cli",
+            "workbench.app",
             "gateway",
             "--config",
             str(folder / "gateway.toml"),

@@ -4,17 +4,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workbench.apparatus.mock_dialects import Truth
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.engines import environments
-from workbench.load.peers import PeerResult, read_peer
-from workbench.testing.mock_process import MockProcess
-from workbench.testing.mock_server import MockSettings
+from workbench.load.peers.files import read_peers
+from workbench.load.peers.result import PeerResult
 
 VLLM_BENCH = (
     "import argparse, asyncio; from vllm.benchmarks.serve import add_cli_args, main_async;"
@@ -76,16 +78,16 @@ def measure(name: str, program: str, rate: float, duration_s: float) -> dict[str
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=folder)
         except subprocess.TimeoutExpired:
             return {"error": f"not done after {LIMIT_S:g} s"}
-        peer = read_peer(result)
-        if peer is None:
+        found = read_peers(result)
+        if found is None:
             return {"error": (done.stderr or done.stdout).strip()[-300:]}
-        return _against(mock.truth(), peer)
+        return _against(mock.truth(), found[0])
 
 
-def _against(truth: Any, peer: PeerResult) -> dict[str, Any]:
-    answered = [t for t in truth.values() if len(t["writes_s"]) > 1]
-    true_first = [t["writes_s"][0] - t["arrived_s"] for t in answered]
-    true_gaps = np.concatenate([np.diff(t["writes_s"]) for t in answered])
+def _against(truth: Mapping[str, Truth], peer: PeerResult) -> dict[str, Any]:
+    answered = [t for t in truth.values() if len(t.writes_s) > 1]
+    true_first = [t.writes_s[0] - t.arrived_s for t in answered]
+    true_gaps = np.concatenate([np.diff(t.writes_s) for t in answered])
     ok = [r for r in peer.records if r.ok and r.sent_s is not None]
     first = [r.chunk_s[0] - r.sent_s for r in ok]
     gaps = np.concatenate([np.diff(r.chunk_s) for r in ok]) if peer.has_gaps else None

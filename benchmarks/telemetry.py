@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.core.samples import Signal
-from workbench.store.history import History
 from workbench.telemetry.gpu_source import GpuSource
+from workbench.telemetry.history import History
 from workbench.telemetry.host_source import HostSource
 from workbench.telemetry.sampler import Sampler, SourceLost
+from workbench.telemetry.samples import Signal
 
 DAYS, GPUS, QUANTITIES = 7, 8, 10
 
@@ -54,9 +54,9 @@ def nvml_answers():
 
 def redraw():
     """Seconds of a redraw of the panel, median of 7."""
-    from workbench.panels.utilisation import UtilisationPanel
+    from workbench.questions.utilization.panel import UtilizationPanel
 
-    panel = UtilisationPanel()
+    panel = UtilizationPanel()
     took = []
     for _ in range(7):
         began = time.perf_counter()

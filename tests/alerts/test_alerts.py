@@ -1,4 +1,4 @@
-"""Alerts: told once, over once; silence is no health; a mean hides what a percentile shows; callbacks and lint."""
+"""Alerts: fired once, resolved once; silence is no health; a mean hides what a percentile shows; callbacks and lint."""
 
 import json
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from itertools import count, islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.page_server import page_server, replying
 
 from workbench.alerts.dashboard import dashboard
 from workbench.alerts.defaults import TTFT_BOUNDS, vllm_rules
@@ -17,19 +18,21 @@ from workbench.alerts.rules import Rate, Ratio, Rule, SlowShare, Value, rules_ya
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore, bucket_quantile
 from workbench.core.errors import InvalidSpec, WorkbenchError
-from workbench.experiments.monitoring import call, event_row, post, watch
-from workbench.testing.page_server import page_server, replying
+from workbench.core.rows import plain
+from workbench.questions.monitoring.measure import call, post, watch
+from workbench.questions.monitoring.rows import AlertEvent
+from workbench.questions.monitoring.spec import WatchSpec
 
 HISTOGRAM = "vllm:time_to_first_token_seconds"
 
 
 def happenings(rule, values, *, step_s=15):
     """(second, state) of all events when a gauge has these values."""
-    store, evaluator, told = SeriesStore(), Evaluator([rule]), []
+    store, evaluator, events = SeriesStore(), Evaluator([rule]), []
     for i, value in enumerate(values):
         store.add("depth", {}, i * step_s, value)
-        told += [(e.at_s, e.state) for e in evaluator.evaluate(store, i * step_s)]
-    return told
+        events += [(e.at_s, e.state) for e in evaluator.evaluate(store, i * step_s)]
+    return events
 
 
 DEEP = Rule(name="Deep", expression=Value(metric="depth"), compare=">", threshold=5.0, for_s=30, keep_firing_for_s=30)
@@ -68,23 +71,23 @@ def observe(store, at, seconds, counts, bounds=(*TTFT_BOUNDS, "7.5", "10.0", "20
 
 def test_a_mean_that_hides_two_percent_of_twenty_seconds_alerts_on_the_percentile():
     store, evaluator, counts = SeriesStore(), Evaluator(vllm_rules()), {}
-    told, waits = [], [0.05] * 98 + [20.0] * 2
+    events, waits = [], [0.05] * 98 + [20.0] * 2
     assert sum(waits) / len(waits) < 0.5  # the mean looks healthy
     for step in range(40):
         observe(store, step * 15, waits, counts)
-        told += evaluator.evaluate(store, step * 15)
-    assert [(e.rule, e.state) for e in told if e.rule == "FirstTokensLate"] == [("FirstTokensLate", AlertState.FIRING)]
-    assert {e.rule for e in told} >= {"FirstTokensLate"}
+        events += evaluator.evaluate(store, step * 15)
+    assert [(e.rule, e.state) for e in events if e.rule == "TtftHigh"] == [("TtftHigh", AlertState.FIRING)]
+    assert {e.rule for e in events} >= {"TtftHigh"}
 
 
 def test_silence_is_an_alert_and_not_health():
-    store, evaluator, counts, told = SeriesStore(), Evaluator(vllm_rules()), {}, []
+    store, evaluator, counts, events = SeriesStore(), Evaluator(vllm_rules()), {}, []
     for step in range(60):
         at = step * 15
         if step < 20:
             observe(store, at, [0.05] * 10, counts)
-        told += [(e.at_s, e.rule, e.state) for e in evaluator.evaluate(store, at)]
-    outages = [t for t in told if t[1] == "NoMetrics"]
+        events += [(e.at_s, e.rule, e.state) for e in evaluator.evaluate(store, at)]
+    outages = [t for t in events if t[1] == "NoMetrics"]
     assert [state for _, _, state in outages] == [AlertState.FIRING]
     assert 300 <= outages[0][0] <= 19 * 15 + 300 + 75 + 15  # the look-back of five minutes, then a minute
 
@@ -103,30 +106,30 @@ def test_rates_decay_and_few_events_make_no_ratio():
 
 
 def test_a_promise_is_used_up_fast_only_when_both_windows_say_so():
-    rule = next(r for r in vllm_rules() if r.name == "PromiseUsedUpFast")
-    store, evaluator, counts, told = SeriesStore(), Evaluator([rule]), {}, []
+    rule = next(r for r in vllm_rules() if r.name == "ErrorBudgetBurnFast")
+    store, evaluator, counts, events = SeriesStore(), Evaluator([rule]), {}, []
     for step in range(4 * 60 * 2):
         minute = step / 4
         waits = [2.0] * 10 if 60 <= minute < 90 else [0.05] * 10
         observe(store, step * 15, waits, counts)
-        told += [(e.at_s / 60, e.state) for e in evaluator.evaluate(store, step * 15)]
-    assert [state for _, state in told] == [AlertState.FIRING, AlertState.RESOLVED]
-    began, over = told[0][0], told[1][0]
+        events += [(e.at_s / 60, e.state) for e in evaluator.evaluate(store, step * 15)]
+    assert [state for _, state in events] == [AlertState.FIRING, AlertState.RESOLVED]
+    began, over = events[0][0], events[1][0]
     assert 60 < began < 75  # 14.4 % of an hour's requests
     assert 90 < over < 96  # the short window ends it, though the hour's share is still high
     assert rule.threshold == pytest.approx(0.144)
 
 
 def test_odd_rules_are_refused():
-    with pytest.raises(InvalidSpec, match="A rule named"):
+    with pytest.raises(InvalidSpec, match="is no name of a rule"):
         replace(DEEP, name="two words")
-    with pytest.raises(InvalidSpec, match="odd numbers"):
+    with pytest.raises(InvalidSpec, match="not finite"):
         replace(DEEP, threshold=float("nan"))
-    with pytest.raises(InvalidSpec, match="A comparison"):
+    with pytest.raises(InvalidSpec, match="is no comparison"):
         replace(DEEP, compare="=~")
     with pytest.raises(InvalidSpec, match="least_events"):
         SlowShare(histogram="h", bound="1", least_events=0)
-    with pytest.raises(InvalidSpec, match=r"A promise of 0\.3 s"):
+    with pytest.raises(InvalidSpec, match=r"a TTFT of 0\.3 s"):
         vllm_rules(ttft_bound="0.3")
     store = SeriesStore()
     store.add("a", {}, 1.0, 1.0)
@@ -181,7 +184,7 @@ def test_a_server_that_fails_for_a_while_alerts_once_and_is_over_once(broken):
         now[0] += seconds
 
     with server(lambda n: broken if 4 <= n < 14 else PAGE) as (url, _):
-        looks = list(islice(watch(url, vllm_rules(), interval_s=15, clock=clock, wait=wait), 24))
+        looks = list(islice(watch(WatchSpec(url=url), clock=clock, wait=wait), 24))
     events = [(look.at_s, e.rule, e.state) for look in looks for e in look.events]
     assert events == [(120, "NoMetrics", AlertState.FIRING), (210, "NoMetrics", AlertState.RESOLVED)]
     assert [bool(look.problem) for look in looks] == [4 <= i < 14 for i in range(24)]
@@ -192,17 +195,17 @@ def test_a_webhook_and_a_command_get_the_event(tmp_path):
     store, evaluator = SeriesStore(), Evaluator([replace(DEEP, for_s=0)])
     store.add("depth", {"model": "a"}, 0, 9)
     (event,) = evaluator.evaluate(store, 0)
-    row = event_row(event, url="http://server")
+    sent = AlertEvent.of(event, server="http://server", origin_s=0.0)
     with server(lambda n: PAGE) as (url, posted):
-        post(row, webhook=url)
-    assert posted == [row]
-    assert (row["rule"], row["state"], row["labels"]) == ("Deep", "firing", {"model": "a"})
-    call(row, command=["sh", "-c", f"cat > {tmp_path / 'event.json'}"])
-    assert json.loads((tmp_path / "event.json").read_text()) == row
-    with pytest.raises(WorkbenchError, match="webhook did not take Deep"):
-        post(row, webhook="http://127.0.0.1:9/")
+        post(sent, webhook=url)
+    assert posted == [plain(sent)]
+    assert (sent.rule, sent.state, sent.labels) == ("Deep", "firing", {"model": "a"})
+    call(sent, command=["sh", "-c", f"cat > {tmp_path / 'event.json'}"])
+    assert json.loads((tmp_path / "event.json").read_text()) == plain(sent)
+    with pytest.raises(WorkbenchError, match="webhook did not accept Deep"):
+        post(sent, webhook="http://127.0.0.1:9/")
     with pytest.raises(WorkbenchError, match="command for Deep failed"):
-        call(row, command=["false"])
+        call(sent, command=["false"])
 
 
 def test_names_are_found_in_any_promql():

@@ -8,19 +8,19 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import wait_for
 
-from workbench.alerts.defaults import gold_rule, vllm_rules
+from workbench.alerts.defaults import vllm_rules
 from workbench.alerts.evaluator import AlertState, Event
 from workbench.alerts.notify import Notifier, Silence, silent
 from workbench.alerts.page import AlertPage
 from workbench.alerts.scrape import Scraper
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.core.errors import InvalidSpec, NotAvailable
-from workbench.core.monitoring import MonitoringSpec
-from workbench.experiments.monitoring import gold_of, rules_of, watch
 from workbench.load.gold_set import gold_questions
-from workbench.testing.mock_process import MockProcess
-from workbench.testing.mock_server import MockSettings
-from workbench.testing.waiting import wait_for
+from workbench.questions.monitoring.measure import gold_of, rules_of, watch
+from workbench.questions.monitoring.spec import MonitoringSpec
 
 
 def event(rule, at_s, state=AlertState.FIRING, severity="page", **labels):
@@ -40,57 +40,57 @@ def rules_in(events):
 
 
 def test_a_group_waits_for_company_and_later_changes_wait_for_the_interval():
-    told = Notifier(group_wait_s=30, group_interval_s=300, repeat_s=None)
-    assert told.take([event("A", 0)], 0) == []
-    assert told.take([event("B", 15)], 15) == []
-    (first,) = told.take([], 30)
+    notifier = Notifier(group_wait_s=30, group_interval_s=300, repeat_s=None)
+    assert notifier.take([event("A", 0)], 0) == []
+    assert notifier.take([event("B", 15)], 15) == []
+    (first,) = notifier.take([], 30)
     assert rules_in(first.firing) == ["A", "B"]
     assert first.group == {"severity": "page"}
-    assert told.take([event("A", 60, AlertState.RESOLVED), event("C", 60)], 60) == []
-    (second,) = told.take([], 330)
+    assert notifier.take([event("A", 60, AlertState.RESOLVED), event("C", 60)], 60) == []
+    (second,) = notifier.take([], 330)
     assert (rules_in(second.firing), rules_in(second.resolved)) == (["B", "C"], ["A"])
-    assert told.take([], 10_000) == []
+    assert notifier.take([], 10_000) == []
 
 
 def test_what_began_and_ended_before_the_first_message_is_not_told():
-    told = Notifier(group_wait_s=30)
-    told.take([event("A", 0)], 0)
-    told.take([event("A", 10, AlertState.RESOLVED)], 10)
-    assert told.take([], 40) == []
+    notifier = Notifier(group_wait_s=30)
+    notifier.take([event("A", 0)], 0)
+    notifier.take([event("A", 10, AlertState.RESOLVED)], 10)
+    assert notifier.take([], 40) == []
 
 
 def test_groups_are_apart_and_what_lasts_is_repeated():
-    told = Notifier(group_by=("model",), group_wait_s=0, repeat_s=100)
-    messages = told.take([event("A", 0, model="x"), event("A", 0, model="y")], 0)
+    notifier = Notifier(group_by=("model",), group_wait_s=0, repeat_s=100)
+    messages = notifier.take([event("A", 0, model="x"), event("A", 0, model="y")], 0)
     assert [m.group for m in messages] == [{"model": "x"}, {"model": "y"}]
-    assert told.take([], 99) == []
-    assert [rules_in(m.firing) for m in told.take([], 100)] == [["A"], ["A"]]
+    assert notifier.take([], 99) == []
+    assert [rules_in(m.firing) for m in notifier.take([], 100)] == [["A"], ["A"]]
 
 
 def test_a_silence_hides_until_it_ends():
     hush = Silence(matchers={"alertname": "Requests*"}, until_s=50)
-    told = Notifier(group_wait_s=0, group_interval_s=10, repeat_s=60)
-    told.silences = [hush]
-    assert told.take([event("RequestsWait", 0)], 0) == []
-    (other,) = told.take([event("NoMetrics", 5)], 5)
+    notifier = Notifier(group_wait_s=0, group_interval_s=10, repeat_s=60)
+    notifier.silences = [hush]
+    assert notifier.take([event("RequestsQueued", 0)], 0) == []
+    (other,) = notifier.take([event("NoMetrics", 5)], 5)
     assert rules_in(other.firing) == ["NoMetrics"]
-    (later,) = told.take([], 65)
-    assert sorted(rules_in(later.firing)) == ["NoMetrics", "RequestsWait"]
-    assert silent(event("RequestsWait", 0), [hush], 49)
-    assert not silent(event("RequestsWait", 0), [hush], 50)
-    assert not silent(event("CacheFull", 0), [hush], 0)
-    with pytest.raises(InvalidSpec, match="would silence everything"):
+    (later,) = notifier.take([], 65)
+    assert sorted(rules_in(later.firing)) == ["NoMetrics", "RequestsQueued"]
+    assert silent(event("RequestsQueued", 0), [hush], 49)
+    assert not silent(event("RequestsQueued", 0), [hush], 50)
+    assert not silent(event("KvCacheFull", 0), [hush], 0)
+    with pytest.raises(InvalidSpec, match="would suppress every alert"):
         Silence(matchers={}, until_s=1)
 
 
 @given(st.lists(st.sampled_from("ABC"), max_size=30), st.floats(0, 40), st.floats(1, 100))
 def test_every_alert_that_was_told_is_told_to_be_over(switched, wait_s, interval_s):
-    """Alerts switch between firing and over; after all are over and time has passed, what was told firing was told resolved."""
-    told, firing, open_ = Notifier(group_wait_s=wait_s, group_interval_s=interval_s, repeat_s=None), set(), set()
+    """Alerts switch between firing and over; after all are over and time has passed, what was sent as firing was sent as resolved."""
+    notifier, firing, open_ = Notifier(group_wait_s=wait_s, group_interval_s=interval_s, repeat_s=None), set(), set()
     at = 0.0
 
     def take(events):
-        for message in told.take(events, at):
+        for message in notifier.take(events, at):
             assert message.firing or message.resolved
             open_.difference_update(rules_in(message.resolved))
             assert set(rules_in(message.firing)) <= firing
@@ -119,11 +119,10 @@ def mock():
 def test_wrong_answers_to_the_gold_set_alert(mock, tmp_path):
     gold = tmp_path / "gold.jsonl"
     gold.write_text('{"prompt": "a", "pattern": "."}\n{"prompt": "b", "pattern": "this is never said"}\n')
-    spec = MonitoringSpec(url=mock.url, gold=str(gold), gold_every_s=0.2, interval_s=0.3, patience_s=0)
+    spec = MonitoringSpec(url=mock.url, gold=str(gold), gold_every_s=0.05, interval_s=0.1, patience_s=3600)
     with gold_of(spec) as asked:
         wait_for(lambda: asked.counts()["asked"] >= 4, 20)
-        watched = watch(mock.url, [gold_rule(every_s=spec.gold_every_s)], interval_s=spec.interval_s, gold=asked)
-        looks = list(islice(watched, 25))
+        looks = list(islice(watch(spec, gold=asked), 25))
     assert looks[-1].values["AnswersWrong"] == pytest.approx(0.5, abs=0.1)
     assert looks[-1].firing == ["AnswersWrong"]
     assert [e.rule for look in looks for e in look.events] == ["AnswersWrong"]
@@ -164,15 +163,15 @@ def test_the_watch_has_a_page_that_prometheus_reads():
     page = AlertPage(rules, 0)
     try:
         page.show(
-            firing=["NoMetrics"], pending=["CacheFull"], values={"CacheFull": 0.97}, is_up=False, gold={"asked": 3}
+            firing=["NoMetrics"], pending=["KvCacheFull"], values={"KvCacheFull": 0.97}, is_up=False, gold={"asked": 3}
         )
         text = Scraper(f"http://127.0.0.1:{page.port}").page()
         assert 'ALERTS{alertname="NoMetrics",alertstate="firing",severity="page"} 1.0' in text
-        assert 'ALERTS{alertname="CacheFull",alertstate="pending"' in text
-        assert 'workbench_rule_value{alertname="CacheFull"} 0.97' in text
+        assert 'ALERTS{alertname="KvCacheFull",alertstate="pending"' in text
+        assert 'workbench_rule_value{alertname="KvCacheFull"} 0.97' in text
         assert "workbench_server_up 0.0" in text
         assert "workbench_gold_asked_total 3.0" in text
-        with pytest.raises(NotAvailable, match="cannot be served"):
+        with pytest.raises(NotAvailable, match="cannot be opened"):
             AlertPage(rules, page.port)
     finally:
         page.close()

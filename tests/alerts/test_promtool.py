@@ -5,6 +5,7 @@ promtool (Debian's package ``prometheus``) reads the rule file that we write and
 
 import json
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ from workbench.alerts.evaluator import Evaluator
 from workbench.alerts.rules import Absent, Least, Quantile, Rate, Ratio, Rule, SlowShare, Value, rules_yaml
 from workbench.alerts.series import SeriesStore
 
-STEP_S, N_STEPS, N_GROUPS = 15, 96, 120
+STEP_S, N_STEPS = 15, 96
+N_GROUPS = int(os.environ.get("PROMTOOL_GROUPS", "12"))  # more when one looks for rare disagreements
 BOUNDS = ("0.1", "0.5", "2", "+Inf")
 RULES = [
     Rule(name="QueueLong", expression=Value(metric="waiting"), compare=">", threshold=5.0, for_s=60, severity="page"),
@@ -94,32 +96,32 @@ def histogram(rng):
 def group(seed):
     """Random series by metric and labels."""
     rng = random.Random(seed)
-    made = {}
+    series = {}
     for model in ("a", "b"):
         if rng.random() < 0.9:
-            made["waiting", (("model", model),)] = gauge(rng)
-        made["requests_total", (("model", model),)] = counter(rng, 12)
+            series["waiting", (("model", model),)] = gauge(rng)
+        series["requests_total", (("model", model),)] = counter(rng, 12)
         if rng.random() < 0.8:
-            made["errors_total", (("model", model),)] = counter(rng, 1)
+            series["errors_total", (("model", model),)] = counter(rng, 1)
     for bound, values in histogram(rng).items():
-        made["ttft_seconds_bucket", (("le", bound),)] = values
+        series["ttft_seconds_bucket", (("le", bound),)] = values
         if bound == "+Inf":
-            made["ttft_seconds_count", ()] = values
-    return made
+            series["ttft_seconds_count", ()] = values
+    return series
 
 
-def ours(series):
+def alerts_of(series):
     """Labels of the firing alerts by (rule, second)."""
-    store, evaluator, found = SeriesStore(), Evaluator(RULES), {}
+    store, evaluator, alerts = SeriesStore(), Evaluator(RULES), {}
     for step in range(N_STEPS):
         at = step * STEP_S
         for (metric, labels), values in series.items():
             if values[step] != "_":
                 store.add(metric, dict(labels), at, math.nan if values[step] == "stale" else float(values[step]))
         evaluator.evaluate(store, at)
-        for alert in evaluator.firing:
-            found.setdefault((alert.rule.name, at), []).append(dict(alert.labels) | {"severity": alert.rule.severity})
-    return found
+        for alert in (a for a in evaluator.alerts.values() if a.state == "firing"):
+            alerts.setdefault((alert.rule.name, at), []).append(dict(alert.labels) | {"severity": alert.rule.severity})
+    return alerts
 
 
 def written(metric, labels):
@@ -129,17 +131,17 @@ def written(metric, labels):
 @needs_promtool
 def test_every_alert_fires_when_prometheus_says_so(tmp_path):
     groups = [group(seed) for seed in range(N_GROUPS)]
-    assert sum(len(g) for g in groups) >= 1000
+    assert sum(len(g) for g in groups) >= 8 * N_GROUPS
     (tmp_path / "rules.yml").write_text(rules_yaml(RULES, interval_s=STEP_S))
     tests, n_firing = [], 0
     for series in groups:
-        found = ours(series)
-        n_firing += len(found)
+        alerts = alerts_of(series)
+        n_firing += len(alerts)
         checks = [
             {
                 "eval_time": f"{at}s",
                 "alertname": rule.name,
-                "exp_alerts": [{"exp_labels": labels} for labels in found.get((rule.name, at), [])],
+                "exp_alerts": [{"exp_labels": labels} for labels in alerts.get((rule.name, at), [])],
             }
             for rule in RULES
             for at in range(0, N_STEPS * STEP_S, STEP_S)
@@ -155,7 +157,7 @@ def test_every_alert_fires_when_prometheus_says_so(tmp_path):
         ["promtool", "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[:3000]
-    assert n_firing > 5000  # the agreement is not about silence
+    assert n_firing > 40 * N_GROUPS  # the agreement is not about silence
 
 
 @needs_promtool

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from workbench.attention import timing
-from workbench.attention.cells import measured_cell
-from workbench.attention.techniques import prepared
+from workbench.attention.cells import measure_cell
+from workbench.attention.rows import Ceilings, MissingCell, TimedCell
+from workbench.attention.techniques import attention_call
 from workbench.attention.timing import HeadShape
-from workbench.core.attention import TECHNIQUES, AttentionOptions
+from workbench.catalog.attention_techniques import TECHNIQUES, AttentionOptions
 from workbench.core.errors import NotAvailable
 
 pytestmark = [
@@ -25,7 +26,7 @@ def test_it_is_the_float64_reference_in_bfloat16(technique, shape):
     q, k, v = timing.tensors(HeadShape(8, 2, 128), n_queries=shape[0], n_keys=shape[1], device="cuda", seed=1)
     try:
         with torch.inference_mode():
-            out = prepared(q, k, v, technique=technique, options=OPTIONS)()
+            out = attention_call(q, k, v, technique=technique, options=OPTIONS)()
     except NotAvailable as error:
         pytest.skip(error.cause)
     own, from_full = timing.deviations(out, q, k, v, technique=technique, options=OPTIONS)
@@ -40,16 +41,18 @@ def test_it_is_the_float64_reference_in_bfloat16(technique, shape):
 def test_compiled_flex_attention_is_the_float64_reference(technique):
     q, k, v = timing.tensors(HeadShape(8, 2, 128), n_queries=1000, n_keys=1500, device="cuda", seed=1)
     with torch.inference_mode():
-        out = prepared(q, k, v, technique=technique, options=OPTIONS)()
+        out = attention_call(q, k, v, technique=technique, options=OPTIONS)()
     own, _ = timing.deviations(out, q, k, v, technique=technique, options=OPTIONS)
     assert own is not None
     assert own <= 2e-2
 
 
 def test_memory_that_runs_out_is_a_result_and_the_device_goes_on():
-    ceilings = timing.Ceilings(copy_bytes_per_s=1.0, matmul_flop_per_s=1.0)
+    ceilings = Ceilings(copy_bytes_per_s=1.0, matmul_flop_per_s=1.0)
     named = {"phase": "prefill", "shape": HeadShape(32, 8, 128), "options": OPTIONS, "ceilings": ceilings}
     named |= {"rounds": 1, "device": "cuda", "seed": 0, "energy_j": lambda: None}
-    assert measured_cell("math", length=262144, **named)["status"] == "out of memory"
+    missing = measure_cell("math", length=262144, **named)
+    assert isinstance(missing, MissingCell)
+    assert missing.status == "out of memory"
     assert timing.in_use_bytes("cuda") < 2**30
-    assert measured_cell("flash", length=1024, **named)["status"] == "measured"
+    assert isinstance(measure_cell("flash", length=1024, **named), TimedCell)

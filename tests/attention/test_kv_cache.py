@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, Gemma3TextConfig, LlamaConfig, MistralConfig
 
-from workbench.attention.kv_cache import held_bytes, roomy_cache
+from workbench.attention.kv_cache import held_bytes, preallocated_cache
 from workbench.catalog.models import model_spec_from_config
 from workbench.estimate.kv_cache import kv_cache_bytes
 
@@ -28,14 +28,14 @@ MODELS = {
 
 
 @pytest.fixture(params=list(MODELS))
-def made(request):
+def config_and_model(request):
     torch.manual_seed(0)
     return MODELS[request.param], AutoModelForCausalLM.from_config(MODELS[request.param]).eval()
 
 
 @torch.inference_mode()
-def test_the_formula_is_what_a_growing_cache_holds(made):
-    config, model = made
+def test_the_formula_is_what_a_growing_cache_holds(config_and_model):
+    config, model = config_and_model
     spec = model_spec_from_config(config.to_dict(), name="m", source="test")
     cache = DynamicCache(config=config)
     tokens = 100
@@ -48,14 +48,14 @@ def test_the_formula_is_what_a_growing_cache_holds(made):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["MHA", "GQA"])
-def test_a_roomy_cache_gives_the_answers_of_a_growing_one(name):
+def test_a_preallocated_cache_gives_the_answers_of_a_growing_one(name):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(MODELS[name]).eval()
     ids = torch.randint(0, 64, (1, 40))
-    own, theirs = roomy_cache(MODELS[name], room=64), DynamicCache()
+    own, growing = preallocated_cache(MODELS[name], room=64), DynamicCache()
     for at in (0, 13, 39):
         part = ids[:, at : {0: 13, 13: 39, 39: 40}[at]]
-        a, b = (model(part, past_key_values=c, use_cache=True).logits for c in (own, theirs))
+        a, b = (model(part, past_key_values=c, use_cache=True).logits for c in (own, growing))
         assert (a - b).abs().max() < 1e-5
     assert own.get_seq_length() == 40
-    assert held_bytes(own) == held_bytes(theirs) * 64 / 40
+    assert held_bytes(own) == held_bytes(growing) * 64 / 40

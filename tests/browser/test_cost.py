@@ -4,21 +4,19 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-
-from workbench.testing.lab_page import complaints_of, run_all, scroll_to, shoot, wait_until_drawn
+from support.lab_page import complaints_of, scroll_to, shoot, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
-def test_prices_follow_the_promises(lab, page_of):
-    page, complaints = page_of()
-    run_all(page, lab.notebook("08_cost"), ".wb-cost .wb-verdict")
+def test_prices_follow_the_slo(notebook):
+    page, complaints = notebook("08_cost", ".wb-cost .wb-verdict")
     panel = scroll_to(page, ".wb-cost", up=True)
     wait_until_drawn(page, ".wb-cost", 2)
     expect(panel.locator(".wb-verdict .headline")).to_contain_text("USD per million input tokens")
     shoot(page, SHOTS, "cost")
-    box = panel.get_by_label("Promise: further tokens within, ms")
+    box = panel.get_by_label("SLO: TPOT (ms)")
     box.fill("0.01")
     box.press("Enter")
     expect(panel.locator(".wb-message.failure").first).to_contain_text("No plan in BF16")

@@ -1,28 +1,26 @@
-"""The planning notebook in real JupyterLab: a load and its promises answer their controls."""
+"""The planning notebook in real JupyterLab: a load and its SLO answer their controls."""
 
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-
-from workbench.testing.lab_page import complaints_of, run_all, scroll_to, shoot, wait_until_drawn
+from support.lab_page import complaints_of, scroll_to, shoot, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
-def test_a_promise_that_nothing_keeps_names_what_binds(lab, page_of):
-    page, complaints = page_of()
-    run_all(page, lab.notebook("03_parallelism"), ".wb-parallel .wb-verdict")
+def test_an_slo_that_nothing_meets_names_what_binds(notebook):
+    page, complaints = notebook("03_parallelism", ".wb-parallel .wb-verdict")
     panel = scroll_to(page, ".wb-parallel", up=True)
     wait_until_drawn(page, ".wb-parallel", 4)
     headline = panel.locator(".wb-verdict .headline")
     expect(headline).to_contain_text("USD/h")
     shoot(page, SHOTS, "parallelism")
-    panel.get_by_text("What the price hangs on").first.scroll_into_view_if_needed()
+    panel.get_by_text("Sensitivity of the price").first.scroll_into_view_if_needed()
     shoot(page, SHOTS, "parallelism_more")
-    box = panel.get_by_label("Promise: each further token within, ms")
+    box = panel.get_by_label("SLO: TPOT (ms)")
     box.fill("0.01")
     box.press("Enter")
-    expect(headline).to_contain_text("No plan keeps these promises: TPOT")
+    expect(headline).to_contain_text("No plan meets the SLO: TPOT")
     assert complaints_of(complaints) == []

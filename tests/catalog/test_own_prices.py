@@ -2,9 +2,9 @@
 
 import pytest
 
-from workbench.catalog.tables import median_price, own_prices
+from workbench.catalog.prices import median_price, own_prices
 from workbench.core.errors import InvalidSpec
-from workbench.experiments.device_calibration import offers
+from workbench.estimate.device_calibration import offers
 
 
 def written(tmp_path, text):

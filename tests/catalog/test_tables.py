@@ -1,7 +1,14 @@
 import csv
+from dataclasses import dataclass
 
+import pytest
+
+from workbench.catalog.csv_rows import read_rows
 from workbench.catalog.paths import DATA
-from workbench.catalog.tables import claims, devices, engines, median_price, prices, published_figures, questions
+from workbench.catalog.price_rows import prices
+from workbench.catalog.prices import median_price
+from workbench.catalog.tables import claims, devices, engines, published_figures, questions
+from workbench.core.errors import InvalidSpec
 
 
 def test_every_fact_has_a_source():
@@ -61,3 +68,25 @@ def test_published_figures_are_of_known_engines_that_were_not_started_and_device
         assert figure.device_id in devices()
         assert figure.value > 0
         assert figure.condition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cheese:
+    name: str
+    price_usd: float
+    holes: int | None = None
+
+
+def test_a_cell_that_is_none_is_named_by_file_line_and_column(tmp_path):
+    file = tmp_path / "cheese.csv"
+    file.write_text("name,price_usd,holes,note\nEmmental,12.5,3,x\nGouda,9,,\n")
+    assert read_rows(file, Cheese) == [
+        Cheese(name="Emmental", price_usd=12.5, holes=3),
+        Cheese(name="Gouda", price_usd=9.0),
+    ]
+    file.write_text("name,price_usd\nGouda,9\nBrie,cheap\n")
+    with pytest.raises(InvalidSpec, match=r"cheese\.csv, line 3: .*float.* in column `price_usd`"):
+        read_rows(file, Cheese)
+    file.write_text("name\nGouda\n")
+    with pytest.raises(InvalidSpec, match=r"line 2: .*price_usd"):
+        read_rows(file, Cheese)

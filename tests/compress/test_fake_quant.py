@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.catalog.formats import FORMATS
 from workbench.compress.fake_quant import E2M1, WeightGrid, gptq, int_scales, round_to_nearest, rounded_int
-from workbench.core.checkpoints import FORMATS
 
 
 def weights(seed: int, rows: int = 24, columns: int = 256) -> torch.Tensor:

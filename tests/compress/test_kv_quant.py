@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.catalog.formats import KV_FORMATS
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.kv_quant import RoundedCache, rounded_states, state_scales
 from workbench.core.errors import InvalidSpec
-from workbench.core.evaluation import KV_FORMATS, EvaluationSpec
+from workbench.questions.quantization.evaluation.spec import EvaluationSpec
 
 
 def states(tokens=50):
@@ -42,9 +43,9 @@ def test_fewer_bits_of_cache_diverge_more():
     kl = {}
     for form in ("int8-token", "int4-token", "fp8-token"):
         model = CheckpointModel(str(REFERENCE_MODEL), device="cpu", threads=2, kv_format=form)
-        kl[form] = model.compared(window, reference)["kl_nat"].mean()
+        kl[form] = model.compared(window, reference).quality[0].kl_nat.mean()
     assert 0 < kl["int8-token"] < kl["fp8-token"] < kl["int4-token"]
-    assert plain.compared(window, reference)["kl_nat"].max() == 0
+    assert plain.compared(window, reference).quality[0].kl_nat.max() == 0
 
 
 def test_an_unknown_cache_format_is_refused():

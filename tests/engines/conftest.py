@@ -12,7 +12,6 @@ from workbench.engines.onnx_engine import OnnxEngine
 from workbench.engines.server import ServerRoom, free_port
 from workbench.engines.torch_engine import TorchEngine
 from workbench.engines.vllm import vllm_command, vllm_variables
-from workbench.experiments.serving import exported
 from workbench.telemetry.devices import chosen_device
 
 NAME = "stdlib-9m"
@@ -46,17 +45,12 @@ def torch_server(room):
     room.stop(card)
 
 
-@pytest.fixture(scope="session")
-def onnx_folder(tmp_path_factory):
-    return exported(REFERENCE_MODEL, cache=tmp_path_factory.mktemp("onnx"), tell=print)
-
-
 @pytest.fixture(scope="module", params=["torch", "onnx", "http", "vllm"])
 def engine(request):
     if request.param == "torch":
         opened = TorchEngine(REFERENCE_MODEL)
     elif request.param == "onnx":
-        opened = OnnxEngine(request.getfixturevalue("onnx_folder"))
+        opened = OnnxEngine(request.getfixturevalue("exported_graph"))
     else:
         card = request.getfixturevalue("torch_server" if request.param == "http" else "vllm_server")
         opened = HttpEngine(card.url, NAME)

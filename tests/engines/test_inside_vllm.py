@@ -15,7 +15,7 @@ def script(tmp_path, monkeypatch):
         (tmp_path / "steps.py").write_text(text)
         monkeypatch.setattr(call, "__file__", str(tmp_path / "call.py"))
         monkeypatch.setattr(call, "require", lambda *_, **__: SimpleNamespace(python=sys.executable))
-        return call.told("steps", {}, folder=tmp_path, device="cpu")
+        return call.script_lines("steps", {}, folder=tmp_path, device="cpu")
 
     return made
 

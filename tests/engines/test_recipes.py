@@ -5,12 +5,12 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from workbench.app.main import app
 from workbench.catalog.tables import engines
-from workbench.cli.main import app
 from workbench.core.errors import InvalidSpec, NotAvailable
-from workbench.core.serving import ServePlan
 from workbench.engines import environments
 from workbench.engines.recipes import MAKERS, launch_recipe
+from workbench.engines.serve_plan import ServePlan
 
 PLAN = ServePlan(model="org/model", port=8123, n_gpus=4, max_tokens=4096, dtype="bfloat16", kv_cache="fp8")
 

@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from workbench.core.errors import NotAvailable
-from workbench.core.load import LoadSpec
 from workbench.engines import environments
 from workbench.engines.server import ServerFailed, ServerRoom, free_port, healthy
-from workbench.experiments.load import run
+from workbench.load.rows import LoadResult
+from workbench.load.spec import LoadSpec
+from workbench.measuring.envelope import run
 
 FAMILY = """
 import http.server, subprocess, sys
@@ -142,16 +143,16 @@ def test_our_server_can_be_loaded(torch_server, endpoint):
         output_tokens=16,
         calibrate=False,
     )
-    answers = run(spec).results[0]
-    assert answers["counts"]["failed"] == 0
-    assert answers["token_source"] == {"usage per chunk": answers["counts"]["ok"]}
+    answers = run(spec).row(LoadResult)
+    assert answers.counts.failed == 0
+    assert answers.token_source == {"usage per chunk": answers.counts.ok}
 
 
 @pytest.mark.slow
 def test_serve_ends_its_server_when_it_is_ended(tmp_path, listening):
     port = free_port()
     environment = {**os.environ, "WORKBENCH_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "workbench.cli", "serve", "data/models/stdlib-9m", "--engine", "torch"]
+    command = [sys.executable, "-m", "workbench.app", "serve", "data/models/stdlib-9m", "--engine", "torch"]
     process = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == f"http://127.0.0.1:{port}"
     process.terminate()

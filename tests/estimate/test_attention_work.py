@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.attention import AttentionOptions
+from workbench.catalog.attention_techniques import AttentionOptions
 from workbench.estimate.attention import attention_flop, kv_read_bytes, pairs_seen
 
 

@@ -34,11 +34,11 @@ devices = st.fixed_dictionaries(
 
 
 @given(devices, st.integers(1, 512))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_best_batch_is_that_of_brute_force_or_beside_it(made, largest):
     try_batch = device(**made)
     found = Search()
-    trials = list(search(try_batch, largest=largest, memory_bytes=made["memory"], found=found))
+    trials = list(search(try_batch, largest=largest, memory_bytes=made["memory"], state=found))
     assert trials == found.trials
     choices = grid(largest)
     brute = [t for t in map(try_batch, choices) if t.reason is None]
@@ -57,10 +57,10 @@ def test_the_best_batch_is_that_of_brute_force_or_beside_it(made, largest):
 
 
 @given(devices)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_memory_that_is_a_straight_line_is_predicted_exactly(made):
     found = Search()
-    list(search(device(**made), largest=256, memory_bytes=made["memory"], found=found))
+    list(search(device(**made), largest=256, memory_bytes=made["memory"], state=found))
     peaks = {t.batch: t.peak_bytes for t in found.trials}
     for batch, predicted in found.predicted_bytes.items():
         assert predicted == pytest.approx(peaks[batch])
@@ -73,7 +73,7 @@ def test_an_error_of_memory_in_the_middle_is_survived():
         return Trial(batch=batch, seconds=(0.01,) * 3, peak_bytes=1e6 * batch)
 
     found = Search()
-    list(search(try_batch, largest=512, memory_bytes=1e12, found=found))
+    list(search(try_batch, largest=512, memory_bytes=1e12, state=found))
     assert found.best == 16
 
 
@@ -86,5 +86,5 @@ def test_the_grid_has_two_steps_for_each_doubling_and_its_end():
 def test_not_even_one_fits():
     found = Search()
     never = Trial(batch=1, peak_bytes=9e9, reason="memory")
-    assert list(search(lambda batch: never, largest=64, memory_bytes=1e9, found=found)) == [never]
+    assert list(search(lambda batch: never, largest=64, memory_bytes=1e9, state=found)) == [never]
     assert found.best is None

@@ -14,19 +14,18 @@ def test_a_worked_example():
 
 
 def drawn(rng, n):
-    """Confidences, and losses that become rarer with confidence."""
+    """Confidences, and losses that become rarer with confidence; above c, 0.2 (1 - c)^3 / 3 of all are lost."""
     confidence = rng.random(n)
     return confidence, rng.random(n) < 0.2 * (1 - confidence) ** 2
 
 
 def test_the_guarantee_holds_on_new_data():
     broken = 0
-    for seed in range(200):
+    for seed in range(80):
         rng = np.random.default_rng(seed)
         found = guaranteed_threshold(*drawn(rng, 300), most_lost=0.03)
-        confidence, lost = drawn(rng, 200_000)
-        broken += np.mean(lost & (confidence >= found.confidence)) > 0.03
-    assert broken / 200 <= 0.05 + 0.03  # the level, and three standard errors of 200 draws would be 0.046
+        broken += 0.2 * (1 - min(1.0, found.confidence)) ** 3 / 3 > 0.03
+    assert broken / 80 <= 0.05 + 0.03  # the level; three standard errors of 80 draws would be 0.073
 
 
 def test_a_looser_limit_lets_more_exit():

@@ -17,10 +17,10 @@ def stream(rng, n, factor=1.0):
 def test_streams_without_a_change_alarm_as_often_as_stated(n_baseline, rate):
     rng = np.random.default_rng(7)
     alarms = sum(
-        first_change(stream(rng, n_baseline), stream(rng, 512), false_alarm_rate=rate) is not None for _ in range(600)
+        first_change(stream(rng, n_baseline), stream(rng, 512), false_alarm_rate=rate) is not None for _ in range(200)
     )
-    # 600 streams: the share is within 2.5 standard errors of the stated one, or below.
-    assert alarms / 600 <= rate + 2.5 * np.sqrt(rate * (1 - rate) / 600)
+    # 200 streams: the share is within 2.5 standard errors of the stated one, or below.
+    assert alarms / 200 <= rate + 2.5 * np.sqrt(rate * (1 - rate) / 200)
     assert alarms > 0
 
 

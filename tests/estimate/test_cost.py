@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from workbench.catalog.models import catalog_models, model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL
-from workbench.estimate.cost import decode_s_at, usd_per_million_input_tokens, usd_per_million_output_tokens
+from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
 from workbench.estimate.kv_cache import kv_bytes_per_token
 from workbench.estimate.weights import decode_floor_s, weight_bytes
 
@@ -13,18 +13,17 @@ positive = st.floats(1e-3, 1e3)
 
 def test_a_worked_example():
     # 3.60 USD an hour is 0.001 USD a second; 5 ms a step at batch 1 makes 200 tokens a second: 5 USD a million.
-    assert usd_per_million_output_tokens(3.6, decode_s=0.005, batch=1, utilisation_fraction=1) == pytest.approx(5.0)
-    assert usd_per_million_input_tokens(3.6, prefill_tokens_per_s=1000, utilisation_fraction=0.5) == pytest.approx(2.0)
+    assert usd_per_million_output_tokens(3.6, decode_s=0.005, batch=1, utilization_fraction=1) == pytest.approx(5.0)
 
 
 @given(positive, positive, st.integers(1, 256), st.floats(0.01, 1))
 def test_cost_doubles_with_price_and_with_idleness(usd, step, batch, used):
-    once = usd_per_million_output_tokens(usd, decode_s=step, batch=batch, utilisation_fraction=used)
+    once = usd_per_million_output_tokens(usd, decode_s=step, batch=batch, utilization_fraction=used)
     assert usd_per_million_output_tokens(
-        2 * usd, decode_s=step, batch=batch, utilisation_fraction=used
+        2 * usd, decode_s=step, batch=batch, utilization_fraction=used
     ) == pytest.approx(2 * once)
     assert usd_per_million_output_tokens(
-        usd, decode_s=step, batch=batch, utilisation_fraction=used / 2
+        usd, decode_s=step, batch=batch, utilization_fraction=used / 2
     ) == pytest.approx(2 * once)
 
 

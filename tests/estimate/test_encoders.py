@@ -2,7 +2,8 @@
 
 import pytest
 
-from workbench.catalog.encoders import catalog_encoders, encoder
+from workbench.catalog.encoders import catalog_encoders
+from workbench.catalog.models import encoder
 from workbench.core.errors import InvalidSpec, NotAModel
 from workbench.estimate.encoders import encoder_estimate, flop_per_input
 from workbench.estimate.roofline import Ceilings
@@ -41,5 +42,5 @@ def test_what_does_not_fit_is_said():
         encoder_estimate(encoder("BAAI/bge-base-en-v1.5"), CEILINGS, batch=1, tokens=10, bits=4)
     with pytest.raises(InvalidSpec, match="batch of 0"):
         encoder_estimate(encoder("BAAI/bge-base-en-v1.5"), CEILINGS, batch=0, tokens=10)
-    with pytest.raises(NotAModel, match="is known"):
-        encoder("nobody/nothing")
+    with pytest.raises(NotAModel, match="There is no model"):
+        encoder("nothing")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.catalog.tables import median_price, median_reserved_price
+from workbench.catalog.prices import median_price, median_reserved_price
 from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.estimate.fleet import Ownership, SpotMarket, day_cost, mixed_fleets, reserved_break_even, unit_costs
 
@@ -14,8 +14,6 @@ MARKET = SpotMarket(interruptions_per_hour=1 / 24, return_s=600)
 def test_a_worked_example_of_availability():
     # Up for 24 hours on average, away for 10 minutes: 24 / (24 + 1/6).
     assert MARKET.availability == pytest.approx(24 / (24 + 1 / 6))
-    assert MARKET.interrupted_fraction(3.6) == pytest.approx(3.6 / 86400, rel=1e-3)
-    assert sum(MARKET.serving(7)) == pytest.approx(1.0)
 
 
 @given(st.integers(1, 12), st.floats(0.05, 0.9))

@@ -5,6 +5,7 @@ import pytest
 
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.vision import vision_model
+from workbench.estimate.device_calibration import machine_of
 from workbench.estimate.image_cost import image_request
 from workbench.estimate.image_time import (
     Asked,
@@ -18,7 +19,6 @@ from workbench.estimate.image_time import (
     request_tokens,
 )
 from workbench.estimate.image_tokens import image_tokens
-from workbench.experiments.device_calibration import machine_of
 
 V = vision_model("Qwen/Qwen3-VL-8B-Instruct")
 COSTS = ImageCosts(

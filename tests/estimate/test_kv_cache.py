@@ -6,13 +6,7 @@ from hypothesis import strategies as st
 
 from workbench.catalog.models import catalog_models, model_spec_from, model_spec_from_config
 from workbench.core.errors import DoesNotFit, NotAvailable
-from workbench.estimate.kv_cache import (
-    context_plan,
-    kv_cache_bytes,
-    kv_copies,
-    longest_context_tokens,
-    prefill_workspace_bytes,
-)
+from workbench.estimate.kv_cache import kv_cache_bytes, longest_context_tokens, prefill_workspace_bytes
 
 LLAMA = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
 KNOWN = [m for m in catalog_models().values() if m.kv_layers]
@@ -27,9 +21,6 @@ def test_the_latent_of_deepseek_takes_70272_bytes_a_token():
     """61 layers x (512 + 64) x 2 B (config.json of DeepSeek-V3)."""
     model = catalog_models()["deepseek-ai/DeepSeek-V3"]
     assert kv_cache_bytes(model, context_tokens=1) == 70_272
-    assert kv_copies(model, tensor_parallel=8) == 8  # the latent belongs to all heads
-    assert kv_copies(LLAMA, tensor_parallel=8) == 1
-    assert kv_copies(LLAMA, tensor_parallel=16) == 2
 
 
 @pytest.mark.parametrize(
@@ -37,7 +28,7 @@ def test_the_latent_of_deepseek_takes_70272_bytes_a_token():
     [
         ("mistralai/Mistral-7B-v0.1", 32, 4096),
         ("google/gemma-2-9b", 21, 4096),
-        ("google/gemma-3-27b-it (text)", 52, 1024),
+        ("google/gemma-3-27b-it", 52, 1024),
         ("openai/gpt-oss-20b", 12, 128),
         ("meta-llama/Llama-4-Scout-17B-16E-Instruct", 36, 8192),
     ],
@@ -62,9 +53,10 @@ def test_layer_kinds_are_read_from_a_configuration():
         "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
     }
     groups = model_spec_from_config(config, name="m", source="s").kv_layers
-    assert [(g.n_layers, g.window_tokens, g.elements_per_token) for g in groups] == [(1, None, 64), (5, 512, 64)]
-    plain = model_spec_from_config(config | {"use_sliding_window": False}, name="m", source="s").kv_layers
-    assert [g.window_tokens for g in plain] == [None]
+    assert [(g.n_layers, g.window_tokens, g.elements_per_token) for g in groups] == [
+        (5, 512, 2 * 2 * 256),  # the class has heads of 256 where the file names no width
+        (1, None, 2 * 2 * 256),
+    ]
 
 
 @given(st.sampled_from(KNOWN), st.integers(1, 200_000), st.sampled_from([16, 8, 4]), st.sampled_from([1, 16]))
@@ -88,23 +80,9 @@ def test_the_longest_context_fits_and_one_page_more_does_not(free, batch, page):
 
 
 def test_a_cache_that_is_not_known_says_so():
-    model = catalog_models()["google/gemma-4-26B-A4B"]
+    model = catalog_models()["deepseek-ai/DeepSeek-V4-Flash"]
     with pytest.raises(NotAvailable, match="not in the catalogue"):
         kv_cache_bytes(model, context_tokens=10)
-
-
-def test_the_plan_is_near_what_vllm_found_on_an_h200():
-    """vLLM 0.26.0 with 0.9 of 150.1e9 bytes and chunks of 8192 had room for 896912 tokens (run 4eb8377e0c5e)."""
-    plan = context_plan(LLAMA, memory_bytes=150.1e9, context_tokens=131072)
-    assert plan.does_fit
-    assert plan.longest_tokens == pytest.approx(896_912, rel=0.05)
-    assert plan.needed_bytes == plan.weight_bytes + plan.workspace_bytes + plan.cache_bytes
-
-
-def test_a_model_that_is_too_large_leaves_no_context():
-    plan = context_plan(catalog_models()["meta-llama/Meta-Llama-3.1-70B"], memory_bytes=80e9, context_tokens=1024)
-    assert not plan.does_fit
-    assert plan.longest_tokens == 0
 
 
 def test_the_workspace_is_that_of_the_widest_place():

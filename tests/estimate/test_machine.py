@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from workbench.catalog.models import catalog_models
 from workbench.core.errors import InvalidSpec
+from workbench.estimate.device_calibration import machine_of, offers
 from workbench.estimate.experts import hottest_share, touched_experts
+from workbench.estimate.launch import launch_command
 from workbench.estimate.linear_layers import n_expert_layers, passed_weights, products, routed_weights
 from workbench.estimate.machine import Link, Split
 from workbench.estimate.prediction import Question, predicted, tokens_per_step
-from workbench.estimate.search import Load, Plan, launch_command, plans, ray_sketch
+from workbench.estimate.search import Load, Plan, plans
 from workbench.estimate.step_time import decode_step_s, prompt_s
-from workbench.experiments.device_calibration import machine_of, offers
 
 MACHINE, _ = machine_of("h200-sxm")
 DENSE = catalog_models()["meta-llama/Meta-Llama-3.1-70B"]
@@ -61,7 +62,7 @@ def test_weights_that_tokens_pass_and_choose_add_up():
     for model in (MIXTURE, DEEPSEEK, DENSE):
         ends = 2 * model.vocab_size * model.hidden
         assert routed_weights(model) + passed_weights(model) + ends == pytest.approx(model.n_params, rel=1e-6)
-    assert {p.role for p in products(MIXTURE).values()} == {"qkv", "o_proj"}
+    assert {p.role for p in products(MIXTURE).values()} == {"qkv", "o_proj", "gate"}  # the gate is the router
 
 
 def test_cutting_layers_shortens_steps_and_stages_do_not():
@@ -135,6 +136,6 @@ def test_several_machines_are_joined_by_ray():
     found = plans(DEEPSEEK, load, offers(["h100-sxm"]), group_sizes=(16, 32), precisions=("bf16",), kv_bits=(16,))
     plan = next(p for p in found if p.reason is None)
     assert isinstance(plan, Plan)
-    command = ray_sketch(launch_command("deepseek", plan, load), plan)
+    command = launch_command("deepseek", plan, load)
     assert "ray start --head" in command
     assert "--distributed-executor-backend ray" in command

@@ -52,7 +52,7 @@ def test_every_corner_is_the_best_plan_for_its_cost(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(1.0, 4.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_branching_and_programming_find_the_same_damage(seed: int, room: float) -> None:
     options = drawn_options(seed, 16)
     budget = room * sum(min(o.cost for o in choices) for choices in options.values())

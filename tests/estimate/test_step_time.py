@@ -13,18 +13,21 @@ from hypothesis import strategies as st
 from workbench.catalog.models import catalog_models
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.rows import plain
+from workbench.core.statistics import Interval
 from workbench.estimate.calibration import Calibration, ProductCurve, curve_s, fitted_curves, product_s
-from workbench.estimate.machine import Link, Machine, Split
-from workbench.estimate.prediction import Question, predicted
-from workbench.estimate.roofline import prefill_floor_s, step_floor_s
-from workbench.estimate.step_time import decode_step_s, prompt_s
-from workbench.experiments.ceilings import published_ceilings
-from workbench.experiments.device_calibration import (
+from workbench.estimate.ceilings import published_ceilings
+from workbench.estimate.device_calibration import (
     SHIPPED,
     from_runs,
     known_calibration,
     machine_of,
 )
+from workbench.estimate.machine import Link, Machine, Split
+from workbench.estimate.prediction import Question, predicted
+from workbench.estimate.roofline import prefill_floor_s, step_floor_s
+from workbench.estimate.rows import ProductTime, StepTime
+from workbench.estimate.step_time import decode_step_s, prompt_s
 from workbench.store.runs import read_run_file
 
 ROOT = Path(__file__).parents[2]
@@ -70,8 +73,12 @@ def test_two_cards_of_another_kind_are_predicted_from_one_card_and_its_link(benc
     medians = [np.median(benchmark.relative(np.concatenate([v[i] for v in logs.values()]))) for i in (0, 1)]
     assert medians[0] <= 6
     assert medians[1] <= 10
+    # What ships is this fit. Its constants trade against each other, so that processors end in different ones; what it predicts is the same.
     shipped = Calibration.from_json((SHIPPED / "h100-sxm.json").read_text())
-    assert known.layer_s == pytest.approx(shipped.layer_s, rel=1e-3)
+    again = benchmark.left_out(shipped, published_ceilings("h100-sxm"), benchmark.CHECKED_H100)
+    for run, errors in logs.items():
+        for here, there in zip(errors, again[run], strict=True):
+            np.testing.assert_allclose(here, there, atol=0.02)
 
 
 def test_steps_of_a_mixture_are_predicted_though_none_was_fitted_to(benchmark):
@@ -84,7 +91,7 @@ def test_aiconfigurators_predictions_are_of_the_same_cells(benchmark):
     rows = json.loads(benchmark.PEER.read_text())["rows"]
     (run,) = benchmark.runs_of([benchmark.CHECKED[1]])
     step, prompt = benchmark.peer_logs(rows, run, "bf16")
-    assert step.size == prompt.size == len([r for r in run.results if r["served"] == "bf16"])
+    assert step.size == prompt.size == len([r for r in run.rows(StepTime) if r.served == "bf16"])
 
 
 @given(st.integers(1, 500), st.integers(1, 100_000))
@@ -136,19 +143,15 @@ def test_a_window_keeps_steps_from_growing():
 
 
 def test_constants_of_a_curve_are_found_again():
-    from workbench.testing import invented_run
+    from support import invented_run
 
     true = ProductCurve(launch_s=4e-6, bandwidth_fraction=0.7, flop_fraction=0.6, log_error=0.0)
     shapes = {"qkv": (6144, 4096), "gate_up": (28672, 4096)}
     rows = [
-        {
-            "role": role,
-            "format": "bf16",
-            "batch": n,
-            "p50_s": float(curve_s(true, "bf16", rows=r, columns=c, tokens=np.array([float(n)]), ceilings=CEILINGS)[0]),
-        }
+        ProductTime(format="bf16", role=role, rows=r, columns=c, kernel="", batch=n, p50_s=Interval(p50, p50, p50), n=1)
         for role, (r, c) in shapes.items()
         for n in (1, 16, 256, 4096)
+        for p50 in curve_s(true, "bf16", rows=r, columns=c, tokens=np.array([float(n)]), ceilings=CEILINGS).tolist()
     ]
     run = replace(invented_run(), kind="gemm", results=rows)
     curves, tables = fitted_curves([(run, MODEL)], CEILINGS)
@@ -161,10 +164,10 @@ def test_constants_of_a_curve_are_found_again():
 
 def test_a_measured_shape_is_met_exactly_and_an_unknown_format_refused():
     run = read_run_file(MEASURED / "gemm_llama-3.1-8b-shape_h200.json")
-    rows = [r for r in run.results if r.get("role") == "gate_up" and r.get("format") == "fp8" and "p50_s" in r]
-    tokens = np.array([float(r["batch"]) for r in rows])
+    rows = [r for r in run.rows(ProductTime) if r.role == "gate_up" and r.format == "fp8"]
+    tokens = np.array([float(r.batch) for r in rows])
     found = product_s(KNOWN, "fp8", rows=28672, columns=4096, tokens=tokens, ceilings=CEILINGS)
-    assert found == pytest.approx([r["p50_s"] for r in rows])
+    assert found == pytest.approx([r.p50_s.value for r in rows])
     with pytest.raises(NotAvailable, match="No product in w3a16"):
         product_s(replace(KNOWN, curves={}), "w3a16", rows=1, columns=1, tokens=tokens, ceilings=CEILINGS)
 
@@ -183,19 +186,7 @@ def test_a_prediction_has_its_value_inside_and_is_wider_where_it_is_borrowed():
     assert there.tpot_s.value > here.tpot_s.value  # less bandwidth
     assert (here.is_calibrated, there.is_calibrated) == (True, False)
     assert here.memory.weight_bytes < 10e9
-    json.dumps(here.to_dict(), allow_nan=False)
-
-
-def test_a_steady_load_waits_for_the_prompts_of_others():
-    static = predicted(MODEL, MACHINE, Question(concurrency=32), memory_bytes=141e9, is_own=True)
-    steady = predicted(MODEL, MACHINE, Question(concurrency=32, arrival="steady"), memory_bytes=141e9, is_own=True)
-    assert steady.tpot_s.value > static.tpot_s.value
-    assert steady.ttft_s.value < static.ttft_s.value
-    alone = Question(concurrency=1, arrival="steady")
-    single = predicted(MODEL, MACHINE, alone, memory_bytes=141e9, is_own=True)
-    assert single.tpot_s.value == pytest.approx(
-        predicted(MODEL, MACHINE, Question(), memory_bytes=141e9, is_own=True).tpot_s.value
-    )
+    json.dumps(plain(here), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +208,7 @@ def test_the_readers_own_constants_come_before_those_that_ship(tmp_path):
     (tmp_path / "h200-sxm.json").write_text(changed.to_json())
     assert known_calibration("h200-sxm", own=tmp_path)[0].step_s == 1.0
     assert known_calibration("h200-sxm")[0] == KNOWN
-    with pytest.raises(NotAvailable, match="no BF16 peak"):
-        published_ceilings("t4")
+    with pytest.raises(NotAvailable, match="no 16-bit peak"):
+        published_ceilings("grace")
     with pytest.raises(NotAvailable, match=r"No (products|steps) of this device"):
         from_runs([])

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.manual_clock import ManualClock
 
 from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.gateway.admission import ConcurrencyLimit, FairQueue, LimitRule, WaitForecast
 from workbench.gateway.routing import Replica, by_prefix, least_loaded, version_for
-from workbench.testing.manual_clock import ManualClock
 
 
 def test_the_limit_finds_what_a_server_can_do():
@@ -56,7 +56,7 @@ def test_a_wait_is_forecast_from_what_began():
     assert forecast.judge(1000, deadline_s=0.1) is None  # nothing is known yet
     for _ in range(50):
         clock.now += 0.1
-        forecast.begun()
+        forecast.record_start()
     assert forecast.wait_s(20) == pytest.approx(2.0, rel=0.1)
     assert forecast.judge(20, deadline_s=3.0) is None
     told = forecast.judge(40, deadline_s=3.0)

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.manual_clock import ManualClock
 
 from workbench.core.errors import InvalidSpec
 from workbench.gateway.breaker import Breaker, BreakerRule, BreakerState, RetryBudget
-from workbench.testing.manual_clock import ManualClock
 
 RULE = BreakerRule(failed_fraction=0.5, slow_s=1.0, least_calls=4, window_s=10.0, open_s=5.0, probes=2)
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.manual_clock import ManualClock
 
 from workbench.core.errors import InvalidSpec
-from workbench.gateway.degradation import Ladder, Rung, shortened
-from workbench.testing.manual_clock import ManualClock
+from workbench.gateway.degradation import Ladder, Rung, degrade_request
 
 RUNGS = (Rung(above_wait_s=1.0, most_answer_tokens=64), Rung(above_wait_s=4.0, most_answer_tokens=16, model="small"))
 
@@ -60,15 +60,15 @@ def test_nobody_with_a_short_wait_is_degraded_for_ever(steps):
     ],
 )
 def test_answers_become_shorter(asked, left):
-    assert json.loads(shortened(json.dumps(asked).encode(), RUNGS[0])) == left
+    assert json.loads(degrade_request(json.dumps(asked).encode(), RUNGS[0])) == left
 
 
 def test_who_asks_for_little_gets_it():
-    assert shortened(b'{"model": "m", "max_tokens": 8}', RUNGS[0]) is None
+    assert degrade_request(b'{"model": "m", "max_tokens": 8}', RUNGS[0]) is None
 
 
 def test_a_smaller_model_is_asked():
-    assert json.loads(shortened(b'{"model": "m", "max_tokens": 8}', RUNGS[1]))["model"] == "small"
+    assert json.loads(degrade_request(b'{"model": "m", "max_tokens": 8}', RUNGS[1]))["model"] == "small"
 
 
 @pytest.mark.parametrize("rungs", [(RUNGS[1], RUNGS[0]), (RUNGS[0], RUNGS[0])])

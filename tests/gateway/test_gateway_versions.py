@@ -4,15 +4,15 @@ import json
 import threading
 
 import pytest
+from support.served_gateway import ask
+from support.served_gateway import served as served_at
+from support.waiting import wait_for
 
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.core.errors import InvalidSpec
 from workbench.engines.server import free_port
 from workbench.gateway.config import config_of
-from workbench.testing.mock_process import MockProcess
-from workbench.testing.mock_server import MockSettings
-from workbench.testing.served_gateway import ask
-from workbench.testing.served_gateway import served as served_at
-from workbench.testing.waiting import wait_for
 
 OPEN = "[anonymous]\nrequests_per_s = 1e6\nrequests_at_once = 1e6\ntokens_per_s = 1e9\ntokens_at_once = 1e9\n"
 
@@ -53,11 +53,11 @@ def test_users_keep_their_version_until_the_new_one_has_everybody(tmp_path, mock
         assert set(first.values()) <= {"v1", "v2"}
 
         def go_on():
-            for i in range(20):
+            for i in range(10):
                 asked(url, mocks[0], f"more {i}")
             return json.loads(ask(url, "GET", "/rollout")[2])["phase"] == "promoted"
 
-        wait_for(go_on, 60)
+        wait_for(go_on)
         assert {asked(url, mocks[0], u)[1]["x-model-version"] for u in first} == {"v2"}
     steps = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
     assert [s["what"] for s in steps] == ["begin", "step", "step", "step", "end"]
@@ -76,7 +76,7 @@ def test_a_new_version_that_fails_goes_back_and_stays_back_after_a_restart(tmp_p
                 asked(url, mocks[0], f"user {i}")
             return json.loads(ask(url, "GET", "/rollout")[2])["phase"] == "rolled back"
 
-        wait_for(go_on, 60)
+        wait_for(go_on)
     with served(tmp_path, text) as (url, _):
         assert json.loads(ask(url, "GET", "/rollout")[2])["phase"] == "rolled back"
         assert {asked(url, mocks[0], f"user {i}")[0] for i in range(20)} == {200}
@@ -87,20 +87,26 @@ def test_next_tokens_are_compared(tmp_path, mocks):
     gold.write_text('{"prompt": "The capital of"}\n')
     text = rolled_out(tmp_path, mocks, gold=str(gold), gold_every_s=0.05, model=mocks[0].settings.model)
     with served(tmp_path, text) as (url, _):
-        wait_for(lambda: json.loads(ask(url, "GET", "/rollout")[2])["answers"]["n"] >= 3, 30)
-        assert json.loads(ask(url, "GET", "/rollout")[2])["answers"]["differ"] == 0
+        wait_for(lambda: json.loads(ask(url, "GET", "/rollout")[2])["answers"]["n"] >= 3)
+        assert json.loads(ask(url, "GET", "/rollout")[2])["answers"]["n_differ"] == 0
 
 
-def test_without_a_rollout_there_is_no_such_route(tmp_path, mocks):
+def test_without_a_rollout_there_is_no_such_route_and_signals_of_keys_are_on_the_metrics_page(tmp_path, mocks):
     with served(tmp_path, f'{OPEN}[[upstreams]]\nname = "one"\nurl = "{mocks[0].url}"\n') as (url, _):
         assert ask(url, "GET", "/rollout")[0] == 404
         assert "x-model-version" not in asked(url, mocks[0], "u")[1]
+        for i in range(5):
+            asked(url, mocks[0], "u", prompt=f"question {i}")
+        page = ask(url, "GET", "/metrics")[2].decode()
+    assert 'gateway_key_diversity{key="127.0.0.1"} 1.0' in page
+    assert 'gateway_key_suspicious{key="127.0.0.1"} 0.0' in page
+    assert "question 3" not in page
 
 
 def test_answers_become_shorter_while_requests_wait_and_clients_are_told(tmp_path):
-    with MockProcess(MockSettings(ttft_s=0.2, itl_s=0.02)) as slow:
+    with MockProcess(MockSettings(ttft_s=0.1, itl_s=0.02)) as slow:
         text = (
-            f"deadline_s = 30.0\n{OPEN}[concurrency]\nleast = 1\nfirst = 1\nmost = 1\n[[degradation]]\nabove_wait_s = 0.3\n"
+            f"deadline_s = 30.0\n{OPEN}[concurrency]\nleast = 1\nfirst = 1\nmost = 1\n[[degradation]]\nabove_wait_s = 0.2\n"
             f'most_answer_tokens = 2\n[[upstreams]]\nname = "one"\nurl = "{slow.url}"\n'
         )
         with served(tmp_path, text) as (url, _):
@@ -120,16 +126,6 @@ def test_answers_become_shorter_while_requests_wait_and_clients_are_told(tmp_pat
             for _, headers, body in degraded:
                 assert headers["x-degraded"] == "at most 2 tokens"
                 assert body.count(b"data: {") == 2
-
-
-def test_signals_of_keys_are_on_the_metrics_page(tmp_path, mocks):
-    with served(tmp_path, f'{OPEN}[[upstreams]]\nname = "one"\nurl = "{mocks[0].url}"\n') as (url, _):
-        for i in range(5):
-            asked(url, mocks[0], "u", prompt=f"question {i}")
-        page = ask(url, "GET", "/metrics")[2].decode()
-    assert 'gateway_key_diversity{key="127.0.0.1"} 1.0' in page
-    assert 'gateway_key_suspicious{key="127.0.0.1"} 0.0' in page
-    assert "question 3" not in page
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.manual_clock import ManualClock
+from support.waiting import wait_for
 
 from workbench.engines.server import free_port
 from workbench.gateway import shared_limits
 from workbench.gateway.shared_limits import SharedLimits, redis_client
 from workbench.gateway.token_bucket import Rate, Refused, Reservation
-from workbench.testing.manual_clock import ManualClock
-from workbench.testing.waiting import wait_for
 
 pytest.importorskip("redis")
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
@@ -26,7 +26,7 @@ class Server:
     def start(self):
         command = ["redis-server", "--port", str(self.port), "--save", "", "--dir", str(self.folder)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_for(self.answers, 10)
+        wait_for(self.answers)
 
     def answers(self):
         import redis
@@ -38,7 +38,7 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +56,20 @@ def run(work):
 
 def limits(server, name, **rate):
     return SharedLimits(
-        Rate(**({"per_s": 1.0, "burst": 10.0} | rate)), redis=redis_client(server.url), name=name, clock=ManualClock()
+        Rate(**({"per_s": 1.0, "burst": 10.0} | rate)),
+        redis=redis_client(server.url, timeout_s=60),
+        name=name,
+        clock=ManualClock(),
     )
 
 
 def test_two_gateways_spend_from_one_bucket(server):
     async def work():
-        one, two = limits(server, "shared"), limits(server, "shared")
+        one, two = (limits(server, "shared", per_s=0.001) for _ in range(2))
         assert isinstance(await one.reserve("a", 6.0), Reservation)
         refused = await two.reserve("a", 6.0)
         assert isinstance(refused, Refused)
-        assert 1.5 < refused.retry_after_s <= 2.0
+        assert 1500 < refused.retry_after_s <= 2000  # two of six are missing
         assert isinstance(await two.reserve("b", 6.0), Reservation)
 
     run(work)
@@ -87,9 +90,9 @@ def test_what_was_not_used_comes_back_to_all(server):
 
 def test_many_at_once_never_spend_more_than_there_is(server):
     async def work():
-        both = [limits(server, "many", per_s=0.001, burst=50.0) for _ in range(2)]
-        got = await asyncio.gather(*(both[i % 2].reserve("a", 1.0) for i in range(200)))
-        assert sum(isinstance(g, Reservation) for g in got) == 50
+        both = [limits(server, "many", per_s=0.001, burst=15.0) for _ in range(2)]
+        got = await asyncio.gather(*(both[i % 2].reserve("a", 1.0) for i in range(60)))
+        assert sum(isinstance(g, Reservation) for g in got) == 15
 
     run(work)
 
@@ -128,7 +131,7 @@ def test_keys_that_are_full_again_leave_nothing_behind(server):
     import redis
 
     async def work():
-        await limits(server, "left", per_s=1000.0, burst=10.0).reserve("a", 10.0)
+        await limits(server, "left", per_s=0.1, burst=10.0).reserve("a", 10.0)
 
     run(work)
-    assert 0 < redis.Redis(port=server.port).ttl("left:a") <= 3
+    assert 0 < redis.Redis(port=server.port).ttl("left:a") <= 102

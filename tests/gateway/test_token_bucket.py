@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.manual_clock import ManualClock
 
 from workbench.core.errors import InvalidSpec
 from workbench.gateway.token_bucket import Buckets, Penalties, Rate, Refused, Reservation
-from workbench.testing.manual_clock import ManualClock
 
 steps = st.lists(
     st.tuples(
@@ -19,7 +19,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(steps, st.floats(0.5, 20.0), st.floats(1.0, 50.0))
 def test_what_is_settled_in_any_window_is_bounded(script, per_s, burst):
     """Settled tokens <= burst + rate x W, plus the estimates of what was under way when the window began, plus what exceeded estimates."""
@@ -104,11 +104,11 @@ def test_settling_twice_gives_nothing_back():
     assert isinstance(buckets.reserve("a", 0.5), Refused)
 
 
-def test_a_million_keys_take_bounded_memory():
+def test_any_number_of_keys_takes_bounded_memory():
     clock = ManualClock()
     buckets = Buckets(Rate(per_s=1.0, burst=1.0), clock=clock, max_keys=1000)
     penalties = Penalties(limit=5, half_life_s=60, clock=clock, max_keys=1000)
-    for i in range(1_000_000):
+    for i in range(60_000):
         clock.now += 1e-5
         buckets.reserve(f"ip{i}", 1)
         if i % 10 == 0:
@@ -133,13 +133,13 @@ def test_penalties_fade_and_a_refusal_is_no_offence():
     penalties = Penalties(limit=4, half_life_s=60, clock=clock)
     for _ in range(8):
         penalties.offend("a")
-    told = penalties.refused("a")
+    told = penalties.refusal("a")
     assert told.retry_after_s == pytest.approx(60.0)
     for _ in range(1000):
         clock.now += 0.06
-        penalties.refused("a")
-    assert penalties.refused("a") is None  # S1: not blocked for ever
-    assert penalties.refused("b") is None
+        penalties.refusal("a")
+    assert penalties.refusal("a") is None  # S1: not blocked for ever
+    assert penalties.refusal("b") is None
 
 
 def test_odd_numbers_are_refused():

@@ -4,22 +4,23 @@ import socket
 
 import pytest
 
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec
-from workbench.experiments.load import run
-from workbench.testing.mock_process import MockProcess
-from workbench.testing.mock_server import MockSettings
+from workbench.load.rows import LoadResult
+from workbench.load.spec import LoadSpec
+from workbench.measuring.envelope import run
 
 
 def spec_for(url, **changes):
-    values = {"model": "mock", "rate_per_s": 20.0, "duration_s": 1.5, "output_tokens": 8, "calibrate": False}
+    values = {"model": "mock", "rate_per_s": 40.0, "duration_s": 0.8, "output_tokens": 8, "calibrate": False}
     return LoadSpec(**{"url": url, **values, **changes})
 
 
 def failure(found):
     (only,) = found.failures
     assert found.results == []
-    return only["cause"] + " " + only["remedy"]
+    return f"{only.cause} {only.remedy}"
 
 
 def test_nobody_listens():
@@ -44,7 +45,7 @@ def test_a_missing_key_names_the_variable_and_a_right_one_works(monkeypatch):
         assert "A_KEY" in text
         monkeypatch.setenv("A_KEY", "secret")
         found = run(spec_for(mock.url, api_key_env="A_KEY"))
-    assert found.results[0]["counts"]["failed"] == 0
+    assert found.row(LoadResult).counts.failed == 0
     assert "secret" not in found.to_json()
 
 
@@ -55,21 +56,21 @@ def test_a_server_that_never_answers():
 
 def test_requests_that_time_out_are_censored_and_miss_the_slo():
     with MockProcess(MockSettings(silent_every=4)) as mock:
-        found = run(spec_for(mock.url, timeout_s=1.0, slo_ttft_s=0.5))
-    answers = found.results[0]
-    late = answers["counts"]["failed"]
+        found = run(spec_for(mock.url, timeout_s=1.0, slo_ttft_s=60.0))
+    answers = found.row(LoadResult)
+    late = answers.counts.failed
     assert late >= 5
-    assert answers["e2e_s"]["from_due"]["n_censored"] == late
-    assert answers["e2e_s"]["from_due"]["p99"] is None  # beyond the time-out
-    assert answers["goodput"]["good"] == answers["counts"]["due"] - late
-    assert "timeout after 1 s" in found.failures[0]["cause"]
+    assert answers.e2e_s.from_due.n_censored == late
+    assert answers.e2e_s.from_due.p99 is None  # beyond the time-out
+    assert answers.goodput.good == answers.counts.due - late
+    assert "timeout after 1 s" in found.failures[0].cause
 
 
 def test_an_answer_that_breaks_off():
     with MockProcess(MockSettings(disconnect_every=3)) as mock:
         found = run(spec_for(mock.url))
-    assert found.results[0]["counts"]["failed"] >= 5
-    assert "connection lost in the middle of the answer" in found.failures[0]["cause"]
+    assert found.row(LoadResult).counts.failed >= 5
+    assert "connection lost in the middle of the answer" in found.failures[0].cause
 
 
 def test_a_server_that_dies_under_load():
@@ -82,10 +83,10 @@ def test_a_server_that_dies_under_load():
                 mock.close()
 
         found = run(spec_for(mock.url, duration_s=2.0), on_progress=kill)
-    counts = found.results[0]["counts"]
-    assert counts["failed"] > 0
-    assert counts["due"] == counts["ok"] + counts["failed"]
-    causes = " ".join(f["cause"] for f in found.failures)
+    counts = found.row(LoadResult).counts
+    assert counts.failed > 0
+    assert counts.due == counts.ok + counts.failed
+    causes = " ".join(f.cause for f in found.failures)
     assert "no connection" in causes or "connection lost" in causes
 
 

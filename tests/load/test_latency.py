@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.core.load import RequestRecord
 from workbench.load.latency import distribution
+from workbench.load.request_record import RequestRecord
 from workbench.load.steady import steady_state
 from workbench.load.summary import wilson
 

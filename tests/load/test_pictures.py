@@ -7,12 +7,11 @@ from collections import Counter
 
 import pytest
 from PIL import Image
+from support.load_bodies import first_bodies
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec, image_buckets
 from workbench.load.pictures import Pictures
-from workbench.load.prompts import bodies
-from workbench.load.schedule import schedule
+from workbench.load.spec import LoadSpec, image_buckets
 
 SPEC = {"url": "http://localhost:1", "model": "m", "endpoint": "chat", "input_tokens": 8}
 
@@ -39,11 +38,11 @@ def test_a_share_was_sent_before_and_the_others_are_all_different():
 
 
 def test_pictures_stand_before_the_text_and_the_same_seed_sends_the_same():
-    spec = LoadSpec(**SPEC, n_images=2, image_sizes="16x16", duration_s=1.0)
-    made = bodies(spec, schedule(spec), None)
+    spec = LoadSpec(**SPEC, n_images=2, image_sizes="16x16", duration_s=1.0, nonce=7)
+    made = first_bodies(spec)
     content = made[0]["messages"][0]["content"]
     assert [c["type"] for c in content] == ["image_url", "image_url", "text"]
-    assert made == bodies(spec, schedule(spec), None)
+    assert made == first_bodies(spec)
 
 
 @pytest.mark.parametrize("sizes", ["3x", "0x1", "4x4:0", "a", "4x4,", "4x4:x"])

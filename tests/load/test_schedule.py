@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec
-from workbench.load.schedule import schedule
+from workbench.load.schedule import n_left_out, schedule
+from workbench.load.spec import LoadSpec
 
 
 def planned(**changes):
@@ -17,7 +17,7 @@ def planned(**changes):
 
 
 def due(**changes):
-    return np.array([p.due_s for p in planned(**changes)])
+    return np.array(planned(**changes).due_s)
 
 
 @pytest.mark.parametrize(("arrivals", "cv"), [("constant", 0.0), ("poisson", 1.0), ("gamma", 2.0)])
@@ -50,10 +50,10 @@ def test_a_ramp_goes_from_one_rate_to_the_other():
 
 def test_drawn_lengths_keep_their_mean():
     found = planned(rate_per_s=100, duration_s=100, input_tokens=200, input_cv=0.5, output_tokens=50, output_cv=1.0)
-    inputs = np.array([p.input_tokens for p in found])
+    inputs = np.array(found.input_tokens)
     assert inputs.mean() == pytest.approx(200, rel=0.03)
     assert inputs.std() / inputs.mean() == pytest.approx(0.5, rel=0.1)
-    assert np.mean([p.output_tokens for p in found]) == pytest.approx(50, rel=0.06)
+    assert np.mean(found.output_tokens) == pytest.approx(50, rel=0.06)
 
 
 def test_traces_are_replayed_from_their_first_request(tmp_path):
@@ -61,14 +61,16 @@ def test_traces_are_replayed_from_their_first_request(tmp_path):
     azure.write_text(
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
     )
-    first, second = planned(arrivals="trace", trace=str(azure))
-    assert (first.due_s, first.input_tokens, first.output_tokens) == (0.0, 374, 44)
-    assert second.due_s == pytest.approx(4.314579, abs=1e-4)
+    found = planned(arrivals="trace", trace=str(azure))
+    assert (found.input_tokens, found.output_tokens) == ((374, 396), (44, 109))
+    assert found.due_s == pytest.approx((0.0, 4.314579), abs=1e-4)
+    cut = {"url": "http://localhost", "model": "m", "arrivals": "trace", "trace": str(azure), "duration_s": 2.0}
+    assert len(schedule(LoadSpec(**cut)).input_tokens) == n_left_out(LoadSpec(**cut)) == 1
     lines = tmp_path / "lines.jsonl"
     lines.write_text(
         "\n".join(json.dumps({"timestamp_s": t, "input_tokens": 5, "output_tokens": 6}) for t in (9.0, 7.5))
     )
-    assert [p.due_s for p in planned(arrivals="trace", trace=str(lines))] == [0.0, 1.5]
+    assert planned(arrivals="trace", trace=str(lines)).due_s == (0.0, 1.5)
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", '{"timestamp_s": 1}\n', "{not json\n"])

@@ -5,10 +5,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from workbench.core.errors import NotAvailable, StoreError
-from workbench.release.installing import go_back, install, installed
+from workbench.release.installing import go_back, install, installed_releases
 from workbench.release.keys import TrustStore, new_key, read_private
 from workbench.release.manifest import Tampered
-from workbench.release.signing import sign, verified
+from workbench.release.signing import open_verified, sign
 
 NOW, DAY = 1_800_000_000.0, 86_400.0
 
@@ -30,7 +30,7 @@ def signed(home, version):
 
 
 def put(home, folder):
-    with verified(folder, home[1], now=NOW + 1) as told:
+    with open_verified(folder, home[1], now=NOW + 1) as told:
         return install(told, home[0] / "served")
 
 
@@ -38,7 +38,7 @@ def test_current_is_what_was_verified_and_the_one_before_comes_back(home):
     for version in (1, 2):
         current = put(home, signed(home, version))
         assert (current / "sub" / "a.json").read_text() == str(version)
-    assert [p.name.split("-")[0] for p in installed(home[0] / "served", "line")] == ["1", "2"]
+    assert [p.name.split("-")[0] for p in installed_releases(home[0] / "served", "line")] == ["1", "2"]
     go_back(home[0] / "served", "line")
     assert (current / "sub" / "a.json").read_text() == "1"
     with pytest.raises(NotAvailable):
@@ -48,20 +48,20 @@ def test_current_is_what_was_verified_and_the_one_before_comes_back(home):
 def test_installing_twice_does_no_harm(home):
     folder = signed(home, 1)
     assert put(home, folder) == put(home, folder)
-    assert len(installed(home[0] / "served", "line")) == 1
+    assert len(installed_releases(home[0] / "served", "line")) == 1
 
 
 def test_a_file_that_changes_between_verifying_and_copying_is_refused(home):
     first, second = signed(home, 1), signed(home, 2)
     current = put(home, first)
-    with verified(second, home[1], now=NOW + 1) as told:
+    with open_verified(second, home[1], now=NOW + 1) as told:
         with (second / "model.safetensors").open("r+b") as file:
             file.seek(-1, 2)
             file.write(b"\x01")
         with pytest.raises(Tampered):
             install(told, home[0] / "served")
     assert (current / "sub" / "a.json").read_text() == "1"
-    assert len(installed(home[0] / "served", "line")) == 1
+    assert len(installed_releases(home[0] / "served", "line")) == 1
 
 
 def test_a_place_that_cannot_be_written_leaves_current_as_it_was(home):

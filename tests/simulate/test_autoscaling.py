@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.errors import InvalidSpec
-from workbench.experiments.scaling import ScalingCase, compared, traffic_of
 from workbench.simulate.autoscaling import (
     Covered,
     Fixed,
@@ -14,7 +13,7 @@ from workbench.simulate.autoscaling import (
     QueueLength,
     Relief,
     Traffic,
-    Utilisation,
+    Utilization,
     pareto,
     play,
 )
@@ -43,8 +42,8 @@ def test_too_few_replicas_wait_longer_by_the_second():
 def test_a_surge_is_late_until_started_replicas_are_ready():
     requests = np.concatenate([np.full(300, 5.0), np.full(300, 50.0)])
     traffic = Traffic(requests=requests, work_s=requests * 0.1)
-    slow = play(traffic, Utilisation(), first=1, start_s=120.0, promised_s=1.0)
-    fast = play(traffic, Utilisation(), first=1, start_s=10.0, promised_s=1.0)
+    slow = play(traffic, Utilization(), first=1, start_s=120.0, promised_s=1.0)
+    fast = play(traffic, Utilization(), first=1, start_s=10.0, promised_s=1.0)
     assert slow.slo_minutes >= 2.0
     assert fast.slo_minutes < slow.slo_minutes
 
@@ -61,7 +60,7 @@ def test_a_warm_spare_serves_at_once_and_is_paid_for():
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.floats(0, 50), min_size=60, max_size=300),
-    st.sampled_from([QueueLength, Utilisation, lambda: Predictive(start_s=30.0), lambda: Covered(start_s=30.0)]),
+    st.sampled_from([QueueLength, Utilization, lambda: Predictive(start_s=30.0), lambda: Covered(start_s=30.0)]),
     st.integers(1, 4),
 )
 def test_replicas_stay_within_their_bounds_whatever_comes(rates, make, first):
@@ -102,35 +101,3 @@ def test_the_best_are_those_that_no_other_beats():
 def test_odd_numbers_are_refused(wrong):
     with pytest.raises(InvalidSpec):
         play(steady(1.0), Fixed(n=1), **({"first": 1} | COMMON | wrong))
-
-
-@pytest.mark.parametrize("trace", ["conv", "code"])
-def test_the_shipped_traffic_has_the_requests_of_the_traces(trace):
-    traffic = traffic_of(ScalingCase(trace=trace, times=1.0))
-    assert traffic.requests.sum() == pytest.approx({"conv": 19_366, "code": 8_819}[trace])
-    assert 3400 < traffic.requests.size < 3600
-
-
-def test_a_trace_file_is_read_and_a_missing_one_refused(tmp_path):
-    file = tmp_path / "trace.csv"
-    file.write_text(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:00.0,640,80\n2023-11-16 18:00:05.0,640,80\n"
-    )
-    traffic = traffic_of(ScalingCase(trace=str(file), times=2.0))
-    assert traffic.requests.tolist() == [2, 0, 0, 0, 0, 2]
-    assert traffic.work_s[0] == pytest.approx(2 * (640 / 64_000 + 80 / 8_000))
-    with pytest.raises(InvalidSpec):
-        traffic_of(ScalingCase(trace=str(tmp_path / "none.csv")))
-
-
-def test_the_default_replica_answers_the_conversations_as_fast_as_measured():
-    """22.4 a second at saturation on one H200: data/measured/README.md."""
-    traffic = traffic_of(ScalingCase(trace="conv", times=1.0))
-    assert traffic.requests.sum() / traffic.work_s.sum() == pytest.approx(22.4, rel=0.05)
-
-
-def test_rules_that_are_ours_break_fewer_promises_than_the_usual_ones_on_held_out_traffic():
-    """Set on "code"; "conv" is held out."""
-    found = compared(ScalingCase(trace="conv", times=10.0, start_s=120.0))
-    by = {name.split(" ")[0]: p for name, p in found.items() if not name.startswith(("fixed", "ours,"))}
-    assert by["ours"].slo_minutes < min(by[n].slo_minutes for n in ("queue", "utilisation", "predictive"))

@@ -3,21 +3,28 @@
 import random
 from collections import deque
 from dataclasses import replace
+from itertools import accumulate
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.catalog.models import catalog_models
 from workbench.core.errors import DoesNotFit, InvalidSpec
-from workbench.core.traffic import Arrival, drawn, read_trace
-from workbench.experiments.device_calibration import machine_of
+from workbench.core.traffic import Arrival, Lengths, draw_arrivals
+from workbench.estimate.device_calibration import machine_of
+from workbench.estimate.linear_layers import one_precision
+from workbench.estimate.step_time import decode_step_s, reading_s
+from workbench.simulate.closed_loop import closed_loop
 from workbench.simulate.costs import step_cost
-from workbench.simulate.engine import Engine, EngineLimits, StepCost
+from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.routing import replicas
+from workbench.simulate.step_cost import LinearCost
 
-COST = StepCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
+COST = LinearCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
 LIMITS = EngineLimits(token_budget=512, max_sequences=8, cache_tokens=100_000)
+LENGTHS = Lengths(input_tokens=1000, output_tokens=100)
 AT_ONCE = replace(LIMITS, settles_ahead=False)
 
 
@@ -44,7 +51,7 @@ def plain(arrivals, cost, limits):
                 break
             done.append(waiting.popleft())
         in_cache = sum(arrivals[i].input_tokens + made - 1 for i, made in running.items())
-        in_cache += sum(read[i] for i in waiting) + sum(read[i] for i in done)
+        in_cache += sum(read[i] for i in waiting) + sum(read[i] for i in done) - tokens
         n = len(running) + len(done)
         began = now
         now += cost.fixed_s + cost.sequence_s * n + cost.prompt_token_s * tokens + cost.cached_token_s * in_cache
@@ -89,13 +96,12 @@ def test_a_small_cache_is_never_overfilled_and_everyone_is_answered(arrivals, ca
     assert len(answers) == len(arrivals)
     assert engine.peak_cached_tokens <= cache
     assert all(0 < a.ttft_s <= a.e2e_s for a in answers)
-    assert engine.n_preemptions == sum(a.n_preempted for a in answers)
     assert engine._cached == engine._running == 0
 
 
 def test_one_request_alone_takes_what_its_steps_take():
     (answer,) = Engine(COST, LIMITS).run([Arrival(2.0, 100, 3)])
-    first = COST.fixed_s + COST.sequence_s + 100 * (COST.prompt_token_s + COST.cached_token_s)
+    first = COST.fixed_s + COST.sequence_s + 100 * COST.prompt_token_s
     assert answer.ttft_s == pytest.approx(first)
     later = [COST.fixed_s + COST.sequence_s + COST.cached_token_s * n for n in (100, 101)]
     assert answer.e2e_s == pytest.approx(first + sum(later))
@@ -106,7 +112,7 @@ def test_one_request_alone_takes_what_its_steps_take():
 def test_one_at_a_time_waits_as_queueing_theory_says():
     """M/D/1: mean wait = rho s / (2 (1 - rho)) (Pollaczek and Khinchine)."""
     service, rho, rng = 0.010, 0.7, random.Random(3)
-    cost = StepCost(fixed_s=service, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
+    cost = LinearCost(fixed_s=service, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
     at, arrivals = 0.0, []
     for _ in range(60_000):
         at += rng.expovariate(rho / service)
@@ -119,7 +125,7 @@ def test_one_at_a_time_waits_as_queueing_theory_says():
 
 
 def test_who_comes_during_a_step_is_seen_in_the_step_after_the_next():
-    cost = StepCost(fixed_s=1.0, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
+    cost = LinearCost(fixed_s=1.0, sequence_s=0.0, prompt_token_s=0.0, cached_token_s=0.0)
     limits = EngineLimits(token_budget=64, max_sequences=8, cache_tokens=1000)
     arrivals = [Arrival(0.0, 10, 9), Arrival(2.5, 10, 2)]
     ahead = Engine(cost, limits).run(arrivals)[1]
@@ -148,7 +154,7 @@ def test_what_cannot_be_simulated_is_told():
         Engine(COST, EngineLimits(cache_tokens=50)).run([Arrival(0, 60, 1)])
     with pytest.raises(InvalidSpec, match="has no tokens"):
         Engine(COST, LIMITS).run([Arrival(0, 0, 1)])
-    with pytest.raises(InvalidSpec, match="leaves nothing for prompts"):
+    with pytest.raises(InvalidSpec, match="leaves no room for prompts"):
         EngineLimits(token_budget=8, max_sequences=8)
     with pytest.raises(InvalidSpec, match="below zero"):
         replace(COST, sequence_s=-1.0)
@@ -156,33 +162,54 @@ def test_what_cannot_be_simulated_is_told():
         replicas(0, [], COST, LIMITS)
 
 
-def test_costs_of_a_real_device_give_the_estimators_steps():
+def test_costs_of_a_real_device_are_the_estimators_steps():
     machine, _ = machine_of("h200-sxm")
-    cost = step_cost(catalog_models()["meta-llama/Meta-Llama-3.1-8B"], "bf16", machine)
-    assert 3e-3 < cost.fixed_s < 7e-3
-    assert 1e-6 < cost.prompt_token_s < 1e-4
-    assert cost.cached_token_s == pytest.approx(131072 / (0.9 * 4.8e12), rel=0.15)
+    model = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
+    cost, plan = step_cost(model, "bf16", machine), one_precision(model, "bf16")
+    for batch, context in ((1, 1024), (8, 1024), (64, 2048)):
+        at = {"batch": np.array([float(batch)]), "context": np.array([float(context)])}
+        expected = float(decode_step_s(model, plan, machine, **at, kv_bits=16)[0])
+        assert cost.decode_s(batch, batch * context) == pytest.approx(expected, rel=0.01)
+    for n, context in ((1, 1024), (8, 1024), (1, 8192)):
+        at = {"batch": np.array([float(n)]), "context": np.array([float(context)])}
+        expected = float(reading_s(model, plan, machine, **at)[0])
+        mixed = cost.mixed_s(n, n * context, n * context**2 / 2, 0) - cost.mixed_step_s
+        assert mixed == pytest.approx(expected, rel=0.03)
+
+
+def test_prompts_beside_decoding_sequences_stream_the_weights_once():
+    machine, _ = machine_of("h100-sxm")
+    cost = step_cost(catalog_models()["mistralai/Mistral-Small-24B-Instruct-2501"], "bf16", machine)
+    alone, decoding = cost.mixed_s(1, 1024, 0.0, 0), cost.decode_s(30, 0)
+    assert max(alone, decoding) < cost.mixed_s(31, 1024, 0.0, 0) < alone + 0.5 * decoding
+
+
+def test_a_closed_loop_is_littles_law_and_never_more_than_its_users():
+    lengths = [(400, 30)] * 600
+    done = closed_loop(12, lengths, COST, replace(LIMITS, max_sequences=64), think_s=0.05)
+    assert len(done.answers) == len(done.arrivals) == 600
+    ends = [a.at_s + b.e2e_s for a, b in zip(done.arrivals, done.answers, strict=True)]
+    changes = sorted([(a.at_s, 1) for a in done.arrivals] + [(e, -1) for e in ends])
+    assert max(accumulate(step for _, step in changes)) <= 12
+    # users = rate x (time of an answer + time to think), by Little 1961
+    in_system = sum(b.e2e_s + 0.05 for b in done.answers) / max(ends)
+    assert in_system == pytest.approx(12, rel=0.05)
+    with pytest.raises(InvalidSpec, match="0 users"):
+        closed_loop(0, lengths, COST, LIMITS)
+
+
+def test_the_front_end_takes_requests_one_after_the_other():
+    limits = replace(LIMITS, front_s=0.5, front_request_s=0.25, settles_ahead=False)
+    first, second = Engine(COST, limits).run([Arrival(0.0, 10, 1), Arrival(0.0, 10, 1)])
+    plain = Engine(COST, replace(LIMITS, settles_ahead=False)).run([Arrival(0.0, 10, 1)])[0]
+    assert first.ttft_s == pytest.approx(0.5 + plain.ttft_s)
+    assert second.ttft_s == pytest.approx(0.75 + plain.ttft_s)
 
 
 def test_drawn_traffic_has_its_rate_and_medians():
-    made = drawn(20_000, rate_per_s=10, input_tokens=1000, output_tokens=100, seed=0)
-    assert made == drawn(20_000, rate_per_s=10, input_tokens=1000, output_tokens=100, seed=0)
+    made = draw_arrivals(20_000, rate_per_s=10, lengths=LENGTHS, seed=0)
+    assert made == draw_arrivals(20_000, rate_per_s=10, lengths=LENGTHS, seed=0)
     assert len(made) / made[-1].at_s == pytest.approx(10, rel=0.03)
     assert sorted(a.input_tokens for a in made)[10_000] == pytest.approx(1000, rel=0.05)
     with pytest.raises(InvalidSpec, match="0 requests"):
-        drawn(0, rate_per_s=1, input_tokens=1, output_tokens=1, seed=0)
-
-
-def test_a_trace_is_read_from_its_first_request_and_anything_else_refused(tmp_path):
-    file = tmp_path / "trace.csv"
-    file.write_text(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-        "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.6805900,396,109\n"
-    )
-    assert read_trace(file) == [Arrival(0.0, 374, 44), Arrival(4.0, 396, 109)]
-    assert read_trace(file, speed=2.0)[1].at_s == 2.0
-    file.write_text("a,b\n1,2\n")
-    with pytest.raises(InvalidSpec, match="cannot be read"):
-        read_trace(file)
-    with pytest.raises(InvalidSpec, match="TIMESTAMP"):
-        read_trace(tmp_path / "nowhere.csv")
+        draw_arrivals(0, rate_per_s=1, lengths=LENGTHS, seed=0)

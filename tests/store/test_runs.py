@@ -1,20 +1,23 @@
+import json
 import sqlite3
 import subprocess
 import sys
 
 import pytest
+from support import invented_run
 
+from workbench.catalog.paths import MEASURED
 from workbench.core.errors import StoreError
-from workbench.core.runs import Run
+from workbench.core.runs import SCHEMA_VERSION
+from workbench.store.decoding import run_from_json
 from workbench.store.runs import RunStore, read_run_file, runs_in_folder
-from workbench.testing import invented_run
 
 
 def test_a_run_comes_back_as_it_was(tmp_path):
     store, run = RunStore(tmp_path / "runs.sqlite"), invented_run()
     store.add(run)
     assert store.get(run.id) == run
-    assert Run.from_json(run.to_json()) == run
+    assert run_from_json(run.to_json()) == run
 
 
 def test_runs_come_newest_first(tmp_path):
@@ -32,7 +35,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from workbench.store.runs import RunStore
-from workbench.testing import invented_run
+from support import invented_run
 store = RunStore(Path(sys.argv[1]))
 for i in range(25):
     store.add(invented_run(run_id=f"{sys.argv[2]}-{i}"))
@@ -88,7 +91,7 @@ def test_a_full_database_raises_and_keeps_what_was_stored(tmp_path):
     assert store.get("kept").id == "kept"
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 1}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 2}', "\x00"])
 def test_a_file_that_is_no_run_is_refused_with_a_remedy(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(StoreError) as caught:
@@ -97,11 +100,26 @@ def test_a_file_that_is_no_run_is_refused_with_a_remedy(tmp_path, content):
 
 
 def test_a_newer_format_is_refused():
-    text = invented_run().to_json().replace('"schema_version": 1', '"schema_version": 99')
+    text = invented_run().to_json().replace('"schema_version": 2', '"schema_version": 99')
     with pytest.raises(StoreError, match="format 99"):
-        Run.from_json(text)
+        run_from_json(text)
 
 
 def test_shipped_runs_are_read(tmp_path):
     (tmp_path / "a.json").write_text(invented_run(run_id="a").to_json())
     assert [r.id for r in runs_in_folder(tmp_path)] == ["a"]
+
+
+def test_a_store_made_by_the_version_before_is_read(tmp_path):
+    store = RunStore(tmp_path / "runs.sqlite")
+    shipped = [json.loads(path.read_text()) for path in sorted(MEASURED.rglob("*.json"))]
+    documents = [d for d in shipped if d["schema_version"] == 1]
+    assert len({d["kind"] for d in documents}) > 20
+    with sqlite3.connect(store.path) as db:
+        for d in documents:
+            model, device = str(d["spec"].get("model", "")), d["environment"]["device"]
+            row = (d["id"], d["kind"], model, device, d["finished_at"], json.dumps(d))
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+    ids = {d["id"] for d in documents}
+    assert {run.id for run in store.newest(limit=len(documents))} == ids
+    assert {run.schema_version for run in store.newest()} == {SCHEMA_VERSION}

@@ -1,23 +1,25 @@
 """Sampling: GPUs with and without rights, vanishing and coming back; servers that hang or talk nonsense; the host."""
 
 import os
+import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_nvml import FakeNvml, NVMLError, NVMLError_GpuIsLost, NVMLError_NoPermission
+from support.page_server import page_server, replying
 
 from workbench.core.errors import InvalidSpec, StoreError
-from workbench.core.samples import Recording, Signal
 from workbench.telemetry import sampler as sampler_module
 from workbench.telemetry.gpu_source import GpuSource, slowed_by
 from workbench.telemetry.host_source import HostSource
 from workbench.telemetry.metrics_source import MetricsSource, sums
 from workbench.telemetry.sampler import Sampler, SourceLost
-from workbench.testing.fake_nvml import FakeNvml, NVMLError, NVMLError_GpuIsLost, NVMLError_NoPermission
-from workbench.testing.page_server import page_server, replying
+from workbench.telemetry.samples import Recording, Signal
 
 POWER = Signal(name="gpu0.power_w", unit="W", label="power")
 ENERGY = Signal(name="gpu0.energy_j", unit="J", label="energy", kind="counter")
@@ -63,7 +65,7 @@ def test_a_gpu_that_vanishes_is_told_and_read_again_when_it_is_back(monkeypatch)
     sampler.read_once()
     nvml.faults["nvmlDeviceGetPowerUsage"] = NVMLError_GpuIsLost("fell off the bus")
     sampler.read_once()
-    assert sampler.recording().problems["gpu"] == "gpu0 vanished: fell off the bus"
+    assert sampler.recording().problems["gpu"] == "gpu0 is lost: fell off the bus"
     assert sampler.recording().values["gpu0.power_w"].size == 1  # what was sampled stays
     nvml.faults.clear()
     sampler.read_once()
@@ -78,20 +80,22 @@ def test_without_a_driver_the_host_is_sampled_all_the_same():
         deadline = time.monotonic() + 10
         while "host.cpu_percent" not in sampler.recording() and time.monotonic() < deadline:
             time.sleep(0.02)
-    made = sampler.recording()
-    assert made.problems["gpu"] == "NVML does not start: Driver Not Loaded"
-    assert 0 <= made.values["host.cpu_percent"][-1] <= 100
-    assert made.values["host.memory_used_bytes"][-1] > 1e6
+    recorded = sampler.recording()
+    assert recorded.problems["gpu"] == "NVML does not start: Driver Not Loaded"
+    assert 0 <= recorded.values["host.cpu_percent"][-1] <= 100
+    assert recorded.values["host.memory_used_bytes"][-1] > 1e6
     assert sampler.cpu_s > 0
 
 
 def test_a_busy_thread_shows_though_the_machine_is_idle():
     source = HostSource([os.getpid()], period_s=0.0)
     source.open()
-    deadline = time.monotonic() + 0.4
-    while time.monotonic() < deadline:
+    began, worked = time.monotonic(), time.thread_time()
+    while time.thread_time() - worked < 0.3:
         sum(range(1000))
-    assert source.read()["process.busiest_thread_percent"] > 25
+    seen = source.read()["process.busiest_thread_percent"]
+    used = 100 * (time.thread_time() - worked) / (time.monotonic() - began)  # little where others take the processor
+    assert 0.5 * used < seen < 1.5 * used + 5
 
 
 def test_old_samples_are_dropped_and_odd_rates_refused():
@@ -102,7 +106,7 @@ def test_old_samples_are_dropped_and_odd_rates_refused():
     assert sampler.recording().values["gpu0.power_w"].size == 1
     with pytest.raises(InvalidSpec, match=r"0\.1 to 100"):
         Sampler([], rate_hz=0)
-    with pytest.raises(InvalidSpec, match="above zero"):
+    with pytest.raises(InvalidSpec, match="above 0"):
         Sampler([], keep_s=0)
 
 
@@ -131,22 +135,25 @@ def test_counters_are_added_up_over_labels():
         assert "does not have it" in source.missing()["engine.num_requests_waiting"]
 
 
+ANSWERED = threading.Event()
+"""Set when nobody waits for the slow page any more."""
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
         (replying("<html>hello</html>"), "none of the known metrics"),
         (replying(os.urandom(5000)), "none of the known metrics"),
         (replying("no", status=500), "status 500"),
-        (lambda handler: time.sleep(1.5), "does not answer"),
+        (lambda handler: ANSWERED.wait(60), "does not answer"),
         (lambda handler: handler.wfile.write(b"not even HTTP"), "does not answer"),
     ],
 )
 def test_a_page_that_is_none_is_told_and_nothing_waits_for_it(answer, says):
     with server(answer) as url:
-        began = time.monotonic()
-        with pytest.raises(SourceLost, match=says):
+        with pytest.raises(SourceLost, match=says):  # and not after the minute that one of them takes
             MetricsSource(url, timeout_s=0.3).open()
-        assert time.monotonic() - began < 1.4
+        ANSWERED.set()
     with pytest.raises(SourceLost, match="does not answer"):
         MetricsSource("http://127.0.0.1:9", timeout_s=0.3).open()
     with pytest.raises(InvalidSpec, match="is not a URL"):
@@ -154,11 +161,11 @@ def test_a_page_that_is_none_is_told_and_nothing_waits_for_it(answer, says):
 
 
 def test_means_are_weighted_by_time_and_counters_survive_a_restart():
-    made = recording([0, 1, 4], power=[100, 100, 400])
-    assert made.mean("gpu0.power_w", 0, 1) == 100
-    assert made.mean("gpu0.power_w", 0, 4) == pytest.approx((100 * 1 + 250 * 3) / 4)
-    assert made.mean("gpu0.power_w", 9, 12) is None
-    assert made.mean("nothing", 0, 1) is None
+    recorded = recording([0, 1, 4], power=[100, 100, 400])
+    assert recorded.mean("gpu0.power_w", 0, 1) == 100
+    assert recorded.mean("gpu0.power_w", 0, 4) == pytest.approx((100 * 1 + 250 * 3) / 4)
+    assert recorded.mean("gpu0.power_w", 9, 12) is None
+    assert recorded.mean("nothing", 0, 1) is None
     counted = recording([0, 1, 2, 3], energy=[100, 160, 20, 50])  # restarted between 1 and 2
     assert counted.increase("gpu0.energy_j", 0, 3) == 60 + 20 + 30
     assert counted.increase("gpu0.energy_j", 0.5, 1) == 30
@@ -167,27 +174,24 @@ def test_means_are_weighted_by_time_and_counters_survive_a_restart():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500), st.integers(1, 60))
 def test_thinning_never_loses_a_peak(values, parts):
-    made = recording(range(len(values)), power=values)
-    middles, low, high = made.thinned("gpu0.power_w", parts)
+    recorded = recording(range(len(values)), power=values)
+    middles, low, high = recorded.thinned("gpu0.power_w", parts)
     assert max(high) == max(values)
     assert min(low) == min(values)
     assert len(middles) <= max(parts, 1)
     assert np.all(np.diff(middles) > 0)
 
 
-def test_a_recording_comes_back_from_its_file_and_others_are_refused():
-    made = recording([0.0, 0.5], power=[1.23456789, 2], energy=[123456789.25, 123456790])
-    again = Recording.from_dict(made.to_dict())
-    assert again.values["gpu0.power_w"] == pytest.approx(made.values["gpu0.power_w"], rel=1e-5)
+def test_a_recording_comes_back_from_what_a_run_keeps():
+    recorded = recording([0.0, 0.5], power=[1.23456789, 2], energy=[123456789.25, 123456790])
+    kept = recorded.sampled()
+    again = Recording.of(kept)
+    assert again.values["gpu0.power_w"] == pytest.approx(recorded.values["gpu0.power_w"], rel=1e-5)
     assert again.values["gpu0.energy_j"][0] == 123456789.25  # counters keep their digits
-    assert again.signals == made.signals
-    for data in ({}, {"signals": [{"name": "a"}]}, {"signals": [1]}, {"signals": 3}):
-        with pytest.raises(StoreError, match="no recording"):
-            Recording.from_dict(data)
-    broken = made.to_dict()
-    broken["signals"][0]["t"] = [1.0]
+    assert again.signals == recorded.signals
+    broken = replace(kept, signals=[replace(kept.signals[0], t=[1.0])])
     with pytest.raises(StoreError, match="differ in number"):
-        Recording.from_dict(broken)
+        Recording.of(broken)
 
 
 def test_a_recording_goes_on_with_the_next_and_no_sample_comes_twice():

@@ -1,1 +1,1 @@
-"""Alert rules as data: one spec for our own evaluator, for Prometheus and for a dashboard."""
+"""Alert rules as data: one spec for the workbench's evaluator, for Prometheus and for a dashboard."""

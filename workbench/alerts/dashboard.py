@@ -1,16 +1,16 @@
 """A Grafana dashboard from the same rules: each condition drawn with its threshold."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from workbench.alerts.rules import Rule
+from workbench.core.rows import Json
 
 WIDTH, HEIGHT = 12, 8  # of 24 columns
 
 
-def dashboard(rules: Sequence[Rule], *, title: str = "Inference Workbench") -> dict[str, Any]:
-    """JSON that Grafana imports (schema 39); the data source is asked for on import."""
-    panels = [
+def dashboard(rules: Sequence[Rule], *, title: str = "Inference Workbench") -> dict[str, Json]:
+    """Return the JSON that Grafana imports (schema 39); Grafana asks for the data source on import."""
+    panels: list[Json] = [
         {
             "id": i + 1,
             "type": "timeseries",
@@ -32,7 +32,7 @@ def dashboard(rules: Sequence[Rule], *, title: str = "Inference Workbench") -> d
         }
         for i, rule in enumerate(rules)
     ]
-    source = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
+    source: Json = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
     return {
         "title": title,
         "schemaVersion": 39,

@@ -1,4 +1,4 @@
-"""The life of alerts: pending, firing, resolved, as Prometheus has it, told once each."""
+"""The states of alerts: pending, firing and resolved, as in Prometheus; each change is one event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from workbench.alerts.series import Labels, SeriesStore
 
 
 class AlertState(StrEnum):
-    """Where an alert is."""
+    """State of an alert, named as in Prometheus."""
 
     PENDING = "pending"
     FIRING = "firing"
@@ -18,7 +18,7 @@ class AlertState(StrEnum):
 
 @dataclass(slots=True)
 class Alert:
-    """One condition with one set of labels."""
+    """The condition of one rule for one set of labels."""
 
     rule: Rule
     labels: Labels
@@ -26,12 +26,12 @@ class Alert:
     state: AlertState
     active_since_s: float
     over_since_s: float | None = None
-    """Since when a firing alert's condition does not hold any more."""
+    """Since when the condition of a firing alert no longer holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What is told: an alert began to fire, or is over."""
+    """A change of an alert: it began to fire, or it was resolved."""
 
     at_s: float
     rule: str
@@ -43,19 +43,14 @@ class Event:
 
 
 class Evaluator:
-    """Looks at rules again and again; a lasting condition is told once when it fires and once when it is over."""
+    """Evaluates rules again and again; a lasting condition yields one event when it fires and one when it is resolved."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = list(rules)
         self.alerts: dict[tuple[str, Labels], Alert] = {}
 
-    @property
-    def firing(self) -> list[Alert]:
-        """Alerts that fire now."""
-        return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
-
     def evaluate(self, store: SeriesStore, at_s: float) -> list[Event]:
-        """Look at all rules at a moment; moments must not go back."""
+        """Evaluate all rules at a time and return the events; times must not go back."""
         events: list[Event] = []
         for rule in self.rules:
             holding = rule.holding(store, at_s)
@@ -66,12 +61,12 @@ class Evaluator:
                     self.alerts[rule.name, labels] = known
                 known.value, known.over_since_s = value, None
             for key in [k for k in self.alerts if k[0] == rule.name]:
-                event = self._moved_on(self.alerts[key], holds=key[1] in holding, at_s=at_s)
+                event = self._advance(self.alerts[key], holds=key[1] in holding, at_s=at_s)
                 if event is not None:
                     events.append(event)
         return events
 
-    def _moved_on(self, alert: Alert, *, holds: bool, at_s: float) -> Event | None:
+    def _advance(self, alert: Alert, *, holds: bool, at_s: float) -> Event | None:
         if not holds:
             if alert.state is AlertState.PENDING:
                 del self.alerts[alert.rule.name, alert.labels]

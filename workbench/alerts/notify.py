@@ -1,7 +1,7 @@
-"""What is told of events: grouped, not too often, and not while somebody has asked for silence; as Prometheus' Alertmanager has it.
+"""Notifications of events: grouped, rate-limited and suppressed by silences, as in Prometheus' Alertmanager.
 
-Names and meanings are Alertmanager's: the first message of a group waits ``group_wait_s`` for company, later changes wait
-``group_interval_s`` after the last message, and what still fires is told again every ``repeat_s``.
+Names and meanings are Alertmanager's: the first message of a group waits ``group_wait_s`` for more alerts, later changes wait
+``group_interval_s`` after the last message, and alerts that still fire are sent again every ``repeat_s``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,34 +18,34 @@ SEVERITY = "severity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Events that nobody wants to hear of for a while; they are evaluated all the same."""
+    """Events whose notifications are suppressed for a while; their rules are still evaluated."""
 
     matchers: Mapping[str, str]
     """Label to pattern (``*`` and ``?``); ``alertname`` and ``severity`` are labels too. All must match."""
     until_s: float
-    """On the clock of the events."""
+    """End of the silence, on the clock of the events."""
 
     def __post_init__(self) -> None:
         if not self.matchers:
             raise InvalidSpec(
-                "A silence without matchers would silence everything.", remedy="Name alertname or a label."
+                "A silence without matchers would suppress every alert.", remedy="Name alertname or a label."
             )
 
     def holds(self, labels: Mapping[str, str], at_s: float) -> bool:
-        """Whether it covers labels at a moment."""
+        """Return whether the silence covers these labels at a time."""
         return at_s < self.until_s and all(fnmatchcase(labels.get(k, ""), v) for k, v in self.matchers.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message about a group."""
+    """One message about a group of alerts."""
 
     at_s: float
     group: Mapping[str, str]
     firing: tuple[Event, ...]
-    """All of the group that fire, new ones and old ones."""
+    """Firing alerts of the group, new ones and old ones."""
     resolved: tuple[Event, ...]
-    """Those that are over since the last message."""
+    """Alerts that were resolved since the last message."""
 
 
 @dataclass(slots=True)
@@ -53,18 +53,18 @@ class _Group:
     firing: dict[tuple[str, Labels], Event] = field(default_factory=dict)
     resolved: dict[tuple[str, Labels], Event] = field(default_factory=dict)
     due_s: float | None = None
-    told_s: float | None = None
-    told: frozenset[tuple[str, Labels]] = frozenset()
+    sent_s: float | None = None
+    sent: frozenset[tuple[str, Labels]] = frozenset()
 
 
 class Notifier:
-    """Turns events into messages.
+    """Turns events into messages about groups of alerts.
 
     Args:
         group_by: Labels whose values make a group; ``alertname`` and ``severity`` are labels too.
-        group_wait_s: Of the first message of a group.
-        group_interval_s: Between messages of a group.
-        repeat_s: After which what still fires is told again; None: never.
+        group_wait_s: Seconds that the first message of a group waits for more alerts.
+        group_interval_s: Least seconds between two messages of a group.
+        repeat_s: Seconds after which alerts that still fire are sent again; None: never.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Notifier:
         self.silences: list[Silence] = []
 
     def take(self, events: Sequence[Event], at_s: float) -> list[Message]:
-        """New events of a moment; what is to be told now. Call it at every look, with or without events."""
+        """Add the events of a time and return the messages that are due; call it at every evaluation, with or without events."""
         for event in events:
             labels = _labels(event)
             key = tuple((k, labels.get(k, "")) for k in self._group_by)
@@ -100,17 +100,17 @@ class Notifier:
         if event.state is AlertState.FIRING:
             group.firing[which] = event
             group.resolved.pop(which, None)
-        elif group.firing.pop(which, None) is not None and which in group.told:
+        elif group.firing.pop(which, None) is not None and which in group.sent:
             group.resolved[which] = event
         if group.due_s is None:
-            group.due_s = at_s + self._wait_s if group.told_s is None else max(at_s, group.told_s + self._interval_s)
+            group.due_s = at_s + self._wait_s if group.sent_s is None else max(at_s, group.sent_s + self._interval_s)
 
     def _message(self, key: dict[str, str], group: _Group, at_s: float) -> Message | None:
         repeats = (
             self._repeat_s is not None
-            and group.told_s is not None
-            and bool(group.told)
-            and at_s - group.told_s >= self._repeat_s
+            and group.sent_s is not None
+            and bool(group.sent)
+            and at_s - group.sent_s >= self._repeat_s
         )
         if not repeats and (group.due_s is None or at_s < group.due_s):
             return None
@@ -118,16 +118,16 @@ class Notifier:
         firing = {k: e for k, e in group.firing.items() if not silent(e, self.silences, at_s)}
         resolved = {k: e for k, e in group.resolved.items() if not silent(e, self.silences, at_s)}
         group.resolved = {}
-        is_news = bool(resolved) or (frozenset(firing) - group.told) or repeats
-        group.told = frozenset(firing)
+        is_news = bool(resolved) or (frozenset(firing) - group.sent) or repeats
+        group.sent = frozenset(firing)
         if not is_news or not (firing or resolved):
             return None
-        group.told_s = at_s
+        group.sent_s = at_s
         return Message(at_s=at_s, group=key, firing=tuple(firing.values()), resolved=tuple(resolved.values()))
 
 
 def silent(event: Event, silences: Sequence[Silence], at_s: float) -> bool:
-    """Whether any of the silences covers an event."""
+    """Return whether any of the silences covers an event."""
     labels = _labels(event)
     return any(s.holds(labels, at_s) for s in silences)
 

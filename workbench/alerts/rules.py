@@ -1,26 +1,27 @@
-"""Rules: what is watched, from when on it is bad, and for how long; each is also PromQL."""
+"""Alert rules: an expression, a threshold and a duration; each can be written as PromQL."""
 
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
-from workbench.alerts.series import Labels, SeriesStore, added, bucket_quantile
+from workbench.alerts.series import Labels, SeriesStore, bucket_quantile, sums_by
 from workbench.core.errors import InvalidSpec
 
 Compare = Literal[">", ">=", "<", "<="]
 Severity = Literal["page", "ticket"]
 COMPARES: Mapping[str, Callable[[float, float], bool]] = {
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
 }
 
 
 def shown_seconds(seconds: float) -> str:
-    """A duration as PromQL writes it."""
+    """Return a duration as PromQL writes it."""
     milliseconds = round(seconds * 1000)
     if milliseconds % 1000:
         return f"{milliseconds}ms"
@@ -42,54 +43,54 @@ class Value:
     matchers: Mapping[str, str] = field(default_factory=dict)
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         return _selector(self.metric, self.matchers)
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """By labels."""
+        """Return the newest values by their labels."""
         return store.latest(self.metric, self.matchers, at_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Growth a second of a counter over a window, added up over its series; it decays when nothing comes."""
+    """Growth per second of a counter over a window, summed over its series; it decays when no events arrive."""
 
     metric: str
     window_s: float = 300.0
     matchers: Mapping[str, str] = field(default_factory=dict)
     by: Sequence[str] = ()
-    """Labels that are kept apart."""
+    """Labels by which the sum is grouped."""
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         by = f" by ({', '.join(self.by)})" if self.by else ""
         return f"sum{by}(rate({_selector(self.metric, self.matchers, self.window_s)}))"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """By the labels that are kept."""
-        return added(store.rate(self.metric, self.matchers, at_s, self.window_s), self.by)
+        """Return the rates by the labels of ``by``."""
+        return sums_by(store.rate(self.metric, self.matchers, at_s, self.window_s), self.by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """One rate over another, told only where the second counted enough events to mean something."""
+    """One rate over another; it has no value where the second counted too few events to mean something."""
 
     part: Rate
     whole: Rate
     least_events: float = 20.0
-    """Of the second, in its window; above 0."""
+    """Least events of the second rate in its window; above 0."""
 
     def __post_init__(self) -> None:
         if not self.least_events > 0:
             raise InvalidSpec(f"least_events is {self.least_events}.", remedy="Give a number above zero.")
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         enough = f"{self.whole.promql()} * {self.whole.window_s:g} >= {self.least_events:g}"
         return f"({self.part.promql()} / ({self.whole.promql()} and {enough}))"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """By labels that both have."""
+        """Return the lesser values, by the labels that both have."""
         parts, wholes = self.part.at(store, at_s), self.whole.at(store, at_s)
         return {
             labels: parts[labels] / whole
@@ -100,12 +101,12 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowShare:
-    """Share of a histogram's events above one of its bounds, told only where there were enough of them."""
+    """Share of a histogram's events above one of its bounds, with a value only where there were enough of them."""
 
     histogram: str
-    """Without ``_bucket`` and ``_count``."""
+    """Name of the histogram, without ``_bucket`` and ``_count``."""
     bound: str
-    """A bucket's ``le``, as the server writes it."""
+    """Label ``le`` of a bucket, as the server writes it."""
     window_s: float = 300.0
     least_events: float = 20.0
     matchers: Mapping[str, str] = field(default_factory=dict)
@@ -115,38 +116,35 @@ class SlowShare:
             raise InvalidSpec(f"least_events is {self.least_events}.", remedy="Give a number above zero.")
 
     @property
-    def _quick(self) -> Rate:
-        matchers = dict(self.matchers) | {"le": self.bound}
-        return Rate(metric=f"{self.histogram}_bucket", window_s=self.window_s, matchers=matchers)
-
-    @property
     def _ratio(self) -> Ratio:
+        quick = dict(self.matchers) | {"le": self.bound}
+        part = Rate(metric=f"{self.histogram}_bucket", window_s=self.window_s, matchers=quick)
         whole = Rate(metric=f"{self.histogram}_count", window_s=self.window_s, matchers=self.matchers)
-        return Ratio(part=self._quick, whole=whole, least_events=self.least_events)
+        return Ratio(part=part, whole=whole, least_events=self.least_events)
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         return f"(1 - {self._ratio.promql()})"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """One value without labels, or none."""
+        """Return one value without labels, or none."""
         return {labels: 1 - value for labels, value in self._ratio.at(store, at_s).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Least:
-    """The lesser of two, where both are: a condition that must hold in a long and in a short window."""
+    """The lesser of two values, where both exist: a condition that must hold in a long and in a short window."""
 
     first: "Ratio | SlowShare"
     second: "Ratio | SlowShare"
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         a, b = self.first.promql(), self.second.promql()
         return f"(({a} <= {b}) or ({b} < {a}))"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """By labels that both have."""
+        """Return the lesser values, by the labels that both have."""
         first, second = self.first.at(store, at_s), self.second.at(store, at_s)
         return {labels: min(value, second[labels]) for labels, value in first.items() if labels in second}
 
@@ -156,19 +154,19 @@ class Quantile:
     """A quantile of a histogram over a window."""
 
     histogram: str
-    """Without ``_bucket``."""
+    """Name of the histogram, without ``_bucket``."""
     q: float
     window_s: float = 300.0
     matchers: Mapping[str, str] = field(default_factory=dict)
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         buckets = _selector(f"{self.histogram}_bucket", self.matchers, self.window_s)
         return f"histogram_quantile({self.q:g}, sum by (le) (rate({buckets})))"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """One value without labels, or none."""
-        grown = added(store.rate(f"{self.histogram}_bucket", self.matchers, at_s, self.window_s), ("le",))
+        """Return one value without labels, or none."""
+        grown = sums_by(store.rate(f"{self.histogram}_bucket", self.matchers, at_s, self.window_s), ("le",))
         buckets = {float(dict(labels)["le"]): v for labels, v in grown.items() if labels}
         return {(): bucket_quantile(self.q, buckets)} if buckets else {}
 
@@ -181,11 +179,11 @@ class Absent:
     matchers: Mapping[str, str] = field(default_factory=dict)
 
     def promql(self) -> str:
-        """The same for Prometheus."""
+        """Return the expression in PromQL."""
         return f"absent({_selector(self.metric, self.matchers)})"
 
     def at(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """With the labels that were asked for."""
+        """Return 1 with the labels of the matchers where the metric is absent."""
         if store.latest(self.metric, self.matchers, at_s):
             return {}
         return {tuple(sorted(self.matchers.items())): 1.0}
@@ -196,33 +194,36 @@ Expression = Value | Rate | Ratio | SlowShare | Least | Quantile | Absent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """An alert: a condition that must last before it is told, and stay away before it is over."""
+    """An alert: a condition that must last before the alert fires, and must be gone for a while before it is resolved."""
 
     name: str
     expression: Expression
-    compare: Compare
     threshold: float
+    compare: Compare = ">"
     for_s: float = 0.0
-    """The condition must hold so long; Prometheus' ``for``."""
+    """How long the condition must hold before the alert fires; Prometheus' ``for``."""
     keep_firing_for_s: float = 0.0
-    """It must be over so long; Prometheus' ``keep_firing_for``."""
+    """How long the condition must be gone before the alert is resolved; Prometheus' ``keep_firing_for``."""
     severity: Severity = "ticket"
     summary: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise InvalidSpec(f"A rule named {self.name!r}.", remedy="Use letters, digits and underscores.")
+            raise InvalidSpec(f"{self.name!r} is no name of a rule.", remedy="Use letters, digits and underscores.")
         if self.compare not in COMPARES:
-            raise InvalidSpec(f"A comparison {self.compare!r}.", remedy=f"Choose from: {', '.join(COMPARES)}.")
+            raise InvalidSpec(f"{self.compare!r} is no comparison.", remedy=f"Choose from: {', '.join(COMPARES)}.")
         if not isfinite(self.threshold) or self.for_s < 0 or self.keep_firing_for_s < 0:
-            raise InvalidSpec(f"Rule {self.name} has odd numbers.", remedy="Give finite ones, and times from 0 on.")
+            raise InvalidSpec(
+                f"Rule {self.name} has a threshold that is not finite, or a negative duration.",
+                remedy="Give a finite threshold, and durations of 0 or more.",
+            )
 
     def promql(self) -> str:
-        """The condition for Prometheus."""
+        """Return the condition in PromQL."""
         return f"{self.expression.promql()} {self.compare} {self.threshold!r}"
 
     def holding(self, store: SeriesStore, at_s: float) -> dict[Labels, float]:
-        """The values that meet the condition, by labels."""
+        """Return the values that meet the condition, by labels."""
         meets = COMPARES[self.compare]
         return {
             labels: value for labels, value in self.expression.at(store, at_s).items() if meets(value, self.threshold)
@@ -230,8 +231,8 @@ class Rule:
 
 
 def rules_yaml(rules: Sequence[Rule], *, group: str = "workbench", interval_s: float = 15.0) -> str:
-    """A rule file for Prometheus; JSON is YAML, so no writer of YAML is needed."""
-    made = []
+    """Return a rule file for Prometheus; JSON is YAML, so no writer of YAML is needed."""
+    rows = []
     for rule in rules:
         row: dict[str, object] = {"alert": rule.name, "expr": rule.promql(), "labels": {"severity": rule.severity}}
         if rule.for_s:
@@ -240,5 +241,5 @@ def rules_yaml(rules: Sequence[Rule], *, group: str = "workbench", interval_s: f
             row["keep_firing_for"] = shown_seconds(rule.keep_firing_for_s)
         if rule.summary:
             row["annotations"] = {"summary": rule.summary}
-        made.append(row)
-    return json.dumps({"groups": [{"name": group, "interval": shown_seconds(interval_s), "rules": made}]}, indent=1)
+        rows.append(row)
+    return json.dumps({"groups": [{"name": group, "interval": shown_seconds(interval_s), "rules": rows}]}, indent=1)

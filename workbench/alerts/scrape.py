@@ -1,4 +1,4 @@
-"""A server's page of metrics as samples; a page that cannot be had marks all its series as gone, as Prometheus does."""
+"""Samples from a server's page of metrics; a page that cannot be read marks all its series as stale, as in Prometheus."""
 
 import math
 import urllib.error
@@ -13,11 +13,11 @@ MOST_BYTES = 16_000_000
 
 
 class Scraper:
-    """One server.
+    """Reads the page of metrics of one server.
 
     Args:
         url: Base URL, or that of the page.
-        timeout_s: For an answer.
+        timeout_s: Longest wait for an answer.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
@@ -28,8 +28,13 @@ class Scraper:
         self._timeout_s = timeout_s
         self._seen: set[tuple[str, Labels]] = set()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of the metrics that the page had when it was last read."""
+        return frozenset(name for name, _ in self._seen)
+
     def page(self) -> str:
-        """The text of the page; raises ``OSError`` or ``ValueError`` when there is none."""
+        """Return the text of the page; raises ``OSError`` or ``ValueError`` when there is none."""
         with urllib.request.urlopen(self.url, timeout=self._timeout_s) as response:  # noqa: S310 - checked above
             body: bytes = response.read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
@@ -37,24 +42,22 @@ class Scraper:
         return body.decode("utf-8")
 
     def scrape(self, store: SeriesStore, at_s: float) -> str | None:
-        """Add the samples of now, and ``up``; returns what went wrong, if anything did.
+        """Add the present samples, and ``up``; return the problem, if there was one.
 
-        A series that was there before and is not any more is marked as gone.
+        A series that was there before and no longer is becomes stale.
         """
-        found: dict[tuple[str, Labels], float] = {}
+        samples: dict[tuple[str, Labels], float] = {}
         problem = None
         try:
             for family in text_string_to_metric_families(self.page()):
                 for sample in family.samples:
-                    found[sample.name, labels_of(sample.labels)] = float(sample.value)
-            if not found:
-                problem = f"{self.url} shows no metrics"
+                    samples[sample.name, labels_of(sample.labels)] = float(sample.value)
         except (OSError, urllib.error.URLError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-            found, problem = {}, f"{self.url} cannot be read: {type(error).__name__} {error}"
-        for metric, labels in self._seen - set(found):
+            samples, problem = {}, f"{self.url} cannot be read: {type(error).__name__} {error}"
+        for metric, labels in self._seen - set(samples):
             store.add(metric, dict(labels), at_s, math.nan)
-        for (metric, labels), value in found.items():
+        for (metric, labels), value in samples.items():
             store.add(metric, dict(labels), at_s, value)
         store.add("up", {}, at_s, 0.0 if problem else 1.0)
-        self._seen = set(found)
+        self._seen = set(samples)
         return problem

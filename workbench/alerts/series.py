@@ -1,7 +1,7 @@
 """Samples of Prometheus metrics over time, and the functions of PromQL that the rules use, with its semantics.
 
-Sources: ``extrapolatedRate`` and ``bucketQuantile`` of Prometheus 2.42 (promql/functions.go, promql/quantile.go), read and
-written anew; the differential test compares every rule with promtool.
+Sources: ``extrapolatedRate`` and ``bucketQuantile`` of Prometheus 2.42 (promql/functions.go, promql/quantile.go), written
+anew; the differential test compares every rule with promtool.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ EXTRAPOLATED = 1.1  # gaps to the ends of a window up to so many mean gaps are b
 
 
 def labels_of(labels: Mapping[str, str]) -> Labels:
-    """Labels in an order that compares."""
+    """Return labels in an order that compares."""
     return tuple(sorted(labels.items()))
 
 
@@ -30,27 +30,28 @@ class Series:
 
     times_s: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    """NaN marks a series as gone from then on, as a scrape without it does."""
+    """NaN marks a series as stale from then on, as a scrape without the series does."""
 
 
 class SeriesStore:
-    """Samples by metric and labels; old ones can be dropped."""
+    """Samples by metric and labels; old samples can be dropped."""
 
     def __init__(self) -> None:
         self._series: dict[str, dict[Labels, Series]] = {}
 
     def add(self, metric: str, labels: Mapping[str, str], at_s: float, value: float) -> None:
-        """Add a sample; times of a series must grow."""
+        """Add a sample to its series; times of a series must grow."""
         series = self._series.setdefault(metric, {}).setdefault(labels_of(labels), Series())
         if series.times_s and at_s <= series.times_s[-1]:
             raise InvalidSpec(
-                f"{metric} at {at_s} s after {series.times_s[-1]} s.", remedy="Samples are added in the order of time."
+                f"A sample of {metric} at {at_s} s comes after one at {series.times_s[-1]} s.",
+                remedy="Add samples in the order of time.",
             )
         series.times_s.append(at_s)
         series.values.append(value)
 
     def drop_before(self, at_s: float) -> None:
-        """Forget samples before a moment, and series that have none left."""
+        """Drop the samples before a time, and series that have none left."""
         for metric, by_labels in list(self._series.items()):
             for labels, series in list(by_labels.items()):
                 first = int(np.searchsorted(series.times_s, at_s))
@@ -62,22 +63,22 @@ class SeriesStore:
 
     def _matching(self, metric: str, matchers: Mapping[str, str]) -> Iterable[tuple[Labels, Series]]:
         for labels, series in self._series.get(metric, {}).items():
-            mine = dict(labels)
-            if all(mine.get(name, "") == value for name, value in matchers.items()):
+            by_name = dict(labels)
+            if all(by_name.get(name, "") == value for name, value in matchers.items()):
                 yield labels, series
 
     def latest(self, metric: str, matchers: Mapping[str, str], at_s: float) -> dict[Labels, float]:
-        """The newest value of each series, no older than ``LOOKBACK_S``."""
-        found = {}
+        """Return the newest value of each series, no older than ``LOOKBACK_S``."""
+        values = {}
         for labels, series in self._matching(metric, matchers):
             i = int(np.searchsorted(series.times_s, at_s, side="right")) - 1
             if i >= 0 and series.times_s[i] >= at_s - LOOKBACK_S and series.values[i] == series.values[i]:
-                found[labels] = series.values[i]
-        return found
+                values[labels] = series.values[i]
+        return values
 
     def rate(self, metric: str, matchers: Mapping[str, str], at_s: float, window_s: float) -> dict[Labels, float]:
-        """Growth of each counter a second, over a window up to now and extrapolated to it, as PromQL's ``rate``."""
-        found = {}
+        """Return the growth per second of each counter over a window that ends now, extrapolated to the window as PromQL's ``rate``."""
+        rates = {}
         for labels, series in self._matching(metric, matchers):
             first = int(np.searchsorted(series.times_s, at_s - window_s, side="left"))
             last = int(np.searchsorted(series.times_s, at_s, side="right"))
@@ -85,12 +86,12 @@ class SeriesStore:
             there = ~np.isnan(v)
             rate = extrapolated_rate(t[there], v[there], at_s - window_s, at_s)
             if rate is not None:
-                found[labels] = rate
-        return found
+                rates[labels] = rate
+        return rates
 
 
 def extrapolated_rate(times_s: Floats, values: Floats, start_s: float, end_s: float) -> float | None:
-    """Growth of a counter a second over a window; None with fewer than two samples.
+    """Return the growth per second of a counter over a window; None with fewer than two samples.
 
     Restarts count from zero. The growth between the first and the last sample is stretched to the window's ends where those are
     near, and by half a gap where they are not; never to before the counter would have been zero.
@@ -110,21 +111,21 @@ def extrapolated_rate(times_s: Floats, values: Floats, start_s: float, end_s: fl
     return grown * (reach / sampled / (end_s - start_s))  # in Prometheus' order, so that ties fall alike
 
 
-def added(values: Mapping[Labels, float], by: Iterable[str] = ()) -> dict[Labels, float]:
-    """Sums over series that agree in some labels; no series, no sum."""
+def sums_by(values: Mapping[Labels, float], by: Iterable[str] = ()) -> dict[Labels, float]:
+    """Return the sums over series that agree in some labels; none without series."""
     kept = set(by)
-    found: dict[Labels, float] = {}
+    sums: dict[Labels, float] = {}
     for labels, value in values.items():
         key = tuple((n, v) for n, v in labels if n in kept)
-        found[key] = found.get(key, 0.0) + value
-    return found
+        sums[key] = sums.get(key, 0.0) + value
+    return sums
 
 
 def bucket_quantile(q: float, buckets: Mapping[float, float]) -> float:
-    """A quantile from cumulative counts by upper bound, linear inside a bucket; NaN without counts.
+    """Return a quantile from cumulative counts by upper bound, linear inside a bucket; NaN without counts.
 
     Args:
-        q: Between 0 and 1.
+        q: Quantile between 0 and 1.
         buckets: Counts by upper bound, the last of which is infinite.
     """
     bounds = sorted(buckets)

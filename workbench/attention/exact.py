@@ -2,19 +2,19 @@
 
 import torch
 
-from workbench.attention.partial import Partial, attend, causal_part, merged
+from workbench.attention.partial import Partial, attend, causal_part, merge
 
 Tensor = torch.Tensor
 
 
 def full(q: Tensor, k: Tensor, v: Tensor, *, backend: str, scale: float | None = None) -> Partial:
-    """The last ``queries`` positions over all keys up to their own; q: (batch, heads, queries, head_dim)."""
+    """Return the attention of the last positions over all keys up to their own; q: (batch, heads, queries, head_dim)."""
     offset = k.shape[2] - q.shape[2]
     return causal_part(q, k, v, first_query=offset, first_key=0, backend=backend, scale=scale)
 
 
 def query_chunked(q: Tensor, k: Tensor, v: Tensor, *, chunk: int, backend: str, scale: float | None = None) -> Tensor:
-    """Full attention, ``chunk`` queries at a time, as chunked prefill does it: (batch, heads, queries, head_dim)."""
+    """Return full attention, ``chunk`` queries at a time, as chunked prefill does it: (batch, heads, queries, head_dim)."""
     offset, out = k.shape[2] - q.shape[2], torch.empty_like(q)
     for at in range(0, q.shape[2], chunk):
         part = q[:, :, at : at + chunk]
@@ -26,7 +26,7 @@ def query_chunked(q: Tensor, k: Tensor, v: Tensor, *, chunk: int, backend: str, 
 
 
 def key_split(q: Tensor, k: Tensor, v: Tensor, *, n_splits: int, backend: str, scale: float | None = None) -> Partial:
-    """Full attention over slices of the keys, merged by their log-sum-exp.
+    """Return full attention over slices of the keys, merged by their log-sum-exp.
 
     For a single query the slices are one more batch dimension, so that a GPU works on all of them at once
     (flash decoding).
@@ -41,18 +41,9 @@ def key_split(q: Tensor, k: Tensor, v: Tensor, *, n_splits: int, backend: str, s
         parts = [Partial(part.out[:, i].reshape(q.shape), part.lse[:, i].reshape(q.shape[:3])) for i in range(n_splits)]
         if even < n_keys:
             parts.append(attend(q, k[:, :, even:], v[:, :, even:], backend=backend, scale=scale))
-        return merged(parts)
-    offset = n_keys - q.shape[2]
-    parts = [
-        causal_part(
-            q,
-            k[:, :, at : at + size],
-            v[:, :, at : at + size],
-            first_query=offset,
-            first_key=at,
-            backend=backend,
-            scale=scale,
-        )
-        for at in range(0, n_keys, size)
-    ]
-    return merged(parts)
+        return merge(parts)
+    parts = []
+    for at in range(0, n_keys, size):
+        own = k[:, :, at : at + size], v[:, :, at : at + size]
+        parts.append(causal_part(q, *own, first_query=n_keys - q.shape[2], first_key=at, backend=backend, scale=scale))
+    return merge(parts)

@@ -8,12 +8,11 @@ correctness, never to be timed.
 from collections.abc import Callable
 from functools import cache
 from math import ceil
-from typing import Any
 
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from workbench.attention.sparse import chosen_blocks, chosen_lines
+from workbench.attention.sparse import select_blocks, select_lines
 
 Tensor = torch.Tensor
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -21,19 +20,24 @@ BLOCK = 128
 
 
 @cache
-def _compiled() -> Callable[..., Any]:
+def _compiled() -> Callable[..., object]:
     return torch.compile(flex_attention, dynamic=False)
 
 
-def called(q: Tensor, k: Tensor, v: Tensor, *, block_mask: BlockMask, scale: float | None) -> Tensor:
-    """FlexAttention under a block mask: (batch, heads, queries, head_dim)."""
-    named: dict[str, Any] = {"block_mask": block_mask, "scale": scale, "enable_gqa": q.shape[1] != k.shape[1]}
-    out: Tensor = _compiled()(q, k, v, **named) if q.device.type == "cuda" else flex_attention(q, k, v, **named)
+def flex_call(q: Tensor, k: Tensor, v: Tensor, *, block_mask: BlockMask, scale: float | None) -> Tensor:
+    """Return the result of FlexAttention under a block mask: (batch, heads, queries, head_dim)."""
+    is_grouped = q.shape[1] != k.shape[1]
+    out: object
+    if q.device.type == "cuda":
+        out = _compiled()(q, k, v, block_mask=block_mask, scale=scale, enable_gqa=is_grouped)
+    else:
+        out = flex_attention(q, k, v, block_mask=block_mask, scale=scale, enable_gqa=is_grouped)
+    assert isinstance(out, Tensor)
     return out
 
 
 def _ranges(n_queries: int, n_keys: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """First and last position of each block of queries, (blocks, 1), and of keys, (blocks,)."""
+    """Return the first and last position of each block of queries, (blocks, 1), and of keys, (blocks,)."""
     offset = n_keys - n_queries
     query = torch.arange(ceil(n_queries / BLOCK), device=device)[:, None] * BLOCK
     key = torch.arange(ceil(n_keys / BLOCK), device=device) * BLOCK
@@ -42,21 +46,21 @@ def _ranges(n_queries: int, n_keys: int, device: torch.device) -> tuple[Tensor, 
 
 
 def _block_mask(some: Tensor, whole: Tensor, mod: MaskMod, *, lengths: tuple[int, int]) -> BlockMask:
-    """From what is partly and what is wholly seen: (batch or 1, heads or 1, query blocks, key blocks)."""
+    """Return the mask of what is partly and what is wholly seen: (batch or 1, heads or 1, query blocks, key blocks)."""
 
-    def listed(grid: Tensor) -> tuple[Tensor, Tensor]:
+    def block_lists(grid: Tensor) -> tuple[Tensor, Tensor]:
         order = torch.argsort(grid.to(torch.int8), dim=-1, descending=True, stable=True)
         return grid.sum(-1).to(torch.int32), order.to(torch.int32)
 
-    part_counts, part_blocks = listed(some & ~whole)
-    whole_counts, whole_blocks = listed(whole)
+    part_counts, part_blocks = block_lists(some & ~whole)
+    whole_counts, whole_blocks = block_lists(whole)
     return BlockMask.from_kv_blocks(
         part_counts, part_blocks, whole_counts, whole_blocks, BLOCK_SIZE=BLOCK, mask_mod=mod, seq_lengths=lengths
     )
 
 
 def window_mask(n_queries: int, n_keys: int, *, window: int, n_sinks: int, device: torch.device) -> BlockMask:
-    """A sliding window with sinks, bottom-right."""
+    """Return the mask of a sliding window with sinks, bottom-right."""
     first, last, key, last_key = _ranges(n_queries, n_keys, device)
     offset = n_keys - n_queries
     near = (key <= last) & (first - last_key < window)
@@ -72,11 +76,11 @@ def window_mask(n_queries: int, n_keys: int, *, window: int, n_sinks: int, devic
 
 
 def top_k_mask(q: Tensor, k: Tensor, *, top_k: int) -> BlockMask:
-    """The blocks that ``sparse.chosen_blocks`` chooses, in blocks of 128."""
+    """Return the blocks that ``sparse.select_blocks`` chooses, in blocks of 128."""
     n_queries, n_keys = q.shape[2], k.shape[2]
     first, last, key, last_key = _ranges(n_queries, n_keys, q.device)
     offset = n_keys - n_queries
-    chosen = chosen_blocks(q, k, block=BLOCK, top_k=top_k)
+    chosen = select_blocks(q, k, block=BLOCK, top_k=top_k)
     grid = torch.zeros((*chosen.shape[:3], key.shape[0] + 1), dtype=torch.bool, device=q.device)
     grid.scatter_(3, torch.where(chosen < 0, key.shape[0], chosen), True)
     some = grid[..., :-1].repeat_interleave(q.shape[1] // k.shape[1], 1) & (key <= last)
@@ -89,11 +93,11 @@ def top_k_mask(q: Tensor, k: Tensor, *, top_k: int) -> BlockMask:
 
 
 def line_block_mask(q: Tensor, k: Tensor, *, n_vertical: int, n_slash: int) -> BlockMask:
-    """The keys and distances that ``sparse.chosen_lines`` chooses."""
+    """Return the keys and distances that ``sparse.select_lines`` chooses."""
     n_queries, n_keys = q.shape[2], k.shape[2]
     first, last, key, last_key = _ranges(n_queries, n_keys, q.device)
     offset = n_keys - n_queries
-    vertical, slash = chosen_lines(q, k, n_vertical=n_vertical, n_slash=n_slash)
+    vertical, slash = select_lines(q, k, n_vertical=n_vertical, n_slash=n_slash)
     below = torch.nn.functional.pad(slash.long().cumsum(2), (1, 0))  # chosen distances less than i
     low, high = (first - last_key).clamp_min(0), (last - key + 1).clamp(0, n_keys)
     slanted = below[:, :, high.clamp_min(0)] - below[:, :, torch.minimum(low, high)] > 0
@@ -109,14 +113,10 @@ def line_block_mask(q: Tensor, k: Tensor, *, n_vertical: int, n_slash: int) -> B
 
 
 def paged_mask(tables: Tensor, n_queries: int, lengths: Tensor, *, page: int, n_pages: int) -> BlockMask:
-    """Pages of a pool as each sequence sees them.
+    """Return the mask of a pool's pages as each sequence sees them, for the last ``n_queries`` positions of each.
 
-    Args:
-        tables: (batch, pages of a sequence), -1 beyond its end.
-        n_queries: The last positions of each sequence.
-        lengths: (batch,) tokens of each sequence.
-        page: Tokens of a page; a multiple or a divisor of 128 is not needed.
-        n_pages: In the pool.
+    tables: (batch, pages of a sequence), -1 beyond its end; lengths: (batch,). The tokens of a ``page`` need be no
+    multiple or divisor of 128.
     """
     batch, device = tables.shape[0], tables.device
     owner = torch.full((batch, n_pages + 1), -1, dtype=torch.int64, device=device)

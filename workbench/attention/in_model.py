@@ -2,57 +2,58 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModelForCausalLM, Cache
 from transformers.utils import logging as transformers_logging
 
 from workbench.attention.techniques import attention
-from workbench.core.attention import AttentionOptions
+from workbench.catalog.attention_techniques import AttentionOptions
 from workbench.core.errors import NotAModel
 
 Ids = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """How a model reads one text, position by position."""
+
+    nll_nat: tuple[float, ...]
+    """Surprise: negative log-likelihood of the next token."""
+    kl_nat: tuple[float, ...]
+    """KL divergence from the reference."""
+
+
 def implementation(technique: str, options: AttentionOptions) -> str:
-    """The name under which transformers finds a technique; every sequence of a batch must have the same length."""
+    """Return the name under which transformers finds a technique; every sequence of a batch must have the same length."""
     name = f"workbench_{abs(hash((technique, options)))}"  # transformers looks for packages behind names with "flash"
 
-    def computed(
-        module: Any,  # noqa: ARG001
+    def compute(
+        module: object,  # noqa: ARG001
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        attention_mask: Any,  # noqa: ARG001
-        *_rest: Any,
+        attention_mask: object,  # noqa: ARG001
+        *_rest: object,
         scaling: float | None = None,
-        **_named: Any,
+        **_named: object,
     ) -> tuple[torch.Tensor, None]:
         out = attention(query, key, value, technique=technique, options=options, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
 
-    AttentionInterface.register(name, computed)
+    AttentionInterface.register(name, compute)
     AttentionMaskInterface.register(name, lambda *_rest, **_named: None)
     return name
 
 
 class LongModel:
-    """A causal language model for long texts.
+    """A causal language model for long texts; raises ``NotAModel`` when it cannot be read.
 
-    Args:
-        place: Folder of the model.
-        device: "cpu" or "cuda".
-        technique: A name in ``core.attention.TECHNIQUES``.
-        options: What it is set to.
-        random_weights: Only the shape counts, as where a folder has no weights.
-        half: Whether in bfloat16 instead of float32.
-        new_cache: Makes the cache of a text; transformers' growing one when None.
-
-    Raises:
-        NotAModel: it cannot be read.
+    With ``random_weights`` only the shape counts, as where a folder has no weights; ``half`` is bfloat16 instead of
+    float32. ``new_cache`` makes the cache of a text: transformers' growing one when None.
     """
 
     def __init__(
@@ -64,25 +65,19 @@ class LongModel:
         options: AttentionOptions,
         random_weights: bool = False,
         half: bool = False,
-        new_cache: Callable[[], Any] | None = None,
+        new_cache: Callable[[], Cache] | None = None,
     ) -> None:
         transformers_logging.disable_progress_bar()
         self.device, self.new_cache = device, new_cache
         dtype = torch.bfloat16 if half else torch.float32
-        named = {"attn_implementation": implementation(technique, options)}
+        named = {"attn_implementation": implementation(technique, options), "dtype": dtype}
         try:
             if random_weights:
-                config = AutoConfig.from_pretrained(place)
                 torch.manual_seed(0)
-                default = torch.get_default_dtype()
-                torch.set_default_dtype(dtype)
-                try:
-                    with torch.device(device):
-                        model = AutoModelForCausalLM.from_config(config, **named)
-                finally:
-                    torch.set_default_dtype(default)
+                with torch.device(device):
+                    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place), **named)
             else:
-                model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **named)
+                model = AutoModelForCausalLM.from_pretrained(place, **named)
         except (OSError, ValueError, KeyError) as error:
             raise NotAModel(f"{place} cannot be loaded: {error}", remedy="Name a transformers model folder.") from error
         self.model = model.to(device).eval()
@@ -90,50 +85,40 @@ class LongModel:
     def _tensor(self, ids: Ids) -> torch.Tensor:
         return torch.from_numpy(np.atleast_2d(ids)).to(self.device)
 
-    def _cache(self) -> Any:
+    def _cache(self) -> Cache:
         from transformers import DynamicCache
 
         return self.new_cache() if self.new_cache else DynamicCache()
 
     @torch.inference_mode()
     def logits(self, window: Ids) -> torch.Tensor:
-        """Of every token of one text: (tokens, words), float32."""
+        """Return the logits of every token of one text: (tokens, words), float32."""
         out: torch.Tensor = self.model(self._tensor(window), past_key_values=self._cache(), use_cache=True).logits[0]
         return out.float()
 
-    def compared(self, window: Ids, reference: torch.Tensor) -> dict[str, list[float]]:
-        """Surprise and divergence at each position, in nat: ``nll`` and ``kl``.
-
-        Args:
-            window: (tokens + 1,).
-            reference: ``logits`` of the reference on ``window[:-1]``.
-        """
+    def divergence(self, window: Ids, reference: torch.Tensor) -> Divergence:
+        """Return surprise at each position and divergence from logits on ``window[:-1]``."""
         own, base = (torch.log_softmax(x, -1) for x in (self.logits(window[:-1]), reference))
         following = torch.from_numpy(window[1:]).to(own.device)
         nll = -own.gather(1, following[:, None])[:, 0]
         kl = (base.exp() * (base - own)).sum(-1).clamp_min(0)
-        return {"nll": nll.double().tolist(), "kl": kl.double().tolist()}
+        return Divergence(nll_nat=tuple(nll.double().tolist()), kl_nat=tuple(kl.double().tolist()))
 
     @torch.inference_mode()
-    def continued(self, prompts: Ids, *, n_tokens: int) -> list[list[int]]:
-        """The most likely tokens after prompts of one length: prompts (batch, tokens)."""
+    def greedy_tokens(self, prompts: Ids, *, n_tokens: int) -> list[list[int]]:
+        """Return the most likely tokens after prompts of one length: prompts (batch, tokens)."""
         cache = self._cache()
         out = self.model(self._tensor(prompts), past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         tokens = [out[:, -1].argmax(-1)]
         for _ in range(n_tokens - 1):
             out = self.model(tokens[-1][:, None], past_key_values=cache, use_cache=True).logits
             tokens.append(out[:, -1].argmax(-1))
-        made: list[list[int]] = torch.stack(tokens, dim=1).tolist()
-        return made
+        ids: list[list[int]] = torch.stack(tokens, dim=1).tolist()
+        return ids
 
     @torch.inference_mode()
     def surprise(self, prompts: Ids, answers: Ids) -> list[float]:
-        """Mean surprise of each answer's tokens, nat per token; prompts are read first, as a server does.
-
-        Args:
-            prompts: (batch, tokens).
-            answers: (batch, answer tokens).
-        """
+        """Return the mean surprise of each answer's tokens, nat per token; prompts, (batch, tokens), are read first."""
         cache = self._cache()
         rows = [self.model(self._tensor(prompts), past_key_values=cache, use_cache=True, logits_to_keep=1).logits]
         if answers.shape[1] > 1:
@@ -151,20 +136,16 @@ class LongModel:
         self.model.set_attn_implementation("sdpa")
 
     @torch.inference_mode()
-    def read_in_chunks(self, ids: Ids, *, chunk: int, cache: Any) -> list[float]:
-        """Seconds of each chunk of a prompt, read one after the other into a cache."""
-        seconds = []
-        for at in range(0, ids.size, chunk):
-            part = self._tensor(ids[at : at + chunk])
-            seconds.append(self._timed(part, cache))
-        return seconds
+    def read_in_chunks(self, ids: Ids, *, chunk: int, cache: Cache) -> list[float]:
+        """Return the seconds of each chunk of a prompt, read one after the other into a cache."""
+        return [self._time(self._tensor(ids[at : at + chunk]), cache) for at in range(0, ids.size, chunk)]
 
     @torch.inference_mode()
-    def step(self, cache: Any) -> float:
-        """Seconds of one decoding step."""
-        return self._timed(torch.zeros((1, 1), dtype=torch.long, device=self.device), cache)
+    def step(self, cache: Cache) -> float:
+        """Return the seconds of one decode step."""
+        return self._time(torch.zeros((1, 1), dtype=torch.long, device=self.device), cache)
 
-    def _timed(self, ids: torch.Tensor, cache: Any) -> float:
+    def _time(self, ids: torch.Tensor, cache: Cache) -> float:
         self._wait()
         started = time.perf_counter()
         self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)

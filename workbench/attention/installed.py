@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 import torch
 
@@ -11,8 +11,8 @@ from workbench.core.errors import NotAvailable
 Tensor = torch.Tensor
 
 
-def _packed(x: Tensor) -> Tensor:
-    """(batch, heads, tokens, head_dim) as (batch x tokens, heads, head_dim)."""
+def _pack(x: Tensor) -> Tensor:
+    """Return (batch, heads, tokens, head_dim) as (batch x tokens, heads, head_dim)."""
     return x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[3]).contiguous()
 
 
@@ -28,7 +28,7 @@ def _needs_cuda(q: Tensor, name: str) -> None:
 
 
 def varlen_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callable[[], Tensor]:
-    """``torch.nn.attention.varlen.varlen_attn``; raises ``NotAvailable`` where this torch lacks it."""
+    """Return a call of ``torch.nn.attention.varlen.varlen_attn``; raises ``NotAvailable`` where this torch lacks it."""
     _needs_cuda(q, "varlen_attn")
     try:
         module = import_module("torch.nn.attention.varlen")
@@ -37,7 +37,7 @@ def varlen_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callabl
     import inspect
 
     names = inspect.signature(module.varlen_attn).parameters
-    named: dict[str, Any] = {"scale": scale} if scale is not None else {}
+    named: dict[str, object] = {"scale": scale} if scale is not None else {}
     if "window_size" in names:
         named["window_size"] = (-1, 0)
     else:
@@ -47,19 +47,19 @@ def varlen_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callabl
     elif q.shape[1] != k.shape[1]:
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    packed = [_packed(x) for x in (q, k, v)]
+    packed = [_pack(x) for x in (q, k, v)]
     ends = _ends(q.shape[0], q.shape[2], q.device), _ends(q.shape[0], k.shape[2], q.device)
-    return lambda: _unpacked(module.varlen_attn(*packed, *ends, q.shape[2], k.shape[2], **named), q)
+    return lambda: _unpack(module.varlen_attn(*packed, *ends, q.shape[2], k.shape[2], **named), q)
 
 
-def _unpacked(out: Tensor, q: Tensor) -> Tensor:
+def _unpack(out: Tensor, q: Tensor) -> Tensor:
     return out.reshape(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
 
 
 def fa3_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callable[[], Tensor]:
-    """FlashAttention 3 from ``flash_attn_interface``, else the build inside vLLM."""
+    """Return a call of FlashAttention 3 from ``flash_attn_interface``, else the build inside vLLM."""
     _needs_cuda(q, "FlashAttention 3")
-    own: Any
+    own: ModuleType | None
     try:
         own = import_module("flash_attn_interface")
     except ImportError:
@@ -81,7 +81,7 @@ def fa3_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callable[[
         raise NotAvailable(
             "FlashAttention 3 is not installed.", remedy="Install flash_attn_interface, or run where vLLM is."
         ) from error
-    packed = [_packed(x) for x in (q, k, v)]
+    packed = [_pack(x) for x in (q, k, v)]
     ends = _ends(q.shape[0], q.shape[2], q.device), _ends(q.shape[0], k.shape[2], q.device)
 
     def from_vllm() -> Tensor:
@@ -95,18 +95,18 @@ def fa3_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callable[[
             causal=True,
             fa_version=3,
         )
-        return _unpacked(out[0] if isinstance(out, tuple) else out, q)
+        return _unpack(out[0] if isinstance(out, tuple) else out, q)
 
     return from_vllm
 
 
 def flashinfer_call(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Callable[[], Tensor]:
-    """FlashInfer's kernels for one sequence; they are compiled at their first use where no binary ships."""
+    """Return a call of FlashInfer's kernels for one sequence; they are compiled at first use where no binary ships."""
     _needs_cuda(q, "FlashInfer")
     if q.shape[0] != 1:
         raise NotAvailable("FlashInfer's plain kernels take one sequence.", remedy="Use batch 1.")
     try:
-        flashinfer: Any = import_module("flashinfer")
+        flashinfer = import_module("flashinfer")
     except ImportError as error:
         raise NotAvailable("FlashInfer is not installed.", remedy="pip install flashinfer-python") from error
     rows = [x[0].transpose(0, 1).contiguous() for x in (q, k, v)]

@@ -1,16 +1,15 @@
 """Caches of transformers for long contexts: one whose memory is taken once, and the others to compare it with."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache, StaticCache
+from transformers import Cache, DynamicCache, PretrainedConfig, StaticCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from workbench.core.errors import NotAvailable
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class _PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values in memory taken at the first token for ``room`` tokens; what is filled is given out as a view."""
 
     def __init__(self, room: int) -> None:
@@ -26,7 +25,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_rest: Any, **_named: Any
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_rest: object, **_named: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write new states behind the others; a view of all that are there comes back."""
         if not self.is_initialized:
@@ -38,41 +37,36 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys[:, :, :stop], self.values[:, :, :stop]
 
     def get_seq_length(self) -> int:
-        """Tokens that are there."""
+        """Return the tokens that are filled."""
         return self.filled
 
 
-def roomy_cache(config: Any, *, room: int) -> Any:
-    """A cache for ``room`` tokens: no copies while it grows, as in DynamicCache, and no empty places, as in StaticCache."""
-    return Cache(layers=[_RoomyLayer(room) for _ in range(config.num_hidden_layers)])
+def preallocated_cache(config: PretrainedConfig, *, room: int) -> Cache:
+    """Return a cache for ``room`` tokens, without DynamicCache's copies and StaticCache's empty places."""
+    return Cache(layers=[_PreallocatedLayer(room) for _ in range(config.num_hidden_layers)])
 
 
-def pretend_filled(cache: Any, *, tokens: int, like: torch.Tensor) -> None:
-    """Take a roomy cache's memory and count ``tokens`` zeros as read; ``like``: (batch, kv_heads, 1, head_dim)."""
+def mark_filled(cache: Cache, *, tokens: int, like: torch.Tensor) -> None:
+    """Take a preallocated cache's memory and count ``tokens`` zeros as read; ``like``: (batch, kv_heads, 1, head_dim)."""
     for layer in cache.layers:
         layer.lazy_initialization(like, like)
         layer.filled = tokens
 
 
-def held_bytes(cache: Any) -> int:
-    """Bytes of the tensors that a cache holds, wherever they lie."""
-    total = 0
-    for layer in cache.layers:
-        for x in (layer.keys, layer.values):
-            if x is not None:
-                total += x.numel() * x.element_size()
-    return total
+def held_bytes(cache: Cache) -> int:
+    """Return the bytes of the tensors that a cache holds, wherever they lie."""
+    return sum(x.nbytes for layer in cache.layers for x in (layer.keys, layer.values) if x is not None)
 
 
-def cache_makers(config: Any, *, room: int, window: int, device: str) -> dict[str, Callable[[], Any]]:
-    """A maker for each cache of transformers by name; one that this machine lacks raises ``NotAvailable``."""
+def cache_makers(config: PretrainedConfig, *, room: int, window: int, device: str) -> dict[str, Callable[[], Cache]]:
+    """Return a maker for each cache of transformers by name; one that this machine lacks raises ``NotAvailable``."""
 
-    def offloaded() -> Any:
+    def offloaded() -> Cache:
         if device != "cuda":
             raise NotAvailable("Offloading moves the cache from a GPU to the processor.", remedy="Needs a GPU.")
         return DynamicCache(config=config, offloading=True)
 
-    def quantized() -> Any:
+    def quantized() -> Cache:
         try:
             import optimum.quanto  # type: ignore[import-not-found]  # noqa: F401
         except ImportError as error:
@@ -84,12 +78,12 @@ def cache_makers(config: Any, *, room: int, window: int, device: str) -> dict[st
 
         return QuantizedCache(backend="quanto", config=config, nbits=4)
 
-    def sliding() -> Any:
+    def sliding() -> Cache:
         return Cache(layers=[DynamicSlidingWindowLayer(sliding_window=window) for _ in range(config.num_hidden_layers)])
 
     return {
         "sliding": sliding,
-        "roomy": lambda: roomy_cache(config, room=room),
+        "preallocated": lambda: preallocated_cache(config, room=room),
         "dynamic": lambda: DynamicCache(config=config),
         "static": lambda: StaticCache(config=config, max_cache_len=room),
         "offloaded": offloaded,

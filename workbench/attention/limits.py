@@ -1,31 +1,29 @@
 """Long prompts in PyTorch: how fast they are read and continued, which cache costs what, and where memory ends."""
 
 import statistics
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from workbench.attention import timing
 from workbench.attention.in_model import LongModel
-from workbench.attention.kv_cache import cache_makers, held_bytes, pretend_filled, roomy_cache
-from workbench.core.attention import AttentionOptions
+from workbench.attention.kv_cache import cache_makers, held_bytes, mark_filled, preallocated_cache
+from workbench.attention.rows import ComparedCache, MissingStatus, NotMeasured, Prefill, Probe, median_step_s
+from workbench.catalog.attention_techniques import AttentionOptions
 from workbench.core.errors import WorkbenchError
 
 WINDOW_SHARE = 4  # the window of a sliding cache is a quarter of the prompt
 STEP_TOKENS = 1024  # the search ends when the limit is known this well
 
 
-def reading(model: LongModel, *, length: int, chunk: int, n_steps: int, seed: int) -> dict[str, Any]:
-    """Time to read a prompt in chunks and to continue it, and the memory of both; running out is a result."""
-    row: dict[str, Any] = {"length_tokens": length, "chunk_tokens": chunk}
+def measure_prefill(model: LongModel, *, length: int, chunk: int, n_steps: int, seed: int) -> Prefill | NotMeasured:
+    """Return the time of prefill in chunks and of decode, and the memory of both; running out of it is a result."""
     ids = np.random.default_rng(seed).integers(0, model.model.config.vocab_size, length)
     try:
         if model.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        cache = roomy_cache(model.model.config, room=length + n_steps)
+        cache = preallocated_cache(model.model.config, room=length + n_steps)
         chunks = model.read_in_chunks(ids, chunk=chunk, cache=cache)
         steps = [model.step(cache) for _ in range(n_steps)]
         peak = torch.cuda.max_memory_allocated() if model.device == "cuda" else None
@@ -37,31 +35,39 @@ def reading(model: LongModel, *, length: int, chunk: int, n_steps: int, seed: in
         error.__traceback__ = None
         del error
         timing.release()
-        return row | {"status": "out of memory", "reason": cause}
+        return NotMeasured(
+            what="prefill", length_tokens=length, chunk_tokens=chunk, status="out of memory", reason=cause
+        )
     finally:
         cache = None
         timing.release()
-    return row | {
-        "status": "measured",
-        "ttft_s": sum(chunks),
-        "first_chunk_s": chunks[0],
-        "last_chunk_s": chunks[-1],
-        "step_s": steps,
-        "kv_held_bytes": held,
-        "kv_held_tokens": length + n_steps,
-        "peak_bytes": peak,
-    }
+    return Prefill(
+        length_tokens=length,
+        chunk_tokens=chunk,
+        ttft_s=sum(chunks),
+        first_chunk_s=chunks[0],
+        last_chunk_s=chunks[-1],
+        step_s=tuple(steps),
+        step_p50_s=median_step_s(steps),
+        kv_held_bytes=held,
+        kv_held_tokens=length + n_steps,
+        peak_bytes=peak,
+    )
 
 
-def cache_row(model: LongModel, name: str, *, tokens: int, n_steps: int, chunk: int, seed: int) -> dict[str, Any]:
-    """A cache of transformers on one prompt: its memory on the device, its speed, and how far its logits are.
+def compare_cache(
+    model: LongModel, name: str, *, tokens: int, n_steps: int, chunk: int, seed: int
+) -> ComparedCache | NotMeasured:
+    """Return the memory, the speed and the logit difference of a cache of transformers on one prompt.
 
     The distance is to a growing cache under the same attention: transformers' own, or for "sliding" a window.
     """
     window = max(1, tokens // WINDOW_SHARE)
-    row: dict[str, Any] = {"cache": name, "length_tokens": tokens}
+
+    def missing(status: MissingStatus, reason: str) -> NotMeasured:
+        return NotMeasured(what="cache", label=name, length_tokens=tokens, status=status, reason=reason)
+
     if name == "sliding":
-        row["window_tokens"] = window
         model.with_attention("window", AttentionOptions(window=window))
     else:
         model.with_own_attention()
@@ -80,50 +86,43 @@ def cache_row(model: LongModel, name: str, *, tokens: int, n_steps: int, chunk: 
         model.read_in_chunks(ids, chunk=chunk, cache=reference)
         distance = float((logits - _last_logits(model, reference)).abs().max())
     except WorkbenchError as error:
-        return row | {"status": "not available", "reason": f"{error.cause} {error.remedy}"}
+        return missing("not available", f"{error.cause} {error.remedy}")
     except Exception as error:
         if timing.out_of_memory(error):
             timing.release()
-            return row | {"status": "out of memory", "reason": str(error).splitlines()[0][:300]}
-        return row | {"status": "not available", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
-    return row | {
-        "status": "measured",
-        "kv_held_bytes": held,
-        "device_bytes": on_device,
-        "read_s": sum(read),
-        "step_p50_s": statistics.median(steps) if steps else None,
-        "max_logit_difference": distance,
-    }
+            return missing("out of memory", str(error).splitlines()[0][:300])
+        return missing("not available", f"{type(error).__name__}: {str(error)[:200]}")
+    return ComparedCache(
+        cache=name,
+        length_tokens=tokens,
+        window_tokens=window if name == "sliding" else None,
+        kv_held_bytes=held,
+        device_bytes=on_device,
+        prefill_s=sum(read),
+        step_p50_s=statistics.median(steps) if steps else None,
+        max_logit_difference=distance,
+    )
 
 
 @torch.inference_mode()
-def _last_logits(model: LongModel, cache: Any) -> torch.Tensor:
+def _last_logits(model: LongModel, cache: Cache) -> torch.Tensor:
     ids = torch.ones((1, 1), dtype=torch.long, device=model.device)
     out: torch.Tensor = model.model(ids, past_key_values=cache, use_cache=True).logits[0, -1]
     return out.float()
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One try of the search."""
-
-    tokens: int
-    fits: bool
-
-
 def fits(model: LongModel, *, tokens: int, chunk: int) -> bool:
-    """Whether the last chunk of a prompt can be read and one token be made with a cache for ``tokens``.
+    """Return whether the last chunk of a prompt can be read and one token be made with a cache for ``tokens``.
 
     The cache is taken whole and its earlier part counted as read: memory is the same, and a try takes seconds.
     """
     config = model.model.config
     try:
-        cache = roomy_cache(config, room=tokens)
-        like = torch.zeros(
-            (1, config.num_key_value_heads, 1, config.head_dim), dtype=model.model.dtype, device=model.device
-        )
+        cache = preallocated_cache(config, room=tokens)
+        shape = (1, config.num_key_value_heads, 1, config.head_dim)
+        like = torch.zeros(shape, dtype=model.model.dtype, device=model.device)
         last = min(chunk, tokens - 1)
-        pretend_filled(cache, tokens=tokens - last - 1, like=like)
+        mark_filled(cache, tokens=tokens - last - 1, like=like)
         model.read_in_chunks(np.zeros(last, dtype=np.int64), chunk=last, cache=cache)
         model.step(cache)
     except Exception as error:
@@ -137,25 +136,24 @@ def fits(model: LongModel, *, tokens: int, chunk: int) -> bool:
     return True
 
 
-def longest_found(model: LongModel, *, guess: int, chunk: int) -> tuple[int, list[Probe]]:
-    """The longest context that fits, to within ``STEP_TOKENS``, by bisection around a guess; and every try."""
+def search_longest_context(model: LongModel, *, guess: int, chunk: int) -> tuple[int, list[Probe]]:
+    """Return the longest context that fits, to within ``STEP_TOKENS``, by bisection around a guess; and every try."""
     probes: list[Probe] = []
 
-    def tried(tokens: int) -> bool:
-        probes.append(Probe(tokens, fits(model, tokens=tokens, chunk=chunk)))
+    def try_length(tokens: int) -> bool:
+        probes.append(Probe(tokens=tokens, fits=fits(model, tokens=tokens, chunk=chunk)))
         return probes[-1].fits
 
-    low, high = 0, guess
-    if tried(guess):
-        low, high = guess, guess + max(STEP_TOKENS, guess // 20)
-        while tried(high):
-            low, high = high, high + max(STEP_TOKENS, guess // 20)
+    step = max(STEP_TOKENS, guess // 20)
+    if try_length(guess):
+        low, high = guess, guess + step
+        while try_length(high):
+            low, high = high, high + step
     else:
-        step = max(STEP_TOKENS, guess // 20)
-        low = max(0, guess - step)
-        while low > 0 and not tried(low):
+        low, high = max(0, guess - step), guess
+        while low > 0 and not try_length(low):
             low, high = max(0, low - step), low
     while high - low > STEP_TOKENS:
         middle = (low + high) // 2
-        low, high = (middle, high) if tried(middle) else (low, middle)
+        low, high = (middle, high) if try_length(middle) else (low, middle)
     return low, probes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench.attention.exact import full
-from workbench.attention.flex import called, paged_mask
+from workbench.attention.flex import flex_call, paged_mask
 
 Tensor = torch.Tensor
 
@@ -15,9 +15,9 @@ class Pool:
     """Pages of all sequences and who owns them."""
 
     keys: Tensor
-    """(pages, page, kv_heads, head_dim)."""
+    """Keys of all pages: (pages, page, kv_heads, head_dim)."""
     values: Tensor
-    """Like ``keys``."""
+    """Values of all pages, in the shape of ``keys``."""
     tables: Tensor
     """(batch, pages of a sequence): pages in the order of the text, -1 beyond its end."""
     lengths: Tensor
@@ -25,19 +25,14 @@ class Pool:
 
     @property
     def page(self) -> int:
-        """Tokens of a page."""
+        """Number of tokens of a page."""
         return self.keys.shape[1]
 
 
-def pooled(k: Tensor, v: Tensor, lengths: Tensor, *, page: int, seed: int = 0) -> Pool:
-    """Sequences laid out in pages that lie anywhere in the pool, as they do after a while of serving.
+def paged_pool(k: Tensor, v: Tensor, lengths: Tensor, *, page: int, seed: int = 0) -> Pool:
+    """Return a pool of sequences laid out in pages that lie anywhere in the pool, as they do after a while of serving.
 
-    Args:
-        k: (batch, kv_heads, keys, head_dim); only the first ``lengths[b]`` of a sequence are kept.
-        v: Like ``k``.
-        lengths: (batch,).
-        page: Tokens of a page.
-        seed: Of the order.
+    k, v: (batch, kv_heads, keys, head_dim); only the first ``lengths[b]`` tokens of a sequence are kept.
     """
     batch, n_kv_heads, _, dim = k.shape
     per_sequence = [-(-int(n) // page) for n in lengths]
@@ -57,7 +52,7 @@ def pooled(k: Tensor, v: Tensor, lengths: Tensor, *, page: int, seed: int = 0) -
 
 
 def paged_gather(q: Tensor, pool: Pool, *, backend: str, scale: float | None = None) -> Tensor:
-    """The pages of each sequence copied together, then full attention; q: (batch, heads, queries, head_dim)."""
+    """Return full attention over the pages of each sequence, copied together; q: (batch, heads, queries, head_dim)."""
     outs = []
     for b, length in enumerate(pool.lengths.tolist()):
         own = pool.tables[b, : -(-length // pool.page)]
@@ -67,8 +62,8 @@ def paged_gather(q: Tensor, pool: Pool, *, backend: str, scale: float | None = N
 
 
 def paged_flex(q: Tensor, pool: Pool, *, scale: float | None = None) -> Tensor:
-    """FlexAttention straight on the pool: the mask turns places in it into positions of each sequence."""
+    """Return the result of FlexAttention on the pool: its mask turns places into positions of each sequence."""
     n_pages = pool.keys.shape[0]
     mask = paged_mask(pool.tables, q.shape[2], pool.lengths, page=pool.page, n_pages=n_pages)
     k, v = (x.flatten(0, 1).transpose(0, 1)[None].expand(q.shape[0], -1, -1, -1) for x in (pool.keys, pool.values))
-    return called(q, k, v, block_mask=mask, scale=scale)
+    return flex_call(q, k, v, block_mask=mask, scale=scale)

@@ -7,7 +7,6 @@ squares on the diagonal only; everything left of the diagonal needs no mask.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -15,12 +14,12 @@ from workbench.core.errors import NotAvailable
 
 Tensor = torch.Tensor
 BACKENDS = ("flash", "efficient", "cudnn", "math")
-ATEN: Any = torch.ops.aten
+ATEN = torch.ops.aten
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What queries got from some keys."""
+    """Attention of queries over some of the keys."""
 
     out: Tensor
     """(batch, heads, queries, head_dim), normalised over these keys; zeros where a query saw none."""
@@ -28,8 +27,8 @@ class Partial:
     """(batch, heads, queries), natural logarithm of the sum of exponentials, float32; -inf where a query saw none."""
 
 
-def merged(parts: Sequence[Partial]) -> Partial:
-    """Parts over disjoint keys put together: weights are exp(lse - lse of all). Computed in float32."""
+def merge(parts: Sequence[Partial]) -> Partial:
+    """Return parts over disjoint keys as one: weights are exp(lse - lse of all). Computed in float32."""
     if len(parts) == 1:
         return parts[0]
     lse = torch.logsumexp(torch.stack([p.lse for p in parts]), dim=0)
@@ -40,13 +39,13 @@ def merged(parts: Sequence[Partial]) -> Partial:
     return Partial(out.to(parts[0].out.dtype), lse)
 
 
-def nothing(q: Tensor) -> Partial:
-    """What queries get that see no key; q: (batch, heads, queries, head_dim)."""
+def no_keys(q: Tensor) -> Partial:
+    """Return what queries get that see no key; q: (batch, heads, queries, head_dim)."""
     return Partial(torch.zeros_like(q), q.new_full(q.shape[:3], float("-inf"), dtype=torch.float32))
 
 
-def refused(backend: str, device: str) -> str | None:
-    """Why a backend cannot run on a kind of device; None when it can."""
+def refusal(backend: str, device: str) -> str | None:
+    """Return why a backend cannot run on a kind of device; None when it can."""
     if backend not in BACKENDS:
         return f"There is no attention backend {backend!r}."
     if device == "cpu" and backend in {"efficient", "cudnn"}:
@@ -64,7 +63,7 @@ def attend(
     mask: Tensor | None = None,
     scale: float | None = None,
 ) -> Partial:
-    """One call of one backend: never of another one in its place.
+    """Return the result of one call of one backend, never of another one in its place.
 
     Args:
         q: (batch, heads, queries, head_dim).
@@ -78,41 +77,32 @@ def attend(
     Raises:
         NotAvailable: the device lacks the backend, or the backend takes no mask there.
     """
-    reason = refused(backend, q.device.type)
-    if reason:
+    if reason := refusal(backend, q.device.type):
         raise NotAvailable(reason, remedy="Choose flash or math.")
     assert not causal or q.shape[2] == k.shape[2], "a causal mask is used on squares only"
     if q.shape[2] == 0 or k.shape[2] == 0:
-        return nothing(q)
+        return no_keys(q)
     if q.shape[2] == 1 and mask is None and backend != "cudnn":  # cuDNN has a kernel of its own for decoding
-        folded = _folded(q, k.shape[1])
-        return _unfolded(_called(folded, k, v, backend, causal=False, mask=None, scale=scale), q)
-    return _called(q, k, v, backend, causal=causal, mask=mask, scale=scale)
+        # The queries of a KV head's heads together, so that the keys are read once.
+        folded = q.reshape(q.shape[0], k.shape[1], -1, q.shape[3])
+        part = _call(folded, k, v, backend, causal=False, mask=None, scale=scale)
+        return Partial(part.out.reshape(q.shape), part.lse.reshape(q.shape[:3]))
+    return _call(q, k, v, backend, causal=causal, mask=mask, scale=scale)
 
 
-def _folded(q: Tensor, n_kv_heads: int) -> Tensor:
-    """A single query of each head as several queries of its KV head, so that the keys are read once."""
-    return q.reshape(q.shape[0], n_kv_heads, -1, q.shape[3])
-
-
-def _unfolded(part: Partial, q: Tensor) -> Partial:
-    return Partial(part.out.reshape(q.shape), part.lse.reshape(q.shape[:3]))
-
-
-def _called(
+def _call(
     q: Tensor, k: Tensor, v: Tensor, backend: str, *, causal: bool, mask: Tensor | None, scale: float | None
 ) -> Partial:
     if backend == "math":
         part = _math(q, k, v, causal=causal, mask=mask, scale=scale)
-    elif q.device.type == "cpu":
-        part = _flash_on_cpu(q, k, v, causal=causal, mask=mask, scale=scale)
     else:
-        part = _ON_CUDA[backend](q, k, v, causal, mask, scale)
+        own = _flash_on_cpu if q.device.type == "cpu" else _ON_CUDA[backend]
+        part = own(q, k, v, causal, mask, scale)
     return part if mask is None else _without_blind_rows(part, mask)
 
 
 def _without_blind_rows(part: Partial, mask: Tensor) -> Partial:
-    """Zeros and -inf for queries that see nothing: backends disagree there (zeros, NaN, log-sum-exp 0)."""
+    """Return zeros and -inf for queries that see nothing: backends disagree there (zeros, NaN, log-sum-exp 0)."""
     blind = ~mask.any(-1).expand(part.lse.shape)
     return Partial(part.out.masked_fill(blind[..., None], 0.0), part.lse.masked_fill(blind, float("-inf")))
 
@@ -123,7 +113,7 @@ def _as_many_heads(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _math(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None, scale: float | None) -> Partial:
-    """The formula written out, with all scores in memory."""
+    """Return attention by the formula written out, with all scores in memory."""
     batch, heads, n_queries, dim = q.shape
     grouped = q.reshape(batch, k.shape[1], -1, n_queries, dim)
     scores = torch.einsum("bhgqd,bhkd->bhgqk", grouped, k).float() * (scale or dim**-0.5)
@@ -139,7 +129,7 @@ def _math(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None,
 
 
 def _bias(mask: Tensor, q: Tensor, k: Tensor) -> Tensor:
-    """A mask as numbers that are added to scores: (batch, heads, queries, keys) with aligned rows."""
+    """Return a mask as numbers that are added to scores: (batch, heads, queries, keys) with aligned rows."""
     shape = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
     added = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, float("-inf"))
     if q.device.type == "cuda" and shape[3] % 16:
@@ -147,9 +137,7 @@ def _bias(mask: Tensor, q: Tensor, k: Tensor) -> Tensor:
     return added.expand(shape)
 
 
-def _flash_on_cpu(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None, scale: float | None
-) -> Partial:
+def _flash_on_cpu(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None, scale: float | None) -> Partial:
     k, v = _as_many_heads(q, k, v)
     bias = None if mask is None else _bias(mask, q, k)
     out, lse = ATEN._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
@@ -183,43 +171,35 @@ _ON_CUDA: dict[str, Callable[..., Partial]] = {"flash": _flash, "cudnn": _cudnn,
 def causal_part(
     q: Tensor, k: Tensor, v: Tensor, *, first_query: int, first_key: int, backend: str, scale: float | None = None
 ) -> Partial:
-    """Queries over keys at or before their own positions.
+    """Return the attention of queries over keys at or before their own positions.
 
-    Args:
-        q: (batch, heads, queries, head_dim), at positions ``first_query``, ``first_query + 1``, ...
-        k: (batch, kv_heads, keys, head_dim), at positions ``first_key``, ...
-        v: Like ``k``.
-        first_query: May lie before ``first_key``; such queries see nothing.
-        first_key: Position of the first key.
-        backend: A name in ``BACKENDS``.
-        scale: Of the scores.
+    q: (batch, heads, queries, head_dim), at positions ``first_query``, ``first_query + 1``, ..., which may lie before
+    ``first_key``: such queries see nothing. k, v: (batch, kv_heads, keys, head_dim), at positions ``first_key``, ...
     """
     n_queries, end_key = q.shape[2], first_key + k.shape[2]
     blind = min(max(first_key - first_query, 0), n_queries)
     behind = min(max(end_key - first_query, 0), n_queries)  # rows from here on see every key
     rows: list[Partial] = []
     if blind:
-        rows.append(nothing(q[:, :, :blind]))
+        rows.append(no_keys(q[:, :, :blind]))
     if behind > blind:
         start, stop = first_query + blind, first_query + behind
         left, right = start - first_key, stop - first_key
-        on_diagonal = q[:, :, blind:behind]
+        own = q[:, :, blind:behind]
         if behind - blind == 1:  # it sees everything up to itself, which needs no mask
-            parts = [attend(on_diagonal, k[:, :, :right], v[:, :, :right], backend=backend, scale=scale)]
+            parts = [attend(own, k[:, :, :right], v[:, :, :right], backend=backend, scale=scale)]
         else:
-            parts = [
-                attend(on_diagonal, k[:, :, left:right], v[:, :, left:right], backend=backend, causal=True, scale=scale)
-            ]
+            parts = [attend(own, k[:, :, left:right], v[:, :, left:right], backend=backend, causal=True, scale=scale)]
             if left:
-                parts.append(attend(on_diagonal, k[:, :, :left], v[:, :, :left], backend=backend, scale=scale))
-        rows.append(merged(parts))
+                parts.append(attend(own, k[:, :, :left], v[:, :, :left], backend=backend, scale=scale))
+        rows.append(merge(parts))
     if n_queries > behind:
         rows.append(attend(q[:, :, behind:], k, v, backend=backend, scale=scale))
-    return stacked(rows)
+    return stack(rows)
 
 
-def stacked(rows: Sequence[Partial]) -> Partial:
-    """Parts of neighbouring queries as one."""
+def stack(rows: Sequence[Partial]) -> Partial:
+    """Return the parts of neighbouring queries as one."""
     if len(rows) == 1:
         return rows[0]
     return Partial(torch.cat([r.out for r in rows], dim=2), torch.cat([r.lse for r in rows], dim=2))

@@ -4,46 +4,36 @@ Every device keeps its queries; keys and values travel around the ring. Sequence
 2n-1-r for device r), so that under a causal mask every device has the same work in every step.
 """
 
-from typing import Any
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
 
-from workbench.attention.partial import Partial, attend, causal_part, merged, stacked
+from workbench.attention.partial import Partial, attend, causal_part, merge, no_keys, stack
 
 Tensor = torch.Tensor
+Group: TypeAlias = "dist.ProcessGroup | None"
 
 
 def own_piece(x: Tensor, *, rank: int, world: int) -> Tensor:
-    """The tokens of one device, (batch, heads, tokens / world, head_dim); tokens divide by 2 x world."""
+    """Return the tokens of one device, (batch, heads, tokens / world, head_dim); tokens divide by 2 x world."""
     pieces = x.chunk(2 * world, dim=2)
     return torch.cat([pieces[rank], pieces[2 * world - 1 - rank]], dim=2)
 
 
-def whole(pieces: list[Tensor]) -> Tensor:
-    """The sequence from the pieces of all devices, in order of their rank."""
-    halves = [p.chunk(2, dim=2) for p in pieces]
-    return torch.cat([h[0] for h in halves] + [h[1] for h in reversed(halves)], dim=2)
+def ring(q: Tensor, k: Tensor, v: Tensor, *, backend: str, scale: float | None = None, group: Group = None) -> Tensor:
+    """Return full causal attention of this device's queries over the keys of all.
 
-
-def ring(q: Tensor, k: Tensor, v: Tensor, *, backend: str, scale: float | None = None, group: Any = None) -> Tensor:
-    """Full causal attention of this device's queries over the keys of all.
-
-    Args:
-        q: (batch, heads, tokens / world, head_dim), as ``own_piece`` cuts it.
-        k: (batch, kv_heads, tokens / world, head_dim).
-        v: Like ``k``.
-        backend: A name in ``partial.BACKENDS``.
-        scale: Of the scores.
-        group: Process group; the default one when None.
+    q: (batch, heads, tokens / world, head_dim), as ``own_piece`` cuts it; k, v: (batch, kv_heads, tokens / world,
+    head_dim). ``group`` is a process group; the default one when None.
     """
     rank, world = dist.get_rank(group), dist.get_world_size(group)
     held = torch.stack([k, v])
     part: Partial | None = None
     for step in range(world):
-        waiting, arriving = _passed_on(held, group, rank, world) if step + 1 < world else ([], held)
+        waiting, arriving = _pass_on(held, group, rank, world) if step + 1 < world else ([], held)
         new = _step(q, held[0], held[1], rank=rank, source=(rank - step) % world, backend=backend, scale=scale)
-        part = new if part is None else merged([part, new])
+        part = new if part is None else merge([part, new])
         for request in waiting:
             request.wait()
         held = arriving
@@ -51,8 +41,8 @@ def ring(q: Tensor, k: Tensor, v: Tensor, *, backend: str, scale: float | None =
     return part.out
 
 
-def _passed_on(held: Tensor, group: Any, rank: int, world: int) -> tuple[list[Any], Tensor]:
-    """Keys and values on their way to the next device, while those of the one before arrive."""
+def _pass_on(held: Tensor, group: Group, rank: int, world: int) -> tuple[list[dist.Work], Tensor]:
+    """Send keys and values to the next device while those of the one before arrive."""
     arriving = torch.empty_like(held)
     ahead, behind = (rank + 1) % world, (rank - 1) % world
     requests = dist.batch_isend_irecv(
@@ -72,8 +62,7 @@ def _step(q: Tensor, k: Tensor, v: Tensor, *, rank: int, source: int, backend: s
             early, k[:, :, :half], v[:, :, :half], first_query=0, first_key=0, backend=backend, scale=scale
         )
         second = causal_part(late, k, v, first_query=half, first_key=0, backend=backend, scale=scale)
-        return stacked([first, second])
-    if source < rank:  # its early piece lies before both of ours, its late piece after both
+        return stack([first, second])
+    if source < rank:  # its early piece lies before both pieces of this device, its late piece after both
         return attend(q, k[:, :, :half], v[:, :, :half], backend=backend, scale=scale)
-    blind = Partial(torch.zeros_like(early), early.new_full(early.shape[:3], float("-inf"), dtype=torch.float32))
-    return stacked([blind, attend(late, k, v, backend=backend, scale=scale)])
+    return stack([no_keys(early), attend(late, k, v, backend=backend, scale=scale)])

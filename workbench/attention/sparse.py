@@ -9,7 +9,7 @@ from math import ceil
 import torch
 from torch.nn.functional import pad
 
-from workbench.attention.partial import Partial, attend, stacked
+from workbench.attention.partial import Partial, attend, stack
 
 Tensor = torch.Tensor
 GROUP_BYTES = 2**28  # of keys that are gathered at once
@@ -18,7 +18,7 @@ EDGE_QUERIES = 512
 
 
 def block_bounds(k: Tensor, *, block: int) -> tuple[Tensor, Tensor]:
-    """Least and greatest key of each block, by dimension: (batch, kv_heads, blocks, head_dim) each."""
+    """Return the least and greatest key of each block, by dimension: (batch, kv_heads, blocks, head_dim) each."""
     n_keys = k.shape[2]
     missing = -n_keys % block
     low, high = (pad(k, (0, 0, 0, missing), value=v) for v in (float("inf"), float("-inf")))
@@ -27,7 +27,7 @@ def block_bounds(k: Tensor, *, block: int) -> tuple[Tensor, Tensor]:
 
 
 def block_scores(q: Tensor, k: Tensor, *, block: int) -> Tensor:
-    """How much each block of keys may matter to each block of queries: (batch, kv_heads, query blocks, key blocks).
+    """Return how much each block of keys may matter to each block of queries: (batch, kv_heads, query blocks, key blocks).
 
     The upper bound of Quest (arXiv 2406.10774), sum over dimensions of max(q min, q max), for the mean query of each
     block and of the heads that share keys. Query blocks begin at the first query.
@@ -45,8 +45,8 @@ def block_scores(q: Tensor, k: Tensor, *, block: int) -> Tensor:
     return (positive @ high.transpose(2, 3) + negative @ low.transpose(2, 3)).float()
 
 
-def chosen_blocks(q: Tensor, k: Tensor, *, block: int, top_k: int) -> Tensor:
-    """Key blocks of each query block, (batch, kv_heads, query blocks, top_k), -1 where there are fewer.
+def select_blocks(q: Tensor, k: Tensor, *, block: int, top_k: int) -> Tensor:
+    """Return the key blocks of each query block, (batch, kv_heads, query blocks, top_k), -1 where there are fewer.
 
     The first block and those of the query block's own positions are always among them.
     """
@@ -67,10 +67,10 @@ def chosen_blocks(q: Tensor, k: Tensor, *, block: int, top_k: int) -> Tensor:
 def block_sparse(
     q: Tensor, k: Tensor, v: Tensor, *, block: int, top_k: int, backend: str, scale: float | None = None
 ) -> Partial:
-    """Each block of queries over its ``top_k`` blocks of keys, gathered; heads that share keys share the choice."""
+    """Return the attention of each block of queries over its ``top_k`` blocks of keys; heads that share keys share them."""
     batch, heads, n_queries, dim = q.shape
     n_kv_heads, n_keys = k.shape[1], k.shape[2]
-    chosen = chosen_blocks(q, k, block=block, top_k=top_k)
+    chosen = select_blocks(q, k, block=block, top_k=top_k)
     n_query_blocks, width = chosen.shape[2], chosen.shape[3]
     missing = -n_keys % block
     pages_k, pages_v = (pad(x, (0, 0, 0, missing)).reshape(batch, n_kv_heads, -1, block, dim) for x in (k, v))
@@ -84,27 +84,27 @@ def block_sparse(
         short = n_here * size - queries.shape[2]
         grouped = pad(queries, (0, 0, 0, short)).reshape(batch, n_kv_heads, heads // n_kv_heads, n_here, size, dim)
         grouped = grouped.permute(0, 1, 3, 2, 4, 5).reshape(batch * n_kv_heads * n_here, -1, size, dim)
-        found_k, found_v = (_gathered(x, part) for x in (pages_k, pages_v))
+        block_k, block_v = (_gather(x, part) for x in (pages_k, pages_v))
         positions = (n_keys - n_queries) + first * size + torch.arange(n_here * size, device=q.device)
-        mask = _seen(part, positions.reshape(n_here, size), block=block, n_keys=n_keys)
-        got = attend(grouped, found_k, found_v, backend=backend, mask=mask, scale=scale)
+        mask = _visible(part, positions.reshape(n_here, size), block=block, n_keys=n_keys)
+        part_out = attend(grouped, block_k, block_v, backend=backend, mask=mask, scale=scale)
         shape = (batch, n_kv_heads, n_here, heads // n_kv_heads, size)
-        out = got.out.reshape(*shape, dim).permute(0, 1, 3, 2, 4, 5).reshape(batch, heads, -1, dim)
-        lse = got.lse.reshape(shape).permute(0, 1, 3, 2, 4).reshape(batch, heads, -1)
+        out = part_out.out.reshape(*shape, dim).permute(0, 1, 3, 2, 4, 5).reshape(batch, heads, -1, dim)
+        lse = part_out.lse.reshape(shape).permute(0, 1, 3, 2, 4).reshape(batch, heads, -1)
         rows.append(Partial(out[:, :, : queries.shape[2]], lse[:, :, : queries.shape[2]]))
-    return stacked(rows)
+    return stack(rows)
 
 
-def _gathered(pages: Tensor, chosen: Tensor) -> Tensor:
-    """Pages, (batch, kv_heads, pages, block, head_dim), in the order chosen: (all query blocks, 1, keys, head_dim)."""
+def _gather(pages: Tensor, chosen: Tensor) -> Tensor:
+    """Return pages, (batch, kv_heads, pages, block, head_dim), as chosen: (all query blocks, 1, keys, head_dim)."""
     batch, n_kv_heads, n_pages, block, dim = pages.shape
     rows = torch.arange(batch * n_kv_heads, device=pages.device).reshape(batch, n_kv_heads, 1, 1) * n_pages
     flat = pages.reshape(-1, block, dim)[(rows + chosen.clamp_min(0)).reshape(-1)]
     return flat.reshape(batch * n_kv_heads * chosen.shape[2], 1, -1, dim)
 
 
-def _seen(chosen: Tensor, positions: Tensor, *, block: int, n_keys: int) -> Tensor:
-    """Which gathered keys each query may see: (all query blocks, 1, queries, keys)."""
+def _visible(chosen: Tensor, positions: Tensor, *, block: int, n_keys: int) -> Tensor:
+    """Return which gathered keys each query may see: (all query blocks, 1, queries, keys)."""
     keys = chosen[..., None] * block + torch.arange(block, device=chosen.device)
     keys = keys.masked_fill((chosen[..., None] < 0) | (keys >= n_keys), torch.iinfo(torch.int64).max)
     keys = keys.reshape(*chosen.shape[:3], 1, -1)
@@ -112,8 +112,8 @@ def _seen(chosen: Tensor, positions: Tensor, *, block: int, n_keys: int) -> Tens
     return seen.reshape(-1, 1, positions.shape[1], keys.shape[-1])
 
 
-def chosen_lines(q: Tensor, k: Tensor, *, n_vertical: int, n_slash: int) -> tuple[Tensor, Tensor]:
-    """Keys that all queries see, and distances at which every query sees a key, by head.
+def select_lines(q: Tensor, k: Tensor, *, n_vertical: int, n_slash: int) -> tuple[Tensor, Tensor]:
+    """Return the keys that all queries see, and distances at which every query sees a key, by head.
 
     Taken from the weights of the last ``LAST_QUERIES`` queries, as MInference does; the nearest distance is always
     among them.
@@ -139,7 +139,7 @@ def chosen_lines(q: Tensor, k: Tensor, *, n_vertical: int, n_slash: int) -> tupl
 
 
 def line_mask(vertical: Tensor, slash: Tensor, queries: Tensor) -> Tensor:
-    """Which keys the queries at some positions see: (batch, heads, queries, keys)."""
+    """Return which keys the queries at some positions see: (batch, heads, queries, keys)."""
     keys = torch.arange(vertical.shape[2], device=vertical.device)
     distance = queries[:, None] - keys
     slanted = slash[:, :, distance.clamp(0, slash.shape[2] - 1).reshape(-1)].reshape(*slash.shape[:2], *distance.shape)
@@ -149,12 +149,15 @@ def line_mask(vertical: Tensor, slash: Tensor, queries: Tensor) -> Tensor:
 def vertical_slash(
     q: Tensor, k: Tensor, v: Tensor, *, n_vertical: int, n_slash: int, backend: str, scale: float | None = None
 ) -> Partial:
-    """Each query over chosen keys and chosen distances. All scores are computed and masked: shows quality, not speed."""
-    vertical, slash = chosen_lines(q, k, n_vertical=n_vertical, n_slash=n_slash)
+    """Return the attention of each query over chosen keys and distances.
+
+    All scores are computed and masked: shows quality, not speed.
+    """
+    vertical, slash = select_lines(q, k, n_vertical=n_vertical, n_slash=n_slash)
     offset = k.shape[2] - q.shape[2]
     rows = []
     for at in range(0, q.shape[2], EDGE_QUERIES):
         part = q[:, :, at : at + EDGE_QUERIES]
         positions = torch.arange(offset + at, offset + at + part.shape[2], device=q.device)
         rows.append(attend(part, k, v, backend=backend, mask=line_mask(vertical, slash, positions), scale=scale))
-    return stacked(rows)
+    return stack(rows)

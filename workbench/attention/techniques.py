@@ -1,41 +1,33 @@
 """Every technique behind one signature."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from workbench.attention import flex
 from workbench.attention.exact import full, key_split, query_chunked
 from workbench.attention.installed import fa3_call, flashinfer_call, varlen_call
-from workbench.attention.paged import paged_flex, paged_gather, pooled
-from workbench.attention.partial import BACKENDS, refused
+from workbench.attention.paged import paged_flex, paged_gather, paged_pool
+from workbench.attention.partial import BACKENDS, refusal
 from workbench.attention.sparse import block_sparse, vertical_slash
 from workbench.attention.window import sink_window, sliding_window
-from workbench.core.attention import TECHNIQUES, AttentionOptions
+from workbench.catalog.attention_techniques import TECHNIQUES, AttentionOptions
 from workbench.core.errors import InvalidSpec, NotAvailable
 
 Tensor = torch.Tensor
 
 
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    technique: str,
-    options: AttentionOptions,
-    lengths: Sequence[tuple[int, int]] | None = None,
-    scale: float | None = None,
+    q: Tensor, k: Tensor, v: Tensor, *, technique: str, options: AttentionOptions, scale: float | None = None
 ) -> Tensor:
-    """Causal attention, bottom-right: the last query stands at the position of the last key.
+    """Return causal attention, bottom-right: the last query stands at the position of the last key.
 
     Args:
         q: (batch, heads, queries, head_dim); one query is a decoding step.
         k: (batch, kv_heads, keys, head_dim); ``heads`` is a multiple of ``kv_heads``.
         v: Like ``k``.
-        technique: A name in ``core.attention.TECHNIQUES``.
+        technique: A name in ``TECHNIQUES``.
         options: What it is set to.
-        lengths: Queries and keys of each sequence where they differ; what lies beyond is left out and gives zeros.
         scale: Of the scores; 1/sqrt(head_dim) when None.
 
     Returns:
@@ -45,22 +37,15 @@ def attention(
         NotAvailable: the device or this environment lacks the technique.
         InvalidSpec: the technique or the shapes make no sense.
     """
-    if lengths is None:
-        return prepared(q, k, v, technique=technique, options=options, scale=scale)()
-    out = torch.zeros_like(q)
-    for b, (n_queries, n_keys) in enumerate(lengths):
-        if n_queries and n_keys:
-            row = q[b : b + 1, :, :n_queries], k[b : b + 1, :, :n_keys], v[b : b + 1, :, :n_keys]
-            out[b : b + 1, :, :n_queries] = attention(*row, technique=technique, options=options, scale=scale)
-    return out
+    return attention_call(q, k, v, technique=technique, options=options, scale=scale)()
 
 
-def prepared(
+def attention_call(
     q: Tensor, k: Tensor, v: Tensor, *, technique: str, options: AttentionOptions, scale: float | None = None
 ) -> Callable[[], Tensor]:
-    """A call that computes ``attention`` again and again.
+    """Return a call that computes ``attention`` again and again.
 
-    What a server keeps between calls (pages, packed rows, masks of fixed patterns) is made beforehand; what depends on
+    What a server keeps between calls (pages, packed rows, masks of fixed patterns) is prepared once; what depends on
     the content (chosen blocks and lines) is made inside the call.
     """
     if technique not in TECHNIQUES:
@@ -71,8 +56,7 @@ def prepared(
             remedy="Give (batch, heads, tokens, head_dim) with heads a multiple of the heads of k and v.",
         )
     if technique in BACKENDS:
-        reason = refused(technique, q.device.type)
-        if reason:
+        if reason := refusal(technique, q.device.type):
             raise NotAvailable(reason, remedy="Choose flash or math.")
         return lambda: full(q, k, v, backend=technique, scale=scale).out
     if technique in _FROM_ELSEWHERE:
@@ -81,7 +65,7 @@ def prepared(
         raise NotAvailable(
             "FlexAttention is used with at least as many keys as queries.", remedy="Use the plain technique."
         )
-    return _own(q, k, v, technique=technique, o=options, scale=scale)
+    return _composed_call(q, k, v, technique=technique, o=options, scale=scale)
 
 
 _FROM_ELSEWHERE: dict[str, Callable[[Tensor, Tensor, Tensor, float | None], Callable[[], Tensor]]] = {
@@ -92,7 +76,7 @@ _FROM_ELSEWHERE: dict[str, Callable[[Tensor, Tensor, Tensor, float | None], Call
 
 
 def best_backend(device: torch.device, dtype: torch.dtype) -> str:
-    """What composed techniques are built on: cuDNN on Hopper and later, else flash; on a GPU both take 16 bits only."""
+    """Return the backend of composed techniques: cuDNN on Hopper and later, else flash; on a GPU both take 16 bits only."""
     if device.type == "cuda" and dtype not in {torch.float16, torch.bfloat16}:
         return "efficient"
     if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 9:
@@ -101,23 +85,23 @@ def best_backend(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def best_technique(device: str, *, half: bool) -> str:
-    """Full attention as fast as this device has it: a name in ``core.attention.TECHNIQUES``."""
+    """Return the name of the fastest full attention of this device."""
     return best_backend(torch.device(device), torch.bfloat16 if half else torch.float32)
 
 
-def _own(
+def _composed_call(
     q: Tensor, k: Tensor, v: Tensor, *, technique: str, o: AttentionOptions, scale: float | None
 ) -> Callable[[], Tensor]:
     backend = best_backend(q.device, q.dtype)
     if technique in {"paged-gather", "paged-flex"}:
-        pool = pooled(k, v, torch.full((k.shape[0],), k.shape[2]), page=o.page)
+        pool = paged_pool(k, v, torch.full((k.shape[0],), k.shape[2]), page=o.page)
         if technique == "paged-gather":
             return lambda: paged_gather(q, pool, backend=backend, scale=scale)
         return lambda: paged_flex(q, pool, scale=scale)
     if technique in {"window-flex", "sink-window-flex"}:
         n_sinks = o.n_sinks if technique == "sink-window-flex" else 0
         mask = flex.window_mask(q.shape[2], k.shape[2], window=o.window, n_sinks=n_sinks, device=q.device)
-        return lambda: flex.called(q, k, v, block_mask=mask, scale=scale)
+        return lambda: flex.flex_call(q, k, v, block_mask=mask, scale=scale)
     calls: dict[str, Callable[[], Tensor]] = {
         "query-chunked": lambda: query_chunked(q, k, v, chunk=o.chunk, backend=backend, scale=scale),
         "key-split": lambda: key_split(q, k, v, n_splits=o.n_splits, backend=backend, scale=scale).out,
@@ -126,16 +110,14 @@ def _own(
             sink_window(q, k, v, window=o.window, n_sinks=o.n_sinks, backend=backend, scale=scale).out
         ),
         "block-sparse": lambda: block_sparse(q, k, v, block=o.block, top_k=o.top_k, backend=backend, scale=scale).out,
-        "block-sparse-flex": lambda: flex.called(q, k, v, block_mask=flex.top_k_mask(q, k, top_k=o.top_k), scale=scale),
+        "block-sparse-flex": lambda: flex.flex_call(
+            q, k, v, block_mask=flex.top_k_mask(q, k, top_k=o.top_k), scale=scale
+        ),
         "vertical-slash": lambda: (
             vertical_slash(q, k, v, n_vertical=o.n_vertical, n_slash=o.n_slash, backend=backend, scale=scale).out
         ),
-        "vertical-slash-flex": lambda: flex.called(
-            q,
-            k,
-            v,
-            block_mask=flex.line_block_mask(q, k, n_vertical=o.n_vertical, n_slash=o.n_slash),
-            scale=scale,
+        "vertical-slash-flex": lambda: flex.flex_call(
+            q, k, v, block_mask=flex.line_block_mask(q, k, n_vertical=o.n_vertical, n_slash=o.n_slash), scale=scale
         ),
     }
     return calls[technique]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from workbench.core.attention import TECHNIQUES, AttentionOptions
+from workbench.attention.rows import Ceilings
+from workbench.catalog.attention_techniques import TECHNIQUES, AttentionOptions
 
 Tensor = torch.Tensor
 COLD_BYTES = 2**28  # keys and values in turn, so that a cache of 50 MB does not answer in memory's place
@@ -16,23 +17,15 @@ CHECKED_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class HeadShape:
-    """Heads of one layer."""
+    """Attention heads of one layer."""
 
     n_heads: int
     n_kv_heads: int
     head_dim: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ceilings:
-    """What the device reaches in the same process."""
-
-    copy_bytes_per_s: float
-    matmul_flop_per_s: float
-
-
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or a CPU."""
+    """Return whether an error says that memory ran out, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -43,29 +36,29 @@ def release() -> None:
 
 
 def number_type(device: str) -> torch.dtype:
-    """Precision of the measurement: bfloat16 on a GPU, float32 on a CPU."""
+    """Return the precision of the measurement: bfloat16 on a GPU, float32 on a CPU."""
     return torch.bfloat16 if device == "cuda" else torch.float32
 
 
 def tensors(shape: HeadShape, *, n_queries: int, n_keys: int, device: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random queries, keys and values of one sequence: (1, heads, tokens, head_dim)."""
+    """Return random queries, keys and values of one sequence: (1, heads, tokens, head_dim)."""
     generator = torch.Generator(device).manual_seed(seed)
     sizes = ((shape.n_heads, n_queries), (shape.n_kv_heads, n_keys), (shape.n_kv_heads, n_keys))
-    made = [
+    q_k_v = [
         torch.randn(1, h, n, shape.head_dim, generator=generator, device=device, dtype=number_type(device))
         for h, n in sizes
     ]
-    return made[0], made[1], made[2]
+    return q_k_v[0], q_k_v[1], q_k_v[2]
 
 
 def copies(k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """As many copies of keys and values as it takes to come from memory each time."""
+    """Return as many copies of keys and values as it takes to come from memory each time."""
     n = max(1, round(COLD_BYTES / (2 * k.numel() * k.element_size())))
     return [(k, v), *((k.clone(), v.clone()) for _ in range(min(n, 64) - 1))]
 
 
 def clock(calls: Sequence[Callable[[], Tensor]], *, device: str) -> Callable[[], float]:
-    """A function that makes all calls once and gives back the seconds of one."""
+    """Return a function that makes all calls once and gives back the seconds of one."""
     if device != "cuda":
 
         def on_cpu() -> float:
@@ -75,7 +68,7 @@ def clock(calls: Sequence[Callable[[], Tensor]], *, device: str) -> Callable[[],
             return (time.perf_counter() - started) / len(calls)
 
         return on_cpu
-    replay = _recorded(calls) if len(calls) > 1 else None
+    replay = _record_graph(calls) if len(calls) > 1 else None
 
     def on_gpu() -> float:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -93,8 +86,8 @@ def clock(calls: Sequence[Callable[[], Tensor]], *, device: str) -> Callable[[],
     return on_gpu
 
 
-def _recorded(calls: Sequence[Callable[[], Tensor]]) -> Callable[[], None] | None:
-    """All calls as one CUDA graph, as servers run decoding steps; None where a call cannot be recorded."""
+def _record_graph(calls: Sequence[Callable[[], Tensor]]) -> Callable[[], None] | None:
+    """Return all calls as one CUDA graph, as servers run decoding steps; None where a call cannot be recorded."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     graph = torch.cuda.CUDAGraph()
     try:
@@ -114,7 +107,7 @@ def _recorded(calls: Sequence[Callable[[], Tensor]]) -> Callable[[], None] | Non
 
 
 def peak_bytes(call: Callable[[], Tensor], *, device: str) -> int | None:
-    """Most memory of the device in use during a call, what was in use before included; None on a CPU."""
+    """Return the most memory of the device in use during a call, what was in use before included; None on a CPU."""
     if device != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats()
@@ -124,17 +117,17 @@ def peak_bytes(call: Callable[[], Tensor], *, device: str) -> int | None:
 
 
 def in_use_bytes(device: str) -> int:
-    """Memory of the device that tensors hold now."""
+    """Return the memory of the device that tensors hold now."""
     return torch.cuda.memory_allocated() if device == "cuda" else 0
 
 
 def free_bytes(device: str) -> int:
-    """Memory that can still be taken."""
+    """Return the memory that can still be taken."""
     return torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
 
 
 def ceilings(device: str) -> Ceilings:
-    """Bandwidth of a copy and rate of a large square product, the best of some tries."""
+    """Return the bandwidth of a copy and rate of a large square product, the best of some tries."""
     n, size = (8192, 2**31) if device == "cuda" else (1024, 2**27)
     dtype = number_type(device)
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
@@ -154,7 +147,7 @@ def ceilings(device: str) -> Ceilings:
 def deviations(
     out: Tensor, q: Tensor, k: Tensor, v: Tensor, *, technique: str, options: AttentionOptions
 ) -> tuple[float | None, float]:
-    """How far some rows are from float64: from what the technique promises, and from full attention.
+    """Return how far some rows are from float64: from the technique's own pattern, and from full attention.
 
     Returns:
         Largest absolute error against the technique's own pattern (None where that depends on the content), and the
@@ -165,12 +158,11 @@ def deviations(
     distance = (rows + offset)[:, None] - torch.arange(k.shape[2], device=q.device)
     pattern = TECHNIQUES[technique].pattern
     masks = {"full": distance >= 0}
-    if pattern == "window":
-        masks[pattern] = (distance >= 0) & (distance < options.window)
-    if pattern == "sink-window":
-        first = torch.arange(k.shape[2], device=q.device) < options.n_sinks
-        masks[pattern] = (distance >= 0) & ((distance < options.window) | first)
-    found = out[:, :, rows].double()
+    if pattern in {"window", "sink-window"}:
+        n_sinks = options.n_sinks if pattern == "sink-window" else 0
+        sinks = torch.arange(k.shape[2], device=q.device) < n_sinks
+        masks[pattern] = (distance >= 0) & ((distance < options.window) | sinks)
+    rows_out = out[:, :, rows].double()
     group = q.shape[1] // k.shape[1]
     expected: dict[str, list[Tensor]] = {name: [] for name in masks}
     for head in range(q.shape[1]):
@@ -179,5 +171,5 @@ def deviations(
         for name, mask in masks.items():
             expected[name].append(torch.softmax(scores.masked_fill(~mask, float("-inf")), -1) @ values)
     against = {name: torch.stack(parts, dim=1) for name, parts in expected.items()}
-    own = float((found - against[pattern]).abs().max()) if pattern in against else None
-    return own, float((found - against["full"]).norm() / against["full"].norm())
+    own = float((rows_out - against[pattern]).abs().max()) if pattern in against else None
+    return own, float((rows_out - against["full"]).norm() / against["full"].norm())

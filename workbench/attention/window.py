@@ -2,7 +2,7 @@
 
 import torch
 
-from workbench.attention.partial import Partial, attend, causal_part, merged, nothing
+from workbench.attention.partial import Partial, attend, causal_part, merge, no_keys
 
 Tensor = torch.Tensor
 GROUP_QUERIES = 8192  # worked on together; bounds the workspace
@@ -10,7 +10,7 @@ EDGE_QUERIES = 512  # of a masked call
 
 
 def in_window(queries: Tensor, keys: Tensor, *, window: int) -> Tensor:
-    """Whether a key lies among the last ``window`` positions up to the query's own: (queries, keys)."""
+    """Return whether a key lies among the last ``window`` positions up to the query's own: (queries, keys)."""
     distance = queries[:, None] - keys[None, :]
     return (distance >= 0) & (distance < window)
 
@@ -18,19 +18,12 @@ def in_window(queries: Tensor, keys: Tensor, *, window: int) -> Tensor:
 def sliding_window(
     q: Tensor, k: Tensor, v: Tensor, *, window: int, backend: str, scale: float | None = None
 ) -> Partial:
-    """Each of the last ``queries`` positions over the last ``window`` positions up to its own.
+    """Return the attention of each of the last ``queries`` positions over the last ``window`` positions up to its own.
 
     A block of ``window`` queries sees two triangles: the causal one of its own keys, and the opposite one of the keys
     before. Turned upside down, the second is causal too, so both run in the backends' fastest form, without a mask.
     Blocks at the edges use a small mask.
-
-    Args:
-        q: (batch, heads, queries, head_dim).
-        k: (batch, kv_heads, keys, head_dim).
-        v: Like ``k``.
-        window: Positions that are seen, the own one included.
-        backend: A name in ``partial.BACKENDS``.
-        scale: Of the scores.
+    q: (batch, heads, queries, head_dim); k, v: (batch, kv_heads, keys, head_dim); ``window`` includes the own position.
     """
     n_queries, offset = q.shape[2], k.shape[2] - q.shape[2]
     if window >= k.shape[2]:
@@ -59,7 +52,7 @@ def sliding_window(
 
 
 def _blocks(q: Tensor, k: Tensor, v: Tensor, *, start: int, window: int, backend: str, scale: float | None) -> Partial:
-    """Whole blocks of ``window`` queries from position ``start`` on, with at least ``window`` keys before them."""
+    """Return the attention of whole blocks of ``window`` queries from ``start`` on, with as many keys before them."""
     batch, heads, n_queries, dim = q.shape
     n_kv_heads, n_blocks = k.shape[1], n_queries // window
 
@@ -72,18 +65,18 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, *, start: int, window: int, backend
     if window > 1:
         turned_k, turned_v = (cut(x, start - window, n_kv_heads).flip(2)[:, :, :-1] for x in (k, v))
         turned = attend(rows.flip(2)[:, :, 1:], turned_k, turned_v, backend=backend, causal=True, scale=scale)
-        blind = nothing(rows[:, :, :1])
+        blind = no_keys(rows[:, :, :1])
         before = Partial(
             torch.cat([turned.out.flip(2), blind.out], dim=2), torch.cat([turned.lse.flip(2), blind.lse], dim=2)
         )
-        own = merged([own, before])
+        own = merge([own, before])
     out = own.out.reshape(batch, n_blocks, heads, window, dim).transpose(1, 2).reshape(q.shape)
     lse = own.lse.reshape(batch, n_blocks, heads, window).transpose(1, 2).reshape(q.shape[:3])
     return Partial(out, lse)
 
 
 def _edge(q: Tensor, k: Tensor, v: Tensor, *, start: int, window: int, backend: str, scale: float | None) -> Partial:
-    """Some queries from position ``start`` on, with a mask of at most queries x (queries + window)."""
+    """Return the attention of queries from ``start`` on, with a mask of at most queries x (queries + window)."""
     first, stop = max(0, start - window + 1), max(0, start + q.shape[2])
     queries = torch.arange(start, start + q.shape[2], device=q.device)
     mask = in_window(queries, torch.arange(first, stop, device=q.device), window=window)
@@ -93,7 +86,7 @@ def _edge(q: Tensor, k: Tensor, v: Tensor, *, start: int, window: int, backend: 
 def sink_window(
     q: Tensor, k: Tensor, v: Tensor, *, window: int, n_sinks: int, backend: str, scale: float | None = None
 ) -> Partial:
-    """A sliding window and, for every query, the first ``n_sinks`` positions (StreamingLLM's mask; arXiv 2309.17453)."""
+    """Return the attention in a sliding window and to the first ``n_sinks`` positions (StreamingLLM; arXiv 2309.17453)."""
     n_queries, offset = q.shape[2], k.shape[2] - q.shape[2]
     near = sliding_window(q, k, v, window=window, backend=backend, scale=scale)
     n_sinks = min(n_sinks, k.shape[2])
@@ -111,7 +104,7 @@ def sink_window(
             sinks = torch.arange(n_sinks, device=q.device)
             far_mask = (queries[:, None] >= sinks) & ~in_window(queries, sinks, window=window)
         far = attend(rows, sink_k, sink_v, backend=backend, mask=far_mask, scale=scale)
-        both = merged([Partial(out[:, :, at:stop], lse[:, :, at:stop]), far])
+        both = merge([Partial(out[:, :, at:stop], lse[:, :, at:stop]), far])
         out[:, :, at:stop], lse[:, :, at:stop] = both.out, both.lse
     return Partial(out, lse)
 

@@ -1,215 +1,225 @@
-"""Models: rows of ``data/models.csv``, and any transformers folder or config.json."""
+"""Models: rows of ``data/models.csv`` and the reader's own, and any transformers folder or config.json."""
 
-import csv
-import json
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from workbench.catalog.kv_layers import kv_layers_of_config, kv_layers_of_row
-from workbench.catalog.paths import DATA, located
-from workbench.core.errors import NotAModel
-from workbench.core.models import Experts, ModelSpec
+from workbench.catalog.ask import asked_model
+from workbench.catalog.config_file import parsed_config, read_config
+from workbench.catalog.csv_rows import rows_of
+from workbench.catalog.encoder_spec import EncoderSpec
+from workbench.catalog.encoders import catalog_encoders, encoder_from
+from workbench.catalog.folder_model import model_of_folder
+from workbench.catalog.formats import FORMATS
+from workbench.catalog.gguf_model import gguf_file_of, model_of_gguf
+from workbench.catalog.hub import hub_config, is_hub_name
+from workbench.catalog.kv_layers import kv_layers_of_row
+from workbench.catalog.model_rows import ModelRow, model_rows
+from workbench.catalog.model_spec import Experts, ModelSpec, StoredWeights
+from workbench.catalog.own_rows import cached_while_unchanged
+from workbench.catalog.paths import located
+from workbench.catalog.shapes import SHIPPED, is_of, own_shapes_file, read_shapes
+from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.names import did_you_mean
 
-NEEDED_COLUMNS = ("layers", "hidden", "heads", "vocab", "max_context", "params_total", "params_active")
-NEEDED_FIELDS = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "vocab_size",
-)
-UNCOUNTED_FIELDS = ("n_routed_experts", "kv_lora_rank", "shared_expert_intermediate_size")
-"""Of mixtures with latent attention or shared experts, whose parameters are not counted from a configuration."""
-# Dense families whose parameter count follows from these fields: name -> (attention bias, query/key norms, norms per layer).
-DENSE_FAMILIES: dict[str, tuple[bool, bool, int]] = {
-    "llama": (False, False, 2),
-    "mistral": (False, False, 2),
-    "qwen2": (True, False, 2),
-    "qwen3": (False, True, 2),
-    "qwen3_moe": (False, True, 2),
-    "phi3": (False, False, 2),
-    "gemma2": (False, False, 4),
-    "gemma3_text": (False, True, 4),
-}
+GENERATING = ("decoder", "vision-language")
+"""Kinds of models that are estimated: they generate text from a decoder alone."""
 
 
-@cache
+@cached_while_unchanged("models.csv", "shapes.json")
 def catalog_models() -> dict[str, ModelSpec]:
-    """The decoder language models of the catalogue by name (encoders, which keep no KV cache, are left out)."""
-    with (DATA / "models.csv").open(newline="", encoding="utf-8") as file:
-        return {row["model"]: _from_row(row) for row in csv.DictReader(file) if _is_decoder(row)}
+    """Return the language models of the catalogue by name (encoders, which keep no KV cache, are left out).
+
+    A row whose shape was kept when it was understood has all that a class of transformers says of it.
+    """
+    shapes = read_shapes(SHIPPED) | read_shapes(own_shapes_file())
+    specs = (_spec_of(row, shapes.get(row.model)) for row in model_rows() if row.kv_bytes_per_token_bf16 != 0)
+    return {spec.name: spec for spec in specs if spec}
 
 
-def _is_decoder(row: Mapping[str, str]) -> bool:
-    return all(row[k] for k in NEEDED_COLUMNS) and row["kv_bytes_per_token_bf16"] != "0"
+@cached_while_unchanged("models.csv", "shapes.json")
+def plannable_models() -> tuple[str, ...]:
+    """Return the names of the models of the catalogue that generate and whose layers' caches are known."""
+    return tuple(n for n, m in catalog_models().items() if m.kv_layers and m.kind in GENERATING)
 
 
-def _from_row(row: Mapping[str, str]) -> ModelSpec:
-    kv_bytes = row["kv_bytes_per_token_bf16"]
-    return ModelSpec(
-        name=row["model"],
-        architecture=row["architecture"],
-        n_layers=int(row["layers"]),
-        hidden=int(row["hidden"]),
-        n_heads=int(row["heads"]),
-        n_kv_heads=int(row["kv_heads"] or row["heads"]),
-        head_dim=int(row["head_dim"] or int(row["hidden"]) // int(row["heads"])),
-        intermediate=int(row["intermediate"] or row["moe_intermediate"] or 0),
-        vocab_size=int(row["vocab"]),
-        max_context_tokens=int(row["max_context"]),
-        tied_embeddings=row["tied_embeddings"] == "True",
-        n_params=int(row["params_total"]),
-        n_active_params=int(row["params_active"]),
-        kv_elements_per_token=int(kv_bytes) // 2 if kv_bytes else None,
-        kv_layers=kv_layers_of_row(row) if kv_bytes else None,
-        experts=_experts_of_row(row),
-        source=row["source"],
-    )
+def _spec_of(row: ModelRow, shape: ModelSpec | None) -> ModelSpec | None:
+    """Return the shape that was kept of a row, else what follows from its numbers."""
+    if shape is not None and is_of(shape, row):
+        return replace(shape, name=row.model, source=row.source, stored=shape.stored or _stored_of_row(row, shape))
+    return _from_row(row)
 
 
-def _experts_of_row(row: Mapping[str, str]) -> Experts | None:
-    if not row["experts"]:
+def _from_row(row: ModelRow) -> ModelSpec | None:
+    """Return the shape of a row; None where a number that it needs is missing."""
+    layers, hidden, heads, vocab, most = row.layers, row.hidden, row.heads, row.vocab, row.max_context
+    if not layers or not hidden or not heads or not vocab or not most or not row.params_active:
         return None
-    width = row["moe_intermediate"] or row["intermediate"]
+    kv_bytes = row.kv_bytes_per_token_bf16
+    spec = ModelSpec(
+        name=row.model,
+        architecture=row.architecture,
+        kind="encoder-decoder" if row.attention.startswith("enc-dec") else "decoder",
+        n_layers=layers,
+        hidden=hidden,
+        n_heads=heads,
+        n_kv_heads=row.kv_heads or heads,
+        head_dim=row.head_dim or hidden // heads,
+        intermediate=row.intermediate or row.moe_intermediate or 0,
+        vocab_size=vocab,
+        max_context_tokens=most,
+        tied_embeddings=row.tied_embeddings,
+        n_params=row.params_total,
+        n_active_params=row.params_active,
+        kv_elements_per_token=kv_bytes // 2 if kv_bytes else None,
+        kv_layers=kv_layers_of_row(layers, row.sliding_window, elements=kv_bytes // 2) if kv_bytes else None,
+        has_latent_cache=row.attention == "MLA",
+        experts=_experts_of_row(row),
+        source=row.source,
+    )
+    return replace(spec, stored=_stored_of_row(row, spec))
+
+
+def _stored_of_row(row: ModelRow, spec: ModelSpec) -> StoredWeights | None:
+    """Return how the official checkpoint is stored; its size is computed where it is not published. None for 16 bits."""
+    name = row.official_precision
+    if not name or name == "bf16":
+        return None
+    inner = spec.n_params - spec.n_end_params
+    bits = 16 * spec.n_end_params + inner * FORMATS[name].stored_bits(in_features=spec.hidden)
+    return StoredWeights(method=name, precision=name, n_bytes=row.official_bytes or round(bits / 8))
+
+
+def _experts_of_row(row: ModelRow) -> Experts | None:
+    intermediate = row.moe_intermediate or row.intermediate
+    if not row.experts or not row.experts_per_token or not intermediate:
+        return None
     return Experts(
-        n_experts=int(row["experts"]),
-        n_per_token=int(row["experts_per_token"]),
-        intermediate=int(width),
-        n_shared=int(row["shared_experts"] or 0),
-        n_dense_layers=int(row["first_dense_layers"] or 0),
+        n_experts=row.experts,
+        n_per_token=row.experts_per_token,
+        intermediate=intermediate,
+        n_shared=row.shared_experts or 0,
+        n_dense_layers=row.first_dense_layers or 0,
     )
 
 
 def is_only_a_shape(place: str) -> bool:
-    """Whether a model is a folder without weights, so that only its speed can be measured."""
+    """Return whether a model is a folder without weights, so that only its speed can be measured."""
     folder = Path(located(place))
     return folder.is_dir() and not any(folder.glob("*.safetensors"))
 
 
-def model_spec_from(place: str) -> ModelSpec:
-    """The shape of a folder, a config.json, a catalogue name or a hub id that is cached on this machine.
+def require_folder(place: str) -> None:
+    """Raise ``NotAvailable`` for a model that is a row of the catalogue, which cannot be measured."""
+    if place in catalog_models():
+        raise NotAvailable(
+            f"{place} is in the catalogue only, so it cannot be measured.",
+            remedy="Name a folder, such as data/models/llama-3.1-8b-shape.",
+        )
+    model_spec_from(place)
 
-    Raises ``NotAModel`` with the missing fields or the reason why nothing could be read.
+
+def language_model_from(place: str) -> ModelSpec:
+    """Return the shape of a model that generates text; see ``model_spec_from``.
+
+    Raises:
+        NotAModel: It is an encoder, which has a command of its own, or an encoder-decoder.
+    """
+    spec = model_spec_from(place)
+    if spec.kind == "encoder":
+        raise _an_encoder(place)
+    if spec.kind not in GENERATING:
+        raise NotAModel(
+            f"{place} is of the kind {spec.kind}: its encoder and its cross-attention are not estimated.",
+            remedy="Name a model that has a decoder only; `workbench models show` prints what is known of this one.",
+        )
+    return spec
+
+
+def _an_encoder(place: str) -> NotAModel:
+    return NotAModel(
+        f"{place} is an encoder: it reads its input once, generates nothing and keeps no KV cache.",
+        remedy=f"Estimate it with `workbench encode {shlex.quote(place)} DEVICE`.",
+    )
+
+
+def encoder(place: str) -> EncoderSpec:
+    """Return an encoder of the catalogue, or that of a folder, a config.json or a hub id; raises ``NotAModel``."""
+    if place in catalog_encoders():
+        return catalog_encoders()[place]
+    if place not in catalog_models():
+        try:
+            spec = model_spec_from(place)
+        except NotAModel as error:
+            remedy = did_you_mean(place, catalog_encoders()) or error.remedy
+            raise NotAModel(error.cause, remedy=remedy) from error
+        if spec.kind == "encoder":
+            return encoder_from(spec)
+    raise NotAModel(
+        f"{place} generates text, so it is no encoder.", remedy=f"Choose from: {', '.join(catalog_encoders())}."
+    )
+
+
+def model_spec_from(place: str) -> ModelSpec:
+    """Return the shape of a folder, a config.json, a catalogue name or a hub id.
+
+    The hub is asked for names of its form only, which neither the catalogue nor its cache on this machine has.
+
+    Raises:
+        NotAModel: There is no such model, or it was not understood; the message names the fields or the reason.
     """
     path = Path(located(place))
     config_file = path / "config.json" if path.is_dir() else path
     if config_file.is_file():
-        try:
-            config = dict(json.loads(config_file.read_text(encoding="utf-8")))
-        except (UnicodeDecodeError, ValueError, TypeError) as error:
-            raise NotAModel(
-                f"{config_file} is not a model configuration: {error}.", remedy="Name a transformers model folder."
-            ) from error
-        return model_spec_from_config(config, name=path.name if path.is_dir() else path.parent.name, source=str(place))
+        name = path.name if path.is_dir() else path.parent.name
+        if config_file.suffix == ".gguf":
+            return replace(model_of_gguf(config_file), source=str(place))
+        spec = model_of_folder(config_file.parent, read_config(config_file))
+        return replace(spec, name=name, source=str(place))
     if path.is_dir():
-        raise NotAModel(f"The folder {place} has no config.json.", remedy="Name a folder that save_pretrained wrote.")
-    if place in catalog_models():
-        return catalog_models()[place]
-    if path.is_absolute() or place.startswith((".", "~")) or place.count("/") != 1:
+        if (gguf := gguf_file_of(path)) is not None:
+            return replace(model_of_gguf(gguf), source=str(place))
         raise NotAModel(
-            f"There is no model at {place}.", remedy="Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B."
+            f"The folder {place} has neither a config.json nor a GGUF file.",
+            remedy="Name a folder that save_pretrained wrote, or a GGUF file.",
         )
-    return _from_hub(place)
-
-
-def _from_hub(name: str) -> ModelSpec:
-    from huggingface_hub import hf_hub_download
-
+    name = aliases().get(place, place)
+    if name in catalog_models():
+        return catalog_models()[name]
+    if name in catalog_encoders():
+        raise _an_encoder(place)
+    near = did_you_mean(place, (*catalog_models(), *catalog_encoders()))
+    if path.is_absolute() or place.startswith((".", "~")) or not is_hub_name(place):
+        raise NotAModel(
+            f"There is no model at {place}.",
+            remedy=near or "Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B.",
+        )
     try:
-        config = json.loads(Path(hf_hub_download(name, "config.json")).read_text(encoding="utf-8"))
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        content = hub_config(name)
+    except NotAvailable as error:
         raise NotAModel(
-            f"The model {name} cannot be fetched from the hub: {reason}",
-            remedy="Check the name and the network, or name a folder.",
+            f"The model {place} is neither in the catalogue nor cached on this machine, and {error.cause}.",
+            remedy=near or "Check the name and the network, or name a folder.",
         ) from error
-    return model_spec_from_config(config, name=name, source=f"huggingface.co/{name}")
+    return model_spec_from_config(parsed_config(content, name=place), name=place, source=f"huggingface.co/{place}")
 
 
-def model_spec_from_config(config: Mapping[str, Any], *, name: str, source: str) -> ModelSpec:
-    """A spec from the fields of a config.json; unknown architectures must at least have ``NEEDED_FIELDS``."""
-    text = config.get("text_config", config)
-    missing = [f for f in NEEDED_FIELDS if not isinstance(text.get(f), int)]
-    architecture = str(text.get("model_type", config.get("model_type", "unknown")))
-    if missing:
-        raise NotAModel(
-            f"The architecture {architecture!r} of {name} lacks the fields: {', '.join(missing)}.",
-            remedy="Only decoder language models with these fields can be measured; add them to config.json if they are known.",
-        )
-    uncounted = [f for f in UNCOUNTED_FIELDS if text.get(f)]
-    if uncounted:
-        raise NotAModel(
-            f"The architecture {architecture!r} of {name} has {', '.join(uncounted)}; such shapes are not counted.",
-            remedy="Add a row for it to data/models.csv and name that row.",
-        )
-    heads = text["num_attention_heads"]
-    kv_heads = text.get("num_key_value_heads") or heads
-    head_dim = text.get("head_dim") or text["hidden_size"] // heads
-    tied = bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False)))
-    shape = {
-        "n_layers": text["num_hidden_layers"],
-        "hidden": text["hidden_size"],
-        "n_heads": heads,
-        "n_kv_heads": kv_heads,
-        "head_dim": head_dim,
-        "intermediate": text["intermediate_size"],
-        "vocab_size": text["vocab_size"],
-    }
-    experts = _experts_of_config(text)
-    n_params = n_active = dense_parameters(architecture, tied=tied, **shape)
-    if experts:
-        # Every layer's feed-forward part becomes experts and a router.
-        one, plain = 3 * shape["hidden"] * experts.intermediate, 3 * shape["hidden"] * shape["intermediate"]
-        router = shape["hidden"] * experts.n_experts
-        n_active += shape["n_layers"] * (experts.n_per_token * one + router - plain)
-        n_params += shape["n_layers"] * (experts.n_experts * one + router - plain)
-    return ModelSpec(
-        name=name,
-        architecture=architecture,
-        **shape,
-        max_context_tokens=int(text.get("max_position_embeddings") or 0),
-        tied_embeddings=tied,
-        n_params=n_params,
-        n_active_params=n_active,
-        experts=experts,
-        kv_elements_per_token=2 * text["num_hidden_layers"] * kv_heads * head_dim,
-        kv_layers=kv_layers_of_config(text, elements=2 * kv_heads * head_dim),
-        source=source,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alias:
+    """A line of ``aliases.csv``: a name that the hub gave to a model of the catalogue."""
+
+    name: str
+    model: str
 
 
-def _experts_of_config(text: Mapping[str, Any]) -> Experts | None:
-    n = text.get("num_experts") or text.get("num_local_experts")
-    if not n:
-        return None
-    return Experts(
-        n_experts=int(n),
-        n_per_token=int(text["num_experts_per_tok"]),
-        intermediate=int(text.get("moe_intermediate_size") or text["intermediate_size"]),
-    )
+@cache
+def aliases() -> dict[str, str]:
+    """Return the models of the catalogue by other official names."""
+    return {row.name: row.model for row in rows_of("aliases.csv", _Alias)}
 
 
-def dense_parameters(
-    architecture: str,
-    *,
-    n_layers: int,
-    hidden: int,
-    n_heads: int,
-    n_kv_heads: int,
-    head_dim: int,
-    intermediate: int,
-    vocab_size: int,
-    tied: bool,
-) -> int:
-    """Parameters of a dense decoder with a gated feed-forward, counted from its shape.
-
-    Families outside ``DENSE_FAMILIES`` are counted like Llama, without biases.
-    """
-    bias, qk_norm, n_norms = DENSE_FAMILIES.get(architecture, (False, False, 2))
-    query, kv = n_heads * head_dim, n_kv_heads * head_dim
-    attention = 2 * hidden * query + 2 * hidden * kv
-    attention += (query + 2 * kv) * bias + 2 * head_dim * qk_norm
-    layer = attention + 3 * hidden * intermediate + n_norms * hidden
-    return vocab_size * hidden * (1 if tied else 2) + n_layers * layer + hidden
+def model_spec_from_config(fields: Mapping[str, object], *, name: str, source: str) -> ModelSpec:
+    """Return what transformers' own class of a configuration says of it; see ``asked_model``."""
+    return replace(asked_model(fields), name=name, source=source)

@@ -1,22 +1,28 @@
-"""Rows of the catalogue's smaller tables: hardware, prices, engines, questions and claims."""
+"""Rows of the catalogue's smaller tables: hardware, engines, questions and claims."""
 
-import csv
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from math import isfinite
+from typing import TypeVar
 
-from workbench.catalog.paths import DATA
-from workbench.core.errors import InvalidSpec
+from workbench.catalog.csv_rows import rows_of
+from workbench.catalog.own_rows import cached_while_unchanged
+from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.names import did_you_mean
+
+T = TypeVar("T")
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    with (DATA / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(row: Mapping[str, str], key: str, factor: float = 1.0) -> float | None:
-    return float(row[key]) * factor if row.get(key) else None
+def row_named(known: Mapping[str, T], name: str, *, what: str) -> T:
+    """Return the row of a name; raises ``NotAModel`` with the nearest known names, or with all."""
+    if name not in known:
+        raise NotAModel(
+            f"No {what} of the name {name!r} is known.",
+            remedy=did_you_mean(name, known) or f"Choose from: {', '.join(known)}.",
+        )
+    return known[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,148 +32,106 @@ class DeviceSpec:
     id: str
     name: str
     memory_bytes: float | None
+    """As the driver reports it where that was seen, else the data sheet's gigabytes."""
+    reported_memory_source: str | None
+    """Where the driver's report was seen; None where ``memory_bytes`` are the data sheet's."""
     bandwidth_bytes_per_s: float
     bf16_flop_per_s: float | None
     fp8_flop_per_s: float | None
     int8_op_per_s: float | None
+    fp16_flop_per_s: float | None = None
+    fp4_flop_per_s: float | None = None
     power_w: float | None
     scaleup_bytes_per_s: float | None
-    """Of the link between devices of one machine, both directions together; None without one."""
+    """Bandwidth of the link between devices of one machine, both directions together; None without one."""
     pcie_bytes_per_s: float | None
     compute_capability: str
     provenance: str
     source: str
 
 
-@cache
-def devices() -> dict[str, DeviceSpec]:
-    """Accelerators by id."""
-    return {
-        row["id"]: DeviceSpec(
-            id=row["id"],
-            name=row["name"],
-            memory_bytes=_number(row, "memory_gb", 1e9),
-            bandwidth_bytes_per_s=float(row["mem_bw_gbs"]) * 1e9,
-            bf16_flop_per_s=_number(row, "bf16_tflops", 1e12),
-            fp8_flop_per_s=_number(row, "fp8_tflops", 1e12),
-            int8_op_per_s=_number(row, "int8_tops", 1e12),
-            power_w=_number(row, "tdp_w"),
-            scaleup_bytes_per_s=_number(row, "scaleup_gbs_bidir", 1e9),
-            pcie_bytes_per_s=_number(row, "pcie_gbs_bidir", 1e9),
-            compute_capability=row["compute_capability"],
-            provenance=row["provenance"],
-            source=row["source"],
-        )
-        for row in _rows("hardware.csv")
-    }
+DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LARGEST = 1e6
+"""No figure of a data sheet is larger in its unit: a PB/s, or an EFLOP/s."""
+NUMBERS = (
+    *("memory_gb", "mem_bw_gbs", "bf16_tflops", "fp8_tflops", "int8_tops", "tdp_w"),
+    *("scaleup_gbs_bidir", "pcie_gbs_bidir"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What a provider listed for one GPU-hour, on demand."""
+class HardwareRow:
+    """A line of ``hardware.csv``, in the units of data sheets."""
 
-    provider: str
-    instance: str
-    device_id: str
-    usd_per_gpu_hour: float
-    date: str
+    id: str
+    name: str
+    memory_gb: float | None = None
+    reported_memory_mib: int | None = None
+    reported_memory_source: str | None = None
+    mem_bw_gbs: float
+    bf16_tflops: float | None = None
+    fp8_tflops: float | None = None
+    int8_tops: float | None = None
+    fp16_tflops: float | None = None
+    fp4_tflops: float | None = None
+    tdp_w: float | None = None
+    scaleup_gbs_bidir: float | None = None
+    pcie_gbs_bidir: float | None = None
+    compute_capability: str = ""
+    provenance: str
     source: str
 
-    @property
-    def label(self) -> str:
-        """Provider, instance and the day of the price."""
-        return f"{' '.join(part for part in (self.provider, self.instance) if part)}, {self.date}"
+    def __post_init__(self) -> None:
+        if not DEVICE_ID.fullmatch(self.id):
+            raise ValueError(f"{self.id!r:.60} is no id of letters, digits, dots, dashes and underscores: `id`")
+        if len(self.name) > 120 or not self.name.isprintable():
+            raise ValueError(f"{self.name!r:.60} is no name of one line: `name`")
+        for column in NUMBERS:
+            value = getattr(self, column)
+            if value is not None and not (isfinite(value) and 0 < value <= LARGEST):
+                raise ValueError(f"{value:g} is no number above 0 and up to {LARGEST:g}: `{column}`")
 
 
-@cache
-def prices() -> tuple[Price, ...]:
-    """Listed prices; owner cost models and prepaid blocks are left out."""
-    kept = [
-        r for r in _rows("prices.csv") if r["provider"] != "semianalysis-tco" and "capacity block" not in r["instance"]
-    ]
-    return tuple(
-        Price(
-            provider=r["provider"],
-            instance=r["instance"],
-            device_id=r["hardware_id"],
-            usd_per_gpu_hour=float(r["on_demand_usd_gpu_h"]),
-            date=r["price_date"],
-            source=r["source"],
+@cached_while_unchanged("hardware.csv")
+def devices() -> dict[str, DeviceSpec]:
+    """Return the accelerators of the catalogue by id; the reader's own ones come before those of the same id."""
+    return {
+        row.id: DeviceSpec(
+            id=row.id,
+            name=row.name,
+            memory_bytes=_times(row.reported_memory_mib, 2.0**20) or _times(row.memory_gb, 1e9),
+            reported_memory_source=row.reported_memory_source,
+            bandwidth_bytes_per_s=row.mem_bw_gbs * 1e9,
+            bf16_flop_per_s=_times(row.bf16_tflops, 1e12),
+            fp8_flop_per_s=_times(row.fp8_tflops, 1e12),
+            int8_op_per_s=_times(row.int8_tops, 1e12),
+            fp16_flop_per_s=_times(row.fp16_tflops, 1e12),
+            fp4_flop_per_s=_times(row.fp4_tflops, 1e12),
+            power_w=row.tdp_w,
+            scaleup_bytes_per_s=_times(row.scaleup_gbs_bidir, 1e9),
+            pcie_bytes_per_s=_times(row.pcie_gbs_bidir, 1e9),
+            compute_capability=row.compute_capability,
+            provenance=row.provenance,
+            source=row.source,
         )
-        for r in kept
-        if r["on_demand_usd_gpu_h"]
-    )
+        for row in rows_of("hardware.csv", HardwareRow)
+    }
 
 
-OWN_COLUMNS = ("device_id", "usd_per_gpu_hour")
-
-
-def own_prices(path: Path) -> dict[str, Price]:
-    """The reader's own prices by device, from a CSV file with ``OWN_COLUMNS`` and, if wished, provider and date.
-
-    Raises ``InvalidSpec`` when the file cannot be read, lacks a column, names no device of the catalogue, or has a price
-    that is none.
-    """
-    try:
-        with path.expanduser().open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        made = {
-            r["device_id"].strip(): Price(
-                provider=(r.get("provider") or "own price").strip(),
-                instance="",
-                device_id=r["device_id"].strip(),
-                usd_per_gpu_hour=float(r["usd_per_gpu_hour"]),
-                date=(r.get("date") or "no date").strip(),
-                source=str(path),
-            )
-            for r in rows
-        }
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
-        raise InvalidSpec(
-            f"The prices {path} cannot be read: {type(error).__name__} {error}.",
-            remedy=f"Give a CSV file with the columns {', '.join(OWN_COLUMNS)} (and provider, date).",
-        ) from error
-    odd = [d for d in made if d not in devices()]
-    free = [d for d, p in made.items() if not p.usd_per_gpu_hour > 0]
-    if odd or free or not made:
-        what = f"unknown devices: {', '.join(odd)}" if odd else f"no price: {', '.join(free) or 'no rows'}"
-        raise InvalidSpec(
-            f"The prices {path} have {what}.", remedy="Use ids of data/hardware.csv and prices above zero."
+def device_named(device_id: str) -> DeviceSpec:
+    """Return the device of an id; raises ``NotAvailable`` with the nearest known ids."""
+    device = devices().get(device_id)
+    if device is None:
+        raise NotAvailable(
+            f"There is no device {device_id} in the catalogue.",
+            remedy=f"{did_you_mean(device_id, devices())} `workbench devices list` shows all; `workbench devices add` "
+            "adds your own.".strip(),
         )
-    return made
+    return device
 
 
-def median_spot_price(device_id: str) -> Price | None:
-    """The middle of a device's listed spot prices, or None when none is listed."""
-    return _median_of(device_id, "spot_usd_h", lambda row: f"{row['instance']} spot")
-
-
-def median_reserved_price(device_id: str) -> Price | None:
-    """The middle of a device's listed prices for machines that are paid for a whole term, used or not; or None."""
-    return _median_of(device_id, "reserved_usd_h", lambda row: f"{row['instance']} reserved, {row['reserved_term']}")
-
-
-def _median_of(device_id: str, column: str, instance: Callable[[Mapping[str, str]], str]) -> Price | None:
-    found = [
-        Price(
-            provider=r["provider"],
-            instance=instance(r),
-            device_id=device_id,
-            usd_per_gpu_hour=float(r[column]) / int(r["gpu_count"]),
-            date=r["price_date"],
-            source=r["source"],
-        )
-        for r in _rows("prices.csv")
-        if r["hardware_id"] == device_id and r[column]
-    ]
-    found.sort(key=lambda p: p.usd_per_gpu_hour)
-    return found[(len(found) - 1) // 2] if found else None
-
-
-def median_price(device_id: str) -> Price | None:
-    """The middle of a device's listed prices, or None when none is listed."""
-    found = sorted((p for p in prices() if p.device_id == device_id), key=lambda p: p.usd_per_gpu_hour)
-    return found[(len(found) - 1) // 2] if found else None
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +156,8 @@ class EngineSpec:
 
 @cache
 def engines() -> tuple[EngineSpec, ...]:
-    """The engines of this release."""
-    return tuple(EngineSpec(**row) for row in _rows("engines.csv"))
+    """Return the engines of this release."""
+    return tuple(rows_of("engines.csv", EngineSpec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,20 +176,8 @@ class PublishedFigure:
 
 @cache
 def published_figures() -> tuple[PublishedFigure, ...]:
-    """Published figures of engines."""
-    return tuple(
-        PublishedFigure(
-            engine=row["engine"],
-            device_id=row["device_id"],
-            model=row["model"],
-            value=float(row["value"]),
-            unit=row["unit"],
-            condition=row["condition"],
-            source=row["source"],
-            date=row["date"],
-        )
-        for row in _rows("published.csv")
-    )
+    """Return the published figures of engines."""
+    return tuple(rows_of("published.csv", PublishedFigure))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,37 +186,43 @@ class Question:
 
     number: int
     slug: str
+    """Name of its folder in ``workbench/questions``."""
     title: str
     notebook: str
     is_ready: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _QuestionRow:
+    """A line of ``questions.csv``, as it stands there."""
+
+    number: int
+    slug: str
+    title: str
+    notebook: str
+    state: str
+
+
 @cache
 def questions() -> tuple[Question, ...]:
-    """The thirteen questions in order."""
+    """Return the thirteen questions in order."""
     return tuple(
-        Question(
-            number=int(r["number"]),
-            slug=r["slug"],
-            title=r["title"],
-            notebook=r["notebook"],
-            is_ready=r["state"] == "ready",
-        )
-        for r in _rows("questions.csv")
+        Question(number=r.number, slug=r.slug, title=r.title, notebook=r.notebook, is_ready=r.state == "ready")
+        for r in rows_of("questions.csv", _QuestionRow)
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A published promise: the range of a metric that a technique is said to reach."""
+    """A published claim: the range of a metric that a technique is said to reach."""
 
     question: int
     technique: str
     metric: str
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     unit: str
-    condition: str
+    condition: str = ""
     source: str
     date: str
 
@@ -281,18 +239,5 @@ class Claim:
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    """All claims of the FAQ's tables."""
-    return tuple(
-        Claim(
-            question=int(r["question"]),
-            technique=r["technique"],
-            metric=r["metric"],
-            low=_number(r, "low"),
-            high=_number(r, "high"),
-            unit=r["unit"],
-            condition=r["condition"],
-            source=r["source"],
-            date=r["date"],
-        )
-        for r in _rows("claims.csv")
-    )
+    """Return all claims of the FAQ's tables."""
+    return tuple(rows_of("claims.csv", Claim))

@@ -1,4 +1,4 @@
-"""Steps of a causal language model in PyTorch at any batch: their times, and the memory that they take and give back."""
+"""Steps of a causal language model in PyTorch at any batch size: their times, and the memory that they take and free."""
 
 import ctypes
 import gc
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -14,10 +14,9 @@ import torch
 from transformers import DynamicCache
 
 from workbench.catalog.paths import located
+from workbench.compress.spec import QuantizationSpec, StepWork
 from workbench.compress.torch_model import base_dtype, load_model
-from workbench.core.batch_search import QUANTILE, BatchSearchSpec
-from workbench.core.quantization import QuantizationSpec
-from workbench.estimate.best_batch import Trial
+from workbench.estimate.best_batch import QUANTILE, Trial
 
 WARM_UP = 2
 RESET_PEAK = Path("/proc/self/clear_refs")
@@ -25,29 +24,27 @@ _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linu
 
 
 class BatchSteps:
-    """The model, and steps of any batch with it; memory is given back after each."""
+    """A model with steps of any batch size; memory is freed after each step."""
 
-    def __init__(self, spec: BatchSearchSpec, *, device: str) -> None:
-        self.spec, self.device = spec, device
+    def __init__(self, spec: StepWork, *, device: str, is_prefill: bool, limit_s: float | None) -> None:
+        self.spec, self.device, self.is_prefill, self.limit_s = spec, device, is_prefill, limit_s
         asked = QuantizationSpec(model=located(spec.model), random_weights=spec.random_weights, seed=spec.seed)
-        self.model: Any = load_model(
-            asked, dtype=base_dtype("bf16" if device == "cuda" else "fp32", device), device=device
-        )
+        self.model = load_model(asked, dtype=base_dtype("bf16" if device == "cuda" else "fp32", device), device=device)
         self.words = int(self.model.config.vocab_size)
 
     def now_bytes(self) -> float:
-        """Memory of the device that this process has."""
+        """Return the bytes of device memory that this process holds."""
         if self.device == "cuda":
             return float(torch.cuda.memory_allocated())
         return float(psutil.Process().memory_info().rss)
 
     @torch.inference_mode()
     def trial(self, batch: int, *, limit_bytes: float) -> Trial:
-        """Time and peak memory of a batch; what does not fit is told, not raised."""
+        """Return time and peak memory of a batch size; one that does not fit is reported in the result, not raised."""
         self._clean()
         self._reset_peak()
         seconds: list[float] = []
-        reason = None
+        reason: Literal["memory", "latency"] | None = None
         try:
             seconds = self._seconds(batch)
         except (torch.OutOfMemoryError, MemoryError):
@@ -60,8 +57,7 @@ class BatchSteps:
         self._clean()
         if reason is None and peak > limit_bytes:
             reason = "memory"
-        limit_s = self.spec.latency_ms and self.spec.latency_ms / 1e3
-        if reason is None and limit_s and float(np.quantile(seconds, QUANTILE)) > limit_s:
+        if reason is None and self.limit_s and float(np.quantile(seconds, QUANTILE)) > self.limit_s:
             reason = "latency"
         return Trial(batch=batch, seconds=tuple(seconds), peak_bytes=peak, reason=reason)
 
@@ -69,23 +65,23 @@ class BatchSteps:
         spec = self.spec
         generator = torch.Generator().manual_seed(spec.seed)
         ids = torch.randint(self.words, (batch, spec.context_tokens), generator=generator).to(self.device)
-        if spec.work == "prefill":
+        if self.is_prefill:
             return self._timed(lambda: self.model(ids, logits_to_keep=1))
         cache = DynamicCache(config=self.model.config)
         self.model(ids, past_key_values=cache, logits_to_keep=1)
         last = ids[:, -1:]
         return self._timed(lambda: self.model(last, past_key_values=cache, logits_to_keep=1))
 
-    def _timed(self, step: Callable[[], Any]) -> list[float]:
-        made = []
+    def _timed(self, step: Callable[[], object]) -> list[float]:
+        times = []
         for i in range(WARM_UP + self.spec.rounds):
             began = time.perf_counter()
             step()
             if self.device == "cuda":
                 torch.cuda.synchronize()
             if i >= WARM_UP:
-                made.append(time.perf_counter() - began)
-        return made
+                times.append(time.perf_counter() - began)
+        return times
 
     def _clean(self) -> None:
         gc.collect()
@@ -109,7 +105,7 @@ class BatchSteps:
         return float(status["VmHWM"].split()[0]) * 1024
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free the model and the memory of the device."""
         del self.model
         self._clean()
         if self.device == "cuda":
@@ -118,10 +114,10 @@ class BatchSteps:
 
 
 def allocated_bytes(device: str) -> float:
-    """Memory of the GPU that tensors of this process hold; 0 on a CPU."""
+    """Return the bytes of GPU memory that tensors of this process hold; 0 on a CPU."""
     return float(torch.cuda.memory_allocated()) if device == "cuda" else 0.0
 
 
 def free_bytes(device: str) -> float:
-    """Memory of the device that nobody holds."""
+    """Return the bytes of device memory that no process holds."""
     return float(torch.cuda.mem_get_info()[0]) if device == "cuda" else float(psutil.virtual_memory().available)

@@ -1,8 +1,9 @@
 """Any checkpoint that transformers can read, quantized ones included, as a model whose answers are scored."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,33 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.compress.kv_quant import RoundedCache
 from workbench.compress.quality import window_quality
+from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel
 
 Ids = npt.NDArray[np.int64]
+Logits: TypeAlias = list[torch.Tensor]
+"""Logits of each window of text: (tokens, vocabulary)."""
 GREEDY_ROWS = 32  # continued together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Outputs of a model on windows of text, compared with its reference."""
+
+    quality: list[WindowQuality]
+    top1: list[list[int]]
+    """Most likely next token at each position of each window."""
 
 
 class CheckpointModel:
     """A model folder, opened for evaluation. Everything that is not quantized is in float32."""
 
     def __init__(self, place: str, *, device: str, threads: int, kv_format: str | None = None) -> None:
-        """Raises ``NotAModel`` when it cannot be read or run, or tensors are missing: transformers would make them up."""
+        """Load the model.
+
+        Raises:
+            NotAModel: It cannot be read or run, or tensors are missing, which transformers would initialize at random.
+        """
         torch.set_num_threads(threads)
         transformers_logging.disable_progress_bar()
         # NVFP4 scales are bfloat16; a float32 base fails with "expected m1 and m2 to have the same dtype".
@@ -48,23 +65,23 @@ class CheckpointModel:
         self.model = self.model.to(device)
         self.device, self._kv_format = device, kv_format
 
-    def compared(self, windows: Ids, reference: Sequence[torch.Tensor]) -> dict[str, npt.NDArray[Any]]:
-        """Divergence from a reference's logits, surprise, agreement and most likely words: (windows, tokens) each.
+    def compared(self, windows: Ids, reference: Logits) -> Compared:
+        """Return divergence from a reference's logits, negative log-likelihood, agreement and most likely next token of each token.
 
         Args:
             windows: (windows, tokens + 1).
             reference: ``all_logits`` of the reference on the same windows.
         """
-        parts: list[dict[str, npt.NDArray[Any]]] = []
+        qualities: list[WindowQuality] = []
+        top1: list[list[int]] = []
         for window, expected in zip(windows, reference, strict=True):
             logits = self._logits(window[:-1])
-            quality = window_quality(expected, logits, torch.from_numpy(window[1:]))
-            top1 = logits.argmax(-1).cpu().numpy()
-            parts.append({"kl_nat": quality.kl_nat, "nll_nat": quality.nll_nat, "agrees": quality.agrees, "top1": top1})
-        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+            qualities.append(window_quality(expected, logits, torch.from_numpy(window[1:])))
+            top1.append(logits.argmax(-1).tolist())
+        return Compared(quality=qualities, top1=top1)
 
-    def all_logits(self, windows: Ids) -> list[torch.Tensor]:
-        """Logits, (tokens, words), of each window without its last token; windows: (windows, tokens + 1)."""
+    def all_logits(self, windows: Ids) -> Logits:
+        """Return the logits, (tokens, vocabulary), of each window without its last token; windows: (windows, tokens + 1)."""
         return [self._logits(window[:-1]).cpu() for window in windows]
 
     @torch.inference_mode()
@@ -78,7 +95,7 @@ class CheckpointModel:
 
     @torch.inference_mode()
     def continued(self, prompts: Sequence[Ids], *, n_tokens: int) -> list[list[int]]:
-        """The most likely ``n_tokens`` after each prompt; prompts of one length are read together."""
+        """Return the most likely ``n_tokens`` after each prompt; prompts of one length are prefilled together."""
         answers: list[list[int]] = [[] for _ in prompts]
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -87,7 +104,7 @@ class CheckpointModel:
             for at in range(0, len(members), GREEDY_ROWS):
                 part = members[at : at + GREEDY_ROWS]
                 ids = torch.from_numpy(np.stack([prompts[i] for i in part])).to(self.device)
-                made = self.model.generate(
+                tokens = self.model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
                     max_new_tokens=n_tokens,
@@ -96,6 +113,6 @@ class CheckpointModel:
                     pad_token_id=0,
                     past_key_values=RoundedCache(self._kv_format) if self._kv_format else None,
                 )[:, ids.shape[1] :]
-                for i, row in zip(part, made.tolist(), strict=True):
+                for i, row in zip(part, tokens.tolist(), strict=True):
                     answers[i] = row
         return answers

@@ -2,7 +2,7 @@
 
 import torch
 
-from workbench.core.checkpoints import Format
+from workbench.catalog.formats import Format
 
 FP8_MAX = 448.0  # largest e4m3 number, OCP 8-bit floating point specification 1.0, table 1
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # magnitudes of 4-bit floats, OCP microscaling formats 1.0, table 5
@@ -10,13 +10,13 @@ SHRINKS = 21  # scales tried from the full range down to 80 % of it
 
 
 def rounded_int(x: torch.Tensor, scale: torch.Tensor, *, bits: int) -> torch.Tensor:
-    """``x`` on the symmetric integer grid of ``scale``, which broadcasts against it; same shape."""
+    """Return ``x`` on the symmetric integer grid of ``scale``, which broadcasts against it; same shape."""
     top = 2 ** (bits - 1)
     return (x / scale).round().clamp(-top, top - 1) * scale
 
 
 def rounded_fp8(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """``x`` on the e4m3 grid of ``scale``; same shape."""
+    """Return ``x`` on the e4m3 grid of ``scale``; same shape."""
     steps: torch.Tensor = (x / scale).clamp(-FP8_MAX, FP8_MAX)
     return steps.to(torch.float8_e4m3fn).to(x.dtype) * scale
 
@@ -26,13 +26,13 @@ def _positive(x: torch.Tensor) -> torch.Tensor:
 
 
 def int_scales(x: torch.Tensor, *, bits: int) -> torch.Tensor:
-    """Scales along the last axis that map the largest magnitude to the last positive step: (..., 1)."""
+    """Return scales along the last axis that map the largest magnitude to the last positive step: (..., 1)."""
     steps: int = 2 ** (bits - 1)
     return _positive(x.abs().amax(-1, keepdim=True)) / (steps - 0.5)
 
 
 def best_int_scales(x: torch.Tensor, *, bits: int) -> torch.Tensor:
-    """Scales along the last axis with the least square error among slightly smaller ones: (..., 1)."""
+    """Return scales along the last axis with the least square error among slightly smaller ones: (..., 1)."""
     full = int_scales(x, bits=bits)
     best, least = full, torch.full_like(full, torch.inf)
     for step in range(SHRINKS):
@@ -70,7 +70,7 @@ class WeightGrid:
         self.scales = scale.expand_as(parts).reshape(weight.shape)
 
     def rounded(self, values: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tensor:
-        """``values``: (rows, chosen columns) on the grid of these columns."""
+        """Return ``values``, (rows, chosen columns), on the grid of these columns."""
         form, scale = self.form, self.scales[:, columns]
         if form.weights is None:
             return values
@@ -87,12 +87,12 @@ class WeightGrid:
 
 
 def round_to_nearest(weight: torch.Tensor, form: Format) -> torch.Tensor:
-    """The weight with each element at its nearest value: (rows, columns)."""
+    """Return the weight with each element rounded to the nearest value of the format: (rows, columns)."""
     return WeightGrid(weight, form).rounded(weight, slice(None))
 
 
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, form: Format, *, damping_fraction: float = 0.01) -> torch.Tensor:
-    """The weight rounded column by column, each error passed on to the columns that are still free.
+    """Return the weight rounded column by column, with each error passed on to the columns that are still free.
 
     Columns are taken in the order of their weight in the loss; scales are set before. Frantar et al. 2022
     (arXiv 2210.17323), algorithm 1.
@@ -110,22 +110,22 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, form: Format, *, damping_f
     w = weight.double().clone()
     w[:, dead] = 0
     order = torch.argsort(h.diagonal(), descending=True)
-    h, w = h[order][:, order], w[:, order]
+    h = h[order][:, order]
     h.diagonal().add_(damping_fraction * h.diagonal().mean())
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
-    out = torch.empty_like(w)
-    for i in range(w.shape[1]):
-        column = order[i : i + 1]
-        out[:, i : i + 1] = grid.rounded(w[:, i : i + 1].to(weight.dtype), column).double()
-        error = (w[:, i] - out[:, i]) / inverse[i, i]
-        w[:, i + 1 :] -= error[:, None] * inverse[i, i + 1 :]
+    columns = w.T[order].contiguous()
+    out = torch.empty_like(columns)
+    for i in range(len(columns)):
+        out[i] = grid.rounded(columns[i, :, None].to(weight.dtype), order[i : i + 1])[:, 0].double()
+        error = (columns[i] - out[i]) / inverse[i, i]
+        columns[i + 1 :].addr_(inverse[i, i + 1 :], error, alpha=-1)
     result = torch.empty_like(weight)
-    result[:, order] = out.to(weight.dtype)
+    result[:, order] = out.T.to(weight.dtype)
     return result
 
 
 def rounded_inputs(x: torch.Tensor, form: Format) -> torch.Tensor:
-    """Inputs of a layer as the format hands them to the product, one scale per token: (..., columns)."""
+    """Return inputs of a layer rounded as the format multiplies them, with one scale per token: (..., columns)."""
     if form.inputs is None:
         return x
     if form.inputs["type"] == "float":

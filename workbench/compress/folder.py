@@ -1,35 +1,34 @@
-"""What a model folder says without its weights being read: token ids of a text, and its linear layers."""
+"""What a model folder tells without its weights: token ids of a text, and the linear layers."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from workbench.core.checkpoints import LayerGroup, layer_groups
+from workbench.catalog.formats import LayerGroup, layer_groups
 
 
 @cache
-def _tokenizer(place: str) -> Any:
+def _tokenizer(place: str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(place)
 
 
 def token_ids(place: str, text: str) -> npt.NDArray[np.int64]:
-    """All token ids of a text: (tokens,)."""
+    """Return all token ids of a text: (tokens,)."""
     ids = _tokenizer(place)(text, add_special_tokens=False, verbose=False)["input_ids"]
     return np.asarray(ids, dtype=np.int64)
 
 
 def token_text(place: str, ids: npt.NDArray[np.int64]) -> str:
-    """The text of token ids: (tokens,)."""
+    """Return the text of token ids: (tokens,)."""
     text: str = _tokenizer(place).decode(ids.tolist(), clean_up_tokenization_spaces=False)
     return text
 
 
 def linear_groups(place: str) -> list[LayerGroup]:
-    """The groups of linear layers of a model folder."""
+    """Return the groups of linear layers of a model folder."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
     return layer_groups(name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))

@@ -1,6 +1,4 @@
-"""A KV cache whose keys and values are rounded as they come, so that a narrower cache's damage can be measured."""
-
-from typing import Any
+"""A KV cache that rounds keys and values when they are appended, so that the damage of a narrower cache can be measured."""
 
 import torch
 from transformers import DynamicCache
@@ -9,7 +7,7 @@ from workbench.compress.fake_quant import FP8_MAX, int_scales, rounded_fp8, roun
 
 
 def rounded_states(x: torch.Tensor, scale: torch.Tensor, *, number: str) -> torch.Tensor:
-    """Keys or values on the grid of ``scale``, which broadcasts against them; same shape.
+    """Return keys or values on the grid of ``scale``, which broadcasts against them; same shape.
 
     Args:
         x: (batch, heads, tokens, head_dim).
@@ -22,7 +20,7 @@ def rounded_states(x: torch.Tensor, scale: torch.Tensor, *, number: str) -> torc
 
 
 def state_scales(x: torch.Tensor, *, number: str, shared_by: str) -> torch.Tensor:
-    """Scales of keys or values: (batch, heads, tokens, 1) for "token", (batch, heads, 1, 1) for "head"."""
+    """Return scales of keys or values: (batch, heads, tokens, 1) for "token", (batch, heads, 1, 1) for "head"."""
     rows = x if shared_by == "token" else x.flatten(2)[:, :, None]
     if number == "fp8":
         return rows.abs().amax(-1, keepdim=True).clamp_min(1e-12) / FP8_MAX
@@ -32,7 +30,7 @@ def state_scales(x: torch.Tensor, *, number: str, shared_by: str) -> torch.Tenso
 class RoundedCache(DynamicCache):  # type: ignore[misc]
     """A growing cache in a format such as "int8-token".
 
-    Scales of "head" formats come from the tokens that are read first and hold for all later ones, as a server's do.
+    Scales of "head" formats come from the tokens of the prefill and hold for all later ones, as in a server.
     """
 
     def __init__(self, form: str) -> None:
@@ -41,7 +39,7 @@ class RoundedCache(DynamicCache):  # type: ignore[misc]
         self._scales: dict[tuple[int, int], torch.Tensor] = {}
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any, **named: Any
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: object, **named: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Round new keys and values, (batch, heads, tokens, head_dim), and add them to a layer."""
         rounded = [self._rounded(x, (layer_idx, i)) for i, x in enumerate((key_states, value_states))]

@@ -1,25 +1,24 @@
-"""What each format does to each group of linear layers of a model, alone or as a plan."""
+"""The damage that each format does to each group of linear layers of a model, alone or as a plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from workbench.catalog.formats import FORMATS, LayerGroup, formats_of, layer_groups
 from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
 from workbench.compress.quality import log_probabilities
-from workbench.core.checkpoints import FORMATS, LayerGroup, formats_of, layer_groups
 
-BATCH_WINDOWS = 4  # read together
+BATCH_WINDOWS = 4  # in one forward pass
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 
 def open_layer_damage(place: str, *, device: str, threads: int) -> "LayerDamage":
-    """The model of a folder, ready to be given formats."""
+    """Return the model of a folder, to which formats can be applied."""
     torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).to(device).eval()
     model.requires_grad_(False)
@@ -27,10 +26,10 @@ def open_layer_damage(place: str, *, device: str, threads: int) -> "LayerDamage"
 
 
 class LayerDamage:
-    """A model whose linear layers can be given any format and compared with what they were."""
+    """A model whose linear layers can take any format and be compared with the original ones."""
 
-    def __init__(self, model: Any) -> None:
-        """``model``: a causal language model in float32, in evaluation mode."""
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Take over ``model``, a causal language model in float32 and in evaluation mode."""
         self.model = model
         self.linears = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"}
         self.groups: list[LayerGroup] = layer_groups(self.linears)
@@ -41,15 +40,15 @@ class LayerDamage:
         self._reference: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def n_weights(self, group: LayerGroup) -> int:
-        """Numbers in the group's weights."""
+        """Return the number of weights of a group."""
         return sum(self._weights[m].numel() for m in group.modules)
 
     def stored_bits(self, group: LayerGroup, form: str) -> float:
-        """Bits per weight of the group in a format, scales included."""
+        """Return the bits per weight of a group in a format, scales included."""
         return FORMATS[form].stored_bits(in_features=self._weights[group.modules[0]].shape[1])
 
     def fits(self, group: LayerGroup, form: str) -> bool:
-        """Whether the format's groups divide the inputs of all layers of the group."""
+        """Return whether the format's group size divides the inputs of all layers of the group."""
         size = FORMATS[form].group_size
         return size is None or all(self._weights[m].shape[1] % size == 0 for m in group.modules)
 
@@ -58,12 +57,12 @@ class LayerDamage:
 
     @torch.no_grad()
     def calibrate(self, windows: Ids) -> None:
-        """See the inputs of every layer on windows of text: (windows, tokens)."""
+        """Collect statistics of the inputs of every layer on windows of text: (windows, tokens)."""
         ids = self._tensor(windows)
         largest: dict[str, torch.Tensor] = {}
 
-        def look(name: str) -> Any:
-            def hook(_module: Any, inputs: tuple[torch.Tensor]) -> None:
+        def observer(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor]], None]:
+            def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
                 x = inputs[0].flatten(0, -2)
                 self._hessians[name] = self._hessians.get(name, 0) + x.T @ x
                 top = x.abs().amax(0)
@@ -71,7 +70,7 @@ class LayerDamage:
 
             return hook
 
-        hooks = [layer.register_forward_pre_hook(look(name)) for name, layer in self.linears.items()]
+        hooks = [layer.register_forward_pre_hook(observer(name)) for name, layer in self.linears.items()]
         try:
             for at in range(0, len(ids), BATCH_WINDOWS):
                 self.model(input_ids=ids[at : at + BATCH_WINDOWS], use_cache=False, logits_to_keep=1)
@@ -82,7 +81,7 @@ class LayerDamage:
             self.input_outlier_ratio[name] = float(top.max() / top.median().clamp_min(1e-12))
 
     def rounded(self, module: str, form: str) -> torch.Tensor:
-        """The layer's weight in a format: by GPTQ for integers, to the nearest value for floats."""
+        """Return the weight of a layer in a format: by GPTQ for integers, to the nearest value for floats."""
         key = (module, form)
         if key not in self._rounded:
             weight, chosen = self._weights[module], FORMATS[form]
@@ -94,14 +93,14 @@ class LayerDamage:
         return self._rounded[key]
 
     def weight_error_fraction(self, group: LayerGroup, form: str) -> float:
-        """Norm of the change of the group's weights over the norm of the weights."""
+        """Return the norm of the change of a group's weights over the norm of the weights."""
         change = sum(float((self.rounded(m, form) - self._weights[m]).square().sum()) for m in group.modules)
         norm = sum(float(self._weights[m].square().sum()) for m in group.modules)
         return float((change / norm) ** 0.5)
 
     @contextmanager
     def applied(self, plan: Mapping[str, str]) -> Iterator[None]:
-        """The model with the formats of a plan; groups that it does not name stay as they are."""
+        """Apply the formats of a plan to the model while the context is open; groups that it does not name stay as they are."""
         whole = {g.name: plan.get(g.name, "bf16") for g in self.groups}
         hooks = []
         try:
@@ -135,7 +134,7 @@ class LayerDamage:
 
     @torch.no_grad()
     def kl_nat(self, name: str) -> Floats:
-        """KL(float model || model as it is now), mean over the tokens of each remembered window: (windows,)."""
+        """Return KL(float model || model with the applied formats), the mean over the tokens of each remembered window: (windows,)."""
         ids, reference = self._reference[name]
         means = []
         for at in range(0, len(ids), BATCH_WINDOWS):
@@ -145,7 +144,7 @@ class LayerDamage:
         return np.asarray(torch.cat(means).clamp_min(0).cpu().numpy(), dtype=np.float64)
 
     def fisher_kl_nat(self, windows: Ids, forms: list[str], *, seed: int) -> dict[tuple[str, str], float]:
-        """KL that the second-order expansion predicts for each (group, format), from one backward pass a window.
+        """Return the KL that a second-order expansion predicts for each (group, format), from one backward pass per window.
 
         Half the mean of (gradient · change of weights)² with labels drawn from the model itself, per token: the
         diagonal of the Fisher information seen along one direction (Kunstner et al. 2019, arXiv 1905.12558, on why

@@ -1,13 +1,16 @@
-"""Makes one checkpoint in llm-compressor's environment: whole in its place, or not there at all."""
+"""Makes one checkpoint in llm-compressor's environment; an unfinished one never appears at its place."""
 
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import msgspec
+
+from workbench.compress.checkpoint_maker import Request
 from workbench.core.errors import WorkbenchError
 from workbench.core.progress import Progress
 
@@ -15,15 +18,15 @@ WEIGHTS = "model*.safetensors"
 
 
 class MakerFailed(WorkbenchError):
-    """llm-compressor could not make a checkpoint."""
+    """llm-compressor failed to make a checkpoint."""
 
 
-def made_checkpoint(python: Path, request: Mapping[str, Any], *, scratch: Path, target: Path) -> Iterator[Progress]:
-    """Progress, in percent, until ``target`` holds the checkpoint.
+def made_checkpoint(python: Path, request: Request, *, scratch: Path, target: Path) -> Iterator[Progress]:
+    """Yield progress, in percent, until ``target`` holds the checkpoint.
 
     Args:
         python: Interpreter that has llm-compressor.
-        request: What ``checkpoint_maker.py`` asks for, without ``out``.
+        request: The checkpoint to make.
         scratch: Folder for unfinished files; it exists.
         target: Folder that must not exist yet.
 
@@ -32,11 +35,11 @@ def made_checkpoint(python: Path, request: Mapping[str, Any], *, scratch: Path, 
     """
     unfinished = scratch / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    asked = scratch / "request.json"
-    asked.write_text(json.dumps({**request, "out": str(unfinished)}))
+    request_file = scratch / "request.json"
+    request_file.write_text(json.dumps(asdict(request) | {"out": str(unfinished)}))
     log = scratch / "maker.log"
-    command = [str(python), str(Path(__file__).parent / "checkpoint_maker.py"), str(asked)]
-    # The folder of the script holds modules of ours whose names others use, so it must not be searched (-P).
+    command = [str(python), str(Path(__file__).parent / "checkpoint_maker.py"), str(request_file)]
+    # The folder of the script holds modules of the workbench whose names other packages use, so it must not be searched (-P).
     command.insert(1, "-P")
     with (
         log.open("w") as errors,
@@ -46,8 +49,7 @@ def made_checkpoint(python: Path, request: Mapping[str, Any], *, scratch: Path, 
         try:
             for line in process.stdout:
                 if line.startswith("{"):
-                    told = json.loads(line)
-                    yield Progress(step=told["step"], done=told["done"], total=told["total"])
+                    yield msgspec.json.decode(line, type=Progress)
         finally:
             if process.poll() is None:
                 process.terminate()

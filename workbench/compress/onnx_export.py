@@ -2,25 +2,24 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 
 class CachedStep(torch.nn.Module):
-    """One forward pass as a pure function: tokens and past keys and values in, logits and the longer cache out."""
+    """A forward pass as a pure function: from tokens and past keys and values to logits and the longer cache."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, past: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Logits and new cache.
+        """Return the logits and the new cache.
 
         Args:
             input_ids: (batch, new) token ids.
-            past: keys and values by layer in turn, each (batch, kv_heads, past, head_dim).
+            past: keys and values, layer after layer, each (batch, kv_heads, past, head_dim).
         """
         n_new, n_past = input_ids.shape[1], past[0].shape[2]
         positions = torch.arange(n_new, device=input_ids.device) + n_past
@@ -40,11 +39,11 @@ class CachedStep(torch.nn.Module):
 
 
 def cache_names(n_layers: int, when: str) -> list[str]:
-    """Names of the cache tensors in the graph, in the order of ``CachedStep``."""
+    """Return the names of the cache tensors in the graph, in the order of ``CachedStep``."""
     return [f"{when}_{part}_{i}" for i in range(n_layers) for part in ("key", "value")]
 
 
-def export_onnx(model: Any, target: Path) -> None:
+def export_onnx(model: PreTrainedModel, target: Path) -> None:
     """Write ``target`` (weights beside it) from a float32 transformers model on the CPU.
 
     Batch, new tokens and past tokens are dynamic; a past of length zero is a prefill.
@@ -70,7 +69,7 @@ def export_onnx(model: Any, target: Path) -> None:
 
 
 def main() -> None:
-    """``python -m workbench.compress.onnx_export MODEL_FOLDER TARGET.onnx``."""
+    """Export the model of ``python -m workbench.compress.onnx_export MODEL_FOLDER TARGET.onnx``."""
     folder, target = sys.argv[1:3]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     export_onnx(model, Path(target))

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,19 @@ import onnxruntime
 import torch
 
 from workbench.compress.onnx_export import cache_names, export_onnx
+from workbench.compress.spec import QuantizationSpec
 from workbench.compress.torch_model import load_model
-from workbench.core.quantization import QuantizationSpec
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 CALIBRATION_WINDOWS = 8
+Arrays: TypeAlias = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
+"""Inputs of a graph by name."""
 
 
 def linear_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the products of an activation with a stored matrix, without the output head.
+    """Return the names of the products of an activation with a stored matrix, without the output head.
 
     Attention products have no stored operand and the rotary product has it on the left: quantizing those
     clips positions at the calibration length and ruins the model (static QDQ's defaults do both).
@@ -38,7 +43,7 @@ def linear_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def nodes_for_int8_activations(model: onnx.ModelProto, *, intermediate: int) -> list[str]:
-    """The linear nodes whose inputs bear one scale for the whole tensor.
+    """Return the linear nodes whose inputs can share one scale for the whole tensor.
 
     Leaves out the down projections: their input, the product of two activations, has outliers that a
     single scale cannot hold. On the reference model, 24 windows, leaving them in float takes dynamic INT8 from
@@ -51,26 +56,26 @@ def nodes_for_int8_activations(model: onnx.ModelProto, *, intermediate: int) -> 
 
 
 def products_except(model: onnx.ModelProto, chosen: list[str]) -> list[str]:
-    """Names of all other matrix products, which stay in float."""
+    """Return the names of all other matrix products, which stay in float."""
     return [n.name for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.name not in set(chosen)]
 
 
 class _Calibration:
     """Windows of text as inputs of the graph, with an empty past (the form that onnxruntime asks for)."""
 
-    def __init__(self, windows: npt.NDArray[np.int64], empty: dict[str, npt.NDArray[np.float32]]) -> None:
-        self._rows: Iterator[dict[str, Any]] = iter([{"input_ids": w[None], **empty} for w in windows])
+    def __init__(self, windows: npt.NDArray[np.int64], empty: Arrays) -> None:
+        self._rows: Iterator[Arrays] = iter([{"input_ids": w[None], **empty} for w in windows])
 
-    def get_next(self) -> dict[str, Any] | None:
-        """The next input, or None at the end."""
+    def get_next(self) -> Arrays | None:
+        """Return the next input of the graph; None after the last."""
         return next(self._rows, None)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Arrays]:
         return self._rows
 
 
 def quantize_graph(
-    source: Path, target: Path, method: str, *, intermediate: int, windows: npt.NDArray[np.int64], empty: dict[str, Any]
+    source: Path, target: Path, method: str, *, intermediate: int, windows: npt.NDArray[np.int64], empty: Arrays
 ) -> None:
     """Write the quantized copy of an exported graph.
 
@@ -169,11 +174,11 @@ class OnnxModel:
         export_onnx(load_model(spec, dtype=torch.float32, device="cpu"), unfinished / "model.onnx")
         unfinished.rename(folder)
 
-    def _empty(self, batch: int) -> dict[str, npt.NDArray[np.float32]]:
+    def _empty(self, batch: int) -> Arrays:
         return {name: np.zeros((batch, *self._cache_shape), np.float32) for name in self._names}
 
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """(tokens, words) for ids: (tokens,)."""
+        """Return the logits, (tokens, vocabulary), of ids: (tokens,)."""
         out = self._session.run(["logits"], {"input_ids": ids[None].numpy(), **self._empty(1)})[0]
         return torch.from_numpy(np.asarray(out)[0])
 
@@ -182,14 +187,14 @@ class OnnxModel:
         return rng.integers(0, self.vocabulary, (batch, n_tokens))
 
     def prefill_s(self) -> float:
-        """Time to read one prompt of ``prefill_tokens``."""
+        """Return the time of one prefill of ``prefill_tokens``."""
         feed = {"input_ids": self._prompt(1, self.spec.prefill_tokens), **self._empty(1)}
         started = time.perf_counter()
         self._session.run(None, feed)
         return time.perf_counter() - started
 
     def decode_s(self, batch: int) -> list[float]:
-        """Time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
+        """Return the time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
         out = self._session.run(None, {"input_ids": self._prompt(batch, self.spec.prompt_tokens), **self._empty(batch)})
         times = []
         for _ in range(self.spec.decode_tokens):
@@ -200,8 +205,8 @@ class OnnxModel:
         return times
 
 
-def spec_config(spec: QuantizationSpec) -> Any:
-    """The transformers configuration of a spec's model."""
+def spec_config(spec: QuantizationSpec) -> "PretrainedConfig":
+    """Return the transformers configuration of a spec's model."""
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(spec.model)

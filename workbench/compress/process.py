@@ -3,13 +3,18 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 from workbench.compress.serving import start_serving
+from workbench.compress.spec import QuantizationSpec
+from workbench.compress.variant import VariantOperations
 from workbench.core.errors import WorkbenchError
-from workbench.core.quantization import QuantizationSpec
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class VariantFailed(WorkbenchError):
@@ -17,7 +22,7 @@ class VariantFailed(WorkbenchError):
 
 
 def _context(device: str) -> BaseContext:
-    """Forked from a server that has torch loaded; on CUDA started anew, since CUDA does not survive a fork."""
+    """Return how processes start: forked from a server with torch loaded, or spawned on CUDA, which does not survive a fork."""
     if device == "cuda":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -26,28 +31,31 @@ def _context(device: str) -> BaseContext:
 
 
 class VariantProcess:
-    """Starts a worker and calls its operations by name."""
+    """A worker in a process of its own, and calls of its operations."""
 
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str, folder: Path, threads: int) -> None:
         context = _context(device)
         self.method = method
-        self._connection, theirs = context.Pipe()
+        self._connection, child_end = context.Pipe()
         self._process = context.Process(  # type: ignore[attr-defined]
-            target=start_serving, args=(theirs, spec, method, device, folder, threads), daemon=True
+            target=start_serving, args=(child_end, spec, method, device, folder, threads), daemon=True
         )
         self._process.start()
-        theirs.close()
+        child_end.close()
 
-    def call(self, operation: str, **arguments: Any) -> Any:
-        """The operation's value; ``VariantFailed`` when it raised or the process died."""
+    def call(
+        self, operation: Callable[Concatenate[VariantOperations, P], T], *args: P.args, **arguments: P.kwargs
+    ) -> T:
+        """Return the operation's value; raises ``VariantFailed`` when it raised or the process died."""
         try:
-            self._connection.send((operation, arguments))
+            self._connection.send((operation.__name__, args, arguments))
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join(5)
             raise VariantFailed(self._death(), remedy="Free memory or leave this method out.") from error
         if answer[0] == "ok":
-            return answer[1]
+            value: T = answer[1]
+            return value
         raise VariantFailed(answer[1], remedy="The log of the run has the details.") from RuntimeError(answer[2])
 
     def _death(self) -> str:
@@ -60,7 +68,7 @@ class VariantProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id while it lives."""
+        """Id of the process while it lives."""
         pid: int | None = self._process.pid
         return pid
 

@@ -1,35 +1,24 @@
 """How far a model's next-token distributions are from the reference's."""
 
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 import torch
+
+from workbench.compress.variant import WindowQuality
 
 TOKENS_AT_ONCE = 64  # bounds the float64 copies: 64 tokens x 128k words x 8 B = 66 MB
 
 
-@dataclass(frozen=True, slots=True)
-class WindowQuality:
-    """Per scored token of one window: divergence, surprise and agreement; arrays have shape (tokens,)."""
-
-    kl_nat: npt.NDArray[np.float64]
-    nll_nat: npt.NDArray[np.float64]
-    agrees: npt.NDArray[np.bool_]
-
-
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """float64 log-softmax of logits: (tokens, words)."""
+    """Return the log-softmax of logits in float64: (tokens, vocabulary)."""
     return torch.log_softmax(logits.double(), dim=-1)
 
 
 @torch.inference_mode()
 def window_quality(reference_logits: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> WindowQuality:
-    """KL(reference || variant), negative log-likelihood and top-1 agreement of each token.
+    """Return KL(reference || variant), negative log-likelihood and top-1 agreement of each token.
 
     Args:
-        reference_logits: (tokens, words) of the reference, float32.
-        logits: (tokens, words) of the variant.
+        reference_logits: (tokens, vocabulary) of the reference, float32.
+        logits: (tokens, vocabulary) of the variant.
         targets: (tokens,) ids that really came next.
     """
     kl, nll, agrees = [], [], []

@@ -6,7 +6,7 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Settings for a process of its own; call it before the libraries are imported."""
+    """Set the environment of a child process; call it before the libraries are imported."""
     os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")  # its CPU wheel has CUDA libraries only
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

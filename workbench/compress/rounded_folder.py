@@ -1,4 +1,4 @@
-"""A model folder with its linear layers' weights rounded to few bits and back, so that any engine serves the damage.
+"""A model folder with its linear layers' weights rounded to few bits and back, so that any engine can serve the degraded model.
 
 python -m workbench.compress.rounded_folder FOLDER TARGET BITS
 """

@@ -12,13 +12,13 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALL
 
 
 class TasksFailed(WorkbenchError):
-    """lm-eval ended with an error."""
+    """lm-eval ended with an error, or without results."""
 
 
 def task_scores(
     python: Path, place: str, *, tasks: Sequence[str], folder: str | None, scratch: Path, device: str
 ) -> dict[str, dict[str, float]]:
-    """By task, each metric of lm-eval with its standard error as ``<metric>_stderr``.
+    """Return each metric of lm-eval by task, with its standard error as ``<metric>_stderr``.
 
     Args:
         python: Interpreter that has lm-eval.
@@ -40,8 +40,8 @@ def task_scores(
     results = sorted(out.rglob("results*.json"), key=lambda p: p.stat().st_mtime)
     if done.returncode or not results:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if "Error" in line or "not found" in line.lower()]
-        cause = (telling or lines or ["no message"])[-1][-300:]
+        errors = [line for line in lines if "Error" in line or "not found" in line.lower()]
+        cause = (errors or lines or ["no message"])[-1][-300:]
         raise TasksFailed(
             f"lm-eval ended with code {done.returncode}: {cause}",
             remedy="Name tasks whose data is on disk (the network is off), and --task-folder for your own.",
@@ -50,12 +50,12 @@ def task_scores(
 
 
 def scores_in(document: Mapping[str, Mapping[str, Mapping[str, object]]]) -> dict[str, dict[str, float]]:
-    """The numbers of a result file of lm-eval: ``acc,none`` becomes ``acc``; other filters keep their name."""
-    made: dict[str, dict[str, float]] = {}
+    """Return the numbers of a result file of lm-eval: ``acc,none`` becomes ``acc``; other filters keep their name."""
+    scores: dict[str, dict[str, float]] = {}
     for task, metrics in document["results"].items():
-        made[task] = {
+        scores[task] = {
             name.removesuffix(",none").replace("_stderr,none", "_stderr"): float(value)
             for name, value in metrics.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
-    return made
+    return scores

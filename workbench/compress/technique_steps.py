@@ -3,22 +3,22 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from tokenizers import Tokenizer
 from torch.profiler import ProfilerActivity, profile
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from workbench.catalog.paths import REFERENCE_MODEL, located
+from workbench.compress.spec import QuantizationSpec, StepWork
 from workbench.compress.torch_model import TorchModel, load_model
-from workbench.core.quantization import QuantizationSpec
-from workbench.core.techniques import TechniquesSpec
 
 WARM_UP = 3
-REQUESTS = 6  # that are prepared and read one after the other
+REQUESTS = 6  # that are prepared and prefilled one after the other
 TEXT_WORDS = 1200  # of each: a document that is tokenized for its last words' answer
 GEMM_ROWS = 1024
 COPY_BYTES = 128 << 20
@@ -34,10 +34,14 @@ CATEGORIES = (
 )
 
 
-class TechniqueSteps:
-    """A model and timed steps of it; every step ends when the device is done."""
+Step: TypeAlias = Callable[[], object]
+"""Work that is timed; a step that times its own parts returns their seconds as a list."""
 
-    def __init__(self, spec: TechniquesSpec, *, device: str) -> None:
+
+class TechniqueSteps:
+    """A model with steps to time; every step ends when the device has finished."""
+
+    def __init__(self, spec: StepWork, *, device: str) -> None:
         self.spec, self.device = spec, device
         self.asked = QuantizationSpec(
             model=located(spec.model),
@@ -47,15 +51,15 @@ class TechniqueSteps:
             decode_tokens=4,
             compile="off",
         )
-        self.model: Any = load_model(self.asked, dtype=torch.float32, device=device)
-        self._low: Any = None
+        self.model = load_model(self.asked, dtype=torch.float32, device=device)
+        self._low: PreTrainedModel | None = None
 
     def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def timed(self, step: Callable[[], Any]) -> float:
-        """Seconds of one step; of a step that times its own parts, theirs together."""
+    def timed(self, step: Step) -> float:
+        """Return the seconds of one step; where it times its own parts, their sum."""
         self._wait()
         began = time.perf_counter()
         parts = step()
@@ -67,8 +71,8 @@ class TechniqueSteps:
         return torch.randint(int(self.model.config.vocab_size), (batch, n), generator=generator).to(self.device)
 
     @torch.inference_mode()
-    def decoding(self, batch: int, model: Any = None) -> Callable[[], Any]:
-        """A step in which each of ``batch`` sequences gets a token, over a cache of the spec's context."""
+    def decoding(self, batch: int, model: PreTrainedModel | None = None) -> Step:
+        """Return a decode step of ``batch`` sequences over a KV cache of the spec's context."""
         chosen = model if model is not None else self.model
         ids = self._ids(batch, self.spec.context_tokens)
         cache = DynamicCache(config=chosen.config)
@@ -85,8 +89,8 @@ class TechniqueSteps:
         return step
 
     @torch.inference_mode()
-    def reading(self, batch: int, model: Any = None) -> Callable[[], Any]:
-        """Reading ``batch`` prompts of the spec's context."""
+    def reading(self, batch: int, model: PreTrainedModel | None = None) -> Step:
+        """Return a prefill of ``batch`` prompts of the spec's context."""
         chosen = model if model is not None else self.model
         ids = self._ids(batch, self.spec.context_tokens)
 
@@ -99,27 +103,27 @@ class TechniqueSteps:
         return step
 
     @property
-    def low(self) -> Any:
-        """The same model in bfloat16."""
+    def low(self) -> PreTrainedModel:
+        """The model in bfloat16, loaded at first use."""
         if self._low is None:
             self._low = load_model(self.asked, dtype=torch.bfloat16, device=self.device)
         return self._low
 
-    def compiled(self) -> Callable[[], Any]:
-        """Decoding steps for one sequence with compiled parts, which time themselves; on a GPU they are replayed as a CUDA graph."""
-        spec = QuantizationSpec(**{**_fields(self.asked), "compile": "on"})
-        made = TorchModel(spec, "fp32", device=self.device)
-        made.decode_s(1)
-        return lambda: made.decode_s(1)
+    def compiled(self) -> Step:
+        """Return decode steps of one sequence with compiled parts, which time themselves; on a GPU they are replayed as a CUDA graph."""
+        spec = replace(self.asked, compile="on")
+        variant = TorchModel(spec, "fp32", device=self.device)
+        variant.decode_s(1)
+        return lambda: variant.decode_s(1)
 
-    def eager_static(self) -> Callable[[], Any]:
-        """The same loop without compilation."""
-        made = TorchModel(self.asked, "fp32", device=self.device)
-        made.decode_s(1)
-        return lambda: made.decode_s(1)
+    def eager_static(self) -> Step:
+        """Return the decode steps of ``compiled`` without compilation."""
+        variant = TorchModel(self.asked, "fp32", device=self.device)
+        variant.decode_s(1)
+        return lambda: variant.decode_s(1)
 
-    def requests(self, *, overlapped: bool) -> Callable[[], Any]:
-        """Some requests, each tokenized, moved and read; with overlap the next is prepared meanwhile in a thread."""
+    def requests(self, *, overlapped: bool) -> Step:
+        """Return a series of requests, each tokenized, copied and prefilled; with overlap a thread prepares the next one meanwhile."""
         own = Path(self.asked.model) / "tokenizer.json"  # a mere shape has none
         tokenizer = Tokenizer.from_file(str(own if own.exists() else REFERENCE_MODEL / "tokenizer.json"))
         words = [f"def name_{i % 89}(value, other={i % 7}): return value" for i in range(TEXT_WORDS // 8)]
@@ -128,17 +132,17 @@ class TechniqueSteps:
 
         def prepared() -> torch.Tensor:
             ids = tokenizer.encode(text).ids[-keep:]
-            made = torch.tensor([ids])
-            return made.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else made
+            batch = torch.tensor([ids])
+            return batch.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else batch
 
         @torch.inference_mode()
-        def read(ids: torch.Tensor) -> None:
+        def prefill(ids: torch.Tensor) -> None:
             self.model(ids, logits_to_keep=1)
             self._wait()
 
         def one_after_the_other() -> None:
             for _ in range(REQUESTS):
-                read(prepared())
+                prefill(prepared())
 
         def meanwhile() -> None:
             ready: queue.Queue[torch.Tensor] = queue.Queue(maxsize=2)
@@ -150,15 +154,15 @@ class TechniqueSteps:
             thread = threading.Thread(target=prepare)
             thread.start()
             for _ in range(REQUESTS):
-                read(ready.get())
+                prefill(ready.get())
             thread.join()
 
         step = meanwhile if overlapped else one_after_the_other
         step()
         return step
 
-    def profiled(self, step: Callable[[], Any], *, steps: int = 5) -> dict[str, Any]:
-        """Where the time of a step goes.
+    def profiled(self, step: Step, *, steps: int = 5) -> dict[str, object]:
+        """Return where the time of a step goes.
 
         Returns:
             ``wall_s`` of a step, ``busy_s`` in operators (on a GPU: kernels), ``n_operators`` of a step, seconds by category, the
@@ -168,13 +172,13 @@ class TechniqueSteps:
         if self.device == "cuda":
             activities.append(ProfilerActivity.CUDA)
         wall = min(self.timed(step) for _ in range(steps))
-        with profile(activities=activities, with_flops=True) as seen:
+        with profile(activities=activities, with_flops=True) as profiler:
             for _ in range(steps):
                 step()
             self._wait()
         by_name: dict[str, tuple[float, int]] = {}
         flop = 0.0
-        for event in seen.key_averages():
+        for event in profiler.key_averages():
             flop += float(event.flops or 0)
             on_device = self.device == "cuda"
             own_us = event.self_device_time_total if on_device else event.self_cpu_time_total
@@ -196,7 +200,7 @@ class TechniqueSteps:
         }
 
     def roof(self) -> dict[str, float]:
-        """What this device reaches: FLOP/s of a large product, and bytes per second of a large copy."""
+        """Return what this device reaches: FLOP/s of a large product, and bytes per second of a large copy."""
         a = torch.randn(GEMM_ROWS, GEMM_ROWS, device=self.device)
         x = torch.empty(COPY_BYTES // 4, device=self.device)
         y = torch.empty_like(x)
@@ -205,7 +209,7 @@ class TechniqueSteps:
         return {"flop_per_s": 2 * GEMM_ROWS**3 / product, "bytes_per_s": 2 * COPY_BYTES / copied}
 
     def cache_bytes_per_token(self) -> float:
-        """Of keys and values of all layers."""
+        """Return the bytes of keys and values of all layers per token."""
         config = self.model.config
         heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -213,7 +217,7 @@ class TechniqueSteps:
 
 
 def category(name: str) -> str:
-    """The category of an operator or kernel by its name."""
+    """Return the category of an operator or kernel by its name."""
     low = name.lower()
     attention = CATEGORIES[1]
     if any(part in low for part in attention[1]):
@@ -222,7 +226,3 @@ def category(name: str) -> str:
         if any(part in low for part in parts):
             return kind
     return CATEGORIES[-1][0]
-
-
-def _fields(spec: QuantizationSpec) -> Mapping[str, Any]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}

@@ -1,18 +1,21 @@
 """Variants that run in PyTorch: plain precisions and torchao's quantized linear layers."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch._dynamo import config as dynamo_config
 from torch._inductor import config as inductor_config
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
 
-from workbench.core.quantization import QuantizationSpec
+from workbench.compress.spec import QuantizationSpec
+
+if TYPE_CHECKING:
+    from torchao.core.config import AOBaseConfig
 
 
-def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> Any:
-    """The causal language model of a spec, in evaluation mode; random weights where only the shape counts."""
+def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """Return the causal language model of a spec, in evaluation mode; random weights where only the shape counts."""
     if spec.random_weights:
         config = AutoConfig.from_pretrained(spec.model)
         torch.manual_seed(spec.seed)
@@ -28,7 +31,7 @@ def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> An
 
 
 def base_dtype(method: str, device: str) -> torch.dtype:
-    """Precision of everything that a method does not quantize.
+    """Return the precision of everything that a method does not quantize.
 
     On a CPU float32, which its kernels are made for, except for FP8; on a GPU bfloat16.
     """
@@ -37,8 +40,8 @@ def base_dtype(method: str, device: str) -> torch.dtype:
     return torch.float32 if device == "cpu" and method not in {"bf16", "fp8-weight"} else torch.bfloat16
 
 
-def _config(method: str, device: str) -> tuple[Any, int]:
-    """Torchao's configuration and the divisor that a layer's input width needs."""
+def _config(method: str, device: str) -> tuple["AOBaseConfig", int]:
+    """Return torchao's configuration and the divisor that a layer's input width needs."""
     from torchao import quantization as ao
     from torchao.quantization.granularity import PerGroup, PerRow
 
@@ -59,7 +62,7 @@ def _config(method: str, device: str) -> tuple[Any, int]:
     return ao.Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d"), group
 
 
-def quantize_linears(model: Any, method: str, *, device: str) -> None:
+def quantize_linears(model: torch.nn.Module, method: str, *, device: str) -> None:
     """Quantize every linear layer but the output head, in place."""
     from torchao.quantization import quantize_
 
@@ -88,7 +91,7 @@ class _ManyRows(torch.nn.Module):
         self.linear = linear
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """inputs: (..., in_features)."""
+        """Return the layer's outputs for inputs: (..., in_features)."""
         rows = inputs.flatten(0, -2)
         missing = max(0, 32 - rows.shape[0])
         out: torch.Tensor = self.linear(torch.nn.functional.pad(rows, (0, 0, 0, missing)))
@@ -96,9 +99,9 @@ class _ManyRows(torch.nn.Module):
 
 
 def stored_bytes(model: torch.nn.Module) -> int:
-    """Bytes of all distinct parameters and buffers, with the scales inside quantized tensors."""
+    """Return the bytes of all distinct parameters and buffers, with the scales inside quantized tensors."""
 
-    def inner(tensor: Any) -> list[torch.Tensor]:
+    def inner(tensor: torch.Tensor) -> list[torch.Tensor]:
         if type(tensor) is torch.nn.Parameter or type(tensor) is torch.Tensor:
             return [tensor]
         if hasattr(tensor, "__tensor_flatten__"):
@@ -106,21 +109,21 @@ def stored_bytes(model: torch.nn.Module) -> int:
             return [t for name in names for t in inner(getattr(tensor, name))]
         return [tensor]
 
-    seen: dict[int, int] = {}
+    bytes_by_address: dict[int, int] = {}
     for tensor in model.state_dict(keep_vars=True).values():
         for part in inner(tensor):
-            seen[part.data_ptr()] = part.numel() * part.element_size()
-    return sum(seen.values())
+            bytes_by_address[part.data_ptr()] = part.numel() * part.element_size()
+    return sum(bytes_by_address.values())
 
 
 class _Part(torch.nn.Module):
-    """A module that can be compiled by itself: dynamo skips the frames of torch's own modules."""
+    """A module that can be compiled alone: dynamo skips the frames of torch's own modules."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
+    def forward(self, *inputs: object, **named: object) -> object:
         return self.inner(*inputs, **named)
 
 
@@ -148,7 +151,7 @@ def _compile_alike(module: torch.nn.Module) -> None:
 class _Step:
     """One decoding step over a static cache, replayed as a CUDA graph where that is possible."""
 
-    def __init__(self, model: Any, *, batch: int, cache_tokens: int, device: str) -> None:
+    def __init__(self, model: PreTrainedModel, *, batch: int, cache_tokens: int, device: str) -> None:
         self.model, self.device = model, device
         self.cache = StaticCache(config=model.config, max_cache_len=cache_tokens)
         self._ids = torch.zeros((batch, 1), dtype=torch.long, device=device)
@@ -177,7 +180,7 @@ class _Step:
         self._graph = graph
 
     def __call__(self, ids: torch.Tensor, position: int) -> torch.Tensor:
-        """Logits after ids: (batch, 1); valid until the next call."""
+        """Return the logits after ids, (batch, 1); they are valid until the next call."""
         self._ids.copy_(ids)
         self._position.fill_(position)
         if self._graph is None:
@@ -187,7 +190,7 @@ class _Step:
 
 
 class TorchModel:
-    """A variant in PyTorch: logits for the accuracy check, prefill and decoding for the clock."""
+    """A variant in PyTorch: logits for accuracy, and timed prefills and decode steps."""
 
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str) -> None:
         self.spec, self.device = spec, device
@@ -211,7 +214,7 @@ class TorchModel:
 
     @torch.inference_mode()
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """(tokens, words) for ids: (tokens,)."""
+        """Return the logits, (tokens, vocabulary), of ids: (tokens,)."""
         with torch.compiler.set_stance("force_eager"):
             out: torch.Tensor = self.model(input_ids=ids[None].to(self.device), use_cache=False).logits[0]
         return out
@@ -223,7 +226,7 @@ class TorchModel:
 
     @torch.inference_mode()
     def prefill_s(self) -> float:
-        """Time to read one prompt of ``prefill_tokens``."""
+        """Return the time of one prefill of ``prefill_tokens``."""
         ids = self._prompt(1, self.spec.prefill_tokens)
         self._wait()
         started = time.perf_counter()
@@ -231,8 +234,8 @@ class TorchModel:
         self._wait()
         return time.perf_counter() - started
 
-    def _read_prompt(self, batch: int, cache: DynamicCache | StaticCache) -> torch.Tensor:
-        """Most likely words after a prompt that is now in the cache: (batch, 1)."""
+    def _prefill(self, batch: int, cache: DynamicCache | StaticCache) -> torch.Tensor:
+        """Prefill the cache with a prompt; return the most likely next tokens: (batch, 1)."""
         prompt = self._prompt(batch, self.spec.prompt_tokens)
         with torch.compiler.set_stance("force_eager"):
             logits = self.model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
@@ -244,7 +247,7 @@ class TorchModel:
             length = self.spec.prompt_tokens + self.spec.decode_tokens
             step = _Step(self.model, batch=batch, cache_tokens=length, device=self.device)
             if self.device == "cuda":
-                self._read_prompt(batch, step.cache)
+                self._prefill(batch, step.cache)
                 step.capture()
             self._steps[batch] = step
         self._steps[batch].cache.reset()
@@ -252,18 +255,18 @@ class TorchModel:
 
     @torch.inference_mode()
     def decode_s(self, batch: int) -> list[float]:
-        """Time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
+        """Return the time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
         return self._decode(batch)[0]
 
     @torch.inference_mode()
     def decoded(self, batch: int) -> torch.Tensor:
-        """The words that the timed loop decodes: (batch, decode_tokens)."""
+        """Return the tokens that the timed loop decodes: (batch, decode_tokens)."""
         return self._decode(batch)[1]
 
     def _decode(self, batch: int) -> tuple[list[float], torch.Tensor]:
         step = self._step(batch) if self._compiled else None
         cache = step.cache if step else DynamicCache(config=self.model.config)
-        ids = self._read_prompt(batch, cache)
+        ids = self._prefill(batch, cache)
         times, words = [], []
         for position in range(self.spec.prompt_tokens, self.spec.prompt_tokens + self.spec.decode_tokens):
             self._wait()

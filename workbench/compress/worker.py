@@ -1,4 +1,4 @@
-"""The inside of a variant's process: loads one variant and answers one request at a time."""
+"""The process of a variant: it loads one variant and answers one request at a time."""
 
 import ctypes
 import gc
@@ -6,21 +6,23 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.lib.format import open_memmap
 
+from workbench.compress.folder import token_ids
+from workbench.compress.methods import METHODS
 from workbench.compress.quality import window_quality
-from workbench.core.quantization import METHODS, QuantizationSpec
+from workbench.compress.spec import QuantizationSpec
+from workbench.compress.variant import Ids, Opened, WindowQuality
 
-REFERENCE_FILE = "reference_logits.npy"  # float32, (windows, tokens, words)
+REFERENCE_FILE = "reference_logits.npy"  # float32, (windows, tokens, vocabulary)
 
 
 def resident_bytes(field: str) -> int:
-    """A figure of this process from the kernel ("VmRSS" now, "VmHWM" at most)."""
+    """Return the resident bytes of this process as the kernel counts them ("VmRSS" now, "VmHWM" the peak)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
@@ -33,47 +35,66 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
 
 
+class Variant(Protocol):
+    """A loaded variant, in PyTorch or in ONNX Runtime."""
+
+    quantize_s: float
+    weight_bytes: int
+    execution: str
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (tokens, vocabulary), of ids: (tokens,)."""
+
+    def prefill_s(self) -> float:
+        """Return the time of one prefill of ``prefill_tokens``."""
+
+    def decode_s(self, batch: int) -> list[float]:
+        """Return the time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
+
+
 class Worker:
-    """One variant with the operations that ``VariantProcess`` calls by name."""
+    """One variant with the ``VariantOperations`` that ``VariantProcess`` calls."""
 
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         self.spec, self.method, self.device, self.folder, self.threads = spec, method, device, folder, threads
         self._before_bytes = resident_bytes("VmRSS") if device == "cpu" else 0
-        self.variant: Any = None
+        self._variant: Variant | None = None
 
-    def windows(self, text: str) -> npt.NDArray[np.int64]:
-        """All token ids of a text: (tokens,)."""
-        from transformers import AutoTokenizer
+    @property
+    def variant(self) -> Variant:
+        """The variant that ``open`` has loaded."""
+        assert self._variant is not None
+        return self._variant
 
-        tokenizer = AutoTokenizer.from_pretrained(self.spec.model)
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return np.asarray(ids, dtype=np.int64)
+    def windows(self, text: str) -> Ids:
+        """Return all token ids of a text: (tokens,)."""
+        return token_ids(self.spec.model, text)
 
-    def open(self, windows: npt.NDArray[np.int64] | None) -> dict[str, Any]:
-        """Load and quantize; gives back what that took."""
+    def open(self, windows: Ids | None) -> Opened:
+        """Load and quantize the variant; return what that took."""
         if METHODS[self.method].runtime == "torch":
             from workbench.compress.torch_model import TorchModel
 
-            self.variant = TorchModel(self.spec, self.method, device=self.device)
+            self._variant = TorchModel(self.spec, self.method, device=self.device)
         else:
             from workbench.compress.onnx_model import OnnxModel
 
             calibration = np.zeros((1, self.spec.window_tokens), np.int64) if windows is None else windows
-            self.variant = OnnxModel(
+            self._variant = OnnxModel(
                 self.spec, self.method, folder=self.folder, windows=calibration, threads=self.threads
             )
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
             _forget_peak()
-        return {
-            "quantize_s": self.variant.quantize_s,
-            "weight_bytes": self.variant.weight_bytes,
-            "execution": self.variant.execution,
-        }
+        return Opened(
+            quantize_s=self.variant.quantize_s,
+            weight_bytes=self.variant.weight_bytes,
+            execution=self.variant.execution,
+        )
 
-    def write_reference(self, index: int, n_windows: int, window: npt.NDArray[np.int64]) -> None:
+    def write_reference(self, index: int, n_windows: int, window: Ids) -> None:
         """Keep this model's logits of one window on disk, for the variants to be compared with."""
         logits = self.variant.logits(torch.from_numpy(window[:-1])).float().cpu().numpy()
         path = self.folder / REFERENCE_FILE
@@ -82,44 +103,41 @@ class Worker:
         kept[index] = logits
         kept.flush()
 
-    def evaluate(self, index: int, window: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Divergence from the reference on one window: (tokens + 1,) ids."""
+    def evaluate(self, index: int, window: Ids) -> WindowQuality:
+        """Return the divergence from the reference on one window: (tokens + 1,) ids."""
         reference = torch.from_numpy(np.array(np.load(self.folder / REFERENCE_FILE, mmap_mode="r")[index]))
-        quality = window_quality(
+        return window_quality(
             reference, self.variant.logits(torch.from_numpy(window[:-1])), torch.from_numpy(window[1:])
         )
-        return {"kl_nat": quality.kl_nat, "nll_nat": quality.nll_nat, "agrees": quality.agrees}
 
     def prefill_s(self) -> float:
-        """See the variant."""
-        seconds: float = self.variant.prefill_s()
-        return seconds
+        """Return the time of one prefill of ``prefill_tokens``."""
+        return self.variant.prefill_s()
 
     def decode_s(self, batch: int) -> list[float]:
-        """See the variant."""
-        seconds: list[float] = self.variant.decode_s(batch)
-        return seconds
+        """Return the time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
+        return self.variant.decode_s(batch)
 
     def peak_memory_bytes(self) -> int:
-        """Most memory held since loading (CUDA: allocated; CPU: resident, over that before loading)."""
+        """Return the most memory held since loading (CUDA: allocated; CPU: resident, over that before loading)."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated()
         return max(resident_bytes("VmHWM") - self._before_bytes, 0)
 
 
 def serve(connection: Connection, spec: QuantizationSpec, method: str, device: str, folder: Path, threads: int) -> None:
-    """Answer requests (name, arguments) with ("ok", value) or ("error", summary, traceback) until told to stop."""
+    """Answer requests (name, arguments, options) with ("ok", value) or ("error", summary, traceback) until the connection closes."""
     worker: Worker | None = None
     while True:
         try:
-            name, arguments = connection.recv()
+            name, arguments, options = connection.recv()
         except EOFError:
             return
         try:
             if worker is None:
                 worker = Worker(spec, method, device=device, folder=folder, threads=threads)
-            operation: Callable[..., Any] = getattr(worker, name)
-            connection.send(("ok", operation(**arguments)))
+            operation: Callable[..., object] = getattr(worker, name)
+            connection.send(("ok", operation(*arguments, **options)))
         except Exception as error:
             connection.send(("error", f"{type(error).__name__}: {_first_line(error)}", traceback.format_exc()))
 

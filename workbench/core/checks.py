@@ -1,11 +1,11 @@
 """Checks that frozen dataclasses run on themselves."""
 
-from typing import Any
+from collections.abc import Collection
 
 from workbench.core.errors import InvalidSpec
 
 
-def require_positive(spec: Any, *names: str) -> None:
+def require_positive(spec: object, *names: str) -> None:
     """Raise ``InvalidSpec`` unless each named field is a number above zero."""
     for name in names:
         value = getattr(spec, name)
@@ -13,9 +13,25 @@ def require_positive(spec: Any, *names: str) -> None:
             raise InvalidSpec(f"{type(spec).__name__}.{name} is {value!r}.", remedy="Give a number above zero.")
 
 
-def require_fraction(spec: Any, *names: str) -> None:
+def require_fraction(spec: object, *names: str) -> None:
     """Raise ``InvalidSpec`` unless each named field lies above 0 and at most at 1."""
     for name in names:
         value = getattr(spec, name)
         if not isinstance(value, int | float) or not 0 < value <= 1:
             raise InvalidSpec(f"{type(spec).__name__}.{name} is {value!r}.", remedy="Give a share above 0 and up to 1.")
+
+
+def require_each(spec: object, *names: str, least: int = 1) -> None:
+    """Raise ``InvalidSpec`` unless each named field has values and all of them are ``least`` or more."""
+    for name in names:
+        values = getattr(spec, name)
+        if not values or any(value < least for value in values):
+            raise InvalidSpec(f"{type(spec).__name__}.{name} is {values!r}.", remedy=f"Give numbers from {least} on.")
+
+
+def require_known(what: str, names: Collection[str], known: Collection[str]) -> None:
+    """Raise ``InvalidSpec`` unless there are names and each is a known one; ``what`` they name, in the plural."""
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    if unknown or not names:
+        cause = f"Unknown {what}: {', '.join(unknown)}." if unknown else f"No {what} are chosen."
+        raise InvalidSpec(cause, remedy=f"Use: {', '.join(known)}.")

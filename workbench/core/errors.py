@@ -26,6 +26,10 @@ class NotAModel(WorkbenchError):
     """A path or id that no causal language model can be read from."""
 
 
+class UnknownStorage(NotAModel):
+    """Weights that are stored in a way whose bytes cannot be computed from the configuration."""
+
+
 class NotAvailable(WorkbenchError):
     """A part that this machine or this environment lacks."""
 

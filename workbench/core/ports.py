@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +41,31 @@ class Engine(Protocol):
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
         """Events as they come; callable from several threads at once. Closing the iterator gives the rest up."""
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str | None]:
         """Engine, version, model, precision and device."""
 
     def close(self) -> None:
         """Free what it holds; a second call does nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What a request can ask of an engine."""
+
+    n_vocab: int | None
+    """Token ids are smaller than this; None: not known."""
+    max_model_len: int | None
+    """Most tokens of prompt and answer together; None: not limited."""
+
+
 class LocalEngine(Engine, Protocol):
-    """An engine in this process, which a server of ours stands in front of."""
+    """An engine in this process, in front of which the workbench puts a server."""
+
+    def limits(self) -> EngineLimits:
+        """The vocabulary and the longest context."""
+
+    def problem(self) -> str | None:
+        """Why it can answer no request any more; None while it can."""
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Token ids of a text."""

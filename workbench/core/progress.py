@@ -1,8 +1,6 @@
 """What a running measurement hands up: its progress."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 SCRATCH = "scratch"  # folder of a measurement that may be deleted whenever the measurement does not run
 
@@ -14,4 +12,5 @@ class Progress:
     step: str
     done: float
     total: float
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: object = None
+    """A dataclass of what is new, for whoever looks on; None: nothing."""

@@ -1,10 +1,10 @@
-"""How a number came about."""
+"""How a number was obtained."""
 
 from enum import StrEnum
 
 
 class Provenance(StrEnum):
-    """The four ways a number can come about, each with the mark that stands beside it."""
+    """The four ways in which a number is obtained, each with the mark that stands beside it."""
 
     MEASURED = "measured"
     ESTIMATED = "estimated"

@@ -2,16 +2,21 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import NotAvailable
 from workbench.core.progress import Progress
 from workbench.core.provenance import Provenance
+from workbench.core.rows import Failure, Json, Row, Samples, plain
+from workbench.core.specs import Spec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+R = TypeVar("R", bound=Row)
+S = TypeVar("S", bound=Samples)
+A = TypeVar("A", bound=Spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,47 +41,68 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One finished measurement. ``results`` and ``samples`` have the shape their experiment documents."""
+    """One finished measurement with its rows, raw samples and environment."""
 
     kind: str
+    """What was measured, such as ``load``."""
     spec: Mapping[str, Any]
+    """What was asked for: the knobs of the kind's command, by name."""
     environment: Environment
     started_at: str
+    """Start in ISO 8601, UTC."""
     finished_at: str
+    """End in ISO 8601, UTC."""
     seed: int
-    results: list[Mapping[str, Any]]
-    samples: Mapping[str, Any]
-    failures: list[Mapping[str, str]]
+    """Seed of every random choice."""
+    results: Sequence[Row]
+    """The rows; their fields depend on the kind and, where a kind has several, on their ``part``."""
+    samples: Samples
+    """Raw samples; their fields depend on the kind."""
+    failures: Sequence[Failure]
+    """What could not be measured."""
     provenance: Provenance = Provenance.MEASURED
+    """How the numbers were obtained: measured, estimated, simulated or published."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def model(self) -> str | None:
+        """The model that was measured, where the measurement has one."""
+        model = self.spec.get("model")
+        return str(model) if model else None
 
     @property
     def day(self) -> str:
         """The calendar day (UTC) on which the run ended."""
         return self.finished_at[:10]
 
-    def to_json(self) -> str:
-        """The run as one JSON document."""
-        return json.dumps(asdict(self), allow_nan=False)
+    def rows(self, kind: type[R]) -> list[R]:
+        """Return the rows of one kind, in their order."""
+        return [row for row in self.results if isinstance(row, kind)]
 
-    @classmethod
-    def from_json(cls, text: str) -> "Run":
-        """A run read back; raises ``StoreError`` when the document is not one of ours."""
-        try:
-            data = json.loads(text)
-            if data["schema_version"] > SCHEMA_VERSION:
-                raise StoreError(
-                    f"The run {data['id']} has format {data['schema_version']}; this version reads up to {SCHEMA_VERSION}.",
-                    remedy="Upgrade the workbench.",
-                )
-            data["environment"] = Environment(**data["environment"])
-            data["provenance"] = Provenance(data["provenance"])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"This is not a stored run: {error}.", remedy="Export the run again with `workbench runs export`."
-            ) from error
+    def row(self, kind: type[R]) -> R | None:
+        """Return the first row of a kind; None where there is none."""
+        return next(iter(self.rows(kind)), None)
+
+    def sampled(self, kind: type[S]) -> S:
+        """Return the raw samples; raises ``NotAvailable`` where the run holds others, or none."""
+        if not isinstance(self.samples, kind):
+            raise NotAvailable(f"Run {self.id} holds no raw samples of this kind.", remedy="Measure again.")
+        return self.samples
+
+    def asked(self, kind: type[A]) -> A:
+        """Return the spec, which is not checked again; what an older version did not ask for has its default."""
+        return kind.stored(self.spec)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return the run as JSON holds it."""
+        values = plain(self)
+        assert isinstance(values, dict)
+        return values
+
+    def to_json(self) -> str:
+        """Return the run as one JSON document."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
 
 def utc_now() -> str:

@@ -1,52 +1,76 @@
-"""What all specs share: reading them back and writing them as code."""
+"""What all specs share: reading them back, writing them as code, and where the measurement of one lies."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any, ClassVar, Self
 
 from workbench.core.errors import InvalidSpec
 
 
-def checked_fields(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The values for a spec's constructor; unknown or missing fields raise ``InvalidSpec``."""
-    names = {f.name for f in fields(kind)}
-    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    extra, missing = sorted(set(data) - names), sorted(needed - set(data))
-    if extra or missing:
-        problem = f"unknown fields {', '.join(extra)}" if extra else f"no {' and no '.join(missing)}"
-        raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(names))}.")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-
-
-def spec_code(spec: Any, *, experiment: str) -> str:
-    """Python that makes a spec and runs it with ``workbench.experiments.<experiment>``."""
-    kind = type(spec)
-    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(spec)}
-    lines = [f"    {k}={v!r}," for k, v in asdict(spec).items() if v != defaults[k]]
-    return (
-        f"from {kind.__module__} import {kind.__name__}\n"
-        f"from workbench.experiments.{experiment} import run\n\n"
-        f"spec = {kind.__name__}(\n" + "\n".join(lines) + "\n)\nresult = run(spec)\n"
-    )
+def default_of(field: "Field[Any]") -> Any:
+    """The default of a field; ``MISSING`` when it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 class Spec:
-    """What a frozen dataclass needs to be the spec of an experiment: its JSON form, and itself as code."""
+    """Base of the frozen dataclasses that say what to measure; the same spec always means the same measurement.
+
+    The measurement of the spec in ``<folder>/spec.py`` is the function ``measure`` of ``<folder>/measure``.
+    """
 
     __slots__ = ()
-    experiment: ClassVar[str]
-    """Module in ``workbench.experiments`` that measures it."""
+    kind: ClassVar[str]
+    """What the runs of this spec are called in the store."""
+    command: ClassVar[str]
+    """Words after ``workbench`` that ask for this spec on a command line."""
+    computed_by: ClassVar[str]
+    """Function of ``<folder>/findings`` that answers a spec which is not measured."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON values."""
+        """Return the spec as plain JSON values."""
         values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """A spec read back; unknown fields raise ``InvalidSpec``."""
-        return cls(**checked_fields(cls, data))
+        """Return the spec that a JSON object describes; unknown or missing fields raise ``InvalidSpec``."""
+        known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        extra = sorted(set(data) - set(known))
+        missing = sorted(n for n, f in known.items() if default_of(f) is MISSING and n not in data)
+        if extra or missing:
+            problem = f"unknown fields {', '.join(extra)}" if extra else f"no {' and no '.join(missing)}"
+            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(known))}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+    @classmethod
+    def stored(cls, data: Mapping[str, Any]) -> Self:
+        """Return the spec of a stored run: not checked again, since files that it names may be gone.
+
+        Fields that are missing have their defaults, or None; unknown ones are left out.
+        """
+        spec = object.__new__(cls)
+        for field in fields(cls):  # type: ignore[arg-type]
+            default = default_of(field)
+            value = data.get(field.name, None if default is MISSING else default)
+            object.__setattr__(spec, field.name, tuple(value) if isinstance(value, list) else value)
+        return spec
+
+    def changed(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, by name."""
+        return {
+            f.name: value
+            for f in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, f.name)) != default_of(f)
+        }
 
     def as_code(self) -> str:
-        """Python that makes this spec and runs it."""
-        return spec_code(self, experiment=self.experiment)
+        """Return Python that makes this spec and runs it."""
+        name = type(self).__name__
+        lines = "".join(f"    {k}={v!r},\n" for k, v in self.changed().items())
+        made = f"from {type(self).__module__} import {name}\n", f"\nspec = {name}(\n{lines})\n"
+        if not hasattr(self, "kind"):
+            if not hasattr(self, "computed_by"):
+                return "".join(made)
+            place = type(self).__module__.removesuffix("spec") + "findings"
+            return f"from {place} import {self.computed_by}\n{''.join(made)}result = {self.computed_by}(spec)\n"
+        return f"{made[0]}from workbench.measuring.envelope import run\n{made[1]}result = run(spec)\n"

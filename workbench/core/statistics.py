@@ -1,7 +1,7 @@
 """Intervals for paired differences and for percentiles."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -65,6 +65,18 @@ def block_bootstrap(
     return Interval(statistic(np.arange(n)), float(low), float(high))
 
 
+def middle_95(drawn: Floats | Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of bootstrap draws."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def resampled_mean_interval(values: Floats, *, seed: int, resamples: int = 2000) -> tuple[float, float]:
+    """Return the ends of the 95 % bootstrap interval of the mean of independent values."""
+    drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
+    return middle_95(drawn.mean(axis=1))
+
+
 def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Interval:
     """Distribution-free interval of a quantile of independent samples from order statistics.
 
@@ -88,9 +100,10 @@ def mcnemar_p(n_only_first: int, n_only_second: int) -> float:
         n_only_first: Questions that only the first answered.
         n_only_second: Questions that only the second answered.
     """
-    n, least = n_only_first + n_only_second, min(n_only_first, n_only_second)
-    tail: float = sum(math.comb(n, k) for k in range(least + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    from scipy.stats import binomtest  # takes a second to import
+
+    n = n_only_first + n_only_second
+    return float(binomtest(n_only_first, n, 0.5).pvalue) if n else 1.0
 
 
 def minimum_detectable(standard_error: float, *, level: float = 0.95, power: float = 0.8) -> float:
@@ -101,8 +114,12 @@ def minimum_detectable(standard_error: float, *, level: float = 0.95, power: flo
 
 def share_interval(n_right: int, n: int, *, level: float = 0.95) -> Interval:
     """A share of independent trials with Wilson's score interval (Wilson 1927), which holds at 0 and 1 too."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, spread = n_right / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+    from scipy.stats import binomtest  # takes a second to import
+
+    interval = binomtest(n_right, n).proportion_ci(level, method="wilson")
+    return Interval(n_right / n, float(interval.low), float(interval.high))
+
+
+def mean_with_interval(per_window: Floats, *, seed: int) -> Interval:
+    """Mean over windows with a block-bootstrap interval."""
+    return block_bootstrap(per_window.size, lambda i: float(per_window[i].mean()), seed=seed, resamples=400)

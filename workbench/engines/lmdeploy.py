@@ -8,21 +8,7 @@ from workbench.engines.environments import EngineEnvironment
 def lmdeploy_command(
     environment: EngineEnvironment, model: str, *, name: str, port: int, extra: Sequence[str] = ()
 ) -> list[str]:
-    """The launch command, with the PyTorch backend unless another is named: it needs no CUDA 12 libraries."""
+    """Return the launch command, with the PyTorch backend unless another is named: it needs no CUDA 12 libraries."""
     backend = [] if "--backend" in extra else ["--backend", "pytorch"]
-    return [
-        str(environment.python),
-        "-m",
-        "lmdeploy",
-        "serve",
-        "api_server",
-        model,
-        "--model-name",
-        name,
-        "--server-name",
-        "127.0.0.1",
-        "--server-port",
-        str(port),
-        *backend,
-        *extra,
-    ]
+    command = [str(environment.python), "-m", "lmdeploy", "serve", "api_server", model, "--model-name", name]
+    return [*command, "--server-name", "127.0.0.1", "--server-port", str(port), *backend, *extra]

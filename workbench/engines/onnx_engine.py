@@ -1,20 +1,31 @@
 """ONNX Runtime in this process: incremental decoding over a key-value cache, one request after the other by turns."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from workbench.core.errors import NotAModel
-from workbench.core.ports import Generation, TokenEvent
+from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
 from workbench.engines.text import Detokenizer, tokenizer_of
+
+
+class _Shape(msgspec.Struct):
+    """What the engine needs of ``config.json``."""
+
+    hidden_size: int
+    num_attention_heads: int
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    max_position_embeddings: int | None = None
+    vocab_size: int | None = None
+    eos_token_id: int | list[int] | None = None
 
 
 class OnnxEngine:
@@ -22,10 +33,7 @@ class OnnxEngine:
 
     Requests that come at the same time take turns token by token; the graph has no mask for unequal lengths, so
     they do not share a forward pass.
-
-    Args:
-        folder: Holds model.onnx, config.json and tokenizer.json.
-        threads: Of ONNX Runtime; 0: all cores.
+    The folder holds model.onnx, config.json and tokenizer.json; 0 threads of ONNX Runtime are all cores.
     """
 
     def __init__(self, folder: Path, *, threads: int = 0) -> None:
@@ -34,11 +42,12 @@ class OnnxEngine:
                 f"{folder} has no model.onnx.", remedy="Export it with `workbench serve MODEL --engine onnx`."
             )
         self._tokenizer = tokenizer_of(folder)
-        config = json.loads((folder / "config.json").read_text())
-        head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        self._empty_shape = (1, config.get("num_key_value_heads", config["num_attention_heads"]), 0, head_dim)
-        self._limit = int(config.get("max_position_embeddings", 1 << 30))
-        eos = config.get("eos_token_id")
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Shape)
+        head_dim = config.head_dim or config.hidden_size // config.num_attention_heads
+        self._empty_shape = (1, config.num_key_value_heads or config.num_attention_heads, 0, head_dim)
+        self._limits = EngineLimits(n_vocab=config.vocab_size, max_model_len=config.max_position_embeddings)
+        self._limit = config.max_position_embeddings or 1 << 30
+        eos = config.eos_token_id
         self._eos = frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -52,7 +61,7 @@ class OnnxEngine:
         self._closed = False
 
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
-        """See the protocol; raises ``EngineFailed`` for a prompt that is empty or too long."""
+        """Yield the tokens of an answer; raises ``EngineFailed`` for a prompt that is empty or too long."""
         prompt = self._ids(wish)
         detokenizer = Detokenizer(self._tokenizer)
         cache: list[npt.NDArray[np.float32]] = [np.zeros(self._empty_shape, np.float32)] * len(self._past)
@@ -90,22 +99,26 @@ class OnnxEngine:
         return ids
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text; raises ``EngineFailed`` for an empty one or one that is too long."""
+        """Return the token ids of a text; raises ``EngineFailed`` for an empty one or one that is too long."""
         return self._ids(Generation(prompt=text, max_tokens=0))
 
+    def limits(self) -> EngineLimits:
+        """Return the vocabulary and the context length of the configuration."""
+        return self._limits
+
+    def problem(self) -> str | None:
+        """Return why no request is answered: only a closed engine answers none."""
+        return "The ONNX engine is closed." if self._closed else None
+
     def counters(self) -> Mapping[str, float]:
-        """Nothing: it has neither queue nor shared cache."""
+        """Return no counters: the engine has neither a queue nor a shared cache."""
         return {}
 
-    def describe(self) -> Mapping[str, Any]:
-        """Engine, version, model, precision and device."""
-        return {
-            "engine": "onnx",
-            "version": f"onnxruntime {onnxruntime.__version__}",
-            "model": str(self._folder),
-            "dtype": "float32",
-            "device": "cpu",
-        }
+    def describe(self) -> Mapping[str, str | None]:
+        """Return engine, version, model, precision and device."""
+        version = f"onnxruntime {onnxruntime.__version__}"
+        kept = {"model": str(self._folder), "dtype": "float32", "device": "cpu"}
+        return {"engine": "onnx", "version": version, **kept}
 
     def close(self) -> None:
         """Let requests under way end with an error."""

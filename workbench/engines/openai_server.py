@@ -5,37 +5,71 @@ python -m workbench.engines.openai_server --engine torch --model FOLDER --name N
 
 import argparse
 import asyncio
-import json
+import sys
 import threading
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Engine, Generation, LocalEngine, TokenEvent
+from workbench.engines.http import EngineStopped
+from workbench.engines.openai_replies import Reply, error_event, error_reply
+from workbench.engines.openai_requests import (
+    Asked,
+    BadRequest,
+    Prompt,
+    answer_tokens,
+    plain_messages,
+    prompts_of,
+    read_request,
+)
 from workbench.engines.server_metrics import ServerMetrics
+from workbench.engines.stop_strings import until_stop
+from workbench.engines.text import ChatTemplate
 
 MAX_AT_ONCE = 512
+MOST_BYTES = 64 << 20
+Put = Callable[[TokenEvent | Exception | None], None]
+
+
+class _ToTokenize(msgspec.Struct):
+    prompt: str
+
+
+@web.middleware
+async def _errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer what has no route, the wrong method or too large a body in the form of every other error."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return error_reply(error.status, error.text or error.reason)
 
 
 class OpenAiServer:
-    """Routes of one engine.
+    """Routes of one engine, which is closed with the application; the model is served under ``name``.
 
     Args:
-        engine: Generates; is closed with the application.
-        name: Name under which the model is served.
+        engine: What answers.
+        name: Of the model.
+        template: How messages become a prompt; None: their contents are joined by line ends, whatever the role.
     """
 
-    def __init__(self, engine: LocalEngine, *, name: str) -> None:
-        self.engine, self.name = engine, name
+    def __init__(self, engine: LocalEngine, *, name: str, template: ChatTemplate | None = None) -> None:
+        self.engine, self.name, self.template = engine, name, template
         self.metrics = ServerMetrics(engine.counters)
         self._threads = ThreadPoolExecutor(MAX_AT_ONCE)
-        self.app = web.Application(client_max_size=64 << 20)
+        self.app = web.Application(client_max_size=MOST_BYTES, middlewares=[_errors_as_json])
         self.app.add_routes(
             [
                 web.get("/health", self._health),
@@ -43,8 +77,8 @@ class OpenAiServer:
                 web.get("/metrics", self._metrics),
                 web.get("/v1/models", self._models),
                 web.post("/tokenize", self._tokenize),
-                web.post("/v1/completions", self._completions),
-                web.post("/v1/chat/completions", self._chat),
+                web.post("/v1/completions", partial(self._answer, chat=False)),
+                web.post("/v1/chat/completions", partial(self._answer, chat=True)),
             ]
         )
         self.app.on_cleanup.append(self._close)
@@ -54,7 +88,8 @@ class OpenAiServer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        problem = self.engine.problem()
+        return error_reply(503, problem) if problem else web.json_response({"status": "ok"})
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self.engine.describe()))
@@ -63,130 +98,178 @@ class OpenAiServer:
         return web.Response(body=self.metrics.page(), content_type="text/plain")
 
     async def _models(self, _: web.Request) -> web.Response:
-        root = self.engine.describe().get("model")
-        return web.json_response({"object": "list", "data": [{"id": self.name, "object": "model", "root": root}]})
+        root, longest = self.engine.describe().get("model"), self.engine.limits().max_model_len
+        card = {"id": self.name, "object": "model", "created": 0, "owned_by": "workbench", "root": root}
+        return web.json_response({"object": "list", "data": [card | {"max_model_len": longest}]})
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         try:
-            text = str((await request.json())["prompt"])
-        except (ValueError, KeyError, TypeError) as error:
-            return _error(400, f"{type(error).__name__}: {error}")
-        try:
+            text = msgspec.json.decode(await request.read(), type=_ToTokenize).prompt
             ids = await asyncio.get_running_loop().run_in_executor(self._threads, self.engine.tokenize, text)
+        except (ValueError, RecursionError) as error:
+            return error_reply(400, f"{type(error).__name__}: {error}")
         except WorkbenchError as error:
-            return _error(400, str(error))
+            return error_reply(400, str(error))
         return web.json_response({"count": len(ids), "tokens": ids})
 
-    async def _completions(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, chat=False)
-
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, chat=True)
-
     async def _answer(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
+        started_s = time.perf_counter()
+        if request.content_type != "application/json":
+            return error_reply(415, "Unsupported Media Type: Only 'application/json' is allowed")
+        body = await request.read()
         try:
-            asked = await request.json()
-            wish = self._wish(asked, chat=chat)
-        except (ValueError, KeyError, TypeError) as error:
-            return _error(400, f"{type(error).__name__}: {error}")
-        if asked.get("model") != self.name:
-            return _error(404, f"The model `{asked.get('model')}` does not exist.")
-        reply = _Reply(asked, name=self.name, chat=chat)
-        events = self._events(wish)
-        try:
-            first = await anext(events)
+            asked = read_request(body, chat=chat)
+            if asked.model not in {None, self.name}:
+                raise BadRequest(f"The model `{asked.model}` does not exist.", field="model", status=404)
+            wishes = await asyncio.get_running_loop().run_in_executor(self._threads, self._wishes, asked, chat)
+        except BadRequest as error:
+            return error_reply(error.status, error.cause, error.field)
         except WorkbenchError as error:
-            self.metrics.failed.inc()
-            return _error(400, str(error))
-        if not asked.get("stream"):
-            return await self._whole(reply, first, events)
-        return await self._stream(request, reply, first, events)
+            return error_reply(400, str(error), "messages" if chat else "prompt")
+        reply = Reply(asked, name=self.name, chat=chat)
+        async with aclosing(self._events(wishes, asked.stops, started_s)) as events:
+            try:
+                first = await anext(events)
+            except WorkbenchError as error:
+                return error_reply(503 if isinstance(error, EngineStopped) else 400, str(error))
+            if not asked.stream:
+                return await self._whole(reply, first, events, len(wishes))
+            return await self._stream(request, reply, first, events)
 
-    @staticmethod
-    def _wish(asked: Mapping[str, Any], *, chat: bool) -> Generation:
-        if chat:
-            # Models without a chat template read the messages one after the other.
-            prompt: Any = "\n".join(str(m["content"]) for m in asked["messages"])
+    def _wishes(self, asked: Asked, chat: bool) -> list[Generation]:
+        """Return what the engine is asked, all of it checked before the first part is."""
+        prompts: Sequence[Prompt]
+        if not chat:
+            prompts = prompts_of(asked)
         else:
-            prompt = asked["prompt"]
-            prompt = tuple(prompt) if isinstance(prompt, list) else prompt
-        limit = asked.get("max_completion_tokens") or asked.get("max_tokens") or 16
-        if asked.get("temperature") not in {None, 0} or asked.get("n", 1) != 1:
-            raise ValueError("these engines generate greedily: temperature 0, n 1")
-        return Generation(prompt=prompt, max_tokens=int(limit), ignore_eos=bool(asked.get("ignore_eos")))
+            messages = plain_messages(asked)
+            if self.template is not None:
+                prompts = (self.template.ids(messages, asked.tools),)
+            elif asked.tools:
+                raise BadRequest("The model has no chat template, so it reads no tools.", field="tools")
+            else:
+                prompts = ("\n".join(str(m["content"]) for m in messages),)
+        limits, wishes = self.engine.limits(), []
+        for prompt in prompts:
+            ids = self.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
+            n = answer_tokens(asked, ids, limits, chat=chat)
+            wishes.append(Generation(prompt=ids, max_tokens=n, ignore_eos=bool(asked.ignore_eos)))
+        return wishes
 
-    async def _whole(self, reply: "_Reply", first: TokenEvent, events: AsyncIterator[TokenEvent]) -> web.Response:
-        parts = [first]
+    async def _whole(
+        self, reply: Reply, first: tuple[int, TokenEvent], events: AsyncIterator[tuple[int, TokenEvent]], n: int
+    ) -> web.Response:
+        answers: list[list[TokenEvent]] = [[] for _ in range(n)]
+        answers[first[0]].append(first[1])
         try:
-            parts += [e async for e in events]
+            async for index, event in events:
+                answers[index].append(event)
         except WorkbenchError as error:
-            return _error(500, str(error))
-        return web.json_response(reply.whole(parts))
+            return error_reply(503 if isinstance(error, EngineStopped) else 500, str(error))
+        return web.json_response(reply.whole(answers))
 
     async def _stream(
-        self, request: web.Request, reply: "_Reply", first: TokenEvent, events: AsyncIterator[TokenEvent]
+        self,
+        request: web.Request,
+        reply: Reply,
+        first: tuple[int, TokenEvent],
+        events: AsyncIterator[tuple[int, TokenEvent]],
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         await response.prepare(request)
-        last = first
+        last = {first[0]: first[1]}
         try:
-            await response.write(reply.chunk(first))
-            async for event in events:
-                await response.write(reply.chunk(event))
-                last = event
+            await response.write(reply.chunk(*first))
+            async for index, event in events:
+                await response.write(reply.chunk(index, event))
+                last[index] = event
             if reply.usage_at_end:
-                await response.write(reply.usage_chunk(last))
+                await response.write(reply.usage_chunk(list(last.values())))
         except WorkbenchError as error:
-            await response.write(b"data: " + json.dumps({"error": {"message": str(error)}}).encode() + b"\n\n")
+            await response.write(error_event(503 if isinstance(error, EngineStopped) else 500, str(error)))
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         return response
 
-    async def _events(self, wish: Generation) -> AsyncIterator[TokenEvent]:
-        """The engine's events, fetched by a thread; leaving early ends the thread's work."""
+    async def _events(
+        self, wishes: Sequence[Generation], stops: Sequence[str], started_s: float
+    ) -> AsyncGenerator[tuple[int, TokenEvent]]:
+        """Yield the events of several answers as they come, each with its number.
+
+        Threads fetch them; closing the iterator ends their work, and an answer that fails ends the others.
+        """
         loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[TokenEvent | Exception | None] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[int, TokenEvent | Exception | None]] = asyncio.Queue()
         stop = threading.Event()
-        started = previous = time.perf_counter()
+        watches = [_Watch(self.metrics, started_s) for _ in wishes]
 
-        def put(item: TokenEvent | Exception | None) -> None:
-            loop.call_soon_threadsafe(arrived.put_nowait, item)
+        def put(index: int, item: TokenEvent | Exception | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived.put_nowait, (index, item))
 
-        self.metrics.under_way.inc()
-        loop.run_in_executor(self._threads, _fetch, self.engine, wish, put, stop)
-        last: TokenEvent | None = None
-        first_s = started
+        for index, wish in enumerate(wishes):
+            loop.run_in_executor(self._threads, _fetch, self.engine, wish, stops, partial(put, index), stop)
+        n_open = len(wishes)
         try:
-            while (item := await arrived.get()) is not None:
-                if isinstance(item, Exception):
+            while n_open:
+                index, item = await arrived.get()
+                if item is None:
+                    n_open -= 1
+                    watches[index].succeeded()
+                elif isinstance(item, Exception):
                     self.metrics.failed.inc()
                     raise item
-                if last is None:
-                    first_s = item.at_s
-                    prefill_s = None if item.began_at_s is None else first_s - item.began_at_s
-                    self.metrics.began(first_s - started, queued_s=item.queued_s, prefill_s=prefill_s)
                 else:
-                    self.metrics.gap.observe(item.at_s - previous)
-                previous, last = item.at_s, item
-                yield item
-            if last is not None:
-                self.metrics.ended(
-                    e2e_s=previous - started,
-                    decode_s=previous - first_s,
-                    n_input=last.n_input_tokens or 0,
-                    n_output=last.n_output_tokens or 0,
-                )
+                    watches[index].saw(item)
+                    yield index, item
         finally:
             stop.set()
-            self.metrics.under_way.dec()
-            if last is not None:
-                self.metrics.prompt.inc(last.n_input_tokens or 0)
-                self.metrics.generated.inc(last.n_output_tokens or 0)
+            for watch in watches:
+                watch.ended()
 
 
-def _fetch(engine: Engine, wish: Generation, put: Callable[[Any], None], stop: threading.Event) -> None:
+class _Watch:
+    """What the metrics count of one answer."""
+
+    def __init__(self, metrics: ServerMetrics, started_s: float) -> None:
+        self._metrics = metrics
+        self._started_s = self._previous_s = self._first_s = started_s
+        self._last: TokenEvent | None = None
+        metrics.under_way.inc()
+
+    def saw(self, event: TokenEvent) -> None:
+        """Count one event of the answer in the metrics."""
+        if self._last is None:
+            self._first_s = event.at_s
+            prefill_s = None if event.began_at_s is None else event.at_s - event.began_at_s
+            self._metrics.began(event.at_s - self._started_s, queued_s=event.queued_s, prefill_s=prefill_s)
+        else:
+            self._metrics.gap.observe(event.at_s - self._previous_s)
+        self._previous_s, self._last = event.at_s, event
+
+    def succeeded(self) -> None:
+        """Count the whole answer as one that was complete."""
+        if self._last is not None:
+            self._metrics.ended(
+                e2e_s=self._previous_s - self._started_s,
+                decode_s=self._previous_s - self._first_s,
+                n_input=self._last.n_input_tokens or 0,
+                n_output=self._last.n_output_tokens or 0,
+            )
+
+    def ended(self) -> None:
+        """Count the tokens of an answer, whether it is complete or not."""
+        self._metrics.under_way.dec()
+        if self._last is not None:
+            self._metrics.prompt.inc(self._last.n_input_tokens or 0)
+            self._metrics.generated.inc(self._last.n_output_tokens or 0)
+
+
+def _fetch(engine: Engine, wish: Generation, stops: Sequence[str], put: Put, stop: threading.Event) -> None:
     try:
-        events = engine.generate(wish)
+        if stop.is_set():
+            return
+        events = until_stop(engine.generate(wish), stops)
         for event in events:
             put(event)
             if stop.is_set():
@@ -199,50 +282,10 @@ def _fetch(engine: Engine, wish: Generation, put: Callable[[Any], None], stop: t
         put(WorkbenchError(f"The engine failed with {type(error).__name__}: {error}.", remedy="See the server's log."))
 
 
-class _Reply:
-    """The JSON around the text."""
-
-    def __init__(self, asked: Mapping[str, Any], *, name: str, chat: bool) -> None:
-        self.chat = chat
-        options = asked.get("stream_options") or {}
-        self.usage_at_end = bool(options.get("include_usage"))
-        self._each = bool(options.get("continuous_usage_stats"))
-        self._ids = bool(asked.get("return_token_ids"))
-        kind = ("chat.completion" if chat else "text_completion") + (".chunk" if chat and asked.get("stream") else "")
-        prefix = "chatcmpl" if chat else "cmpl"
-        self._frame = {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": name}
-
-    def chunk(self, event: TokenEvent) -> bytes:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": event.finish_reason}
-        choice |= {"delta": {"content": event.text}} if self.chat else {"text": event.text}
-        if self._ids:
-            choice["token_ids"] = list(event.token_ids)
-        message = {**self._frame, "choices": [choice]} | ({"usage": _usage(event)} if self._each else {})
-        return b"data: " + json.dumps(message).encode() + b"\n\n"
-
-    def usage_chunk(self, event: TokenEvent) -> bytes:
-        return b"data: " + json.dumps({**self._frame, "choices": [], "usage": _usage(event)}).encode() + b"\n\n"
-
-    def whole(self, events: list[TokenEvent]) -> dict[str, Any]:
-        text, last = "".join(e.text for e in events), events[-1]
-        choice: dict[str, Any] = {"index": 0, "finish_reason": last.finish_reason}
-        choice |= {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-        return {**self._frame, "choices": [choice], "usage": _usage(last)}
-
-
-def _usage(event: TokenEvent) -> dict[str, int]:
-    n_in, n_out = event.n_input_tokens or 0, event.n_output_tokens or 0
-    return {"prompt_tokens": n_in, "completion_tokens": n_out, "total_tokens": n_in + n_out}
-
-
-def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": {"message": text, "code": status}}, status=status)
-
-
 def open_engine(
     kind: str, folder: Path, *, device: str, dtype: str | None, random_weights: bool, **limits: int | None
 ) -> LocalEngine:
-    """A torch or ONNX engine on a model folder; ``limits`` are the torch engine's ``kv_tokens`` and ``max_num_seqs``."""
+    """Return a torch or ONNX engine on a model folder; ``limits`` are the torch engine's ``kv_tokens`` and ``max_num_seqs``."""
     if kind == "onnx":
         from workbench.engines.onnx_engine import OnnxEngine
 
@@ -253,7 +296,7 @@ def open_engine(
 
 
 def main() -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is asked to end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("torch", "onnx"), required=True)
     parser.add_argument("--model", type=Path, required=True)
@@ -264,18 +307,23 @@ def main() -> None:
     parser.add_argument("--random-weights", action="store_true")
     parser.add_argument("--kv-tokens", type=int, help="tokens that the KV cache holds (torch)")
     parser.add_argument("--max-num-seqs", type=int, help="most requests that share a forward pass (torch)")
-    a = parser.parse_args()
-    engine = open_engine(
-        a.engine,
-        a.model,
-        device=a.device,
-        dtype=a.dtype,
-        random_weights=a.random_weights,
-        kv_tokens=a.kv_tokens,
-        max_num_seqs=a.max_num_seqs,
+    a = vars(parser.parse_args())
+    name, port = a.pop("name"), a.pop("port")
+    folder = a.pop("model")
+    try:
+        template = ChatTemplate.of(folder)
+        server = OpenAiServer(open_engine(a.pop("engine"), folder, **a), name=name, template=template)
+    except WorkbenchError as error:
+        sys.exit(str(error))
+    web.run_app(
+        server.app,
+        host="127.0.0.1",
+        port=port,
+        access_log=None,
+        print=None,
+        shutdown_timeout=1.0,
+        handler_cancellation=True,
     )
-    server = OpenAiServer(engine, name=a.name)
-    web.run_app(server.app, host="127.0.0.1", port=a.port, access_log=None, print=None, shutdown_timeout=1.0)
 
 
 if __name__ == "__main__":

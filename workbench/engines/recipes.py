@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.core.errors import NotAvailable
-from workbench.core.serving import ServePlan
+from workbench.core.names import did_you_mean
+from workbench.engines.serve_plan import ServePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class LaunchRecipe:
 
 
 def _flags(**named: object) -> list[str]:
-    """``a_b=1`` as ``--a-b 1``; None leaves a flag out."""
+    """Return flags such as ``--a-b 1`` for ``a_b=1``; None leaves a flag out."""
     return [part for k, v in named.items() if v is not None for part in (f"--{k.replace('_', '-')}", str(v))]
 
 
@@ -110,11 +111,10 @@ def _require_gpu(name: str, plan: ServePlan) -> None:
 
 
 def launch_recipe(engine: str, plan: ServePlan) -> LaunchRecipe:
-    """How to serve the plan with an engine.
-
-    Raises:
-        NotAvailable: no recipe for this engine, or it cannot serve the plan.
-    """
+    """Return the launch command of a plan; raises ``NotAvailable`` when the engine has no recipe or cannot serve the plan."""
     if engine not in MAKERS:
-        raise NotAvailable(f"There is no recipe for {engine!r}.", remedy=f"There is one for: {', '.join(MAKERS)}.")
+        near = did_you_mean(engine, MAKERS)
+        raise NotAvailable(
+            f"There is no recipe for {engine!r}.", remedy=near or f"There is one for: {', '.join(MAKERS)}."
+        )
     return MAKERS[engine](plan)

@@ -9,9 +9,11 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from workbench.core.errors import WorkbenchError
@@ -40,7 +42,7 @@ class ServerCard:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port that nobody listens on."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
@@ -65,7 +67,7 @@ class ServerRoom:
         tell: Callable[[str], None],
         ends_with_us: bool = False,
     ) -> ServerCard:
-        """Start a server in a session of its own and wait until ``/health`` answers.
+        """Start a server in a session of its own, and return its card when ``/health`` answers.
 
         With ``ends_with_us`` the kernel ends it when this process is gone, also when that was killed (Linux).
 
@@ -109,7 +111,7 @@ class ServerRoom:
         self, card: ServerCard, process: subprocess.Popen[bytes], *, timeout_s: float, tell: Callable[[str], None]
     ) -> None:
         started = time.monotonic()
-        told = -1.0
+        reported_s = -1.0
         while time.monotonic() - started < timeout_s:
             if process.poll() is not None:
                 raise ServerFailed(
@@ -119,8 +121,8 @@ class ServerRoom:
             if healthy(card.url):
                 return
             waited = time.monotonic() - started
-            if waited - told >= 5:
-                told = waited
+            if waited - reported_s >= 5:
+                reported_s = waited
                 tell(f"{card.engine} is starting, {waited:.0f} s")
             time.sleep(0.2)
         raise ServerFailed(
@@ -128,21 +130,16 @@ class ServerRoom:
         )
 
     def cards(self) -> list[ServerCard]:
-        """Servers that still run."""
-        found = []
-        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
-            card = _read_card(path)
-            if card is not None and _process(card) is not None:
-                found.append(card)
-        return found
+        """Return the servers that still run."""
+        found = [_read_card(path) for path in sorted(self._folder.glob("*.json"))]
+        return [card for card in found if card is not None and _process(card) is not None]
 
     def get(self, name: str) -> ServerCard:
-        """A running server by name; raises ``ServerFailed`` when there is none."""
-        for card in self.cards():
-            if card.name == name:
-                return card
-        names = ", ".join(c.name for c in self.cards()) or "none"
-        raise ServerFailed(f"No server {name!r} runs.", remedy=f"Running: {names}.")
+        """Return a running server by name; raises ``ServerFailed`` when there is none."""
+        cards = {card.name: card for card in self.cards()}
+        if name not in cards:
+            raise ServerFailed(f"No server {name!r} runs.", remedy=f"Running: {', '.join(cards) or 'none'}.")
+        return cards[name]
 
     def stop(self, card: ServerCard) -> None:
         """End a server and all it started; returns when its processes are gone."""
@@ -154,17 +151,15 @@ class ServerRoom:
         if alive:
             _signal(card.pid, signal.SIGKILL)
             for member in alive:
-                try:
+                with suppress(psutil.NoSuchProcess):
                     member.kill()
-                except psutil.NoSuchProcess:
-                    continue
             psutil.wait_procs(alive, timeout=STOP_GRACE_S)
         (self._folder / f"{card.name}.json").unlink(missing_ok=True)
 
     def clean(self) -> list[str]:
-        """End what dead servers left behind; the names of those servers."""
+        """End the processes that dead servers left behind, and return the names of those servers."""
         cleaned = []
-        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
+        for path in sorted(self._folder.glob("*.json")):
             card = _read_card(path)
             if card is None:
                 path.unlink(missing_ok=True)
@@ -175,7 +170,7 @@ class ServerRoom:
 
 
 def healthy(url: str) -> bool:
-    """Whether ``/health`` answers with 200."""
+    """Return whether ``/health`` answers with 200."""
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + "/health", timeout=2) as answer:
             return bool(answer.status == 200)
@@ -184,7 +179,7 @@ def healthy(url: str) -> bool:
 
 
 def last_error(log: Path) -> str:
-    """The line of a log that most likely says why its program ended."""
+    """Return the line of a log that most likely says why its program ended."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line and "Traceback" not in line]
     return (errors or lines or ["the log is empty"])[-1][-400:]
@@ -192,9 +187,8 @@ def last_error(log: Path) -> str:
 
 def _read_card(path: Path) -> ServerCard | None:
     try:
-        data = json.loads(path.read_text())
-        return ServerCard(**{**data, "command": tuple(data["command"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        return msgspec.json.decode(path.read_bytes(), type=ServerCard)
+    except (OSError, msgspec.DecodeError):
         return None
 
 
@@ -210,19 +204,15 @@ def _process(card: ServerCard) -> psutil.Process | None:
 def _session_members(session: int) -> list[psutil.Process]:
     members = []
     for process in psutil.process_iter():
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             if os.getsid(process.pid) == session:
                 members.append(process)
-        except (ProcessLookupError, PermissionError):
-            continue
     return members
 
 
 def _signal(group: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return
 
 
 def _end_with_parent() -> None:

@@ -1,10 +1,9 @@
-"""What our servers tell on their ``/metrics``: vLLM's names with our prefix, so that one reader knows both."""
+"""The ``/metrics`` page of the workbench's servers: vLLM's names with a prefix of its own, so that one reader knows both."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 PREFIX = "workbench:"
 LATENCY_BUCKETS = tuple(round(0.001 * 1.5**i, 6) for i in range(30))
@@ -18,14 +17,11 @@ CONFIG = ("num_gpu_blocks", "block_size", "max_num_seqs")
 
 
 class ServerMetrics:
-    """Counters of one server.
-
-    Args:
-        counters: The engine's own, read when the page is.
-    """
+    """Counters of one server; the engine's own ``counters`` are read when the page is."""
 
     def __init__(self, counters: Callable[[], Mapping[str, float]]) -> None:
         self.registry = CollectorRegistry()
+        self._counters = counters
 
         def histogram(name: str, text: str, buckets: tuple[float, ...] = LATENCY_BUCKETS) -> Histogram:
             return Histogram(PREFIX + name, text, buckets=buckets, registry=self.registry)
@@ -45,13 +41,12 @@ class ServerMetrics:
         self.generated = counter("generation_tokens", "Generated tokens.")
         self.succeeded = counter("request_success", "Requests that were answered to their end.")
         self.failed = counter("request_failure", "Requests that failed.")
-        self.under_way = Gauge(
-            PREFIX + "num_requests_under_way", "Requests that the server has not ended.", registry=self.registry
-        )
-        self.registry.register(_EngineCollector(counters))
+        name, text = PREFIX + "num_requests_under_way", "Requests that the server has not ended."
+        self.under_way = Gauge(name, text, registry=self.registry)
+        self.registry.register(self)
 
     def page(self) -> bytes:
-        """The page as Prometheus reads it."""
+        """Return the page as Prometheus reads it."""
         return generate_latest(self.registry)
 
     def began(self, waited_s: float, *, queued_s: float | None, prefill_s: float | None) -> None:
@@ -62,28 +57,21 @@ class ServerMetrics:
             self.prefill.observe(max(0.0, prefill_s))
 
     def ended(self, *, e2e_s: float, decode_s: float, n_input: int, n_output: int) -> None:
-        """A whole answer."""
+        """Observe an answer that is complete."""
         self.e2e.observe(e2e_s)
         self.decode.observe(decode_s)
         self.prompt_lengths.observe(n_input)
         self.answer_lengths.observe(n_output)
         self.succeeded.inc()
 
-
-class _EngineCollector:
-    """Reads the engine's counters when the page is asked for."""
-
-    def __init__(self, counters: Callable[[], Mapping[str, float]]) -> None:
-        self._counters = counters
-
-    def collect(self) -> Iterator[Any]:
-        """Families of what the engine tells."""
-        told = self._counters()
-        if not told:
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families of the engine's counters when the page is read."""
+        counters = self._counters()
+        if not counters:
             return
         for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"):
-            yield GaugeMetricFamily(PREFIX + name, name.replace("_", " "), value=told[name])
+            yield GaugeMetricFamily(PREFIX + name, name.replace("_", " "), value=counters[name])
         for name, text in ENGINE_COUNTERS.items():
-            yield CounterMetricFamily(PREFIX + name, text, value=told[f"{name}_total"])
-        config = {name: f"{told[name]:.0f}" for name in CONFIG}
+            yield CounterMetricFamily(PREFIX + name, text, value=counters[f"{name}_total"])
+        config = {name: f"{counters[name]:.0f}" for name in CONFIG}
         yield InfoMetricFamily(PREFIX + "cache_config", "Cache and batch limits of the engine.", value=config)

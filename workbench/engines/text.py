@@ -1,20 +1,92 @@
 """Token ids to text, one token at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, Self
 
+import msgspec
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, WorkbenchError
+
+
+class _Settings(msgspec.Struct):
+    """What is read of ``tokenizer_config.json``; transformers reads the rest."""
+
+    chat_template: object = None
+
+
+class _Encoding(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    @property
+    def backend_tokenizer(self) -> Tokenizer: ...
+
+    def apply_chat_template(self, conversation: Sequence[Mapping[str, object]], **options: object) -> object: ...
+
+
+class BadMessages(WorkbenchError):
+    """Messages that the model's chat template refuses."""
+
+
+def _settings(folder: Path) -> _Settings:
+    file = folder / "tokenizer_config.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_Settings) if file.exists() else _Settings()
+    except msgspec.DecodeError as error:
+        raise NotAModel(f"{file} cannot be read: {error}.", remedy="Copy the file of the model again.") from error
+
+
+def _by_class(folder: Path) -> _Encoding:
+    """Return the tokenizer as its class sets it up, which imports transformers."""
+    from transformers import AutoTokenizer
+
+    loaded: _Encoding = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return loaded
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
-    """The tokenizer of a model folder; raises ``NotAModel`` when there is none."""
+    """Return the tokenizer of a model folder, which adds BOS and EOS as its class and its settings say.
+
+    Raises:
+        NotAModel: There is none.
+    """
     file = folder / "tokenizer.json"
     if not file.exists():
         raise NotAModel(f"{folder} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
-    return Tokenizer.from_file(str(file))
+    by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
+    backend = getattr(by_class, "backend_tokenizer", None)
+    return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+
+
+class ChatTemplate:
+    """The chat template of a model: messages and tools as the token ids that it was trained on."""
+
+    def __init__(self, tokenizer: _Encoding) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def of(cls, folder: Path) -> Self | None:
+        """Return the template of a model folder; None where it has none."""
+        has_file = (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists()
+        return cls(_by_class(folder)) if has_file or _settings(folder).chat_template else None
+
+    def ids(self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> tuple[int, ...]:
+        """Return the prompt of a conversation, which ends where the answer begins.
+
+        Raises:
+            BadMessages: The template refuses a role or an order, with its own words.
+        """
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:
+            raise BadMessages(
+                f"The model's chat template refuses the messages: {error}.", remedy="Change roles or order."
+            ) from error
+        return tuple(self._tokenizer.backend_tokenizer.encode(str(text), add_special_tokens=False).ids)
 
 
 class Detokenizer:
@@ -25,5 +97,5 @@ class Detokenizer:
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """What these tokens add."""
+        """Return the text that these tokens add."""
         return "".join(self._stream.step(self._tokenizer, token) or "" for token in token_ids)

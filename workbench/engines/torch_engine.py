@@ -6,28 +6,50 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from workbench.core.ports import Generation, TokenEvent
-from workbench.engines.http import EngineFailed
+from workbench.core.errors import NotAvailable
+from workbench.core.ports import EngineLimits, Generation, TokenEvent
+from workbench.engines.http import EngineFailed, EngineStopped
+from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
 from workbench.engines.text import Detokenizer, tokenizer_of
+
+if TYPE_CHECKING:
+    from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
 
 BLOCK_TOKENS = {"cpu": 32, "cuda": 256}  # a prefix is shared in whole blocks; flash attention's fast path wants 256
 DEFAULT_KV_TOKENS = 32_768  # on a CPU, where transformers would take most of the memory
 POLL_S = 0.05
+STUCK_S = 300.0
+"""Longest time without a token of any request under way before the engine counts as stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a request has got so far."""
+
+    at_s: float
+    tokens: tuple[int, ...]
+    is_done: bool
+    error: str | None
+    came_s: float
+    """When the engine got the request."""
+    began_s: float
+    """When the engine began to work on it."""
 
 
 class TorchEngine:
-    """Generates with a model folder; requests that come at the same time share forward passes.
+    """Generates with a transformers causal language model; requests that come at the same time share forward passes.
 
     Args:
-        folder: A transformers causal language model.
+        folder: Of the model.
         device: "cpu" or "cuda".
         dtype: "float32" or "bfloat16"; None: float32 on a CPU, bfloat16 on a GPU.
         kv_tokens: Tokens that the KV cache holds; None: what transformers chooses on a GPU, 32 768 on a CPU.
@@ -47,16 +69,27 @@ class TorchEngine:
     ) -> None:
         self._tokenizer = tokenizer_of(folder) if not random_weights or (folder / "tokenizer.json").exists() else None
         kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
-        model = _random_model(folder, kind, device) if random_weights else _model(folder, kind, device)
+        if random_weights:
+            with torch.device(device):
+                model = AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder), dtype=kind)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).to(device)
+        model.eval()
         self._eos = _eos_ids(folder)
         self._info = {"model": str(folder), "device": device, "dtype": str(kind).removeprefix("torch.")}
         self._block_tokens = BLOCK_TOKENS["cpu" if device == "cpu" else "cuda"]
         tokens = kv_tokens or (DEFAULT_KV_TOKENS if device == "cpu" else None)
-        limits: dict[str, Any] = {"max_requests_per_batch": max_num_seqs}
+        limits: dict[str, int | bool | None] = {"max_requests_per_batch": max_num_seqs}
         if tokens:
             limits |= {"num_blocks": tokens // self._block_tokens, "max_batch_tokens": 2048}
         if device == "cpu":
             limits["use_async_batching"] = False
+        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        held = [n for n in (longest, tokens) if n]
+        vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        reference = None if random_weights else reference_of(model, n_vocab=vocabulary)
+        self._limits = EngineLimits(n_vocab=vocabulary, max_model_len=min(held) if held else None)
+        self._last_token_s = time.perf_counter()
         # Without an end-of-text id no request stops early; each request brings its own.
         wish = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
         self._manager = model.init_continuous_batching(
@@ -64,12 +97,29 @@ class TorchEngine:
             continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
         )
         self._n_looked_up = self._n_preempted = 0
-        self._counted: Any = None
-        self._queues: dict[str, queue.SimpleQueue[Any]] = {}
+        self._counted: ContinuousBatchProcessor | None = None
+        self._queues: dict[str, queue.SimpleQueue[_Answer | None]] = {}
         self._closed = threading.Event()
         self._manager.start()
         self._router = threading.Thread(target=self._route, daemon=True)
         self._router.start()
+        if reference is not None:
+            self._check(reference, type(model).__name__)
+
+    def _check(self, reference: Reference, architecture: str) -> None:
+        """Close the engine and raise ``NotAvailable`` where it does not answer as the model does."""
+        try:
+            wish = Generation(prompt=reference.prompt, max_tokens=len(reference.tokens), ignore_eos=True)
+            answer = [token for event in self.generate(wish) for token in event.token_ids]
+            require_same_tokens(reference, answer, architecture=architecture)
+        except EngineFailed as error:
+            self.close()
+            cause = f"Continuous batching of transformers cannot run {architecture}: {error.cause}"
+            raise NotAvailable(cause, remedy="Serve the model with --engine vllm.") from error
+        except NotAvailable:
+            self.close()
+            raise
+        self._n_looked_up = 0
 
     def _route(self) -> None:
         while not self._closed.is_set():
@@ -78,26 +128,25 @@ class TorchEngine:
                 if not self._manager.is_running() and not self._closed.is_set():
                     for waiting in list(self._queues.values()):
                         waiting.put(None)
-                    return
+                    self._closed.wait(POLL_S)
                 continue
+            self._last_token_s = time.perf_counter()
             waiting_for = self._queues.get(result.request_id)
             if waiting_for is not None:
-                waiting_for.put(
-                    (
-                        time.perf_counter(),
-                        tuple(result.generated_tokens),
-                        result.is_finished(),
-                        result.error,
-                        (result.created_time, result.lifespan[0]),
-                    )
-                )
+                at_s, tokens = time.perf_counter(), tuple(result.generated_tokens)
+                came_s, began_s = result.created_time, result.lifespan[0]
+                waiting_for.put(_Answer(at_s, tokens, result.is_finished(), result.error, came_s, began_s))
 
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
-        """See the protocol; raises ``EngineFailed`` when the engine has died or refuses the prompt."""
+        """Yield the tokens of an answer; raises ``EngineFailed`` when the engine has died or refuses the prompt."""
         prompt = self._ids(wish.prompt)
         self._n_looked_up += len(prompt)
+        if cause := self.problem():
+            raise EngineStopped(cause, remedy="Its log says why; start it again.")
         name = uuid.uuid4().hex
-        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        if not self._queues:
+            self._last_token_s = time.perf_counter()
+        answers: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
         self._queues[name] = answers
         detokenizer = Detokenizer(self._tokenizer) if self._tokenizer else None
         eos = -1 if wish.ignore_eos or not self._eos else list(self._eos)
@@ -110,24 +159,27 @@ class TorchEngine:
             while not done:
                 answer = answers.get()
                 if answer is None:
-                    raise EngineFailed("The torch engine has stopped.", remedy="Its log says why; start it again.")
-                at_s, tokens, done, error, (came_s, began_s) = answer
-                if error:
-                    raise EngineFailed(f"The torch engine refuses the request: {error}.", remedy="Shorten the prompt.")
-                new = tokens[n_seen:]
-                n_seen = len(tokens)
+                    raise EngineStopped(self._stopped() or "It ended.", remedy="Its log says why; start it again.")
+                done = answer.is_done
+                if answer.error and (reason := self._stopped()):
+                    raise EngineStopped(reason, remedy="Its log says why; start it again.")
+                if answer.error:
+                    cause = f"The torch engine refuses the request: {answer.error}."
+                    raise EngineFailed(cause, remedy="Shorten the prompt.")
+                new = answer.tokens[n_seen:]
+                n_seen = len(answer.tokens)
                 if not new and not done:
                     continue
                 stopped = bool(new) and not wish.ignore_eos and new[-1] in self._eos
                 yield TokenEvent(
-                    at_s=at_s,
+                    at_s=answer.at_s,
                     text=detokenizer.text(new) if detokenizer else " ?" * len(new),
                     token_ids=new,
                     n_input_tokens=len(prompt),
                     n_output_tokens=n_seen,
                     finish_reason=("stop" if stopped else "length") if done else None,
-                    queued_s=max(0.0, began_s - came_s) if len(new) == n_seen else None,
-                    began_at_s=began_s if len(new) == n_seen else None,
+                    queued_s=max(0.0, answer.began_s - answer.came_s) if len(new) == n_seen else None,
+                    began_at_s=answer.began_s if len(new) == n_seen else None,
                 )
         finally:
             self._queues.pop(name, None)
@@ -135,11 +187,31 @@ class TorchEngine:
                 self._manager.cancel_request(name)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text; raises ``EngineFailed`` for an empty one or a model without tokenizer."""
+        """Return the token ids of a text; raises ``EngineFailed`` for an empty one or a model without tokenizer."""
         return self._ids(text)
 
+    def limits(self) -> EngineLimits:
+        """Return the vocabulary, and the shorter of the model's context and the KV cache."""
+        return self._limits
+
+    def problem(self) -> str | None:
+        """Return why no request is answered any more: the thread that runs batches has ended, or gets no further."""
+        if stopped := self._stopped():
+            return stopped
+        silent_s = time.perf_counter() - self._last_token_s
+        if self._queues and silent_s > STUCK_S:
+            return f"The torch engine has answered nothing for {silent_s:.0f} s, with {len(self._queues)} requests under way."
+        return None
+
+    def _stopped(self) -> str | None:
+        error = self._manager.background_thread_status.fatal_error
+        if error is not None:
+            text = (str(error).splitlines() or [""])[0][:200]
+            return f"The torch engine has stopped: {type(error).__name__}: {text.rstrip('.: ')}."
+        return None if self._manager.is_running() and not self._closed.is_set() else "The torch engine has stopped."
+
     def counters(self) -> Mapping[str, float]:
-        """Queue, cache and prefix lookups of now; empty until the engine has begun its first step."""
+        """Return the present queue, cache and prefix counters; empty until the engine has begun its first step."""
         processor = self._manager.batch_processor
         if processor is None:
             return {}
@@ -158,7 +230,7 @@ class TorchEngine:
             "max_num_seqs": processor.scheduler.max_requests_per_batch,
         }
 
-    def _count_preemptions(self, processor: Any) -> None:
+    def _count_preemptions(self, processor: "ContinuousBatchProcessor") -> None:
         """Count the requests that give their cache up for others."""
         offload = processor.offloading_manager.offload_requests
 
@@ -180,41 +252,21 @@ class TorchEngine:
             raise EngineFailed("The prompt is empty.", remedy="Send at least one token.")
         return ids
 
-    def describe(self) -> Mapping[str, Any]:
-        """Engine, version, model, precision and device."""
-        return {
-            "engine": "torch",
-            "version": f"transformers {transformers.__version__}, torch {torch.__version__}",
-            **self._info,
-        }
+    def describe(self) -> Mapping[str, str | None]:
+        """Return engine, version, model, precision and device."""
+        version = f"transformers {transformers.__version__}, torch {torch.__version__}"
+        return {"engine": "torch", "version": version, **self._info}
 
     def close(self) -> None:
-        """Stop the batching thread."""
+        """Stop the thread that runs batches."""
         if not self._closed.is_set():
             self._closed.set()
             self._manager.stop(block=True, timeout=10)
 
 
-def _model(folder: Path, dtype: torch.dtype, device: str) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-
-
-def _random_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
-    config = transformers.AutoConfig.from_pretrained(folder)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            return AutoModelForCausalLM.from_config(config).eval()
-    finally:
-        torch.set_default_dtype(default)
-
-
 def _eos_ids(folder: Path) -> frozenset[int]:
-    """Ids that end a text, as the generation settings or the configuration name them."""
-    for name in ("generation_config.json", "config.json"):
-        path = folder / name
-        found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
-        if found is not None:
+    """Return the ids that end a text, as the generation settings or the configuration name them."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        if path.exists() and (found := json.loads(path.read_text()).get("eos_token_id")) is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()

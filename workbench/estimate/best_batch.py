@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-CLOSE = 0.1  # throughputs closer than this are told apart by further trials
+CLOSE = 0.1  # throughputs closer than this are compared again by further trials
 SECOND = 5  # index of the second batch of a search (8): far enough from the first to tell a slope
 OVER = 1.1  # a batch whose predicted memory is so many times the limit is not tried
+QUANTILE = 0.9  # of the step times that must keep the latency limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +18,10 @@ class Trial:
 
     batch: int
     seconds: tuple[float, ...] = ()
-    """Of its steps; empty where none ended."""
+    """Times of its steps; empty where none ended."""
     peak_bytes: float = 0.0
-    """Of the device, weights included."""
-    reason: str | None = None
+    """Peak memory of the device, weights included."""
+    reason: Literal["latency", "memory"] | None = None
     """Why it is out: memory, latency; None when it keeps all limits."""
 
     @property
@@ -29,7 +31,7 @@ class Trial:
 
     @property
     def per_s(self) -> float:
-        """Sequences a second."""
+        """Throughput of this trial, in sequences per second."""
         return self.batch / self.median_s
 
 
@@ -42,16 +44,15 @@ class Search:
     """Peak by batch, said before it was tried: a straight line through the smaller batches that had been tried."""
 
     def of(self, batch: int) -> list[Trial]:
-        """Trials of a batch."""
+        """Return the trials of a batch, in their order."""
         return [t for t in self.trials if t.batch == batch]
 
     def fits(self, batch: int) -> bool:
-        """Whether its trials kept all limits."""
-        found = self.of(batch)
-        return bool(found) and all(t.reason is None for t in found)
+        """Return whether all trials of a batch kept all limits."""
+        return bool(trials := self.of(batch)) and all(t.reason is None for t in trials)
 
     def per_s(self, batch: int) -> float:
-        """Sequences a second over all its trials; 0 where it does not fit."""
+        """Return the sequences per second over all trials of a batch; 0 where it does not fit."""
         if not self.fits(batch):
             return 0.0
         return batch / float(np.median(np.concatenate([t.seconds for t in self.of(batch)])))
@@ -59,41 +60,28 @@ class Search:
     @property
     def best(self) -> int | None:
         """The batch with the highest throughput of those that fit."""
-        tried = sorted({t.batch for t in self.trials})
-        fitting = [b for b in tried if self.fits(b)]
-        return max(fitting, key=self.per_s) if fitting else None
+        fitting = [b for b in sorted({t.batch for t in self.trials}) if self.fits(b)]
+        return max(fitting, key=self.per_s, default=None)
 
 
 def grid(largest: int) -> list[int]:
-    """Batches to choose from: 1, 2, 3, 4, 6, 8, 12, ... and the largest."""
-    made, power = {1}, 1
-    while power <= largest:
-        made |= {power, power * 3 // 2}
-        power *= 2
-    return sorted(b for b in made | {largest} if 1 <= b <= largest)
+    """Return the batch sizes to choose from: 1, 2, 3, 4, 6, 8, 12, ... and the largest."""
+    sizes = {b for power in range(largest.bit_length()) for b in (2**power, 2**power * 3 // 2)}
+    return sorted(b for b in sizes | {largest} if b <= largest)
 
 
 def search(
-    try_batch: Callable[[int], Trial],
-    *,
-    largest: int,
-    memory_bytes: float,
-    found: Search | None = None,
+    try_batch: Callable[[int], Trial], *, largest: int, memory_bytes: float, state: Search | None = None
 ) -> Iterator[Trial]:
-    """Trials until the best batch is known; ``found`` collects them.
+    """Yield trials until the best batch is known; ``state`` collects them.
 
     First the largest batch that fits: from two small ones, memory is a straight line, and the batch at which that
     line meets the limit is tried next; then the bracket between the largest that fits and the smallest that does not
-    is halved. No batch is tried whose predicted memory is above the limit by more than a tenth. Then throughput is climbed over the
-    batches that fit, and the best is tried again in turn with its neighbours.
-
-    Args:
-        try_batch: Measures one batch; it says itself which limits are kept.
-        largest: End of the grid.
-        memory_bytes: The limit, for predictions.
-        found: Filled as the search goes on.
+    is halved. No batch is tried whose predicted memory is above the limit by more than a tenth. Then throughput is
+    climbed over the batches that fit, and the best is tried again, interleaved with its neighbours. ``try_batch`` says
+    itself which limits are kept; ``memory_bytes`` is for predictions.
     """
-    state = found if found is not None else Search()
+    state = state if state is not None else Search()
     choices = grid(largest)
 
     def tried(at: int) -> Trial:
@@ -114,7 +102,7 @@ def search(
 def _bracket(
     state: Search, choices: list[int], tried: Callable[[int], Trial], memory_bytes: float
 ) -> Generator[Trial, None, int | None]:
-    """Trials until the largest batch that fits is known; returns its index, None where not even the smallest does."""
+    """Yield trials until the largest batch that fits is known; return its index, None where not even the smallest does."""
     low, high = -1, len(choices)  # the last that fits, the first that does not
     for at in (0, min(SECOND, len(choices) - 1)):
         if low < at < high:
@@ -135,7 +123,7 @@ def _bracket(
 
 
 def _climb(state: Search, choices: list[int], tried: Callable[[int], Trial], last: int) -> Iterator[Trial]:
-    """Trials until the highest throughput is bracketed; it is taken to have one top."""
+    """Yield trials until the highest throughput is bracketed; throughput is taken to have one maximum."""
     left, right = 0, last
     while right - left > 2:
         middle = (left + right) // 2
@@ -152,7 +140,7 @@ def _climb(state: Search, choices: list[int], tried: Callable[[int], Trial], las
 
 
 def _again(state: Search, choices: list[int], tried: Callable[[int], Trial]) -> Iterator[Trial]:
-    """The best and the batches beside it once more, in turn, where they are close."""
+    """Yield further, interleaved trials of the best batch and its neighbours, where they are close."""
     if state.best is None:
         return
     at = choices.index(state.best)
@@ -164,7 +152,7 @@ def _again(state: Search, choices: list[int], tried: Callable[[int], Trial]) -> 
 
 
 def _predicted(state: Search, batch: int) -> float | None:
-    """Peak memory on a line through the two largest smaller batches that were measured."""
+    """Return the peak memory on a line through the two largest smaller batches that were measured."""
     known = {t.batch: t.peak_bytes for t in state.trials if t.seconds and t.batch < batch}
     if len(known) < 2:
         return None
@@ -174,6 +162,6 @@ def _predicted(state: Search, batch: int) -> float | None:
 
 
 def _last_within(state: Search, choices: list[int], memory_bytes: float) -> int | None:
-    """Index of the largest batch whose predicted memory is within the limit."""
+    """Return the index of the largest batch whose predicted memory is within the limit."""
     inside = [i for i, b in enumerate(choices) if (_predicted(state, b) or 0.0) <= memory_bytes]
     return inside[-1] if inside else None

@@ -1,30 +1,34 @@
 """What a device really does, as constants: fitted to products of single layers and to whole steps of one precision.
 
 Products come from ``gemm`` runs, in any format; what surrounds them (host, kernels of other kinds, the cache) from the
-steps of one plain precision in a ``serving_speed`` run. Every other precision is then predicted without having been seen.
+steps of one plain precision in a ``serving_speed`` run. Every other precision is then predicted without having been measured.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
 
-from workbench.core.checkpoints import FORMATS
+from workbench.catalog.formats import FORMATS
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.served import FP8_KV
 from workbench.core.errors import NotAvailable
-from workbench.core.models import ModelSpec
 from workbench.core.runs import Run
-from workbench.core.serving_speed import FP8_KV
 from workbench.estimate.linear_layers import products
 from workbench.estimate.roofline import Ceilings
+from workbench.estimate.rows import ProductTime, StepTime
 
 Floats = npt.NDArray[np.float64]
 SHARPNESS = 4  # how sharply reading gives way to multiplying; 1 would add them, infinity take the longer
+LEAST_WEIGHTS = 2**22
+"""Weights of a product that a curve is fitted to. Smaller ones run in kernels of their own: INT4 products of 384 x 384 take
+4.5 us on an H200, of 4096 x 4096 15.5 us, most of them a launch; one curve for both says that reading is slow."""
+TOWARDS_START = 1e-3  # of an error in the logarithm of a time, for the same change of a constant
 FITTED = ("bf16", f"bf16{FP8_KV}")
-"""Precisions whose decoding steps the surroundings are fitted to."""
+"""Precisions whose decode steps the surroundings are fitted to."""
 FITTED_PROMPTS = ("bf16", "fp8")
 """Precisions whose prompts are looked at: steady products of 16 and of 8 bits are slowed down differently."""
 
@@ -46,24 +50,24 @@ class Calibration:
 
     device_id: str
     curves: Mapping[str, ProductCurve]
-    """By format."""
+    """Curve of the products in each format."""
     tables: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
-    """By format and "rows x columns": tokens, and measured over fitted time. Ratios, so that they can be lent to other
+    """Tokens, and measured over fitted time, by format and "rows x columns". Ratios, so that they can be lent to other
     devices."""
     layer_s: float
     """Everything in a layer that no product and no cache explains."""
     step_s: float
     sequence_s: float
-    """Of each sequence in a step, on the host."""
+    """Host time of each sequence in a step."""
     kv_fraction: Mapping[str, float]
-    """Of the bandwidth, by width of the cache's numbers ("16", "8")."""
+    """Share of the bandwidth that reading the KV cache reaches, by bits of its numbers ("16", "8")."""
     prompt_start_s: float
-    """Of prompts that are read together, once: scheduling and the first launches."""
+    """Time that a batch of prompts costs once: scheduling and the first launches."""
     prompt_product_ratio: Mapping[str, float]
-    """Products in long steps over products timed by themselves, by format; formats without an entry are like "bf16".
+    """Products in long steps over products timed alone, by format; formats without an entry are like "bf16".
     Above 1 where the clock falls under steady load, below where the engine merges the making of inputs with other work."""
     attention_fraction: float
-    """Of the 16-bit peak rate, for attention over prompts."""
+    """Share of the 16-bit peak rate that attention over prompts reaches."""
     log_error_step: float
     log_error_prompt: float
     """Standard deviations of the logarithm of measured over predicted, on the precisions that were fitted to."""
@@ -71,23 +75,21 @@ class Calibration:
     log_error_unseen_prompt: float
     """The same on the run's other precisions, which the fit did not see."""
     sources: Sequence[str]
-    """Ids of the runs."""
+    """Ids of the runs that the constants are fitted to."""
     link_latency_s: float | None = None
-    """Of an all-reduce of few bytes; None where there was one device only."""
+    """Latency of an all-reduce of few bytes; None where there was one device only."""
     link_bytes_per_s: float | None = None
-    """That rings of large all-reduces reach."""
+    """Bytes per second that rings of large all-reduces reach."""
     log_error_link: float | None = None
 
     def to_json(self) -> str:
-        """For a file."""
+        """Return the constants as the text of a JSON file."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Calibration":
-        """Read back from a file."""
-        data = json.loads(text)
-        data["curves"] = {name: ProductCurve(**curve) for name, curve in data["curves"].items()}
-        return cls(**data)
+        """Return the constants that a JSON text holds."""
+        return msgspec.json.decode(text, type=cls)
 
 
 def curve_s(
@@ -105,7 +107,7 @@ def curve_s(
 def product_s(
     known: Calibration, form: str, *, rows: float, columns: float, tokens: Floats, ceilings: Ceilings
 ) -> Floats:
-    """The same; where this very shape was measured, the curve is corrected to go through the measurements.
+    """Return the time of products; where this very shape was measured, the curve is corrected to go through the measurements.
 
     Raises ``NotAvailable`` for a format that was never measured.
     """
@@ -113,41 +115,46 @@ def product_s(
         raise NotAvailable(
             f"No product in {form} was measured on this device.", remedy=f"Measured are: {', '.join(known.curves)}."
         )
-    made = curve_s(known.curves[form], form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
+    fitted = curve_s(known.curves[form], form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
     table = known.tables.get(form, {}).get(f"{rows:.0f}x{columns:.0f}")
     if not table:
-        return made
+        return fitted
     correction = np.interp(np.log(tokens), np.log(np.asarray(table[0])), np.log(np.asarray(table[1])))
-    corrected: Floats = made * np.exp(correction)
+    corrected: Floats = fitted * np.exp(correction)
     return corrected
 
 
 def fitted_curves(
     runs: Sequence[tuple[Run, ModelSpec]], ceilings: Ceilings
 ) -> tuple[dict[str, ProductCurve], dict[str, dict[str, list[list[float]]]]]:
-    """A curve for each format, and by shape how far the measurements are from it."""
+    """Return a curve for each format, and by shape how far the measurements are from it.
+
+    A curve is fitted to the products of at least ``LEAST_WEIGHTS``, or to all where there are none.
+    """
     points: dict[str, list[tuple[float, float, float, float]]] = {}
     tables: dict[str, dict[str, list[list[float]]]] = {}
     for run, model in runs:
         shapes = products(model)
-        for row in run.results:
-            if "p50_s" in row and row.get("role") in shapes:
-                p = shapes[row["role"]]
-                points.setdefault(row["format"], []).append((p.rows, p.columns, row["batch"], row["p50_s"]))
-                table = tables.setdefault(row["format"], {}).setdefault(f"{p.rows}x{p.columns}", [[], []])
-                table[0].append(float(row["batch"]))
-                table[1].append(float(row["p50_s"]))
-    curves = {form: _curve(form, found, ceilings) for form, found in points.items() if form in FORMATS}
+        for row in (r for r in run.rows(ProductTime) if r.role in shapes):
+            p = shapes[row.role]
+            points.setdefault(row.format, []).append((p.rows, p.columns, row.batch, row.p50_s.value))
+            table = tables.setdefault(row.format, {}).setdefault(f"{p.rows}x{p.columns}", [[], []])
+            table[0].append(float(row.batch))
+            table[1].append(row.p50_s.value)
+    curves = {form: _curve(form, cells, ceilings) for form, cells in points.items() if form in FORMATS}
     for form, curve in curves.items():
         for shape, table in tables[form].items():
             rows, columns = (float(n) for n in shape.split("x"))
             tokens, seconds = np.array(table[0]), np.array(table[1])
-            made = curve_s(curve, form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
-            table[1] = (seconds / made).tolist()
+            fitted = curve_s(curve, form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
+            table[1] = (seconds / fitted).tolist()
     return curves, {form: tables[form] for form in curves}
 
 
 def _curve(form: str, points: Sequence[tuple[float, float, float, float]], ceilings: Ceilings) -> ProductCurve:
+    from scipy.optimize import least_squares
+
+    points = [p for p in points if p[0] * p[1] >= LEAST_WEIGHTS] or points
     measured = np.array([p[3] for p in points])
 
     def curve(theta: Floats) -> ProductCurve:
@@ -155,25 +162,22 @@ def _curve(form: str, points: Sequence[tuple[float, float, float, float]], ceili
         return ProductCurve(launch_s=launch, bandwidth_fraction=reading, flop_fraction=multiplying, log_error=0.0)
 
     def errors(theta: Floats) -> Floats:
-        made = [
+        predicted = [
             curve_s(curve(theta), form, rows=r, columns=c, tokens=np.array([n]), ceilings=ceilings)[0]
             for r, c, n, _ in points
         ]
-        off: Floats = np.log(np.array(made) / measured)
+        off: Floats = np.log(np.array(predicted) / measured)
         return off
 
-    found = least_squares(errors, np.log([3e-6, 0.7, 0.6]))
-    launch, reading, multiplying = (float(v) for v in np.exp(found.x))
+    fit = least_squares(errors, np.log([3e-6, 0.7, 0.6]))
+    launch, reading, multiplying = (float(v) for v in np.exp(fit.x))
     return ProductCurve(
-        launch_s=launch,
-        bandwidth_fraction=reading,
-        flop_fraction=multiplying,
-        log_error=float(np.std(found.fun)),
+        launch_s=launch, bandwidth_fraction=reading, flop_fraction=multiplying, log_error=float(np.std(fit.fun))
     )
 
 
 def fitted_link(n_bytes: Floats, seconds: Floats, *, world: int) -> tuple[float, float, float]:
-    """Latency, bytes a second of a ring, and the remaining error (of logarithms), from all-reduces by size."""
+    """Return the latency, bytes per second of a ring, and remaining error (of logarithms), from all-reduces by size."""
     sent = 2 * (world - 1) / world * n_bytes
     (latency, rate), error = fitted_surroundings([1e-5, 1e11], lambda theta: theta[0] + sent / theta[1], seconds)
     return latency, rate, error
@@ -182,13 +186,40 @@ def fitted_link(n_bytes: Floats, seconds: Floats, *, world: int) -> tuple[float,
 def fitted_surroundings(
     start: Sequence[float], predicted: Callable[[Floats], Floats], measured: Floats
 ) -> tuple[list[float], float]:
-    """Positive constants with which predictions come nearest to measurements, and the remaining error (of logarithms)."""
-    found = least_squares(lambda theta: np.log(predicted(np.exp(theta)) / measured), np.log(np.asarray(start)))
-    return [float(v) for v in np.exp(found.x)], float(np.sqrt(np.mean(np.square(found.fun))))
+    """Return positive constants with which predictions come nearest to measurements, and the remaining error (of logarithms).
+
+    Constants that the measurements cannot tell apart, as the time of a step and of its layers where all steps are of one
+    depth, stay near where they start.
+    """
+    from scipy.optimize import least_squares
+
+    first = np.log(np.asarray(start))
+
+    def errors(theta: Floats) -> Floats:
+        return np.concatenate([np.log(predicted(np.exp(theta)) / measured), TOWARDS_START * (theta - first)])
+
+    fit = least_squares(errors, first)
+    off = fit.fun[: len(fit.fun) - len(first)]
+    return [float(v) for v in np.exp(fit.x)], float(np.sqrt(np.mean(np.square(off))))
 
 
-def cells_of(run: Run, served: str) -> Mapping[str, Floats]:
-    """Batch, context, time per output token and prefill of the measured cells of a precision."""
-    rows: list[Mapping[str, Any]] = [r for r in run.results if r["served"] == served and r["status"] == "measured"]
-    names = ("batch", "context_tokens", "tpot_p50_s", "prefill_s")
-    return {name: np.array([float(r[name]) for r in rows]) for name in names}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Measured cells of a precision; position i of each array is cell i."""
+
+    batch: Floats
+    context_tokens: Floats
+    tpot_s: Floats
+    """Median time per output token."""
+    prefill_s: Floats
+
+
+def cells_of(run: Run, served: str) -> Cells:
+    """Return the measured cells of a precision of a run."""
+    rows = [r for r in run.rows(StepTime) if r.served == served]
+    return Cells(
+        batch=np.array([float(r.batch) for r in rows]),
+        context_tokens=np.array([float(r.context_tokens) for r in rows]),
+        tpot_s=np.array([r.tpot_p50_s.value for r in rows]),
+        prefill_s=np.array([r.prefill_s for r in rows]),
+    )

@@ -10,13 +10,7 @@ STEPS = 200  # thresholds that are tried, from the most careful on
 
 
 def most_likely_share(n_events: int, n: int, *, level: float) -> float:
-    """Upper limit of a share that is not exceeded at this level: Clopper and Pearson 1934, one-sided.
-
-    Args:
-        n_events: How often it happened.
-        n: Of how many.
-        level: Coverage, such as 0.95.
-    """
+    """Return the upper limit of a share that is not exceeded at this level: Clopper and Pearson 1934, one-sided."""
     from scipy.stats import beta
 
     return 1.0 if n_events >= n else float(beta.ppf(level, n_events + 1, n - n_events))
@@ -29,19 +23,31 @@ class Threshold:
     confidence: float
     """Above 1 where no threshold can be guaranteed: nothing exits early."""
     exit_fraction: float
-    """Of the inputs it was chosen on."""
+    """Share of the inputs that leave early, on the inputs it was chosen on."""
     lost_fraction: float
     """Share of them that the cascade answers wrongly and the large model rightly."""
     limit_fraction: float
-    """Loss that is guaranteed."""
+    """Largest loss that is guaranteed."""
     level: float
+    """Confidence of the guarantee."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What a threshold gives on data that it was not chosen on."""
+
+    lost_fraction: float
+    """Share of the inputs that are answered wrongly early, and rightly by the large model."""
+    exit_fraction: float
+    """Share of the inputs that exit early."""
     n: int
 
 
 def guaranteed_threshold(
     confidence: Floats, is_lost: npt.NDArray[np.bool_], *, most_lost: float, level: float = 0.95
 ) -> Threshold:
-    """The lowest threshold with a guarantee: with chance ``level`` no more than ``most_lost`` of new inputs are lost.
+    """Return the lowest threshold with a guarantee: with probability ``level`` no more than ``most_lost`` of new inputs are lost.
 
     Thresholds are tested from the most careful on, each by its Clopper-Pearson limit, and the first that fails ends the
     search; in that fixed order the chance of any wrong acceptance is at most 1 - ``level`` (fixed sequence testing: Angelopoulos,
@@ -72,6 +78,6 @@ def guaranteed_threshold(
 
 
 def softmax_confidence(logits: npt.NDArray[np.float32]) -> Floats:
-    """Probability of the likeliest class: (n,) for logits: (n, classes)."""
+    """Return the probability of the likeliest class: (n,) for logits: (n, classes)."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     return np.asarray(1.0 / np.exp(shifted).sum(1))

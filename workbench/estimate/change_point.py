@@ -36,32 +36,24 @@ class Change:
 
 
 def threshold_for(n_baseline: int, horizon: int, false_alarm_rate: float) -> float:
-    """The sum at which to alarm, so that this share of streams without a change alarm within the horizon.
+    """Return the sum at which to alarm, so that this share of whole streams without a change alarm within the horizon.
 
-    Args:
-        n_baseline: Values that centre and scale are estimated from.
-        horizon: Values that are watched.
-        false_alarm_rate: Of whole streams, not of values.
+    Centre and scale are estimated from ``n_baseline`` values.
     """
-    require_fraction_of(false_alarm_rate)
+    if not 0 < false_alarm_rate < 1:
+        cause = f"A false-alarm rate of {false_alarm_rate}."
+        raise InvalidSpec(cause, remedy="Give a share between 0 and 1, such as 0.01.")
     if n_baseline < LEAST_BASELINE or horizon < 1:
         raise InvalidSpec(
             f"A baseline of {n_baseline} and a horizon of {horizon}.",
             remedy=f"Give {LEAST_BASELINE} or more values before the watch, and one or more to watch.",
         )
-    highest = _highest_sums(n_baseline, horizon)
-    return float(np.quantile(highest, 1 - false_alarm_rate))
-
-
-def require_fraction_of(rate: float) -> None:
-    """Raise ``InvalidSpec`` unless a rate lies between 0 and 1, both excluded."""
-    if not 0 < rate < 1:
-        raise InvalidSpec(f"A false-alarm rate of {rate}.", remedy="Give a share between 0 and 1, such as 0.01.")
+    return float(np.quantile(_highest_sums(n_baseline, horizon), 1 - false_alarm_rate))
 
 
 @lru_cache(maxsize=32)
 def _highest_sums(n_baseline: int, horizon: int) -> Floats:
-    """Highest sum of each of many simulated streams without a change."""
+    """Return the highest sum of each of many simulated streams without a change."""
     rng = np.random.default_rng(0)
     baseline = rng.standard_normal((STREAMS, n_baseline))
     centre = np.median(baseline, axis=1)
@@ -76,12 +68,7 @@ def _highest_sums(n_baseline: int, horizon: int) -> Floats:
 def first_change(
     baseline_s: Sequence[float], watched_s: Sequence[float], *, false_alarm_rate: float = 0.01
 ) -> Change | None:
-    """The first lasting rise of latency over a baseline, or None.
-
-    Args:
-        baseline_s: Latencies of a healthy time, seconds, in any order.
-        watched_s: Latencies in the order of time.
-        false_alarm_rate: Chance of an alarm in as many values without a change.
+    """Return the first lasting rise of latency, in the order of time, over a baseline in any order; or None.
 
     Raises ``InvalidSpec`` for fewer than ``LEAST_BASELINE`` values before, or latencies that are not above zero.
     """
@@ -90,7 +77,9 @@ def first_change(
         raise InvalidSpec("A latency is not above zero.", remedy="Give seconds.")
     if not after.size:
         return None
-    threshold = threshold_for(int(before.size), _rounded_up(int(after.size)), false_alarm_rate)
+    # A power of two, so that few thresholds are simulated; a longer horizon keeps the rate all the more.
+    horizon = 1 << (int(after.size) - 1).bit_length()
+    threshold = threshold_for(int(before.size), horizon, false_alarm_rate)
     logs = np.log(before)
     centre = float(np.median(logs))
     scale = MAD_TO_SIGMA * float(np.median(np.abs(logs - centre)))
@@ -106,8 +95,3 @@ def first_change(
         if total > threshold:
             return Change(at=i, since=since, factor=float(np.exp(np.median(np.log(after[since : i + 1])) - centre)))
     return None
-
-
-def _rounded_up(n: int) -> int:
-    """A power of two, so that few thresholds are simulated; a longer horizon keeps the rate all the more."""
-    return 1 << max(0, n - 1).bit_length()

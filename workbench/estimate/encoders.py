@@ -1,8 +1,8 @@
-"""Memory, least time and price of encoders: embedding models and classifiers of pictures."""
+"""Memory, least time and price of encoders: embedding models and image classifiers."""
 
 from dataclasses import dataclass
 
-from workbench.core.encoders import EncoderSpec
+from workbench.catalog.encoder_spec import EncoderSpec
 from workbench.core.errors import InvalidSpec
 from workbench.estimate.roofline import Ceilings
 
@@ -11,7 +11,7 @@ REACHED = 0.5  # of the peak by products of encoders in batches, an assumption: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderEstimate:
-    """Of a batch."""
+    """Memory, time and price of a batch of inputs."""
 
     weights_bytes: float
     activation_bytes: float
@@ -25,8 +25,8 @@ class EncoderEstimate:
 
 
 def input_tokens(encoder: EncoderSpec, tokens: int | None) -> int | None:
-    """Positions of an input; raises ``InvalidSpec`` where they do not fit."""
-    if encoder.looks_at_pictures:
+    """Return the positions of an input; raises ``InvalidSpec`` where they do not fit."""
+    if encoder.takes_images:
         return encoder.most_tokens
     if tokens is None or tokens < 1:
         raise InvalidSpec(f"{encoder.name} reads tokens.", remedy="Say how many.")
@@ -38,7 +38,7 @@ def input_tokens(encoder: EncoderSpec, tokens: int | None) -> int | None:
 
 
 def flop_per_input(encoder: EncoderSpec, *, tokens: int | None) -> float:
-    """Two operations for each weight of a layer and token, and four for each pair of tokens and channel; embeddings are looked up."""
+    """Return two operations for each weight of a layer and token, and four for each pair of tokens and channel; embeddings are looked up."""
     n = input_tokens(encoder, tokens)
     if encoder.n_layers is None or encoder.hidden is None or encoder.intermediate is None or n is None:
         if encoder.flop_per_input is None:
@@ -59,15 +59,9 @@ def encoder_estimate(
     bits: int = 16,
     usd_per_hour: float | None = None,
 ) -> EncoderEstimate:
-    """What a batch needs.
+    """Return what a batch of inputs needs on a device that does nothing else.
 
-    Args:
-        encoder: Of the catalogue.
-        ceilings: Of the device.
-        batch: Inputs at once.
-        tokens: Of each input; pictures have a fixed number.
-        bits: Of weights and activations: 16 or 8.
-        usd_per_hour: Of the device, which does nothing else.
+    Images have a fixed number of ``tokens``; ``bits`` are of weights and activations.
     """
     if bits not in ceilings.flop_per_s:
         known = ", ".join(map(str, sorted(ceilings.flop_per_s)))
@@ -86,5 +80,5 @@ def encoder_estimate(
         batch_s=seconds,
         inputs_per_s=batch / seconds,
         usd_per_million_inputs=usd,
-        usd_per_million_tokens=None if usd is None or not n or encoder.looks_at_pictures else usd / n,
+        usd_per_million_tokens=None if usd is None or not n or encoder.takes_images else usd / n,
     )

@@ -1,9 +1,9 @@
-"""Memory, work and price of a request with pictures, from shapes and a calibration alone."""
+"""Memory, work and price of a request with images, from shapes and a calibration alone."""
 
 from dataclasses import dataclass
 
-from workbench.core.models import ModelSpec
-from workbench.core.vision import VisionSpec
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.vision_spec import VisionSpec
 from workbench.estimate.image_time import Asked, TtftParts, computed_parts, request_tokens
 from workbench.estimate.kv_cache import kv_bytes_per_token
 from workbench.estimate.machine import Machine
@@ -13,13 +13,13 @@ WEIGHT_BYTES = 2  # bf16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
-    """What a request with pictures needs; None where the language model or the device is not known."""
+    """What a request with images needs; None where the language model or the device is not known."""
 
     prompt_tokens: int
     picture_tokens: int
-    """Of them, with the marks around each picture."""
+    """Image tokens among them, with the marks around each image."""
     encoder_bytes: float
-    """Of encoder and projector in bf16."""
+    """Weights of encoder and projector in bf16."""
     kv_bytes: float | None
     picture_kv_bytes: float | None
     parts: TtftParts | None
@@ -36,15 +36,7 @@ def image_request(
     machine: Machine | None = None,
     usd_per_hour: float | None = None,
 ) -> ImageRequest:
-    """Of one request.
-
-    Args:
-        vision: The encoder.
-        asked: Pictures and words.
-        model: The language model behind it; its cache is counted in bf16.
-        machine: Devices with a calibration.
-        usd_per_hour: Price of the machine.
-    """
+    """Return the cost of one request; the cache of the language model behind the encoder is counted in bf16."""
     tokens = request_tokens(vision, asked)
     pictures = tokens - asked.text_tokens
     each = None if model is None or not model.kv_elements_per_token else kv_bytes_per_token(model)

@@ -1,7 +1,7 @@
-"""Time to the first token of a request with pictures: floating-point work of the encoder, and costs learnt from cells.
+"""Time to the first token of a request with images: floating-point work of the encoder, and costs learnt from cells.
 
 The parts are added: the processor on the host (decoding is left out), encoder, projector, and the prompt's own
-prefill with the pictures' tokens in it. A part on the device takes what the host needs to launch it or what the device needs to do
+prefill with the images' tokens in it. A part on the device takes what the host needs to launch it or what the device needs to do
 it, whichever is longer. Where a calibration of the device exists, the device's work is predicted before anything was measured.
 """
 
@@ -10,27 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares, nnls
 
-from workbench.core.models import ModelSpec
-from workbench.core.vision import ImageTokens, VisionSpec
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.vision_spec import ImageTokens, VisionSpec
 from workbench.estimate.image_tokens import image_tokens
+from workbench.estimate.linear_layers import one_precision
 from workbench.estimate.machine import Machine
 from workbench.estimate.step_time import prompt_s
 
 Floats = npt.NDArray[np.float64]
-MEETING = (
-    3.0  # power by which launching and work are added: 2 at their meeting is 1.26 times either, as measured on an H200
-)
+MEETING = 3.0  # power by which launching and work are added: at their meeting 1.26 times either, as measured on an H200
 KNEES = np.geomspace(2e5, 4e6, 40)
 """Pixels of a request from which on each costs more, tried in turn. On one H200's host it lay at 1.3 million: 32 MB of float32 patches,
 from which on glibc maps fresh pages for every array (its largest ``M_MMAP_THRESHOLD``)."""
-FRAMES = 2  # Qwen's patches hold two frames, a picture twice (temporal_patch_size)
+FRAMES = 2  # Qwen's patches hold two frames, an image twice (temporal_patch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderWork:
-    """Floating-point operations of pictures in the encoder, and of their projection."""
+    """Floating-point operations of images in the encoder, and of their projection."""
 
     linear_flop: float
     attention_flop: float
@@ -38,17 +36,12 @@ class EncoderWork:
 
     @property
     def flop(self) -> float:
-        """All of them."""
+        """Operations of all parts together."""
         return self.linear_flop + self.attention_flop + self.projector_flop
 
 
 def encoder_work(vision: VisionSpec, tokens: ImageTokens) -> EncoderWork:
-    """Work for one picture: two operations for each weight and patch, and for each pair of positions and channel four.
-
-    Args:
-        vision: The encoder.
-        tokens: What the picture becomes.
-    """
+    """Return the work for one image: two operations for each weight and patch, four for each pair of positions and channel."""
     each = tokens.n_patches / tokens.n_squares
     whole = vision.n_layers if vision.window_px is None else (vision.n_whole_layers or 0)
     window = each if vision.window_px is None else min(each, (vision.window_px / vision.patch_px) ** 2)
@@ -64,7 +57,7 @@ def encoder_work(vision: VisionSpec, tokens: ImageTokens) -> EncoderWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The pictures of a request, all alike, and its words."""
+    """The images of a request, all alike, and its words."""
 
     height_px: int
     width_px: int
@@ -85,7 +78,7 @@ class TtftParts:
 
     @property
     def ttft_s(self) -> float:
-        """All of it."""
+        """Sum of all parts of the time."""
         return self.accept_s + self.encoder_s + self.projector_s + self.prompt_s
 
 
@@ -94,12 +87,12 @@ class DeviceCost:
     """A part that the device works on while the host launches it: the longer of the two, rounded where they meet."""
 
     floor_s: float
-    """Launching alone."""
+    """Time of the launch alone."""
     each_s: tuple[float, ...]
     """For one of what is counted."""
 
     def seconds(self, counts: Sequence[float]) -> float:
-        """The part of a request; 0 where nothing is counted."""
+        """Return the time of this part of a request; 0 where nothing is counted."""
         if not any(counts):
             return 0.0
         work = float(np.dot(self.each_s, counts))
@@ -111,12 +104,12 @@ class ImageCosts:
     """What was learnt on a machine."""
 
     accept_s: tuple[float, float, float, float]
-    """On the host: a request, a picture, a pixel, and what a pixel costs more beyond ``knee_pixels`` of a request."""
+    """On the host: a request, an image, a pixel, and what a pixel costs more beyond ``knee_pixels`` of a request."""
     knee_pixels: float
     encoder: DeviceCost
     """Counts operations of products and of attention."""
     projector: DeviceCost
-    """Counts operations."""
+    """Cost of the projector, which counts operations."""
     prompt: DeviceCost
     """Counts tokens and pairs of tokens."""
 
@@ -138,20 +131,24 @@ def _prompt_counts(tokens: float) -> list[float]:
 
 
 def request_tokens(vision: VisionSpec, a: Asked, *, marks: int = 2) -> int:
-    """Places of a request's prompt: its words, its pictures, and the marks around each that the prompt itself holds."""
+    """Return the prompt tokens of a request: text, images, and the marks around each image that the prompt itself holds."""
     t = image_tokens(vision, height_px=a.height_px, width_px=a.width_px)
     return a.text_tokens + a.n_images * (t.n_tokens + marks)
 
 
 def _fitted_host(counts: Floats, seconds: Floats) -> tuple[Floats, float]:
-    """Non-negative costs with the least sum of squared relative errors, and that sum's root."""
+    """Return non-negative costs with the least sum of squared relative errors, and that sum's root."""
+    from scipy.optimize import nnls
+
     scale = np.maximum(counts.max(axis=0), 1e-30)
     found, off = nnls(counts / scale / seconds[:, None], np.ones(len(seconds)))
     return found / scale, float(off)
 
 
 def _fitted_device(counts: Sequence[Sequence[float]], seconds: Sequence[float]) -> DeviceCost:
-    """Floor and costs with the least sum of squared relative errors."""
+    """Return the floor and the costs with the least sum of squared relative errors."""
+    from scipy.optimize import least_squares
+
     x, y = np.array(counts, np.float64), np.array(seconds, np.float64)
     scale = x.max(axis=0)
     width = x.shape[1]
@@ -166,7 +163,7 @@ def _fitted_device(counts: Sequence[Sequence[float]], seconds: Sequence[float]) 
 
 
 def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]]) -> ImageCosts:
-    """Costs from measured cells: what was asked, the parts (medians), and the tokens of the prompt."""
+    """Return costs fitted to measured cells: what was asked, the parts (medians), and the tokens of the prompt."""
     seen = [(_device_counts(vision, a), p) for a, p, _ in cells if a.n_images]
     seconds = np.array([p.accept_s for _, p, _ in cells])
 
@@ -185,7 +182,7 @@ def learnt(vision: VisionSpec, cells: Sequence[tuple[Asked, TtftParts, int]]) ->
 
 
 def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked) -> TtftParts:
-    """Parts of a request that was not measured."""
+    """Return the predicted parts of a request that was not measured."""
     encoder, projector = _device_counts(vision, asked)
     return TtftParts(
         accept_s=float(np.dot(costs.accept_s, _host_counts(vision, asked, costs.knee_pixels))),
@@ -198,7 +195,7 @@ def predicted_parts(vision: VisionSpec, costs: ImageCosts, asked: Asked) -> Ttft
 def computed_parts(
     vision: VisionSpec, model: ModelSpec, machine: Machine, asked: Asked, *, accept_s: float
 ) -> TtftParts:
-    """Parts from a calibration of the device, before anything with a picture was measured.
+    """Return parts computed from a calibration of the device, before any request with an image was measured.
 
     The encoder runs at the share of the peak that bf16 products reach, its attention at that of prompts; the host's part
     is not computed: ``accept_s`` is given.
@@ -207,7 +204,7 @@ def computed_parts(
     work, k, peak = encoder_work(vision, t), machine.known, machine.ceilings.flop_per_s[16]
     products = k.curves["bf16"].flop_fraction * peak
     one = np.ones(1)
-    plan = {"qkv": "bf16", "o_proj": "bf16", "gate_up": "bf16", "down_proj": "bf16"}
+    plan = one_precision(model, "bf16")
     return TtftParts(
         accept_s=accept_s,
         encoder_s=asked.n_images * (work.linear_flop / products + work.attention_flop / (k.attention_fraction * peak)),
@@ -217,14 +214,10 @@ def computed_parts(
 
 
 def break_even_hit_rate(*, missed_s: float, hit_s: float, without_s: float) -> float | None:
-    """Share of requests that must find their picture in a cache for it to be no slower than none.
+    """Return the share of requests that must find their image in a cache for it to be no slower than none.
 
-    Args:
-        missed_s: Mean time with the cache, of a picture that is new to it.
-        hit_s: Mean time with the cache, of a picture that it holds.
-        without_s: Mean time without the cache.
-
-    Returns 0 where even misses are no slower, None where hits are no faster.
+    Mean times of images that are new to the cache, that it holds, and without one. 0 where even misses are no
+    slower, None where hits are no faster.
     """
     if missed_s <= without_s:
         return 0.0

@@ -1,25 +1,25 @@
-"""Tokens of a picture, by the rules that processors of vision models follow.
+"""Tokens of an image, by the rules that processors of vision models follow.
 
 Each rule equals the processor of transformers 5.17 (tests compare them on random sizes): Qwen2-VL's ``smart_resize``,
 GOT-OCR2's tiling that InternVL uses, LLaVA-NeXT's and Llama 4's grids, Gemma 4's budget, Pixtral's longest edge.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 
+from workbench.catalog.vision_spec import ImageTokens, VisionSpec
 from workbench.core.errors import InvalidSpec
-from workbench.core.vision import ImageTokens, VisionSpec
 
-MOST_ASPECT = 200  # Qwen2-VL's processor refuses longer pictures
+MOST_ASPECT = 200  # Qwen2-VL's processor refuses longer images
 LLAVA_NEXT_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns, in its processor's order
 
 
 def image_tokens(vision: VisionSpec, *, height_px: int, width_px: int) -> ImageTokens:
-    """What a picture of this size becomes; raises ``InvalidSpec`` for one that the processor refuses."""
+    """Return what an image of this size becomes; raises ``InvalidSpec`` for one that the processor refuses."""
     if height_px < 1 or width_px < 1:
         raise InvalidSpec(
-            f"A picture of {height_px} x {width_px} pixels has nothing in it.", remedy="Give sides above 0."
+            f"An image of {height_px} x {width_px} pixels has nothing in it.", remedy="Give sides above 0."
         )
     return _RULES[vision.rule](vision, height_px, width_px)
 
@@ -30,7 +30,7 @@ def _patches(v: VisionSpec, height: int, width: int) -> ImageTokens:
     if max(height, width) > MOST_ASPECT * min(height, width):
         raise InvalidSpec(
             f"The sides {height} x {width} are more than {MOST_ASPECT} to 1; {v.model}'s processor refuses that.",
-            remedy="Cut the picture.",
+            remedy="Cut the image.",
         )
     unit = v.patch_px * v.merge
     high, wide = round(height / unit) * unit, round(width / unit) * unit
@@ -79,25 +79,23 @@ def _any_resolution(v: VisionSpec, height: int, width: int) -> ImageTokens:
         high -= (high - int(round(height * (wide / width), 7))) // 2 * 2
     else:
         wide -= (wide - int(round(width * (high / height), 7))) // 2 * 2
-    # The grid without its padding and a mark at the end of each row, and the whole picture as one square.
+    # The grid without its padding and a mark at the end of each row, and the whole image as one square.
     return _squares(v, rows * columns + 1, n_tokens=high * wide + high + across**2)
 
 
 def _tiles(v: VisionSpec, height: int, width: int) -> ImageTokens:
     assert v.most is not None
     side = _square(v)
-    grids = sorted(
-        ((w, h) for w in range(1, v.most + 1) for h in range(1, v.most + 1) if w * h <= v.most),
-        key=lambda g: g[0] * g[1],
-    )
+    sides = range(1, v.most + 1)
+    grids = sorted(((w, h) for w in sides for h in sides if w * h <= v.most), key=math.prod)
     best, least = (1, 1), math.inf
     for columns, rows in grids:
         off = abs(width / height - columns / rows)
-        # Of grids that fit alike the larger one, while it is not more than twice the picture.
+        # Of grids that fit alike the larger one, while it is not more than twice the image.
         if off < least or (off == least and height * width > 0.5 * side * side * columns * rows):
             best, least = (columns, rows), off
     n = best[0] * best[1]
-    n += n > 1  # the whole picture beside its tiles
+    n += n > 1  # the whole image beside its tiles
     return _squares(v, n, n_tokens=n * (side // v.patch_px // v.merge) ** 2 + 2)  # with marks before and after
 
 
@@ -108,20 +106,15 @@ def _canvas(v: VisionSpec, height: int, width: int) -> ImageTokens:
     def scale(grid: tuple[int, int]) -> Fraction:
         return min(Fraction(grid[0] * side, height), Fraction(grid[1] * side, width))
 
-    grids = _grids(v.most)
+    grids = [(n // k, k) for n in range(v.most, 0, -1) for k in range(1, n + 1) if n % k == 0]
     scales = [scale(g) for g in grids]
-    enough = [s for s in scales if s >= 1]
-    wanted = min(enough) if enough else max(scales)
-    rows, columns = min((g for g, s in zip(grids, scales, strict=True) if s == wanted), key=lambda g: g[0] * g[1])
+    wanted = min((s for s in scales if s >= 1), default=max(scales))
+    rows, columns = min((g for g, s in zip(grids, scales, strict=True) if s == wanted), key=math.prod)
     n = rows * columns
     tokens_each = (side // v.patch_px) ** 2 // v.merge**2
-    marks = 3 + (rows * columns if n > 1 else 0)  # begin, whole picture and end; between tiles and after each row
+    marks = 3 + (rows * columns if n > 1 else 0)  # begin, whole image and end; between tiles and after each row
     n += n > 1
     return _squares(v, n, n_tokens=n * tokens_each + marks)
-
-
-def _grids(most: int) -> list[tuple[int, int]]:
-    return [(n // k, k) for n in range(most, 0, -1) for k in range(1, n + 1) if n % k == 0]
 
 
 def _budget(v: VisionSpec, height: int, width: int) -> ImageTokens:
@@ -157,8 +150,3 @@ _RULES: dict[str, Callable[[VisionSpec, int, int], ImageTokens]] = {
     "budget": _budget,
     "longest-edge": _longest_edge,
 }
-
-
-def prompt_tokens(vision: VisionSpec, sizes: Iterable[tuple[int, int]]) -> int:
-    """Places that pictures (height and width) take in a prompt together."""
-    return sum(image_tokens(vision, height_px=h, width_px=w).n_tokens for h, w in sizes)

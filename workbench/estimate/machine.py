@@ -1,12 +1,13 @@
 """Devices that work as one on a model, how it is split over them, and the links between them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from workbench.catalog.model_spec import ModelSpec
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
-from workbench.core.models import ModelSpec
 from workbench.estimate.calibration import Calibration, Floats
 from workbench.estimate.roofline import Ceilings
 
@@ -27,7 +28,7 @@ class Link:
     fraction: float = NVLINK_FRACTION
 
     def all_reduce_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
-        """A ring: latency, and 2 (n - 1) / n of the bytes over the link."""
+        """Return the time of a ring: latency, and 2 (n - 1) / n of the bytes over the link."""
         if n_devices == 1:
             return np.zeros_like(n_bytes)
         sent = 2 * (n_devices - 1) / n_devices * n_bytes
@@ -35,14 +36,14 @@ class Link:
         return total
 
     def all_to_all_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
-        """Every device sends its bytes in equal parts to all others."""
+        """Return the time in which every device sends its bytes in equal parts to all others."""
         if n_devices == 1:
             return np.zeros_like(n_bytes)
         total: Floats = self.latency_s + (n_devices - 1) / n_devices * n_bytes / (self.fraction * self.bytes_per_s)
         return total
 
     def hand_over_s(self, n_bytes: Floats) -> Floats:
-        """One device sends to the next."""
+        """Return the time in which one device sends to the next."""
         total: Floats = self.latency_s / 2 + n_bytes / (self.fraction * self.bytes_per_s)
         return total
 
@@ -69,7 +70,7 @@ class Split:
 
     @property
     def n_devices(self) -> int:
-        """Of one replica."""
+        """Number of devices of one replica."""
         return self.tensor * self.pipeline * self.data
 
     @property
@@ -80,9 +81,12 @@ class Split:
         return " · ".join(shown) or "1 device"
 
     def reason_against(self, model: ModelSpec) -> str | None:
-        """Why a model cannot be cut so; None where it can."""
+        """Return why a model cannot be cut so; None where it can."""
         if model.n_heads % self.tensor:
             return f"{model.n_heads} heads cannot be divided over {self.tensor} devices"
+        kv = model.n_kv_heads
+        if kv % self.tensor and self.tensor % kv and not model.has_latent_cache:
+            return f"{kv} KV heads cannot be divided over {self.tensor} devices, nor copied evenly"
         if self.pipeline > model.n_layers:
             return f"{model.n_layers} layers are fewer than {self.pipeline} stages"
         if self.is_expert_parallel and model.experts is None:
@@ -103,4 +107,31 @@ class Machine:
     stage_link: Link | None = None
     """Between pipeline stages, where that is another; stages on other nodes."""
     skew: float = SKEW
-    """Of the experts' popularity."""
+    """Skew of the experts' popularity."""
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    """Format that each precision is computed in; one that is missing is computed as it is."""
+    also: tuple[Calibration, ...] = ()
+    """Constants of further devices that are as near; the shortest time of all counts."""
+    lent: frozenset[str] = frozenset()
+    """Formats whose curve was not measured on the device of the constants."""
+    slower: tuple["Machine", ...] = ()
+    """Measured devices with less bandwidth and lower peaks: none of them is predicted to be faster than this one."""
+    faster: tuple["Machine", ...] = ()
+    """Measured devices with more of both: none of them is predicted to be slower."""
+
+    def kernel(self, form: str) -> str:
+        """Return the format that a precision is computed in."""
+        return self.kernels.get(form, form)
+
+    def bounded(self, alone: Callable[["Machine"], Floats]) -> Floats:
+        """Return times of this machine, moved between those of the measured devices that are slower and faster in all parts.
+
+        ``alone`` are the times of a machine by its one set of constants. A bound gets this one's split and links.
+        """
+        times = alone(self)
+        for known in self.also:
+            times = np.minimum(times, alone(replace(self, known=known)))
+        for other, nearer in [(m, np.maximum) for m in self.faster] + [(m, np.minimum) for m in self.slower]:
+            same = replace(other, split=self.split, link=self.link, stage_link=self.stage_link, skew=self.skew)
+            times = nearer(times, same.bounded(alone))
+        return times

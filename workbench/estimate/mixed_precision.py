@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from workbench.core.errors import DoesNotFit
 
@@ -34,7 +33,7 @@ class Solution:
 
 
 def solved(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solution:
-    """The plan of least damage whose cost keeps the budget.
+    """Return the plan of least damage whose cost keeps the budget.
 
     Damages are taken to add up: a second-order expansion of the KL divergence without the cross terms between groups.
     A Lagrangian bound leaves few options open; branch and bound takes them within a millisecond or two, or hands over
@@ -54,20 +53,16 @@ def solved(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solutio
 
 
 def _undecided(options: Mapping[str, Sequence[Option]], *, budget: float) -> tuple[dict[str, list[Option]], float]:
-    """The options that the best plan may use, and the price of cost that ruled out the others; nothing is lost.
+    """Return the options that the best plan may use, and the price of cost that ruled out the others; nothing is lost.
 
     With a price for cost, no plan within the budget does less damage than the groups' cheapest priced options together
     less the price of the budget. An option that lifts this bound above the damage of a known plan is in no better plan.
     """
     hulls = {group: _hull(choices) for group, choices in options.items()}
-    steps = sorted(
-        ((_saving(low, high), group, high) for group, hull in hulls.items() for low, high in pairwise(hull)),
-        key=lambda step: -step[0],
-    )
     known = {group: hull[0] for group, hull in hulls.items()}
     cost = sum(o.cost for o in known.values())
     price = 0.0
-    for saving, group, high in steps:
+    for saving, group, high in _steps(hulls):
         if cost + high.cost - known[group].cost > budget:
             price = saving
             break
@@ -84,7 +79,7 @@ def _undecided(options: Mapping[str, Sequence[Option]], *, budget: float) -> tup
 
 
 def _branched(options: Mapping[str, Sequence[Option]], *, budget: float, price: float) -> Solution | None:
-    """The best plan by branch and bound with the priced bound; None when more than ``MOST_NODES`` nodes were seen."""
+    """Return the best plan by branch and bound with the priced bound; None after more than ``MOST_NODES`` nodes."""
     ladders = {g: sorted(choices, key=lambda o: o.damage + price * o.cost) for g, choices in options.items()}
     # First the groups where another option than the first costs most of the slack.
     groups = sorted(ladders, key=lambda g: _regret(ladders[g], price), reverse=True)
@@ -123,26 +118,28 @@ def _branched(options: Mapping[str, Sequence[Option]], *, budget: float, price: 
 
 
 def _regret(ladder: Sequence[Option], price: float) -> float:
-    """How much worse, priced, the second option is than the first."""
+    """Return how much worse, priced, the second option is than the first."""
     first, second = ladder[0], ladder[min(1, len(ladder) - 1)]
     return second.damage - first.damage + price * (second.cost - first.cost)
 
 
 def _programmed(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solution:
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     flat = [(group, o) for group, choices in options.items() for o in choices]
     damage = np.array([o.damage for _, o in flat])
     cost = np.array([o.cost for _, o in flat])
     belongs = np.array([[float(group == name) for group, _ in flat] for name in options])
-    found = milp(
+    result = milp(
         damage / (damage.max() or 1.0),
         constraints=[LinearConstraint(belongs, 1, 1), LinearConstraint(cost[None] / budget, 0, 1 + 1e-9)],
         integrality=np.ones(len(flat)),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 1e-4},
     )
-    if found.x is None:
+    if result.x is None:
         raise DoesNotFit(f"No plan was found for the budget {budget:.6g}.", remedy="Allow a little more.")
-    return _solution([flat[i] for i in np.flatnonzero(found.x > 0.5)])
+    return _solution([flat[i] for i in np.flatnonzero(result.x > 0.5)])
 
 
 def _solution(chosen: Sequence[tuple[str, Option]]) -> Solution:
@@ -156,7 +153,7 @@ def _solution(chosen: Sequence[tuple[str, Option]]) -> Solution:
 def random_solution(
     options: Mapping[str, Sequence[Option]], *, budget: float, rng: random.Random, slack: float = 0.03
 ) -> Solution:
-    """A plan that uses the budget up to ``slack`` of it and knows nothing of damage: what a solver is compared with.
+    """Return a plan that uses the budget up to ``slack`` of it and knows nothing of damage: a baseline for solvers.
 
     Every group draws a format; groups then move to the next cheaper or dearer one, in random order, until the budget
     is met.
@@ -181,27 +178,25 @@ def random_solution(
 
 
 def frontier(options: Mapping[str, Sequence[Option]]) -> list[Solution]:
-    """Every plan that no mixture of others beats, from the cheapest to the least damaging.
+    """Return every plan that no mixture of others beats, from the cheapest to the least damaging.
 
     These are the corners of the lower convex hull of damage over cost: each group takes the steps of its own hull, and
     over all groups the step that saves most damage for its cost comes first (Lagrangian relaxation; Everett 1963,
     doi 10.1287/opre.11.3.399). Plans between the corners come from ``solved``.
     """
     hulls = {group: _hull(choices) for group, choices in options.items()}
-    steps = sorted(
-        (
-            (_saving(low, high), group, i)
-            for group, hull in hulls.items()
-            for i, (low, high) in enumerate(pairwise(hull))
-        ),
-        key=lambda step: (-step[0], step[1], step[2]),
-    )
-    at = dict.fromkeys(options, 0)
-    made = [_solution([(group, hulls[group][0]) for group in options])]
-    for _, group, i in steps:
-        at[group] = i + 1
-        made.append(_solution([(g, hulls[g][at[g]]) for g in options]))
-    return made
+    at = {group: hulls[group][0] for group in options}
+    plans = [_solution(list(at.items()))]
+    for _, group, high in _steps(hulls):
+        at[group] = high
+        plans.append(_solution(list(at.items())))
+    return plans
+
+
+def _steps(hulls: Mapping[str, Sequence[Option]]) -> list[tuple[float, str, Option]]:
+    """Return what each step along a group's hull saves for its cost, the group, and where it leads; the best one first."""
+    steps = ((_saving(low, high), group, high) for group, hull in hulls.items() for low, high in pairwise(hull))
+    return sorted(steps, key=lambda step: -step[0])
 
 
 def _saving(low: Option, high: Option) -> float:
@@ -209,7 +204,7 @@ def _saving(low: Option, high: Option) -> float:
 
 
 def _hull(choices: Sequence[Option]) -> list[Option]:
-    """The options that a straight line between two others does not beat, from the cheapest on."""
+    """Return the options that a straight line between two others does not beat, from the cheapest on."""
     kept: list[Option] = []
     for option in sorted(choices, key=lambda o: (o.cost, o.damage)):
         if kept and option.damage >= kept[-1].damage:
@@ -221,14 +216,14 @@ def _hull(choices: Sequence[Option]) -> list[Option]:
 
 
 def priced(options: Mapping[str, Sequence[Option]], plan: Mapping[str, str]) -> Solution | None:
-    """Cost and predicted damage of a plan; None when it uses something that is no option."""
+    """Return cost and predicted damage of a plan; None when it uses something that is no option."""
     chosen = [(g, next((o for o in choices if o.format == plan.get(g)), None)) for g, choices in options.items()]
     known = [(g, o) for g, o in chosen if o is not None]
     return _solution(known) if len(known) == len(options) else None
 
 
 def uniform(options: Mapping[str, Sequence[Option]]) -> dict[str, Solution]:
-    """The plans that give every group the same format, by format."""
+    """Return the plans that give every group the same format, by format."""
     names = dict.fromkeys(o.format for choices in options.values() for o in choices)
-    made = {name: priced(options, dict.fromkeys(options, name)) for name in names}
-    return {name: solution for name, solution in made.items() if solution is not None}
+    plans = {name: priced(options, dict.fromkeys(options, name)) for name in names}
+    return {name: solution for name, solution in plans.items() if solution is not None}

@@ -1,1 +1,1 @@
-"""Controls between clients and engines: each usable alone, on an injected clock; and the proxy that puts them together."""
+"""Controls between clients and engines, each usable alone, and the proxy that combines them."""

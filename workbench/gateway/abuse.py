@@ -1,31 +1,26 @@
-"""What distinguishes a key that copies a model or tries keys of others: volume, and how varied its questions are.
+"""Signals of model extraction by API key: how much it asks, and how varied its prompts are.
 
-Somebody who trains on answers asks much, and hardly ever the same twice; an application asks little, or the same beginnings again and again.
-These are signals for people and not proofs: a test set looks like it too, and somebody who copies with many keys, slowly, looks like nobody. What
-is kept of a question is a hash of it and of its beginning, in a sketch of fixed size.
+A client that trains on the answers sends many prompts and hardly ever repeats one; an application sends few, or repeats the same prefix.
+These are signals for an operator and no proof: a test set looks the same, and a slow copy spread over many keys is not detected. Of a prompt only a
+hash of it and of its prefix is kept, in a sketch of fixed size.
 """
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp
 from statistics import median
 
 from workbench.core.errors import InvalidSpec
+from workbench.gateway.token_bucket import Clock
 
-Clock = Callable[[], float]
 SKETCH = 128
 BEGINNING = 64  # characters
 LEAST_ASKED = 200.0
 
 
 class DistinctCount:
-    """How many different texts were seen, from the smallest hashes (k minimum values, Bar-Yossef and others 2002); within about 9 %.
-
-    Args:
-        k: Hashes that are kept.
-    """
+    """Estimate of how many different texts were added, within 9 %: k minimum hash values (Bar-Yossef and others 2002)."""
 
     def __init__(self, k: int = SKETCH) -> None:
         if k < 2:
@@ -35,7 +30,7 @@ class DistinctCount:
         self._largest = 1.0
 
     def add(self, text: str) -> None:
-        """A text."""
+        """Count a text; one that was added before changes nothing."""
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         at = int.from_bytes(digest, "big") / 2**64
         if len(self._kept) < self._k:
@@ -50,7 +45,7 @@ class DistinctCount:
 
     @property
     def estimate(self) -> float:
-        """Different texts."""
+        """Estimated number of different texts."""
         return float(len(self._kept)) if len(self._kept) < self._k else (self._k - 1) / self._largest
 
 
@@ -66,27 +61,24 @@ class _Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """Of one key."""
+    """Signals of model extraction by one key."""
 
     asked: float
-    """Requests, those of long ago counted less."""
+    """Requests, weighted down with their age."""
     volume: float
-    """Answer tokens, in times of the middle key's."""
+    """Answer tokens, as a multiple of the median of the other keys."""
     diversity: float
-    """Different questions, of all of them; 1: never the same twice."""
+    """Share of the prompts that are different from all others; 1: no prompt was repeated."""
     beginnings: float
-    """Likewise of their beginnings: near 0 where an application puts its own text first."""
+    """Share of the prefixes that are different; near 0 where an application begins every prompt with its own text."""
     is_suspicious: bool
-    """Much is asked, by far more than by others, and nothing of it looks like an application's."""
+    """Whether the key asks far more than the others, with prompts that do not look like an application's."""
 
 
 class AbuseWatch:
-    """Signals of every key, with bounded memory.
+    """Signals of every key, in bounded memory.
 
-    Args:
-        clock: Seconds that never go back.
-        memory_s: After which a request counts a third.
-        max_keys: Beyond, the key that asked longest ago is forgotten.
+    The weight of a request falls to a third after ``memory_s``; beyond ``max_keys`` the least recently used key is forgotten.
     """
 
     def __init__(self, *, clock: Clock, memory_s: float = 86_400.0, max_keys: int = 10_000) -> None:
@@ -96,11 +88,11 @@ class AbuseWatch:
         self._keys: OrderedDict[str, _Key] = OrderedDict()
 
     def __len__(self) -> int:
-        """Keys that are kept."""
+        """Return the number of keys that are kept."""
         return len(self._keys)
 
-    def saw(self, key: str, text: str, *, answer_tokens: int) -> None:
-        """A request that was answered."""
+    def record(self, key: str, text: str, *, answer_tokens: int) -> None:
+        """Record a request of a key that was answered."""
         now = self._clock()
         known = self._keys.setdefault(key, _Key(at_s=now))
         faded = exp(-(now - known.at_s) / self._memory_s)
@@ -113,23 +105,17 @@ class AbuseWatch:
             self._keys.popitem(last=False)
 
     def signals(self, key: str) -> Signals | None:
-        """Of a key that asked; None for others."""
+        """Return the signals of a key; None for a key that has sent nothing."""
         known = self._keys.get(key)
         if known is None:
             return None
         others = [k.tokens for name, k in self._keys.items() if name != key]
         volume = known.tokens / max(1.0, median(others)) if others else 1.0
-        diversity = min(1.0, known.whole.estimate / known.n)
-        beginnings = min(1.0, known.beginnings.estimate / known.n)
+        diversity, beginnings = (min(1.0, count.estimate / known.n) for count in (known.whole, known.beginnings))
         much = known.asked >= LEAST_ASKED and (volume >= 5 or not others)
-        return Signals(
-            asked=known.asked,
-            volume=volume,
-            diversity=diversity,
-            beginnings=beginnings,
-            is_suspicious=much and diversity > 0.8 and beginnings > 0.6,
-        )
+        bad = much and diversity > 0.8 and beginnings > 0.6
+        return Signals(asked=known.asked, volume=volume, diversity=diversity, beginnings=beginnings, is_suspicious=bad)
 
     def all_signals(self) -> dict[str, Signals]:
-        """By key."""
+        """Return the signals of all keys, by key."""
         return {key: s for key in self._keys if (s := self.signals(key)) is not None}

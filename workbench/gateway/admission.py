@@ -1,28 +1,25 @@
-"""How many requests are under way, and which ones are not worth beginning."""
+"""Concurrency limit, wait forecast and fair queue: which requests run, and which are refused at once."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec
-from workbench.gateway.token_bucket import Refused
-
-Clock = Callable[[], float]
+from workbench.gateway.token_bucket import Clock, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRule:
-    """How the number of requests under way follows what the server does with them."""
+    """How the concurrency limit follows the TTFT of the server."""
 
     least: int = 1
     most: int = 1024
     first: int = 16
     target_ttft_s: float = 1.0
-    """First tokens that come later say that the server has too much."""
+    """TTFT above which the server counts as overloaded."""
     growth: float = 1.0
-    """Added to the limit for every limit's worth of good answers."""
+    """Increase of the limit after as many answers in time as the limit."""
     cut: float = 0.8
-    """Factor on the limit after a bad answer; not more often than once in ``settle_s``."""
+    """Factor on the limit after a late or failed answer, at most once in ``settle_s``."""
     settle_s: float = 1.0
 
     def __post_init__(self) -> None:
@@ -33,13 +30,9 @@ class LimitRule:
 
 
 class ConcurrencyLimit:
-    """Grows by one while first tokens come in time, and shrinks by a factor when they do not (Chiu and Jain 1989).
+    """Concurrency limit that grows by one while TTFT is below the target and shrinks by a factor otherwise (Chiu and Jain 1989).
 
-    The limit grows only while it is used: an idle server says nothing about a higher one.
-
-    Args:
-        rule: How.
-        clock: Seconds that never go back.
+    The limit grows only while at least half of it is used: an idle server shows nothing about a higher limit.
     """
 
     def __init__(self, rule: LimitRule, *, clock: Clock) -> None:
@@ -50,42 +43,37 @@ class ConcurrencyLimit:
 
     @property
     def limit(self) -> int:
-        """Requests that may be under way now."""
+        """Requests that may run at the same time now."""
         return int(self._limit)
 
     def begin(self) -> bool:
-        """Whether another request may begin; it is counted when it may."""
+        """Return whether another request may begin; one that may is counted as running."""
         if self.n_under_way >= self.limit:
             return False
         self.n_under_way += 1
         return True
 
     def first_token(self, waited_s: float) -> None:
-        """A first token came so long after its request was sent on."""
+        """Adjust the limit to the TTFT of a request, in seconds since it was forwarded."""
         if waited_s > self.rule.target_ttft_s:
             self.overloaded()
         elif 2 * self.n_under_way >= self.limit:
             self._limit = min(float(self.rule.most), self._limit + self.rule.growth / self._limit)
 
     def overloaded(self) -> None:
-        """The server said so, or was late; answers to one overload cut the limit once."""
+        """Cut the limit after an overload, at most once in ``settle_s``."""
         now = self._clock()
         if now - self._cut_at >= self.rule.settle_s:
             self._cut_at = now
             self._limit = max(float(self.rule.least), self._limit * self.rule.cut)
 
     def end(self) -> None:
-        """A request is over, however."""
+        """Count a running request as ended, whatever became of it."""
         self.n_under_way -= 1
 
 
 class WaitForecast:
-    """How long a request that comes now would wait, from how fast the ones before it began.
-
-    Args:
-        clock: Seconds that never go back.
-        window_s: In which beginnings are counted.
-    """
+    """Forecast of the waiting time of a new request, from the rate at which requests left the queue in a window."""
 
     def __init__(self, *, clock: Clock, window_s: float = 10.0) -> None:
         if window_s <= 0:
@@ -93,8 +81,8 @@ class WaitForecast:
         self._clock, self._window_s = clock, window_s
         self._begun: deque[float] = deque()
 
-    def begun(self) -> None:
-        """A request left the queue."""
+    def record_start(self) -> None:
+        """Record that a request left the queue."""
         self._begun.append(self._clock())
         self._trim()
 
@@ -105,33 +93,26 @@ class WaitForecast:
 
     @property
     def per_s(self) -> float | None:
-        """Requests that leave the queue in a second; None before two have."""
+        """Requests per second that leave the queue; None before two of them have."""
         self._trim()
-        if len(self._begun) < 2:
-            return None
-        span = max(self._clock() - self._begun[0], 1e-3)
-        return len(self._begun) / span
+        return len(self._begun) / max(self._clock() - self._begun[0], 1e-3) if len(self._begun) > 1 else None
 
     def wait_s(self, n_before: int) -> float:
-        """Seconds until a request with so many before it begins; 0 while nothing is known."""
+        """Return the seconds until a request with ``n_before`` requests ahead of it begins; 0 while the rate is not known."""
         rate = self.per_s
         return 0.0 if rate is None else n_before / rate
 
     def judge(self, n_before: int, *, deadline_s: float) -> Refused | None:
-        """Refuse a request that would begin too late, with the time after which it would not."""
+        """Return a refusal for a request that would begin after its deadline, with the time to wait; None for any other."""
         late = self.wait_s(n_before) - deadline_s
         return Refused(retry_after_s=late) if late > 0 else None
 
 
 class FairQueue:
-    """Who is next: tenants take turns in proportion to their weights, each with its own first in, first out.
+    """Queue that shares capacity between tenants by weight; the requests of one tenant are served first in, first out.
 
-    Start-time fair queuing (Goyal, Vin and Cheng 1996) over the costs of requests, so that a tenant with long prompts has as many tokens and
-    not as many requests as the others. When the queue is full, the newest request of the tenant with the most waiting cost is dropped.
-
-    Args:
-        max_waiting: Requests.
-        weights: By tenant; 1 for those that are not named.
+    Start-time fair queuing (Goyal, Vin and Cheng 1996) over the costs of requests, so that tenants with long prompts get as many tokens as
+    the others, not as many requests. When the queue is full, the newest request of the tenant with the largest waiting cost is dropped.
     """
 
     def __init__(self, *, max_waiting: int, weights: dict[str, float] | None = None) -> None:
@@ -144,11 +125,11 @@ class FairQueue:
         self._n = 0
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Return the number of waiting requests."""
         return self._n
 
     def put(self, tenant: str, item: object, *, cost: float) -> object | None:
-        """Add a request; gives back the one that was dropped for it, which may be itself."""
+        """Add a request; return the request that was dropped for it, which may be the same one, or None."""
         if not cost > 0:
             raise InvalidSpec(f"A cost of {cost}.", remedy="Give a number above zero.")
         weight = self._weights.get(tenant, 1.0)
@@ -157,9 +138,7 @@ class FairQueue:
         self._last_finish[tenant] = finish
         self._queues.setdefault(tenant, deque()).append((start, cost, item))
         self._n += 1
-        if self._n <= self._max_waiting:
-            return None
-        return self._drop()
+        return None if self._n <= self._max_waiting else self._drop()
 
     def _drop(self) -> object:
         most = max(self._queues, key=lambda t: sum(cost for _, cost, _ in self._queues[t]) / self._weights.get(t, 1.0))
@@ -169,12 +148,12 @@ class FairQueue:
         return item
 
     def n_before(self, tenant: str) -> int:
-        """How many of those that wait would be served before a request of this tenant that came now."""
+        """Return how many waiting requests would be served before a new request of this tenant."""
         start = max(self._virtual, self._last_finish.get(tenant, 0.0))
         return sum(entry[0] <= start for waiting in self._queues.values() for entry in waiting)
 
     def take(self) -> object | None:
-        """The next request; None when nobody waits."""
+        """Return the next request and remove it from the queue; None when the queue is empty."""
         if not self._n:
             return None
         tenant = min(self._queues, key=lambda t: self._queues[t][0][0])
@@ -184,7 +163,7 @@ class FairQueue:
         return item
 
     def remove(self, item: object) -> bool:
-        """Take a request out whose client went away; whether it was there."""
+        """Remove a request whose client disconnected; return whether it was waiting."""
         for tenant, waiting in self._queues.items():
             for entry in waiting:
                 if entry[2] is item:
@@ -197,6 +176,6 @@ class FairQueue:
         self._n -= 1
         if not self._queues[tenant]:
             del self._queues[tenant]
-        if not self._n:  # nobody waits: time of fair queuing starts anew, and no tenant is remembered
+        if not self._n:  # empty queue: virtual time starts anew, and no tenant is remembered
             self._last_finish.clear()
             self._virtual = 0.0

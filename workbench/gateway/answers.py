@@ -1,21 +1,20 @@
-"""Reads an answer as it passes: how many tokens it has, and what must not be in it."""
+"""Token counts and redaction of answers while they are forwarded."""
 
 import json
-from typing import Any
+import re
+from collections.abc import Callable
+from functools import partial
 
-from workbench.gateway.redaction import StreamRedactor, redacted
+from workbench.core.rows import Json
+from workbench.gateway.redaction import StreamRedactor, redact_text
 from workbench.gateway.validation import CheckedRequest
 
 TAIL_BYTES = 4096
+COUNTED = re.compile(rb'"completion_tokens"[: \t\n]*([0-9]+)')
 
 
 class StreamReader:
-    """Counts tokens of an answer that passes; with ``redact`` the texts are changed on their way.
-
-    Args:
-        redact: Replace personal data and secrets.
-        is_stream: Whether it comes as events.
-    """
+    """Counter of the tokens of a forwarded answer; with ``redact`` it also replaces personal data and secrets."""
 
     def __init__(self, *, redact: bool, is_stream: bool) -> None:
         self._redact, self._is_stream = redact, is_stream
@@ -27,17 +26,12 @@ class StreamReader:
 
     @property
     def n_tokens(self) -> int:
-        """As the server counted them, else the events of a stream."""
-        at = self._tail.rfind(b'"completion_tokens"')
-        if at >= 0:
-            digits = self._tail[at + 19 :].lstrip(b": \t\n")
-            end = next((i for i, c in enumerate(digits) if not 0x30 <= c <= 0x39), len(digits))
-            if end:
-                return int(digits[:end])
-        return self._n_events
+        """Tokens as the server counted them, or else the events of the stream."""
+        counted = COUNTED.findall(self._tail)
+        return int(counted[-1]) if counted else self._n_events
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a piece as it came; give back what goes on."""
+        """Return what is to be forwarded of the answer after one more chunk."""
         self.n_chunks += 1
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         if self._is_stream:
@@ -51,32 +45,37 @@ class StreamReader:
         return b"".join(self._event(e) + b"\n\n" for e in whole)
 
     def end(self) -> bytes:
-        """What was held back."""
+        """Return what was held back until the end of the answer."""
         if not self._redact:
             return b""
         if self._is_stream:
             return self._held
         try:
-            message = json.loads(self._held)
-            for choice in message.get("choices", []):
-                _change(choice, lambda text: redacted(text)[0])
-            return json.dumps(message, ensure_ascii=False).encode()
-        except (ValueError, AttributeError):
+            message: Json = json.loads(self._held)
+        except ValueError:
             return self._held
+        for choice in _choices(message):
+            _change(choice, lambda text: redact_text(text)[0])
+        return json.dumps(message, ensure_ascii=False).encode()
 
     def _event(self, event: bytes) -> bytes:
         if not event.startswith(b"data: {"):
             return event if event.strip() != b"data: [DONE]" else self._rest() + event
         try:
-            message = json.loads(event[6:])
+            message: Json = json.loads(event[6:])
         except ValueError:
             return event
-        for choice in message.get("choices") or ():
-            redactor = self._redactors.setdefault(choice.get("index", 0), StreamRedactor())
+        for choice in _choices(message):
+            index, delta = choice.get("index"), choice.get("delta")
+            redactor = self._redactors.setdefault(index if isinstance(index, int) else 0, StreamRedactor())
             is_last = bool(choice.get("finish_reason"))
-            _change(choice, lambda text, r=redactor, last=is_last: r.feed(text) + (r.end() if last else ""))
-            if is_last and not _has_text(choice):
-                _put(choice, redactor.end())
+            _change(choice, partial(_feed, redactor, is_last=is_last))
+            if is_last and not _places(choice) and (text := redactor.end()):
+                rest: dict[str, Json] = {"content": text}
+                if "delta" in choice:
+                    choice.update(delta=delta | rest if isinstance(delta, dict) else rest)
+                else:
+                    choice.update(text=text)
         return b"data: " + json.dumps(message, ensure_ascii=False).encode()
 
     def _rest(self) -> bytes:
@@ -85,42 +84,40 @@ class StreamReader:
         return b"".join(b"data: " + json.dumps(e, ensure_ascii=False).encode() + b"\n\n" for e in events)
 
 
-def _places(choice: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    found = [(choice, "text")] if isinstance(choice.get("text"), str) else []
-    for name in ("delta", "message"):
-        inner = choice.get(name)
-        if isinstance(inner, dict) and isinstance(inner.get("content"), str):
-            found.append((inner, "content"))
-    return found
+def _feed(redactor: StreamRedactor, text: str, *, is_last: bool) -> str:
+    return redactor.feed(text) + (redactor.end() if is_last else "")
 
 
-def _has_text(choice: dict[str, Any]) -> bool:
-    return bool(_places(choice))
+def _choices(message: Json) -> list[dict[str, Json]]:
+    """Return the choices of a message; an answer without any, such as an error, has none."""
+    choices = message.get("choices") if isinstance(message, dict) else None
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
-def _change(choice: dict[str, Any], how: Any) -> None:
-    for place, name in _places(choice):
-        place[name] = how(place[name])
+def _places(choice: dict[str, Json]) -> list[tuple[dict[str, Json], str, str]]:
+    """Return each text of a choice with the object and the name that it stands under."""
+    objects = ((choice, "text"), (choice.get("delta"), "content"), (choice.get("message"), "content"))
+    return [
+        (inner, name, text)
+        for inner, name in objects
+        if isinstance(inner, dict) and isinstance(text := inner.get(name), str)
+    ]
 
 
-def _put(choice: dict[str, Any], text: str) -> None:
-    if not text:
-        return
-    if "delta" in choice:
-        choice["delta"] = (choice["delta"] or {}) | {"content": text}
-    else:
-        choice["text"] = text
+def _change(choice: dict[str, Json], replacement: Callable[[str], str]) -> None:
+    for inner, name, text in _places(choice):
+        inner[name] = replacement(text)
 
 
-def without_secrets(asked: CheckedRequest) -> tuple[bytes, int]:
-    """The request with personal data and secrets replaced, and how many there were."""
+def redact_request(asked: CheckedRequest) -> tuple[bytes, int]:
+    """Return the request with personal data and secrets replaced, and how many were replaced."""
     n = 0
 
-    def cleaned(value: Any) -> Any:
+    def cleaned(value: Json) -> Json:
         nonlocal n
         if isinstance(value, str):
-            text, found = redacted(value)
-            n += len(found)
+            text, replaced = redact_text(value)
+            n += len(replaced)
             return text
         if isinstance(value, list):
             return [cleaned(v) for v in value]

@@ -1,19 +1,60 @@
-"""ASGI's messages in a few words: answers, refusals, and clients that leave."""
+"""ASGI messages as types: answers, refusals, and clients that disconnect."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cached_property
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-GONE = 499  # as nginx writes it: the client left before its answer
+import msgspec
+
+from workbench.core.rows import Json
+
+Scope = Mapping[str, object]
+Receive = Callable[[], Awaitable[Mapping[str, object]]]
+Send = Callable[[Mapping[str, object]], Awaitable[None]]
+GONE = 499  # as nginx writes it: the client disconnected before the answer
+
+
+class HttpScope(msgspec.Struct, kw_only=True, frozen=True, dict=True):
+    """Head of an HTTP request, from the ASGI scope."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    client: tuple[str, int] | None = None
+
+    @property
+    def address(self) -> str:
+        """Address that the client connects from."""
+        return self.client[0] if self.client else "unknown"
+
+    @cached_property
+    def header(self) -> Mapping[bytes, bytes]:
+        """Headers by their name in lower case."""
+        return dict(self.headers)
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes of all header names and values."""
+        return sum(len(k) + len(v) for k, v in self.headers)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message from the ASGI server."""
+
+    type: str
+    body: bytes = b""
+    more_body: bool = False
+
+
+async def receive_message(receive: Receive) -> Message:
+    """Return the next message of the connection."""
+    return msgspec.convert(await receive(), Message)
 
 
 class Denied(Exception):
-    """A request that is answered by the gateway itself."""
+    """A request that the gateway refuses."""
 
     def __init__(
         self, status: int, code: str, text: str, *, retry_after_s: float | None = None, field: str | None = None
@@ -24,38 +65,38 @@ class Denied(Exception):
 
 
 class Sender:
-    """ASGI's messages of one answer."""
+    """Writer of the ASGI messages of one answer."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.has_begun, self.status = False, 0
 
     async def begin(self, status: int, content_type: str, *, more: Mapping[str, str | None] | None = None) -> None:
-        """Status and headers."""
+        """Send the status and the headers."""
         self.has_begun, self.status = True, status
         headers = [(b"content-type", content_type.encode("latin-1")), (b"cache-control", b"no-store")]
         headers += [(k.encode(), v.encode("latin-1", "replace")) for k, v in (more or {}).items() if v is not None]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def more(self, body: bytes) -> None:
-        """A piece."""
+        """Send a chunk of the body."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
-        """The last piece."""
+        """Send the last chunk of the body."""
         await self._send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
 async def stopping_when_gone(receive: Receive) -> AsyncIterator[None]:
-    """Stop the block when the client goes away, so that the server behind stops working for nobody; raises ``Denied`` then."""
+    """Cancel the block when the client disconnects, so that the server behind stops as well; raises ``Denied`` then."""
     task = asyncio.current_task()
     assert task is not None
     is_gone = False
 
     async def watch() -> None:
         nonlocal is_gone
-        while (await receive())["type"] != "http.disconnect":
+        while (await receive_message(receive)).type != "http.disconnect":
             pass
         is_gone = True
         task.cancel()
@@ -67,29 +108,28 @@ async def stopping_when_gone(receive: Receive) -> AsyncIterator[None]:
         if not is_gone:
             raise
         task.uncancel()
-        raise Denied(GONE, "client_gone", "The client went away.") from None
+        raise Denied(GONE, "client_gone", "The client disconnected.") from None
     finally:
         watching.cancel()
 
 
 async def deny(send: Send, denied: Denied) -> None:
-    """Say why a request is not answered, and when it may come again."""
+    """Send a refusal with its reason and, where it is known, the time after which to retry."""
     error = {"message": denied.text, "type": "gateway_error", "code": denied.code, "param": denied.field}
-    headers = []
-    if denied.retry_after_s is not None:
-        headers.append((b"retry-after", str(max(1, round(denied.retry_after_s + 0.5))).encode()))
-    await reply_bytes(send, denied.status, json.dumps({"error": error}).encode(), "application/json", headers)
+    wait_s = denied.retry_after_s
+    after = [] if wait_s is None else [(b"retry-after", b"%d" % max(1, round(wait_s + 0.5)))]
+    await reply_bytes(send, denied.status, json.dumps({"error": error}).encode(), "application/json", after)
 
 
-async def reply(send: Send, status: int, value: Any) -> None:
-    """A JSON answer."""
+async def reply(send: Send, status: int, value: Json) -> None:
+    """Send a value as a JSON answer."""
     await reply_bytes(send, status, json.dumps(value).encode(), "application/json")
 
 
 async def reply_bytes(
     send: Send, status: int, body: bytes, kind: str, more: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """A whole answer."""
+    """Send an answer whose body is known."""
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode()), *(more or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

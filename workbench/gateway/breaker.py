@@ -1,17 +1,15 @@
-"""When to stop asking a replica, when to try it again, and how often a failed request may be tried elsewhere."""
+"""Circuit breakers of replicas, and the budget for retries on other replicas."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from workbench.core.errors import InvalidSpec
-
-Clock = Callable[[], float]
+from workbench.gateway.token_bucket import Clock
 
 
 class BreakerState(StrEnum):
-    """Whether requests pass."""
+    """Whether a circuit breaker lets requests pass."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -20,36 +18,33 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerRule:
-    """From when on a replica is left alone."""
+    """When a circuit breaker opens and closes."""
 
     failed_fraction: float = 0.5
-    """Of the calls in the window."""
+    """Share of failed calls in the window that opens the breaker."""
     slow_fraction: float = 0.8
-    """Of the calls that took longer than ``slow_s``."""
+    """Share of calls slower than ``slow_s`` in the window that opens the breaker."""
     slow_s: float = 30.0
     window_s: float = 30.0
     least_calls: int = 10
-    """In the window, before anything is decided."""
+    """Calls in the window before the breaker may open."""
     open_s: float = 10.0
-    """Before it is tried again."""
+    """Time before an open breaker lets a probe pass."""
     probes: int = 3
-    """That must all succeed before it is closed again; no more are under way at once."""
+    """Calls that must all succeed before the breaker closes; no more of them run at the same time."""
 
     def __post_init__(self) -> None:
         shares = (self.failed_fraction, self.slow_fraction)
         if not all(0 < x <= 1 for x in shares) or min(self.window_s, self.open_s, self.slow_s) <= 0:
-            raise InvalidSpec(f"{self} is no rule.", remedy="Give shares above 0 up to 1, and seconds above zero.")
+            raise InvalidSpec(
+                f"{self} is not a valid rule.", remedy="Give shares above 0 and up to 1, and seconds above zero."
+            )
         if self.least_calls < 1 or self.probes < 1:
             raise InvalidSpec(f"{self.least_calls} calls and {self.probes} probes.", remedy="Give one or more.")
 
 
 class Breaker:
-    """Lets calls through while a replica works; opens on failures or slowness, and closes after probes that succeed.
-
-    Args:
-        rule: From when on.
-        clock: Seconds that never go back.
-    """
+    """Circuit breaker of one replica: it opens on failed or slow calls, and closes after successful probes."""
 
     def __init__(self, rule: BreakerRule, *, clock: Clock) -> None:
         self.rule, self._clock = rule, clock
@@ -61,7 +56,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Of now."""
+        """State of the breaker now."""
         if self._opened_at is None:
             return BreakerState.CLOSED
         is_over = self._clock() - self._opened_at >= self.rule.open_s
@@ -69,11 +64,11 @@ class Breaker:
 
     @property
     def retry_after_s(self) -> float:
-        """Until the next probe may go."""
+        """Seconds until the next probe may pass."""
         return 0.0 if self._opened_at is None else max(0.0, self.rule.open_s - (self._clock() - self._opened_at))
 
     def begin(self) -> int | None:
-        """A ticket for a call, or None when it must not go."""
+        """Return a ticket for a call, or None when the call must not be made."""
         state = self.state
         if state is BreakerState.OPEN:
             return None
@@ -84,20 +79,18 @@ class Breaker:
         return self._generation
 
     def end(self, ticket: int, *, failed: bool, took_s: float) -> None:
-        """How a call went; one that began before the breaker changed its mind counts no more."""
+        """Record how a call ended; a call that began before the breaker changed its state no longer counts."""
         if ticket != self._generation:
             return
-        slow = took_s > self.rule.slow_s
+        slow, now = took_s > self.rule.slow_s, self._clock()
         if self._opened_at is not None:
             self._probing -= 1
+            self._passed += 1
             if failed or slow:
-                self._open()
-            else:
-                self._passed += 1
-                if self._passed >= self.rule.probes:
-                    self._close()
+                self._change(now)
+            elif self._passed >= self.rule.probes:
+                self._change(None)
             return
-        now = self._clock()
         self._calls.append((now, failed, slow))
         self._n_failed += failed
         self._n_slow += slow
@@ -109,35 +102,25 @@ class Breaker:
         if n >= self.rule.least_calls and (
             self._n_failed >= self.rule.failed_fraction * n or self._n_slow >= self.rule.slow_fraction * n
         ):
-            self._open()
+            self._change(now)
 
     def abandon(self, ticket: int) -> None:
-        """A call whose client went away says nothing; a probe's place is free again."""
+        """Discard a call whose client disconnected; its place as a probe is free again."""
         if ticket == self._generation and self._opened_at is not None:
             self._probing -= 1
 
-    def _open(self) -> None:
-        self._opened_at = self._clock()
-        self._forget()
-
-    def _close(self) -> None:
-        self._opened_at = None
-        self._forget()
-
-    def _forget(self) -> None:
+    def _change(self, opened_at: float | None) -> None:
+        """Open the breaker at a time, or close it, and forget the calls that were counted."""
+        self._opened_at = opened_at
         self._calls.clear()
         self._n_failed = self._n_slow = self._probing = self._passed = 0
         self._generation += 1
 
 
 class RetryBudget:
-    """Retries as a share of requests, so that they cannot multiply an overload.
+    """Budget of retries as a share of the requests, so that retries cannot multiply an overload.
 
-    Args:
-        share: Retries per request.
-        least_per_s: Retries that are allowed when few requests come.
-        clock: Seconds that never go back.
-        most: Retries that can be saved up.
+    ``least_per_s`` retries are allowed at low request rates, and at most ``most`` can be saved up.
     """
 
     def __init__(self, *, share: float = 0.1, least_per_s: float = 0.1, clock: Clock, most: float = 10.0) -> None:
@@ -155,12 +138,12 @@ class RetryBudget:
         self._at = now
 
     def request(self) -> None:
-        """A first try."""
+        """Record the first attempt of a request."""
         self._refill()
         self._level = min(self._most, self._level + self._share)
 
     def retry(self) -> bool:
-        """Whether a retry may go; it is counted when it may."""
+        """Return whether a retry is allowed; an allowed one is counted."""
         self._refill()
         if self._level < 1:
             return False

@@ -1,7 +1,7 @@
-"""Where in a text a number, an address or an account can begin at all: one pass over its characters, in C.
+"""Places of a text where a number, an e-mail address or an IBAN can begin, from one vectorized pass over its characters.
 
-A search for each pattern looks at every character of a text and, in hostile ones, at the same characters again and again. Here characters are
-classified once; what remains are few places, at which the patterns are tried.
+Searching for each pattern reads every character of a text and, in hostile texts, the same characters again and again. Here characters are
+classified once, and the patterns are tried only at the few places that remain.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,99 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-SEPARATORS = " -.\u2010\u2011\u2012\u2013\u2014\u2015"
-CARD_LENGTHS = range(13, 20)
-# Countries of the IBAN registry (SWIFT, release 99) with the length of theirs.
-IBAN_LENGTHS = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29, "BY": 28, "CH": 21,
-    "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FK": 18, "FO": 18,
-    "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HN": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23,
-    "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27,
-    "MD": 24, "ME": 22, "MK": 19, "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28,
-    "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
-    "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
-}  # fmt: skip
+CARD_LENGTHS = tuple(range(13, 20))
+# Countries of the IBAN registry (SWIFT, release 99).
+IBAN_COUNTRIES = [
+    "AD",
+    "AE",
+    "AL",
+    "AT",
+    "AZ",
+    "BA",
+    "BE",
+    "BG",
+    "BH",
+    "BI",
+    "BR",
+    "BY",
+    "CH",
+    "CR",
+    "CY",
+    "CZ",
+    "DE",
+    "DJ",
+    "DK",
+    "DO",
+    "EE",
+    "EG",
+    "ES",
+    "FI",
+    "FK",
+    "FO",
+    "FR",
+    "GB",
+    "GE",
+    "GI",
+    "GL",
+    "GR",
+    "GT",
+    "HN",
+    "HR",
+    "HU",
+    "IE",
+    "IL",
+    "IQ",
+    "IS",
+    "IT",
+    "JO",
+    "KW",
+    "KZ",
+    "LB",
+    "LC",
+    "LI",
+    "LT",
+    "LU",
+    "LV",
+    "LY",
+    "MC",
+    "MD",
+    "ME",
+    "MK",
+    "MN",
+    "MR",
+    "MT",
+    "MU",
+    "NI",
+    "NL",
+    "NO",
+    "OM",
+    "PK",
+    "PL",
+    "PS",
+    "PT",
+    "QA",
+    "RO",
+    "RS",
+    "RU",
+    "SA",
+    "SC",
+    "SD",
+    "SE",
+    "SI",
+    "SK",
+    "SM",
+    "SO",
+    "ST",
+    "SV",
+    "TL",
+    "TN",
+    "TR",
+    "UA",
+    "VA",
+    "VG",
+    "XK",
+    "YE",
+]
 
 
 def _codes(text: str) -> npt.NDArray[np.uint32]:
@@ -43,11 +124,7 @@ class Groups:
 
 
 class CharacterScan:
-    """One text.
-
-    Args:
-        text: In NFKC.
-    """
+    """Classified characters of one text in NFKC."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -56,7 +133,7 @@ class CharacterScan:
 
     @cached_property
     def groups(self) -> Groups:
-        """Of digits."""
+        """Groups of digits, in the order of the text."""
         edges = np.flatnonzero(np.diff(np.concatenate(([False], self._is_digit, [False])).view(np.int8)))
         starts, ends = edges[::2].astype(np.int64), edges[1::2].astype(np.int64)
         is_next = np.zeros(starts.size, np.bool_)
@@ -68,22 +145,21 @@ class CharacterScan:
         return Groups(starts=starts, lengths=ends - starts, is_next=is_next)
 
     def _sequence(self, *lengths: tuple[int, ...]) -> Ints:
-        """First groups of sequences with these lengths, each joined to the next."""
+        """Return the first groups of sequences with these lengths, each joined to the next by one separator."""
         g = self.groups
         n = g.starts.size - len(lengths) + 1
         if n <= 0:
             return np.zeros(0, np.int64)
         fits = np.ones(n, np.bool_)
         for i, allowed in enumerate(lengths):
-            own = g.lengths[i : i + n]
-            fits &= np.isin(own, allowed) if len(allowed) > 1 else own == allowed[0]
+            fits &= np.isin(g.lengths[i : i + n], allowed)
             if i + 1 < len(lengths):
                 fits &= g.is_next[i : i + n]
         return np.flatnonzero(fits)
 
     @cached_property
     def identity_numbers(self) -> list[int]:
-        """Where a Chinese or an American identity number can begin."""
+        """Places where a Chinese or a US identity number can begin."""
         g = self.groups
         long = g.starts[(g.lengths == 17) | (g.lengths == 18)]
         return sorted({*long.tolist(), *g.starts[self._sequence((3,), (2,), (4,))].tolist()})
@@ -94,40 +170,31 @@ class CharacterScan:
         g = self.groups
         if not g.starts.size:
             return []
-        found: list[tuple[Ints, int]] = []  # first groups, and how many groups
-        found.append((np.flatnonzero((g.lengths >= CARD_LENGTHS[0]) & (g.lengths <= CARD_LENGTHS[-1])), 1))
-        found.append((self._sequence((4,), (4,), (4,), (1, 2, 3, 4)), 4))
-        found.append((self._sequence((4,), (4,), (4,), (4,), (1, 2, 3)), 5))
-        found.append((self._sequence((4,), (6,), (5,)), 3))
+        shapes = (CARD_LENGTHS,), (*[(4,)] * 3, (1, 2, 3, 4)), (*[(4,)] * 4, (1, 2, 3)), ((4,), (6,), (5,))
         offsets = np.concatenate(([0], np.cumsum(g.lengths)))
         values = (self._codes[self._is_digit] - 48).astype(np.int16)
         places: list[tuple[int, int]] = []
-        for first, n_groups in found:
-            if first.size:
-                n_digits = offsets[first + n_groups] - offsets[first]
-                for length in np.unique(n_digits):
-                    own = first[n_digits == length]
-                    good = own[_luhn_holds(values, offsets[own], int(length))]
-                    last = good + n_groups - 1
-                    places += zip(g.starts[good].tolist(), (g.starts[last] + g.lengths[last]).tolist(), strict=True)
+        for shape in shapes:
+            first, n_groups = self._sequence(*shape), len(shape)
+            n_digits = offsets[first + n_groups] - offsets[first]
+            for length in np.unique(n_digits):
+                own = first[n_digits == length]
+                good = own[_luhn_holds(values, offsets[own], int(length))]
+                last = good + n_groups - 1
+                places += zip(g.starts[good].tolist(), (g.starts[last] + g.lengths[last]).tolist(), strict=True)
         return sorted(places, key=lambda p: (p[0], -p[1]))
 
     @cached_property
     def phones(self) -> list[int]:
-        """Where a telephone number can begin."""
+        """Places where a telephone number can begin."""
         g = self.groups
-        first = self._codes[g.starts] if g.starts.size else np.zeros(0, np.uint32)
-        plain = [g.starts[self._sequence((3,), (3,), (4,))]]
-        eleven = np.flatnonzero((g.lengths == 11) & (first == 49))
-        plain.append(g.starts[eleven])
-        shapes = (((3,), (4,), (4,)), ((3,), (8,)), ((7,), (4,)), ((3, 4), (7, 8)))
-        plain += [g.starts[self._sequence(*shape)] for shape in shapes]
-        places = set(np.concatenate(plain).tolist())
-        places |= self._before_many_digits(43, least=8) | self._before_many_digits(40, least=10)
-        return sorted(places)
+        shapes = ((3,), (3,), (4,)), ((3,), (4,), (4,)), ((3,), (8,)), ((7,), (4,)), ((3, 4), (7, 8))
+        eleven = g.starts[(g.lengths == 11) & (self._codes[g.starts] == 49)]
+        places = set(np.concatenate([eleven, *(g.starts[self._sequence(*shape)] for shape in shapes)]).tolist())
+        return sorted(places | self._before_many_digits(43, least=8) | self._before_many_digits(40, least=10))
 
     def _before_many_digits(self, code: int, *, least: int) -> set[int]:
-        """Places of a character after which so many digits follow before another one of it, within 26 characters."""
+        """Return the places of a character that at least ``least`` digits follow within 26 characters, before it occurs again."""
         at = np.flatnonzero(self._codes == code)
         if not at.size:
             return set()
@@ -138,19 +205,19 @@ class CharacterScan:
 
     @cached_property
     def accounts(self) -> list[int]:
-        """Where an IBAN can begin: a country that has them, two digits, and nothing of a word before."""
+        """Places where an IBAN can begin: a country code of the registry and two digits."""
         c = self._codes
         if c.size < 15:
             return []
         upper, digit = (c - 65) < 26, self._is_digit
         starts = np.flatnonzero(upper[:-3] & upper[1:-2] & digit[2:-1] & digit[3:])
-        countries = np.array(sorted((ord(k[0]) << 8) + ord(k[1]) for k in IBAN_LENGTHS), np.uint32)
+        countries = np.array(sorted((ord(k[0]) << 8) + ord(k[1]) for k in IBAN_COUNTRIES), np.uint32)
         places: list[int] = starts[np.isin((c[starts] << 8) + c[starts + 1], countries)].tolist()
         return places
 
     @cached_property
     def addresses(self) -> list[int]:
-        """Where an e-mail address can begin: the run of characters before an @ that a name with a point follows."""
+        """Places where an e-mail address can begin: the first character of the run before an @ that a domain name follows."""
         c = self._codes
         at = np.flatnonzero(c == 64)
         if not at.size:
@@ -159,8 +226,7 @@ class CharacterScan:
         label = lower | self._is_digit | (c == 45)
         place = np.arange(c.size)
         # The next character that is not of a label, for every place.
-        following = np.where(label, c.size, place)[::-1]
-        following = np.minimum.accumulate(following)[::-1]
+        following = np.minimum.accumulate(np.where(label, c.size, place)[::-1])[::-1]
         after = np.concatenate((following, [c.size]))[at + 1]
         at = at[(after > at + 1) & (after < c.size) & (c[np.minimum(after, c.size - 1)] == 46)]
         if not at.size:
@@ -168,12 +234,11 @@ class CharacterScan:
         local = label | (c == 46) | (c == 95) | (c == 37) | (c == 43)
         begins = np.maximum.accumulate(np.where(local, -1, place)) + 1
         at = at[at > 0]
-        found = begins[at - 1]
-        return sorted(set(found[found < at].tolist()))
+        return sorted(set(begins[at - 1][begins[at - 1] < at].tolist()))
 
 
 def _luhn_holds(values: npt.NDArray[np.int16], offsets: Ints, length: int) -> Bools:
-    """ISO/IEC 7812-1, annex B, for many numbers of one length at once."""
+    """Return which numbers of one length have a valid check digit (ISO/IEC 7812-1, annex B)."""
     total = np.zeros(offsets.size, np.int16)
     for i in range(length):
         digit = values[offsets + length - 1 - i]

@@ -1,4 +1,4 @@
-"""What a gateway is told: a TOML file, checked as strictly as the requests that it lets through."""
+"""Configuration of the gateway: a TOML file, validated as strictly as the requests."""
 
 import hashlib
 import hmac
@@ -6,7 +6,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from workbench.core.errors import InvalidSpec
 from workbench.gateway.admission import LimitRule
@@ -14,186 +16,182 @@ from workbench.gateway.breaker import BreakerRule
 from workbench.gateway.degradation import Rung
 from workbench.gateway.token_bucket import Rate
 from workbench.gateway.validation import Limits
+from workbench.release.canary import CanaryRule
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DIGEST = "sha256:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A server behind the gateway."""
+    """A server behind the gateway, with its share of the load."""
 
     name: str
     url: str
     weight: float = 1.0
     version: str | None = None
-    """Of the model that it serves, where a rollout chooses between versions."""
+    """Version of the model that it serves, where a rollout chooses between versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutConfig:
-    """A new version that takes over step by step."""
+class RolloutConfig(CanaryRule):
+    """Canary rollout between two versions, and how the new one is judged."""
 
     stable: str
     canary: str
     journal: str
-    """File in which every step is written down before it is taken."""
-    steps: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    least_requests: int = 200
-    alpha: float = 0.01
-    late_ttft_s: float = 1.0
-    late_tpot_s: float = 0.05
-    disagreement: float = 0.05
+    """File to which every step is written before it is taken."""
     model: str = "model"
     """Name under which both versions are served."""
     gold: str | None = None
-    """File of questions (JSON lines with ``prompt``) that both versions are asked; None: answers are not compared."""
+    """File of prompts (JSON lines with ``prompt``) that both versions answer; None: answers are not compared."""
     gold_every_s: float = 5.0
+    """Time between two prompts of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Whoever has a key."""
+    """A client with an API key, and its limits."""
 
     name: str
     key_digest: str
-    """``sha256:`` and the hexadecimal digest of the key: `workbench gateway --hash-key` makes it. The key itself is nowhere."""
+    """``sha256:`` and the hexadecimal digest of the key: `workbench gateway --hash-key` prints it. The key itself is stored nowhere."""
     requests_per_s: float = 10.0
     requests_at_once: float = 20.0
     tokens_per_s: float = 10_000.0
     tokens_at_once: float = 100_000.0
     weight: float = 1.0
-    """Of its turns when requests wait."""
+    """Share of the capacity while requests wait, relative to the other tenants."""
 
     def __post_init__(self) -> None:
         digest = self.key_digest.removeprefix(DIGEST)
         if not self.key_digest.startswith(DIGEST) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise InvalidSpec(
-                f"The key_digest of {self.name} is none.", remedy="Make one with `workbench gateway --hash-key`."
+                f"The key_digest of {self.name} is not a SHA-256 digest.",
+                remedy="Make one with `workbench gateway --hash-key`.",
             )
         for rate in (self.request_rate, self.token_rate):
             assert rate.per_s
 
     @property
     def request_rate(self) -> Rate:
-        """Of requests."""
+        """Rate limit of requests per second."""
         return Rate(per_s=self.requests_per_s, burst=self.requests_at_once)
 
     @property
     def token_rate(self) -> Rate:
-        """Of prompt and answer tokens together."""
+        """Rate limit of prompt and answer tokens together."""
         return Rate(per_s=self.tokens_per_s, burst=self.tokens_at_once)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
-    """All of it; each part has its defaults."""
+    """The whole configuration; each part has defaults."""
 
     upstreams: tuple[Upstream, ...]
     tenants: tuple[Tenant, ...] = ()
-    """Without any, everybody may ask, and limits are by address."""
+    """Without tenants no key is required, and limits apply to addresses."""
     anonymous: Tenant | None = None
     limits: Limits = field(default_factory=Limits)
     concurrency: LimitRule = field(default_factory=LimitRule)
     breaker: BreakerRule = field(default_factory=BreakerRule)
     degradation: tuple[Rung, ...] = ()
-    """What is given up while requests wait too long."""
+    """Rungs of degradation while requests wait too long."""
     rollout: RolloutConfig | None = None
     max_waiting: int = 256
     deadline_s: float = 10.0
-    """A request that would begin later is refused at once, with the time after which it would not."""
+    """Longest wait before a request begins; one that would wait longer is refused at once, with a Retry-After."""
     cache_bytes: int = 0
-    """Of answers to greedy questions; 0 keeps none."""
+    """Size of the cache of answers to greedy requests; 0 disables it."""
     cache_ttl_s: float = 300.0
     body_timeout_s: float = 10.0
-    """In which a request's body must have come."""
+    """Time within which the body of a request must be received."""
     answer_timeout_s: float = 300.0
     retry_share: float = 0.1
+    """Retries on other replicas, as a share of the requests."""
     prefix_characters: int = 256
-    """First characters of a prompt that choose its replica; 0: the least loaded one."""
+    """Length of the prompt prefix that chooses the replica; 0 chooses the least loaded one."""
     redact: bool = False
     """Replace personal data and secrets in prompts and answers."""
     redis: str | None = None
-    """URL of a Redis server in which several gateways keep their limits together; None: each has its own."""
+    """URL of a Redis server in which several gateways share their limits; None: each gateway keeps its own."""
     audit: str | None = None
     """File of one JSON line for each request, without prompts or keys."""
 
 
-PARTS: dict[str, type[Any]] = {
+PARTS: "dict[str, type[DataclassInstance]]" = {
+    "upstreams": Upstream,
+    "tenants": Tenant,
+    "degradation": Rung,
     "limits": Limits,
-    "concurrency": LimitRule,
-    "breaker": BreakerRule,
-    "anonymous": Tenant,
-    "rollout": RolloutConfig,
 }
+PARTS |= {"concurrency": LimitRule, "breaker": BreakerRule, "anonymous": Tenant, "rollout": RolloutConfig}
 
 
 def key_digest(key: str) -> str:
-    """What stands in the file for a key."""
+    """Return the digest that the configuration holds instead of a key."""
     return DIGEST + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tenant_of(key: str, tenants: tuple[Tenant, ...]) -> Tenant | None:
-    """Whose key this is; every tenant is compared, in constant time, so that the time says nothing."""
+    """Return the tenant of a key, or None; every digest is compared in constant time, so that timing reveals nothing."""
     digest = key_digest(key)
-    found = None
-    for tenant in tenants:
-        if hmac.compare_digest(digest, tenant.key_digest):
-            found = tenant
-    return found
+    matches = [tenant for tenant in tenants if hmac.compare_digest(digest, tenant.key_digest)]
+    return matches[-1] if matches else None
 
 
 def read_config(file: Path) -> GatewayConfig:
-    """Read a file; raises ``InvalidSpec`` with the place of what is wrong."""
+    """Return the configuration of a file; raises ``InvalidSpec`` with the place of what is wrong."""
     try:
-        told = tomllib.loads(file.expanduser().read_text(encoding="utf-8"))
+        values = tomllib.loads(file.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSpec(
             f"{file} cannot be read: {error}.", remedy="Name a TOML file; --example prints one."
         ) from error
-    return config_of(told)
+    return config_of(values)
 
 
-def config_of(told: Mapping[str, Any]) -> GatewayConfig:
-    """A configuration from plain values."""
-    parts: dict[str, Any] = dict(told)
-    upstreams = tuple(_made(Upstream, u, f"upstreams[{i}]") for i, u in enumerate(parts.pop("upstreams", [])))
-    tenants = tuple(_made(Tenant, t, f"tenants[{i}]") for i, t in enumerate(parts.pop("tenants", [])))
-    rungs = tuple(_made(Rung, r, f"degradation[{i}]") for i, r in enumerate(parts.pop("degradation", [])))
-    if not upstreams:
+def config_of(table: Mapping[str, object]) -> GatewayConfig:
+    """Return the configuration of a decoded TOML file; raises ``InvalidSpec`` with the place of what is wrong."""
+    values: dict[str, object] = {"upstreams": []} | dict(table)
+    if isinstance(anonymous := values.get("anonymous"), Mapping):
+        values |= {"anonymous": {"name": "anonymous", "key_digest": key_digest("")} | dict(anonymous)}
+    _require_known(GatewayConfig, values, "the file")
+    _require_known_parts(values)
+    try:
+        config = msgspec.convert(values, GatewayConfig)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec(f"{error}.", remedy="See --example.") from error
+    if not config.upstreams:
         raise InvalidSpec("There are no upstreams.", remedy="Add [[upstreams]] with name and url.")
-    for what, names in (("upstreams", [u.name for u in upstreams]), ("tenants", [t.name for t in tenants])):
+    for what, names in (
+        ("upstreams", [u.name for u in config.upstreams]),
+        ("tenants", [t.name for t in config.tenants]),
+    ):
         if len(set(names)) != len(names):
             raise InvalidSpec(f"Two {what} have the same name.", remedy="Give each a name of its own.")
+    known = {u.version for u in config.upstreams}
+    if config.rollout and (missing := sorted({config.rollout.stable, config.rollout.canary} - known)):
+        cause = f"No upstream has the version {', '.join(missing)}."
+        raise InvalidSpec(cause, remedy="Give each of [[upstreams]] its version.")
+    return config
+
+
+def _require_known_parts(values: Mapping[str, object]) -> None:
     for name, kind in PARTS.items():
-        if name in parts:
-            values = parts[name]
-            if kind is RolloutConfig and isinstance(values, Mapping) and isinstance(values.get("steps"), list):
-                values = dict(values) | {"steps": tuple(values["steps"])}
-            if kind is Tenant and isinstance(values, Mapping):
-                values = {"name": "anonymous", "key_digest": key_digest("")} | dict(values)
-            parts[name] = _made(kind, values, name)
-    made: GatewayConfig = _made(
-        GatewayConfig, parts | {"upstreams": upstreams, "tenants": tenants, "degradation": rungs}, "the file"
-    )
-    if made.rollout is not None:
-        missing = {made.rollout.stable, made.rollout.canary} - {u.version for u in upstreams}
-        if missing:
-            raise InvalidSpec(
-                f"No upstream has the version {', '.join(sorted(missing))}.",
-                remedy="Give each of [[upstreams]] its version.",
-            )
-    return made
+        part = values.get(name, ())
+        if isinstance(part, list | tuple):
+            for i, one in enumerate(part):
+                _require_known(kind, one, f"{name}[{i}]")
+        else:
+            _require_known(kind, part, name)
 
 
-def _made(kind: type[Any], values: Any, where: str) -> Any:
+def _require_known(kind: "type[DataclassInstance]", values: object, where: str) -> None:
     if not isinstance(values, Mapping):
         raise InvalidSpec(f"{where} is not a table.", remedy="See --example.")
     known = {f.name for f in fields(kind)}
-    if extra := sorted(set(values) - known):
-        raise InvalidSpec(
-            f"{where} has unknown fields {', '.join(extra)}.", remedy=f"Known: {', '.join(sorted(known))}."
-        )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InvalidSpec(f"{where}: {error}.", remedy="See --example.") from error
+    if extra := ", ".join(sorted(set(values) - known)):
+        raise InvalidSpec(f"{where} has unknown fields {extra}.", remedy=f"Known: {', '.join(sorted(known))}.")

@@ -1,20 +1,22 @@
-"""What the gateway tells on its ``/metrics``."""
+"""Metrics of the gateway for Prometheus."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from workbench.gateway.abuse import AbuseWatch
 from workbench.gateway.admission import ConcurrencyLimit
+from workbench.gateway.audit import LogEntry
 from workbench.gateway.upstreams import Upstreams
 
 BUCKETS = tuple(round(0.001 * 2**i, 4) for i in range(18))
 
 
 class Watched(Protocol):
-    """What is read when the page is asked for."""
+    """Parts of the gateway that are read when ``/metrics`` is scraped."""
 
     abuse: AbuseWatch
     limit: ConcurrencyLimit
@@ -22,55 +24,53 @@ class Watched(Protocol):
 
     @property
     def n_waiting(self) -> int:
-        """Requests in the queue."""
+        """Requests that wait in the queue."""
 
     @property
     def n_rungs(self) -> int:
-        """Rungs of degradation that hold now."""
+        """Rungs of the degradation ladder that are active now."""
 
 
 class GatewayCounters:
-    """Requests by tenant and outcome, waits, and what is under way."""
+    """Counters of requests and tokens by tenant, histograms of latencies, and gauges of the present state."""
 
     def __init__(self, gateway: Watched) -> None:
         self._gateway = gateway
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "gateway_requests",
-            "Requests by tenant, status and reason.",
-            ["tenant", "status", "code"],
-            registry=self.registry,
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        by = ["tenant", "status", "code"]
+        self._requests = counter("gateway_requests", "Requests by tenant, status and reason.", by)
+        self._took = histogram("gateway_request_seconds", "Duration of whole requests, in seconds.", buckets=BUCKETS)
+        self._ttft = histogram(
+            "gateway_first_chunk_seconds", "Time until the first chunk of an answer, in seconds.", buckets=BUCKETS
         )
-        self._took = Histogram("gateway_request_seconds", "Whole requests.", buckets=BUCKETS, registry=self.registry)
-        self._ttft = Histogram(
-            "gateway_first_chunk_seconds", "Until a server began.", buckets=BUCKETS, registry=self.registry
-        )
-        self._tokens = Counter(
-            "gateway_tokens", "Tokens by tenant and kind.", ["tenant", "kind"], registry=self.registry
-        )
+        self._tokens = counter("gateway_tokens", "Tokens by tenant and kind.", ["tenant", "kind"])
         self.registry.register(self)
 
-    def ended(self, row: Mapping[str, Any]) -> None:
-        """A request is over."""
-        tenant = row["tenant"] or "none"
-        self._requests.labels(tenant, str(row["status"]), row.get("code") or "").inc()
-        self._took.observe(row["took_s"])
-        if "ttft_s" in row:
-            self._ttft.observe(row["ttft_s"])
-        if "answer_tokens" in row:
-            self._tokens.labels(tenant, "prompt").inc(row["prompt_tokens"])
-            self._tokens.labels(tenant, "answer").inc(row["answer_tokens"])
+    def record(self, entry: LogEntry) -> None:
+        """Count a request that has ended."""
+        tenant = entry.tenant or "none"
+        self._requests.labels(tenant, str(entry.status), entry.code or "").inc()
+        if entry.took_s is not None:
+            self._took.observe(entry.took_s)
+        if entry.ttft_s is not None:
+            self._ttft.observe(entry.ttft_s)
+        if entry.answer_tokens is not None:
+            self._tokens.labels(tenant, "prompt").inc(entry.prompt_tokens or 0)
+            self._tokens.labels(tenant, "answer").inc(entry.answer_tokens)
 
-    def collect(self) -> Iterator[Any]:
-        """Gauges of now."""
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges of the present state."""
         g = self._gateway
-        yield GaugeMetricFamily("gateway_under_way", "Requests under way.", value=g.limit.n_under_way)
-        yield GaugeMetricFamily("gateway_limit", "Requests that may be under way.", value=g.limit.limit)
-        yield GaugeMetricFamily("gateway_waiting", "Requests that wait.", value=g.n_waiting)
-        yield GaugeMetricFamily("gateway_degradation", "Rungs of degradation that hold.", value=g.n_rungs)
-        diversity = GaugeMetricFamily("gateway_key_diversity", "Different questions of all, by key.", labels=["key"])
+        yield GaugeMetricFamily("gateway_under_way", "Requests that run now.", value=g.limit.n_under_way)
+        yield GaugeMetricFamily("gateway_limit", "Concurrency limit.", value=g.limit.limit)
+        yield GaugeMetricFamily("gateway_waiting", "Requests that wait in the queue.", value=g.n_waiting)
+        yield GaugeMetricFamily(
+            "gateway_degradation", "Rungs of the degradation ladder that are active.", value=g.n_rungs
+        )
+        diversity = GaugeMetricFamily("gateway_key_diversity", "Share of different prompts, by key.", labels=["key"])
         suspicious = GaugeMetricFamily(
-            "gateway_key_suspicious", "1 where a key asks much, and never the same twice.", labels=["key"]
+            "gateway_key_suspicious", "1 for a key with very many prompts that hardly ever repeat.", labels=["key"]
         )
         for key, signals in g.abuse.all_signals().items():
             diversity.add_metric([key], signals.diversity)
@@ -83,5 +83,5 @@ class GatewayCounters:
         yield states
 
     def page(self) -> bytes:
-        """As Prometheus reads it."""
+        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

@@ -1,8 +1,7 @@
-"""Personal data and secrets in texts: found by shape and check digits, replaced by their kind; also in streams, however they are cut.
+"""Redaction of personal data and secrets, which are found by pattern and check digit and replaced by their class, in texts and in streams.
 
-What can be found is what has a shape: names and addresses have none and are not found. Patterns are possessive or bounded, so that time is
-linear in the text whatever it holds. Texts are read as NFKC has them (full-width digits, for example), and everything that is not touched is
-given back as it came.
+Only what has a pattern can be found: names and addresses have none. Patterns are possessive or bounded, so that time is linear in the length of any
+text. Texts are matched in NFKC (full-width digits, for example), and everything that is not replaced is returned unchanged.
 """
 
 import re
@@ -14,10 +13,10 @@ from functools import cache
 from workbench.gateway.character_scan import CharacterScan
 
 LONGEST = 720
-"""Characters that a finding has at most, with what must stand beside it: a stream never holds back more."""
+"""Largest number of characters of a finding and its context; a stream never holds back more."""
 TOKEN = re.compile(r"[^\s\u3000-\u303f\uff0c\uff1a\uff1b\uff01\uff1f]+\Z")
 GOES_ON = re.compile(r"[0-9A-Z)\-\u2010-\u2015.]\Z")
-"""How a word ends after which a finding may go on behind a space: groups of digits or of an IBAN, a key's first line."""
+"""End of a word after which a finding may continue behind a space: groups of digits or of an IBAN, the first line of a key."""
 MARK = "[{kind}]"
 # Beside digits no other digit, letter of the Latin alphabet or sign that makes a number of it; Chinese characters may stand there.
 _LEFT, _RIGHT = r"(?<![0-9A-Za-z_])(?<![0-9][.,\-])", r"(?![0-9A-Za-z_])(?![.,\-][0-9])"
@@ -25,7 +24,7 @@ _LEFT, _RIGHT = r"(?<![0-9A-Za-z_])(?<![0-9][.,\-])", r"(?![0-9A-Za-z_])(?![.,\-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One place in a text."""
+    """A place in a text that is replaced."""
 
     kind: str
     start: int
@@ -34,16 +33,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What is looked for."""
+    """A class of personal data or secrets, and how it is found."""
 
     name: str
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = lambda text: True  # noqa: ARG005
-    """Whether a text of the shape is one: check digits and the like."""
+    """Whether a match is valid, such as its check digits."""
     places: Callable[[CharacterScan], Sequence[int]] | None = None
-    """Where one can begin; None: anywhere."""
+    """Places where a match can begin; None: anywhere."""
     words: tuple[str, ...] = ()
-    """Of which every one of its texts has at least one; none: no such words."""
+    """Words of which every match holds at least one; empty: there are no such words."""
 
 
 def _digits(text: str) -> str:
@@ -51,7 +50,7 @@ def _digits(text: str) -> str:
 
 
 def luhn_holds(text: str) -> bool:
-    """ISO/IEC 7812-1, annex B: the sum over digits, every second one from the right doubled, ends in 0."""
+    """Return whether the check digit is valid (ISO/IEC 7812-1, annex B): the sum over digits, every second one from the right doubled, ends in 0."""
     total = 0
     for i, char in enumerate(reversed(_digits(text))):
         value = int(char) * (1 + i % 2)
@@ -60,7 +59,7 @@ def luhn_holds(text: str) -> bool:
 
 
 def is_card(text: str) -> bool:
-    """A payment card: length and first digits of an issuer, Luhn's check digit, and groups as cards have them."""
+    """Return whether a text is a card number: length and first digits of an issuer, Luhn check digit, and groups as on cards."""
     number = _digits(text)
     if not luhn_holds(number) or len(set(number)) < 2:
         return False
@@ -79,7 +78,7 @@ def is_card(text: str) -> bool:
 
 
 def is_chinese_id(text: str) -> bool:
-    """GB 11643-1999: region, day of birth, and a check digit by ISO 7064 MOD 11-2."""
+    """Return whether a text is a Chinese identity number (GB 11643-1999): region, date of birth, check digit by ISO 7064 MOD 11-2."""
     body, check = text[:17], text[17].upper()
     month, day, year = int(body[10:12]), int(body[12:14]), int(body[6:10])
     if not (1900 <= year <= 2099 and 1 <= month <= 12 and 1 <= day <= 31 and body[0] in "12345678"):
@@ -89,13 +88,13 @@ def is_chinese_id(text: str) -> bool:
 
 
 def is_us_ssn(text: str) -> bool:
-    """Numbers that the Social Security Administration gives out: no area 000, 666 or 9xx, no group 00, no serial 0000."""
+    """Return whether a text is a valid US social security number: no area 000, 666 or 9xx, no group 00, no serial 0000."""
     area, group, serial = re.split(r"[^0-9]", text)
     return area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000"
 
 
 def is_iban(text: str) -> bool:
-    """ISO 13616: the number that letters and digits make leaves 1 when divided by 97."""
+    """Return whether a text is an IBAN (ISO 13616): its letters and digits as a number leave 1 when divided by 97."""
     plain = re.sub(r"\s", "", text).upper()
     if not 15 <= len(plain) <= 34:
         return False
@@ -103,17 +102,13 @@ def is_iban(text: str) -> bool:
 
 
 def is_phone(text: str) -> bool:
-    """Enough digits for a number and not too many (ITU-T E.164), and not a date or a version."""
+    """Return whether a text has as many digits as a telephone number (ITU-T E.164)."""
     number = _digits(text)
     return 8 <= len(number) <= 15 and len(set(number)) > 2
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind(
-        name="PRIVATE KEY",
-        pattern=re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
-        words=("-----BEGIN ",),
-    ),
+    Kind(name="PRIVATE KEY", pattern=re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"), words=("-----BEGIN ",)),
     Kind(
         name="SECRET",
         pattern=re.compile(
@@ -165,52 +160,41 @@ KINDS: tuple[Kind, ...] = (
 _CARD_BEGINS, _CARD_ENDS = re.compile(_LEFT), re.compile(_RIGHT)
 LEAST_DIGITS = 13  # of a card
 SHORT = 2048
-"""Characters up to which searching is faster than classifying them first."""
+"""Length up to which searching is faster than classifying the characters first."""
 
 
 @cache
 def _one_for_one() -> dict[int, str]:
-    """Characters that NFKC replaces by one other, such as full-width digits."""
-    made = {}
-    for code in range(0x80, 0x110000):
-        plain = unicodedata.normalize("NFKC", chr(code))
-        if len(plain) == 1 and ord(plain) != code:
-            made[code] = plain
-    return made
+    """Return the characters that NFKC replaces by one other character, such as full-width digits."""
+    normal = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x80, 0x110000)}
+    return {code: plain for code, plain in normal.items() if len(plain) == 1 and ord(plain) != code}
 
 
 def _normal(text: str) -> tuple[str, Sequence[int] | None]:
-    """The text as NFKC has it, and for each of its characters where it came from; None where nothing changed."""
+    """Return the text in NFKC, and the original place of each of its characters; None where the places are the same."""
     if text.isascii() or unicodedata.is_normalized("NFKC", text):
         return text, None
     plain = text.translate(_one_for_one())
     if unicodedata.is_normalized("NFKC", plain):
         return plain, None
-    made: list[str] = []
-    origin: list[int] = []
-    for i, char in enumerate(text):
-        plain = unicodedata.normalize("NFKC", char)
-        made.append(plain)
-        origin += [i] * len(plain)
-    origin.append(len(text))
-    return "".join(made), origin
+    parts = [unicodedata.normalize("NFKC", char) for char in text]
+    return "".join(parts), [*(i for i, plain in enumerate(parts) for _ in plain), len(text)]
 
 
 def findings(text: str, *, start: int = 0) -> list[Finding]:
-    """All places from ``start`` on, from the left, none within another; what stands before ``start`` is seen by what follows.
+    """Return the findings from ``start`` on, in the order of the text and without overlaps; the text before ``start`` is context only.
 
-    Where two overlap, the one that begins first counts, and of two that begin at the same place the longer one.
+    Of two that overlap, the one that begins first is kept, and of two that begin at the same place the longer one.
     """
     plain, origin = _normal(text)
     first = start if origin is None else next((i for i, at in enumerate(origin) if at >= start), len(plain))
-    found = sorted(_matches(plain, first), key=lambda f: (f.start, -f.end))
-    kept: list[Finding] = []
-    for f in found:
-        if not kept or f.start >= kept[-1].end:
-            kept.append(f)
-    if origin is None:
-        return kept
-    return [Finding(kind=f.kind, start=origin[f.start], end=origin[f.end - 1] + 1) for f in kept]
+    result: list[Finding] = []
+    for f in sorted(_matches(plain, first), key=lambda f: (f.start, -f.end)):
+        if not result or f.start >= result[-1].end:
+            result.append(f)
+    if origin is not None:
+        result = [Finding(kind=f.kind, start=origin[f.start], end=origin[f.end - 1] + 1) for f in result]
+    return result
 
 
 def _matches(plain: str, first: int) -> Iterator[Finding]:
@@ -220,13 +204,11 @@ def _matches(plain: str, first: int) -> Iterator[Finding]:
     for kind in KINDS:
         if kind.words and not any(word in plain for word in kind.words):
             continue
-        found = (
-            _searched(kind, plain, first) if len(plain) <= SHORT or kind.places is None else _tried(kind, scan, first)
-        )
-        yield from found
+        is_short = len(plain) <= SHORT or kind.places is None
+        yield from _search(kind, plain, first) if is_short else _match_at_places(kind, scan, first)
 
 
-def _searched(kind: Kind, plain: str, first: int) -> Iterator[Finding]:
+def _search(kind: Kind, plain: str, first: int) -> Iterator[Finding]:
     at = first
     while (m := kind.pattern.search(plain, at)) is not None:
         if kind.holds(m[0]):
@@ -236,8 +218,8 @@ def _searched(kind: Kind, plain: str, first: int) -> Iterator[Finding]:
             at = m.start() + 1
 
 
-def _tried(kind: Kind, scan: CharacterScan, first: int) -> Iterator[Finding]:
-    """The same, at the places where one can begin."""
+def _match_at_places(kind: Kind, scan: CharacterScan, first: int) -> Iterator[Finding]:
+    """Yield the findings of a class, whose pattern is tried only at the places where a match can begin."""
     assert kind.places is not None
     at = first
     for place in kind.places(scan):
@@ -259,18 +241,18 @@ def _cards(scan: CharacterScan, first: int) -> Iterator[Finding]:
             at = end
 
 
-def redacted(text: str) -> tuple[str, list[Finding]]:
-    """The text with its findings replaced, and the findings in the text as it was."""
-    found = findings(text)
+def redact_text(text: str) -> tuple[str, list[Finding]]:
+    """Return the text with its findings replaced, and the findings with their places in the original text."""
+    replaced = findings(text)
     parts, at = [], 0
-    for f in found:
+    for f in replaced:
         parts += [text[at : f.start], MARK.format(kind=f.kind)]
         at = f.end
-    return "".join([*parts, text[at:]]), found
+    return "".join([*parts, text[at:]]), replaced
 
 
 class StreamRedactor:
-    """Redacts a text that comes in pieces: what comes out together is what ``redacted`` makes of the whole, however it was cut."""
+    """Redaction of a text that arrives in pieces: the joined output is what ``redact_text`` returns for the whole text, however it was cut."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -278,18 +260,17 @@ class StreamRedactor:
         self.counts: dict[str, int] = {}
 
     def feed(self, piece: str) -> str:
-        """Take a piece; give back what can be decided: all but the last word, and the words before it that it may go on."""
+        """Return what is decided after one more piece: all but the last word and the words that it may continue."""
         self._held += piece
-        decided = _undecided_from(self._held)
-        until = max(decided, len(self._held) - LONGEST)
-        return self._give(until) if until > 0 else ""
+        until = max(_undecided_from(self._held), len(self._held) - LONGEST)
+        return self._release(until) if until > 0 else ""
 
     def end(self) -> str:
-        """The rest."""
-        return self._give(len(self._held))
+        """Return what was held back until the end of the text."""
+        return self._release(len(self._held))
 
-    def _give(self, until: int) -> str:
-        """Give out what lies before a place, or before the finding that lies across it."""
+    def _release(self, until: int) -> str:
+        """Return the redacted text before a place, or before the finding that lies across it."""
         text, shift = self._before + self._held, len(self._before)
         parts, at, limit = [], shift, shift + until
         for f in findings(text, start=shift):
@@ -302,13 +283,13 @@ class StreamRedactor:
             at = f.end
             self.counts[f.kind] = self.counts.get(f.kind, 0) + 1
         parts.append(text[at:limit])
-        # A little of what was given out is kept, for what must not stand before a finding.
+        # The last characters of the output are kept as the context before the next finding.
         self._before, self._held = text[max(0, limit - 2) : limit], text[limit:]
         return "".join(parts)
 
 
 def _undecided_from(text: str) -> int:
-    """Where the part begins of which more text can still make a finding."""
+    """Return the beginning of the part that may still become a finding with more text."""
     last = TOKEN.search(text, max(0, len(text) - LONGEST))
     start = last.start() if last else len(text)
     while start > 1 and text[start - 1] == " " and len(text) - start < LONGEST:

@@ -1,4 +1,4 @@
-"""Which replica answers: the one that has read the beginning before, unless it has too much; and which version a user sees."""
+"""Routing: requests with the same prefix go to the same replica unless it is overloaded, and a user always gets the same version."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from workbench.core.errors import InvalidSpec, NotAvailable
 
 @dataclass(slots=True, kw_only=True)
 class Replica:
-    """A server behind the gateway."""
+    """A server behind the gateway and its load."""
 
     name: str
     url: str
@@ -18,28 +18,26 @@ class Replica:
 
 
 def _draw(*parts: str) -> float:
-    """A number in [0, 1) that is the same for the same texts, in every process."""
+    """Return a number in [0, 1) that is the same for the same texts in every process."""
     digest = hashlib.blake2b("\x00".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def least_loaded(replicas: Sequence[Replica]) -> Replica:
-    """The replica with the fewest requests for its weight; raises ``NotAvailable`` when there is none."""
+    """Return the replica with the fewest running requests for its weight; raises ``NotAvailable`` when there is none."""
     if not replicas:
-        raise NotAvailable("No replica can be asked.", remedy="Start one, or wait until a breaker lets it be tried.")
+        raise NotAvailable(
+            "No replica is available.", remedy="Start one, or wait until a circuit breaker lets a probe pass."
+        )
     return min(replicas, key=lambda r: (r.n_under_way / r.weight, r.name))
 
 
 def by_prefix(replicas: Sequence[Replica], beginning: str, *, most_over: float = 1.25) -> Replica:
-    """The replica that is responsible for prompts with this beginning, as long as it has not too much; then the next.
+    """Return the replica that serves prompts with this prefix, or the next one when it has too many running requests.
 
-    Highest random weight (Thaler and Ravishankar 1998) with bounded loads (Mirrokni, Thorup and Zadimoghaddam 2018): none gets more than
-    ``most_over`` times its share of what is under way.
-
-    Args:
-        replicas: That can be asked; a replica that comes or goes moves only the beginnings that are its own.
-        beginning: First characters or tokens of a prompt.
-        most_over: At least 1.
+    Highest random weight (Thaler and Ravishankar 1998) with bounded loads (Mirrokni, Thorup and Zadimoghaddam 2018):
+    no replica gets more than ``most_over`` times its share of the running requests. Adding or removing a replica
+    moves only the prefixes of that replica.
     """
     if most_over < 1:
         raise InvalidSpec(f"most_over is {most_over}.", remedy="Give 1 or more.")
@@ -55,12 +53,9 @@ def by_prefix(replicas: Sequence[Replica], beginning: str, *, most_over: float =
 
 
 def version_for(user: str, shares: Mapping[str, float], *, salt: str = "") -> str:
-    """The version that a user sees: always the same, and with a growing share only from old to new.
+    """Return the version of a user, which stays the same, and changes only from old to new while the share grows.
 
-    Args:
-        user: Whoever must not see versions change to and fro.
-        shares: By version, the stable one first; together 1.
-        salt: Of this rollout, so that it is not always the same users who see what is new.
+    ``shares`` holds the stable version first; the ``salt`` of a rollout chooses which users get the new version first.
     """
     if not shares or abs(sum(shares.values()) - 1) > 1e-9 or any(not 0 <= s <= 1 for s in shares.values()):
         raise InvalidSpec(f"Shares of {dict(shares)}.", remedy="Give shares from 0 to 1 that add up to 1.")

@@ -1,7 +1,7 @@
-"""Limits on requests and tokens: a bucket that is paid from before the work, and settled after it.
+"""Token buckets for requests and tokens: reserved before the work, settled after it.
 
-What an answer costs is known only when it has ended. A request reserves an estimate, and settles what it really took. In every span of
-``W`` seconds at most ``burst + rate x W`` tokens are settled, and the error of the estimates of what is under way at its ends.
+The cost of an answer is known only at its end. A request reserves an estimate and settles the actual cost. In every span of ``W`` seconds at most
+``burst + rate x W`` tokens are settled, up to the estimation errors of the requests that run at its ends.
 """
 
 from collections import OrderedDict
@@ -12,11 +12,12 @@ from math import log2
 from workbench.core.errors import InvalidSpec
 
 Clock = Callable[[], float]
+"""Monotonic clock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What may be spent: so much a second on average, and so much at once."""
+    """Rate limit: an average per second, and a burst."""
 
     per_s: float
     burst: float
@@ -30,15 +31,15 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Not now."""
+    """A refusal, with the time after which to retry."""
 
     retry_after_s: float | None
-    """When it would be taken, if nothing else came; None: never, it is larger than what may be spent at once."""
+    """Time until it would be accepted without other requests; None: never, because it exceeds the burst."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """What was taken from a bucket for one request."""
+    """Cost that was taken from a bucket for one request."""
 
     key: str
     cost: float
@@ -46,12 +47,9 @@ class Reservation:
 
 
 class Buckets:
-    """A bucket for each key; a key that has not spent for a while takes no memory.
+    """Token bucket for each key; a full bucket takes no memory.
 
-    Args:
-        rate: Of every key.
-        clock: Seconds that never go back.
-        max_keys: Buckets that are kept. Beyond, the one that was used longest ago is forgotten, and its key starts anew with a whole burst.
+    Beyond ``max_keys`` the least recently used bucket is forgotten, and its key starts again with a full burst.
     """
 
     def __init__(self, rate: Rate, *, clock: Clock, max_keys: int = 100_000) -> None:
@@ -61,11 +59,11 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Buckets that are kept."""
+        """Return the number of buckets that are kept."""
         return len(self._levels)
 
     def level(self, key: str) -> float:
-        """What a key could spend now; below zero after a request that took more than it had reserved."""
+        """Return the level of the bucket of this key; below zero after a request that cost more than it had reserved."""
         return self._now(key, self._clock())
 
     def _now(self, key: str, now: float) -> float:
@@ -76,7 +74,7 @@ class Buckets:
         return min(self.rate.burst, level + self.rate.per_s * (now - at))
 
     def reserve(self, key: str, cost: float) -> Reservation | Refused:
-        """Take an estimated cost, or say when it could be taken; raises ``InvalidSpec`` for a cost below zero."""
+        """Reserve an estimated cost; return a refusal with the time to wait where the bucket holds less; raises ``InvalidSpec`` for a cost below zero."""
         if not cost >= 0:
             raise InvalidSpec(f"A cost of {cost}.", remedy="Give zero or more.")
         now = self._clock()
@@ -89,14 +87,14 @@ class Buckets:
         return Reservation(key=key, cost=cost)
 
     def settle(self, reservation: Reservation, cost: float) -> None:
-        """Replace the estimate by what it really cost; 0 gives all of it back. A second call does nothing."""
+        """Replace the estimated cost by the actual cost; 0 returns all of it. A second call does nothing."""
         if not cost >= 0:
             raise InvalidSpec(f"A cost of {cost}.", remedy="Give zero or more.")
         if not reservation.is_open:
             return
         reservation.is_open = False
         now = self._clock()
-        # A key that was forgotten meanwhile has a whole burst: what it owes is taken from that.
+        # A key that was forgotten meanwhile has a full burst, from which the cost is taken.
         self._set(reservation.key, self._now(reservation.key, now) + reservation.cost - cost, now)
 
     def _set(self, key: str, level: float, now: float) -> None:
@@ -105,7 +103,7 @@ class Buckets:
             return
         self._levels[key] = (level, now)
         self._levels.move_to_end(key)
-        # Those at the front were used longest ago: full ones are as good as unknown.
+        # The first ones are the least recently used; full ones need not be kept.
         for _ in range(2):
             oldest = next(iter(self._levels))
             if oldest != key and self._now(oldest, now) >= self.rate.burst:
@@ -115,13 +113,9 @@ class Buckets:
 
 
 class Penalties:
-    """Offences that are forgotten: a key is refused while its points are above a limit, and its points halve again and again.
+    """Penalty points that decay: a key is refused while its points exceed a limit, and its points halve every half-life.
 
-    Args:
-        limit: Points from which on a key is refused.
-        half_life_s: In which points halve.
-        clock: Seconds that never go back.
-        max_keys: Keys that are kept; beyond, the one that offended longest ago is forgotten.
+    Beyond ``max_keys`` the key with the oldest offence is forgotten.
     """
 
     def __init__(self, *, limit: float, half_life_s: float, clock: Clock, max_keys: int = 100_000) -> None:
@@ -134,16 +128,16 @@ class Penalties:
         self._points: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Keys that are kept."""
+        """Return the number of keys that are kept."""
         return len(self._points)
 
     def points(self, key: str) -> float:
-        """Points of a key now."""
+        """Return the penalty points of a key now."""
         points, at = self._points.get(key, (0.0, 0.0))
         return float(points * 0.5 ** ((self._clock() - at) / self._half_life_s)) if points else 0.0
 
     def offend(self, key: str, points: float = 1.0) -> None:
-        """Add an offence."""
+        """Add penalty points to a key."""
         self._points[key] = (self.points(key) + points, self._clock())
         self._points.move_to_end(key)
         oldest = next(iter(self._points))
@@ -152,8 +146,8 @@ class Penalties:
         if len(self._points) > self._max_keys:
             self._points.popitem(last=False)
 
-    def refused(self, key: str) -> Refused | None:
-        """Why a key is refused, or None; a refused request is no offence, so that a client recovers by waiting."""
+    def refusal(self, key: str) -> Refused | None:
+        """Return the refusal of a key, or None; a refused request adds no points, so that a client recovers by waiting."""
         points = self.points(key)
         if points <= self._limit:
             return None

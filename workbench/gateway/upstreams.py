@@ -1,7 +1,7 @@
-"""The servers behind the gateway: which can be asked, asking one, and trying another when it fails before it has answered anything."""
+"""Servers behind the gateway: circuit breakers, requests, and retries on another replica before an answer has begun."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,12 +11,13 @@ from workbench.core.errors import WorkbenchError
 from workbench.gateway.breaker import Breaker, RetryBudget
 from workbench.gateway.config import GatewayConfig
 from workbench.gateway.routing import Replica, by_prefix, least_loaded
+from workbench.gateway.token_bucket import Clock
 
 TRY_ANOTHER = frozenset({502, 503, 504})
 
 
 class UpstreamFailed(WorkbenchError):
-    """No replica answers."""
+    """An error: no replica answered a request."""
 
     def __init__(self, status: int, cause: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(cause, remedy="Try again later.")
@@ -31,14 +32,9 @@ class _Known:
 
 
 class Upstreams:
-    """All replicas, with a breaker for each and a budget for retries over all.
+    """All replicas, with a circuit breaker for each and one retry budget."""
 
-    Args:
-        config: Names them.
-        clock: Seconds that never go back.
-    """
-
-    def __init__(self, config: GatewayConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: GatewayConfig, *, clock: Clock = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self._known = [
             _Known(
@@ -52,7 +48,7 @@ class Upstreams:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make connections possible."""
+        """Open the session for connections to the replicas."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
             timeout=aiohttp.ClientTimeout(total=self._config.answer_timeout_s, sock_connect=5.0),
@@ -61,16 +57,16 @@ class Upstreams:
         )
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections to the replicas."""
         if self._session is not None:
             await self._session.close()
 
     def states(self) -> dict[str, str]:
-        """State of each breaker by the name of its replica."""
+        """Return the state of each circuit breaker by the name of its replica."""
         return {k.replica.name: str(k.breaker.state) for k in self._known}
 
     def _choose(self, beginning: str, tried: set[str], version: str | None) -> tuple[_Known, int]:
-        """A replica that lets a call through, and its ticket."""
+        """Return a replica whose circuit breaker lets a call pass, and the ticket of the call."""
         able = [k for k in self._known if k.replica.name not in tried and version in {None, k.version}]
         waits = []
         while able:
@@ -83,16 +79,16 @@ class Upstreams:
             waits.append(known.breaker.retry_after_s)
             able.remove(known)
         if waits:
-            raise UpstreamFailed(503, "All replicas are left alone after failures.", retry_after_s=min(waits))
+            raise UpstreamFailed(503, "The circuit breakers of all replicas are open.", retry_after_s=min(waits))
         raise UpstreamFailed(502, "No replica answers.")
 
     @asynccontextmanager
     async def answer(
         self, path: str, body: bytes, headers: Mapping[str, str], *, beginning: str, version: str | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The beginning of an answer; another replica of the version is tried when one fails before that, within the budget.
+        """Yield an answer once it has begun; before that, a failed call is retried on another replica of the version, within the budget.
 
-        Raises ``UpstreamFailed`` when nobody answers. What fails later is for the reader of the answer to see.
+        Raises ``UpstreamFailed`` when no replica answers. A failure after the beginning reaches the reader of the answer.
         """
         self._retries.request()
         tried: set[str] = set()
@@ -102,10 +98,10 @@ class Upstreams:
             tried.add(known.replica.name)
             began, call = self._clock(), _Call(known, ticket)
             try:
-                response = await self._asked(known, path, body, headers)
+                response = await self._post(known, path, body, headers)
                 may_try_another = len(tried) < n_alike
                 if response is None or response.status in TRY_ANOTHER:
-                    call.over(failed=True, took_s=self._clock() - began)
+                    call.report(failed=True, took_s=self._clock() - began)
                     if may_try_another and self._retries.retry():
                         if response is not None:
                             response.close()
@@ -114,9 +110,9 @@ class Upstreams:
                     raise UpstreamFailed(502, f"{known.replica.name} does not answer.")
                 try:
                     yield response
-                    call.over(failed=response.status >= 500, took_s=self._clock() - began)
+                    call.report(failed=response.status >= 500, took_s=self._clock() - began)
                 except (aiohttp.ClientError, TimeoutError, OSError):
-                    call.over(failed=True, took_s=self._clock() - began)
+                    call.report(failed=True, took_s=self._clock() - began)
                     raise
                 finally:
                     response.close()
@@ -124,10 +120,10 @@ class Upstreams:
             finally:
                 call.end()
 
-    async def _asked(
+    async def _post(
         self, known: _Known, path: str, body: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse | None:
-        """The beginning of a replica's answer; None when it does not answer at all."""
+        """Return the answer of a replica once it has begun; None when the replica does not answer."""
         assert self._session is not None
         try:
             return await self._session.post(known.replica.url + path, data=body, headers=headers)
@@ -135,7 +131,7 @@ class Upstreams:
             return None
 
     async def models(self) -> tuple[int, bytes]:
-        """What the first replica that answers lists."""
+        """Return status and body of ``/v1/models`` of the first replica that answers."""
         assert self._session is not None
         for known in self._known:
             try:
@@ -147,20 +143,20 @@ class Upstreams:
 
 
 class _Call:
-    """One call to a replica: counted while it lasts, and told to its breaker once."""
+    """One call to a replica: counted while it runs, and reported to its circuit breaker once."""
 
     def __init__(self, known: _Known, ticket: int) -> None:
-        self._known, self._ticket, self._is_told = known, ticket, False
+        self._known, self._ticket, self._is_reported = known, ticket, False
         known.replica.n_under_way += 1
 
-    def over(self, *, failed: bool, took_s: float) -> None:
-        """How it went."""
-        if not self._is_told:
-            self._is_told = True
+    def report(self, *, failed: bool, took_s: float) -> None:
+        """Report to the circuit breaker how the call went."""
+        if not self._is_reported:
+            self._is_reported = True
             self._known.breaker.end(self._ticket, failed=failed, took_s=took_s)
 
     def end(self) -> None:
-        """It is over; one that was given up says nothing about the replica."""
+        """End the call; one that was abandoned does not count for or against the replica."""
         self._known.replica.n_under_way -= 1
-        if not self._is_told:
+        if not self._is_reported:
             self._known.breaker.abandon(self._ticket)

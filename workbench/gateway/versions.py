@@ -1,31 +1,18 @@
-"""Which version of a model a request goes to, and who is told how it went: the seam for a rollout."""
+"""Port between the gateway and a rollout: which version serves a user, and how its requests ended."""
 
-from typing import Any, Protocol
-
-
-class Versions(Protocol):
-    """Chooses versions, and learns from what became of requests."""
-
-    def choose(self, user: str) -> str | None:
-        """The version for a user, always the same while shares do not change; None: any."""
-
-    def ended(self, version: str, *, failed: bool, ttft_s: float | None, tpot_s: float | None) -> None:
-        """A request that a version answered, or failed."""
-
-    def told(self) -> dict[str, Any] | None:
-        """Where a rollout is; None when there is none."""
+from workbench.release.canary import RolloutState
 
 
-class AnyVersion:
-    """All replicas are alike."""
+class Versions:
+    """Choice of versions without a rollout: all replicas serve the same version."""
 
     def choose(self, user: str) -> str | None:  # noqa: ARG002
-        """None."""
+        """Return the version for a user, which is the same while shares do not change; None: any."""
         return None
 
-    def ended(self, version: str, *, failed: bool, ttft_s: float | None, tpot_s: float | None) -> None:
-        """Nothing is learnt."""
+    def record(self, version: str, *, failed: bool, ttft_s: float | None, tpot_s: float | None) -> None:
+        """Record how a request to a version ended."""
 
-    def told(self) -> dict[str, Any] | None:
-        """There is none."""
+    def state(self) -> RolloutState | None:
+        """Return where a rollout is; None when there is none."""
         return None

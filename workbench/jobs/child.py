@@ -1,111 +1,129 @@
 """The process of a job: ``python -m workbench.jobs.child FOLDER STORE``."""
 
+import os
+import signal
+import sqlite3
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import StoreError, WorkbenchError
+from workbench.core.kinds import spec_class
 from workbench.core.progress import Progress
+from workbench.core.rows import Samples
 from workbench.core.runs import Run
 from workbench.jobs.directory import EVENT_INTERVAL_S, JobDirectory, JobState
+from workbench.measuring.envelope import measured
 from workbench.store.runs import RunStore
 
-Measure = Callable[[Mapping[str, Any], Path], Iterator[Progress | Run]]
+Measure = Callable[[str, Mapping[str, object], Path], Iterator[Progress | Run]]
+"""From a kind, its spec as JSON and a folder to progress and, last, the run."""
 
 
-def _with(spec_class: str, experiment: str) -> Measure:
-    """A measurement whose modules are imported when it begins: each brings the packages of its own subject only.
+def measured_kind(kind: str, spec: Mapping[str, object], folder: Path) -> Iterator[Progress | Run]:
+    """Yield the progress and the run of a kind of measurement."""
+    return measured(spec_class(kind).from_dict(spec), folder)
 
-    Args:
-        spec_class: Module in ``workbench.core`` and class, such as "load.LoadSpec".
-        experiment: Module in ``workbench.experiments``.
+
+def carry_out(directory: JobDirectory, store: RunStore, measure: Measure) -> None:
+    """Measure, store the run, and leave a final state whatever happens.
+
+    An interrupt is handed to the measurement: one that can keep what it has measured ends with a run.
     """
-
-    def measure(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-        module, name = spec_class.split(".")
-        begin = import_module(f"workbench.experiments.{experiment}").measure
-        wanted = getattr(import_module(f"workbench.core.{module}"), name).from_dict(spec)
-        steps: Iterator[Progress | Run] = begin(wanted, folder)
-        return steps
-
-    return measure
-
-
-def _engine_sweep(spec: Mapping[str, Any], folder: Path) -> Iterator[Progress | Run]:
-    from workbench.core.engine_sweep import EngineSweepSpec
-    from workbench.experiments.engine_sweep import in_turn, measure
-    from workbench.jobs.cluster import on_cluster
-
-    wanted = EngineSweepSpec.from_dict(spec)
-    return measure(wanted, folder, source=on_cluster if wanted.cluster else in_turn)
-
-
-EXPERIMENTS: dict[str, Measure] = {
-    "quantization": _with("quantization.QuantizationSpec", "quantization"),
-    "load": _with("load.LoadSpec", "load"),
-    "engine_sweep": _engine_sweep,
-    "serving_speed": _with("serving_speed.ServingSpeedSpec", "serving_speed"),
-    "gemm": _with("serving_speed.GemmSpec", "gemm"),
-    "checkpoint": _with("checkpoints.CheckpointSpec", "checkpoint"),
-    "evaluation": _with("evaluation.EvaluationSpec", "evaluation"),
-    "sensitivity": _with("sensitivity.SensitivitySpec", "sensitivity"),
-    "plan_damage": _with("plan_damage.PlanDamageSpec", "plan_damage"),
-    "attention": _with("attention.AttentionSpec", "attention"),
-    "long_context": _with("long_context.LongContextSpec", "long_context"),
-    "ring_attention": _with("long_context.RingSpec", "ring_attention"),
-    "faults": _with("faults.FaultsSpec", "faults"),
-    "surge": _with("surge.SurgeSpec", "surge"),
-    "redaction": _with("redaction.RedactionSpec", "redaction"),
-    "rollout": _with("rollout.RolloutSpec", "rollout"),
-    "edge": _with("edge.EdgeSpec", "edge"),
-    "fusion": _with("fusion.FusionSpec", "fusion"),
-    "images": _with("images.ImagesSpec", "images"),
-    "techniques": _with("techniques.TechniquesSpec", "techniques"),
-    "calibration": _with("calibration.CalibrationSpec", "calibration"),
-    "monitoring": _with("monitoring.MonitoringSpec", "monitoring"),
-    "batch_search": _with("batch_search.BatchSearchSpec", "batch_search"),
-    "recording": _with("recording.RecordingSpec", "recording"),
-    "context_quality": _with("context_quality.ContextQualitySpec", "context_quality"),
-}
-
-
-def carry_out(directory: JobDirectory, store: RunStore, experiments: Mapping[str, Measure]) -> None:
-    """Measure, store the run, and leave a final state whatever happens."""
-    job = directory.read_spec()
+    job = directory.asked()
     started = time.monotonic()
     written_at = -EVENT_INTERVAL_S
     try:
-        for item in experiments[job["kind"]](job["spec"], directory.path):
+        for item in _interruptible(measure(job.kind, job.spec, directory.path)):
             if isinstance(item, Run):
-                store.add(replace(item, id=directory.id))
-                directory.finish(JobState.DONE)
+                _store(replace(item, id=directory.id), directory, store)
                 return
             now = time.monotonic()
             if now - written_at >= EVENT_INTERVAL_S:
-                directory.append_event(item, elapsed_s=now - started)
+                with suppress(OSError):  # a full disk: the measurement goes on, its progress is not seen
+                    directory.append_event(item, elapsed_s=now - started)
                 written_at = now
-    except WorkbenchError as error:
-        directory.finish(JobState.FAILED, cause=error.cause, remedy=error.remedy, details=traceback.format_exc())
-    except OSError as error:
-        cause = f"The job could not write its files: {error}."
-        remedy = "Free disk space, then resume: finished parts are kept."
-        directory.finish(JobState.FAILED, cause=cause, remedy=remedy, details=traceback.format_exc())
+    except KeyboardInterrupt:  # nothing was kept: whoever ended the job says what became of it
+        sys.exit(130)
     except Exception as error:
         cause = f"The measurement stopped with {type(error).__name__}: {error}."
         remedy = "The log has the details; please report them."
+        if isinstance(error, WorkbenchError):
+            cause, remedy = error.cause, error.remedy
+        elif isinstance(error, OSError):
+            cause = f"The job could not write its files: {error}."
+            remedy = "Free disk space, then resume: finished parts are kept."
         directory.finish(JobState.FAILED, cause=cause, remedy=remedy, details=traceback.format_exc())
+
+
+def _interruptible(items: Iterator[Progress | Run]) -> Iterator[Progress | Run]:
+    """Yield the items of a measurement; an interrupt between two of them is raised inside it."""
+    is_interrupted = False
+    while True:
+        try:
+            item = items.throw(KeyboardInterrupt()) if is_interrupted and isinstance(items, Generator) else next(items)
+            is_interrupted = False
+        except StopIteration:
+            return
+        try:
+            yield item
+        except KeyboardInterrupt:
+            is_interrupted = True
+
+
+def _store(run: Run, directory: JobDirectory, store: RunStore) -> None:
+    """Store a run, or save it as a file wherever there is room for it."""
+    try:
+        store.add(run)
+        directory.finish(JobState.DONE)
+        return
+    except (OSError, sqlite3.Error, StoreError) as error:
+        cause = f"The run could not be stored: {error}."
+    (directory.path / "reserve").unlink(missing_ok=True)
+    short = replace(run, samples=Samples())
+    places = [Path(tempfile.gettempdir()), Path("/dev/shm"), Path.home(), Path.cwd(), directory.path]  # noqa: S108 - memory is not full
+    for content, place in [(run, p) for p in places] + [(short, p) for p in places]:
+        file = place / f"workbench-run-{directory.id}.json"
+        try:
+            file.write_text(content.to_json(), encoding="utf-8")
+        except OSError:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+            continue
+        left_out = "" if content is run else " It has no raw samples: there was no room for them."
+        directory.finish(
+            JobState.DONE,
+            cause=f"{cause} It was saved as {file}.{left_out}",
+            remedy=f"Free disk space, then: workbench runs import {file}",
+            details=str(file),
+        )
+        return
+    directory.finish(JobState.FAILED, cause=cause, remedy="Free disk space, and run again.")
+
+
+def _on_signal(directory: JobDirectory) -> None:
+    """Let a signal end the measurement as Ctrl-C does; a cancel, which leaves its mark first, ends the process at once."""
+
+    def handle(number: int, _: object) -> None:
+        if directory.is_stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, handle)
 
 
 def main() -> None:
     """Read the two paths and carry the job out."""
-    folder, store = sys.argv[1:3]
-    directory = JobDirectory(Path(folder))
-    carry_out(directory, RunStore(Path(store)), EXPERIMENTS)
+    folder, store = map(Path, sys.argv[1:3])
+    _on_signal(JobDirectory(folder))
+    carry_out(JobDirectory(folder), RunStore(store), measured_kind)
 
 
 if __name__ == "__main__":

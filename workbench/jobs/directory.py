@@ -4,23 +4,28 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import psutil
 
 from workbench.core.errors import StoreError
 from workbench.core.progress import Progress
+from workbench.core.rows import Json, plain
 
 RESERVE_BYTES = 64 * 1024  # given back to the file system when a result has to be written on a full disk
 CANCEL_TAKES_S = 5.0  # more than a cancel needs to end the processes and to tidy up
 EVENT_INTERVAL_S = 0.25  # Jupyter's channel stays far from its limits at four messages a second
 
+T = TypeVar("T")
+
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """State of a job; a final state is never overwritten."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -34,7 +39,53 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing will change any more, except by a resume."""
-        return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
+        return self is JobState.DONE or self.can_resume
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether it ended without a run."""
+        return self in {JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a job was asked for."""
+
+    kind: str
+    spec: Mapping[str, Any]
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a job's events."""
+
+    step: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    elapsed_s: float = 0.0
+    result: Any = None
+    """What the step handed up as JSON, where the measurement does so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Final state of a job and, where it failed, why."""
+
+    state: JobState
+    at: float
+    """Seconds since the epoch."""
+    cause: str = ""
+    remedy: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessId:
+    """A process by its number and start time, so that a later process of that number is not taken for it."""
+
+    pid: int
+    started: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +104,15 @@ class JobView:
     cause: str = ""
     remedy: str = ""
     details: str = ""
-    result: Mapping[str, Any] = field(default_factory=dict)
-    """Partial result of the last step, where the experiment gives one."""
+    result: Json = None
+    """What the last step handed up, where the measurement does so; ``partial`` reads it."""
+
+    def partial(self, kind: type[T]) -> T | None:
+        """Return what the last step handed up, as the dataclass that it is; None where it is nothing of the kind."""
+        try:
+            return None if self.result is None else msgspec.convert(self.result, kind, str_keys=True)
+        except msgspec.ValidationError:
+            return None
 
     @property
     def done_fraction(self) -> float:
@@ -83,50 +141,49 @@ class JobDirectory:
         return self.path.name
 
     @classmethod
-    def create(cls, path: Path, *, kind: str, spec: Mapping[str, Any], created_at: str) -> "JobDirectory":
+    def create(cls, path: Path, *, kind: str, spec: Mapping[str, object], created_at: str) -> "JobDirectory":
         """A new folder with its spec."""
         try:
             path.mkdir(parents=True)
             (path / "reserve").write_bytes(b"\0" * RESERVE_BYTES)
             directory = cls(path)
-            directory._write("spec.json", {"kind": kind, "spec": dict(spec), "created_at": created_at})
+            directory._write("spec.json", Asked(kind=kind, spec=spec, created_at=created_at))
         except OSError as error:
             raise StoreError(
                 f"The job folder {path} cannot be written: {error}.", remedy="Free disk space or set WORKBENCH_HOME."
             ) from error
         return directory
 
-    def _write(self, name: str, data: Mapping[str, Any]) -> None:
+    def _write(self, name: str, data: object) -> None:
         unfinished = self.path / f"{name}.{os.getpid()}.part"
-        unfinished.write_text(json.dumps(data), encoding="utf-8")
+        unfinished.write_text(json.dumps(plain(data)), encoding="utf-8")
         os.replace(unfinished, self.path / name)
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str, kind: type[T]) -> T | None:
         try:
-            data: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return data
 
-    def read_spec(self) -> dict[str, Any]:
-        """Kind, spec and time of creation."""
-        data = self._read("spec.json")
+    def asked(self) -> Asked:
+        """Return kind, spec and time of creation; raises ``StoreError`` where they cannot be read."""
+        data = self._read("spec.json", Asked)
         if data is None:
             raise StoreError(f"The job {self.id} has no readable spec.", remedy="Delete its folder and run again.")
         return data
 
     def write_pid(self, pid: int) -> None:
-        """Remember the process by its number and start time, so that a later process of that number is not taken for it."""
-        self._write("pid", {"pid": pid, "started": psutil.Process(pid).create_time()})
+        """Remember the process that carries the job out."""
+        self._write("pid", ProcessId(pid=pid, started=psutil.Process(pid).create_time()))
 
     def process(self) -> psutil.Process | None:
         """The job's process while it lives."""
-        data = self._read("pid")
-        if data is None:
+        known = self._read("pid", ProcessId)
+        if known is None:
             return None
         try:
-            process = psutil.Process(data["pid"])
-            if abs(process.create_time() - data["started"]) > 0.5 or process.status() == psutil.STATUS_ZOMBIE:
+            process = psutil.Process(known.pid)
+            if abs(process.create_time() - known.started) > 0.5 or process.status() == psutil.STATUS_ZOMBIE:
                 return None
         except psutil.Error:
             return None
@@ -135,6 +192,11 @@ class JobDirectory:
     def mark_stopping(self) -> None:
         """Say that a cancel was asked for."""
         (self.path / "stopping").touch()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a cancel was asked for."""
+        return (self.path / "stopping").exists()
 
     def _stopping_s(self) -> float | None:
         """How long ago a cancel was asked for."""
@@ -145,34 +207,36 @@ class JobDirectory:
 
     def append_event(self, progress: Progress, *, elapsed_s: float) -> None:
         """Add one line to the events."""
-        line = {"step": progress.step, "done": progress.done, "total": progress.total, "elapsed_s": round(elapsed_s, 2)}
-        if progress.result:
-            line["result"] = dict(progress.result)
+        event = Event(
+            step=progress.step,
+            done=progress.done,
+            total=progress.total,
+            elapsed_s=round(elapsed_s, 2),
+            result=plain(progress.result),
+        )
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(plain(event)) + "\n")
 
-    def last_event(self) -> dict[str, Any]:
-        """The newest complete event."""
+    def last_event(self) -> Event | None:
+        """Return the newest complete event."""
         path = self.path / "events.jsonl"
         if not path.exists():
-            return {}
+            return None
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 65_536))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            lines = file.read().splitlines()
         for line in reversed(lines):
-            try:
-                event: dict[str, Any] = json.loads(line)
-            except ValueError:
-                continue
-            return event
-        return {}
+            with suppress(msgspec.DecodeError):
+                return msgspec.json.decode(line, type=Event)
+        return None
 
-    def finish(self, state: JobState, **facts: str) -> bool:
+    def finish(self, state: JobState, *, cause: str = "", remedy: str = "", details: str = "") -> bool:
         """Write the final state unless there is one already; True when this call wrote it."""
         (self.path / "reserve").unlink(missing_ok=True)
         unfinished = self.path / f"result.{os.getpid()}.part"
-        unfinished.write_text(json.dumps({"state": state, "at": time.time(), **facts}), encoding="utf-8")
+        ending = Ending(state=state, at=time.time(), cause=cause, remedy=remedy, details=details)
+        unfinished.write_text(json.dumps(plain(ending)), encoding="utf-8")
         try:
             os.link(unfinished, self.path / "result.json")
         except FileExistsError:
@@ -189,38 +253,37 @@ class JobDirectory:
 
     def view(self) -> JobView:
         """The job as its files and its process show it."""
-        spec = self.read_spec()
+        asked = self.asked()
         is_alive = self.process() is not None  # looked at first: what ends after this has written its result
         event = self.last_event()
-        result = self._read("result.json")
+        ending = self._read("result.json", Ending)
         stopping_s = self._stopping_s()
-        facts: dict[str, str] = {}
-        if result is not None:
-            state = JobState(result["state"])
-            facts = {k: result.get(k, "") for k in ("cause", "remedy", "details")}
-        elif is_alive:
-            running = JobState.RUNNING if event else JobState.STARTING
-            state = JobState.STOPPING if stopping_s is not None else running
-        elif stopping_s is not None:  # whoever cancels is tidying up, unless it was killed itself
-            state = JobState.STOPPING if stopping_s < CANCEL_TAKES_S else JobState.CANCELLED
-        elif self._read("pid") is None:
-            state = JobState.QUEUED
-        else:
-            state = JobState.INTERRUPTED
-            facts = {
-                "cause": "The job's process ended without a result (killed, or the machine restarted).",
-                "remedy": "Resume it: finished parts are kept.",
-            }
+        if ending is None:
+            ending = Ending(state=self._state_without_end(is_alive, event, stopping_s), at=time.time())
+        if ending.state is JobState.INTERRUPTED and not ending.cause:
+            cause = "The job's process ended without a result (killed, or the machine restarted)."
+            ending = replace(ending, cause=cause, remedy="Resume it: finished parts are kept.")
+        event = event or Event()
         return JobView(
             id=self.id,
-            kind=spec["kind"],
-            spec=spec["spec"],
-            created_at=spec["created_at"],
-            state=state,
-            step=event.get("step", ""),
-            done=event.get("done", 0.0),
-            total=event.get("total", 0.0),
-            elapsed_s=event.get("elapsed_s", 0.0),
-            result=event.get("result", {}),
-            **facts,
+            kind=asked.kind,
+            spec=asked.spec,
+            created_at=asked.created_at,
+            state=ending.state,
+            step=event.step,
+            done=event.done,
+            total=event.total,
+            elapsed_s=event.elapsed_s,
+            result=event.result,
+            cause=ending.cause,
+            remedy=ending.remedy,
+            details=ending.details,
         )
+
+    def _state_without_end(self, is_alive: bool, event: Event | None, stopping_s: float | None) -> JobState:
+        if is_alive:
+            running = JobState.RUNNING if event else JobState.STARTING
+            return JobState.STOPPING if stopping_s is not None else running
+        if stopping_s is not None:  # whoever cancels is tidying up, unless it was killed itself
+            return JobState.STOPPING if stopping_s < CANCEL_TAKES_S else JobState.CANCELLED
+        return JobState.QUEUED if self._read("pid", ProcessId) is None else JobState.INTERRUPTED

@@ -8,24 +8,20 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import platformdirs
 import psutil
 
+from workbench.catalog.paths import workbench_home
 from workbench.core.errors import StoreError
 from workbench.core.progress import SCRATCH
-from workbench.core.runs import utc_now
+from workbench.core.runs import Run, utc_now
 from workbench.jobs.directory import JobDirectory, JobState, JobView
-from workbench.store.runs import RunStore
+from workbench.store.runs import RunStore, read_run_file
 
 TERMINATE_GRACE_S = 0.5
-
-
-def workbench_home() -> Path:
-    """Where runs and jobs are kept: ``$WORKBENCH_HOME`` or the user's data folder."""
-    return Path(os.environ.get("WORKBENCH_HOME") or platformdirs.user_data_dir("inference-workbench"))
+STOP_TAKES_S = 10.0
 
 
 class JobManager:
@@ -37,7 +33,7 @@ class JobManager:
         self._child = child
         self._jobs = self.home / "jobs"
 
-    def submit(self, kind: str, spec: Mapping[str, Any]) -> str:
+    def submit(self, kind: str, spec: Mapping[str, object]) -> str:
         """Start a job in a session of its own and give back its id."""
         job_id = uuid.uuid4().hex[:12]
         directory = JobDirectory.create(self._jobs / job_id, kind=kind, spec=spec, created_at=utc_now())
@@ -73,11 +69,11 @@ class JobManager:
         return view
 
     def views(self, kind: str | None = None) -> list[JobView]:
-        """All jobs, newest first."""
+        """Return all jobs, or those of a kind, newest first."""
         if not self._jobs.is_dir():
             return []
-        folders = [p for p in self._jobs.iterdir() if (p / "spec.json").exists()]
-        views = [self.view(p.name) for p in sorted(folders, key=lambda p: p.stat().st_ctime, reverse=True)]
+        folders = sorted(self._jobs.iterdir(), key=lambda p: p.stat().st_ctime, reverse=True)
+        views = [self.view(p.name) for p in folders if (p / "spec.json").exists()]
         return sorted((v for v in views if kind in {None, v.kind}), key=lambda v: v.created_at, reverse=True)
 
     def cancel(self, job_id: str) -> None:
@@ -92,15 +88,35 @@ class JobManager:
             if alive:
                 _signal_group(process.pid, signal.SIGKILL)
                 for survivor in alive:
-                    _kill(survivor)
+                    with suppress(psutil.NoSuchProcess):
+                        survivor.kill()
                 psutil.wait_procs(alive, timeout=1.0)
         shutil.rmtree(directory.path / SCRATCH, ignore_errors=True)
         directory.finish(JobState.CANCELLED)
 
+    def stop(self, job_id: str, *, timeout_s: float = STOP_TAKES_S) -> JobView:
+        """End a job so that what it has measured is kept, where its measurement can do that; a job that does not end is cancelled."""
+        process = self.directory(job_id).process()
+        if process is not None:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT)
+        view = self.wait(job_id, timeout_s=timeout_s)
+        if not view.state.is_final or view.state is JobState.INTERRUPTED:
+            self.cancel(job_id)
+            view = self.view(job_id)
+        return view
+
+    def result(self, job_id: str) -> Run:
+        """Return the run of a job that is done, from the store or from the file that it was saved to where the store was full."""
+        view = self.directory(job_id).view()
+        if view.state is JobState.DONE and view.details:
+            return read_run_file(Path(view.details))
+        return self.store.get(job_id)
+
     def resume(self, job_id: str) -> None:
         """Start a cancelled, failed or interrupted job again; finished parts are not measured twice."""
         view = self.view(job_id)
-        if view.state in {JobState.CANCELLED, JobState.FAILED, JobState.INTERRUPTED}:
+        if view.state.can_resume:
             directory = self.directory(job_id)
             directory.reopen()
             self._start(directory)
@@ -119,21 +135,7 @@ class JobManager:
         path = self.directory(job_id).path / "stdout.log"
         return path.read_text(encoding="utf-8", errors="replace")[-8000:] if path.exists() else ""
 
-    def forget(self, job_id: str) -> None:
-        """Delete a final job's folder; its stored run stays."""
-        if self.view(job_id).state.is_final:
-            shutil.rmtree(self.directory(job_id).path)
-
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return

@@ -7,18 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to come."""
+    """A request that a client will send."""
 
     client: str
     due_s: float
-    body: Mapping[str, Any]
+    body: Mapping[str, object]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class Outcome:
 def ask_all(
     url: str, calls: Sequence[Call], *, keys: Mapping[str, str], patience_s: float, path: str = "/v1/completions"
 ) -> list[Outcome]:
-    """Send every call when it is due; outcomes in the order of the calls.
+    """Send each call when it is due, and return the outcomes in the order of the calls.
 
     Args:
         url: Of the server, without a path.

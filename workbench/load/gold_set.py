@@ -3,21 +3,21 @@
 import re
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-import orjson
+import msgspec
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec
 from workbench.load.probe import QUESTIONS, Asker
+from workbench.load.spec import LoadSpec
 
 LONGEST_ANSWER = 64
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoldQuestion:
+class GoldQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One question; an answer is right when the pattern is found in it."""
 
     prompt: str
@@ -27,35 +27,40 @@ class GoldQuestion:
 
 
 def gold_questions(file: Path | None) -> list[GoldQuestion]:
-    """Questions of a file of JSON lines (``prompt``, ``pattern``, ``max_tokens``), or the workbench's own without answers.
+    """Return the questions of a file of JSON lines (``prompt``, ``pattern``, ``max_tokens``), or the workbench's own without answers.
 
     Raises ``InvalidSpec`` for a file that cannot be read, with the line.
     """
     if file is None:
         return [GoldQuestion(prompt=q, pattern=None) for q in QUESTIONS]
+    return read_lines(file, _question, what="questions", example='{"prompt": "2 + 2 =", "pattern": "^ ?4"}')
+
+
+def _question(line: object) -> GoldQuestion:
+    question = msgspec.convert(line, GoldQuestion)
+    re.compile(question.pattern or "")
+    if not question.prompt or not 1 <= question.max_tokens <= LONGEST_ANSWER:
+        raise ValueError(f"an empty prompt, or max_tokens outside 1 to {LONGEST_ANSWER}")
+    return question
+
+
+def read_lines(file: Path, read: Callable[[object], T], *, what: str, example: str) -> list[T]:
+    """Return the value that ``read`` makes of each line of a file of JSON lines; raises ``InvalidSpec`` with the line that it refuses."""
     try:
         lines = file.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSpec(f"{file} cannot be read: {error}.", remedy="Name a file of JSON lines.") from error
-    made = []
+    values = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            told = orjson.loads(line)
-            question = GoldQuestion(**told)
-            re.compile(question.pattern or "")
-            if not question.prompt or not 1 <= question.max_tokens <= LONGEST_ANSWER:
-                raise ValueError(f"an empty prompt, or max_tokens outside 1 to {LONGEST_ANSWER}")
+            values.append(read(msgspec.json.decode(line)))
         except (ValueError, TypeError, re.error) as error:
-            raise InvalidSpec(
-                f"Line {number} of {file}: {error}.",
-                remedy='Write lines like {"prompt": "2 + 2 =", "pattern": "^ ?4"}.',
-            ) from error
-        made.append(question)
-    if not made:
-        raise InvalidSpec(f"{file} has no questions.", remedy="Write at least one line.")
-    return made
+            raise InvalidSpec(f"Line {number} of {file}: {error}.", remedy=f"Write lines like {example}.") from error
+    if not values:
+        raise InvalidSpec(f"{file} has no {what}.", remedy="Write at least one line.")
+    return values
 
 
 class GoldSchedule:
@@ -79,12 +84,12 @@ class GoldSchedule:
         self._thread = threading.Thread(target=self._go_round, daemon=True)
 
     def counts(self) -> dict[str, int]:
-        """Questions asked, answered wrongly, and not answered at all (these are no wrong answers), so far."""
+        """Return the numbers of questions that were answered, answered wrongly, and not answered at all (which is no wrong answer), so far."""
         with self._lock:
             return dict(self._counts)
 
     def last_wrong(self) -> list[str]:
-        """Prompts of the last round whose answers were wrong."""
+        """Return the prompts of the last round whose answers were wrong."""
         with self._lock:
             return list(self._wrong)
 
@@ -100,9 +105,9 @@ class GoldSchedule:
         for i, question in enumerate(self._questions):
             if self._over.is_set():
                 return
-            text = asker.answered(question.prompt, max_tokens=question.max_tokens).get("text")
+            text = asker.answered(question.prompt, max_tokens=question.max_tokens).text
             if text is not None and question.pattern is None:
-                self._questions[i] = replace(question, pattern=f"^{re.escape(text)}$")
+                self._questions[i] = msgspec.structs.replace(question, pattern=f"^{re.escape(text)}$")
             is_wrong = text is not None and not re.search(self._questions[i].pattern or "", text)
             with self._lock:
                 self._counts["asked"] += text is not None

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.load import Distribution
+from workbench.load.rows import Distribution
 
 Floats = npt.NDArray[np.float64]
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -17,7 +17,7 @@ MIN_PER_BATCH = 2
 def distribution(
     seconds: Floats, *, censored: npt.NDArray[np.bool_] | None = None, groups: Floats | None = None
 ) -> Distribution:
-    """Mean and percentiles of latencies in the order in which their requests were due.
+    """Return mean and percentiles of latencies in the order in which their requests were due.
 
     A censored value is a request that ended without an answer: its latency is known only to be longer
     (Kaplan and Meier 1958). A percentile that falls among such requests is None.
@@ -46,17 +46,11 @@ def distribution(
             at = values[name]
             if at is not None:
                 interval[name] = _quantile_interval(seconds, hidden, q, at, batches)
-    return Distribution(
-        mean=float(seconds[~hidden].mean()),
-        **values,
-        n=n,
-        n_censored=n_hidden,
-        interval=interval,
-    )
+    return Distribution(mean=float(seconds[~hidden].mean()), **values, n=n, n_censored=n_hidden, interval=interval)
 
 
 def _batches(n: int, groups: Floats | None) -> npt.NDArray[np.int64] | None:
-    """Number of the batch of each value, or None when there are too few."""
+    """Return the number of the batch of each value; None where there are too few."""
     if groups is None:
         if n < N_BATCHES * MIN_PER_BATCH:
             return None
@@ -68,7 +62,7 @@ def _batches(n: int, groups: Floats | None) -> npt.NDArray[np.int64] | None:
 
 
 def _survival(seconds: Floats, hidden: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Times of answers in order, and the Kaplan-Meier share answered by then."""
+    """Return the times of answers in order, and the Kaplan-Meier share answered by then."""
     order = np.lexsort((hidden, seconds))
     at_risk = np.arange(seconds.size, 0, -1)
     survival = np.asarray(np.cumprod(np.where(hidden[order], 1.0, 1 - 1 / at_risk)), dtype=np.float64)
@@ -97,7 +91,7 @@ def _mean_interval(seen: Floats, batches: npt.NDArray[np.int64]) -> tuple[float,
 def _quantile_interval(
     seconds: Floats, hidden: npt.NDArray[np.bool_], q: float, at: float, batches: npt.NDArray[np.int64]
 ) -> tuple[float, float] | None:
-    """None where the upper end would lie beyond the largest sample."""
+    """Return the interval of a percentile; None where the upper end would lie beyond the largest sample."""
     below = ((seconds <= at) & ~hidden).astype(float)
     counts = np.bincount(batches, minlength=N_BATCHES)
     shares = np.bincount(batches, weights=below, minlength=N_BATCHES) / np.maximum(counts, 1)

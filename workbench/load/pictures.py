@@ -1,27 +1,25 @@
-"""Generated pictures to send: smooth colours with noise, as JPEG, so that they weigh and cost what photographs do."""
+"""Generated images to send: smooth colours with noise, as JPEG, of the size in bytes and the decoding time of photographs."""
 
 import base64
 import io
 import random
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from workbench.core.errors import NotAvailable
-from workbench.core.load import image_buckets
+from workbench.load.spec import image_buckets
 
 QUALITY = 85
 COARSE = 8  # squares of colour along a side
 
 
 def jpeg(height_px: int, width_px: int, *, rng: random.Random) -> bytes:
-    """A picture that no other draw of the generator gives."""
+    """Return an image that no other draw of the generator gives."""
     try:
         from PIL import Image
     except ImportError as error:
         raise NotAvailable(
-            "Pictures are made with Pillow, which is not installed.", remedy="pip install pillow"
+            "Images are made with Pillow, which is not installed.", remedy="pip install pillow"
         ) from error
 
     draws = np.random.default_rng(rng.randrange(2**32))
@@ -34,15 +32,15 @@ def jpeg(height_px: int, width_px: int, *, rng: random.Random) -> bytes:
 
 
 class Pictures:
-    """Draws the pictures of requests by their shares; a fraction of them was sent before."""
+    """Draws the images of requests by the shares of their sizes; a fraction of them was sent before."""
 
     def __init__(self, buckets: str, *, hit_fraction: float, rng: random.Random) -> None:
         self._buckets = image_buckets(buckets)
         self._hit_fraction, self._rng = hit_fraction, rng
         self._sent: dict[tuple[int, int], str] = {}
 
-    def part(self) -> Mapping[str, Any]:
-        """One picture as a part of a chat message."""
+    def part(self) -> dict[str, object]:
+        """Return one image as a part of a chat message."""
         size = self._rng.choices([s for s, _ in self._buckets], [share for _, share in self._buckets])[0]
         seen = self._sent.get(size)
         if seen is None or self._rng.random() >= self._hit_fraction:

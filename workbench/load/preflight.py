@@ -1,128 +1,239 @@
-"""One small request before a load tells whether the server answers, and which fields it knows."""
+"""Small requests before a load tell whether the server answers, and which fields it takes."""
 
-import http.client
-import socket
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from typing import Any
-
-import orjson
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from workbench.core.errors import WorkbenchError
-from workbench.core.load import LoadSpec
-from workbench.load.process import api_headers, strip
-from workbench.load.prompts import body
+from workbench.load.address import SUFFIXES, Address
+from workbench.load.answer_events import error_text
+from workbench.load.ask import MOST_PAUSE_S, Asker, Reply, asked_again, served_models
+from workbench.load.bodies import prompt_field
+from workbench.load.event_stream import EventStream
+from workbench.load.messages import Body
+from workbench.load.prompts import LENGTH_FIELDS, usual_fields
+from workbench.load.spec import LoadSpec
 
-OPTIONAL = (("stream_options.continuous_usage_stats",), ("ignore_eos",), ("stream_options",))
+OPTIONAL = ("stream_options.continuous_usage_stats", "ignore_eos", "stream_options", "temperature")
+"""Fields that a load can do without, those that fewest servers take first."""
+OTHER_LENGTH = "max_completion_tokens"
 PROBE_TIMEOUT_S = 60.0
-FLAKY_TRIES = 5
+TRIES, FEWER_TRIES = 5, 2
+MOST_QUESTIONS = 12
 
 
 class ServerProblem(WorkbenchError):
     """The server cannot be measured as asked."""
 
 
-def known_fields(spec: LoadSpec) -> tuple[str, ...]:
-    """Fields that this server refuses, found by asking for two tokens.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What requests to this server look like."""
+
+    base_url: str
+    target: str
+    """Path and query."""
+    length_field: str | None
+    """Field that limits the answer."""
+    without: tuple[str, ...] = ()
+    """Fields that this server refuses; "a.b" is a field of a field."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how the server was asked."""
+
+    def fields(self, spec: LoadSpec) -> Body:
+        """Return the fields of each body, apart from the prompt and the length of the answer."""
+        fields = usual_fields(spec)
+        for name in self.without:
+            outer, _, inner = name.partition(".")
+            if inner and isinstance(value := fields.get(outer), dict):
+                fields[outer] = {k: v for k, v in value.items() if k != inner}
+            elif not inner:
+                fields.pop(outer, None)
+        return fields
+
+    def body(self, spec: LoadSpec, text: str, *, output_tokens: int) -> Body:
+        """Return the JSON object of one request."""
+        length: Body = {self.length_field: output_tokens} if self.length_field else {}
+        return prompt_field(spec.endpoint, text) | length | self.fields(spec)
+
+
+def usual_dialect(spec: LoadSpec) -> Dialect:
+    """Return how a server is asked that takes every field."""
+    address = Address.of(spec.url)
+    field = spec.max_tokens_field or LENGTH_FIELDS.get(spec.endpoint)
+    return Dialect(base_url=spec.url, target=address.route(spec.endpoint), length_field=field)
+
+
+def known_dialect(spec: LoadSpec) -> Dialect:
+    """Return how this server is asked, found by asking for a few tokens; what it refuses is dropped, field by field.
 
     Raises:
         ServerProblem: nobody answers, the model is unknown, a key is missing, or anything else but an answer.
     """
-    without: tuple[str, ...] = ()
-    for more in ((), *OPTIONAL):
-        without = (*without, *more)
+    with Asker(spec, timeout_s=PROBE_TIMEOUT_S) as asker:
+        return _Questions(spec, asker).dialect()
+
+
+class _Questions:
+    def __init__(self, spec: LoadSpec, asker: Asker) -> None:
+        self.spec, self.asker = spec, asker
+        self.found = usual_dialect(spec)
+        self.tried: set[tuple[tuple[str, ...], str | None, str]] = set()
+
+    def dialect(self) -> Dialect:
+        reply = self._ask(TRIES)
+        for _ in range(MOST_QUESTIONS):
+            problem = _failure(reply)
+            if problem is None:
+                return self._redirected(reply)
+            following = self._following(reply.status, problem)
+            if following is None:
+                break
+            self.found = following
+            reply = self._ask(FEWER_TRIES)
+        raise self._problem(reply)
+
+    def _ask(self, tries: int) -> Reply:
+        body = self.found.body(self.spec, "Hello there", output_tokens=2)
+        self.tried.add(self._state(self.found))
+
+        def ask() -> Reply:
+            return self.asker.ask("POST", self.found.target, body)
+
         try:
-            _ask_again(spec, without)
-            return without
-        except urllib.error.HTTPError as error:
-            text = _message(error)
-            if error.code not in {400, 422} or more == OPTIONAL[-1]:
-                raise _problem(spec, error.code, text) from error
-        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            raise _unreachable(spec, error) from error
-    raise AssertionError("the last set of fields either works or raises")
+            return asked_again(ask, tries=tries, patience_s=min(MOST_PAUSE_S, self.spec.timeout_s))
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    @staticmethod
+    def _state(dialect: Dialect) -> tuple[tuple[str, ...], str | None, str]:
+        return dialect.without, dialect.length_field, dialect.target
+
+    def _following(self, status: int, text: str) -> Dialect | None:
+        """Return what to try next; None where nothing is left to try."""
+        if status in {401, 403, 429} or 300 <= status < 400:
+            return None
+        if status == 404:
+            return self._new(replace(self.found, target=self._without_version()))
+        # Whole names only: a message that speaks of stream_options means another field than one about stream.
+        named = [n for n in OPTIONAL if re.search(rf"(?<![\\w.]){re.escape(n.rpartition('.')[2])}(?![\\w])", text)]
+        tries: list[Dialect | None] = []
+        length = self.found.length_field
+        if length == "max_tokens" and self.spec.max_tokens_field is None and OTHER_LENGTH in text:
+            tries.append(self._with_other_length())
+        tries += [self._dropping(name) for name in (*named, *OPTIONAL)]
+        if length == "max_tokens" and self.spec.max_tokens_field is None:
+            tries.append(self._with_other_length())
+        return next((t for t in map(self._new, tries) if t is not None), None)
+
+    def _new(self, dialect: Dialect | None) -> Dialect | None:
+        return None if dialect is None or self._state(dialect) in self.tried else dialect
+
+    def _dropping(self, name: str) -> Dialect | None:
+        given = usual_fields(self.spec)
+        outer, _, inner = name.partition(".")
+        value = given.get(outer)
+        if outer not in given or (inner and not (isinstance(value, dict) and inner in value)):
+            return None
+        if name in self.found.without or outer in self.found.without or outer in self.spec.extra_fields():
+            return None
+        kept = tuple(n for n in self.found.without if not n.startswith(f"{name}."))
+        return replace(self.found, without=(*kept, name))
+
+    def _with_other_length(self) -> Dialect:
+        return replace(self.found, length_field=OTHER_LENGTH, notes=(f"{OTHER_LENGTH} instead of max_tokens",))
+
+    def _without_version(self) -> str:
+        """Return the route without /v1, as some gateways have it."""
+        suffix = SUFFIXES[self.spec.endpoint]
+        return self.found.target.replace(f"/v1{suffix}", suffix)
+
+    def _redirected(self, reply: Reply) -> Dialect:
+        """Return the dialect for the place that a redirect led to."""
+        asked = self.asker.address
+        if reply.address.origin == asked.origin:
+            return replace(self.found, target=reply.target)
+        note = f"requests go to {reply.address.origin}, where {asked.origin} redirects them"
+        return replace(self.found, base_url=reply.address.origin, target=reply.target, notes=(*self.found.notes, note))
+
+    def _problem(self, reply: Reply) -> ServerProblem:
+        base, status = self.spec.base_url, reply.status
+        text = self.asker.redacted(_failure(reply) or reply.message())
+        if 300 <= status < 400:
+            where = self.asker.redacted(reply.headers.get("location", "nowhere"))
+            why = (
+                "which is another server: no key is sent there unasked"
+                if status in {307, 308}
+                else "which is meant for pages, not for questions"
+            )
+            return ServerProblem(
+                f"{base} redirects to {where} (HTTP {status}), {why}.", remedy="Name that URL, if you trust it."
+            )
+        if status in {401, 403}:
+            return ServerProblem(
+                f"{base} refuses the request without a valid key (HTTP {status}: {text}).",
+                remedy=f"Put the key into the environment variable {self.spec.api_key_env}; "
+                "--api-key-header names another header than Authorization.",
+            )
+        models = served_models(self.spec)
+        if models and self.spec.model not in models:
+            return ServerProblem(
+                f"{base} does not serve the model {self.spec.model!r} (HTTP {status}).",
+                remedy=f"It serves: {', '.join(models)}.",
+            )
+        if status == 404:
+            return ServerProblem(
+                f"{base} has no OpenAI-compatible {self.spec.endpoint} route (HTTP 404: {text}).",
+                remedy="Check the URL, and try another endpoint.",
+            )
+        return ServerProblem(f"{base} answered HTTP {status}: {text}.", remedy="The server's log has the details.")
+
+    def _unreachable(self, error: Exception) -> ServerProblem:
+        base, text = self.spec.base_url, self.asker.redacted(getattr(error, "strerror", None) or error)
+        if isinstance(error, TimeoutError):
+            return ServerProblem(
+                f"{base} took the request but did not answer within {self.asker.timeout_s:g} s.",
+                remedy="Check the server's log, or raise the timeout.",
+            )
+        if isinstance(error, ssl.SSLError):
+            return ServerProblem(
+                f"{base} has a certificate that is not trusted, or speaks no TLS: {self.asker.redacted(error)}.",
+                remedy="Name the authority's certificate with --ca FILE, or take any with --insecure.",
+            )
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
+            return ServerProblem(
+                f"{base} closed the connection before its answer was complete.",
+                remedy="The server's log should say why.",
+            )
+        if isinstance(error, ValueError):
+            return ServerProblem(
+                f"{base} does not answer as HTTP does: {text}.", remedy="Check the URL and its scheme."
+            )
+        return ServerProblem(
+            f"No server answers at {base}: {text}.",
+            remedy="Start one (`workbench serve MODEL`), or correct the URL.",
+        )
 
 
-def _ask_again(spec: LoadSpec, without: Sequence[str]) -> None:
-    """Ask until a server that fails some requests answers one: how many it fails is for the load to find."""
-    for _ in range(FLAKY_TRIES - 1):
-        try:
-            _ask(spec, without)
-            return
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code != 429:
-                raise
-            error.close()
-    _ask(spec, without)
+def _failure(reply: Reply) -> str | None:
+    """Return why a reply is no answer; None for an answer. An error inside a 200 is found too, a refused field for example."""
+    if not 200 <= reply.status < 300:
+        return reply.message()
+    found: list[str] = []
+    stream = EventStream(lambda name, data: _note_error(name, data, found.append))
+    stream.feed(reply.body)
+    if rest := stream.end():
+        _note_error(b"", rest, found.append)
+    return found[0] if found else None
 
 
-def _open(request: urllib.request.Request, timeout_s: float) -> Any:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
+def _note_error(name: bytes, data: bytes, note: Callable[[str], None]) -> None:
+    import orjson
 
-
-def _ask(spec: LoadSpec, without: Sequence[str]) -> None:
-    asked = body(spec, "Hello there", output_tokens=2)
-    strip(asked, without)
-    path = "/v1/chat/completions" if spec.endpoint == "chat" else "/v1/completions"
-    headers = {"Content-Type": "application/json", **api_headers(spec)}
-    request = urllib.request.Request(spec.base_url + path, orjson.dumps(asked), headers)  # noqa: S310 - checked by the spec
-    with _open(request, min(spec.timeout_s, PROBE_TIMEOUT_S)) as answer:
-        answer.read()
-
-
-def _message(error: urllib.error.HTTPError) -> str:
     try:
-        data = orjson.loads(error.read())
-        inner = data.get("error", data)
-        return str(inner.get("message", inner) if isinstance(inner, dict) else inner)[:300]
-    except (orjson.JSONDecodeError, OSError, AttributeError):
-        return str(error.reason)
-
-
-def served_models(spec: LoadSpec) -> list[str]:
-    """Names that ``/v1/models`` lists; empty when it cannot be read."""
-    request = urllib.request.Request(spec.base_url + "/v1/models", headers=api_headers(spec))  # noqa: S310
-    try:
-        with _open(request, 5.0) as answer:
-            return [str(m["id"]) for m in orjson.loads(answer.read())["data"]]
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
-        return []
-
-
-def _problem(spec: LoadSpec, status: int, text: str) -> ServerProblem:
-    if status in {401, 403}:
-        return ServerProblem(
-            f"{spec.base_url} refuses the request without a valid key (HTTP {status}: {text}).",
-            remedy=f"Put the key into the environment variable {spec.api_key_env}.",
-        )
-    models = served_models(spec)
-    if models and spec.model not in models:
-        return ServerProblem(
-            f"{spec.base_url} does not serve the model {spec.model!r} (HTTP {status}).",
-            remedy=f"It serves: {', '.join(models)}.",
-        )
-    if status == 404:
-        return ServerProblem(
-            f"{spec.base_url} has no OpenAI-compatible {spec.endpoint} route (HTTP 404: {text}).",
-            remedy="Check the URL, and try the other endpoint.",
-        )
-    return ServerProblem(f"{spec.base_url} answered HTTP {status}: {text}.", remedy="The server's log has the details.")
-
-
-def _unreachable(spec: LoadSpec, error: Exception) -> ServerProblem:
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, TimeoutError | socket.timeout):
-        return ServerProblem(
-            f"{spec.base_url} took the request but did not answer within {min(spec.timeout_s, PROBE_TIMEOUT_S):g} s.",
-            remedy="Check the server's log, or raise the timeout.",
-        )
-    if isinstance(reason, ConnectionResetError | http.client.HTTPException):
-        return ServerProblem(
-            f"{spec.base_url} closed the connection before its answer was complete.",
-            remedy="The server's log should say why.",
-        )
-    return ServerProblem(
-        f"No server answers at {spec.base_url}: {getattr(reason, 'strerror', None) or reason}.",
-        remedy="Start one (`workbench serve MODEL`), or correct the URL.",
-    )
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(event, dict) and (error := error_text(event, name=name)):
+        note(error)

@@ -1,23 +1,29 @@
 """A few fixed questions before a load: how fast a server is when it is asked alone, and whether it answers as it did.
 
 A load's latencies mix what is sent with how fast it is worked on. The same few requests, one after the other, tell the second apart; the
-round trip of ``/health`` tells the way to the server, and ``/tokenize`` (vLLM's and ours) tells the tokenizer. The answers are greedy, so the
+round trip of ``/health`` tells the way to the server, and ``/tokenize`` (of vLLM and of the workbench's servers) the time of the tokenizer. The answers are greedy, so the
 same model in the same precision gives the same texts.
 """
 
-import http.client
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TypeVar
 
+import msgspec
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
-from workbench.core.load import LoadSpec
-from workbench.load.process import api_headers
+from workbench.load.answer_events import BROKEN_OFF, content, error_text, finish_reason
+from workbench.load.ask import Asker as PlainAsker
+from workbench.load.event_stream import EventStream
+from workbench.load.prompts import simple_body
+from workbench.load.rows import Probe, ServedModel, ServerCard
+from workbench.load.spec import LoadSpec
 
+T = TypeVar("T")
 QUESTIONS = (
     "import os\n\n\ndef walk(path):\n",
     "class Counter:\n    def __init__(self, start=0):\n",
@@ -34,140 +40,169 @@ ROUNDS = 5
 TIMEOUT_S = 20.0
 
 
-def probe(spec: LoadSpec) -> dict[str, Any]:
-    """Seconds of round trip, tokenizing, first token (of a short and a long prompt) and each further token, and the answers.
-
-    What a server does not have or fails at is None, with its reason under ``problems``; nothing is raised.
-    """
-    told: dict[str, Any] = {"problems": {}}
-
-    def timed(name: str, ask: Callable[[], Any], rounds: int = ROUNDS) -> None:
-        try:
-            told[name] = median(ask() for _ in range(rounds))
-        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
-            told[name] = None
-            told["problems"][name] = f"{type(error).__name__}: {error}"
+def probe(spec: LoadSpec) -> Probe:
+    """Return how fast the server is when it is asked alone, and what it answers; nothing is raised."""
+    problems: dict[str, str] = {}
 
     asker = Asker(spec)
+
+    def timed(name: str, ask: Callable[[], float], rounds: int = ROUNDS) -> float | None:
+        try:
+            return median(ask() for _ in range(rounds))
+        except (OSError, ValueError) as error:
+            problems[name] = asker.redacted(f"{type(error).__name__}: {error}")
+            return None
+
     words = " ".join(f"word{i % 97} of" for i in range(LONG_WORDS // 2))
-    timed("health_s", lambda: asker.seconds("GET", "/health"), ROUNDS + 4)
-    timed("tokenize_s", lambda: asker.seconds("POST", "/tokenize", {"model": spec.model, "prompt": words}))
+    asked = {"model": spec.model, "prompt": words}
+    health = timed("health_s", lambda: asker.seconds("GET", "/health"), ROUNDS + 4)
+    tokenize = timed("tokenize_s", lambda: asker.seconds("POST", "/tokenize", asked))
     answers = [asker.answered(q) for q in QUESTIONS]
-    told["answers"] = [a.get("text") for a in answers]
-    for name in ("ttft_s", "tpot_s"):
-        found = [a[name] for a in answers[1:] if a.get(name) is not None]
-        told[name] = median(found) if found else None
     long = [asker.answered(f"{uuid.uuid4().hex} {words}", max_tokens=1) for _ in range(ROUNDS)]
-    waits = [a["ttft_s"] for a in long if a.get("ttft_s") is not None]
-    told["long_ttft_s"] = median(waits) if waits else None
-    failed = [a["error"] for a in (*answers, *long) if "error" in a]
+    asker.close()
+    failed = [a.error for a in (*answers, *long) if a.error]
     if failed:
-        told["problems"]["answers"] = failed[0]
-    told["failed_fraction"] = len(failed) / (len(answers) + len(long))
-    asker.close()
-    return told
+        problems["answers"] = failed[0]
+    return Probe(
+        health_s=health,
+        tokenize_s=tokenize,
+        ttft_s=_middle(a.ttft_s for a in answers[1:]),
+        tpot_s=_middle(a.tpot_s for a in answers[1:]),
+        long_ttft_s=_middle(a.ttft_s for a in long),
+        answers=tuple(a.text for a in answers),
+        failed_fraction=len(failed) / (len(answers) + len(long)),
+        problems=problems,
+    )
 
 
-def described(spec: LoadSpec) -> dict[str, Any]:
-    """What the server says of itself: its models, its version, and its cache and batch limits."""
+def _middle(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return median(known) if known else None
+
+
+def described(spec: LoadSpec) -> ServerCard:
+    """Return what the server says of itself: its models, its version, and its cache and batch limits."""
     asker = Asker(spec)
-    told: dict[str, Any] = {}
-    for name, path in (("models", "/v1/models"), ("version", "/version")):
+
+    def read(path: str, kind: type[T]) -> T | None:
         try:
-            told[name] = orjson.loads(asker.body("GET", path))
-        except (OSError, ValueError, http.client.HTTPException):
-            told[name] = None
-    if isinstance(told["models"], Mapping):
-        told["models"] = [
-            {k: m.get(k) for k in ("id", "root", "max_model_len")} for m in told["models"].get("data", [])
-        ]
+            return msgspec.json.decode(asker.body("GET", path), type=kind)
+        except (OSError, ValueError):
+            return None
+
+    models = read("/v1/models", _Models)
+    about = read("/version", dict[str, object])
+    version = {name: None if value is None else str(value) for name, value in (about or {}).items()}
     try:
-        told["limits"] = _limits(asker.body("GET", "/metrics").decode("utf-8", errors="replace"))
-    except (OSError, ValueError, http.client.HTTPException):
-        told["limits"] = {}
+        limits = _limits(asker.body("GET", "/metrics").decode("utf-8", errors="replace"))
+    except (OSError, ValueError, LookupError):  # a page that is none of Prometheus'
+        limits = {}
     asker.close()
-    return told
+    return ServerCard(models=models.data if models else None, version=version or None, limits=limits)
+
+
+class _Models(msgspec.Struct):
+    data: tuple[ServedModel, ...] = ()
 
 
 def _limits(page: str) -> dict[str, str]:
-    """Labels of ``cache_config_info`` that size the cache and the batch."""
-    for line in page.splitlines():
-        if "cache_config_info{" in line and not line.startswith("#"):
-            labels = line[line.index("{") + 1 : line.rindex("}")]
-            pairs = (part.partition("=") for part in labels.split(","))
-            found = {key.strip(): value.strip('" ') for key, _, value in pairs}
-            return {k: found[k] for k in ("num_gpu_blocks", "block_size", "max_num_seqs", "cache_dtype") if k in found}
-    return {}
+    """Return the labels of ``cache_config_info`` that size the cache and the batch."""
+    families = text_string_to_metric_families(page)
+    found = next((s.labels for f in families for s in f.samples if s.name.endswith("cache_config_info")), {})
+    return {k: found[k] for k in ("num_gpu_blocks", "block_size", "max_num_seqs", "cache_dtype") if k in found}
 
 
 class Asker:
     """Asks one after the other over one connection, opened again when it was lost."""
 
     def __init__(self, spec: LoadSpec) -> None:
-        parts = urlsplit(spec.base_url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._spec, self._path = spec, parts.path
-        self._connection = kind(parts.hostname or "", parts.port, timeout=min(TIMEOUT_S, spec.timeout_s))
-        self._headers = {"Content-Type": "application/json", **api_headers(spec)}
+        self._spec, self._asker = spec, PlainAsker(spec, timeout_s=TIMEOUT_S)
+        self.redacted = self._asker.redacted
 
-    def body(self, method: str, path: str, asked: Mapping[str, Any] | None = None) -> bytes:
-        """The whole answer; raises ``ValueError`` for any status but 200."""
-        data = orjson.dumps(asked) if asked is not None else None
-        try:
-            self._connection.request(method, self._path + path, data, self._headers)
-            response = self._connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
-        if response.status != 200:
-            raise ValueError(f"status {response.status}")
-        return body
+    def body(self, method: str, path: str, asked: Mapping[str, object] | None = None) -> bytes:
+        """Return the whole answer; raises ``ValueError`` for any status but 200."""
+        address = self._asker.address
+        target = address.versioned(path.removeprefix("/v1")) if path.startswith("/v1/") else address.plain(path)
+        reply = self._asker.ask(method, target, asked)
+        if reply.status != 200:
+            raise ValueError(f"status {reply.status}")
+        return reply.body
 
-    def seconds(self, method: str, path: str, asked: Mapping[str, Any] | None = None) -> float:
-        """How long a whole answer takes."""
+    def seconds(self, method: str, path: str, asked: Mapping[str, object] | None = None) -> float:
+        """Return the time until an answer is complete."""
         started = time.perf_counter()
         self.body(method, path, asked)
         return time.perf_counter() - started
 
-    def answered(self, question: str, *, max_tokens: int = ANSWER_TOKENS) -> dict[str, Any]:
-        """Text and times of a streamed answer, or the error."""
-        chat = self._spec.endpoint == "chat"
-        prompt: Mapping[str, Any] = (
-            {"messages": [{"role": "user", "content": question}]} if chat else {"prompt": question}
-        )
-        asked = {"model": self._spec.model, **prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
-        path = self._path + ("/v1/chat/completions" if chat else "/v1/completions")
+    def answered(self, question: str, *, max_tokens: int = ANSWER_TOKENS) -> "Answer":
+        """Return text and times of a streamed answer, or the error."""
+        asked = simple_body(self._spec, question, output_tokens=max_tokens)
+        target = self._asker.address.route(self._spec.endpoint)
+        reading = _Reading()
+        started = time.perf_counter()
         try:
-            started = time.perf_counter()
-            self._connection.request("POST", path, orjson.dumps(asked), self._headers)
-            response = self._connection.getresponse()
-            if response.status != 200:
-                response.read()
-                return {"error": f"status {response.status}"}
-            return _read_stream(response, started)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self._connection.close()
-            return {"error": f"{type(error).__name__}: {error}"}
+            reply = self._asker.ask("POST", target, asked, on_body=reading.stream.feed)
+        except (OSError, ValueError) as error:
+            return Answer(error=self.redacted(f"{type(error).__name__}: {error}"))
+        if reply.status != 200:
+            return Answer(error=f"status {reply.status}")
+        answer = reading.answer(started)
+        return answer if answer.error is None else Answer(error=self.redacted(answer.error))
 
     def close(self) -> None:
-        """Hang up."""
-        self._connection.close()
+        """Close the connection to the server."""
+        self._asker.close()
 
 
-def _read_stream(response: http.client.HTTPResponse, started: float) -> dict[str, Any]:
-    at: list[float] = []
-    text = ""
-    while line := response.readline():
-        if not line.startswith(b"data: {"):
-            continue
-        message = orjson.loads(line[6:])
-        for choice in message.get("choices") or ():
-            new = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-            if new:
-                at.append(time.perf_counter())
-                text += new
-    if not at:
-        return {"error": "no token came"}
-    tpot = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else None
-    return {"text": text, "ttft_s": at[0] - started, "tpot_s": tpot}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A streamed answer, or why there is none."""
+
+    text: str | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    error: str | None = None
+
+
+class _Reading:
+    """A streamed answer while it comes."""
+
+    def __init__(self) -> None:
+        self.stream = EventStream(self._event)
+        self._at: list[float] = []
+        self._text, self._has_ended = "", False
+        self._error: str | None = None
+
+    def _event(self, name: bytes, data: bytes) -> None:
+        if data.strip() == b"[DONE]":
+            self._has_ended = True
+            return
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            self._error = self._error or "an event is not JSON"
+            return
+        if not isinstance(event, dict):
+            return
+        self._error = self._error or error_text(event, name=name)
+        if new := content(event):
+            self._at.append(time.perf_counter())
+            self._text += new
+        if reason := finish_reason(event):
+            self._has_ended = True
+            if reason in BROKEN_OFF:
+                self._error = self._error or f"finish_reason {reason}"
+
+    def answer(self, started: float) -> Answer:
+        """Return text and times of what has come, or the error."""
+        if rest := self.stream.end():
+            self._event(b"", rest)
+        at = self._at
+        if self._error is not None:
+            return Answer(error=self._error)
+        if not at:
+            return Answer(error="no token came")
+        if not self._has_ended:
+            return Answer(error="the answer broke off")
+        tpot = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else None
+        return Answer(text=self._text, ttft_s=at[0] - started, tpot_s=tpot)

@@ -1,78 +1,31 @@
-"""Request bodies: prompts of a wanted length whose first words occur in no other request."""
+"""What the bodies of a load are made from: words of one token each, the fields of a request, images."""
 
 import random
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec
+from workbench.load.bodies import prompt_field
+from workbench.load.messages import Body, PromptRecipe
 from workbench.load.pictures import Pictures
-from workbench.load.schedule import Planned
+from workbench.load.spec import LoadSpec
 
-PLAIN_WORDS = [
-    "time",
-    "year",
-    "people",
-    "way",
-    "day",
-    "man",
-    "thing",
-    "woman",
-    "life",
-    "child",
-    "world",
-    "school",
-    "state",
-    "family",
-    "student",
-    "group",
-    "country",
-    "problem",
-    "hand",
-    "part",
-    "place",
-    "case",
-    "week",
-    "company",
-    "system",
-    "program",
-    "question",
-    "work",
-    "number",
-    "night",
-    "point",
-    "home",
-    "water",
-    "room",
-    "mother",
-    "area",
-    "money",
-    "story",
-    "fact",
-    "month",
-    "lot",
-    "right",
-    "study",
-    "book",
-    "eye",
-    "job",
-    "word",
-    "business",
-    "issue",
-    "side",
-    "kind",
-    "head",
-    "house",
-    "service",
-    "friend",
-]
+PLAIN_WORDS = """
+    time year people way day man thing woman life child world school state family student group country
+    problem hand part place case week company system program question work number night point home water room
+    mother area money story fact month lot right study book eye job word business issue side kind head house
+    service friend
+""".split()  # noqa: SIM905 - a list literal would take a line for each word
+N_WORDS = 4096
+"""Words of which the later parts of prompts are cut."""
+MOST_PICTURES = 2000
 
 
 def open_tokenizer(path: str | None) -> Tokenizer | None:
-    """The tokenizer of a model folder or file; None when none is named."""
+    """Return the tokenizer of a model folder or file; None when none is named."""
     if path is None:
         return None
     place = Path(path).expanduser()
@@ -86,7 +39,7 @@ def open_tokenizer(path: str | None) -> Tokenizer | None:
 
 
 def single_token_words(tokenizer: Tokenizer) -> list[str]:
-    """Plain words that are one token each when a space stands before them."""
+    """Return plain words that are one token each after a space."""
     words = [
         w[1:] for w in tokenizer.get_vocab() if w[:1] in "Ġ▁" and len(w) > 3 and w[1:].isascii() and w[1:].isalpha()
     ]
@@ -106,49 +59,84 @@ def single_token_words(tokenizer: Tokenizer) -> list[str]:
 
 
 def prompt_text(words: Sequence[str], n_tokens: int, *, rng: random.Random) -> str:
-    """``n_tokens`` words drawn at random; the first dozen make a prefix that no other prompt has."""
+    """Return ``n_tokens`` words drawn at random; the first dozen make a prefix that no other prompt has."""
     return " ".join(rng.choices(words, k=max(1, n_tokens)))
 
 
-def bodies(spec: LoadSpec, planned: Sequence[Planned], tokenizer: Tokenizer | None) -> list[dict[str, Any]]:
-    """What to send, one body a request; ``user_texts`` holds the later turns of a conversation."""
+def drawn_nonce() -> int:
+    """Return a number that no earlier run had."""
+    return secrets.randbits(31)
+
+
+def recipe(
+    spec: LoadSpec, tokenizer: Tokenizer | None, *, nonce: int, fields: Body, length_field: str | None, n_requests: int
+) -> PromptRecipe:
+    """Return what the bodies of a load are made from.
+
+    Args:
+        spec: The load.
+        tokenizer: Of its model, where one is named.
+        nonce: Of the run.
+        fields: Of each body, apart from the prompt and the length of the answer.
+        length_field: Limits the answer.
+        n_requests: For how many images are made; only these lie in memory beforehand.
+    """
     words = single_token_words(tokenizer) if tokenizer else PLAIN_WORDS
-    rng = random.Random(spec.seed)
-    longest = max(p.input_tokens for p in planned)
-    shared = prompt_text(words, longest, rng=rng).split(" ")
+    rng = random.Random(f"words {spec.seed} {nonce}")
+    drawn = rng.choices(words, k=N_WORDS)
     # As a system prompt is: the same in every load, so that one finds it in the cache after another.
-    system = prompt_text(words, longest, rng=random.Random("system prompt")).split(" ")
-    pictures = Pictures(spec.image_sizes, hit_fraction=spec.image_hit_fraction, rng=random.Random(spec.seed + 1))
-    made = []
-    for request in planned:
-        n = request.input_tokens
-        if spec.unique_prefix:
-            n_shared = min(spec.shared_prefix_tokens, n - 1)
-            texts = [" ".join([*system[:n_shared], prompt_text(words, n - n_shared, rng=rng)])]
-        else:
-            texts = [" ".join(shared[:n])]
-        texts += [prompt_text(words, n, rng=rng) for _ in range(spec.turns - 1)]
-        asked = body(spec, texts[0], output_tokens=request.output_tokens) | {"_later": texts[1:]}
-        if spec.n_images:
-            parts = [*(pictures.part() for _ in range(spec.n_images)), {"type": "text", "text": texts[0]}]
-            asked["messages"] = [{"role": "user", "content": parts}]
-        if spec.token_ids and tokenizer:
-            asked["prompt"] = tokenizer.encode(texts[0], add_special_tokens=False).ids[:n]
-        made.append(asked)
-    return made
-
-
-def body(spec: LoadSpec, text: str, *, output_tokens: int) -> dict[str, Any]:
-    """A streaming request for exactly ``output_tokens`` tokens, as far as the server obeys."""
-    prompt: Mapping[str, Any] = (
-        {"messages": [{"role": "user", "content": text}]} if spec.endpoint == "chat" else {"prompt": text}
+    system = random.Random("system prompt").choices(words, k=spec.shared_prefix_tokens)
+    sends_ids = spec.token_ids and tokenizer is not None
+    pictures = Pictures(
+        spec.image_sizes, hit_fraction=spec.image_hit_fraction, rng=random.Random(f"images {spec.seed} {nonce}")
     )
-    return {
-        "model": spec.model,
-        **prompt,
-        "max_tokens": output_tokens,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-        "ignore_eos": True,
-    }
+    return PromptRecipe(
+        seed=spec.seed,
+        nonce=nonce,
+        words=tuple(drawn),
+        word_ids=_ids(drawn, tokenizer) if sends_ids and tokenizer else (),
+        is_unique=spec.unique_prefix,
+        shared_words=tuple(system),
+        shared_ids=_ids(system, tokenizer) if sends_ids and tokenizer else (),
+        endpoint=spec.endpoint,
+        turns=spec.turns,
+        fields=fields,
+        length_field=length_field,
+        pictures=tuple(
+            tuple(pictures.part() for _ in range(spec.n_images)) for _ in range(min(n_requests, MOST_PICTURES))
+        )
+        if spec.n_images
+        else (),
+    )
+
+
+def _ids(words: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
+    known = {w: tokenizer.encode(f"a {w}", add_special_tokens=False).ids[-1] for w in set(words)}
+    return tuple(known[w] for w in words)
+
+
+LENGTH_FIELDS = {"completions": "max_tokens", "chat": "max_tokens", "responses": "max_output_tokens"}
+
+
+def usual_fields(spec: LoadSpec) -> Body:
+    """Return the fields of a streaming request for exactly as many tokens as asked for, as far as the server obeys."""
+    if spec.endpoint == "embeddings":
+        return {"model": spec.model} | spec.extra_fields()
+    fields: Body = {"model": spec.model, "temperature": 0, "stream": True}
+    if spec.endpoint != "responses":
+        fields["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    if spec.ignore_eos and not spec.is_structured:
+        fields["ignore_eos"] = True
+    return fields | spec.structure_fields() | spec.extra_fields()
+
+
+def body(spec: LoadSpec, text: str, *, output_tokens: int) -> Body:
+    """Return a streaming request for exactly ``output_tokens`` tokens, as far as the server obeys."""
+    field = spec.max_tokens_field or LENGTH_FIELDS.get(spec.endpoint)
+    return prompt_field(spec.endpoint, text) | ({field: output_tokens} if field else {}) | usual_fields(spec)
+
+
+def simple_body(spec: LoadSpec, text: str, *, output_tokens: int) -> Body:
+    """Return a streaming request in fields that every server knows, for at most ``output_tokens`` tokens."""
+    asked = body(spec, text, output_tokens=output_tokens)
+    return {name: value for name, value in asked.items() if name not in {"stream_options", "ignore_eos"}}

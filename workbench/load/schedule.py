@@ -10,48 +10,52 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.load import LoadSpec
+from workbench.load.messages import Schedule
+from workbench.load.spec import LoadSpec
 
 Floats = npt.NDArray[np.float64]
 MAX_REQUESTS = 1_000_000
+CLOSED_LENGTHS = 10_000
+"""Lengths that a closed loop draws; after the last they begin anew, with other prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One request before it is sent; ``due_s`` is None for a user of a closed loop who sends when free."""
+    """One request of a trace."""
 
-    due_s: float | None
+    due_s: float
     input_tokens: int
     output_tokens: int
 
 
-def schedule(spec: LoadSpec) -> list[Planned]:
-    """The requests of a spec in the order of their due times.
-
-    A closed loop has as many as could be needed if each took a millisecond per token, at most.
-    """
+def schedule(spec: LoadSpec) -> Schedule:
+    """Return when the requests of a spec are due, in that order, and how long they are."""
     rng = np.random.default_rng(spec.seed)
     if spec.arrivals == "trace":
         assert spec.trace is not None
-        return read_trace(Path(spec.trace), duration_s=spec.duration_s, speed=spec.trace_speed)
-    due = None if spec.arrivals == "closed" else _due_times(spec, rng)
-    if due is None:
-        n = min(MAX_REQUESTS, int((spec.concurrency or 1) * max(4, spec.duration_s / (1e-3 * spec.output_tokens))))
-    else:
-        n = due.size
-        if n == 0:
-            raise InvalidSpec(
-                f"{spec.rate_per_s} requests/s for {spec.duration_s} s send nothing.",
-                remedy="Raise the rate or the duration.",
-            )
-    inputs = _lengths(spec.input_tokens, spec.input_cv, n, rng)
-    outputs = _lengths(spec.output_tokens, spec.output_cv, n, rng)
-    return [
-        Planned(
-            due_s=None if due is None else float(due[i]), input_tokens=int(inputs[i]), output_tokens=int(outputs[i])
+        planned = [p for p in read_trace(Path(spec.trace), speed=spec.trace_speed) if p.due_s < spec.duration_s]
+        return Schedule(
+            due_s=tuple(p.due_s for p in planned),
+            input_tokens=tuple(p.input_tokens for p in planned),
+            output_tokens=tuple(p.output_tokens for p in planned),
         )
-        for i in range(n)
-    ]
+    due: tuple[float, ...] | None = None
+    if spec.arrivals != "closed":
+        due = tuple(_due_times(spec, rng).tolist())
+        if not due:
+            nothing = f"{spec.rate_per_s} requests/s for {spec.duration_s} s send nothing."
+            raise InvalidSpec(nothing, remedy="Raise the rate or the duration.")
+    n = CLOSED_LENGTHS if due is None else len(due)
+    inputs = _lengths(spec.input_tokens, spec.input_cv, n, rng).tolist()
+    outputs = _lengths(spec.output_tokens, spec.output_cv, n, rng).tolist()
+    return Schedule(due_s=due, input_tokens=tuple(inputs), output_tokens=tuple(outputs))
+
+
+def n_left_out(spec: LoadSpec) -> int:
+    """Return how many requests of a trace come after the end of the load."""
+    if spec.arrivals != "trace" or spec.trace is None:
+        return 0
+    return sum(p.due_s >= spec.duration_s for p in read_trace(Path(spec.trace), speed=spec.trace_speed))
 
 
 def _due_times(spec: LoadSpec, rng: np.random.Generator) -> Floats:
@@ -87,8 +91,8 @@ def _lengths(mean: int, cv: float, n: int, rng: np.random.Generator) -> npt.NDAr
     return np.maximum(1, np.round(drawn)).astype(np.int64)
 
 
-def read_trace(path: Path, *, duration_s: float, speed: float = 1.0) -> list[Planned]:
-    """Requests of a trace file, ``speed`` times as fast, that are due within ``duration_s``.
+def read_trace(path: Path, *, speed: float = 1.0) -> list[Planned]:
+    """Return the requests of a trace file, ``speed`` times as fast.
 
     Raises ``InvalidSpec`` for any other file.
     """
@@ -107,11 +111,7 @@ def read_trace(path: Path, *, duration_s: float, speed: float = 1.0) -> list[Pla
         ) from error
     rows.sort()
     first = rows[0][0] if rows else 0.0
-    planned = [
-        Planned(due_s=(t - first) / speed, input_tokens=max(1, i), output_tokens=max(1, o))
-        for t, i, o in rows
-        if (t - first) / speed < duration_s
-    ]
+    planned = [Planned(due_s=(t - first) / speed, input_tokens=max(1, i), output_tokens=max(1, o)) for t, i, o in rows]
     if not planned:
         raise InvalidSpec(f"The trace {path} has no requests.", remedy="Name another file.")
     return planned

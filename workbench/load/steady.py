@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.core.load import RequestRecord
+from workbench.load.request_record import RequestRecord
 
 BATCH = 5
 SIGNIFICANT = 3.0  # standard errors between the part that is cut and the rest
@@ -21,7 +21,7 @@ class SteadyState:
 
 
 def steady_state(records: Sequence[RequestRecord]) -> SteadyState:
-    """From the end of the warm-up to the last arrival.
+    """Return the part from the end of the warm-up to the last arrival.
 
     The warm-up is found by MSER-5 (White 1997) on TTFT and, apart from it, on the number of requests in flight;
     the later of both counts, and only a cut whose mean differs clearly from that of the rest.
@@ -41,7 +41,7 @@ def steady_state(records: Sequence[RequestRecord]) -> SteadyState:
 
 
 def _mser(values: np.ndarray) -> int:
-    """Values to cut at the beginning."""
+    """Return the number of values to cut at the beginning."""
     n = values.size // BATCH
     if n < 8:
         return 0

@@ -1,19 +1,21 @@
-"""A new version takes over step by step, and goes back as soon as it is seen to be worse; every step is written down before it is taken."""
+"""Canary rollouts: a new version gets more users step by step, or is rolled back as soon as the evidence shows that it is worse."""
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
+
+import msgspec
 
 from workbench.core.errors import InvalidSpec, StoreError
 from workbench.release.sequential import MoreThanAllowed, WorseThanBaseline
 
 
 class Phase(StrEnum):
-    """Where a rollout is."""
+    """Phase of a rollout, the last two final."""
 
     RUNNING = "running"
     PROMOTED = "promoted"
@@ -22,36 +24,99 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryRule:
-    """How a version is judged."""
+    """Steps of a rollout, and how the new version is judged."""
 
     steps: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    """Shares of the users that it serves, one after the other."""
+    """Rising shares of the users on the new version, the last of them 1."""
     least_requests: int = 200
-    """Of the new version in each step, before the next."""
+    """Requests to the new version in each step before the next step."""
     alpha: float = 0.01
-    """Chance of rolling a version back that is no worse, over all measures and the whole rollout."""
+    """Largest probability of rolling back a version that is no worse, over all measures and the whole rollout."""
     late_ttft_s: float = 1.0
-    """A first token after that is late; take the baseline's 95th percentile."""
+    """TTFT above which a request counts as late; use the 95th percentile of the old version."""
     late_tpot_s: float = 0.05
+    """TPOT above which a request counts as slow; use the 95th percentile of the old version."""
     disagreement: float = 0.05
-    """Share of answers to the gold set that may differ from the baseline's."""
+    """Share of the answers to the gold set that may differ from those of the old version."""
+
+    @property
+    def evidence_limit(self) -> float:
+        """Evidence from which a version is rolled back: each measure has its part of alpha (Bonferroni)."""
+        return len(MEASURES) / self.alpha
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.steps, self.steps[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(self.steps))
         if not self.steps or not rising or not 0 < self.steps[0] <= 1 or self.steps[-1] != 1:
-            raise InvalidSpec(f"Steps {self.steps}.", remedy="Give rising shares that end at 1.")
+            raise InvalidSpec(f"The steps are {self.steps}.", remedy="Give rising shares that end at 1.")
         if self.least_requests < 1 or not 0 < self.alpha < 1:
             raise InvalidSpec(
-                f"{self.least_requests} requests, alpha {self.alpha}.", remedy="Give one or more, and a chance below 1."
+                f"{self.least_requests} requests, alpha {self.alpha}.",
+                remedy="Give one request or more, and an alpha between 0 and 1.",
             )
 
 
-MEASURES = ("failures", "late first tokens", "slow tokens", "disagreement")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Evidence (e-values) that the new version is worse than the old one, by measure; 1 is none."""
+
+    failures: float
+    """Requests that fail more often than the old version's."""
+    late_ttft: float
+    """Requests whose TTFT exceeds the limit more often than the old version's."""
+    slow_tpot: float
+    """Requests whose TPOT exceeds the limit more often than the old version's."""
+    disagreement: float
+    """Next tokens that differ from the old version's more often than is tolerated."""
+
+    @property
+    def by_label(self) -> dict[str, float]:
+        """Evidence by the label of its measure."""
+        return {label: getattr(self, name) for name, label in MEASURES.items()}
+
+    @property
+    def largest(self) -> float:
+        """Evidence of the measure that speaks most against the new version."""
+        return max(self.by_label.values())
+
+
+MEASURES = {
+    "failures": "failures",
+    "late_ttft": "late TTFT",
+    "slow_tpot": "slow TPOT",
+    "disagreement": "disagreement",
+}
+"""Label of each measure that a version is judged by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedAnswers:
+    """Answers of both versions to the gold set."""
+
+    n: int
+    n_differ: int
+    """Of these, answers that differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """State of a rollout at one moment."""
+
+    phase: Phase
+    step: int
+    """Index of the present step."""
+    shares: Mapping[str, float]
+    """Share of the users by version, the old version first."""
+    reason: str
+    """Why the rollout ended; empty while it runs."""
+    n_requests_in_step: int
+    """Requests of the new version since the step began."""
+    evidence: Evidence
+    answers: ComparedAnswers
 
 
 @dataclass(slots=True)
 class Judge:
-    """Everything that is compared, each at its part of alpha (Bonferroni)."""
+    """Tests of all measures, each at its part of alpha (Bonferroni)."""
 
     rule: CanaryRule
     failures: WorseThanBaseline = field(default_factory=WorseThanBaseline)
@@ -65,72 +130,93 @@ class Judge:
     def request(
         self, *, is_canary: bool, share: float, failed: bool, ttft_s: float | None = None, tpot_s: float | None = None
     ) -> None:
-        """A request that ended."""
-        if failed:
-            self.failures.event(is_canary=is_canary, share=share)
-        if ttft_s is not None and ttft_s > self.rule.late_ttft_s:
-            self.late.event(is_canary=is_canary, share=share)
-        if tpot_s is not None and tpot_s > self.rule.late_tpot_s:
-            self.slow.event(is_canary=is_canary, share=share)
+        """Record a request that has ended."""
+        is_late = ttft_s is not None and ttft_s > self.rule.late_ttft_s
+        is_slow = tpot_s is not None and tpot_s > self.rule.late_tpot_s
+        for happened, test in ((failed, self.failures), (is_late, self.late), (is_slow, self.slow)):
+            if happened:
+                test.event(is_canary=is_canary, share=share)
 
     def answer(self, *, agrees: bool) -> None:
-        """An answer of the new version to a question of the gold set, beside the baseline's."""
+        """Record whether both versions answered a prompt of the gold set alike."""
         self.answers.outcome(is_bad=not agrees)
 
     @property
-    def evidence(self) -> dict[str, float]:
-        """By measure."""
-        found = (self.failures.evidence, self.late.evidence, self.slow.evidence, self.answers.evidence)
-        return dict(zip(MEASURES, found, strict=True))
+    def evidence(self) -> Evidence:
+        """Evidence against the new version, by measure."""
+        return Evidence(
+            failures=self.failures.evidence,
+            late_ttft=self.late.evidence,
+            slow_tpot=self.slow.evidence,
+            disagreement=self.answers.evidence,
+        )
 
     @property
     def worse_in(self) -> str | None:
-        """The measure in which the new version is seen to be worse, if any."""
-        limit = len(MEASURES) / self.rule.alpha
-        worst = max(self.evidence.items(), key=lambda pair: pair[1])
-        return worst[0] if worst[1] >= limit else None
+        """Label of the measure by which the new version is worse; None where there is none."""
+        label, evidence = max(self.evidence.by_label.items(), key=lambda pair: pair[1])
+        return label if evidence >= self.rule.evidence_limit else None
+
+
+class Begin(msgspec.Struct, tag="begin", tag_field="what", frozen=True):
+    """First line of a journal."""
+
+    versions: tuple[str, str]
+    rule: CanaryRule
+
+
+class StepTaken(msgspec.Struct, tag="step", tag_field="what", frozen=True):
+    """Line for each step after the first."""
+
+    step: int
+
+
+class End(msgspec.Struct, tag="end", tag_field="what", frozen=True):
+    """Last line of a journal."""
+
+    phase: Phase
+    reason: str = msgspec.field(name="why")
+
+
+Line: TypeAlias = Begin | StepTaken | End
 
 
 class Journal:
-    """Lines that are on the disk before what they say is done; a line that was cut off is none.
-
-    Args:
-        file: One JSON object a line.
-    """
+    """File of JSON lines, each written to disk before its step is taken; an incomplete last line is dropped."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.rows: list[dict[str, Any]] = []
+        self.lines: list[Line] = []
         if file.exists():
             raw = file.read_bytes()
             whole = raw[: raw.rfind(b"\n") + 1]
             try:
-                self.rows = [json.loads(line) for line in whole.splitlines()]
-            except ValueError as error:
+                self.lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise StoreError(
-                    f"{file} is no journal: {error}.", remedy="Restore it, or begin another rollout."
+                    f"{file} is not a rollout journal: {error}.", remedy="Restore the file, or begin another rollout."
                 ) from error
             if len(whole) < len(raw):
                 os.truncate(file, len(whole))
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Add a line; when this returns, it is on the disk."""
+    def write(self, line: Line) -> None:
+        """Append a line, which is on the disk when this returns."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab") as out:
-            out.write(json.dumps(row, sort_keys=True).encode() + b"\n")
+            out.write(msgspec.json.encode(line) + b"\n")
             out.flush()
             os.fsync(out.fileno())
-        self.rows.append(row)
+        self.lines.append(line)
 
 
 class Rollout:
-    """One rollout, which any process can take up again where the journal says.
+    """One rollout, which any process can resume from its journal.
 
     Args:
-        journal: Of this rollout.
-        rule: How the new version is judged; an old journal's rule is kept.
+        journal: Journal of this rollout.
+        rule: How the new version is judged; the rule of a resumed journal is kept.
         versions: Digests of the old and the new version.
-        set_shares: Gives the versions their shares of users; doing it twice does no harm. Called again after a crash.
+        set_shares: Sets the shares of the users by version; it is idempotent, and called again after a crash.
     """
 
     def __init__(
@@ -142,43 +228,49 @@ class Rollout:
         set_shares: Callable[[dict[str, float]], None],
     ) -> None:
         self._journal, self._set_shares = journal, set_shares
-        begun = next((r for r in journal.rows if r["what"] == "begin"), None)
-        if begun is not None:
-            if tuple(begun["versions"]) != versions:
+        begin = next((line for line in journal.lines if isinstance(line, Begin)), None)
+        if begin is not None:
+            if begin.versions != versions:
                 raise InvalidSpec(
-                    f"The journal is of {begun['versions']}.",
-                    remedy="A version that changes in the middle is another rollout.",
+                    f"The journal belongs to a rollout of {list(begin.versions)}.",
+                    remedy="Begin another rollout with a journal of its own for other versions.",
                 )
-            rule = CanaryRule(**begun["rule"] | {"steps": tuple(begun["rule"]["steps"])})
+            rule = begin.rule
         self.rule, self.versions = rule, versions
         self.judge = Judge(rule)
-        self.phase, self.step, self.why = Phase.RUNNING, 0, ""
+        self.phase, self.step, self.reason = Phase.RUNNING, 0, ""
         self.n_in_step = 0
-        for row in journal.rows:
-            self._replay(row)
-        if begun is None:
-            told = {f: getattr(rule, f) for f in rule.__dataclass_fields__}
-            journal.write({"what": "begin", "versions": list(versions), "rule": told | {"steps": list(rule.steps)}})
-        self._apply()
-
-    def _replay(self, row: dict[str, Any]) -> None:
-        if row["what"] == "step":
-            self.step, self.n_in_step = row["step"], 0
-        elif row["what"] == "end":
-            self.phase, self.why = Phase(row["phase"]), row["why"]
+        for line in journal.lines:
+            if isinstance(line, StepTaken):
+                self.step = line.step
+            elif isinstance(line, End):
+                self.phase, self.reason = line.phase, line.reason
+        if begin is None:
+            journal.write(Begin(versions, rule))
+        self._set_shares(self.shares)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the users, by version, the old one first."""
+        """Shares of the users by version, the old version first."""
         old, new = self.versions
         share = {Phase.PROMOTED: 1.0, Phase.ROLLED_BACK: 0.0}.get(self.phase, self.rule.steps[self.step])
         return {old: 1 - share, new: share}
 
-    def _apply(self) -> None:
-        self._set_shares(self.shares)
+    @property
+    def state(self) -> RolloutState:
+        """State of the rollout at this moment."""
+        return RolloutState(
+            phase=self.phase,
+            step=self.step,
+            shares=self.shares,
+            reason=self.reason,
+            n_requests_in_step=self.n_in_step,
+            evidence=self.judge.evidence,
+            answers=ComparedAnswers(n=self.judge.answers.n, n_differ=self.judge.answers.n_bad),
+        )
 
     def request(self, version: str, *, failed: bool, ttft_s: float | None = None, tpot_s: float | None = None) -> Phase:
-        """A request that a version answered, or failed; where the rollout is after it."""
+        """Record how a request to a version ended; return the phase after it."""
         if self.phase is not Phase.RUNNING:
             return self.phase
         is_canary = version == self.versions[1]
@@ -188,7 +280,7 @@ class Rollout:
         return self._decide()
 
     def answer(self, *, agrees: bool) -> Phase:
-        """An answer to the gold set; where the rollout is after it."""
+        """Record whether both versions answered a prompt alike; return the phase after it."""
         if self.phase is Phase.RUNNING:
             self.judge.answer(agrees=agrees)
             return self._decide()
@@ -197,29 +289,24 @@ class Rollout:
     def _decide(self) -> Phase:
         worse = self.judge.worse_in
         if worse is not None:
-            self._end(Phase.ROLLED_BACK, f"worse in {worse} (evidence {self.judge.evidence[worse]:.3g})")
+            self._end(Phase.ROLLED_BACK, f"worse in {worse} (evidence {self.judge.evidence.largest:.3g})")
         elif self.n_in_step >= self.rule.least_requests:
             if self.step + 1 < len(self.rule.steps):
-                self._journal.write({"what": "step", "step": self.step + 1})
+                self._journal.write(StepTaken(self.step + 1))
                 self.step, self.n_in_step = self.step + 1, 0
-                self._apply()
+                self._set_shares(self.shares)
             else:
                 self._end(Phase.PROMOTED, "no measure is worse")
         return self.phase
 
-    def roll_back(self, why: str) -> None:
-        """By hand."""
-        if self.phase is Phase.RUNNING:
-            self._end(Phase.ROLLED_BACK, why)
-
-    def _end(self, phase: Phase, why: str) -> None:
-        self._journal.write({"what": "end", "phase": str(phase), "why": why})
-        self.phase, self.why = phase, why
-        self._apply()
+    def _end(self, phase: Phase, reason: str) -> None:
+        self._journal.write(End(phase, reason))
+        self.phase, self.reason = phase, reason
+        self._set_shares(self.shares)
 
 
-def verified_shares(seen: Sequence[str], shares: dict[str, float], *, tolerance: float = 0.02) -> bool:
-    """Whether the versions that really answered fit the shares that were set: a rollback that did not happen is none."""
+def verified_shares(seen: Sequence[str], shares: Mapping[str, float], *, tolerance: float = 0.02) -> bool:
+    """Return whether the shares of the versions that answered match the shares that were set, within the tolerance."""
     if not seen:
         return False
     return all(

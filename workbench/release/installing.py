@@ -1,4 +1,4 @@
-"""Puts a verified release where servers read it: a folder of its own, and a link that is changed in one step."""
+"""Installation of verified releases: each in a folder of its own, and a link to the current one that changes atomically."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ CURRENT = "current"
 
 
 def install(release: VerifiedRelease, place: Path) -> Path:
-    """Copy what was verified, from the very files that were, and let ``current`` point at it.
+    """Copy the verified files and point ``current`` at the copy; return the link.
 
     Args:
-        release: Inside its ``with`` block.
-        place: Folder of all releases; this one comes into ``NAME/VERSION``.
+        release: Verified release, inside its ``with`` block.
+        place: Folder of all releases; this one is copied to ``NAME/VERSION-DIGEST``.
 
-    Raises ``Tampered`` when a file changed meanwhile and ``StoreError`` when it cannot be written; ``current`` stays as it was then.
+    Raises ``Tampered`` when a file changed meanwhile and ``StoreError`` when the copy cannot be written; ``current`` does not change then.
     """
     line = place / release.manifest.name
     target = line / f"{release.manifest.version}-{release.manifest.digest[:12]}"
@@ -33,7 +33,7 @@ def install(release: VerifiedRelease, place: Path) -> Path:
             unfinished.rename(target)
         except OSError as error:
             raise StoreError(
-                f"{target} cannot be written: {error}.", remedy="Make room, or name another place."
+                f"{target} cannot be written: {error}.", remedy="Free disk space, or name another folder."
             ) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -41,19 +41,21 @@ def install(release: VerifiedRelease, place: Path) -> Path:
     return line / CURRENT
 
 
-def installed(place: Path, name: str) -> list[Path]:
-    """Releases of a line that are there, the oldest first."""
-    found = [p for p in (place / name).glob("*-*") if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")]
-    return sorted(found, key=lambda p: (int(p.name.split("-")[0]), p.name))
+def installed_releases(place: Path, name: str) -> list[Path]:
+    """Return the folders of the installed releases of a name, the oldest first."""
+    folders = [
+        p for p in (place / name).glob("*-*") if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")
+    ]
+    return sorted(folders, key=lambda p: (int(p.name.split("-")[0]), p.name))
 
 
 def go_back(place: Path, name: str) -> Path:
-    """Let ``current`` point at the release before; raises ``NotAvailable`` when there is none."""
-    line, there = place / name, installed(place, name)
-    now = (line / CURRENT).resolve() if (line / CURRENT).exists() else None
-    before = [p for p in there if now is not None and there.index(p) < there.index(now)] if now in there else []
+    """Point ``current`` at the previous release and return it; raises ``NotAvailable`` when there is none."""
+    line, there = place / name, installed_releases(place, name)
+    now = (line / CURRENT).resolve()
+    before = there[: there.index(now)] if now in there else []
     if not before:
-        raise NotAvailable(f"There is no release of {name} before this one.", remedy="Install one first.")
+        raise NotAvailable(f"No earlier release of {name} is installed.", remedy="Install one first.")
     _point(line, before[-1])
     return before[-1]
 

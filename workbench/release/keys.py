@@ -1,23 +1,24 @@
-"""Keys that sign releases, and which of them are trusted, until when."""
+"""Keys that sign releases, and the store of trusted keys with their expiry."""
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from workbench.core.errors import InvalidSpec, StoreError
+from workbench.core.rows import plain
 
 
 def key_id(public: Ed25519PublicKey) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the raw public key."""
-    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()[:16]
+    """Return the id of a key: the first 16 hexadecimal digits of the SHA-256 of the raw public key."""
+    return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
 def new_key(file: Path) -> Ed25519PublicKey:
@@ -43,14 +44,14 @@ def new_key(file: Path) -> Ed25519PublicKey:
 
 
 def read_private(file: Path) -> Ed25519PrivateKey:
-    """A private key; raises ``InvalidSpec`` for anything else, and for a file that others can read."""
+    """Return the private key of a file; raises ``InvalidSpec`` for anything else, and for a file that others can read."""
     try:
         if os.name == "posix" and file.stat().st_mode & 0o077:
             raise InvalidSpec(f"Others can read {file}.", remedy=f"chmod 600 {file}")
         key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise InvalidSpec(
-            f"{file} is no private key: {error}.", remedy="Make one with `workbench sign --new-key FILE`."
+            f"{file} is not a private key: {error}.", remedy="Make one with `workbench sign --new-key FILE`."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InvalidSpec(f"{file} is not an Ed25519 key.", remedy="Make one with `workbench sign --new-key FILE`.")
@@ -58,11 +59,11 @@ def read_private(file: Path) -> Ed25519PrivateKey:
 
 
 def read_public(file: Path) -> Ed25519PublicKey:
-    """A public key; raises ``InvalidSpec`` for anything else."""
+    """Return the public key of a file; raises ``InvalidSpec`` for anything else."""
     try:
         key = serialization.load_pem_public_key(file.read_bytes())
     except (OSError, ValueError, TypeError) as error:
-        raise InvalidSpec(f"{file} is no public key: {error}.", remedy="Name the .pub file.") from error
+        raise InvalidSpec(f"{file} is not a public key: {error}.", remedy="Name the .pub file.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise InvalidSpec(f"{file} is not an Ed25519 key.", remedy="Name the .pub file.")
     return key
@@ -70,18 +71,18 @@ def read_public(file: Path) -> Ed25519PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKey:
-    """A key whose signatures count."""
+    """A key whose signatures are accepted."""
 
     id: str
     public: str
     """Raw public key, hexadecimal."""
     not_after: float
-    """Seconds since 1970; signatures of releases that were made later do not count."""
+    """Expiry in seconds since 1970; signatures of releases that were made later are not accepted."""
     is_revoked: bool = False
-    """Nothing that it has signed counts, also of before."""
+    """Whether the key is revoked; no signature of it is accepted, however old."""
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether this key made the signature."""
+        """Return whether this key made the signature of a message."""
         try:
             Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.public)).verify(signature, message)
         except (InvalidSignature, ValueError):
@@ -89,59 +90,60 @@ class TrustedKey:
         return True
 
 
-class TrustStore:
-    """A file of trusted keys, and of the highest version of each name that was ever accepted here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What the file of a trust store holds."""
 
-    Args:
-        file: JSON; a new one is empty. It is written whole or not at all.
+    keys: tuple[TrustedKey, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+
+class TrustStore:
+    """File of trusted keys, and of the highest version of each name that was accepted on this machine.
+
+    A new store is empty; the file is written atomically.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            told = json.loads(file.read_text()) if file.exists() else {"keys": [], "versions": {}}
-            self.keys = {k["id"]: TrustedKey(**k) for k in told["keys"]}
-            self.versions: dict[str, int] = {str(n): int(v) for n, v in told["versions"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            stored = msgspec.json.decode(file.read_bytes(), type=_Stored) if file.exists() else _Stored()
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StoreError(
-                f"{file} is no trust store: {error}.", remedy="Restore it from a copy; it cannot be made up."
+                f"{file} is not a trust store: {error}.", remedy="Restore it from a backup; it cannot be recreated."
             ) from error
+        self.keys = {k.id: k for k in stored.keys}
+        self.versions: dict[str, int] = dict(stored.versions)
 
     def trust(self, public: Ed25519PublicKey, *, not_after: float) -> str:
-        """Add a key, or change until when it counts; the id. A revoked key stays revoked."""
-        made = key_id(public)
-        if made in self.keys and self.keys[made].is_revoked:
-            raise InvalidSpec(f"The key {made} is revoked.", remedy="Make a new one.")
-        raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        self.keys[made] = TrustedKey(id=made, public=raw.hex(), not_after=not_after)
+        """Add a key, or change its expiry, and return its id; a revoked key stays revoked."""
+        name = key_id(public)
+        if name in self.keys and self.keys[name].is_revoked:
+            raise InvalidSpec(f"The key {name} is revoked.", remedy="Make a new one.")
+        self.keys[name] = TrustedKey(id=name, public=public.public_bytes_raw().hex(), not_after=not_after)
         self._write()
-        return made
+        return name
 
     def revoke(self, wanted: str) -> None:
-        """From now on nothing that a key has signed counts."""
+        """Revoke a key, so that no signature of it is accepted any more."""
         known = self.keys.get(wanted)
         if known is None:
             raise InvalidSpec(f"There is no key {wanted}.", remedy=f"Known: {', '.join(self.keys) or 'none'}.")
-        self.keys[wanted] = TrustedKey(id=known.id, public=known.public, not_after=known.not_after, is_revoked=True)
+        self.keys[wanted] = replace(known, is_revoked=True)
         self._write()
 
-    def accepted(self, name: str, version: int) -> None:
-        """Remember the highest version, so that an older one is refused."""
+    def remember_version(self, name: str, version: int) -> None:
+        """Record the highest version of a name, so that an older one is refused."""
         if version > self.versions.get(name, 0):
             self.versions[name] = version
             self._write()
 
     def _write(self) -> None:
-        told: Mapping[str, object] = {
-            "keys": [
-                {f: getattr(k, f) for f in ("id", "public", "not_after", "is_revoked")} for k in self.keys.values()
-            ],
-            "versions": self.versions,
-        }
+        stored = _Stored(keys=tuple(self.keys.values()), versions=self.versions)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.file.with_suffix(self.file.suffix + ".part")
         with unfinished.open("w") as out:
-            json.dump(told, out, indent=1)
+            json.dump(plain(stored), out, indent=1)
             out.flush()
             os.fsync(out.fileno())
         os.replace(unfinished, self.file)

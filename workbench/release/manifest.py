@@ -1,20 +1,21 @@
-"""What a release consists of: every file with its size and digest, and what it may be."""
+"""Manifest of a release: every file with its size and digest, and the checks of its files."""
 
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.rows import plain
 from workbench.release.pickles import pickle_calls
 
 SIGNED = "RELEASE.json"
 ALLOWED = frozenset({".safetensors", ".json", ".txt", ".md", ".jinja", ".model", ".tiktoken"})
-"""Endings that hold no program. Code in a model folder is code that a server runs."""
+"""File extensions that cannot hold a program; code in a model folder would be run by a server."""
 MOST_HEADER_BYTES = 100_000_000
 PIECE_BYTES = 1 << 20
 
@@ -29,10 +30,10 @@ class Tampered(WorkbenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of a release."""
+    """A file of a release, with its size and digest."""
 
     path: str
-    """Below the folder, with slashes."""
+    """Path relative to the folder, with slashes."""
     size: int
     sha256: str
 
@@ -43,47 +44,45 @@ class Manifest:
 
     name: str
     version: int
-    """Grows with every release of this name."""
+    """Version, which grows with every release of this name."""
     created_at: float
-    """Seconds since 1970."""
+    """Time of signing, in seconds since 1970."""
     expires_at: float
     files: tuple[FileEntry, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"files": [asdict(f) for f in self.files]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Manifest":
-        """Read back; raises ``Tampered`` for anything else."""
-        try:
-            files = tuple(
-                FileEntry(path=str(f["path"]), size=int(f["size"]), sha256=str(f["sha256"])) for f in data["files"]
-            )
-            made = cls(
-                name=str(data["name"]),
-                version=int(data["version"]),
-                created_at=float(data["created_at"]),
-                expires_at=float(data["expires_at"]),
-                files=files,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Tampered("malformed", f"The manifest is none: {type(error).__name__} {error}.") from error
-        for f in files:
+    def __post_init__(self) -> None:
+        for f in self.files:
             _require_inside(f.path)
-        if len({f.path for f in files}) != len(files):
+        if len({f.path for f in self.files}) != len(self.files):
             raise Tampered("malformed", "The manifest names a file twice.")
-        return made
 
     @property
     def digest(self) -> str:
-        """Of all that it says: the identity of the weights for caches and logs."""
-        return hashlib.sha256(canonical(self.to_dict())).hexdigest()
+        """SHA-256 of the manifest: the identity of the weights for caches and logs."""
+        return hashlib.sha256(canonical(self)).hexdigest()
 
 
-def canonical(value: Any) -> bytes:
-    """JSON in the one form that is signed."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Signature of one key over a manifest."""
+
+    key: str
+    """Id of the key."""
+    signature: str
+    """Hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedManifest:
+    """Content of ``RELEASE.json``: a manifest and its signatures."""
+
+    manifest: Manifest
+    signatures: tuple[Signature, ...]
+
+
+def canonical(value: object) -> bytes:
+    """Return a value as JSON in the one form that is signed."""
+    return json.dumps(plain(value), sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 def _require_inside(path: str) -> None:
@@ -93,7 +92,7 @@ def _require_inside(path: str) -> None:
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Relative paths of all files but the signed one; raises ``Tampered`` for links and other things."""
+    """Yield the relative paths of all files but ``RELEASE.json``; raises ``Tampered`` for links and special files."""
     for place, folders, names in os.walk(folder, followlinks=False):
         for name in sorted([*folders, *names]):
             full = Path(place) / name
@@ -109,17 +108,17 @@ def files_below(folder: Path) -> Iterator[str]:
 
 
 def digest_of(opened: BinaryIO) -> tuple[int, str]:
-    """Size and SHA-256 of all that an open file holds, read from its beginning."""
+    """Return size and SHA-256 of an open file, read from its beginning."""
     opened.seek(0)
-    made, size = hashlib.sha256(), 0
+    digest, size = hashlib.sha256(), 0
     while piece := opened.read(PIECE_BYTES):
-        made.update(piece)
+        digest.update(piece)
         size += len(piece)
-    return size, made.hexdigest()
+    return size, digest.hexdigest()
 
 
 def open_without_links(folder: Path, relative: str) -> BinaryIO:
-    """A file below a folder, opened through directories that are no links; raises ``Tampered`` for one that is."""
+    """Return an open file below a folder; raises ``Tampered`` where the file or a directory on the way is a link."""
     _require_inside(relative)
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -138,7 +137,7 @@ def open_without_links(folder: Path, relative: str) -> BinaryIO:
 
 
 def manifest_of(folder: Path, *, name: str, version: int, created_at: float, expires_at: float) -> Manifest:
-    """Read a folder; raises ``Tampered`` for files that a release must not have."""
+    """Return the manifest of a folder; raises ``Tampered`` for files that a release must not have."""
     entries = []
     for relative in files_below(folder):
         require_harmless(folder, relative)
@@ -157,7 +156,7 @@ def manifest_of(folder: Path, *, name: str, version: int, created_at: float, exp
 
 
 def require_harmless(folder: Path, relative: str) -> None:
-    """Raise ``Tampered`` for endings that can hold programs, and for weights whose header does not fit them."""
+    """Raise ``Tampered`` for file types that can hold programs, and for weights with an invalid header."""
     ending = Path(relative).suffix.lower()
     if ending != ".safetensors":
         with open_without_links(folder, relative) as opened:
@@ -167,13 +166,13 @@ def require_harmless(folder: Path, relative: str) -> None:
             raise Tampered(
                 "pickle",
                 f"{relative} is a pickle{what}.",
-                remedy="Loading a pickle runs what it says: convert the weights to safetensors.",
+                remedy="Loading a pickle can run any code: convert the weights to safetensors.",
             )
     if ending not in ALLOWED:
         raise Tampered(
             "not allowed",
-            f"{relative} is of a kind that can hold a program.",
-            remedy=f"Convert weights to safetensors and leave code out; allowed are {', '.join(sorted(ALLOWED))}.",
+            f"{relative} is of a type that can hold a program.",
+            remedy=f"Convert weights to safetensors and remove code; allowed extensions: {', '.join(sorted(ALLOWED))}.",
         )
     if ending == ".safetensors":
         with open_without_links(folder, relative) as opened:

@@ -1,6 +1,6 @@
-"""Tests that may be looked at after every request: the chance of ever raising a false alarm stays below the stated one.
+"""Sequential tests that may be evaluated after every request: the probability of any false alarm stays below alpha.
 
-An e-process starts at 1 and, while the new version is no worse, is no more than 1 on average; by Ville's inequality (1939) the chance that it
+An e-process starts at 1 and, while the new version is no worse, is at most 1 on average; by Ville's inequality (1939) the probability that it
 ever exceeds ``1 / alpha`` is at most ``alpha``. See Ramdas, Grünwald, Vovk and Shafer 2023 on such tests.
 """
 
@@ -16,10 +16,10 @@ BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 @dataclass(slots=True)
 class WorseThanBaseline:
-    """Whether events (failures, late answers) come more often with a canary than with the baseline that serves beside it.
+    """Test of whether events (failures, late answers) are more frequent with the canary than with the baseline that serves at the same time.
 
-    Each event is the canary's with a chance that its share of the requests gives, if both are alike; with a higher one if the canary's events
-    are so many times as frequent. The mixture over several ratios wins whatever the true one is. No rate needs to be known.
+    If both are alike, the probability that an event belongs to the canary is the canary's share of the requests; it is higher if its events are more
+    frequent by a ratio. A mixture over several ratios covers unknown ratios. No rate needs to be known.
     """
 
     ratios: Sequence[float] = RATIOS
@@ -28,12 +28,12 @@ class WorseThanBaseline:
 
     def __post_init__(self) -> None:
         if not self.ratios or any(r <= 1 for r in self.ratios):
-            raise InvalidSpec(f"Ratios {self.ratios}.", remedy="Give numbers above 1.")
+            raise InvalidSpec(f"The ratios are {self.ratios}.", remedy="Give numbers above 1.")
         if not self._logs:
             self._logs = [0.0] * len(self.ratios)
 
     def event(self, *, is_canary: bool, share: float) -> None:
-        """An event, and the canary's share of the requests at that time."""
+        """Record an event, with the canary's share of the requests at that time."""
         if not 0 < share < 1:
             return  # with one version alone nothing is compared
         self.n_events += 1
@@ -43,13 +43,13 @@ class WorseThanBaseline:
 
     @property
     def evidence(self) -> float:
-        """The e-process: at least ``1 / alpha`` means worse, at level ``alpha``, whenever it is looked at."""
+        """E-value: at least ``1 / alpha`` means worse at level ``alpha``, whenever it is evaluated."""
         return _mean_exp(self._logs)
 
 
 @dataclass(slots=True)
 class MoreThanAllowed:
-    """Whether a share, such as of answers that disagree, is above what is tolerated: bets on each outcome (Waudby-Smith and Ramdas 2024)."""
+    """Test of whether a share, such as of answers that differ, exceeds a tolerated share, by betting (Waudby-Smith and Ramdas 2024)."""
 
     allowed: float
     _logs: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
@@ -61,7 +61,7 @@ class MoreThanAllowed:
             raise InvalidSpec(f"A tolerated share of {self.allowed}.", remedy="Give a number between 0 and 1.")
 
     def outcome(self, *, is_bad: bool) -> None:
-        """One more outcome."""
+        """Record one outcome, bad or not."""
         self.n += 1
         self.n_bad += is_bad
         for i, bet in enumerate(BETS):
@@ -70,7 +70,7 @@ class MoreThanAllowed:
 
     @property
     def evidence(self) -> float:
-        """The e-process."""
+        """E-value against the tolerated share."""
         return _mean_exp(self._logs)
 
 

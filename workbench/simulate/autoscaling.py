@@ -1,7 +1,7 @@
 """How many replicas when: rules for scaling, played over traffic with the time that a replica takes to start.
 
 A fluid model with steps of a second: every request brings work (seconds of one replica), replicas that are ready do a second of work each, what
-is left waits its turn. A request that would wait longer than promised is late. Single steps of an engine, and what waits in its cache, are not
+is left waits its turn. A request that would wait longer than the SLO allows is late. Single steps of an engine, and queued requests in its cache, are not
 modelled: ``workbench.simulate.engine`` does that for a fixed number of replicas.
 """
 
@@ -39,7 +39,7 @@ class Seen:
     at_s: int
     ready: int
     coming: int
-    """Replicas that are starting."""
+    """Number of replicas that are starting."""
     waiting: float
     """Requests, as ``vllm:num_requests_waiting`` over all replicas."""
     backlog_s: float
@@ -56,18 +56,18 @@ class Rule(Protocol):
     every_s: int
 
     def wanted(self, seen: Seen) -> int:
-        """Replicas, those that are starting included."""
+        """Return the number of replicas: those that are starting included."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Fixed:
-    """Always as many."""
+    """A rule that keeps a fixed number of replicas."""
 
     n: int
     every_s: int = 60
 
     def wanted(self, seen: Seen) -> int:  # noqa: ARG002
-        """The number."""
+        """Return the number of replicas: the number."""
         return self.n
 
 
@@ -83,14 +83,12 @@ class _Hpa:
     _wanted: deque[tuple[int, int]] = field(default_factory=deque)
 
     def settled(self, seen: Seen, raw: float) -> int:
-        """The number after all that."""
+        """Return the number of replicas after tolerance, rate limit and stabilization window."""
         now = seen.ready + seen.coming
         n = now if abs(raw / max(now, 1) - 1) <= 0.1 else ceil(raw - 1e-9)
         n = min(n, max(2 * now, now + 4))
-        self._wanted.append((seen.at_s, n))
-        while self._wanted[0][0] < seen.at_s - self.settle_s:
-            self._wanted.popleft()
-        return max(n for _, n in self._wanted) if n < now else n
+        most = _most_wanted(self._wanted, seen.at_s, n, self.settle_s)
+        return most if n < now else n
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,18 +98,18 @@ class QueueLength(_Hpa):
     per_replica: float = 5.0
 
     def wanted(self, seen: Seen) -> int:
-        """By what waits now."""
+        """Return the number of replicas: by the requests that are queued now."""
         return self.settled(seen, seen.waiting / self.per_replica)
 
 
 @dataclass(slots=True, kw_only=True)
-class Utilisation(_Hpa):
+class Utilization(_Hpa):
     """As an HPA on how busy replicas are."""
 
     target: float = 0.7
 
     def wanted(self, seen: Seen) -> int:
-        """By the last quarter of a minute."""
+        """Return the number of replicas: by the last quarter of a minute."""
         busy = float(np.mean(seen.busy[-self.every_s :])) if seen.busy else 0.0
         return self.settled(seen, seen.ready * busy / self.target)
 
@@ -126,13 +124,13 @@ class Predictive:
     every_s: int = 15
 
     def wanted(self, seen: Seen) -> int:
-        """For that time."""
+        """Return the number of replicas: for that time."""
         return ceil(_line(seen.work_rates, self.window_s, self.start_s + self.every_s) / self.target)
 
 
 @dataclass(slots=True, kw_only=True)
 class Covered:
-    """Ours: a forecast and how wrong it has been lately.
+    """The rule of the workbench: a forecast, and how wrong it has been lately.
 
     What is planned for is the forecast plus the quantile of its own latest errors (split conformal prediction on a sliding window), and what
     already waits must be gone after ``drain_s``. Down only to the most that was wanted since a replica could have been started.
@@ -151,7 +149,7 @@ class Covered:
     _wanted: deque[tuple[int, int]] = field(default_factory=deque)
 
     def wanted(self, seen: Seen) -> int:
-        """For when it would be ready."""
+        """Return the number of replicas: for when it would be ready."""
         ahead = self.start_s + self.every_s
         now = float(np.mean(seen.work_rates[-self.smooth_s :]))
         while self._made and self._made[0][0] <= seen.at_s:
@@ -164,14 +162,19 @@ class Covered:
         n = ceil((forecast + max(0.0, margin)) / self.target + seen.backlog_s / self.drain_s)
         if seen.at_s < self.window_s:  # too little has been seen to give anything back
             n = max(n, seen.ready + seen.coming)
-        self._wanted.append((seen.at_s, n))
-        while self._wanted[0][0] < seen.at_s - 2 * self.start_s:
-            self._wanted.popleft()
-        return max(n for _, n in self._wanted)
+        return _most_wanted(self._wanted, seen.at_s, n, 2 * self.start_s)
+
+
+def _most_wanted(wanted: deque[tuple[int, int]], at_s: int, n: int, window_s: float) -> int:
+    """Note what is wanted now, and return the most that was wanted within the window."""
+    wanted.append((at_s, n))
+    while wanted[0][0] < at_s - window_s:
+        wanted.popleft()
+    return max(n for _, n in wanted)
 
 
 def _line(rates: Sequence[float], window_s: int, ahead_s: float) -> float:
-    """Least squares over the last seconds, read so many seconds ahead; at least zero."""
+    """Return the least-squares line of the last seconds, extrapolated so many seconds ahead; at least zero."""
     y = np.asarray(rates[-window_s:], dtype=float)
     if y.size < 10:
         return float(y.mean()) if y.size else 0.0
@@ -187,7 +190,7 @@ class Relief:
     cached: float = 0.0
     """Share of the requests that a cache answers."""
     shorter_above_s: float | None = None
-    """From this wait on answers are shorter; None: never."""
+    """Wait from which on answers are shortened; None: never."""
     shorter_to: float = 0.5
     """Share of a request's work that is left then."""
 
@@ -201,23 +204,23 @@ class Played:
     """What came of a rule."""
 
     slo_minutes: float
-    """Minutes in which a request that came would have waited longer than promised."""
+    """Minutes in which a request that came would have waited longer than the SLO allows."""
     late_fraction: float
-    """Of the requests."""
+    """Share of the requests that waited longer than the SLO allows."""
     gpu_hours: float
-    """Of replicas, from when they are started until they are given back."""
+    """Hours of replicas, from when they are started until they are stopped."""
     most: int
     n_changes: int
     wait_p99_s: float
-    """Over requests."""
+    """99th percentile of the wait over requests."""
     shorter_fraction: float
     replicas: Floats
-    """Ready, by second."""
+    """Number of ready replicas by second."""
     waits_s: Floats
-    """Of a request that came in each second."""
+    """Wait of a request that came in each second."""
 
     def row(self) -> dict[str, Any]:
-        """The figures without the courses."""
+        """Return the figures without the courses over time."""
         names = ("slo_minutes", "late_fraction", "gpu_hours", "most", "n_changes", "wait_p99_s", "shorter_fraction")
         return {n: getattr(self, n) for n in names}
 
@@ -241,7 +244,7 @@ def play(
         traffic: By second.
         rule: Asked every ``rule.every_s``.
         start_s: From starting a replica until it answers: machine, image, weights, compilation.
-        promised_s: Longest wait before a request begins.
+        promised_s: Longest wait before a request begins that meets the SLO.
         first: Replicas that are ready at the beginning.
         least: Never fewer.
         most: Never more.
@@ -253,7 +256,7 @@ def play(
     """
     if min(start_s, promised_s, first, least) <= 0 or most < least or warm < 0:
         raise InvalidSpec(
-            f"{first} replicas, from {least} to {most}, {warm} warm, started in {start_s} s, {promised_s} s promised.",
+            f"{first} replicas, from {least} to {most}, {warm} warm, started in {start_s} s, an SLO of {promised_s} s.",
             remedy="Give numbers above zero, and least <= most.",
         )
     fleet = _Fleet(ready=first, spare=warm, start_s=start_s, warm_start_s=warm_start_s)
@@ -297,7 +300,9 @@ def play(
     share = np.cumsum(asked[order]) / max(asked.sum(), 1e-9)
     return Played(
         slo_minutes=float((late & (traffic.requests > 0)).sum()) / 60,
-        late_fraction=float(asked[late].sum() / max(traffic.requests.sum(), 1e-9)),
+        late_fraction=min(
+            1.0, float(asked[late].sum() / max(traffic.requests.sum(), 1e-9))
+        ),  # sums in another order differ
         gpu_hours=paid_s / 3600,
         most=int(replicas.max()),
         n_changes=n_changes,
@@ -322,18 +327,18 @@ class _Fleet:
 
     @property
     def paid(self) -> int:
-        """Machines that cost now."""
+        """Replicas that cost money now."""
         return self.ready + len(self.coming) + self.spare + len(self.refill)
 
     def arrive(self, t: float) -> None:
-        """Those whose time has come are ready."""
+        """Mark replicas as ready whose start has ended."""
         self.ready += sum(at <= t for at in self.coming)
         self.spare += sum(at <= t for at in self.refill)
         self.coming = [at for at in self.coming if at > t]
         self.refill = [at for at in self.refill if at > t]
 
     def change_to(self, wanted: int, t: float) -> bool:
-        """Start or give back replicas; those that are not ready yet are given back first."""
+        """Start or stop replicas; those that are not ready yet are stopped first. Return whether anything changed."""
         change = wanted - self.ready - len(self.coming)
         for _ in range(change):
             is_warm = self.spare > 0
@@ -351,13 +356,8 @@ class _Fleet:
 
 
 def pareto(rows: Mapping[str, Played]) -> list[str]:
-    """Names of those that no other beats in both minutes and hours."""
+    """Return the names of rules that no other beats in both SLO minutes and GPU hours."""
+    points = {name: (p.slo_minutes, p.gpu_hours) for name, p in rows.items()}
     return [
-        name
-        for name, p in rows.items()
-        if not any(
-            (o.slo_minutes <= p.slo_minutes and o.gpu_hours < p.gpu_hours)
-            or (o.slo_minutes < p.slo_minutes and o.gpu_hours <= p.gpu_hours)
-            for o in rows.values()
-        )
+        name for name, p in points.items() if not any(o != p and o[0] <= p[0] and o[1] <= p[1] for o in points.values())
     ]

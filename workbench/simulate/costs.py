@@ -1,40 +1,121 @@
 """Step costs of a simulated engine from the estimator."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from workbench.core.models import ModelSpec
-from workbench.estimate.linear_layers import ROLES
+from workbench.catalog.model_spec import ModelSpec
+from workbench.estimate.linear_layers import n_expert_layers
 from workbench.estimate.machine import Machine
-from workbench.estimate.step_time import STEP_TOKENS, decode_step_s, reading_s
-from workbench.simulate.engine import StepCost
+from workbench.estimate.precision import roles_of
+from workbench.estimate.step_time import decode_step_s, decoding_s, prompt_attention_s, prompt_products_s
+
+POINTS = 64  # numbers of tokens at which steps are predicted; between them lie straight lines
+
+FRONT_S, FRONT_REQUEST_S = 4e-3, 3e-4
+"""Time from a client to the scheduler and back, and time of the front end for each request."""
+MIXED_STEP_S = 0.5e-3
+"""Host time that a step with prompts adds. All three are from loads on vLLM 0.26.0: an 8B model under Azure's traffic, and closed
+loops of a 24B and a 32B model (data/measured/load_*)."""
+PROMPT_LAYER_S = 0.42e-3
+"""Time in which the host launches a layer of a step with prompts, whose attention is not replayed from a graph: short prompts alone
+took 0.33 to 0.47 ms for each layer of four models."""
+EXPERT_LAYER_S, GRAPH_TOKENS = 1.3e-3, 512
+"""The same of a layer of experts in a step of more tokens than the largest graph has (prompts of 1024 tokens alone)."""
+TTFT_SIGMA, TPOT_SIGMA = 0.15, 0.06
+"""Standard deviations of the logarithm of measured over simulated medians of these loads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TabulatedCost:
+    """Times of steps as the estimator predicts them, by the number of tokens that pass the weights."""
+
+    decoding_s: tuple[float, ...]
+    """Time of a step of so many tokens, all of them of sequences that decode; without their attention."""
+    reading_s: tuple[float, ...]
+    """Time of a step of so many tokens, all of them of prompts; without their attention."""
+    sequence_s: float
+    """Host time of each sequence in a step."""
+    pair_s: float
+    """Attention of prompts, for each pair of a token and one that it attends to."""
+    cached_token_s: float
+    """Attention of sequences that decode, for each token in the cache."""
+    launching_s: float
+    """Least time of a step that also reads prompts, in which the host launches its layers."""
+    long_launching_s: float
+    """The same of a step of more than ``GRAPH_TOKENS`` tokens."""
+    mixed_step_s: float = MIXED_STEP_S
+    """Host time that a step with prompts adds."""
+
+    def decode_s(self, sequences: int, cached: int) -> float:
+        """Return the time of a step in which every sequence gets a token."""
+        return self.decoding_s[sequences] + self.sequence_s * sequences + self.cached_token_s * cached
+
+    def mixed_s(self, sequences: int, read: int, pairs: float, cached: int) -> float:
+        """Return the time of a step that also reads prompts: all tokens pass the weights together."""
+        tokens = min(sequences + read, len(self.reading_s) - 1)
+        share = read / tokens
+        products = share * self.reading_s[tokens] + (1 - share) * self.decoding_s[tokens]
+        least = self.launching_s if tokens <= GRAPH_TOKENS else self.long_launching_s
+        attention = self.pair_s * pairs + self.cached_token_s * cached
+        return self.mixed_step_s + max(products + attention, least) + self.sequence_s * sequences
+
+    def scaled(self, steps: float, prompts: float) -> "TabulatedCost":
+        """Return the cost with decode and prefill taking so many times as long."""
+        return replace(
+            self,
+            decoding_s=tuple(steps * t for t in self.decoding_s),
+            reading_s=tuple(prompts * t for t in self.reading_s),
+            sequence_s=steps * self.sequence_s,
+            pair_s=prompts * self.pair_s,
+            launching_s=prompts * self.launching_s,
+            long_launching_s=prompts * self.long_launching_s,
+            mixed_step_s=prompts * self.mixed_step_s,
+            cached_token_s=steps * self.cached_token_s,
+        )
 
 
 def step_cost(
-    model: ModelSpec, precision: str, machine: Machine, *, kv_bits: int = 16, batch: int = 64, input_tokens: int = 1024
-) -> StepCost:
-    """A straight line through predicted steps: around a batch, a context and a length of prompts.
+    model: ModelSpec,
+    precision: str,
+    machine: Machine,
+    *,
+    kv_bits: int = 16,
+    context_tokens: int = 1024,
+    most_tokens: int = 8192,
+    tokens_each: float = 1.0,
+    tokens_made: float = 1.0,
+) -> TabulatedCost:
+    """Return the predicted times of steps.
 
     Args:
-        model: The shape.
-        precision: Of all linear layers.
-        machine: Devices.
-        kv_bits: Of the cache.
-        batch: Sequences around which the line is laid.
-        input_tokens: Prompts of about this length.
+        model: What is served.
+        precision: Number format of its linear layers.
+        machine: One replica's devices.
+        kv_bits: Bits of a number in the cache.
+        context_tokens: Length of a sequence around which attention is taken for linear; layers with windows see less of a longer one.
+        most_tokens: Most tokens of a step.
+        tokens_each: Tokens of each sequence in a decode step: 1, and its draft tokens where speculation verifies them.
+        tokens_made: Tokens that each sequence gains in such a step, on average.
     """
-    plan = dict.fromkeys(ROLES, precision)
-    batches = np.array([1.0, float(max(2, batch))])
-    context = np.array([1.0, 1.0])
-    low, high = decode_step_s(model, plan, machine, batch=batches, context=context, kv_bits=kv_bits)
-    longer = decode_step_s(model, plan, machine, batch=batches, context=context + 1000.0, kv_bits=kv_bits)
-    sequence = max(0.0, (high - low) / (batches[1] - 1))
-    cached = float(longer[1] - high) / (1000.0 * batches[1])
-    n_prompts = max(1, STEP_TOKENS // input_tokens)
-    n, length = np.array([float(n_prompts)]), np.array([float(input_tokens)])
-    reading = float(reading_s(model, plan, machine, batch=n, context=length)[0])
-    return StepCost(
-        fixed_s=float(low - sequence),
-        sequence_s=float(sequence),
-        prompt_token_s=max(0.0, reading / (n_prompts * input_tokens)),
-        cached_token_s=cached,
+    plan = roles_of(model, precision)
+    tokens = np.unique(np.round(np.geomspace(1, most_tokens, POINTS)))
+    launched = decoding_s(model, plan, machine, batch=tokens)
+    decoding = decoding_s(model, plan, machine, batch=tokens, tokens_each=tokens_each) / tokens_made
+    # A step is never shorter than one of as many decoding sequences, which launches the same kernels.
+    reading = np.maximum(launched, prompt_products_s(model, plan, machine, tokens=tokens / machine.split.data))
+    n_routed = n_expert_layers(model)
+    launching = PROMPT_LAYER_S * model.n_layers
+    every = np.arange(most_tokens + 1, dtype=np.float64)
+    one, context = np.ones(1), np.array([float(context_tokens)])
+    at_end = decode_step_s(model, plan, machine, batch=one, context=context, kv_bits=kv_bits)
+    at_begin = decode_step_s(model, plan, machine, batch=one, context=0 * one, kv_bits=kv_bits)
+    return TabulatedCost(
+        decoding_s=tuple(np.interp(every, tokens, decoding).tolist()),
+        reading_s=tuple(np.interp(every, tokens, reading).tolist()),
+        sequence_s=machine.known.sequence_s / tokens_made,
+        pair_s=float(prompt_attention_s(model, machine, context=context)[0]) / (context_tokens**2 / 2),
+        launching_s=launching,
+        long_launching_s=launching + (EXPERT_LAYER_S - PROMPT_LAYER_S) * n_routed,
+        cached_token_s=float((at_end - at_begin)[0]) / context_tokens / tokens_made,
     )

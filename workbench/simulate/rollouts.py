@@ -9,16 +9,16 @@ from workbench.release.canary import MEASURES
 from workbench.release.sequential import WorseThanBaseline
 
 STEPS = (0.1, 0.25, 0.5, 1.0)
-JUDGES = ("ours", "success above 95 %", "success above 99 %, five times")
+JUDGES = ("sequential test", "success above 95 %", "success above 99 %, five times")
 INTERVALS_PER_STEP = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Odds:
-    """Of many rollouts."""
+    """Shares of many simulated rollouts by their outcome."""
 
     rolled_back: float
-    """Share."""
+    """Share of the rollouts that were rolled back."""
     bad_answers: float
     """Failed answers that users of the new version got, on average."""
 
@@ -29,8 +29,8 @@ def odds(
     """Play rollouts over 10, 25, 50 and 100 % of the users, five intervals each.
 
     Args:
-        judge: Of ``JUDGES``: our test against the version beside it; the FAQ's rule, once for each step; and a threshold as Flagger's
-            documentation has it (at least 99 %, five failed checks).
+        judge: Of ``JUDGES``: the sequential test against the old version; the FAQ's rule, once for each step; and the threshold of Flagger's
+            documentation (at least 99 %, five failed checks).
         old_rate: Share of the old version's requests that fail.
         new_rate: Likewise.
         per_interval: Requests to both versions together.
@@ -40,7 +40,10 @@ def odds(
     """
     if judge not in JUDGES or not (0 <= old_rate <= 1 and 0 <= new_rate <= 1) or per_interval < 1 or n < 1:
         raise InvalidSpec(f"{judge}, {old_rate}, {new_rate}, {per_interval}.", remedy="Give rates from 0 to 1.")
-    play = {JUDGES[0]: _ours(alpha), JUDGES[1]: _absolute, JUDGES[2]: _five_checks}[judge]
+    checks = _threshold(0.99, n_failed=5, per_step=INTERVALS_PER_STEP)
+    play = {JUDGES[0]: _sequential(alpha), JUDGES[1]: _threshold(0.95, n_failed=1, per_step=1), JUDGES[2]: checks}[
+        judge
+    ]
     rng, back, bad = random.Random(seed), 0, 0
     for _ in range(n):
         is_back, n_bad = play(rng, old_rate, new_rate, per_interval)
@@ -52,12 +55,12 @@ Play = Callable[[random.Random, float, float, int], tuple[bool, int]]
 
 
 def _failures(rng: random.Random, n: int, rate: float) -> int:
-    return (
-        rng.binomialvariate(n, rate) if hasattr(rng, "binomialvariate") else sum(rng.random() < rate for _ in range(n))
-    )
+    if hasattr(rng, "binomialvariate"):  # from Python 3.12 on
+        return int(rng.binomialvariate(n, rate))
+    return sum(rng.random() < rate for _ in range(n))
 
 
-def _ours(alpha: float) -> Play:
+def _sequential(alpha: float) -> Play:
     limit = len(MEASURES) / alpha
 
     def play(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:
@@ -77,25 +80,18 @@ def _ours(alpha: float) -> Play:
     return play
 
 
-def _absolute(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:  # noqa: ARG001
-    bad = 0
-    for share in STEPS:
-        n_new = max(1, round(per * share))
-        failed = _failures(rng, n_new, new)
-        bad += failed
-        if 1 - failed / n_new < 0.95:
-            return True, bad
-    return False, bad
+def _threshold(success: float, *, n_failed: int, per_step: int) -> Play:
+    """Return whether a rollout is rolled back: after so many checks with less success, whatever the old version does."""
 
-
-def _five_checks(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:  # noqa: ARG001
-    bad, checks = 0, 0
-    for share in STEPS:
-        for _ in range(INTERVALS_PER_STEP):
+    def play(rng: random.Random, _old: float, new: float, per: int) -> tuple[bool, int]:
+        bad = checks = 0
+        for share in (share for share in STEPS for _ in range(per_step)):
             n_new = max(1, round(per * share))
             failed = _failures(rng, n_new, new)
             bad += failed
-            checks += 1 - failed / n_new < 0.99
-            if checks >= 5:
+            checks += 1 - failed / n_new < success
+            if checks >= n_failed:
                 return True, bad
-    return False, bad
+        return False, bad
+
+    return play

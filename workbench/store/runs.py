@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workbench.core.errors import StoreError
 from workbench.core.runs import Run
+from workbench.store.decoding import run_from_json
 
 BUSY_TIMEOUT_S = 30
 SCHEMA = """
@@ -61,23 +62,24 @@ class RunStore:
             row = db.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise StoreError(f"There is no stored run {run_id}.", remedy="`workbench runs list` shows what there is.")
-        return Run.from_json(row[0])
+        return run_from_json(row[0], source=f"The run store {self.path}")
 
     def has(self, run_id: str) -> bool:
         """Whether a run is stored."""
         with self._open() as db:
             return db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
-    def newest(self, kind: str, *, limit: int = 50) -> list[Run]:
-        """Runs of a kind, newest first."""
+    def newest(self, kind: str | None = None, *, limit: int = 50) -> list[Run]:
+        """Return the runs of a kind, or of all kinds, newest first; at most ``limit`` of each kind."""
+        query = """SELECT document FROM (SELECT *, rowid AS place, row_number() OVER
+            (PARTITION BY kind ORDER BY finished_at DESC, rowid DESC) AS age FROM runs)
+            WHERE age <= :limit AND (:kind IS NULL OR kind = :kind) ORDER BY finished_at DESC, place DESC"""
         with self._open() as db:
-            rows = db.execute(
-                "SELECT document FROM runs WHERE kind = ? ORDER BY finished_at DESC, rowid DESC LIMIT ?", (kind, limit)
-            ).fetchall()
-        return [Run.from_json(row[0]) for row in rows]
+            rows = db.execute(query, {"kind": kind, "limit": limit}).fetchall()
+        return [run_from_json(row[0], source=f"The run store {self.path}") for row in rows]
 
     def delete(self, run_id: str) -> None:
-        """Forget a run."""
+        """Remove a run from the store."""
         with self._open() as db:
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
 
@@ -85,11 +87,12 @@ class RunStore:
 def read_run_file(path: Path) -> Run:
     """A run from a JSON file; raises ``StoreError``."""
     try:
-        return Run.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{path} cannot be read: {error}.", remedy="Name a file that `workbench runs export` wrote."
         ) from error
+    return run_from_json(text, source=str(path))
 
 
 @cache

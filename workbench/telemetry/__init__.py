@@ -1,1 +1,1 @@
-"""Reads the machine: GPUs, processor, memory and installed packages."""
+"""Readings of the machine: GPUs, processor, memory and installed packages."""

@@ -1,6 +1,7 @@
 """The devices of this machine."""
 
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -31,23 +32,20 @@ CATALOG_NAMES = (
 
 
 def processor_name() -> str:
-    """The processor as its maker calls it."""
+    """Return the name that the maker gives the processor."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.*\S)", info.read_text(), re.MULTILINE) if info.exists() else None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def cpu_device() -> Device:
-    """The processor of this machine with its memory."""
+    """Return the processor of this machine as a device, with its memory."""
     memory = psutil.virtual_memory()
     return Device(kind="cpu", name=processor_name(), memory_bytes=memory.total, free_bytes=memory.available)
 
 
 def gpu_devices() -> tuple[list[Device], str | None]:
-    """The NVIDIA GPUs, or none and the reason why there are none."""
+    """Return the NVIDIA GPUs, or none and the reason why there are none."""
     try:
         import pynvml
     except ImportError:
@@ -58,13 +56,13 @@ def gpu_devices() -> tuple[list[Device], str | None]:
         return [], f"NVML does not start: {error}"
     try:
         driver = pynvml.nvmlSystemGetDriverVersion()
-        found = []
+        gpus = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             name = pynvml.nvmlDeviceGetName(handle)
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            found.append(
+            gpus.append(
                 Device(
                     kind="cuda",
                     name=name,
@@ -75,7 +73,7 @@ def gpu_devices() -> tuple[list[Device], str | None]:
                     catalog_id=catalog_id(name),
                 )
             )
-        return found, None if found else "NVML finds no GPU"
+        return gpus, None if gpus else "NVML finds no GPU"
     except pynvml.NVMLError as error:
         return [], f"NVML cannot read the GPUs: {error}"
     finally:
@@ -83,17 +81,17 @@ def gpu_devices() -> tuple[list[Device], str | None]:
 
 
 def catalog_id(name: str) -> str | None:
-    """Row of the hardware catalogue for a name that NVML gives."""
+    """Return the row of the hardware catalogue for a name that NVML gives."""
     return next((row for prefix, row in CATALOG_NAMES if name.startswith(prefix)), None)
 
 
-def chosen_device(wanted: str) -> Device:
-    """The device for "auto", "cpu" or "cuda"; raises ``NotAvailable`` when a GPU is asked for and none is there."""
+def chosen_device(choice: str) -> Device:
+    """Return the device for "auto", "cpu" or "cuda"; raises ``NotAvailable`` when a GPU is asked for and none is there."""
     from workbench.core.errors import NotAvailable
 
-    gpus, problem = gpu_devices() if wanted != "cpu" else ([], None)
+    gpus, problem = gpu_devices() if choice != "cpu" else ([], None)
     if gpus:
         return gpus[0]
-    if wanted == "cuda":
+    if choice == "cuda":
         raise NotAvailable(f"There is no GPU to run on: {problem}.", remedy="Choose the device cpu or auto.")
     return cpu_device()

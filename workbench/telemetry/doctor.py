@@ -1,4 +1,4 @@
-"""What this machine has, and what stands in the way with its remedy."""
+"""What this machine has, and what is missing or wrong, with the remedy."""
 
 import os
 import shutil
@@ -27,14 +27,14 @@ class Finding:
 
 
 def examine(home: Path) -> list[Finding]:
-    """Findings on hardware, engines, packages and disk; ``home`` is where runs are kept."""
+    """Return findings on hardware, engines, packages and disk; ``home`` is where runs are kept."""
     return [*_hardware(), *_engines(), *_packages(), *_places(home)]
 
 
 def _hardware() -> list[Finding]:
     cpu = cpu_device()
     low = cpu.free_bytes < LOW_MEMORY_BYTES
-    found = [
+    findings = [
         Finding(
             topic="processor",
             state="problem" if low else "ok",
@@ -47,55 +47,37 @@ def _hardware() -> list[Finding]:
         busy = gpu.free_bytes < 0.5 * gpu.memory_bytes
         value = f"{gpu.name}, {shown_bytes(gpu.free_bytes)} of {shown_bytes(gpu.memory_bytes)} free, compute capability {gpu.compute_capability}, driver {gpu.driver}"
         remedy = "Another program holds most of its memory: `nvidia-smi` names it." if busy else ""
-        found.append(Finding(topic=f"GPU {index}", state="problem" if busy else "ok", value=value, remedy=remedy))
+        findings.append(Finding(topic=f"GPU {index}", state="problem" if busy else "ok", value=value, remedy=remedy))
     if not gpus:
-        remedy = "Everything runs on the CPU; runs measured on an H200 are shown beside yours. For a GPU, install NVIDIA's driver."
-        found.append(Finding(topic="GPU", state="missing", value=f"none: {reason}", remedy=remedy))
-    return found
+        remedy = "Measurements run on the CPU; runs measured on an H200 are shown beside them. To use a GPU, install NVIDIA's driver."
+        findings.append(Finding(topic="GPU", state="missing", value=f"none: {reason}", remedy=remedy))
+    return findings
 
 
 def _engines() -> list[Finding]:
-    found = []
+    findings = []
     for engine in engines():
         if engine.install != "make lab" and not engine.install.startswith("workbench"):
             continue  # cannot be installed from here; `workbench engines recipes` says how to start it
-        version = package_version(engine.package)
-        if version:
-            found.append(
-                Finding(
-                    topic=engine.name,
-                    state="ok",
-                    value=f"{version} (tested with {engine.tested_version}): {engine.what_for}",
-                )
-            )
+        if version := package_version(engine.package):
+            value = f"{version} (tested with {engine.tested_version}): {engine.what_for}"
+            findings.append(Finding(topic=engine.name, state="ok", value=value))
         else:
-            found.append(
-                Finding(
-                    topic=engine.name, state="missing", value=f"not installed: {engine.what_for}", remedy=engine.install
-                )
-            )
-    return found
+            value = f"not installed: {engine.what_for}"
+            findings.append(Finding(topic=engine.name, state="missing", value=value, remedy=engine.install))
+    return findings
 
 
 def _packages() -> list[Finding]:
-    names = ("transformers", "numpy", "jupyterlab", "ipywidgets", "plotly")
-    found = []
-    for name in names:
-        version = package_version(name)
-        state: Literal["ok", "missing"] = "ok" if version else "missing"
-        found.append(
-            Finding(topic=name, state=state, value=version or "not installed", remedy="" if version else "make lab")
-        )
-    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    found.append(
-        Finding(
-            topic="Python",
-            state="ok" if supported else "problem",
-            value=sys.version.split()[0],
-            remedy="" if supported else "Use Python 3.11, 3.12 or 3.13.",
-        )
-    )
-    return found
+    findings = []
+    for name in ("transformers", "numpy", "jupyterlab", "ipywidgets", "plotly"):
+        if version := package_version(name):
+            findings.append(Finding(topic=name, state="ok", value=version))
+        else:
+            findings.append(Finding(topic=name, state="missing", value="not installed", remedy="make lab"))
+    remedy = "" if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Use Python 3.11, 3.12 or 3.13."
+    python = Finding(topic="Python", state="problem" if remedy else "ok", value=sys.version.split()[0], remedy=remedy)
+    return [*findings, python]
 
 
 def _places(home: Path) -> list[Finding]:
@@ -111,7 +93,7 @@ def _places(home: Path) -> list[Finding]:
         Finding(
             topic="reference model",
             state="ok" if has_model else "missing",
-            value=REFERENCE_MODEL.name if has_model else "its weights are not there",
-            remedy="" if has_model else "git checkout -- data/models, or name a model of your own.",
+            value=REFERENCE_MODEL.name if has_model else "its weights are missing",
+            remedy="" if has_model else "git checkout -- data/models, or choose another model.",
         ),
     ]

@@ -1,4 +1,4 @@
-"""The energy that a GPU or a processor has used, from its own counter."""
+"""Energy that a GPU or a processor has used, from the device's counter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def energy_meter(device: str, *, index: int = 0) -> Callable[[], float | None]:
-    """A function that reads a GPU's counter in joule; on a CPU, and where NVML has no counter, it gives None."""
+    """Return a function that reads a GPU's energy counter in joules; it returns None on a CPU, and where NVML has no counter."""
     if device != "cuda":
         return lambda: None
     try:
@@ -24,16 +24,14 @@ def energy_meter(device: str, *, index: int = 0) -> Callable[[], float | None]:
 
 
 def processor_meter(folder: Path = POWERCAP) -> Callable[[], float | None]:
-    """A function that reads the processor packages' counters (RAPL) in joule; where there is none that may be read, it gives None.
+    """Return a function that reads the energy counters of the processor packages (RAPL) in joules; it returns None where none can be read.
 
-    A counter that runs over between two reads is put right with the range that the kernel names.
-
-    Args:
-        folder: Where the kernel shows them: ``intel-rapl:N`` for each package, on AMD too.
+    An overflow between two reads is corrected with the range that the kernel reports. The kernel shows
+    ``intel-rapl:N`` for each package, on AMD too.
     """
     packages = [p for p in sorted(folder.glob("intel-rapl:*")) if p.name.count(":") == 1]
     last: dict[Path, int] = {}
-    over: dict[Path, int] = {}
+    overflow_uj: dict[Path, int] = {}
 
     def read() -> float | None:
         total = 0.0
@@ -41,9 +39,9 @@ def processor_meter(folder: Path = POWERCAP) -> Callable[[], float | None]:
             for p in packages:
                 now = int((p / "energy_uj").read_text())
                 if now < last.get(p, 0):
-                    over[p] = over.get(p, 0) + int((p / "max_energy_range_uj").read_text())
+                    overflow_uj[p] = overflow_uj.get(p, 0) + int((p / "max_energy_range_uj").read_text())
                 last[p] = now
-                total += (now + over.get(p, 0)) / 1e6
+                total += (now + overflow_uj.get(p, 0)) / 1e6
         except (OSError, ValueError):
             return None
         return total if packages else None

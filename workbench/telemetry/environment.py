@@ -1,4 +1,4 @@
-"""What took part in a run: machine, driver, packages and the state of the source tree."""
+"""The environment of a run: machine, driver, packages and revision of the source tree."""
 
 import importlib.metadata
 import os
@@ -12,20 +12,11 @@ from workbench.core.devices import Device
 from workbench.core.runs import Environment
 from workbench.telemetry.devices import processor_name
 
-RECORDED_PACKAGES = (
-    "inference-workbench",
-    "torch",
-    "torchao",
-    "transformers",
-    "onnx",
-    "onnxruntime",
-    "numpy",
-    "triton",
-)
+PACKAGES = ("inference-workbench", "torch", "torchao", "transformers", "onnx", "onnxruntime", "numpy", "triton")
 
 
 def package_version(name: str) -> str | None:
-    """Installed version, or None."""
+    """Return the installed version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -33,29 +24,24 @@ def package_version(name: str) -> str | None:
 
 
 def git_revision() -> str | None:
-    """The commit of the source tree, marked when it has changes; None outside a checkout.
+    """Return the commit of the source tree, marked when it has changes; None outside a checkout.
 
-    A copy without ``.git`` may say where it comes from in ``WORKBENCH_REVISION``.
+    For a copy without ``.git`` the variable ``WORKBENCH_REVISION`` can name the commit.
     """
     if os.environ.get("WORKBENCH_REVISION"):
         return os.environ["WORKBENCH_REVISION"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     folder = Path(__file__).parent
     try:
-        revision = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        revision = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return revision.stdout.strip() or None
 
 
 def read_environment(device: Device) -> Environment:
-    """The environment of a run on a device."""
-    versions = {name: package_version(name) for name in RECORDED_PACKAGES}
+    """Return the environment of a run on a device."""
+    versions = {name: package_version(name) for name in PACKAGES}
     return Environment(
         device=device.name,
         device_id=device.catalog_id or device.kind,
@@ -70,5 +56,5 @@ def read_environment(device: Device) -> Environment:
 
 
 def n_usable_cpus() -> int:
-    """Processors that this process may run on."""
+    """Return the number of processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

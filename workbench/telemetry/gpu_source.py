@@ -1,13 +1,14 @@
-"""NVIDIA GPUs through NVML: use, memory, power, clocks and why they are low, errors, processes, and unit activity (GPM)."""
+"""NVIDIA GPUs through NVML: utilization, memory, power, clocks and why they are low, errors, processes, and activity of the units (GPM)."""
 
 import ctypes
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from types import ModuleType
 
-from workbench.core.samples import Kind, Signal
 from workbench.telemetry.sampler import SourceLost
+from workbench.telemetry.samples import Kind, Signal
 
 # NVML's clock event reasons that slow a GPU down, by bit.
 REASONS = {
@@ -24,27 +25,27 @@ QUANTITIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("memory_used_bytes", "B", "memory in use", "gauge"),
     ("power_w", "W", "power", "gauge"),
     ("energy_j", "J", "energy", "counter"),
-    ("sm_clock_mhz", "MHz", "clock of the multiprocessors", "gauge"),
-    ("memory_clock_mhz", "MHz", "clock of the memory", "gauge"),
+    ("sm_clock_mhz", "MHz", "SM clock", "gauge"),
+    ("memory_clock_mhz", "MHz", "memory clock", "gauge"),
     ("temperature_c", "°C", "temperature", "gauge"),
-    ("clock_reasons", "", "why clocks are not higher, NVML's bits", "gauge"),
-    ("power_violation_s", "s", "clocks held down by the power limit", "counter"),
-    ("thermal_violation_s", "s", "clocks held down by temperature", "counter"),
+    ("clock_reasons", "", "clock event reasons (NVML's bits)", "gauge"),
+    ("power_violation_s", "s", "clocks throttled by the power limit", "counter"),
+    ("thermal_violation_s", "s", "clocks throttled by temperature", "counter"),
     ("power_limit_w", "W", "enforced power limit", "gauge"),
-    ("pcie_replays", "", "PCIe packets sent again", "counter"),
-    ("ecc_uncorrected", "", "uncorrected memory errors", "counter"),
-    ("processes", "", "processes that compute", "gauge"),
+    ("pcie_replays", "", "PCIe replays", "counter"),
+    ("ecc_uncorrected", "", "uncorrected ECC errors", "counter"),
+    ("processes", "", "compute processes", "gauge"),
     ("xid_errors", "", "Xid errors since sampling began", "counter"),
-    ("sm_active_percent", "%", "multiprocessors with work (GPM)", "gauge"),
-    ("sm_occupancy_percent", "%", "warps in place, of the most possible (GPM)", "gauge"),
-    ("tensor_active_percent", "%", "tensor cores at work (GPM)", "gauge"),
+    ("sm_active_percent", "%", "SM activity (GPM)", "gauge"),
+    ("sm_occupancy_percent", "%", "SM occupancy (GPM)", "gauge"),
+    ("tensor_active_percent", "%", "tensor core activity (GPM)", "gauge"),
     ("dram_active_percent", "%", "memory bandwidth in use (GPM)", "gauge"),
     ("pcie_sent_bytes_per_s", "B/s", "sent over PCIe (GPM)", "gauge"),
     ("pcie_received_bytes_per_s", "B/s", "received over PCIe (GPM)", "gauge"),
     ("nvlink_sent_bytes_per_s", "B/s", "sent over NVLink (GPM)", "gauge"),
     ("nvlink_received_bytes_per_s", "B/s", "received over NVLink (GPM)", "gauge"),
 )
-# GPM's metrics by our name, and the factor to our unit.
+# GPM's metrics by the signal's name, and the factor to the signal's unit.
 GPM = {
     "sm_active_percent": ("SM_UTIL", 1.0),
     "sm_occupancy_percent": ("SM_OCCUPANCY", 1.0),
@@ -61,35 +62,35 @@ GONE = ("NVMLError_GpuIsLost", "NVMLError_Unknown", "NVMLError_DriverNotLoaded",
 
 
 class GpuSource:
-    """All GPUs of this machine.
-
-    Args:
-        nvml: The module ``pynvml``, or one that behaves like it.
-        period_s: Between readings.
-    """
+    """All GPUs of this machine, read through the module ``pynvml``, or one that behaves like it."""
 
     name = "gpu"
 
-    def __init__(self, nvml: Any = None, *, period_s: float = 0.1) -> None:
+    def __init__(self, nvml: ModuleType | None = None, *, period_s: float = 0.1) -> None:
         self.period_s = period_s
-        self._nvml = nvml
+        self._module = nvml
         self._missing: dict[str, str] = {}
         self._readers: dict[str, Callable[[], float]] = {}
         self._gpm: dict[int, _Gpm] = {}
         self._is_open = False
-        self._events: Any = None
+        self._events: object = None
         self._xids: dict[int, int] = {}
         self._slow_readers: dict[str, Callable[[], float]] = {}
         self._due_s: dict[str, float] = {}
 
+    @property
+    def _nvml(self) -> ModuleType:
+        assert self._module is not None, "the source is not open"
+        return self._module
+
     def open(self) -> Mapping[str, Signal]:
-        """Signals of every GPU; what a GPU or its rights do not give is left out with the reason."""
-        if self._nvml is None:
+        """Return the signals of every GPU; those that the GPU or the permissions of this process do not allow are left out with the reason."""
+        if self._module is None:
             try:
                 import pynvml
             except ImportError as error:
                 raise SourceLost("the package nvidia-ml-py is not installed") from error
-            self._nvml = pynvml
+            self._module = pynvml
         n = self._nvml
         try:
             n.nvmlInit()
@@ -111,7 +112,7 @@ class GpuSource:
             raise SourceLost(f"NVML cannot read the GPUs: {error}") from error
         return signals
 
-    def _open_one(self, index: int, handle: Any) -> dict[str, Signal]:
+    def _open_one(self, index: int, handle: object) -> dict[str, Signal]:
         n = self._nvml
         fast: dict[str, Callable[[], float]] = {
             "utilisation_percent": lambda: float(n.nvmlDeviceGetUtilizationRates(handle).gpu),
@@ -139,13 +140,12 @@ class GpuSource:
             "processes": lambda: float(len(n.nvmlDeviceGetComputeRunningProcesses(handle))),
         }
         kept = self._kept(index, fast, self._readers) | self._kept(index, slow, self._slow_readers)
-        names = kept
+        names = kept | {"xid_errors"}
         try:
             self._gpm[index] = _Gpm(n, handle)
             names |= set(GPM)
         except (n.NVMLError, AttributeError) as error:
             self._missing |= {f"gpu{index}.{quantity}": f"GPM: {error}" for quantity in GPM}
-        names.add("xid_errors")
         self._xids[index] = 0
         return {
             f"gpu{index}.{quantity}": Signal(name=f"gpu{index}.{quantity}", unit=unit, label=label, kind=kind)
@@ -154,11 +154,11 @@ class GpuSource:
         }
 
     def _kept(
-        self, index: int, asked: Mapping[str, Callable[[], float]], kept: dict[str, Callable[[], float]]
+        self, index: int, readers: Mapping[str, Callable[[], float]], kept: dict[str, Callable[[], float]]
     ) -> set[str]:
-        """Tries every reader once and keeps those that answer; returns their names."""
+        """Try every reader once, keep those that answer, and return their names."""
         names = set()
-        for quantity, read in asked.items():
+        for quantity, read in readers.items():
             try:
                 read()
             except self._nvml.NVMLError as error:
@@ -170,8 +170,8 @@ class GpuSource:
             names.add(quantity)
         return names
 
-    def _open_mig(self, index: int, handle: Any) -> dict[str, Signal]:
-        """Memory of each MIG instance; most counters exist for whole GPUs only."""
+    def _open_mig(self, index: int, handle: object) -> dict[str, Signal]:
+        """Return the memory signal of each MIG instance; most counters exist for whole GPUs only."""
         n = self._nvml
         try:
             if n.nvmlDeviceGetMigMode(handle)[0] != n.NVML_DEVICE_MIG_ENABLE:
@@ -179,7 +179,7 @@ class GpuSource:
             most = n.nvmlDeviceGetMaxMigDeviceCount(handle)
         except (n.NVMLError, AttributeError):
             return {}
-        made = {}
+        signals = {}
         for k in range(most):
             try:
                 part = n.nvmlDeviceGetMigDeviceHandleByIndex(handle, k)
@@ -187,10 +187,10 @@ class GpuSource:
                 continue
             name = f"gpu{index}.mig{k}.memory_used_bytes"
             self._slow_readers[name] = partial(self._memory_used, part)
-            made[name] = Signal(name=name, unit="B", label=f"memory in use, MIG instance {k}")
-        return made
+            signals[name] = Signal(name=name, unit="B", label=f"memory in use, MIG instance {k}")
+        return signals
 
-    def _memory_used(self, handle: Any) -> float:
+    def _memory_used(self, handle: object) -> float:
         return float(self._nvml.nvmlDeviceGetMemoryInfo(handle).used)
 
     def _watch_errors(self, count: int) -> None:
@@ -205,59 +205,55 @@ class GpuSource:
             self._missing |= {f"gpu{index}.xid_errors": str(error) for index in range(count)}
 
     def missing(self) -> Mapping[str, str]:
-        """Signals that the GPUs or the rights of this process do not give."""
+        """Return the signals that the GPUs or the permissions of this process do not allow, with the reason."""
         return self._missing
 
     def read(self) -> Mapping[str, float]:
-        """Values of now; a signal that fails once is left out this time."""
-        told = self._asked(self._readers)
+        """Return the present values; a signal that fails once is left out this time."""
+        values = self._read_all(self._readers)
         for name, read in self._slow_readers.items():
             if self._is_due(name):
                 began = time.thread_time()
-                told |= self._asked({name: read})
+                values |= self._read_all({name: read})
                 self._next(name, time.thread_time() - began)
         for index, gpm in self._gpm.items():
             if self._is_due(f"gpu{index}.gpm"):
-                told |= self._asked_all(index, gpm)
+                try:
+                    values |= {f"gpu{index}.{quantity}": value for quantity, value in gpm.read().items()}
+                except self._nvml.NVMLError as error:
+                    self._raise_if_gone(f"gpu{index}", error)
                 self._next(f"gpu{index}.gpm", 0.0)
         if self._events is not None and self._is_due("events"):
             self._count_errors()
-            told |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
+            values |= {f"gpu{index}.xid_errors": float(count) for index, count in self._xids.items()}
             self._next("events", 0.0)
-        return told
+        return values
 
     def _is_due(self, name: str) -> bool:
         return time.monotonic() >= self._due_s.get(name, 0.0)
 
     def _next(self, name: str, took_s: float) -> None:
-        """When it is read again: a second from now, later where reading it takes long."""
+        """Set when a signal is read again: a second from now, later where reading it takes long."""
         self._due_s[name] = time.monotonic() + max(SLOW_S, took_s / MOST_SHARE) - self.period_s / 2
 
     def answers(self) -> Mapping[str, Callable[[], object]]:
-        """What an open source asks NVML for, by signal, and all of GPM's metrics of a GPU as one; for timing each."""
+        """Return the reader of each signal, with all of GPM's metrics of a GPU as one, so that each can be timed."""
         gpm = {f"gpu{index}.gpm": unit.read for index, unit in self._gpm.items()}
         return {**self._readers, **self._slow_readers, **gpm}
 
-    def _asked(self, readers: Mapping[str, Callable[[], float]]) -> dict[str, float]:
-        told = {}
+    def _read_all(self, readers: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+        values = {}
         for name, read in readers.items():
             try:
-                told[name] = read()
+                values[name] = read()
             except self._nvml.NVMLError as error:
                 self._raise_if_gone(name.split(".", 1)[0], error)
-        return told
-
-    def _asked_all(self, index: int, gpm: "_Gpm") -> dict[str, float]:
-        try:
-            return {f"gpu{index}.{quantity}": value for quantity, value in gpm.read().items()}
-        except self._nvml.NVMLError as error:
-            self._raise_if_gone(f"gpu{index}", error)
-            return {}
+        return values
 
     @staticmethod
     def _raise_if_gone(gpu: str, error: Exception) -> None:
         if type(error).__name__ in GONE:
-            raise SourceLost(f"{gpu} vanished: {error}") from error
+            raise SourceLost(f"{gpu} is lost: {error}") from error
 
     def _count_errors(self) -> None:
         n = self._nvml
@@ -270,7 +266,7 @@ class GpuSource:
                 self._xids[index] += 1
 
     def close(self) -> None:
-        """Give NVML back."""
+        """Close NVML and drop the readers."""
         if not self._is_open:
             return
         self._is_open = False
@@ -290,7 +286,7 @@ class GpuSource:
 class _Gpm:
     """Activity of a GPU's units between two samples (Hopper and later)."""
 
-    def __init__(self, nvml: Any, handle: Any) -> None:
+    def __init__(self, nvml: ModuleType, handle: object) -> None:
         self._nvml, self._handle = nvml, handle
         if not nvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice:
             raise AttributeError("this GPU does not support it")
@@ -298,34 +294,32 @@ class _Gpm:
         nvml.nvmlGpmSampleGet(handle, self._before)
 
     def read(self) -> dict[str, float]:
-        """Since the last sample."""
+        """Return the activity since the last sample."""
         n = self._nvml
         n.nvmlGpmSampleGet(self._handle, self._now)
-        asked = n.c_nvmlGpmMetricsGet_t()
-        asked.version = n.NVML_GPM_METRICS_GET_VERSION
-        asked.numMetrics = len(GPM)
-        asked.sample1, asked.sample2 = self._before, self._now
+        request = n.c_nvmlGpmMetricsGet_t()
+        request.version = n.NVML_GPM_METRICS_GET_VERSION
+        request.numMetrics = len(GPM)
+        request.sample1, request.sample2 = self._before, self._now
         for i, (metric, _) in enumerate(GPM.values()):
-            asked.metrics[i].metricId = getattr(n, f"NVML_GPM_METRIC_{metric}")
-        n.nvmlGpmMetricsGet(asked)
-        told = {}
+            request.metrics[i].metricId = getattr(n, f"NVML_GPM_METRIC_{metric}")
+        n.nvmlGpmMetricsGet(request)
+        values = {}
         for i, (quantity, (_, factor)) in enumerate(GPM.items()):
-            metric = asked.metrics[i]
+            metric = request.metrics[i]
             value = float(metric.value)
             if metric.nvmlReturn == 0 and value == value:
-                told[quantity] = value * factor
+                values[quantity] = value * factor
         self._before, self._now = self._now, self._before
-        return told
+        return values
 
     def close(self) -> None:
-        """Free the samples."""
+        """Free the two samples of this GPU."""
         for sample in (self._before, self._now):
-            try:
+            with suppress(self._nvml.NVMLError, ctypes.ArgumentError):
                 self._nvml.nvmlGpmSampleFree(sample)
-            except (self._nvml.NVMLError, ctypes.ArgumentError):
-                return
 
 
 def slowed_by(bits: float) -> list[str]:
-    """What holds the clocks of a GPU down, in words, from NVML's event reasons; idling is not among it."""
+    """Return why the clocks of a GPU are throttled, from NVML's event reasons; idling is not one of them."""
     return [text for bit, text in REASONS.items() if int(bits) & bit]

@@ -1,4 +1,4 @@
-"""The machine around the GPUs: processors, pressure, throttling, memory, disk and network."""
+"""Signals of the host: processors, pressure stalls, throttling, memory, disk and network."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from workbench.core.samples import Signal
+from workbench.telemetry.samples import Signal
 
 PRESSURE = Path("/proc/pressure")
 CGROUP = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
@@ -20,22 +20,31 @@ TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 SIGNALS = {
     s.name: s
     for s in (
-        Signal(name="host.cpu_percent", unit="%", label="processors busy, of all"),
+        Signal(name="host.cpu_percent", unit="%", label="processor utilization, mean of all cores"),
         Signal(name="host.cores", unit="", label="processor cores"),
         Signal(name="host.memory_bytes", unit="B", label="memory of the machine"),
-        Signal(name="host.busiest_core_percent", unit="%", label="busiest processor core"),
-        Signal(name="host.steal_percent", unit="%", label="processor time taken by other machines"),
-        Signal(name="host.cpu_stalled_s", unit="s", label="some task waited for a processor", kind="counter"),
-        Signal(name="host.memory_stalled_s", unit="s", label="some task waited for memory", kind="counter"),
-        Signal(name="host.io_stalled_s", unit="s", label="some task waited for a disk", kind="counter"),
-        Signal(name="host.throttled_s", unit="s", label="stopped by the container's processor limit", kind="counter"),
+        Signal(name="host.busiest_core_percent", unit="%", label="utilization of the busiest core"),
+        Signal(name="host.steal_percent", unit="%", label="steal time of other virtual machines"),
+        Signal(
+            name="host.cpu_stalled_s",
+            unit="s",
+            label="pressure stall: tasks that waited for a processor",
+            kind="counter",
+        ),
+        Signal(
+            name="host.memory_stalled_s", unit="s", label="pressure stall: tasks that waited for memory", kind="counter"
+        ),
+        Signal(
+            name="host.io_stalled_s", unit="s", label="pressure stall: tasks that waited for a disk", kind="counter"
+        ),
+        Signal(name="host.throttled_s", unit="s", label="throttled by the container's CPU limit", kind="counter"),
         Signal(name="host.memory_used_bytes", unit="B", label="memory in use"),
         Signal(name="host.swap_used_bytes", unit="B", label="swap in use"),
         Signal(name="host.disk_read_bytes", unit="B", label="read from disks", kind="counter"),
         Signal(name="host.disk_written_bytes", unit="B", label="written to disks", kind="counter"),
         Signal(name="host.received_bytes", unit="B", label="received from networks", kind="counter"),
         Signal(name="host.sent_bytes", unit="B", label="sent to networks", kind="counter"),
-        Signal(name="host.retransmitted_segments", unit="", label="TCP segments sent again", kind="counter"),
+        Signal(name="host.retransmitted_segments", unit="", label="TCP segments retransmitted", kind="counter"),
         Signal(name="process.busiest_thread_percent", unit="%", label="busiest thread of the watched processes"),
         Signal(name="process.cpu_percent", unit="%", label="watched processes, of one core"),
         Signal(name="process.memory_bytes", unit="B", label="resident memory of the watched processes"),
@@ -50,11 +59,9 @@ SIGNALS = {
 
 
 class HostSource:
-    """Reads this machine; signals that its system lacks are left out with the reason.
+    """Reads the signals of this machine; those that its system lacks are left out with the reason.
 
-    Args:
-        pids: Processes whose threads are watched too.
-        server_pid: A server's process, watched with its children at the time of opening.
+    It also reads the threads of ``pids``, and those of a server's process and of the children that it has when the source opens.
     """
 
     name = "host"
@@ -74,7 +81,7 @@ class HostSource:
         self._slow_at = 0.0
 
     def open(self) -> Mapping[str, Signal]:
-        """All signals that this system has."""
+        """Return all signals that this system has."""
         self._missing, self._readers = {}, [self._processors]
         self._slow_readers, self._slow_at = [self._memory, self._traffic], 0.0
         for what in ("cpu", "memory", "io"):
@@ -102,23 +109,23 @@ class HostSource:
         return SIGNALS
 
     def missing(self) -> Mapping[str, str]:
-        """Signals that are left out."""
+        """Return the signals that are left out, with the reason."""
         return self._missing
 
     def read(self) -> Mapping[str, float]:
-        """Values of now; shares are of the time since the last reading."""
-        told: dict[str, float] = {}
+        """Return the present values; shares are of the time since the last read."""
+        values: dict[str, float] = {}
         for reader in self._readers:
-            told |= reader()
+            values |= reader()
         self._at = time.monotonic()
         if self._at - self._slow_at >= SLOW_S:
             self._slow_at = self._at
             for reader in self._slow_readers:
-                told |= reader()
-        return told
+                values |= reader()
+        return values
 
     def close(self) -> None:
-        """Let go of the kernel's files."""
+        """Close the kernel's files that are open."""
         self._files.close()
 
     def _processors(self) -> Mapping[str, float]:
@@ -149,23 +156,26 @@ class HostSource:
 
     @staticmethod
     def _traffic() -> Mapping[str, float]:
-        told: dict[str, float] = {}
+        values: dict[str, float] = {}
         disk, net = psutil.disk_io_counters(), psutil.net_io_counters()
         if disk is not None:
-            told |= {"host.disk_read_bytes": float(disk.read_bytes), "host.disk_written_bytes": float(disk.write_bytes)}
+            values |= {
+                "host.disk_read_bytes": float(disk.read_bytes),
+                "host.disk_written_bytes": float(disk.write_bytes),
+            }
         if net is not None:
-            told |= {"host.received_bytes": float(net.bytes_recv), "host.sent_bytes": float(net.bytes_sent)}
-        return told
+            values |= {"host.received_bytes": float(net.bytes_recv), "host.sent_bytes": float(net.bytes_sent)}
+        return values
 
     def _pressure(self) -> Mapping[str, float]:
-        told = {}
+        values = {}
         for what in ("cpu", "memory", "io"):
             try:
                 some = (PRESSURE / what).read_text().split("\n", 1)[0]
             except OSError:  # some kernels have the files and refuse to read them
                 continue
-            told[f"host.{what}_stalled_s"] = int(some.rsplit("total=", 1)[1]) / 1e6
-        return told
+            values[f"host.{what}_stalled_s"] = int(some.rsplit("total=", 1)[1]) / 1e6
+        return values
 
     def _throttled(self) -> Mapping[str, float]:
         assert self._cgroup is not None
@@ -184,33 +194,28 @@ class HostSource:
 
     def _watched(self) -> Mapping[str, float]:
         spent, _, resident = self._since("process", self.pids)
-        if not spent:
-            return {}
-        return {
-            "process.busiest_thread_percent": max(spent),
-            "process.cpu_percent": sum(spent),
-            "process.memory_bytes": resident,
-        }
+        names = ("process.busiest_thread_percent", "process.cpu_percent", "process.memory_bytes")
+        return dict(zip(names, (max(spent), sum(spent), resident), strict=True)) if spent else {}
 
     def _serving(self) -> Mapping[str, float]:
         spent, waited, resident = self._since("server", self._server)
         if not spent:
             return {}
-        told = {
+        values = {
             "server.busiest_thread_percent": max(spent),
             "server.cpu_percent": sum(spent),
             "server.waited_percent": sum(waited),
             "server.memory_bytes": resident,
         }
         try:
-            told["server.allowed_cores"] = float(min(len(os.sched_getaffinity(p)) for p in self._server))
-            told["server.major_faults"] = float(sum(_major_faults(p) for p in self._server))
+            values["server.allowed_cores"] = float(min(len(os.sched_getaffinity(p)) for p in self._server))
+            values["server.major_faults"] = float(sum(_major_faults(p) for p in self._server))
         except (OSError, AttributeError):  # one of them ended, or this is no Linux
             pass
-        return told
+        return values
 
     def _thread_times(self, pid: int, thread: int) -> tuple[float, float]:
-        """Seconds that a thread has run, and was ready without a core; the second is 0 where the kernel does not count it."""
+        """Return the seconds that a thread has run, and was ready without a core; the second is 0 where the kernel does not count it."""
         task = f"/proc/{pid}/task/{thread}"
         try:
             ran, waited, *_ = self._files.read(f"{task}/schedstat").split()
@@ -220,7 +225,7 @@ class HostSource:
             return (int(fields[11]) + int(fields[12])) / TICKS, 0.0
 
     def _since(self, name: str, pids: Sequence[int]) -> tuple[list[float], list[float], float]:
-        """Percent of a core that each thread used and waited for since the last reading, and resident bytes."""
+        """Return the percent of a core that each thread used and waited for since the last read, and resident bytes."""
         now: dict[int, tuple[float, float]] = {}
         resident = 0.0
         for pid in pids:
@@ -242,14 +247,14 @@ class HostSource:
 
 
 class _KeptFiles:
-    """Files of the kernel that are opened once and read again and again: opening takes longer than reading."""
+    """Files of the kernel that are opened once and read many times, because opening takes longer than reading."""
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
         self._threads: dict[int, tuple[float, list[int]]] = {}
 
     def read(self, path: str) -> bytes:
-        """Its content of now; raises ``OSError`` when there is none any more."""
+        """Return the present content of a file; raises ``OSError`` when the file is gone."""
         kept = self._open.get(path)
         if kept is None:
             kept = self._open[path] = os.open(path, os.O_RDONLY)
@@ -260,7 +265,7 @@ class _KeptFiles:
             raise
 
     def threads(self, pid: int) -> list[int]:
-        """Of a process, looked up once a second."""
+        """Return the threads of a process, looked up at most once a second."""
         now = time.monotonic()
         at, known = self._threads.get(pid, (-SLOW_S, []))
         if now - at >= SLOW_S:
@@ -269,7 +274,7 @@ class _KeptFiles:
         return known
 
     def close(self) -> None:
-        """Close all."""
+        """Close all files that are open."""
         for kept in self._open.values():
             os.close(kept)
         self._open.clear()
@@ -281,7 +286,7 @@ def _major_faults(pid: int) -> int:
 
 
 def _family(pid: int) -> tuple[int, ...]:
-    """A process and its children; none when it has ended."""
+    """Return a process and its children; none when it has ended."""
     try:
         process = psutil.Process(pid)
         return (pid, *(c.pid for c in process.children(recursive=True)))
@@ -290,19 +295,17 @@ def _family(pid: int) -> tuple[int, ...]:
 
 
 def listening_on(port: int) -> int | None:
-    """The process of this machine that listens on a TCP port; None when there is none, or no right to see it."""
+    """Return the process of this machine that listens on a TCP port; None when there is none, or no permission to see it."""
     try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-                return connection.pid
+        listening = (c for c in psutil.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN)
+        return next((c.pid for c in listening if c.laddr and c.laddr.port == port), None)
     except (psutil.AccessDenied, OSError):
         return None
-    return None
 
 
 def _core_times(files: _KeptFiles) -> list[tuple[float, float, float]]:
-    """Busy, idle and stolen seconds of each core since the start; see proc_stat(5) for the columns."""
-    made = []
+    """Return busy, idle and stolen seconds of each core since the start; see proc_stat(5) for the columns."""
+    cores = []
     try:
         for line in files.read("/proc/stat").split(b"\n", 1 + (os.cpu_count() or 1)):
             name, *columns = line.split()
@@ -311,7 +314,7 @@ def _core_times(files: _KeptFiles) -> list[tuple[float, float, float]]:
             if not name.startswith(b"cpu"):
                 break
             user, nice, system, idle, waiting, irq, soft, steal = (int(c) / TICKS for c in columns[:8])
-            made.append((user + nice + system + irq + soft + steal, idle + waiting, steal))
+            cores.append((user + nice + system + irq + soft + steal, idle + waiting, steal))
     except (OSError, ValueError):  # this is no Linux
         return [(t.user + t.system + getattr(t, "nice", 0.0), t.idle, 0.0) for t in psutil.cpu_times(percpu=True)]
-    return made
+    return cores

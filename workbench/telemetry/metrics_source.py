@@ -1,4 +1,4 @@
-"""An engine's own counters: its Prometheus page, read once a second."""
+"""An engine's counters, read from its Prometheus page once a second."""
 
 import http.client
 import re
@@ -6,41 +6,41 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.samples import Kind, Signal
 from workbench.telemetry.sampler import SourceLost
+from workbench.telemetry.samples import Kind, Signal
 
 MOST_BYTES = 16_000_000  # a page that is longer is none
 SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+(\S+)(?:\s+\S+)?$")
-# Name in the page without its engine's prefix, unit, label, kind. vLLM's and our engines' names.
+# Name on the page without its engine's prefix, unit, label, kind; the names of vLLM and of the workbench's engines.
 FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("num_requests_running", "", "requests running", "gauge"),
     ("num_requests_waiting", "", "requests waiting", "gauge"),
     ("kv_cache_usage_perc", "", "share of the KV cache in use", "gauge"),
     ("num_preemptions_total", "", "preemptions", "counter"),
     ("prefix_cache_queries_total", "tokens", "tokens looked up in the prefix cache", "counter"),
-    ("prefix_cache_hits_total", "tokens", "tokens found in the prefix cache", "counter"),
-    ("prompt_tokens_total", "tokens", "prompt tokens read", "counter"),
-    ("generation_tokens_total", "tokens", "tokens made", "counter"),
-    ("request_success_total", "", "requests ended", "counter"),
-    ("request_failure_total", "", "requests that the server failed", "counter"),
-    ("admission_rejections_total", "", "requests refused", "counter"),
-    ("time_to_first_token_seconds_sum", "s", "times to first tokens, added up", "counter"),
-    ("time_to_first_token_seconds_count", "", "first tokens", "counter"),
-    ("inter_token_latency_seconds_sum", "s", "times between tokens, added up", "counter"),
-    ("inter_token_latency_seconds_count", "", "times between tokens", "counter"),
-    ("e2e_request_latency_seconds_sum", "s", "times of whole requests, added up", "counter"),
-    ("e2e_request_latency_seconds_count", "", "whole requests", "counter"),
-    ("request_queue_time_seconds_sum", "s", "waits in the queue, added up", "counter"),
-    ("request_queue_time_seconds_count", "", "waits in the queue", "counter"),
-    ("request_prefill_time_seconds_sum", "s", "readings of prompts, added up", "counter"),
-    ("request_prefill_time_seconds_count", "", "readings of prompts", "counter"),
-    ("request_decode_time_seconds_sum", "s", "decoding of requests, added up", "counter"),
-    ("request_decode_time_seconds_count", "", "decodings of requests", "counter"),
-    ("request_prompt_tokens_sum", "tokens", "prompt tokens of ended requests", "counter"),
-    ("request_prompt_tokens_count", "", "ended requests with a prompt", "counter"),
-    ("request_generation_tokens_sum", "tokens", "answer tokens of ended requests", "counter"),
-    ("request_prefill_kv_computed_tokens_sum", "tokens", "prompt tokens that were computed", "counter"),
-    ("iteration_tokens_total_sum", "tokens", "tokens of steps, added up", "counter"),
+    ("prefix_cache_hits_total", "tokens", "tokens hit in the prefix cache", "counter"),
+    ("prompt_tokens_total", "tokens", "prompt tokens", "counter"),
+    ("generation_tokens_total", "tokens", "output tokens", "counter"),
+    ("request_success_total", "", "requests completed", "counter"),
+    ("request_failure_total", "", "requests failed by the server", "counter"),
+    ("admission_rejections_total", "", "requests rejected", "counter"),
+    ("time_to_first_token_seconds_sum", "s", "TTFT, summed", "counter"),
+    ("time_to_first_token_seconds_count", "", "TTFT, count", "counter"),
+    ("inter_token_latency_seconds_sum", "s", "ITL, summed", "counter"),
+    ("inter_token_latency_seconds_count", "", "ITL, count", "counter"),
+    ("e2e_request_latency_seconds_sum", "s", "end-to-end latency, summed", "counter"),
+    ("e2e_request_latency_seconds_count", "", "end-to-end latency, count", "counter"),
+    ("request_queue_time_seconds_sum", "s", "queue time, summed", "counter"),
+    ("request_queue_time_seconds_count", "", "queue time, count", "counter"),
+    ("request_prefill_time_seconds_sum", "s", "prefill time, summed", "counter"),
+    ("request_prefill_time_seconds_count", "", "prefill time, count", "counter"),
+    ("request_decode_time_seconds_sum", "s", "decode time, summed", "counter"),
+    ("request_decode_time_seconds_count", "", "decode time, count", "counter"),
+    ("request_prompt_tokens_sum", "tokens", "prompt tokens of completed requests", "counter"),
+    ("request_prompt_tokens_count", "", "completed requests with a prompt", "counter"),
+    ("request_generation_tokens_sum", "tokens", "output tokens of completed requests", "counter"),
+    ("request_prefill_kv_computed_tokens_sum", "tokens", "prompt tokens computed in prefill", "counter"),
+    ("iteration_tokens_total_sum", "tokens", "tokens of steps, summed", "counter"),
     ("iteration_tokens_total_count", "", "steps", "counter"),
 )
 PREFIXES = ("vllm:", "workbench:")
@@ -48,11 +48,9 @@ WANTED = {prefix + family: "engine." + family for family, *_ in FAMILIES for pre
 
 
 class MetricsSource:
-    """The counters of one server; values are added up over labels (engines, models, reasons).
+    """The counters of one server, at its base URL or at the page's, added up over labels (engines, models, reasons).
 
-    Args:
-        url: Base URL, or that of the page.
-        timeout_s: For an answer; a server that takes longer counts as lost until it answers again.
+    A server that takes longer than ``timeout_s`` counts as lost until it answers again.
     """
 
     def __init__(self, url: str, *, period_s: float = 1.0, timeout_s: float = 2.0, name: str = "engine") -> None:
@@ -68,25 +66,21 @@ class MetricsSource:
 
     def open(self) -> Mapping[str, Signal]:
         """Signals of what the page has; raises ``SourceLost`` when it has none of the known names."""
-        found = self.read()
-        if not found:
+        totals = self.read()
+        if not totals:
             raise SourceLost(f"{self.url} has none of the known metrics")
-        self._missing = {
-            f"engine.{family}": f"{self.url} does not have it"
-            for family, *_ in FAMILIES
-            if f"engine.{family}" not in found
-        }
-        return {
-            f"engine.{family}": Signal(name=f"engine.{family}", unit=unit, label=label, kind=kind)
-            for family, unit, label, kind in FAMILIES
-        }
+        signals = [
+            Signal(name=f"engine.{name}", unit=unit, label=label, kind=kind) for name, unit, label, kind in FAMILIES
+        ]
+        self._missing = {s.name: f"{self.url} does not have it" for s in signals if s.name not in totals}
+        return {s.name: s for s in signals}
 
     def missing(self) -> Mapping[str, str]:
-        """Names that the page lacks."""
+        """Return the signals that the page lacks, with the reason."""
         return self._missing
 
     def read(self) -> Mapping[str, float]:
-        """Sums of now; raises ``SourceLost`` for anything that is no page of metrics."""
+        """Return the present sums; raises ``SourceLost`` for anything that is no page of metrics."""
         try:
             self._connection.request("GET", self._path)
             response = self._connection.getresponse()
@@ -101,13 +95,13 @@ class MetricsSource:
         return sums(body.decode("utf-8", errors="replace").splitlines())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection to the server."""
         self._connection.close()
 
 
 def sums(lines: Sequence[str]) -> dict[str, float]:
-    """Values of the known names, added up over labels; lines that are none are left out."""
-    told: dict[str, float] = {}
+    """Return the values of the known names, summed over labels; lines that are no samples are left out."""
+    totals: dict[str, float] = {}
     for line in lines:
         if not line.startswith(PREFIXES):
             continue
@@ -123,5 +117,5 @@ def sums(lines: Sequence[str]) -> dict[str, float]:
         except ValueError:
             continue
         if value == value:
-            told[name] = told.get(name, 0.0) + value
-    return told
+            totals[name] = totals.get(name, 0.0) + value
+    return totals

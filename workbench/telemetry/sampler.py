@@ -1,19 +1,20 @@
-"""Reads sources at a steady rate in a thread of its own, on the clock that the load generator uses."""
+"""Sampling of sources at a steady rate in a separate thread, on the clock that the load generator uses."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.samples import Recording, Signal
+from workbench.telemetry.samples import Recording, SampledSignals, Signal
 
 RETRY_S = 5.0  # after a source was lost
 
 
 class SourceLost(Exception):
-    """A source cannot be read any more, or not now; it is opened again after a while."""
+    """A source cannot be read now; it is opened again after a while."""
 
 
 class Source(Protocol):
@@ -21,40 +22,34 @@ class Source(Protocol):
 
     name: str
     period_s: float
-    """It is read no more often than this."""
+    """Least time between two reads."""
 
     def open(self) -> Mapping[str, Signal]:
-        """The signals that it has; raises ``SourceLost`` with the reason."""
+        """Return the signals that the source has; raises ``SourceLost`` with the reason."""
 
     def read(self) -> Mapping[str, float]:
-        """Values by the names of signals; raises ``SourceLost``."""
+        """Return the present values by the names of signals; raises ``SourceLost``."""
 
     def missing(self) -> Mapping[str, str]:
-        """Reasons why signals are left out, by name."""
+        """Return why signals are left out, by name."""
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close what ``open`` has opened."""
 
 
 class Sampler:
-    """Keeps the last samples of sources, and why any of them is missing.
-
-    Args:
-        sources: What to read.
-        rate_hz: At most so often.
-        keep_s: Older samples are dropped.
-    """
+    """Keeps the samples of sources of the last ``keep_s`` seconds, and why any of them is missing."""
 
     def __init__(self, sources: Sequence[Source], *, rate_hz: float = 10.0, keep_s: float = 3600.0) -> None:
         if not 0.1 <= rate_hz <= 100:
-            raise InvalidSpec(f"A rate of {rate_hz} Hz.", remedy="Give 0.1 to 100.")
+            raise InvalidSpec(f"The sampling rate is {rate_hz} Hz.", remedy="Give 0.1 to 100 Hz.")
         if keep_s <= 0:
-            raise InvalidSpec(f"{keep_s} s of samples.", remedy="Give a number above zero.")
+            raise InvalidSpec(f"keep_s is {keep_s}.", remedy="Give a number above 0.")
         self.sources, self.rate_hz, self.keep_s = list(sources), rate_hz, keep_s
         self.cpu_s = 0.0
-        """Processor time of the thread."""
+        """Processor time of the sampling thread."""
         self.n_late = 0
-        """Readings that began more than a period late."""
+        """Samples that began more than a period late."""
         self._signals: dict[str, Signal] = {}
         self._rows: deque[tuple[float, dict[str, float]]] = deque()
         self._problems: dict[str, str] = {}
@@ -72,20 +67,20 @@ class Sampler:
         self.stop()
 
     def start(self) -> None:
-        """Begin to sample; the thread ends with the process."""
+        """Start sampling; the thread ends with the process."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="workbench-sampler", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End sampling and close the sources; the samples stay."""
+        """Stop sampling and close the sources; the samples stay."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=10.0)
             self._thread = None
 
     def recording(self, *, last_s: float | None = None) -> Recording:
-        """A copy of what is kept, or of its last seconds."""
+        """Return a copy of all samples, or of those of the last seconds."""
         with self._lock:
             rows, signals = list(self._rows), dict(self._signals)
             problems = dict(self._problems)
@@ -95,6 +90,10 @@ class Sampler:
         for source in self.sources:
             problems |= source.missing()
         return Recording.from_rows(signals, rows, problems=problems)
+
+    def sampled(self) -> SampledSignals:
+        """Return the samples as a run keeps them, with the processor time of the sampling itself."""
+        return replace(self.recording().sampled(), cpu_s=round(self.cpu_s, 4), n_late=self.n_late)
 
     def _run(self) -> None:
         period = 1 / self.rate_hz

@@ -1,1 +1,1 @@
-"""Small networks that look at pictures of digits: trained here, compressed, fused with text, and run in ONNX Runtime."""
+"""Small networks that look at images of digits: trained here, compressed, fused with text, and run in ONNX Runtime."""

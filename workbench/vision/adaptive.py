@@ -1,4 +1,4 @@
-"""Answers with the model and the threads that the machine has room for at this moment, and goes back when it has more."""
+"""A choice among models that follows the machine: a smaller model while other processes need the processor or the memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from workbench.vision.sessions import Floats, Graph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure:
-    """What is left on the machine."""
+    """Memory that is free on the machine, and processor time that other processes take."""
 
     free_bytes: int
     others_fraction: float
-    """Of the processor's time that other processes took since the last look; 0 at the first."""
+    """Share of the processor's time that other processes took since the last reading; 0 at the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A model and what it needs."""
+    """A model with the memory and the threads that it needs."""
 
     name: str
     graph: Path
@@ -32,7 +32,7 @@ class Level:
 
 
 class HostPressure:
-    """Reads the machine; what this process takes itself is not pressure."""
+    """Reader of the machine's free memory and processor time; what this process takes is not pressure."""
 
     def __init__(self) -> None:
         self._own = psutil.Process()
@@ -44,7 +44,7 @@ class HostPressure:
         return sum(times), busy, own.user + own.system
 
     def __call__(self) -> Pressure:
-        """Since the last call."""
+        """Return the pressure since the last call."""
         now = self._look()
         total, busy, own = (a - b for a, b in zip(now, self._before, strict=True))
         self._before = now
@@ -53,45 +53,43 @@ class HostPressure:
 
 
 class Adaptive:
-    """Chooses among levels before each batch. Its threads belong to its sessions: nothing of the process is set.
+    """A model that is chosen among levels before each batch. Its threads belong to its sessions: nothing of the process is set.
 
     Use it in a ``with`` block; sessions of levels that are not in use are closed, so that their memory is really given back.
     """
 
     def __init__(self, levels: Sequence[Level], *, pressure: Callable[[], Pressure], patience: int = 3) -> None:
-        """Levels from the best to the smallest.
+        """Take levels from the best to the smallest, which answers where none fits.
 
-        Args:
-            levels: The last is taken where none fits.
-            pressure: Tells what is left.
-            patience: Batches for which a better level must fit before it is taken again, so that it does not flutter.
+        A better level must fit for ``patience`` batches before it is taken again, so that the choice does not oscillate.
         """
         if not levels:
             raise InvalidSpec("There is no level to choose.", remedy="Give at least one.")
         self.levels, self._pressure, self._patience = tuple(levels), pressure, patience
         self._at, self._better_for = 0, 0
         self._open: Graph | None = None
-        self.taken: list[str] = []
+        self.used_levels: list[str] = []
         """Name of the level of each batch."""
 
     def _fits(self, level: Level, p: Pressure) -> bool:
         return p.free_bytes >= level.needs_bytes and p.others_fraction <= level.most_others_fraction
 
     def _choose(self, p: Pressure) -> int:
-        wanted = next((i for i, level in enumerate(self.levels) if self._fits(level, p)), len(self.levels) - 1)
-        if wanted >= self._at:
+        best = next((i for i, level in enumerate(self.levels) if self._fits(level, p)), len(self.levels) - 1)
+        if best >= self._at:
             self._better_for = 0
-            return wanted
+            return best
         self._better_for += 1
-        return wanted if self._better_for >= self._patience else self._at
+        return best if self._better_for >= self._patience else self._at
 
     def __call__(self, inputs: Floats) -> Floats:
-        """Logits of the level that fits now."""
-        chosen = self._choose(self._pressure())
-        if chosen != self._at or self._open is None:
-            self._at, self._better_for, self._open = chosen, 0, None  # closed before the next is opened
-            self._open = Graph(self.levels[chosen].graph, threads=self.levels[chosen].threads)
-        self.taken.append(self.levels[chosen].name)
+        """Return the logits of the best level that fits now."""
+        choice = self._choose(self._pressure())
+        level = self.levels[choice]
+        if choice != self._at or self._open is None:
+            self._at, self._better_for, self._open = choice, 0, None  # closed before the next is opened
+            self._open = Graph(level.graph, threads=level.threads)
+        self.used_levels.append(level.name)
         return self._open.logits(inputs)
 
     def __enter__(self) -> "Adaptive":

@@ -12,22 +12,22 @@ PAD, CERTAIN = "<pad>", "typed"
 GUESSES = (("looks", "like"), ("maybe", "a"), ("someone", "wrote"))
 VOCABULARY = (PAD, CERTAIN, *(w for guess in GUESSES for w in guess), *NAMES)
 WORDS = 3
-"""Of each caption, filled up with padding."""
+"""Words of each caption; shorter ones are filled up with padding."""
 CERTAIN_SHARE, RIGHT_SHARE = 0.1, 0.85
-"""Of captions that are typed in and always right; of guesses that name the digit: the others name any digit."""
+"""Share of captions that are typed in and always right; share of guesses that name the digit: the others name any digit."""
 _ID = {word: i for i, word in enumerate(VOCABULARY)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captions:
-    """(n, WORDS) word ids, and which of them are certain: (n,)."""
+    """Word ids of captions, (n, WORDS), and which captions are certain: (n,)."""
 
     ids: npt.NDArray[np.int64]
     is_certain: npt.NDArray[np.bool_]
 
 
 def captions(labels: npt.NDArray[np.int64], *, seed: int) -> Captions:
-    """A caption for each digit."""
+    """Return a random caption for each digit, from a seed."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((len(labels), WORDS), np.int64)
     certain = rng.random(len(labels)) < CERTAIN_SHARE
@@ -41,7 +41,7 @@ def captions(labels: npt.NDArray[np.int64], *, seed: int) -> Captions:
     return Captions(ids=ids, is_certain=certain)
 
 
-def read(text: str) -> npt.NDArray[np.int64]:
-    """(1, WORDS) ids of a caption; words that are not known count as padding."""
+def word_ids(text: str) -> npt.NDArray[np.int64]:
+    """Return the ids of a caption, (1, WORDS); words that are not known count as padding."""
     ids = [_ID.get(word, 0) for word in text.lower().split()][:WORDS]
     return np.array([ids + [0] * (WORDS - len(ids))], np.int64)

@@ -1,4 +1,4 @@
-"""scikit-learn's pictures of digits: 1797 of 8 x 8 pixels (UCI, Alpaydin and Kaynak 1998), cut into three parts."""
+"""Images of digits from scikit-learn: 1797 of 8 x 8 pixels (UCI, Alpaydin and Kaynak 1998), split into three parts."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,42 +17,48 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digits:
-    """Pictures and what they show. ``pictures``: (n, 1, 8, 8) between 0 and 1; ``labels``: (n,)."""
+    """Images of digits with their classes. ``images``: (n, 1, 8, 8) between 0 and 1; ``labels``: (n,)."""
 
-    pictures: Floats
+    images: Floats
     labels: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitParts:
+    """The parts of the data set, which do not overlap."""
+
+    train: Digits
+    validation: Digits
+    test: Digits
+
+
 @cache
-def digits() -> dict[str, Digits]:
-    """The parts ``train``, ``validation`` and ``test``, always the same."""
+def digits() -> DigitParts:
+    """Return the three parts, which are always the same."""
     from sklearn.datasets import load_digits
 
-    pictures, labels = load_digits(return_X_y=True)
-    pictures = (pictures / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     ends = (N_TRAIN, N_TRAIN + N_VALIDATION)
-    cuts = {"train": order[: ends[0]], "validation": order[ends[0] : ends[1]], "test": order[ends[1] :]}
-    return {name: Digits(pictures=pictures[i], labels=labels[i].astype(np.int64)) for name, i in cuts.items()}
+    train, validation, test = (
+        Digits(images=images[at], labels=labels[at].astype(np.int64)) for at in np.split(order, ends)
+    )
+    return DigitParts(train=train, validation=validation, test=test)
 
 
 def few_per_class(part: Digits, n: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Indices of ``n`` pictures of each digit."""
+    """Return the indices of ``n`` random images of each digit."""
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation(np.flatnonzero(part.labels == c))[:n] for c in range(N_CLASSES)])
 
 
-def moved(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures turned by up to 14 degrees, shifted by up to 0.7 pixels and scaled by up to 15 %, at random.
-
-    Args:
-        pictures: (n, 1, 8, 8).
-        generator: Of the draws.
-    """
-    n = len(pictures)
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return images, (n, 1, 8, 8), turned by up to 14 degrees, shifted by up to 0.7 px, scaled by up to 15 %, at random."""
+    n = len(images)
     angle = (torch.rand(n, generator=generator) - 0.5) * 0.5
     scale = 1 + (torch.rand(n, generator=generator) - 0.5) * 0.3
     shift = (torch.rand(n, 2, generator=generator) - 0.5) * 0.35
@@ -60,15 +66,15 @@ def moved(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         torch.stack([scale * angle.cos(), -scale * angle.sin(), shift[:, 0]], 1),
         torch.stack([scale * angle.sin(), scale * angle.cos(), shift[:, 1]], 1),
     ]
-    grid = nn.affine_grid(torch.stack(rows, 1), list(pictures.shape), align_corners=False)
-    return nn.grid_sample(pictures, grid, align_corners=False)
+    grid = nn.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return nn.grid_sample(images, grid, align_corners=False)
 
 
-def corrupted(pictures: Floats, *, seed: int, noise: float = 0.25, hidden_px: int = 3) -> Floats:
-    """Pictures with Gaussian noise and a square of so many pixels hidden."""
+def corrupted_images(images: Floats, *, seed: int, noise: float = 0.25, hidden_px: int = 3) -> Floats:
+    """Return images with Gaussian noise and a hidden square of ``hidden_px`` by ``hidden_px`` pixels."""
     rng = np.random.default_rng(seed)
-    made = pictures + rng.normal(0, noise, pictures.shape).astype(np.float32)
-    corners = rng.integers(0, 8 - hidden_px + 1, (len(pictures), 2))
-    for picture, (top, left) in zip(made, corners, strict=True):
-        picture[0, top : top + hidden_px, left : left + hidden_px] = 0
-    return np.clip(made, 0, 1)
+    noisy = images + rng.normal(0, noise, images.shape).astype(np.float32)
+    corners = rng.integers(0, 8 - hidden_px + 1, (len(images), 2))
+    for image, (top, left) in zip(noisy, corners, strict=True):
+        image[0, top : top + hidden_px, left : left + hidden_px] = 0
+    return np.clip(noisy, 0, 1)

@@ -1,4 +1,4 @@
-"""Two graphs in a row: the second answers only where the first is not sure."""
+"""Two graphs in a row: the second answers only where the confidence of the first is below a threshold."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from workbench.vision.sessions import Floats, Graph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Of a batch. ``logits``: (n, classes); ``is_early``: (n,) whether the first graph's answer was taken."""
+    """Answers to a batch. ``logits``: (n, classes); ``is_early``: (n,) whether the first graph's answer was taken."""
 
     logits: Floats
     is_early: npt.NDArray[np.bool_]
@@ -21,19 +21,12 @@ class Cascade:
     """A student in front of a large model, or an exit in front of the layers that follow it."""
 
     def __init__(self, first: Graph, second: Graph, *, confidence: float, shares_maps: bool) -> None:
-        """Two graphs.
-
-        Args:
-            first: Gives logits, and where ``shares_maps`` what the second goes on from.
-            second: Gives logits.
-            confidence: From which on the first answers.
-            shares_maps: Whether the second takes the first's second output instead of the input.
-        """
+        """Take the first graph's answer from a confidence on; with ``shares_maps`` the second graph starts from its second output."""
         self.first, self.second, self.confidence, self.shares_maps = first, second, confidence, shares_maps
         self.n_bytes = first.n_bytes + second.n_bytes
 
     def answers(self, inputs: Floats) -> Answers:
-        """What each input is answered, and by whom."""
+        """Return the answer to each input, and whether the first graph gave it."""
         out = self.first(inputs)
         logits = out[0]
         early = softmax_confidence(logits) >= self.confidence
@@ -44,5 +37,5 @@ class Cascade:
         return Answers(logits=logits, is_early=early)
 
     def logits(self, inputs: Floats) -> Floats:
-        """(n, classes)."""
+        """Return the logits of a batch: (n, classes)."""
         return self.answers(inputs).logits

@@ -4,17 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-LAYERS, WIDTH, HEADS, INNER, TOKENS = (
-    6,
-    384,
-    12,
-    1536,
-    128,
-)  # all-MiniLM-L6's shape (its model card and configuration, recalled)
+# all-MiniLM-L6's shape (its model card and configuration, recalled)
+LAYERS, WIDTH, HEADS, INNER, TOKENS = 6, 384, 12, 1536, 128
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward part, normed after, as BERT has them."""
+    """A transformer layer with normalization after each part, as in BERT."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +18,7 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, tokens, WIDTH) as it came."""
+        """Return features of the same shape: (n, tokens, WIDTH)."""
         n, tokens = x.shape[0], x.shape[1]
 
         def split(y: torch.Tensor) -> torch.Tensor:
@@ -38,14 +33,14 @@ class EncoderLayer(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Embeddings of texts from embeddings of their words; the table of words is left out, looking up costs nothing."""
+    """Embeddings of texts from embeddings of their words; the embedding table is left out, since a lookup costs next to nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
-        """(n, WIDTH) for words: (n, tokens, WIDTH)."""
+        """Return embeddings, (n, WIDTH), for words: (n, tokens, WIDTH)."""
         for layer in self.layers:
             words = layer(words)
         return words.mean(1)

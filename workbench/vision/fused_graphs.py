@@ -1,8 +1,7 @@
-"""A fused network as three graphs, so that a tower can be quantized, skipped or run beside the other."""
+"""A fused network as three graphs, so that a tower can be quantized, skipped, or run at the same time as the other."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from workbench.estimate.cascade import softmax_confidence
 from workbench.vision.captions import WORDS
 from workbench.vision.digits import Floats
 from workbench.vision.fusion import PATCHES, WIDTH, FusedNet
-from workbench.vision.graphs import export, quantized
+from workbench.vision.graphs import export, quantize_graph
 from workbench.vision.sessions import Graph, session
 
 SHIPPED = DATA / "models" / "digits-image-text"
@@ -23,17 +22,17 @@ Ids = npt.NDArray[np.int64]
 
 
 def file_name(kind: str, *, has_dropout: bool) -> str:
-    """Of a network that ships."""
+    """Return the file name of a network that ships with the workbench."""
     return f"{kind}{'-dropout' if has_dropout else ''}.safetensors"
 
 
-def keep(net: FusedNet, path: Path) -> None:
-    """Write a network in float16, which its accuracy does not feel."""
+def save_network(net: FusedNet, path: Path) -> None:
+    """Write a network in float16, which does not change its accuracy."""
     save_file({name: t.half().contiguous() for name, t in net.state_dict().items()}, path)
 
 
-def kept(kind: str, *, has_dropout: bool, folder: Path = SHIPPED) -> FusedNet:
-    """A network that was kept; raises ``NotAModel`` where there is none."""
+def load_network(kind: str, *, has_dropout: bool, folder: Path = SHIPPED) -> FusedNet:
+    """Return a network that was saved; raises ``NotAModel`` where there is none."""
     path = folder / file_name(kind, has_dropout=has_dropout)
     if not path.exists():
         raise NotAModel(f"There is no network at {path.name}.", remedy="Run data/models/training/digits_fusion.py.")
@@ -43,14 +42,14 @@ def kept(kind: str, *, has_dropout: bool, folder: Path = SHIPPED) -> FusedNet:
 
 
 class _Words(torch.nn.Module):
-    """The caption's tower and its own head."""
+    """The tower of the caption with a head of its own."""
 
     def __init__(self, net: FusedNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the caption alone, and features."""
+        """Return the logits of the caption alone, and its features."""
         words = self.net.text(ids)
         return self.net.text_head(words.flatten(1)), words
 
@@ -63,13 +62,13 @@ class _Joined(torch.nn.Module):
         self.net = net
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits for (n, PATCHES + WORDS, WIDTH)."""
+        """Return the logits for features: (n, PATCHES + WORDS, WIDTH)."""
         out: torch.Tensor = self.net.fusion(features[:, :PATCHES], features[:, PATCHES:])
         return out
 
 
 class Towers:
-    """A fused network in ONNX Runtime, tower by tower."""
+    """A fused network in ONNX Runtime, one graph for each tower and one for the fusion."""
 
     def __init__(self, image: Path, text: Path, fusion: Path, *, threads: int = 1) -> None:
         self.paths = (image, text, fusion)
@@ -79,63 +78,57 @@ class Towers:
         self.n_bytes = sum(p.stat().st_size for p in self.paths)
 
     def words(self, ids: Ids) -> tuple[Floats, Floats]:
-        """Logits of the caption alone, and features."""
+        """Return the logits of the caption alone, and its features."""
         logits, features = self._text.run(None, {self._text.get_inputs()[0].name: ids})
         return logits, features
 
-    def logits(self, pictures: Floats, ids: Ids) -> Floats:
-        """Both towers one after the other, then the fusion."""
-        return self._fusion.logits(np.concatenate([self._image.logits(pictures), self.words(ids)[1]], 1))
+    def logits(self, images: Floats, ids: Ids) -> Floats:
+        """Return the logits, from both towers one after the other and the fusion."""
+        return self._fusion.logits(np.concatenate([self._image.logits(images), self.words(ids)[1]], 1))
 
-    def logits_beside(self, pictures: Floats, ids: Ids) -> Floats:
-        """Both towers at the same time, in two threads, then the fusion."""
-        seen = self._pool.submit(self._image.logits, pictures)
+    def logits_in_two_threads(self, images: Floats, ids: Ids) -> Floats:
+        """Return the logits, from both towers at the same time in two threads and the fusion."""
+        seen = self._pool.submit(self._image.logits, images)
         words = self.words(ids)[1]
         return self._fusion.logits(np.concatenate([seen.result(), words], 1))
 
-    def routed(self, pictures: Floats, ids: Ids, *, confidence: float) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Logits, and where the picture was skipped since the caption decided."""
+    def routed(self, images: Floats, ids: Ids, *, confidence: float) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Return the logits, and where the image was skipped since the caption decided."""
         logits, words = self.words(ids)
         skipped = softmax_confidence(logits) >= confidence
         if not skipped.all():
             rest = ~skipped
             logits = logits.copy()
-            logits[rest] = self._fusion.logits(np.concatenate([self._image.logits(pictures[rest]), words[rest]], 1))
+            logits[rest] = self._fusion.logits(np.concatenate([self._image.logits(images[rest]), words[rest]], 1))
         return logits, skipped
 
 
-def exported(net: FusedNet, folder: Path, *, pictures: Floats, ids: Ids) -> Towers:
-    """Three graphs of a network.
-
-    Args:
-        net: Trained.
-        folder: For them; it is made.
-        pictures: Examples.
-        ids: Examples.
-    """
+def export_towers(net: FusedNet, folder: Path, *, images: Floats, ids: Ids) -> Towers:
+    """Write the three graphs of a trained network into a folder, and return them; images and ids are examples."""
     folder.mkdir(parents=True, exist_ok=True)
-    image = export(net.image, torch.from_numpy(pictures[:2]), folder / "image.onnx", outputs=("features",))
+    image = export(net.image, torch.from_numpy(images[:2]), folder / "image.onnx", outputs=("features",))
     text = export(_Words(net), torch.from_numpy(ids[:2]), folder / "text.onnx", outputs=("logits", "features"))
     example = torch.zeros(2, PATCHES + WORDS, WIDTH)
     fusion = export(_Joined(net), example, folder / "fusion.onnx")
     return Towers(image, text, fusion)
 
 
-def with_int8(towers: Towers, which: tuple[str, ...], *, pictures: Floats, ids: Ids) -> Towers:
-    """The same with towers in INT8: "image" by static quantization, "text" dynamically (its lookups stay as they are)."""
+def with_int8(towers: Towers, which: tuple[str, ...], *, images: Floats, ids: Ids) -> Towers:
+    """Return the network with towers in INT8: "image" by static quantization, "text" dynamically (its lookups stay as they are)."""
     image, text, fusion = towers.paths
     if "image" in which:
-        image = quantized(image, image.with_name("image-int8.onnx"), "int8-static", examples=pictures)
+        image = quantize_graph(image, image.with_name("image-int8.onnx"), "int8-static", examples=images)
     if "text" in which:
-        text = quantized(text, text.with_name("text-int8.onnx"), "int8-dynamic-dense", examples=ids)  # type: ignore[arg-type]
+        text = quantize_graph(text, text.with_name("text-int8.onnx"), "int8-dynamic-dense", examples=ids)  # type: ignore[arg-type]
     return Towers(image, text, fusion)
 
 
-def wide_towers(folder: Path, *, width: int) -> tuple[Any, Any]:
-    """Two towers of random weights and equal work for (n, width) inputs, to see from what size on running them beside each other pays."""
+def wide_towers(folder: Path, *, width: int) -> tuple[Graph, Graph]:
+    """Return two towers of equal work with random weights for (n, width) inputs, to find the size from which two threads pay."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for name in ("left", "right"):
+
+    def tower(name: str) -> Graph:
         net = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(3)))
-        made.append(Graph(export(net, torch.zeros(2, width), folder / f"{name}-{width}.onnx"), threads=1))
-    return made[0], made[1]
+        return Graph(export(net, torch.zeros(2, width), folder / f"{name}-{width}.onnx"), threads=1)
+
+    return tower("left"), tower("right")

@@ -1,7 +1,6 @@
-"""Networks that read a digit from a picture and a caption, fused early, midway or late; either may be missing."""
+"""Networks that read a digit from an image and a caption, fused early, midway or late; either may be missing."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +9,20 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.fusion import FUSIONS, MODALITIES
 from workbench.vision.captions import VOCABULARY, WORDS, captions
-from workbench.vision.digits import N_CLASSES, Digits, Floats, moved
-from workbench.vision.networks import one_thread
+from workbench.vision.digits import N_CLASSES, Digits, Floats, augment
+from workbench.vision.fusions import FUSIONS, MODALITIES
+from workbench.vision.networks import fit, one_thread
 
 WIDTH, HEADS = 48, 4
 PATCHES = 16
-EPOCHS, BATCH, RATE = 40, 64, 4e-3
+EPOCHS, RATE = 40, 4e-3
 DROPOUT = 0.3
-"""Share of training examples without a picture, where modalities are dropped; half as many lack the caption."""
+"""Share of training examples without an image, where modalities are dropped; half as many lack the caption."""
 
 
 class ImageTower(nn.Module):
-    """Two convolutions: (n, 16, WIDTH) features for pictures: (n, 1, 8, 8)."""
+    """Two convolutions: (n, 16, WIDTH) features for images: (n, 1, 8, 8)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,9 +30,9 @@ class ImageTower(nn.Module):
         self.conv2 = nn.Conv2d(32, WIDTH, 3, padding=1)
         self.places = nn.Parameter(torch.zeros(PATCHES, WIDTH))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Features by place."""
-        maps = functional.relu(self.conv2(functional.relu(self.conv1(pictures))))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of each patch."""
+        maps = functional.relu(self.conv2(functional.relu(self.conv1(images))))
         return functional.max_pool2d(maps, 2).flatten(2).transpose(1, 2) + self.places
 
 
@@ -47,20 +46,20 @@ class TextTower(nn.Module):
         self.mixed = Mixing()
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Features by word."""
+        """Return the features of each word."""
         out: torch.Tensor = self.mixed(self.words(ids) + self.places)
         return out
 
 
 class Attention(nn.Module):
-    """Attention of some features to others, in plain products, which quantizers know."""
+    """Attention of some features to others, in plain matrix products, which quantizers support."""
 
     def __init__(self) -> None:
         super().__init__()
         self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
     def forward(self, to: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """(n, len(to), WIDTH)."""
+        """Return attended features: (n, len(to), WIDTH)."""
         n = to.shape[0]
 
         def split(x: torch.Tensor) -> torch.Tensor:
@@ -73,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Mixing(nn.Module):
-    """One transformer layer, normed before."""
+    """One transformer layer with normalization before each part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +81,7 @@ class Mixing(nn.Module):
         self.up, self.down = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, places, WIDTH) as it came."""
+        """Return features of the same shape: (n, places, WIDTH)."""
         normed = self.norm1(x)
         x = x + self.attention(normed, normed)
         out: torch.Tensor = x + self.down(functional.relu(self.up(self.norm2(x))))
@@ -97,9 +96,9 @@ class Early(nn.Module):
         self.kinds = nn.Parameter(torch.zeros(2, WIDTH))
         self.mixed, self.head = Mixing(), nn.Linear(WIDTH, N_CLASSES)
 
-    def forward(self, picture: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        both = torch.cat([picture + self.kinds[0], text + self.kinds[1]], 1)
+    def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return the logits of both modalities together."""
+        both = torch.cat([image + self.kinds[0], text + self.kinds[1]], 1)
         out: torch.Tensor = self.head(self.mixed(both).mean(1))
         return out
 
@@ -112,10 +111,10 @@ class Mid(nn.Module):
         self.to_text, self.to_picture = Attention(), Attention()
         self.up, self.head = nn.Linear(4 * WIDTH, WIDTH), nn.Linear(WIDTH, N_CLASSES)
 
-    def forward(self, picture: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        crossed = [self.to_text(picture, text).mean(1), self.to_picture(text, picture).mean(1)]
-        both = torch.cat([picture.amax(1), text.mean(1), *crossed], 1)
+    def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return the logits of both modalities together."""
+        crossed = [self.to_text(image, text).mean(1), self.to_picture(text, image).mean(1)]
+        both = torch.cat([image.amax(1), text.mean(1), *crossed], 1)
         out: torch.Tensor = self.head(functional.relu(self.up(both)))
         return out
 
@@ -128,10 +127,10 @@ class Late(nn.Module):
         self.of_picture, self.of_text = nn.Linear(PATCHES * WIDTH, N_CLASSES), nn.Linear(WORDS * WIDTH, N_CLASSES)
         self.gate = nn.Linear(2 * WIDTH, 1)
 
-    def forward(self, picture: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        gate = torch.sigmoid(self.gate(torch.cat([picture.mean(1), text.mean(1)], 1)))
-        out: torch.Tensor = gate * self.of_picture(picture.flatten(1)) + (1 - gate) * self.of_text(text.flatten(1))
+    def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """Return the logits of both modalities together."""
+        gate = torch.sigmoid(self.gate(torch.cat([image.mean(1), text.mean(1)], 1)))
+        out: torch.Tensor = gate * self.of_picture(image.flatten(1)) + (1 - gate) * self.of_text(text.flatten(1))
         return out
 
 
@@ -147,90 +146,77 @@ class FusedNet(nn.Module):
         self.text_head = nn.Linear(WORDS * WIDTH, N_CLASSES)
 
     def forward(
-        self, pictures: torch.Tensor, ids: torch.Tensor, has_picture: torch.Tensor, has_text: torch.Tensor
+        self, images: torch.Tensor, ids: torch.Tensor, has_image: torch.Tensor, has_text: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits, and logits of the caption alone.
+        """Return the logits, and the logits of the caption alone.
 
         Args:
-            pictures: (n, 1, 8, 8).
+            images: (n, 1, 8, 8).
             ids: (n, WORDS).
-            has_picture: (n,) 1 where the picture is there; where not, its features are zero.
+            has_image: (n,) 1 where there is an image; elsewhere its features are zero.
             has_text: (n,) likewise.
         """
-        seen = self.image(pictures) * has_picture[:, None, None]
+        seen = self.image(images) * has_image[:, None, None]
         words = self.text(ids)
-        read = words * has_text[:, None, None]
+        caption = words * has_text[:, None, None]
         # The caption's own head learns from the tower as it is, and does not pull it away from the fusion.
-        return self.fusion(seen, read), self.text_head(words.detach().flatten(1))
+        return self.fusion(seen, caption), self.text_head(words.detach().flatten(1))
 
 
 @one_thread()
 def train_fused(kind: str, part: Digits, *, dropout: float, seed: int) -> FusedNet:
-    """A trained network; captions are drawn anew in each pass, pictures moved.
+    """Return a trained network; captions are drawn anew in each pass, and images moved at random.
 
-    Args:
-        kind: Of ``FUSIONS``.
-        part: Pictures to learn from.
-        dropout: Share of examples without a picture, and half that share without a caption.
-        seed: Of everything.
+    ``dropout`` is the share of examples without an image; half that share lacks the caption.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     net = FusedNet(kind)
-    pictures, labels = torch.from_numpy(part.pictures), torch.from_numpy(part.labels)
-    n, steps = len(part), -(-len(part) // BATCH)
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=EPOCHS * steps)
-    for epoch in range(EPOCHS):
-        ids = torch.from_numpy(captions(part.labels, seed=1000 * seed + epoch).ids)
-        order = torch.randperm(n, generator=generator)
-        for i in range(0, n, BATCH):
-            at = order[i : i + BATCH]
-            draw = torch.rand(len(at), generator=generator)
-            has_picture, has_text = (draw >= dropout).float(), (draw <= 1 - dropout / 2).float()
-            logits, alone = net(moved(pictures[at], generator), ids[at], has_picture, has_text)
-            loss = functional.cross_entropy(logits, labels[at], label_smoothing=0.02)
-            loss = loss + functional.cross_entropy(alone, labels[at])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+    images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
+    ids = [torch.from_numpy(captions(part.labels, seed=1000 * seed + epoch).ids) for epoch in range(EPOCHS)]
+
+    def loss_of(epoch: int, at: torch.Tensor) -> torch.Tensor:
+        draw = torch.rand(len(at), generator=generator)
+        has_image, has_text = (draw >= dropout).float(), (draw <= 1 - dropout / 2).float()
+        logits, alone = net(augment(images[at], generator), ids[epoch][at], has_image, has_text)
+        loss = functional.cross_entropy(logits, labels[at], label_smoothing=0.02)
+        return loss + functional.cross_entropy(alone, labels[at])
+
+    fit(net.parameters(), len(part), loss_of, epochs=EPOCHS, rate=RATE, generator=generator)
     return net.eval()
 
 
 @torch.no_grad()
-def answered(net: FusedNet, inputs: Mapping[str, Any]) -> Floats:
-    """(n, 10) logits for named modalities.
+def fused_logits(net: FusedNet, inputs: Mapping[str, object]) -> Floats:
+    """Return the logits, (n, 10), of named modalities.
 
     Args:
         net: Trained.
         inputs: ``image``: (n, 1, 8, 8) float32 and ``text``: (n, WORDS) ids; one of them may be missing or None.
 
     Raises:
-        InvalidSpec: an unknown modality, none at all, or sizes that do not fit each other; the known names are told.
+        InvalidSpec: an unknown modality, none at all, or sizes that do not fit each other; the message names the known ones.
     """
-    image, text = checked(inputs)
-    n = len(image) if image is not None else len(text)  # type: ignore[arg-type]
-    pictures = torch.zeros(n, 1, 8, 8) if image is None else torch.from_numpy(image)
+    image, text = modalities_of(inputs)
+    n = next(len(values) for values in (image, text) if values is not None)
+    images = torch.zeros(n, 1, 8, 8) if image is None else torch.from_numpy(image)
     ids = torch.zeros(n, WORDS, dtype=torch.long) if text is None else torch.from_numpy(text)
-    out = net(pictures, ids, torch.full((n,), float(image is not None)), torch.full((n,), float(text is not None)))
+    out = net(images, ids, torch.full((n,), float(image is not None)), torch.full((n,), float(text is not None)))
     return np.asarray(out[0].numpy())
 
 
-def checked(inputs: Mapping[str, Any]) -> tuple[Floats | None, npt.NDArray[np.int64] | None]:
-    """Picture and caption of named inputs; raises as ``answered`` does."""
+def modalities_of(inputs: Mapping[str, object]) -> tuple[Floats | None, npt.NDArray[np.int64] | None]:
+    """Return the image and the caption of named inputs; raises as ``fused_logits`` does."""
     known = f"Known modalities: image (n, 1, 8, 8) and text (n, {WORDS})."
     if unknown := [name for name in inputs if name not in MODALITIES]:
         raise InvalidSpec(f"There is no modality {', '.join(map(repr, unknown))}.", remedy=known)
     image, text = inputs.get("image"), inputs.get("text")
     if image is None and text is None:
-        raise InvalidSpec("There is neither a picture nor a caption.", remedy=known)
-    if image is not None and (getattr(image, "ndim", 0) != 4 or image.shape[1:] != (1, 8, 8)):
-        raise InvalidSpec(f"The pictures have the shape {getattr(image, 'shape', None)}.", remedy=known)
-    if text is not None and (getattr(text, "ndim", 0) != 2 or text.shape[1] != WORDS):
+        raise InvalidSpec("There is neither an image nor a caption.", remedy=known)
+    if image is not None and not (isinstance(image, np.ndarray) and image.ndim == 4 and image.shape[1:] == (1, 8, 8)):
+        raise InvalidSpec(f"The images have the shape {getattr(image, 'shape', None)}.", remedy=known)
+    if text is not None and not (isinstance(text, np.ndarray) and text.ndim == 2 and text.shape[1] == WORDS):
         raise InvalidSpec(f"The captions have the shape {getattr(text, 'shape', None)}.", remedy=known)
     if image is not None and text is not None and len(image) != len(text):
-        raise InvalidSpec(
-            f"{len(image)} pictures and {len(text)} captions.", remedy="Give one caption for each picture."
-        )
+        raise InvalidSpec(f"{len(image)} images and {len(text)} captions.", remedy="Give one caption for each image.")
     return image, text

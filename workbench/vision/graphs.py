@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ BATCH_AXIS = "batch"
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's and the quantizer's remarks, which they make of every graph; set back at the end."""
+    """Silence the warnings that exporter and quantizer give for every graph, and restore them at the end."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -51,27 +50,25 @@ def export(net: torch.nn.Module, example: torch.Tensor, target: Path, *, outputs
 
 
 def example(inputs: Floats) -> torch.Tensor:
-    """Two inputs to trace a network with."""
+    """Return two inputs that a network can be traced with."""
     return torch.from_numpy(inputs[:2])
 
 
 class _Examples:
-    """Calibration inputs one by one, as onnxruntime asks for them."""
+    """Calibration inputs in batches, as ONNX Runtime asks for them."""
 
     def __init__(self, name: str, inputs: Floats, batch: int = 32) -> None:
-        self._rows: Iterator[dict[str, Any]] = iter(
-            [{name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)]
-        )
+        self._rows: Iterator[dict[str, Floats]] = ({name: inputs[i : i + batch]} for i in range(0, len(inputs), batch))
 
-    def get_next(self) -> dict[str, Any] | None:
-        """The next input, or None at the end."""
+    def get_next(self) -> dict[str, Floats] | None:
+        """Return the next batch, or None at the end."""
         return next(self._rows, None)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[dict[str, Floats]]:
         return self._rows
 
 
-def quantized(source: Path, target: Path, method: str, *, examples: Floats) -> Path:
+def quantize_graph(source: Path, target: Path, method: str, *, examples: Floats) -> Path:
     """Write a quantized copy of a graph.
 
     Args:
@@ -124,7 +121,7 @@ def _int4(source: Path, target: Path) -> Path:
 
 
 def as_products(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Dense layers (Gemm with a transposed weight) as a product and a sum, which the 4-bit kernel takes the place of."""
+    """Return the model with dense layers (Gemm with a transposed weight) as a product and a sum, which the 4-bit kernel replaces."""
     stored = {t.name: t for t in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
@@ -136,30 +133,27 @@ def as_products(model: onnx.ModelProto) -> onnx.ModelProto:
         turned = onnx.numpy_helper.to_array(weight).T.copy()
         model.graph.initializer.append(onnx.numpy_helper.from_array(turned, f"{weight.name}_turned"))
         model.graph.initializer.remove(weight)
-        made = f"{node.output[0]}_product"
-        nodes.append(
-            onnx.helper.make_node(
-                "MatMul", [node.input[0], f"{weight.name}_turned"], [made], name=f"{node.name}_product"
-            )
-        )
-        nodes.append(onnx.helper.make_node("Add", [made, node.input[2]], [node.output[0]], name=f"{node.name}_sum"))
+        product = f"{node.output[0]}_product"
+        make = onnx.helper.make_node
+        nodes.append(make("MatMul", [node.input[0], f"{weight.name}_turned"], [product], name=f"{node.name}_product"))
+        nodes.append(make("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}_sum"))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
 
 
 def input_of(graph: Path) -> str:
-    """Name of the only input."""
+    """Return the name of the graph's only input."""
     return str(onnx.load(str(graph), load_external_data=False).graph.input[0].name)
 
 
 def compressed_bytes(graph: Path) -> int:
-    """Size after gzip at its best level, as a download or a firmware image has it."""
+    """Return the size after gzip at its best level, as in a download or a firmware image."""
     return len(gzip.compress(graph.read_bytes(), 9))
 
 
 def input_shape(graph: Path) -> tuple[int, ...]:
-    """Of one input, without the batch; raises ``ValueError`` where the graph has several inputs or a free side."""
+    """Return the shape of one input without the batch; raises ``ValueError`` where the graph has several inputs or a free side."""
     inputs = onnx.load(str(graph), load_external_data=False).graph.input
     if len(inputs) != 1:
         raise ValueError(f"the graph has {len(inputs)} inputs")

@@ -1,7 +1,8 @@
 """Convolutional networks for digits, and how they are trained, pruned and distilled."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from workbench.vision.digits import N_CLASSES, Digits, Floats, moved
+from workbench.vision.digits import N_CLASSES, Digits, Floats, augment
 
 BATCH = 64
 TEMPERATURE = 4.0  # of distillation (Hinton, Vinyals and Dean 2015 use 2 to 5 for small students)
@@ -26,19 +27,19 @@ class DigitNet(nn.Module):
         self.drop = nn.Dropout(0.3)
         self.head = nn.Linear(units, N_CLASSES)
 
-    def stem(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(n, first, 8, 8) for pictures: (n, 1, 8, 8)."""
-        return functional.relu(self.conv1(pictures))
+    def stem(self, images: torch.Tensor) -> torch.Tensor:
+        """Return feature maps, (n, first, 8, 8), for images: (n, 1, 8, 8)."""
+        return functional.relu(self.conv1(images))
 
     def rest(self, maps: torch.Tensor) -> torch.Tensor:
-        """Logits for what the stem made."""
+        """Return the logits for the stem's maps."""
         maps = functional.max_pool2d(functional.relu(self.conv2(maps)), 2)
         out: torch.Tensor = self.head(self.drop(functional.relu(self.dense(maps.flatten(1)))))
         return out
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits: (n, 10)."""
-        return self.rest(self.stem(pictures))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of images: (n, 10)."""
+        return self.rest(self.stem(images))
 
 
 class Student(nn.Module):
@@ -50,9 +51,9 @@ class Student(nn.Module):
         self.conv2 = nn.Conv2d(8, 12, 3, padding=1)
         self.head = nn.Linear(12 * 16, N_CLASSES)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits: (n, 10)."""
-        maps = functional.relu(self.conv2(functional.relu(self.conv1(pictures))))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of images: (n, 10)."""
+        maps = functional.relu(self.conv2(functional.relu(self.conv1(images))))
         out: torch.Tensor = self.head(functional.max_pool2d(maps, 2).flatten(1))
         return out
 
@@ -65,9 +66,9 @@ class Exit(nn.Module):
         self.net = net
         self.head = nn.Linear(net.conv1.out_channels * 16, N_CLASSES)
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and the stem's maps, from which the network goes on."""
-        maps = self.net.stem(pictures)
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits and the stem's maps, from which the network goes on."""
+        maps = self.net.stem(images)
         return self.head(functional.max_pool2d(maps, 2).flatten(1)), maps
 
 
@@ -79,19 +80,43 @@ class Rest(nn.Module):
         self.net = net
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Logits for maps: (n, first, 8, 8)."""
+        """Return the logits for maps: (n, first, 8, 8)."""
         return self.net.rest(maps)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Networks as small as these train no faster with more threads, and many times as slowly beside other work; set back at the end."""
+    """Use one thread, and restore the number at the end: networks as small as these train no faster with more, and far slower beside other work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def fit(
+    parameters: Iterable[nn.Parameter],
+    n: int,
+    loss_of: Callable[[int, torch.Tensor], torch.Tensor],
+    *,
+    epochs: int,
+    rate: float,
+    generator: torch.Generator,
+    after_step: Callable[[], None] = lambda: None,
+) -> None:
+    """Minimize the loss over shuffled batches of ``n`` examples (AdamW, one cycle of the learning rate)."""
+    optimiser = torch.optim.AdamW(parameters, rate, weight_decay=1e-2)
+    steps = max(2, epochs * -(-n // BATCH))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    for epoch in range(epochs):
+        for at in torch.split(torch.randperm(n, generator=generator), BATCH):
+            loss = loss_of(epoch, at)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            after_step()
 
 
 @one_thread()
@@ -106,13 +131,12 @@ def train(
     labelled: npt.NDArray[np.int64] | None = None,
     masks: Mapping[str, torch.Tensor] | None = None,
     only: str | None = None,
-    tell: Callable[[float], None] | None = None,
 ) -> None:
-    """Train in place, with pictures moved at random (AdamW, one cycle of the learning rate).
+    """Train a network in place, with images that are moved at random.
 
     Args:
         net: Gives logits, or logits first.
-        part: Pictures to learn from.
+        part: Images to learn from.
         epochs: Passes over them.
         rate: Highest learning rate.
         seed: Of order and movements.
@@ -120,34 +144,24 @@ def train(
         labelled: Indices whose labels may be used; None: all. With a teacher the others are learnt from it alone.
         masks: Weights that stay zero where the mask is, by parameter name.
         only: Train parameters of this prefix only.
-        tell: Takes the share that is done.
     """
     generator = torch.Generator().manual_seed(seed)
     use = np.arange(len(part)) if labelled is None or teacher is not None else labelled
-    pictures, labels = torch.from_numpy(part.pictures[use]), torch.from_numpy(part.labels[use])
+    images, labels = torch.from_numpy(part.images[use]), torch.from_numpy(part.labels[use])
     known = torch.ones(len(use), dtype=torch.bool)
     if labelled is not None and teacher is not None:
         known = torch.from_numpy(np.isin(use, labelled))
     soft = None if teacher is None else torch.from_numpy(teacher[use])
     learnt = [p for name, p in net.named_parameters() if only is None or name.startswith(only)]
-    n, n_batches = len(use), -(-len(use) // BATCH)
-    optimiser = torch.optim.AdamW(learnt, rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(2, epochs * n_batches))
+
+    def loss_of(_epoch: int, at: torch.Tensor) -> torch.Tensor:
+        out = net(augment(images[at], generator))
+        logits = out[0] if isinstance(out, tuple) else out
+        return _loss(logits, labels[at], known[at], None if soft is None else soft[at])
+
     net.train()
-    for epoch in range(epochs):
-        order = torch.randperm(n, generator=generator)
-        for i in range(0, n, BATCH):
-            at = order[i : i + BATCH]
-            out = net(moved(pictures[at], generator))
-            logits = out[0] if isinstance(out, tuple) else out
-            loss = _loss(logits, labels[at], known[at], None if soft is None else soft[at])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            _masked(net, masks)
-        if tell:
-            tell((epoch + 1) / epochs)
+    keep_masks = partial(_masked, net, masks)
+    fit(learnt, len(use), loss_of, epochs=epochs, rate=rate, generator=generator, after_step=keep_masks)
     net.eval()
 
 
@@ -175,15 +189,15 @@ def _masked(net: nn.Module, masks: Mapping[str, torch.Tensor] | None) -> None:
 
 
 @torch.no_grad()
-def logits_of(net: nn.Module, pictures: Floats) -> Floats:
-    """(n, 10) for pictures: (n, 1, 8, 8)."""
-    out = net(torch.from_numpy(pictures))
+def logits_of(net: nn.Module, images: Floats) -> Floats:
+    """Return the logits, (n, 10), of images: (n, 1, 8, 8)."""
+    out = net(torch.from_numpy(images))
     return np.asarray((out[0] if isinstance(out, tuple) else out).numpy())
 
 
 @torch.no_grad()
-def zeroed(net: nn.Module, share: float) -> dict[str, torch.Tensor]:
-    """Set the smallest weights of all matrices and filters together to zero; the masks that keep them there."""
+def prune_weights(net: nn.Module, share: float) -> dict[str, torch.Tensor]:
+    """Set the smallest weights of all matrices and filters together to zero, and return the masks that keep them there."""
     weights = {name: p for name, p in net.named_parameters() if p.dim() > 1}
     cut = torch.quantile(torch.cat([p.abs().flatten() for p in weights.values()]), share)
     masks = {name: (p.abs() > cut).float() for name, p in weights.items()}
@@ -192,8 +206,8 @@ def zeroed(net: nn.Module, share: float) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def narrowed(net: DigitNet, keep: float) -> DigitNet:
-    """A network with a share of the filters and units: those with the largest weights, by the sum of absolute values.
+def prune_filters(net: DigitNet, keep: float) -> DigitNet:
+    """Return a network with a share of the filters and units: those with the largest weights, by the sum of absolute values.
 
     Li, Kadav, Durdanovic, Samet and Graf 2017 (arXiv 1608.08710) prune filters by that sum.
     """

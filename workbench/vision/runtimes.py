@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,21 +13,22 @@ from workbench.vision.graphs import input_shape
 from workbench.vision.sessions import Floats, Graph
 
 Answer = Callable[[Floats], Floats]
+Network: TypeAlias = torch.nn.Module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """A way to run a network."""
+    """A runtime that can run a network, and what installs it."""
 
     name: str
     package: str
-    """Importable when it is installed."""
-    open: Callable[[torch.nn.Module | None, Path, int], Answer] | None
-    """From a network, its graph and a number of threads; None: this workbench has no way to run it, and says so."""
+    """Package that can be imported where the runtime is installed."""
+    open: Callable[[Network | None, Path, int], Answer] | None
+    """Opens a network, from its graph and a number of threads; None where the workbench cannot run networks in it."""
     remedy: str
 
 
-def _torch(net: torch.nn.Module | None, _graph: Path, threads: int) -> Answer:
+def _torch(net: Network | None, _graph: Path, threads: int) -> Answer:
     assert net is not None
     model = net.eval()
 
@@ -44,22 +45,22 @@ def _torch(net: torch.nn.Module | None, _graph: Path, threads: int) -> Answer:
     return answer
 
 
-def _onnx(_net: torch.nn.Module | None, graph: Path, threads: int) -> Answer:
+def _onnx(_net: Network | None, graph: Path, threads: int) -> Answer:
     return Graph(graph, threads=threads).logits
 
 
-def _openvino(_net: torch.nn.Module | None, graph: Path, threads: int) -> Answer:
+def _openvino(_net: Network | None, graph: Path, threads: int) -> Answer:
     import openvino
 
     core = openvino.Core()
-    # In float32 as the others: on processors with bfloat16 it would take that by itself.
+    # In float32 as the others: on processors with bfloat16 it would take that by default.
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(str(graph)), "CPU", settings)
     first = compiled.output(0)
     return lambda inputs: np.asarray(compiled(inputs)[first])
 
 
-def _executorch(net: torch.nn.Module | None, graph: Path, _threads: int) -> Answer:
+def _executorch(net: Network | None, graph: Path, _threads: int) -> Answer:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime as Executor
@@ -74,7 +75,7 @@ def _executorch(net: torch.nn.Module | None, graph: Path, _threads: int) -> Answ
     method = Executor.get().load_program(str(place)).load_method("forward")
 
     def answer(inputs: Floats) -> Floats:  # a program has one shape: a batch goes one by one
-        rows: list[Any] = [method.execute([torch.from_numpy(row[None])])[0] for row in inputs]
+        rows: list[torch.Tensor] = [method.execute([torch.from_numpy(row[None])])[0] for row in inputs]
         return np.asarray(torch.cat(rows).numpy())
 
     return answer
@@ -85,24 +86,17 @@ RUNTIMES = (
     Runtime(name="ONNX Runtime", package="onnxruntime", open=_onnx, remedy=""),
     Runtime(name="OpenVINO", package="openvino", open=_openvino, remedy="pip install openvino (59 MB)"),
     Runtime(name="ExecuTorch", package="executorch", open=_executorch, remedy="pip install executorch (19 MB)"),
-    Runtime(
-        name="LiteRT",
-        package="ai_edge_litert",
-        open=None,
-        remedy="LiteRT reads .tflite files, which nothing here writes",
-    ),
-    Runtime(
-        name="TensorRT", package="tensorrt", open=None, remedy="TensorRT runs on NVIDIA GPUs; no engine is built here"
-    ),
-    Runtime(
-        name="llama.cpp",
-        package="llama_cpp",
-        open=None,
-        remedy="llama.cpp runs language models in GGUF, not this network",
+    *(
+        Runtime(name=name, package=package, open=None, remedy=f"{name} {why}")
+        for name, package, why in (
+            ("LiteRT", "ai_edge_litert", "reads .tflite files, which nothing here writes"),
+            ("TensorRT", "tensorrt", "runs on NVIDIA GPUs; no engine is built here"),
+            ("llama.cpp", "llama_cpp", "runs language models in GGUF, not this network"),
+        )
     ),
 )
 
 
 def is_installed(runtime: Runtime) -> bool:
-    """Whether its package can be found."""
+    """Return whether the runtime's package can be found."""
     return importlib.util.find_spec(runtime.package) is not None

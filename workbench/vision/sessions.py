@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
-    """A graph ready to run on the processor with so many threads of its own."""
+    """Return a session that runs a graph on the processor with ``threads`` threads of its own."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -19,7 +19,7 @@ def session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
 
 
 class Graph:
-    """A graph that is open: answers for inputs, and its size."""
+    """A graph that is open in ONNX Runtime, and its size."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
         self.path = path
@@ -28,9 +28,9 @@ class Graph:
         self._name = self._session.get_inputs()[0].name
 
     def __call__(self, inputs: Floats) -> list[Floats]:
-        """All outputs."""
+        """Return all outputs of a batch."""
         return list(self._session.run(None, {self._name: inputs}))
 
     def logits(self, inputs: Floats) -> Floats:
-        """The first output."""
+        """Return the first output of a batch."""
         return self(inputs)[0]

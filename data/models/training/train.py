@@ -23,7 +23,7 @@ from ngram import KneserNey
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench.core.passkey import random_facts
+from workbench.measuring.passkey import random_facts
 
 CONTEXT_TOKENS = 8192
 TOKENS_PER_STEP = 131_072

@@ -22,8 +22,8 @@ class ScriptFailed(WorkbenchError):
     """A script in vLLM's environment ended with an error."""
 
 
-def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects that a script prints, as they come.
+def script_lines(script: str, request: Mapping[str, Any], *, folder: Path, device: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that a script prints, as they come.
 
     Args:
         script: "steps" or "gemm".
@@ -58,11 +58,11 @@ def told(script: str, request: Mapping[str, Any], *, folder: Path, device: str) 
                 _end(process)
             code = process.wait()
     if code:
-        raise ScriptFailed(f"vLLM ended with code {code}: {_cause(log)}", remedy=f"The log {log} has the details.")
+        raise _failure(log, code)
 
 
 class Dialogue:
-    """A script that answers one line for each line it is told, so that several can be measured in turns.
+    """A script that answers each line that it is sent with one line, so that several can be measured interleaved.
 
     Use it in a ``with`` block. The script tells one line when it is ready, and ends when its input does.
     """
@@ -83,18 +83,16 @@ class Dialogue:
         )
 
     def heard(self) -> dict[str, Any]:
-        """The next line; raises ``ScriptFailed`` when the script has ended instead."""
+        """Return the next line of the script; raises ``ScriptFailed`` when it has ended instead."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("{"):
                 return dict(json.loads(line))
         code = self._process.wait()
-        raise ScriptFailed(
-            f"vLLM ended with code {code}: {_cause(self._log)}", remedy=f"The log {self._log} has the details."
-        )
+        raise _failure(self._log, code)
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """What the script answers to a command."""
+        """Return the answer of the script to a command."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(command) + "\n")
@@ -126,6 +124,17 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
     for left in psutil.wait_procs(children, timeout=END_S)[1]:
         left.kill()
+
+
+def _failure(log: Path, code: int) -> ScriptFailed:
+    """Return why a script ended, from its log."""
+    cause = _cause(log)
+    if "cpu_gemm_wna16" in cause:  # vLLM 0.32 has this kernel in its AVX-512 library, not in the one for AVX2
+        return ScriptFailed(
+            "vLLM's CPU build has no kernel for 4-bit weights on a processor without AVX-512.",
+            remedy="Use a processor with AVX-512, a GPU, or 8-bit weights.",
+        )
+    return ScriptFailed(f"vLLM ended with code {code}: {cause}", remedy=f"The log {log} has the details.")
 
 
 def _cause(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""Times long prompts in vLLM, one at a time. Runs in vLLM's own environment, so it imports nothing of ours.
+"""Times long prompts in vLLM, one at a time. Runs in vLLM's own environment, so it imports nothing of the workbench.
 
     python contexts.py REQUEST.json
 
@@ -13,17 +13,21 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm import LLM
 
 
-def tell(**values: Any) -> None:
+def tell(**values: object) -> None:
     """One line for the process that waits."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
 
-def first_token_and_steps(llm: Any, ids: list[int], *, n_steps: int) -> tuple[float, list[float]]:
-    """Seconds until the first token of a prompt, and of each token after it."""
+def first_token_and_steps(llm: "LLM", ids: list[int], *, n_steps: int) -> tuple[float, list[float]]:
+    """Return the TTFT of a prompt, and the time of each decode step after it, in seconds."""
     from vllm import SamplingParams
 
     engine = llm.llm_engine
@@ -45,22 +49,22 @@ def main() -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # functions of a file beside this one go to vLLM's worker
-    request = json.loads(Path(sys.argv[1]).read_text())
+    request = SimpleNamespace(**json.loads(Path(sys.argv[1]).read_text()))
     from packed_weights import cache_bytes  # type: ignore[import-not-found]
     from vllm import LLM
 
     began = time.perf_counter()
     llm = LLM(
-        model=request["model"],
-        load_format="dummy" if request["random_weights"] else "auto",
+        model=request.model,
+        load_format="dummy" if request.random_weights else "auto",
         skip_tokenizer_init=True,
-        kv_cache_dtype=request["kv_cache_dtype"],
-        max_model_len=request["max_model_len"],
+        kv_cache_dtype=request.kv_cache_dtype,
+        max_model_len=request.max_model_len,
         max_num_seqs=4,
         enable_prefix_caching=True,
         disable_log_stats=True,
-        seed=request["seed"],
-        **request["options"],
+        seed=request.seed,
+        **request.options,
     )
     cache = llm.llm_engine.vllm_config.cache_config
     capacity = (cache.num_gpu_blocks or 0) * cache.block_size
@@ -75,19 +79,19 @@ def main() -> None:
         kv_allocated_bytes=allocated,
         block_tokens=cache.block_size,
     )
-    rng = random.Random(request["seed"])
+    rng = random.Random(request.seed)
     words = llm.model_config.get_vocab_size()
 
     def prompt(n: int) -> list[int]:
         return [rng.randrange(words // 2) for _ in range(n)]
 
-    first_token_and_steps(llm, prompt(min(512, request["max_model_len"] // 2)), n_steps=16)
-    for context in request["contexts"]:
-        if context + request["decode_steps"] + 2 > min(capacity, request["max_model_len"]):
+    first_token_and_steps(llm, prompt(min(512, request.max_model_len // 2)), n_steps=16)
+    for context in request.contexts:
+        if context + request.decode_steps + 2 > min(capacity, request.max_model_len):
             tell(context_tokens=context, does_not_fit=True)
             continue
         ids = prompt(context)
-        cold, steps = first_token_and_steps(llm, ids, n_steps=request["decode_steps"])
+        cold, steps = first_token_and_steps(llm, ids, n_steps=request.decode_steps)
         warm, _ = first_token_and_steps(llm, ids, n_steps=1)
         tell(context_tokens=context, ttft_s=cold, ttft_prefix_s=warm, step_s=steps)
 

@@ -1,4 +1,4 @@
-"""Times linear layers with the kernels that vLLM chooses. Runs in vLLM's own environment, so it imports nothing of ours.
+"""Times linear layers with the kernels that vLLM chooses. Runs in vLLM's own environment, so it imports nothing of the workbench.
 
     python gemm.py REQUEST.json
 
@@ -15,6 +15,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ import torch
 COLD_BYTES = 256e6  # as many copies of a layer are used in turn as it takes to be well above a cache of 50 MB
 
 
-def tell(**values: Any) -> None:
+def tell(**values: object) -> None:
     """One line for the process that waits."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
@@ -35,7 +36,7 @@ class Clock:
         self.device = device
 
     def prepared(self, calls: list[Any]) -> Any:
-        """A function that runs all calls once and gives back the seconds of one."""
+        """Return a function that runs all calls once and returns the seconds of one."""
         if self.device != "cuda":
 
             def on_cpu() -> float:
@@ -72,7 +73,7 @@ class Clock:
 
 
 def layer(form: dict[str, Any], *, rows: int, columns: int, device: str) -> Any:
-    """A linear layer of vLLM with random weights in a format: (rows, columns)."""
+    """Return a linear layer of vLLM with random weights in a format: (rows, columns)."""
     from vllm.model_executor.layers.linear import ReplicatedLinear
     from vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors import CompressedTensorsConfig
 
@@ -102,19 +103,19 @@ def layer(form: dict[str, Any], *, rows: int, columns: int, device: str) -> Any:
     return made
 
 
-def measure_shape(request: dict[str, Any], name: str, rows: int, columns: int, clock: Clock) -> None:
+def measure_shape(request: SimpleNamespace, name: str, rows: int, columns: int, clock: Clock) -> None:
     """All batches of one format and shape, in turn."""
-    form, device = request["formats"][name], request["device"]
+    form, device = request.formats[name], request.device
     try:
         n_copies = max(2, round(COLD_BYTES / (rows * columns * form["bits"] / 8))) if device == "cuda" else 2
         copies = [layer(form, rows=rows, columns=columns, device=device) for _ in range(n_copies)]
         runs = {}
-        for batch in request["batches"]:
+        for batch in request.batches:
             x = torch.randn(batch, columns, device=device, dtype=torch.bfloat16)
             runs[batch] = clock.prepared([lambda made=made, x=x: made(x) for made in copies])
         times: dict[int, list[float]] = {batch: [] for batch in runs}
         rng = random.Random(0)
-        for _ in range(request["rounds"]):
+        for _ in range(request.rounds):
             for batch in rng.sample(list(runs), len(runs)):
                 times[batch].append(runs[batch]())
     except Exception as error:
@@ -149,25 +150,25 @@ def measure_ceilings(device: str, clock: Clock) -> None:
 def main() -> None:
     """Read the request and time every format and shape."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    request = json.loads(Path(sys.argv[1]).read_text())
+    request = SimpleNamespace(**json.loads(Path(sys.argv[1]).read_text()))
     logging.disable(logging.WARNING)
     from vllm.config import set_current_vllm_config
     from vllm.distributed import init_distributed_environment, initialize_model_parallel
     from vllm.engine.arg_utils import EngineArgs
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    clock = Clock(request["device"])
+    clock = Clock(request.device)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    arguments = EngineArgs(model=request["model"], skip_tokenizer_init=True, load_format="dummy", max_model_len=1024)
+    arguments = EngineArgs(model=request.model, skip_tokenizer_init=True, load_format="dummy", max_model_len=1024)
     with set_current_vllm_config(arguments.create_engine_config()), torch.inference_mode():
         init_distributed_environment(
             1, 0, distributed_init_method=f"file://{sys.argv[1]}.rendezvous", backend="gloo", local_rank=0
         )
         initialize_model_parallel()
-        measure_ceilings(request["device"], clock)
-        for rows, columns in request["shapes"]:
-            for name in request["formats"]:
+        measure_ceilings(request.device, clock)
+        for rows, columns in request.shapes:
+            for name in request.formats:
                 measure_shape(request, name, rows, columns, clock)
 
 

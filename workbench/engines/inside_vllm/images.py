@@ -1,10 +1,10 @@
-"""Times requests with pictures inside vLLM. Runs in vLLM's own environment, so it imports nothing of ours.
+"""Times requests with images inside vLLM. Runs in vLLM's own environment, so it imports nothing of the workbench.
 
     python images.py REQUEST.json
 
 The request (JSON): ``model``, ``text_tokens``, ``words``, ``most_images``, ``processor_cache_gib``, ``prefix_caching``,
-``max_model_len``, ``options`` and ``seed``. When the engine is ready, a line with ``ready_s`` is told; then each line of standard
-input is a command (``do``: "text", "pictures", "about" or "hash") and is answered by one line.
+``max_model_len``, ``options`` and ``seed``. When the engine is ready, it prints a line with ``ready_s``; then each line of standard
+input is a command (``do``: "text", "images", "about" or "hash") and is answered by one line.
 
 Times of the encoder and of the projector come from CUDA events around their modules, on a CPU from the clock; the
 engine core runs in this process, so that nothing lies between.
@@ -16,23 +16,27 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from vllm import LLM
 
 IMAGE_MARK = "<|vision_start|><|image_pad|><|vision_end|>"
 MARKS: list[tuple[str, Any, Any]] = []
 """What modules ran since it was emptied: name, begin and end."""
 
 
-def tell(**values: Any) -> None:
+def tell(**values: object) -> None:
     """One line for the process that waits."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
 
 def watch(model: Any) -> dict[str, int]:
-    """Put marks around the encoder and each projector of a model."""
+    """Time the encoder and each projector of a model from now on, and return their sizes."""
     import torch
 
     on_gpu = next(model.parameters()).is_cuda
@@ -64,7 +68,7 @@ def watch(model: Any) -> dict[str, int]:
 
 
 def marked_s() -> dict[str, float]:
-    """Seconds of each part since the last call."""
+    """Return the seconds that each part took since the last call."""
     import torch
 
     if torch.cuda.is_available():
@@ -79,15 +83,15 @@ def marked_s() -> dict[str, float]:
 class Asking:
     """Sends single requests and times them."""
 
-    def __init__(self, llm: Any, request: dict[str, Any]) -> None:
+    def __init__(self, llm: "LLM", request: SimpleNamespace) -> None:
         self.engine, self.request = llm.llm_engine, request
-        self.rng = random.Random(request["seed"])
+        self.rng = random.Random(request.seed)
         self.seen: dict[tuple[int, int], Any] = {}
         self.n = 0
-        self.words = request["words"]
+        self.words = request.words
 
     def picture(self, height: int, width: int) -> Any:
-        """A picture of smooth colours with noise, as photographs compress; no two are alike."""
+        """Return an image of smooth colours with noise, which compresses as photographs do; no two are alike."""
         from PIL import Image
 
         rng = np.random.default_rng(self.rng.randrange(2**32))
@@ -97,11 +101,11 @@ class Asking:
         return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
     def text(self, n: int) -> str:
-        """So many words, each one token."""
+        """Return a text of ``n`` words, each one token."""
         return " ".join(self.rng.choices(self.words, k=n))
 
     def first_token(self, prompt: dict[str, Any]) -> dict[str, float]:
-        """Times of one request alone, until its first token."""
+        """Return the times of a single request until its first token."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True, detokenize=False)
@@ -127,7 +131,7 @@ class Asking:
         }
 
     def with_pictures(self, pictures: list[Any], *, n_text: int, picture_first: bool) -> dict[str, float]:
-        """A request with pictures before or after its text."""
+        """Return the times of a request with images before or after its text."""
         marks, words = IMAGE_MARK * len(pictures), self.text(n_text)
         text = f"{marks} {words}" if picture_first else f"{words} {marks}"
         data = {"prompt": text}
@@ -136,34 +140,34 @@ class Asking:
         return self.first_token(data)
 
     def picture_request(self, height: int, width: int, n: int) -> dict[str, float]:
-        """A request with new pictures after its text."""
+        """Return the times of a request with new images after its text."""
         pictures = [self.picture(height, width) for _ in range(n)]
-        return self.with_pictures(pictures, n_text=self.request["text_tokens"], picture_first=False)
+        return self.with_pictures(pictures, n_text=self.request.text_tokens, picture_first=False)
 
     def text_request(self, n: int) -> dict[str, float]:
-        """A prompt of so many tokens and no picture."""
+        """Return the times of a request of ``n`` tokens without an image."""
         return self.first_token({"prompt_token_ids": [self.rng.randrange(1000, 8000) for _ in range(n)]})
 
     def about(self, height: int, width: int, *, is_hit: bool) -> dict[str, float]:
-        """A request that begins with a picture: the one that is always the same, or a new one."""
+        """Return the times of a request that begins with an image: always the same one, or a new one."""
         if (height, width) not in self.seen:
             self.seen[height, width] = self.picture(height, width)
             self.about(height, width, is_hit=True)
         picture = self.seen[height, width].copy() if is_hit else self.picture(height, width)
-        return self.with_pictures([picture], n_text=self.request["text_tokens"], picture_first=True)
+        return self.with_pictures([picture], n_text=self.request.text_tokens, picture_first=True)
 
-    def answer(self, c: dict[str, Any]) -> dict[str, Any]:
-        """What a command asks for."""
+    def answer(self, c: dict[str, Any]) -> dict[str, float]:
+        """Return the times of the request that a command asks for."""
         if c["do"] == "text":
             return self.text_request(c["n"])
-        if c["do"] == "pictures":
+        if c["do"] == "images":
             return self.picture_request(c["height"], c["width"], c["n"])
         if c["do"] == "about":
             return self.about(c["height"], c["width"], is_hit=c["is_hit"])
         return {"hash_s": self.hash_s(c["height"], c["width"])}
 
     def hash_s(self, height: int, width: int) -> float:
-        """Median time to recognise a picture: its hash, as vLLM makes it."""
+        """Return the median time of vLLM's hash of an image, in seconds."""
         try:
             from vllm.multimodal.hasher import MultiModalHasher
         except ImportError:
@@ -186,22 +190,22 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    request = json.loads(Path(sys.argv[1]).read_text())
+    request = SimpleNamespace(**json.loads(Path(sys.argv[1]).read_text()))
     from vllm import LLM
 
     began = time.perf_counter()
     llm = LLM(
-        model=request["model"],
+        model=request.model,
         load_format="dummy",
-        max_model_len=request["max_model_len"],
-        max_num_batched_tokens=request["max_model_len"],
+        max_model_len=request.max_model_len,
+        max_num_batched_tokens=request.max_model_len,
         max_num_seqs=4,
-        limit_mm_per_prompt={"image": request["most_images"], "video": 0},
-        mm_processor_cache_gb=request["processor_cache_gib"],
-        enable_prefix_caching=request["prefix_caching"],
+        limit_mm_per_prompt={"image": request.most_images, "video": 0},
+        mm_processor_cache_gb=request.processor_cache_gib,
+        enable_prefix_caching=request.prefix_caching,
         disable_log_stats=True,
-        seed=request["seed"],
-        **request["options"],
+        seed=request.seed,
+        **request.options,
     )
     shape = llm.apply_model(watch)[0]
     asking = Asking(llm, request)

@@ -1,4 +1,4 @@
-"""Times vLLM's steps from inside. Runs in vLLM's own environment, so it imports nothing of ours.
+"""Times vLLM's steps from inside. Runs in vLLM's own environment, so it imports nothing of the workbench.
 
     python steps.py REQUEST.json
 
@@ -14,17 +14,21 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm import LLM
 
 
-def tell(**values: Any) -> None:
+def tell(**values: object) -> None:
     """One line for the process that waits."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
 
-def measure_cell(llm: Any, *, batch: int, context: int, n_steps: int, rng: random.Random) -> dict[str, Any]:
-    """Time until every prompt was read, and of each step in which every sequence gets one token."""
+def measure_cell(llm: "LLM", *, batch: int, context: int, n_steps: int, rng: random.Random) -> dict[str, object]:
+    """Return the time until the prefill of all prompts is done, and that of each decode step of the whole batch."""
     from vllm import SamplingParams
 
     engine = llm.llm_engine
@@ -65,24 +69,24 @@ def main() -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # a function of this file goes to vLLM's worker
-    request = json.loads(Path(sys.argv[1]).read_text())
+    request = SimpleNamespace(**json.loads(Path(sys.argv[1]).read_text()))
     from packed_weights import fill_packed_weights  # type: ignore[import-not-found]
     from vllm import LLM
 
     began = time.perf_counter()
     llm = LLM(
-        model=request["model"],
-        load_format="dummy" if request["random_weights"] else "auto",
+        model=request.model,
+        load_format="dummy" if request.random_weights else "auto",
         skip_tokenizer_init=True,
-        kv_cache_dtype=request["kv_cache_dtype"],
-        max_model_len=request["max_model_len"],
-        max_num_seqs=max(batch for batch, _ in request["cells"]),
+        kv_cache_dtype=request.kv_cache_dtype,
+        max_model_len=request.max_model_len,
+        max_num_seqs=max(batch for batch, _ in request.cells),
         enable_prefix_caching=False,
         disable_log_stats=True,
-        seed=request["seed"],
-        **request["options"],
+        seed=request.seed,
+        **request.options,
     )
-    if request["random_weights"]:
+    if request.random_weights:
         llm.apply_model(fill_packed_weights)
     cache = llm.llm_engine.vllm_config.cache_config
     scheduler = llm.llm_engine.vllm_config.scheduler_config
@@ -92,13 +96,13 @@ def main() -> None:
         kv_capacity_tokens=capacity,
         max_num_batched_tokens=scheduler.max_num_batched_tokens,
     )
-    rng = random.Random(request["seed"])
-    measure_cell(llm, batch=2, context=min(256, request["max_model_len"] - 64), n_steps=16, rng=rng)
-    for batch, context in request["cells"]:
-        if batch * (context + request["decode_steps"] + 8) > capacity:
+    rng = random.Random(request.seed)
+    measure_cell(llm, batch=2, context=min(256, request.max_model_len - 64), n_steps=16, rng=rng)
+    for batch, context in request.cells:
+        if batch * (context + request.decode_steps + 8) > capacity:
             tell(batch=batch, context_tokens=context, does_not_fit=True)
             continue
-        n_steps = request["decode_steps"]
+        n_steps = request.decode_steps
         tell(**measure_cell(llm, batch=batch, context=context, n_steps=n_steps, rng=rng))
 
 

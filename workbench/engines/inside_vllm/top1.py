@@ -10,18 +10,19 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 
 def main() -> None:
     """Read the request, load the model and read the windows."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # a model that cannot be loaded says why only in this process
-    request = json.loads(Path(sys.argv[1]).read_text())
+    request = SimpleNamespace(**json.loads(Path(sys.argv[1]).read_text()))
     from vllm import LLM, SamplingParams
 
-    windows = request["windows"]
+    windows = request.windows
     llm = LLM(
-        model=request["model"],
+        model=request.model,
         skip_tokenizer_init=True,
         max_model_len=len(windows[0]) + 8,
         enforce_eager=True,

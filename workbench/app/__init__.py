@@ -1,0 +1,1 @@
+"""The program: the command of all questions, and the page that the notebooks start from."""

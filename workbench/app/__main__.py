@@ -1,0 +1,5 @@
+"""``python -m workbench.app`` is the same as ``workbench``."""
+
+from workbench.app.entry import main
+
+main()

@@ -1,0 +1,1 @@
+"""The commands that list, add and check devices, models and prices."""

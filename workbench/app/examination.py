@@ -1,0 +1,34 @@
+"""What this machine has, with the engines that live in environments of their own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from workbench.core.errors import NotAvailable
+from workbench.engines import environments
+from workbench.telemetry.devices import chosen_device
+from workbench.telemetry.doctor import Finding, examine
+
+OWN_ENVIRONMENT = {"vLLM": ("vllm", "cuda"), "vLLM for CPU": ("vllm", "cpu"), "LMDeploy": ("lmdeploy", "cuda")}
+MARKS = {"ok": "✓", "missing": "–", "problem": "✗"}
+"""Sign of each state of a finding."""
+
+
+def examine_all(home: Path) -> list[Finding]:
+    """Return findings on hardware, engines, packages and disk; ``home`` is where runs are kept."""
+    here = chosen_device("auto").kind
+    return [_engine(f, here) if f.topic in OWN_ENVIRONMENT else f for f in examine(home)]
+
+
+def _engine(finding: Finding, here: str) -> Finding:
+    engine, device = OWN_ENVIRONMENT[finding.topic]
+    if finding.state == "ok":
+        return finding
+    if device != here:
+        return replace(finding, remedy=f"Not needed: this machine computes on {here}.")
+    try:
+        environment = environments.find(engine, device=device)
+    except NotAvailable as error:
+        return replace(finding, state="problem", value=error.cause, remedy=error.remedy)
+    if environment is None:
+        return finding
+    return replace(finding, state="ok", value=f"{environment.version}, in an environment of its own", remedy="")

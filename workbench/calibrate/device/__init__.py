@@ -1,0 +1,1 @@
+"""A short measurement of a device, to which predictions are fitted."""

@@ -1,0 +1,1 @@
+"""The products inside a model, by format and number of tokens."""

@@ -1,0 +1,1 @@
+"""vLLM's steps by precision, batch and context."""

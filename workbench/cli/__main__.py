@@ -1,5 +1,0 @@
-"""``python -m workbench.cli`` is the same as ``workbench``."""
-
-from workbench.cli.main import main
-
-main()

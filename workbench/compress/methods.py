@@ -1,0 +1,82 @@
+"""Ways to store and run a model's linear layers, and which device can run each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workbench.core.devices import Device
+
+REFERENCE_METHOD = "fp32"
+
+Runtime = Literal["torch", "onnxruntime"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One way to store and run a model's linear layers."""
+
+    name: str
+    label: str
+    runtime: Runtime
+    weight_bits: float
+    """Stored bits per weight of the linear layers, scales included (one 16-bit scale per group)."""
+    note: str
+    claim: str | None = None
+    """Technique of ``data/claims.csv`` whose published values are about this method."""
+    vllm_flag: str | None = None
+    """What ``vllm serve`` needs to load the same format, where it has one."""
+
+
+_TORCHAO = "--quantization torchao"
+_PLAIN_ROUNDING = "torchao, round to nearest, no calibration"
+
+
+def _torch(name: str, label: str, bits: float, note: str, vllm_flag: str, *, claim: str | None = None) -> Method:
+    return Method(
+        name=name, label=label, runtime="torch", weight_bits=bits, note=note, vllm_flag=vllm_flag, claim=claim
+    )
+
+
+def _onnx(name: str, label: str, bits: float, note: str, *, claim: str | None = None) -> Method:
+    return Method(name=name, label=label, runtime="onnxruntime", weight_bits=bits, note=note, claim=claim)
+
+
+METHODS: dict[str, Method] = {
+    m.name: m
+    for m in (
+        _torch("fp32", "FP32", 32, "the reference", "--dtype float32"),
+        _torch("bf16", "BF16", 16, "every tensor in bfloat16", "--dtype bfloat16", claim="FP16"),
+        _torch("int8-weight", "INT8 weight-only", 8, "torchao, one scale per row", _TORCHAO, claim="INT8 PTQ"),
+        _torch(
+            "int8-dynamic", "INT8 dynamic", 8, "torchao, activations quantized per token", _TORCHAO, claim="INT8 PTQ"
+        ),
+        _torch("int4-g32", "INT4 group 32", 4.5, _PLAIN_ROUNDING, _TORCHAO, claim="INT4 AWQ"),
+        _torch("int4-g128", "INT4 group 128", 4.125, _PLAIN_ROUNDING, _TORCHAO, claim="INT4 AWQ"),
+        _torch("fp8-weight", "FP8 weight-only", 8, "torchao, e4m3, the rest in bfloat16", _TORCHAO),
+        _torch("fp8-dynamic", "FP8 dynamic", 8, "torchao, e4m3 weights and activations", "--quantization fp8"),
+        _onnx("onnx-fp32", "ONNX FP32", 32, "export with KV cache"),
+        _onnx(
+            "onnx-int8-dynamic", "ONNX INT8 dynamic", 8, "weights per channel, activations per tensor", claim="INT8 PTQ"
+        ),
+        _onnx("onnx-int4-g32", "ONNX INT4 group 32", 4.5, "MatMulNBits, round to nearest", claim="INT4 AWQ"),
+        _onnx(
+            "onnx-int8-static",
+            "ONNX INT8 static",
+            8,
+            "QDQ on linear layers only: attention and rotary products stay in float",
+            claim="INT8 PTQ",
+        ),
+    )
+}
+
+
+def unavailable_reason(method: str, device: Device) -> str | None:
+    """Return why a method cannot run on a device, or None when it can."""
+    if device.kind == "cpu":
+        if method == "fp8-dynamic":
+            return "needs a GPU with FP8 tensor cores (compute capability 8.9 or higher); this device is a CPU"
+        return None
+    if METHODS[method].runtime == "onnxruntime":
+        return "runs on the CPU only: choose the device cpu to measure it"
+    needed = {"fp8-dynamic": 8.9, "fp8-weight": 8.9, "int4-g32": 8.0, "int4-g128": 8.0, "bf16": 8.0}.get(method, 7.0)
+    has = device.compute_capability or 0.0
+    return None if has >= needed else f"needs compute capability {needed}; {device.name} has {has}"

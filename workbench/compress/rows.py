@@ -1,0 +1,93 @@
+"""What a quantization run holds: one row for each method, and how far a model is from its reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from workbench.core.rows import Row, Samples
+from workbench.core.statistics import Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """How far a model's next-token distributions are from its reference's, each value with its 95 % interval."""
+
+    n_tokens: int
+    """Tokens of text that were scored."""
+    perplexity: float
+    perplexity_change_fraction: Interval | None
+    """Perplexity over that of the reference, less 1; None where the reference was not scored on the same text."""
+    mean_kl_nat_per_token: Interval
+    """Mean KL divergence from the reference, KL(reference || model)."""
+    p99_kl_nat_per_token: Interval
+    """KL divergence that one token in a hundred exceeds."""
+    top1_agreement_fraction: Interval
+    """Share of positions at which the most likely next token is the reference's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeTime:
+    """Time of one decoding step at one batch size; the step makes one token for each sequence."""
+
+    batch: int
+    p50_s: float
+    p50_low_s: float
+    """Low end of the 95 % interval of the median."""
+    p50_high_s: float
+    """High end of the 95 % interval of the median."""
+    p99_s: float
+    n: int
+    """Steps that were timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantResult(Row):
+    """What one method costs. ``None`` means that it was not measured; ``reason`` then says why."""
+
+    method: str
+    status: Literal["measured", "not available", "failed"]
+    reason: str | None = None
+    execution: str | None = None
+    """How it ran: "eager", "compiled" (torch.compile with CUDA graphs) or "onnxruntime"."""
+    accuracy: Accuracy | None = None
+    """Distance from the model in FP32; None where the weights are random."""
+    weight_bytes: int | None = None
+    """Bytes of all stored tensors, embeddings and scales included."""
+    peak_memory_bytes: int | None = None
+    """CUDA: most memory allocated while running. CPU: most resident memory over that before loading."""
+    quantize_s: float | None = None
+    """Time that quantizing the loaded model took."""
+    prefill_tokens_per_s: float | None = None
+    decode: tuple[DecodeTime, ...] = ()
+    """Time of a decoding step, for each batch size."""
+    interleaved: bool = True
+    """Whether the speed was measured interleaved with that of the other variants."""
+
+    def decode_at(self, batch: int) -> DecodeTime | None:
+        """Return the decoding time at one batch size, if it was measured."""
+        return next((d for d in self.decode if d.batch == batch), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowMeans:
+    """Means over the tokens of each window of text, in the order of the text."""
+
+    mean_kl_nat_per_token: Sequence[float]
+    mean_nll_nat_per_token: Sequence[float]
+    """Negative log-likelihood of the text."""
+    top1_agreement_fraction: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationSamples(Samples):
+    """Raw samples of a quantization run, by method."""
+
+    per_window: Mapping[str, WindowMeans] = field(default_factory=dict)
+    decode_s: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+    """Time of each decoding step, by method and batch size."""
+    prefill_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Time of each timed prefill."""
+
+
+ROWS = (VariantResult,)
+SAMPLES = QuantizationSamples

@@ -1,1 +1,0 @@
-"""Complete measurements: from a spec to a stored run."""

@@ -1,1 +1,0 @@
-"""Notebooks and panels as single HTML files that need no network and no kernel."""

@@ -1,1 +1,0 @@
-"""Figures and tables: pure functions from data to what is shown."""

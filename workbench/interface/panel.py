@@ -1,0 +1,110 @@
+"""What all panels share: one state, handlers that cannot fail silently, and a static twin for reports."""
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from workbench.core.errors import WorkbenchError
+from workbench.interface.html import Text, block, message_card
+from workbench.interface.report.notebook import EXPORT_MODE
+from workbench.interface.style import STYLE_ELEMENT
+from workbench.interface.theme import mime_bundle
+
+
+def html(content: Text = "") -> widgets.HTML:
+    """Return a block of text, or of HTML made by ``interface.html``, in the panels' look."""
+    return widgets.HTML(block(content))
+
+
+def set_html(box: widgets.HTML, content: Text) -> None:
+    """Replace the content of a block."""
+    box.value = block(content)
+
+
+class Plot(widgets.Output):  # type: ignore[misc]
+    """A live plot: the mime bundle is assigned, so that a reload brings it back with its data."""
+
+    def show(self, fig: go.Figure) -> None:
+        """Draw a figure in place of the last one."""
+        drawn: tuple[Mapping[str, object], ...] = (
+            {"output_type": "display_data", "data": mime_bundle(fig), "metadata": {}},
+        )
+        self.outputs = drawn
+
+    def clear(self) -> None:
+        """Draw nothing: a figure of another choice must not stay."""
+        self.outputs = ()
+
+
+def show_all(plots: Sequence[Plot], figures: Sequence[Callable[[], go.Figure]]) -> None:
+    """Draw the figures in their plots and empty the plots that are left over."""
+    for plot, make in zip(plots, figures, strict=False):
+        plot.show(make())
+    for plot in plots[len(figures) :]:
+        plot.clear()
+
+
+class Panel:
+    """A panel with a live view of widgets and a static view for reports."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.message = html()
+        self.root: widgets.Widget = widgets.VBox([widgets.HTML(STYLE_ELEMENT)])
+
+    def guarded(self, handler: Callable[..., None]) -> Callable[..., None]:
+        """A handler whose failure is shown as cause and remedy, and kept in ``errors`` when it is our own mistake."""
+
+        def safe(*arguments: object) -> None:
+            try:
+                handler(*arguments)
+            except WorkbenchError as error:
+                self.show_error(error)
+            except Exception as error:
+                self.errors.append(error)
+                title, cause = "This is a defect of the workbench.", f"{type(error).__name__}: {error}"
+                card = message_card("failure", title, cause, "Please report it.", traceback.format_exc())
+                set_html(self.message, card)
+
+        return safe
+
+    def in_background(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        """Run work in a thread, guarded like a handler."""
+        thread = threading.Thread(target=self.guarded(work), args=arguments, daemon=True)
+        thread.start()
+        return thread
+
+    def show_error(self, error: WorkbenchError) -> None:
+        """Cause and remedy in the panel."""
+        set_html(self.message, message_card("failure", "Not possible.", error.cause, error.remedy))
+
+    def clear_message(self) -> None:
+        """Take the message away, if one is shown."""
+        set_html(self.message, "")
+
+    def static_html(self) -> Markup:
+        """Return the panel for a report: no widgets, no kernel."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> object:
+        if os.environ.get(EXPORT_MODE):
+            return {"text/html": self.static_html(), "text/plain": type(self).__name__}
+        return self.root._repr_mimebundle_(include=include, exclude=exclude)
+
+
+class StaticPanel(Panel):
+    """A panel that only shows HTML."""
+
+    def __init__(self, content: Markup) -> None:
+        super().__init__()
+        self.content = content
+        self.root.children = (*self.root.children, html(content))
+
+    def static_html(self) -> Markup:
+        """Return the same content for a report."""
+        return block(self.content)

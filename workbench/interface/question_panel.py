@@ -1,0 +1,393 @@
+"""The frame that every question is shown in: controls made from its spec, and verdict, plots, table and tabs."""
+
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from workbench.catalog.paths import MEASURED
+from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.knobs import KnobField, knobs_of
+from workbench.core.rows import Json, flat
+from workbench.core.runs import Run
+from workbench.interface.html import (
+    EMPTY,
+    LEGEND,
+    block,
+    code_block,
+    folded,
+    heading,
+    joined,
+    message_card,
+    note,
+    paragraph,
+    subtitle,
+)
+from workbench.interface.job_panel import POLL_S, JobPanel
+from workbench.interface.knobs import command_line, control, hold, set_control, stored
+from workbench.interface.panel import Plot, html, set_html, show_all
+from workbench.interface.report.page import figure_div, page
+from workbench.interface.shared_view import download_links, origin, place_of, run_label, runs_of_kind
+from workbench.interface.toggles import Toggles
+from workbench.interface.view import AnswerView, PanelState
+from workbench.jobs.directory import JobView
+from workbench.jobs.manager import JobManager
+
+UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What a run from elsewhere may raise in code that reads it."""
+FRAME_TABS = ("Command line", "Spec as code", "CSV · PNG · HTML")
+
+
+class QuestionPanel(JobPanel):
+    """A panel that is declared by its class attributes and by ``view``."""
+
+    title: ClassVar[str]
+    """The question, as a heading."""
+    spec_class: ClassVar[type[Any]]
+    """Dataclass whose knobs are the controls; where it has a ``kind``, Run measures it."""
+    measured_class: ClassVar[type[Any] | None] = None
+    """Class of ``measured_spec``, where Run measures another spec than the one that is asked for."""
+    state_class: ClassVar[type[PanelState]] = PanelState
+    hidden: ClassVar[frozenset[str]] = frozenset()
+    """Knobs of the spec that this panel does not offer."""
+    first: ClassVar[tuple[str, ...]] = ()
+    """Knobs that stand first, in this order; those of what is shown follow, then those of the spec."""
+    lists_runs: ClassVar[bool] = True
+    """Whether the answer is drawn from a stored run, which the reader chooses."""
+    css_class: ClassVar[str] = ""
+    is_tall: ClassVar[bool] = False
+    """Whether the plots have two parts."""
+    n_plots: ClassVar[int] = 2
+    tab_titles: ClassVar[tuple[str, ...]] = ()
+    """Titles of the question's own tabs; command line, code and downloads follow."""
+    duration: ClassVar[str] = "Press Run."
+    """What to do, and how long it takes, when nothing was measured yet."""
+
+    def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, **start: Any) -> None:
+        super().__init__(getattr(self.measured_class or self.spec_class, "kind", ""), manager=manager, poll_s=poll_s)
+        self._turn = threading.RLock()  # a job's thread draws too, and a reader's choice must not be lost meanwhile
+        self._drawing: int | None = None
+        self._links: dict[str, Markup] = {}
+        self.runs = self.find_runs()
+        self.fields = {n: f for n, f in knobs_of(self.spec_class).items() if n not in self.hidden}
+        self.view_fields = knobs_of(self.state_class)
+        asked = {n: f.start for n, f in self.fields.items()} | {k: v for k, v in start.items() if k in self.fields}
+        shown = {k: v for k, v in start.items() if k not in self.fields}
+        self.state: Any = self.first_state(self.state_class(asked=asked, run_id=self.first_run_id(), **shown))
+        self._opened_with = self.state.asked
+        self.controls: dict[str, widgets.Widget] = {}
+        self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
+        self.plots, self.live = tuple(Plot() for _ in range(self.n_plots)), Plot(layout={"display": "none"})
+        self.tabs_html = [html() for _ in (*self.tab_titles, *FRAME_TABS)]
+        self._build()
+        self.guarded(self.draw)()
+        if self.kind:
+            self.attach_to_live_job()
+
+    # --- what a question may say of itself ----------------------------------------------------------------------
+
+    def view(self) -> AnswerView:
+        """Return the answer to the state."""
+        raise NotImplementedError
+
+    def first_state(self, state: Any) -> Any:
+        """Return the state that the panel opens with."""
+        return state
+
+    def settled(self, state: Any, changes: Mapping[str, Any]) -> Any:  # noqa: ARG002
+        """Return the state after a change, with choices that no longer make sense replaced."""
+        return state
+
+    def find_runs(self) -> list[Run]:
+        """Return the runs that can be shown, newest first: own ones and those that ship."""
+        return runs_of_kind(self.kind, store=self.manager.store, shipped=MEASURED) if self.kind else []
+
+    def first_run_id(self) -> str | None:
+        """Return the run that is shown at first."""
+        return self.runs[0].id if self.runs else None
+
+    def run_label(self, run: Run) -> str:
+        """Return what a run is called in the list."""
+        return run_label(run)
+
+    def command_lines(self, plan: Any) -> str:
+        """Return the commands that ask for a spec."""
+        return command_line(plan.command, plan)
+
+    def choices(self) -> Mapping[str, list[Any]]:
+        """Return what controls offer where the knob does not say it: label and value, or suggested texts, by control."""
+        return {}
+
+    def unavailable(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the choices that cannot be measured here, with the reason, by control."""
+        return {}
+
+    def csv_rows(self, run: Run) -> list[dict[str, Json]]:
+        """Return the rows of a run's CSV file."""
+        return [flat(row) for row in run.results]
+
+    def live_figure(self, view: JobView) -> go.Figure | None:  # noqa: ARG002
+        """Return what a running job has measured since, as a figure; None where nothing is new."""
+        return None
+
+    def beside_controls(self) -> Mapping[str, widgets.Widget]:
+        """Return further widgets, by the control that each stands below; "" is the end."""
+        return {}
+
+    def static_controls(self, view: AnswerView) -> Markup:  # noqa: ARG002
+        """Return controls of a report that work without a kernel."""
+        return EMPTY
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Any:
+        """The spec that the choices ask for; raises ``InvalidSpec`` when they do not go together."""
+        return self.spec_class(**self.state.asked)
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown."""
+        return self.run_of(self.state)
+
+    def run_of(self, state: Any) -> Run | None:
+        """Return the run that a state shows."""
+        return next((r for r in self.runs if r.id == state.run_id), None)
+
+    def changed_since(self, run: Run) -> list[str]:
+        """Return the labels of the knobs whose values are not those of a run."""
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in self.state.asked.items()}
+        return [self.fields[n].label for n, v in plain.items() if n in run.spec and run.spec[n] != v]
+
+    def is_stale(self, run: Run) -> bool:
+        """Return whether the reader has asked for something else than what a run has measured."""
+        return self.state.asked != self._opened_with and bool(self.changed_since(run))
+
+    def update(self, **changes: Any) -> None:
+        """Take over choices and draw; nothing happens while controls are being set from the state.
+
+        While another thread draws, the choice waits for it.
+        """
+        if self._drawing == threading.get_ident():
+            return
+        with self._turn:
+            self.clear_message()
+            asked = {k: v for k, v in changes.items() if k in self.fields}
+            shown = {k: v for k, v in changes.items() if k not in self.fields}
+            state = replace(self.state, asked={**self.state.asked, **asked}, **shown)
+            self.state = self.settled(state, changes)
+            self.draw()
+
+    def progressed(self, view: JobView) -> None:
+        """Draw what the job measures while it goes on."""
+        fig = self.live_figure(view)
+        if fig is not None:
+            self.live.layout.display = None
+            self.live.show(fig)
+
+    def finished(self, view: JobView) -> None:
+        """Show the run that a job has stored."""
+        self.live.layout.display = "none"
+        self.runs = self.find_runs()
+        self.update(run_id=view.id)
+
+    # --- drawing ------------------------------------------------------------------------------------------------
+
+    def _field(self, name: str) -> KnobField:
+        return self.fields.get(name) or self.view_fields[name]
+
+    def _value(self, name: str) -> Any:
+        return self.state.asked[name] if name in self.fields else getattr(self.state, name)
+
+    def _build(self) -> None:
+        rows: list[widgets.Widget] = []
+        folded_rows: list[widgets.Widget] = []
+        if self.kind and self.lists_runs:
+            self.controls["run_id"] = widgets.Dropdown(
+                description="Shown run",
+                tooltip="Stored run that the answer is drawn from.",
+                options=self.run_options(),
+                value=self._listed_run(),
+                style={"description_width": "auto"},
+                layout={"width": "auto"},
+            )
+            rows.append(self.controls["run_id"])
+        below, offered = dict(self.beside_controls()), self.choices()
+        for name in dict.fromkeys((*self.first, *self.view_fields, *self.fields)):
+            knob_field = self._field(name)
+            made = control(knob_field, self._value(name), offered.get(name))
+            self.controls[name] = made
+            (folded_rows if knob_field.knob.is_advanced else rows).append(made)
+            if name in below:
+                rows.append(below.pop(name))
+        if folded_rows:
+            rows.append(widgets.Accordion([widgets.VBox(folded_rows)], titles=("More settings",)))
+        rows += below.values()
+        left = widgets.VBox([*rows, *([self.job_bar.box] if self.kind else []), html(note(LEGEND))])
+        left.add_class("wb-controls")
+        plots = widgets.Box([self.live, *self.plots, self.beside])
+        plots.add_class("wb-plots")
+        self.save = widgets.Button(description="Save HTML report", tooltip="Write one HTML file that needs no network.")
+        self.save.layout.width = "auto"
+        self.save.on_click(self.guarded(self._save_report))
+        contents = [*self.tabs_html[:-1], widgets.VBox([self.tabs_html[-1], self.save])]
+        tabs = widgets.Tab(contents, titles=(*self.tab_titles, *FRAME_TABS))
+        right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
+        right.add_class("wb-view")
+        body = widgets.Box([left, right])
+        for name in ("wb-panel", self.css_class, "wb-tall" if self.is_tall else ""):
+            if name:
+                body.add_class(name)
+        self.root.children = (*self.root.children, self.header, body)
+        for name, made in self.controls.items():
+            made.observe(self.guarded(self._chosen(name)), names="value")
+
+    def _chosen(self, name: str) -> Callable[[Any], None]:
+        def handler(change: Any) -> None:
+            if self._drawing != threading.get_ident():
+                value = change["new"]
+                self.update(**{name: value if name == "run_id" else stored(self._field(name), value)})
+
+        return handler
+
+    def run_options(self) -> list[tuple[str, str | None]]:
+        """Return the runs that can be shown, each with its label and its id."""
+        options: list[tuple[str, str | None]] = [(self.run_label(r), r.id) for r in self.runs]
+        return options if self.run else [("nothing measured yet", None), *options]
+
+    def _listed_run(self) -> str | None:
+        listed = [value for _, value in self.run_options()]
+        return self.state.run_id if self.state.run_id in listed else listed[0]
+
+    def draw(self) -> None:
+        """Draw everything from the state; nothing is read back from the widgets."""
+        with self._turn:
+            self._drawing = threading.get_ident()
+            try:
+                self._show(self.view())
+            except UNEXPECTED as error:
+                self._show(self._strange(error))
+            finally:
+                self._drawing = None
+
+    def _show(self, view: AnswerView) -> None:
+        self.show_answer(view)
+        self.show_rest(view)
+        self.show_controls()
+
+    def _strange(self, error: Exception) -> AnswerView:
+        """The view of a run that holds what nobody expected: that it does, and which run it is."""
+        if self.run is None:
+            raise error
+        self.errors.append(error)
+        what = f"{type(error).__name__}: {error}"
+        cause = f"Run {self.run.id} holds something that this panel does not understand ({what})."
+        remedy = "Choose another run. If the workbench itself wrote this one, please report it."
+        card = message_card("failure", "This run cannot be shown.", cause, remedy, traceback.format_exc())
+        return AnswerView(about=f"run {self.run.id}", answer=card)
+
+    def show_answer(self, view: AnswerView) -> None:
+        """Show what the reader waits for: verdict, table and what stands beside the plots."""
+        set_html(self.beside, view.beside)
+        set_html(self.answer, view.answer)
+        set_html(self.table, view.table)
+
+    def show_rest(self, view: AnswerView) -> None:
+        """Show plots, title and tabs."""
+        for i, plot in enumerate(self.plots):  # before they are drawn, in the width that is then theirs
+            plot.layout.display = None if i < len(view.figures) else "none"
+        show_all(self.plots, view.figures)
+        set_html(self.header, self._header(view))
+        own = (view.tab(i) for i in range(len(self.tab_titles)))
+        for box, content in zip(self.tabs_html, (*own, *self._plan_tabs(), self._downloads(view)), strict=True):
+            set_html(box, content)
+
+    def show_controls(self) -> None:
+        """Set what controls offer and hold from the state."""
+        choices = dict(self.choices())
+        if "run_id" in self.controls:
+            choices["run_id"] = self.run_options()
+        for name, options in choices.items():
+            made = self.controls[name]
+            if not isinstance(made, Toggles) and list(made.options) != options:
+                made.options = options
+        reasons = self.unavailable()
+        for name, made in self.controls.items():
+            if isinstance(made, Toggles):
+                note = "cannot run here" if name in self.fields else "not measured"
+                made.mark_unavailable(reasons.get(name, {}), note=note)
+            if name == "run_id":
+                hold(made, self._listed_run())
+            else:
+                set_control(made, self._field(name), self._value(name))
+
+    def _header(self, view: AnswerView) -> Markup:
+        about = view.about
+        if not about and view.run is not None:
+            about = place_of(view.run)
+        line = subtitle(f"{view.provenance.mark} {view.provenance} {about}") if about else ""
+        return joined(heading(self.title), line)
+
+    def _plan_tabs(self) -> tuple[Markup, Markup]:
+        try:
+            plan = self.plan
+        except InvalidSpec as error:
+            card = message_card("caution", "These choices do not go together.", error.cause, error.remedy)
+            return card, card
+        return code_block(self.command_lines(plan)), code_block(plan.as_code())
+
+    def _downloads(self, view: AnswerView) -> Markup:
+        if view.run is None:
+            return paragraph("Nothing to save yet.")
+        if view.run.id not in self._links:
+            self._links[view.run.id] = download_links(view.run, self.csv_rows(view.run))
+        return self._links[view.run.id]
+
+    def no_answer(self, error: WorkbenchError) -> AnswerView:
+        """Return the view of choices that have no answer."""
+        return AnswerView(answer=message_card("failure", "No answer.", error.cause, error.remedy))
+
+    def nothing_measured(self) -> AnswerView:
+        """Return the view of a panel without a run."""
+        title, cause = "Nothing was measured yet.", "There is no stored run."
+        return AnswerView(answer=message_card("caution", title, cause, self.duration))
+
+    # --- report -------------------------------------------------------------------------------------------------
+
+    def _save_report(self, _button: object) -> None:
+        kind = self.kind or type(self).__name__.removesuffix("Panel").lower()
+        target = Path.cwd() / f"{kind}_{self.state.run_id or 'latest'}.html"
+        try:
+            content = page(self.title, self.static_html(), footer=Markup("Saved from the panel."))
+            target.write_text(content, encoding="utf-8")
+        except OSError as error:
+            remedy = "Free disk space or open the notebook from a writable folder."
+            raise WorkbenchError(f"{target} cannot be written: {error}.", remedy=remedy) from error
+        set_html(self.message, message_card("info", "Saved.", str(target), "One file, no network needed."))
+
+    def static_html(self) -> Markup:
+        """Return the panel for a report: what is shown, and how it was measured."""
+        try:
+            return self._static(self.view())
+        except UNEXPECTED as error:
+            return self._static(self._strange(error))
+        except WorkbenchError as error:
+            return block(heading(self.title), message_card("failure", "Not possible.", error.cause, error.remedy))
+
+    def _static(self, view: AnswerView) -> Markup:
+        figures = joined(*(figure_div(make()) for make in view.figures))
+        tabs = joined(*(joined(heading(title, level=3), view.tab(i)) for i, title in enumerate(self.tab_titles)))
+        line, code = self._plan_tabs()
+        tabs = joined(tabs, heading(FRAME_TABS[0], level=3), line, heading(FRAME_TABS[1], level=3), code)
+        shown = block(
+            self._header(view), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
+        )
+        where = origin(view.run) if view.run else ""
+        more = block(folded("Launch command and measurement", tabs, where))
+        return joined(shown, self.static_controls(view), more)

@@ -1,0 +1,1 @@
+"""Notebooks as single HTML files that need no network and no kernel."""

@@ -1,0 +1,89 @@
+"""Runs a notebook headless and writes its report."""
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mistune
+import nbformat
+from markupsafe import Markup
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from workbench import __version__
+from workbench.core.errors import WorkbenchError
+from workbench.interface.report.page import figure_div, page
+
+EXPORT_MODE = "WORKBENCH_EXPORT"
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+CELL_TIMEOUT_S = 300
+
+
+class ReportFailed(WorkbenchError):
+    """A notebook could not be run to its end."""
+
+
+def write_report(notebook: Path, target: Path) -> Path:
+    """Execute a notebook in export mode and write ``target``; raises ``ReportFailed``."""
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError) as error:
+        raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
+    client = NotebookClient(
+        content,
+        timeout=CELL_TIMEOUT_S,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(notebook.parent)}},
+    )
+    manager = client.create_kernel_manager()
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="workbench-"
+        ) as sockets:  # no port is opened, and the kernel warns of none
+            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
+            client.execute(env={**os.environ, EXPORT_MODE: "1"})
+    except CellExecutionError as error:
+        raise ReportFailed(
+            f"{notebook.name} stopped: {error.ename}: {error.evalue}", remedy="Run it in JupyterLab to see where."
+        ) from error
+    except RuntimeError as error:
+        raise ReportFailed(
+            f"The kernel for {notebook.name} did not start: {error}.", remedy="Try again when the machine is less busy."
+        ) from error
+    texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
+    title = next((text.splitlines()[0][2:] for text in texts if text.startswith("# ")), notebook.stem)
+    body = Markup("\n").join(_cell_html(cell) for cell in content.cells)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(title, body, footer=footer(notebook.name)), encoding="utf-8")
+    return target
+
+
+def footer(source: str) -> Markup:
+    """Return where a page comes from."""
+    now = datetime.now(UTC).isoformat(timespec="minutes")
+    return Markup(
+        "Written from {} by Inference Workbench {} at {}. Runs, versions, hardware and data dates stand with each result."
+    ).format(source, __version__, now)
+
+
+def _cell_html(cell: Any) -> Markup:
+    if cell.cell_type == "markdown":
+        return Markup(str(mistune.html(cell.source)).replace('.ipynb"', '.html"'))
+    return Markup("\n").join(_output_html(output) for output in cell.get("outputs", []))
+
+
+def _output_html(output: Any) -> Markup:
+    """An output of a cell; what a notebook shows as HTML is its author's, as in JupyterLab."""
+    if output.output_type == "stream":
+        return Markup("<pre>{}</pre>").format(output.text)
+    data = output.get("data", {})
+    if PLOTLY_MIME in data:
+        return figure_div(data[PLOTLY_MIME])
+    if "text/html" in data:
+        return Markup(data["text/html"])
+    if "image/png" in data:
+        return Markup('<img alt="" src="data:image/png;base64,{}">').format(data["image/png"])
+    return Markup("<pre>{}</pre>").format(data["text/plain"]) if "text/plain" in data else Markup("")

@@ -1,0 +1,162 @@
+"use strict";
+/* Draws the figures of a report and keeps its what-if controls alive; the formulas are those of
+   workbench/estimate/cost.py and, for plans, of workbench/estimate/search.py. */
+const Workbench = {
+  /** Step time in seconds at a batch size: linear between measured batches, constant outside. */
+  decodeSecondsAt(batch, measured) {
+    const known = Object.keys(measured).map(Number).sort((a, b) => a - b);
+    if (batch <= known[0]) return measured[known[0]];
+    for (let i = 1; i < known.length; i++) {
+      const low = known[i - 1], high = known[i];
+      if (batch <= high) return measured[low] + (batch - low) / (high - low) * (measured[high] - measured[low]);
+    }
+    return measured[known[known.length - 1]];
+  },
+  /** USD per million output tokens. */
+  usdPerMillion(usdPerHour, decodeSeconds, batch, utilization) {
+    return usdPerHour / 3600 * decodeSeconds / (batch * utilization) * 1e6;
+  },
+  /** Ways to serve a rate within an SLO (seconds), cheapest first: as many sequences as it allows, as many replicas as needed. */
+  plansFor(rows, rate, ttft, tpot) {
+    const plans = rows.flatMap((row) => {
+      let at = row.batch.length - 1;
+      while (at >= 0 && !(row.tpot_s[at] <= tpot && row.ttft_s[at] <= ttft)) at--;
+      if (at < 0) return [];
+      const replicas = Math.max(1, Math.ceil(rate / row.requests_per_s[at] * (1 - 1e-9)));
+      return [{label: row.label, replicas, batch: row.batch[at], ttft: row.ttft_s[at], tpot: row.tpot_s[at], usd: replicas * row.usd}];
+    });
+    return plans.sort((a, b) => a.usd - b.usd || a.tpot - b.tpot);
+  },
+  shown(usd) {
+    return usd >= 1 ? usd.toLocaleString("en", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : Number(usd.toPrecision(3)).toString();
+  },
+};
+if (typeof module !== "undefined") module.exports = Workbench;
+
+if (typeof document !== "undefined") {
+  const read = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
+
+  /** Rows of a table; the best one is marked. */
+  const fill = (body, rows, best) => body.replaceChildren(...rows.map((texts, i) => {
+    const line = document.createElement("tr");
+    if (i === best) line.className = "best";
+    texts.forEach((text, j) => {
+      const cell = document.createElement(j ? "td" : "th");
+      cell.textContent = text;
+      cell.className = j ? "r" : "l";
+      line.append(cell);
+    });
+    return line;
+  }));
+
+  /** The values of sliders, beside them. */
+  const showValues = (section) => section.querySelectorAll("output[data-shows]").forEach((output) => {
+    output.textContent = section.querySelector(`[name="${output.dataset.shows}"]`).value;
+  });
+
+  const startWhatIf = (section) => {
+    const data = read(section);
+    const field = (name) => section.querySelector(`[name="${name}"]`);
+    const body = section.querySelector("tbody");
+    const update = () => {
+      const price = Number(field("price").value), utilization = Number(field("utilization").value) / 100, batch = Number(field("batch").value);
+      showValues(section);
+      const valid = price > 0 && utilization > 0 && batch > 0;
+      const rows = data.rows.map((row) => {
+        const step = Workbench.decodeSecondsAt(batch, row.decode_s);
+        return {label: row.label, step, usd: Workbench.usdPerMillion(price, step, batch, utilization)};
+      });
+      const least = Math.min(...rows.map((row) => row.usd));
+      fill(body, rows.map((row) => [row.label, (row.step * 1e3).toPrecision(3) + " ms", valid ? Workbench.shown(row.usd) : "–"]),
+        valid ? rows.findIndex((row) => row.usd === least) : -1);
+    };
+    section.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    update();
+  };
+
+  /* A request rate and an SLO: the table holds the cheapest plans that meet it. */
+  const startLoad = (section) => {
+    const data = read(section);
+    const field = (name) => Number(section.querySelector(`[name="${name}"]`).value);
+    const milliseconds = (s) => (s * 1e3).toPrecision(3) + " ms";
+    const update = () => {
+      const valid = field("rate") > 0 && field("ttft") > 0 && field("tpot") > 0;
+      const plans = valid ? Workbench.plansFor(data.rows, field("rate"), field("ttft") / 1e3, field("tpot") / 1e3) : [];
+      fill(section.querySelector("tbody"), plans.length ? plans.slice(0, data.shown).map((p) => [
+        `${p.replicas} × ${p.label}`, String(p.batch), milliseconds(p.ttft), milliseconds(p.tpot), Workbench.shown(p.usd),
+      ]) : [[valid ? "No plan meets the SLO: loosen a limit." : "Give numbers above zero.", "", "", "", ""]], plans.length ? 0 : -1);
+    };
+    section.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    update();
+  };
+
+  /* The budget of a plan: the cells of the heat map, the marker in the plot and the plan file follow the slider. */
+  const startPlans = (section) => {
+    const data = read(section);
+    const slider = section.querySelector('[name="step"]');
+    const shows = (name) => section.querySelector(`[data-shows="${name}"]`);
+    const before = section.previousElementSibling;
+    const plot = () => before.querySelector(".plot");
+    const trace = (name) => (plot()?.data ?? []).findIndex((t) => t.name === name);
+    const update = () => {
+      const step = data.steps[Number(slider.value)];
+      before.querySelectorAll(".wb-verdict").forEach((card) => card.classList.toggle("stale", Number(slider.value) !== data.start));
+      const cost = Number(step.cost.toPrecision(3)) + " " + data.unit;
+      shows("cost").textContent = cost;
+      shows("status").textContent = `${cost}: predicted KL ${Number(step.damage.toPrecision(3))} nat/token.`;
+      shows("plan").textContent = JSON.stringify({plan: Object.fromEntries(data.groups.map((g, i) => [g, step.plan[i]]))}, null, 1);
+      data.groups.forEach((group, i) => {
+        const cell = before.querySelector(`[data-group="${CSS.escape(group)}"]`);
+        if (cell) cell.textContent = step.formats[i];
+      });
+      const chosen = trace("chosen plan");
+      if (chosen >= 0) globalThis.Plotly.restyle(plot(), {x: [[step.cost]], y: [[Math.max(step.damage, 1e-6)]]}, [chosen]);
+    };
+    slider.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    document.addEventListener("wb-figures-drawn", () => {
+      plot()?.on?.("plotly_click", (event) => {
+        const x = event.points[0].x;
+        const distances = data.steps.map((s) => Math.abs(s.cost - x));
+        slider.value = distances.indexOf(Math.min(...distances));
+        update();
+      });
+      update();
+    }, {once: true});
+    update();
+  };
+
+  const drawFigures = async () => {
+    const figures = [...document.querySelectorAll(".wb-figure")];
+    if (!figures.length) return;
+    const packed = document.getElementById("wb-plotly").textContent;
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const draw = () => figures.forEach((element) => {
+      const {data, layout, config} = read(element);
+      const ink = dark.matches ? "#c9d1d9" : "#3d444d";
+      const target = element.querySelector(".plot");
+      const shown = data.map((trace) => ({...trace, textfont: {...trace.textfont, color: ink}}));
+      globalThis.Plotly.react(target, shown, {...layout, font: {...layout.font, color: ink}}, config);
+    });
+    dark.addEventListener("change", draw);
+    draw();
+    document.dispatchEvent(new Event("wb-figures-drawn"));
+  };
+
+  const start = () => {
+    document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
+    document.querySelectorAll(".wb-plans").forEach(startPlans);
+    document.querySelectorAll(".wb-load").forEach(startLoad);
+    if (typeof DecompressionStream === "undefined") {
+      document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
+    } else drawFigures();
+  };
+  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+}

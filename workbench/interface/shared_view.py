@@ -1,0 +1,68 @@
+"""Pieces that the views of several questions share: code, a run's label and origin, downloads."""
+
+import base64
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from workbench.core.runs import Run
+from workbench.core.units import shown_bytes
+from workbench.interface.html import heading, joined, paragraph, table
+from workbench.store.runs import RunStore, runs_in_folder
+
+
+def runs_of_kind(kind: str, *, store: RunStore, shipped: Path) -> list[Run]:
+    """Own runs of a kind and those that ship with the workbench, newest first."""
+    own = store.newest(kind)
+    seen = {r.id for r in own}
+    others = [r for r in runs_in_folder(shipped) if r.kind == kind and r.id not in seen]
+    return sorted([*own, *others], key=lambda r: r.finished_at, reverse=True)
+
+
+def minute_of(run: Run) -> str:
+    """Return when a run ended (UTC), to the minute."""
+    return run.finished_at[:16].replace("T", " ")
+
+
+def place_of(run: Run) -> str:
+    """Return where a run was measured, its id and its day."""
+    return f"on {run.environment.device}, run {run.id}, {run.day}"
+
+
+def run_label(run: Run) -> str:
+    """Return the model, where the run has one, and the device, time and id of a run."""
+    model = [Path(run.model).name] if run.model else []
+    return " · ".join([*model, run.environment.device, minute_of(run), run.id])
+
+
+def origin(run: Run) -> Markup:
+    """Return everything that a reader needs to trust or repeat a run."""
+    env = run.environment
+    machine = f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}"
+    rows = (
+        ("run", f"{run.id}, {run.started_at} to {run.finished_at}, seed {run.seed}"),
+        ("machine", f"{machine}; driver {env.driver or 'none'}; Python {env.python}"),
+        ("packages", ", ".join(f"{k} {v}" for k, v in env.packages.items())),
+        ("workbench revision", env.git_revision or "not known"),
+        ("spec", str(dict(run.spec))),
+    )
+    return joined(heading("How these numbers were obtained"), table(("What", "Value"), rows, left=(1,)))
+
+
+def download_links(run: Run, rows: Sequence[Mapping[str, object]]) -> Markup:
+    """Return the run as CSV and JSON inside links, so that they work without a server."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    files = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
+    links = [
+        Markup("<a download='{}' href='data:{};base64,{}'>{}</a>").format(
+            f"{run.kind}_{run.id}.{mime.split('/')[1]}", mime, base64.b64encode(text.encode()).decode(), label
+        )
+        for label, mime, text in files
+    ]
+    return paragraph(Markup(" · ").join(links), " · PNG: the camera above each plot")

@@ -1,0 +1,43 @@
+"""The look that live panels and reports share."""
+
+from markupsafe import Markup
+
+STYLE = """
+.wb{--wb-ink:var(--jp-ui-font-color1,#1f2328);--wb-soft:var(--jp-ui-font-color2,#5c636a);--wb-line:var(--jp-border-color2,#d0d7de);
+--wb-card:var(--jp-layout-color2,#f6f8fa);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
+.wb h2{margin:0;font-size:1.35em}.wb .sub{margin:.1em 0 .6em;color:var(--wb-soft)}.wb p{margin:.25em 0}.wb small{opacity:.75}
+.wb-verdict{border-left:4px solid var(--wb-green);background:var(--wb-card);padding:.6em .9em;border-radius:4px}
+.wb-verdict .headline{font-size:1.12em;font-weight:600}.wb-verdict.stale,.wb .stale{opacity:.55}
+.wb-message{border-left:4px solid #0072B2;background:var(--wb-card);padding:.5em .9em;border-radius:4px;margin:.4em 0}
+.wb-message.caution{border-color:#E69F00}.wb-message.failure{border-color:#D55E00}.wb-message pre{white-space:pre-wrap;font-size:.8em}
+.wb-scroll{overflow-x:auto;max-width:100%}.wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
+.wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);white-space:nowrap;font-variant-numeric:tabular-nums}
+.wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
+.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
+.wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
+.wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--jp-content-link-color,var(--wb-blue))}
+.wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}
+.wb-heat th{color:var(--wb-soft);font-weight:600;padding:.2em .5em;text-align:center}.wb-heat td{padding:.3em .5em;text-align:center;border:1px solid var(--wb-line);cursor:help;font-variant-numeric:tabular-nums}
+.wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}
+.wb-map a,.wb-map span.card{display:block;border:1px solid var(--wb-line);border-radius:6px;padding:.6em .8em;text-decoration:none;color:var(--wb-ink)}
+.wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}
+"""
+
+LIVE_STYLE = """
+.wb-panel{gap:18px;flex-flow:row wrap;align-items:flex-start}.wb-controls{flex:1 1 240px;max-width:330px;min-width:min(240px,100%)}
+.wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
+.wb-tall .wb-plots .jp-RenderedPlotly{height:530px}.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
+.wb-view .widget-html-content{min-width:0;max-width:100%}
+.wb-methods{flex-flow:row wrap;gap:2px}
+.wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
+.wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
+.wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}
+.wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
+.wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.6;font-size:.92em}
+.wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}
+.wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 5.5em;align-items:center;column-gap:.8em}
+.wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
+"""
+
+STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}</style>")
+"""Style sheet of a live panel; the text is made by the workbench."""

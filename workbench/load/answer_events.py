@@ -1,0 +1,179 @@
+"""What an event of a streamed answer holds: text, usage, its end, or an error. Completions, chat, responses and embeddings.
+
+Servers differ in the types of fields that matter little: an event is read as far as it can be, never dropped for one of them.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import orjson
+
+from workbench.load.messages import Call, Usage
+
+Event: TypeAlias = Mapping[str, object]
+BROKEN_OFF = {"abort", "aborted", "error", "cancelled", "canceled", "failed"}
+"""Values of ``finish_reason`` of an answer that the server gave up (vLLM and SGLang: abort; gateways: error)."""
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "reasoning_details")
+CALL_FIELDS = ("tool_calls", "function_call")
+
+
+def content(event: Event) -> str:
+    """Return text, reasoning, refusal or calls of all choices in an event, or of a part of a response; "" for none."""
+    choices = event.get("choices")
+    if isinstance(choices, list):
+        if len(choices) == 1:
+            return _choice_content(choices[0])
+        return "".join(map(_choice_content, choices))
+    kind = event.get("type")
+    if isinstance(kind, str):
+        if kind.endswith(".delta"):
+            return text_of(event.get("delta"))
+        if kind == "response.completed":
+            return ""
+    return _output_content(event)
+
+
+def _choice_content(choice: object) -> str:
+    if not isinstance(choice, dict):
+        return ""
+    text = choice.get("text")
+    if text:
+        return str(text)
+    delta = choice.get("delta") or choice.get("message")
+    if not isinstance(delta, dict):
+        return ""
+    found = ""
+    for name in TEXT_FIELDS:
+        if value := delta.get(name):
+            new = value if isinstance(value, str) else text_of(value)
+            if new:
+                found = new
+                break
+    for name in CALL_FIELDS:
+        if value := delta.get(name):
+            found += orjson.dumps(value).decode()
+    return found
+
+
+def text_of(value: object) -> str:
+    """Return the text of a content, which may be a list of parts, as reasoning models send it."""
+    if isinstance(value, list):
+        return "".join(map(text_of, value))
+    if isinstance(value, dict):
+        return text_of(value.get("text") or value.get("thinking") or value.get("summary") or value.get("refusal") or "")
+    return "" if value is None else str(value)
+
+
+def _output_content(event: Event) -> str:
+    """Return the text of a whole response that came as one document, or the mark of an embedding."""
+    output, data = event.get("output"), event.get("data")
+    if isinstance(output, list):
+        texts = [
+            text_of(o.get("content") or o.get("summary")) or str(o.get("arguments") or "")
+            for o in output
+            if isinstance(o, dict)
+        ]
+        return "".join(texts)
+    if isinstance(data, list) and data and isinstance(data[0], dict) and data[0].get("embedding"):
+        return "embedding"
+    return ""
+
+
+def finish_reason(event: Event) -> str | None:
+    """Return why an answer ended; None where it goes on. An empty text, as older servers send it in each chunk, is no reason."""
+    choices = event.get("choices")
+    if isinstance(choices, list):
+        for choice in choices:
+            if isinstance(choice, dict) and (reason := choice.get("finish_reason")):
+                return str(reason)
+        return None
+    kind = event.get("type")
+    if kind in {"response.completed", "response.incomplete"}:
+        return str(kind)
+    if event.get("object") == "response" and event.get("status") in {"completed", "incomplete"}:
+        return str(event["status"])
+    return "embedding" if event.get("object") == "list" and "data" in event else None
+
+
+def usage(event: Event) -> Usage | None:
+    """Return the token counts of an event; a count that is no number is not known."""
+    found = event.get("usage")
+    if not isinstance(found, dict) or not found:
+        response = event.get("response")
+        found = response.get("usage") if isinstance(response, dict) else None
+        if not isinstance(found, dict) or not found:
+            return None
+    details = found.get("prompt_tokens_details") or found.get("input_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None:
+        cached = found.get("prompt_cache_hit_tokens", found.get("cached_tokens"))
+    return Usage(
+        prompt_tokens=_count(found.get("prompt_tokens", found.get("input_tokens"))),
+        completion_tokens=_count(found.get("completion_tokens", found.get("output_tokens"))),
+        cached_tokens=_count(cached),
+    )
+
+
+def _count(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+def error_text(event: Event, *, name: bytes = b"") -> str | None:
+    """Return what went wrong; None where nothing did.
+
+    Args:
+        event: As JSON.
+        name: Of the event.
+    """
+    error, kind = event.get("error"), event.get("type")
+    response = event.get("response")
+    if kind == "response.failed" and isinstance(response, dict):
+        error = response.get("error") or "the response failed"
+    if not error and name != b"error" and event.get("object") != "error" and kind != "error" and not _is_refusal(event):
+        return None
+    if isinstance(error, dict):
+        return str(error.get("message") or error)
+    return str(error or event.get("message") or event.get("detail") or event)
+
+
+def _is_refusal(event: Event) -> bool:
+    """Return whether a document without an answer says that something failed, in the forms of common web frameworks."""
+    return not (event.keys() & {"choices", "output", "data", "type", "usage"}) and bool(
+        event.get("detail") or event.get("message")
+    )
+
+
+class Parts:
+    """Answer and calls of one request, put together from the parts of its stream."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._calls: dict[int, tuple[list[str], list[str]]] = {}
+
+    def add(self, event: Event) -> None:
+        """Take what an event of a chat holds for the first choice."""
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        delta = (choice.get("delta") or choice.get("message")) if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            return
+        self._texts.append(text_of(delta.get("content")))
+        single, several = delta.get("function_call"), delta.get("tool_calls")
+        for i, call in enumerate(several if isinstance(several, list) else [{"function": single}] if single else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict):
+                number = call.get("index", i)
+                names, arguments = self._calls.setdefault(number if isinstance(number, int) else i, ([], []))
+                names.append(str(function.get("name") or ""))
+                given = function.get("arguments") or ""
+                arguments.append(given if isinstance(given, str) else orjson.dumps(given).decode())
+
+    @property
+    def answer(self) -> str:
+        """Return the text without reasoning."""
+        return "".join(self._texts)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Return the calls in their order."""
+        return tuple(Call(name="".join(n), arguments="".join(a)) for _, (n, a) in sorted(self._calls.items()))

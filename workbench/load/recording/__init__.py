@@ -1,0 +1,1 @@
+"""Samples of a machine as a run of its own."""

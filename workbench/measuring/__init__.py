@@ -1,0 +1,1 @@
+"""What all measurements share: their envelope, the parts that are kept, texts, and interleaved timing."""

@@ -1,0 +1,146 @@
+"""Interleaved times of variants, and whether one is really faster on this machine."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.core.statistics import middle_95, quantile_interval
+
+N = TypeVar("N", bound=np.generic)
+SpeedVerdict: TypeAlias = Literal["faster", "slower", "no difference shown"]
+SLICE_S = 0.012  # of one variant and batch in one round
+WARM = 5
+DRAWS = 2000
+# Ratios nearer to 1 are called no difference, however narrow their interval: rounds share what drifts slowly.
+NOTICEABLE = 1.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speedup:
+    """Speed of a variant relative to a reference that was timed in the same rounds."""
+
+    ratio: float
+    """Time of the reference over the time of the variant, the median of the rounds: above 1 the variant is faster."""
+    ratio_interval: tuple[float, float]
+    """95 % bootstrap interval over rounds."""
+    verdict: SpeedVerdict
+    """Faster or slower only where the whole interval lies beyond 3 % from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTimes:
+    """Times of a variant at one batch size; seconds are of a whole batch."""
+
+    p50_s: float
+    p50_interval_s: tuple[float, float] | None = None
+    """95 % interval of the median; None where a run did not keep it."""
+    p99_s: float
+    n: int
+    """Batches that were timed."""
+    speedup: Speedup | None = None
+    """Relative to the reference; None for the reference itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """Raw times of one variant at one batch size; seconds are of a whole batch."""
+
+    rounds_s: list[float]
+    """Median of each round."""
+    samples_s: list[float]
+    """Times of all batches."""
+
+
+def interleaved_rounds(
+    answers: Mapping[str, Callable[[npt.NDArray[N]], object]],
+    inputs: npt.NDArray[N],
+    *,
+    batch: int,
+    rounds: int,
+    seed: int,
+) -> Iterator[float | dict[str, Timed]]:
+    """Time each variant once in each round, in an order drawn anew; yield the share that is done and, last, the times.
+
+    Inputs go round, so that a variant whose time depends on the input meets all of them.
+    """
+    rng = random.Random(seed)
+    names = list(answers)
+    batches = [inputs[i : i + batch] for i in range(0, max(1, len(inputs) - batch + 1), batch)]
+    if len(batches[0]) < batch:
+        batches = [np.concatenate([inputs] * -(-batch // len(inputs)))[:batch]]
+    times: dict[str, Timed] = {name: Timed(rounds_s=[], samples_s=[]) for name in names}
+    for name in names:
+        for _ in range(WARM):
+            answers[name](batches[0])
+    for i in range(rounds):
+        yield i / rounds
+        rng.shuffle(names)
+        for name in names:
+            answer = answers[name]
+            own: list[float] = []
+            began = time.perf_counter()
+            while not own or (time.perf_counter() - began < SLICE_S and len(own) < 400):
+                x = batches[len(own) % len(batches)]
+                before = time.perf_counter()
+                answer(x)
+                own.append(time.perf_counter() - before)
+            times[name].rounds_s.append(float(np.median(own)))
+            times[name].samples_s.extend(own)
+    yield times
+
+
+def interleaved_times(
+    answers: Mapping[str, Callable[[npt.NDArray[N]], object]],
+    inputs: npt.NDArray[N],
+    *,
+    batch: int,
+    rounds: int,
+    seed: int,
+) -> dict[str, Timed]:
+    """Return the times of each variant, once in each round, in an order drawn anew."""
+    *_, times = interleaved_rounds(answers, inputs, batch=batch, rounds=rounds, seed=seed)
+    assert isinstance(times, dict)
+    return times
+
+
+def cores_used(answer: Callable[[], object], *, seconds: float = 0.3) -> float:
+    """Return processor time over time: some runtimes use more threads than they were given."""
+    began, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - began < seconds:
+        answer()
+    return (time.process_time() - cpu) / (time.perf_counter() - began)
+
+
+def speed_verdict(ratio_interval: tuple[float, float]) -> SpeedVerdict:
+    """Return the gate's verdict: faster only where the whole interval lies noticeably above 1."""
+    low, high = ratio_interval
+    if low > NOTICEABLE:
+        return "faster"
+    return "slower" if high < 1 / NOTICEABLE else "no difference shown"
+
+
+def speedup_over(reference: Timed, own: Timed, *, seed: int) -> Speedup:
+    """Return the speed-up over a reference, from rounds in which both were timed, with a bootstrap interval over rounds."""
+    ratios = np.array(reference.rounds_s) / np.array(own.rounds_s)
+    rng = np.random.default_rng(seed)
+    drawn = np.median(rng.choice(ratios, (DRAWS, len(ratios))), axis=1)
+    interval = middle_95(drawn)
+    return Speedup(ratio=float(np.median(ratios)), ratio_interval=interval, verdict=speed_verdict(interval))
+
+
+def batch_times(timed: Timed, *, reference: Timed | None = None, seed: int = 0) -> BatchTimes:
+    """Return p50 and p99 with the number of samples, and the speed-up where there is a reference."""
+    samples = np.array(timed.samples_s)
+    middle = quantile_interval(samples, 0.5)
+    times = BatchTimes(
+        p50_s=middle.value,
+        p50_interval_s=(middle.low, middle.high),
+        p99_s=float(np.quantile(samples, 0.99)),
+        n=len(samples),
+    )
+    return times if reference is None else replace(times, speedup=speedup_over(reference, timed, seed=seed))

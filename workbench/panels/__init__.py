@@ -1,1 +1,0 @@
-"""ipywidgets panels: controls that ask, a view that answers; no arithmetic."""

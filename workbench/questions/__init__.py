@@ -1,0 +1,1 @@
+"""One folder for each question, with the same files in each; no question imports another."""

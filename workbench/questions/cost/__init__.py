@@ -1,0 +1,1 @@
+"""What a load costs, and what would make it cheaper."""

@@ -1,0 +1,158 @@
+"""Savings of each technique in the reader's own case, compared with what is claimed for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from workbench.catalog.formats import FORMATS
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.tables import claims
+from workbench.core.units import shown_percent
+from workbench.estimate.fleet import SpotMarket, mixed_fleets
+from workbench.estimate.precision import STORED, chosen_precision, offered_precisions, roles_of
+from workbench.estimate.search import Load, Offer, Plan, plans
+from workbench.estimate.step_time import decode_step_s, reading_s
+
+QUESTION = 8  # of the FAQ
+QUANTIZED = ("fp8", "w8a8", "w4a16", "mxfp4", "nvfp4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """One way to save, compared with going without it."""
+
+    technique: str
+    """Name of the technique in data/claims.csv."""
+    usd_per_hour: float | None
+    """With it; None where it cannot be done."""
+    saved_fraction: float | None
+    """Share of the cost without it that is saved; below zero where it costs more."""
+    how: str
+    """What was compared with what, in words."""
+    claimed_low_fraction: float | None
+    claimed_high_fraction: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A load, and what could be done for it."""
+
+    model: ModelSpec
+    load: Load
+    offer: Offer
+    hit_fraction: float
+    """Share of the requests that a response cache could answer."""
+    spot_usd: float | None
+    """Spot price of one device and hour; None where none is known."""
+    market: SpotMarket
+    smaller: ModelSpec | None = None
+    """A distilled model that could take the place of this one."""
+    precision: str = STORED
+    """Precision that the load is priced in, before a way to save."""
+
+
+def cheapest(model: ModelSpec, load: Load, offer: Offer, precisions: Sequence[str]) -> Plan | None:
+    """Return the cheapest plan that meets the SLO; None without one."""
+    return next((p for p in plans(model, load, [offer], precisions=precisions) if p.reason is None), None)
+
+
+def base_plan(case: Case) -> Plan | None:
+    """Return the cheapest plan in the precision that was asked for.
+
+    Where that is the checkpoint's own and no plan in it meets the SLO, the cheapest in fewer bits.
+    """
+    plan = cheapest(case.model, case.load, case.offer, (chosen_precision(case.model, case.precision),))
+    if plan is None and case.precision == STORED:
+        return cheapest(case.model, case.load, case.offer, offered_precisions(case.model))
+    return plan
+
+
+def prompt_time_fraction(case: Case, plan: Plan) -> float:
+    """Return the share of a replica's working time that prompts take, by which a price is split between input and output."""
+    machine = replace(case.offer.machine, split=plan.split)
+    roles = roles_of(case.model, plan.precision)
+    one = np.ones(1)
+    prompt = float(reading_s(case.model, roles, machine, batch=one, context=one * case.load.input_tokens)[0])
+    middle = one * (case.load.input_tokens + case.load.output_tokens / 2)
+    step = decode_step_s(case.model, roles, machine, batch=one * plan.concurrency, context=middle, kv_bits=plan.kv_bits)
+    decoding = float(step[0]) * case.load.output_tokens / plan.concurrency
+    return prompt / (prompt + decoding)
+
+
+def savings(case: Case) -> tuple[Plan | None, list[Saving]]:
+    """Return the plan that is priced, and what each technique would make of its price; each is planned anew."""
+    base = base_plan(case)
+    if base is None or base.usd_per_hour is None:
+        return base, []
+    published = {c.technique: c for c in claims() if c.question == QUESTION and c.metric == "cost_saving"}
+    ways: dict[str, Callable[[Case, Plan], tuple[float | None, str]]] = {
+        "quantization": _quantized,
+        "dynamic batching": _batched,
+        "caching": _cached,
+        "spot instances": _on_spot,
+        "distillation": _distilled,
+    }
+    compared = []
+    for technique, way in ways.items():
+        usd, how = way(case, base)
+        claim, before = published.get(technique), base.usd_per_hour
+        if technique == "dynamic batching" and usd is not None:  # here the plan is the better of the two
+            usd, before = base.usd_per_hour, usd
+        compared.append(
+            Saving(
+                technique=technique,
+                usd_per_hour=usd,
+                saved_fraction=None if usd is None else 1 - usd / before,
+                how=how,
+                claimed_low_fraction=claim.low / 100 if claim and claim.low is not None else None,
+                claimed_high_fraction=claim.high / 100 if claim and claim.high is not None else None,
+            )
+        )
+    return base, compared
+
+
+def _usd(plan: Plan | None) -> float | None:
+    return plan.usd_per_hour if plan else None
+
+
+def _quantized(case: Case, base: Plan) -> tuple[float | None, str]:
+    bits = FORMATS[base.precision].bits
+    fewer = tuple(p for p in QUANTIZED if FORMATS[p].bits < bits and p in case.offer.machine.kernels)
+    if not fewer:
+        return None, f"nothing with fewer bits than {base.precision} has kernels on this device"
+    plan = cheapest(case.model, case.load, case.offer, fewer)
+    names = ", ".join(p.upper() for p in fewer)
+    return _usd(plan), f"the cheapest of {names}: {plan.precision if plan else 'none meets the SLO'}"
+
+
+def _batched(case: Case, base: Plan) -> tuple[float | None, str]:
+    single = plans(case.model, case.load, [case.offer], precisions=(base.precision,), most_sequences=1)
+    plan = next((p for p in single if p.reason is None), None)
+    return _usd(plan), "compared with replicas that answer one request at a time"
+
+
+def _cached(case: Case, base: Plan) -> tuple[float | None, str]:
+    left = replace(case.load, requests_per_s=case.load.requests_per_s * (1 - case.hit_fraction))
+    plan = cheapest(case.model, left, case.offer, (base.precision,))
+    return _usd(plan), f"{shown_percent(case.hit_fraction)} of the requests answered from a cache"
+
+
+def _on_spot(case: Case, base: Plan) -> tuple[float | None, str]:
+    if case.spot_usd is None or case.offer.usd_per_hour is None:
+        return None, "no spot price is listed"
+    best = mixed_fleets(
+        base.n_replicas,
+        on_demand_usd=case.offer.usd_per_hour * base.n_devices,
+        spot_usd=case.spot_usd * base.n_devices,
+        market=case.market,
+    )[0]
+    fleet = f"{best.n_on_demand} replicas on demand and {best.n_spot} on spot"
+    return best.usd_per_hour, f"{fleet} are enough 99.9 % of the time"
+
+
+def _distilled(case: Case, _base: Plan) -> tuple[float | None, str]:
+    if case.smaller is None:
+        return None, "no smaller model was named"
+    plan = cheapest(case.smaller, case.load, case.offer, (chosen_precision(case.smaller, STORED),))
+    return _usd(plan), f"{case.smaller.name} replaces it; the loss of quality must be measured"

@@ -1,0 +1,1 @@
+"""What helps on a small device: measured compressions of a model, and the setting to run one with."""

@@ -1,0 +1,1 @@
+"""Estimated memory, time and price of embedding models and image classifiers."""

@@ -1,0 +1,91 @@
+"""A language model on a small device: its ONNX variants, which the measurement of quantization runs."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.compress.rows import QuantizationSamples, VariantResult
+from workbench.compress.spec import QuantizationSpec
+from workbench.core.progress import Progress
+from workbench.core.runs import Run
+from workbench.measuring.envelope import Record, measured
+from workbench.measuring.interleaved import Timed, batch_times
+from workbench.questions.edge.rows import Perplexity
+from workbench.questions.edge.rows import VariantResult as EdgeVariant
+from workbench.questions.edge.spec import EdgeSpec
+
+METHODS = {
+    "onnx-fp32": "fp32",
+    "onnx-int8-static": "int8-static",
+    "onnx-int8-dynamic": "int8-dynamic",
+    "onnx-int4-g32": "int4",
+}
+LABELS = {
+    "fp32": "float32 in ONNX Runtime",
+    "int8-static": "static INT8 (down projections in float)",
+    "int8-dynamic": "dynamic INT8 (down projections in float)",
+    "int4": "4-bit weights, 32 to a scale",
+}
+BATCHES = (1, 8)
+STEPS = 32  # of a round
+
+
+def measure_language(spec: EdgeSpec, _graphs: Path, record: Record) -> Iterator[Progress]:
+    """Record perplexity, flips, size, memory and step times; a flip is a token whose most probable successor differs."""
+    quantization = QuantizationSpec(
+        model=spec.model,
+        methods=tuple(METHODS),
+        batches=BATCHES,
+        decode_tokens=STEPS,
+        rounds=max(5, spec.rounds // 2),
+        device="cpu",
+        seed=spec.seed,
+    )
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+        for item in measured(quantization, Path(folder)):
+            if not isinstance(item, Run):
+                yield item
+                continue
+            record.failures += item.failures
+            rows = item.rows(VariantResult)
+            results = {r.method: r for r in rows if r.status == "measured" and r.method in METHODS}
+            if base := results.get("onnx-fp32"):
+                steps = item.sampled(QuantizationSamples)
+                record.rows += [_variant(r, base, steps, spec.seed) for r in results.values()]
+
+
+def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamples, seed: int) -> EdgeVariant:
+    technique, accuracy, n_bytes = METHODS[result.method], result.accuracy, result.weight_bytes
+    assert accuracy is not None
+    assert n_bytes is not None
+    n, change, agreement = accuracy.n_tokens, accuracy.perplexity_change_fraction, accuracy.top1_agreement_fraction
+    own, reference = (_rounds(steps.decode_s[m]) for m in (result.method, base.method))
+    return EdgeVariant(
+        technique=technique,
+        label=LABELS[technique],
+        n=n,
+        flips=round((1 - agreement.value) * n) if technique != "fp32" and agreement else 0,
+        n_bytes=n_bytes,
+        perplexity=Perplexity(
+            value=accuracy.perplexity,
+            change_fraction=change.value if change else None,
+            change_interval=(change.low, change.high) if change else None,
+        ),
+        peak_bytes=result.peak_memory_bytes,
+        times={
+            b: batch_times(own[b], reference=None if technique == "fp32" else reference[b], seed=seed) for b in BATCHES
+        },
+    )
+
+
+def _rounds(steps: Mapping[int, Sequence[float]]) -> dict[int, Timed]:
+    """Return the steps by batch and round; a round has ``STEPS`` steps, one after another."""
+    return {batch: _timed(np.array(steps[batch])) for batch in BATCHES}
+
+
+def _timed(steps: npt.NDArray[np.float64]) -> Timed:
+    rounds = np.split(steps[: len(steps) // STEPS * STEPS], max(1, len(steps) // STEPS))
+    return Timed(rounds_s=[float(np.median(r)) for r in rounds], samples_s=[float(x) for r in rounds for x in r])

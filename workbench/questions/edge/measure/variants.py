@@ -1,0 +1,139 @@
+"""Variants of a model compared on the same inputs: times, accuracy, size, memory and energy."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.apparatus.footprint import FootprintFailed, footprint
+from workbench.core.progress import Progress
+from workbench.core.statistics import mcnemar_p, share_interval
+from workbench.measuring.envelope import Record
+from workbench.measuring.interleaved import BatchTimes, Timed, batch_times, interleaved_rounds, speedup_over
+from workbench.questions.edge.rows import Accuracy, BaseSpeedups, EnergySource, VariantResult
+from workbench.questions.edge.spec import TECHNIQUES, EdgeSpec
+from workbench.vision.graphs import compressed_bytes
+from workbench.vision.variants import Variant
+
+BASES = {"student-int8": "student", "structured-half-int8": "structured-half"}
+SIGNIFICANT = 0.05
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def measure_variants(
+    spec: EdgeSpec,
+    record: Record,
+    variants: Mapping[str, Variant],
+    inputs: Floats,
+    labels: Labels | None,
+    *,
+    corrupted: Floats | None = None,
+    before: Mapping[str, float] | None = None,
+    start: float,
+) -> Iterator[Progress]:
+    """Record the result of each variant, and yield progress.
+
+    Args:
+        spec: Spec with threads, batch sizes, rounds and seed.
+        record: Record that takes the rows.
+        variants: Variants by technique, fp32 among them.
+        inputs: Inputs that all variants answer.
+        labels: Classes of the inputs, where they are known.
+        corrupted: Inputs with the same classes, with noise and hidden parts.
+        before: Accuracy before fine-tuning, by technique.
+        start: Progress so far, of 100.
+    """
+    answers = {t: v.runner.logits for t, v in variants.items()}
+    timed: dict[int, dict[str, Timed]] = {}
+    for n, batch in enumerate(spec.timed_batches):
+        for item in interleaved_rounds(answers, inputs, batch=batch, rounds=spec.rounds, seed=spec.seed + n):
+            if isinstance(item, float):
+                done = start + (n + item) * 20 / len(spec.timed_batches)
+                yield Progress(step=f"timing batch {batch}, interleaved", done=done, total=100)
+            else:
+                timed[batch] = item
+    reference = answers["fp32"](inputs).argmax(1)
+    with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
+        batch_file = Path(scratch) / "batch.npy"
+        np.save(batch_file, inputs[: max(spec.timed_batches)])
+        for i, (technique, variant) in enumerate(variants.items()):
+            yield Progress(step=f"memory and energy: {technique}", done=start + 20 + 10 * i / len(variants), total=100)
+            classes = answers[technique](inputs).argmax(1)
+            costs = _costs(spec, variant, batch_file)
+            record.rows.append(
+                VariantResult(
+                    technique=technique,
+                    label=TECHNIQUES[technique],
+                    n=len(inputs),
+                    flips=int(np.sum(classes != reference)),
+                    n_bytes=variant.runner.n_bytes,
+                    gzip_bytes=sum(compressed_bytes(g) for g in variant.graphs),
+                    note=variant.note,
+                    accuracy=None if labels is None else _accuracy(classes, labels, reference),
+                    corrupted_accuracy_fraction=None
+                    if labels is None or corrupted is None
+                    else float(np.mean(answers[technique](corrupted).argmax(1) == labels)),
+                    accuracy_before_tuning_fraction=(before or {}).get(technique),
+                    peak_bytes=costs.peak_bytes,
+                    cpu_s=costs.cpu_s,
+                    energy_j=costs.energy_j,
+                    energy_source=costs.energy_source,
+                    times={b: _times(t, technique, spec.seed) for b, t in timed.items()},
+                    base=_base(timed, technique, spec.seed),
+                )
+            )
+
+
+def _times(timed: Mapping[str, Timed], technique: str, seed: int) -> BatchTimes:
+    """Return the times of a technique, with its speed-up over the float network."""
+    return batch_times(timed[technique], reference=None if technique == "fp32" else timed["fp32"], seed=seed)
+
+
+def _base(timed: Mapping[int, Mapping[str, Timed]], technique: str, seed: int) -> BaseSpeedups | None:
+    """Return the speed-ups over what a technique was applied to; None where that is the float network, or was not timed."""
+    base = BASES.get(technique)
+    speedups = {b: speedup_over(t[base], t[technique], seed=seed) for b, t in timed.items() if base and base in t}
+    return BaseSpeedups(technique=base, speedups=speedups) if base and speedups else None
+
+
+def _accuracy(classes: Labels, labels: Labels, reference: Labels) -> Accuracy:
+    """Return the accuracy of a variant, relative to the float network."""
+    right, base_right = classes == labels, reference == labels
+    share = share_interval(int(right.sum()), len(right))
+    p = mcnemar_p(int(np.sum(base_right & ~right)), int(np.sum(right & ~base_right)))
+    lost = float(base_right.mean() - right.mean())
+    return Accuracy(
+        fraction=share.value,
+        interval=(share.low, share.high),
+        mcnemar_p=p,
+        is_worse=p < SIGNIFICANT and lost > 0,
+        lost_fraction=lost,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Costs:
+    """Memory, processor time and energy of one input, as far as they are known."""
+
+    peak_bytes: int | None = None
+    cpu_s: float | None = None
+    energy_j: float | None = None
+    energy_source: EnergySource | None = None
+
+
+def _costs(spec: EdgeSpec, variant: Variant, inputs: Path) -> _Costs:
+    """Return what a graph costs; of two graphs in a row the memory is added, the rest is not known."""
+    graphs = [g for g in dict.fromkeys(variant.graphs) if g.stem != "exit-rest"]
+    try:
+        costs = [footprint(g, threads=spec.threads, inputs=inputs) for g in graphs]
+    except FootprintFailed:
+        return _Costs()
+    peak = sum(c.peak_bytes for c in costs)
+    if len(variant.graphs) > 1:
+        return _Costs(peak_bytes=peak)
+    energy_j, source = costs[0].energy(spec.watts_per_core)
+    return _Costs(peak_bytes=peak, cpu_s=costs[0].cpu_s, energy_j=energy_j, energy_source=source)

@@ -1,0 +1,123 @@
+"""The panel that shows which compression of a model helps on a small device, and how to run it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from workbench.core.knobs import knob
+from workbench.core.runs import Run
+from workbench.interface.html import heading, joined, paragraph, table, verdict_card
+from workbench.interface.job_panel import BEGINS_ANEW
+from workbench.interface.question_panel import QuestionPanel
+from workbench.interface.view import AnswerView, PanelState
+from workbench.questions.edge import findings
+from workbench.questions.edge.figures import accuracies, sizes, speed
+from workbench.questions.edge.rows import Distillation, Limits, Setting, VariantResult, batches_of
+from workbench.questions.edge.spec import EdgeSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeState(PanelState):
+    """Choices of what is shown of a run."""
+
+    batch: str = knob("1", "Batch size shown", "Batch size that the plots and the table show.", choices={"1": "1"})
+
+
+class EdgePanel(QuestionPanel):
+    """Run trains, compresses and measures; the limits choose a setting of a stored run too."""
+
+    title = "What helps on a small device?"
+    spec_class, state_class = EdgeSpec, EdgeState
+    css_class = "wb-edge"
+    n_plots = 3
+    cancelled_note = BEGINS_ANEW
+    duration = "Press Run; it takes about two minutes."
+    tab_titles = ("Settings within limits", "Guarantees and distillation", "Runtimes", "Published claims")
+
+    def first_state(self, state: EdgeState) -> EdgeState:
+        """Return the state with a batch size of the first run."""
+        return self.settled(state, {})
+
+    def settled(self, state: EdgeState, changes: Mapping[str, object]) -> EdgeState:  # noqa: ARG002
+        """Return the state with a batch size that the shown run timed."""
+        known = [str(b) for b in batches_of(next((r for r in self.runs if r.id == state.run_id), None))]
+        return state if state.batch in known else replace(state, batch=known[0])
+
+    def choices(self) -> Mapping[str, list[tuple[str, str]]]:
+        """Return the batch sizes that the shown run timed."""
+        return {"batch": [(str(b), str(b)) for b in batches_of(self.run)]}
+
+    def view(self) -> AnswerView:
+        """Return the answer to the state."""
+        run, batch = self.run, int(self.state.batch)
+        if run is None or not (variants := run.rows(VariantResult)):
+            return self.nothing_measured()
+        settings = findings.settings_under(run, Limits.of(EdgeSpec.stored(self.state.asked)))
+        threads = run.asked(EdgeSpec).threads
+        return AnswerView(
+            about=f"on {run.environment.cpu}, {threads} thread{'s' if threads > 1 else ''}, run {run.id}, {run.day}",
+            answer=verdict_card(findings.verdict(variants, settings, batch)),
+            figures=(
+                lambda: speed(variants, batch=batch),
+                lambda: sizes(variants),
+                *([] if variants[0].accuracy is None else [lambda: accuracies(variants)]),
+            ),
+            table=table(findings.VARIANT_HEAD, findings.variant_rows(variants, batch), left=(1,)),
+            tabs=(
+                lambda: _settings(run, settings),
+                lambda: _guarantees(run),
+                lambda: _runtimes(run),
+                lambda: table(findings.CLAIM_HEAD, findings.claim_rows(variants), left=(1,)),
+            ),
+            run=run,
+        )
+
+
+def _settings(run: Run, settings: Sequence[Setting]) -> Markup:
+    if not settings:
+        return paragraph("No settings were measured for this model.")
+    best = None if settings[0].breaks else 0
+    export = "With --export FOLDER, the command writes the best model with its settings and a script that checks it."
+    parts = [
+        table(findings.SETTING_HEAD, findings.setting_rows(settings), highlighted=best, left=(7,)),
+        paragraph(export),
+    ]
+    if rows := findings.adaptive_rows(run):
+        busy = (
+            "Inputs are answered one after another. While the machine is busy, as many other processes compute as it has processors. The "
+            "adaptive choice returns to the larger model when the machine is quiet again, and changes no setting of the process."
+        )
+        title = heading("Latency on a busy machine", level=3)
+        parts += [title, paragraph(busy), table(findings.ADAPTIVE_HEAD, rows, left=(1, 2))]
+    return joined(*parts)
+
+
+def _guarantees(run: Run) -> Markup:
+    guarantees = findings.guarantee_rows(run)
+    parts = [table(findings.GUARANTEE_HEAD, guarantees) if guarantees else paragraph("No cascade was measured.")]
+    if rows := findings.distillation_rows(run):
+        first = run.rows(Distillation)[0]
+        about = f"Accuracies are means over {first.n_seeds} seeds; the students see no labels of the other images."
+        title = heading(f"Distillation with {first.labels_per_class} labels per class", level=3)
+        parts += [title, paragraph(about), table(findings.DISTILLATION_HEAD, rows)]
+    return joined(*parts)
+
+
+def _runtimes(run: Run) -> Markup:
+    missing = findings.missing_runtime_rows(run)
+    networks = findings.runtime_rows(run)
+    if not missing and not networks:
+        return paragraph("Other runtimes are compared for the digit network only.")
+    intro = paragraph(
+        "The FAQ ranks TensorRT > ONNX Runtime > OpenVINO for convolutional networks, and TensorFlow Lite first on devices; runtimes "
+        "that are not installed are not ranked here. All networks run in float32; the encoder has random weights. Compare the cores "
+        "used too: a runtime that is faster on more cores is not cheaper."
+    )
+    tables = [
+        part
+        for name, rows in networks.items()
+        for part in (heading(name[0].upper() + name[1:], level=3), table(findings.RUNTIME_HEAD, rows))
+    ]
+    absent = (heading("Not run", level=3), table(("Runtime", "reason"), missing, left=(1,))) if missing else ()
+    return joined(intro, *tables, *absent)

@@ -1,0 +1,124 @@
+"""What a fault suite says: how well each method finds causes, and the rows of its tables."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from workbench.core.columns import Columns
+from workbench.core.runs import Run
+from workbench.core.statistics import Interval
+from workbench.core.units import NOT_KNOWN, shown_percent
+from workbench.core.verdict import Verdict
+from workbench.questions.latency.faults.rows import WORKBENCH, Episode, FaultsSamples, MethodAnswer, Score
+from workbench.questions.latency.faults.spec import LAST_TUNING_SEED, FaultsSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultCounts:
+    """Loads of one fault and dose, counted by the answer of the workbench's diagnosis."""
+
+    fault: str
+    dose: str
+    cause: str | None
+    """True cause; None for a healthy load."""
+    n: int
+    took_effect: int
+    alarmed: int
+    named: int
+
+
+def by_fault(episodes: Sequence[Episode]) -> list[FaultCounts]:
+    """Return how often each fault and dose took effect, raised an alarm, and was named by the workbench."""
+    groups: dict[tuple[str, str], list[Episode]] = {}
+    for e in episodes:
+        groups.setdefault((e.fault, e.dose), []).append(e)
+    return [
+        FaultCounts(
+            fault=fault,
+            dose=dose,
+            cause=group[0].cause,
+            n=len(group),
+            took_effect=sum(e.took_effect for e in group),
+            alarmed=sum(e.answer.alarm for e in group),
+            named=sum(e.answer.named == e.cause for e in group),
+        )
+        for (fault, dose), group in groups.items()
+    ]
+
+
+def _number(value: Callable[[Score], float | None], form: str) -> Callable[[Score], str]:
+    """Return what a column shows of a score: a number in its form, a dash where it is not known."""
+
+    def show(score: Score) -> str:
+        number = value(score)
+        return NOT_KNOWN if number is None else form.format(number)
+
+    return show
+
+
+def _percent(share: Interval | None) -> str:
+    return shown_percent(None if share is None else share.value)
+
+
+SCORES: Columns[Score] = {
+    "Method ●": attrgetter("method"),
+    "cause named": lambda s: _percent(s.top1),
+    "cause in first three": lambda s: _percent(s.top3),
+    "false alarms": lambda s: _percent(s.false_alarms),
+    "macro-F1": _number(lambda s: s.macro_f1, "{:.2f}"),
+    "abstained": lambda s: shown_percent(s.abstained_fraction),
+    "Brier score": _number(lambda s: s.brier, "{:.2f}"),
+    "time to detect (s)": _number(lambda s: s.time_to_detect_s, "{:.0f}"),
+}
+"""Columns of the table of scores, a row for each method."""
+BY_FAULT: Columns[FaultCounts] = {
+    "Fault": attrgetter("fault"),
+    "dose": attrgetter("dose"),
+    "loads": lambda c: str(c.n),
+    "took effect": lambda c: str(c.took_effect),
+    "alarms": lambda c: str(c.alarmed),
+    "cause named": lambda c: str(c.named) if c.cause else NOT_KNOWN,
+}
+"""Columns of the table of faults, a row for each fault and dose."""
+
+
+def label(run: Run) -> str:
+    """Return the name of a suite in the list of runs."""
+    spec = run.asked(FaultsSpec)
+    when = run.finished_at[:16].replace("T", " ")
+    return f"{spec.engine}, seeds {', '.join(map(str, spec.seeds))} · {run.environment.device} · {when}"
+
+
+def verdict(run: Run) -> Verdict:
+    """Return how often the workbench named the true cause, beside the best simple method."""
+    own, *others = run.rows(Score)
+    best = max(others, key=lambda s: s.top1.value if s.top1 else 0.0)
+    interval = own.top1 or Interval(0.0, 0.0, 1.0)
+    missed = [
+        f"{e.fault} ({e.dose})"
+        for e in run.sampled(FaultsSamples).episodes
+        if e.cause is not None and e.took_effect and e.answer.named != e.cause
+    ]
+    is_unseen = all(seed > LAST_TUNING_SEED for seed in run.asked(FaultsSpec).seeds)
+    unseen = "Seeds and loads were not used for tuning, but the kinds of faults were."
+    return Verdict(
+        headline=f"The true cause was named in {_percent(own.top1)} of {own.n_faults} faults, and was among the first three "
+        f"in {_percent(own.top3)}; {_percent(own.false_alarms)} of {own.n_controls} healthy loads raised a false alarm.",
+        evidence=f"95 % interval of the first figure: {shown_percent(interval.low)} to {shown_percent(interval.high)}. The best simple "
+        f"method, {best.method}, names {_percent(best.top1)} of the causes and raises an alarm on {_percent(best.false_alarms)} of the healthy loads.",
+        objection=(f"The cause was not named for: {', '.join(missed)}. " if missed else "")
+        + (unseen if is_unseen else "These seeds were used to tune the diagnosis."),
+    )
+
+
+def episode_table(episodes: Sequence[Episode]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and rows of a table with the true cause of each load, and what every method named."""
+    methods = (WORKBENCH, *(name for name in episodes[0].answers if name != WORKBENCH))
+    return ("Load", "true cause", *methods), [
+        (f"{e.fault}, {e.dose}", e.cause or "healthy", *(_named(e.answers[method]) for method in methods))
+        for e in episodes
+    ]
+
+
+def _named(answer: MethodAnswer) -> str:
+    return "abstains" if answer.abstains else answer.causes[0] if answer.alarm else "no alarm"

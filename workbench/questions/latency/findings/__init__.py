@@ -1,0 +1,178 @@
+"""Why did latency change? Symptoms first, then causes ranked by the evidence for and against them; no cause is named when the evidence is thin.
+
+A cause's score is the weighted mean of its clues, between -1 and 1. Clues without a result are left out; clues that could not be read count as 0
+with half their weight, so that a cause with one weak clue does not outrank one with several; and without any specific clue a cause is
+no more than a hint. Scores become probabilities by a softmax whose steepness was
+set on tuning loads (``workbench faults``, other seeds than those that are reported).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.core.runs import Run
+from workbench.questions.latency.findings.cause_list import CAUSES
+from workbench.questions.latency.findings.causes import Cause, answers_differ, factor_alone
+from workbench.questions.latency.findings.observation import Observation, observe
+from workbench.questions.latency.rows import Evidence
+
+STEEPNESS = 6.0
+UNSEEN = 0.5
+SPECIFIC, HINT = 2.0, 0.25  # weight of a clue that can name a cause, and the score without any
+LEAST_SCORE = 0.3
+LEAST_PROBABILITY = 0.4
+EVIDENT = 0.5
+# By how much each latency must grow to be a symptom at all, and to be one whatever the evidence says; and by how many
+# seconds at least. Bursts in short healthy loads triple latencies now and then.
+GROWN = {
+    "ttft_s": ("TTFT", 1.25, 5.0, 0.01),
+    "tpot_s": ("TPOT", 1.15, 2.0, 0.001),
+    "e2e_s": ("end-to-end latency", 1.2, 3.0, 0.03),
+}
+STALLS = (0.1, 0.4)
+ALONE = (1.25, 2.0)
+SIGNIFICANCE = 0.01
+LATE_QUANTILE, LATE = 0.95, 1.2  # of the healthy TTFT, and so many times that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A cause with its score, its probability and its evidence."""
+
+    key: str
+    title: str
+    remedy: str
+    score: float
+    probability: float
+    """Probability of the cause, from a softmax over all causes."""
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symptom:
+    """A change that users notice."""
+
+    text: str
+    is_strong: bool
+    """Whether it exceeds the differences between two short healthy loads; weaker symptoms count only where the evidence names a cause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The change that users notice between two loads, and its causes."""
+
+    symptoms: tuple[str, ...]
+    """Changes that users notice; without any there is nothing to explain."""
+    causes: tuple[Ranked, ...]
+    """All causes, the most likely first, also when the diagnosis abstains."""
+    abstains: str | None
+    """Why no cause is named although there are symptoms."""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether users notice a change."""
+        return bool(self.symptoms)
+
+    @property
+    def named(self) -> str | None:
+        """Cause that the diagnosis names; None where it names none."""
+        return self.causes[0].key if self.alarm and self.abstains is None else None
+
+
+def diagnose(baseline: Run, current: Run) -> Diagnosis:
+    """Return the change that users notice between two loads, and its causes; raises ``NotAvailable`` for runs without requests."""
+    return diagnosis_of(observe(baseline), observe(current))
+
+
+def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
+    """Return the diagnosis for the observations of a healthy load and of the load in question."""
+    scored = sorted((_score(c, a, b) for c in CAUSES), key=lambda x: -x[0])
+    top = scored[0][0]
+    odds = [math.exp(STEEPNESS * (score - top)) for score, _, _ in scored]
+    ranked = tuple(
+        Ranked(key=c.key, title=c.title, remedy=c.remedy, score=score, probability=x / sum(odds), evidence=evidence)
+        for (score, c, evidence), x in zip(scored, odds, strict=True)
+    )
+    symptoms, abstains = symptoms_of(a, b), _abstains(ranked)
+    is_evident = abstains is None and ranked[0].score >= EVIDENT
+    is_noticed = any(s.is_strong or is_evident for s in symptoms)
+    return Diagnosis(
+        symptoms=tuple(s.text for s in symptoms) if is_noticed else (),
+        causes=ranked,
+        abstains=abstains if is_noticed else None,
+    )
+
+
+def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
+    """Return the symptoms: latencies that grew beyond chance, stalls, failures, different answers, and a server that is slower without load."""
+    symptoms = []
+    for name, (latency, least, strong, seconds) in GROWN.items():
+        before, after = a.get(name), b.get(name)
+        if before is None or after is None or after < least * before or after - before < seconds:
+            continue
+        if name == "ttft_s" and not _beyond_chance(a.ttfts_s, b.ttfts_s):
+            continue
+        text = f"{latency} {1000 * before:.0f} → {1000 * after:.0f} ms"
+        symptoms.append(Symptom(text=text, is_strong=after >= strong * before))
+    stalls = [o.get("stalls_per_answer") or 0.0 for o in (a, b)]
+    if stalls[1] - stalls[0] >= STALLS[0]:
+        text = f"stalls per answer {stalls[0]:.2f} → {stalls[1]:.2f}"
+        symptoms.append(Symptom(text=text, is_strong=stalls[1] - stalls[0] >= STALLS[1]))
+    if (alone := factor_alone(a, b)) is not None and alone[0] >= ALONE[0]:
+        symptoms.append(Symptom(text=alone[1], is_strong=alone[0] >= ALONE[1]))
+    failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
+    if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
+        text = f"failed requests {100 * failed[0]:.1f} → {100 * failed[1]:.1f} %"
+        symptoms.append(Symptom(text=text, is_strong=True))
+    if (differ := answers_differ(a, b)) is not None and differ[0] > 0:
+        symptoms.append(Symptom(text=differ[1], is_strong=True))
+    return tuple(symptoms)
+
+
+def _beyond_chance(before: tuple[float, ...], after: tuple[float, ...]) -> bool:
+    if len(before) < 5 or len(after) < 5:
+        return False
+    # Takes a quarter of a second, which other commands need not wait for.
+    from scipy.stats import fisher_exact, mannwhitneyu
+
+    a, b = np.array(before), np.array(after)
+    if mannwhitneyu(b, a, alternative="greater").pvalue < SIGNIFICANCE:
+        return True
+    # A few very late requests move few ranks: late ones are counted too.
+    late = LATE * np.quantile(a, LATE_QUANTILE)
+    n_late = [int((x > late).sum()) for x in (b, a)]
+    table = [[n_late[0], b.size - n_late[0]], [n_late[1], a.size - n_late[1]]]
+    return bool(fisher_exact(table, alternative="greater").pvalue < SIGNIFICANCE)
+
+
+def _score(cause: Cause, a: Observation, b: Observation) -> tuple[float, Cause, tuple[Evidence, ...]]:
+    evidence: list[Evidence] = []
+    total = weights = 0.0
+    for weight, clue in cause.clues:
+        reading = clue(a, b)
+        if reading is None:
+            weights += weight * UNSEEN
+            continue
+        total += weight * reading[0]
+        weights += weight if reading[0] else 0.0
+        evidence.append(Evidence(text=reading[1], score=round(reading[0], 3), weight=weight))
+    is_weighed = evidence and (cause.needs is None or cause.needs in b.values)
+    score = total / weights if is_weighed and weights else -1.0
+    if not any(e.weight >= SPECIFIC and e.score > 0.2 for e in evidence):
+        score = min(score, HINT)  # side effects alone fit many causes
+    return score, cause, tuple(sorted(evidence, key=lambda e: -abs(e.score * e.weight)))
+
+
+def _abstains(ranked: tuple[Ranked, ...]) -> str | None:
+    first, second = ranked[:2]
+    if first.score < LEAST_SCORE:
+        return f"no evidence clearly supports one cause; the most likely one is: {_inline(first.title)}"
+    if first.probability < LEAST_PROBABILITY:
+        return f"two causes are about equally likely: {_inline(first.title)}, or {_inline(second.title)}"
+    return None
+
+
+def _inline(title: str) -> str:
+    """Return a title as part of a sentence; names such as KV cache keep their capitals."""
+    return title if title[:2].isupper() else title[0].lower() + title[1:]

@@ -1,0 +1,68 @@
+"""What a diagnosis says: its verdict, the rows of its tables, and when a test detects the change."""
+
+from workbench.core.units import shown_percent
+from workbench.core.verdict import Verdict
+from workbench.estimate.change_point import LEAST_BASELINE, first_change
+from workbench.questions.latency.findings import Diagnosis, Ranked
+from workbench.questions.latency.findings.cause_list import CAUSES
+from workbench.questions.latency.findings.confirmation import Outcome
+from workbench.questions.latency.rows import Points
+
+EVIDENCE_HEAD = ("Cause", "observation", "evidence (−1 … 1)", "weight")
+FALSE_ALARM_RATE = 0.01
+
+
+def evidence_for(cause: Ranked, *, least: float = 0.1) -> list[str]:
+    """Return the evidence for a cause, the strongest first."""
+    return [e.text for e in cause.evidence if e.score > least]
+
+
+def evidence_against(cause: Ranked) -> list[str]:
+    """Return the evidence against a cause, the strongest first."""
+    return [e.text for e in cause.evidence if e.score < -0.1]
+
+
+def verdict(diagnosis: Diagnosis, tested: Outcome | None) -> Verdict:
+    """Return the named cause, or why none is named, with the outcome of the confirming load if one was sent."""
+    if not diagnosis.alarm:
+        return Verdict(
+            headline="Users notice no change between the two loads.",
+            evidence="TTFT, TPOT and end-to-end latency did not grow noticeably, no more requests fail, and answers are the same.",
+            objection="A change smaller than the noise of these loads is not detected.",
+        )
+    top = diagnosis.causes[0]
+    outcome = "" if tested is None else f" {tested.verdict}: {tested.text}"
+    symptoms = f"Users notice: {'; '.join(diagnosis.symptoms)}."
+    against = evidence_against(top)
+    objection = f"{'; '.join(against)}." if against else "no evidence."
+    if diagnosis.abstains is not None:
+        headline = f"The cause is not clear: {diagnosis.abstains}."
+        return Verdict(headline=headline, evidence=f"{symptoms}{outcome}", objection=objection)
+    return Verdict(
+        headline=f"{top.title} (probability {shown_percent(top.probability)}).",
+        evidence=f"{'; '.join(evidence_for(top, least=0.3))}. {symptoms} {top.remedy}{outcome}",
+        objection=objection,
+        best=top.key,
+    )
+
+
+def evidence_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    """Return the cells of ``EVIDENCE_HEAD`` for all the evidence."""
+    return [
+        ("" if i else c.title, e.text, f"{e.score:+.2f}", f"{e.weight:g}")
+        for c in diagnosis.causes
+        for i, e in enumerate(c.evidence)
+    ]
+
+
+def n_without_evidence(diagnosis: Diagnosis) -> int:
+    """Return the number of causes without any evidence."""
+    return len(CAUSES) - sum(bool(c.evidence) for c in diagnosis.causes)
+
+
+def changed_at_s(baseline: Points, current: Points) -> float | None:
+    """Return when a test on the latencies, in the order of arrival, detects a change; None where it detects none."""
+    if len(baseline) < LEAST_BASELINE:
+        return None
+    change = first_change([v for _, v in baseline], [v for _, v in current], false_alarm_rate=FALSE_ALARM_RATE)
+    return current[change.at][0] if change is not None else None

@@ -1,0 +1,298 @@
+"""Causes of a change of latency, and the clues for and against each.
+
+Every cause is a list of clues. A clue compares one quantity of a healthy load and of the load in question, and returns evidence from -1
+(against the cause) over 0 (neither) to 1 (for it). Its weight says how much the clue counts. A clue that cannot be read is left out, so that
+less telemetry gives less certain answers and not wrong ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workbench.core.units import shown_percent
+from workbench.questions.latency.findings.observation import Observation
+
+Reading = tuple[float, str]
+"""Evidence from -1 to 1, and its text."""
+ALONE_BY = 1.2
+CHANCE_Z = 2.33  # one side, 99 %
+Clue = Callable[[Observation, Observation], Reading | None]
+QUANTITIES = {
+    "offered_per_s": "requests per second",
+    "input_tokens": "prompt tokens",
+    "output_tokens": "output tokens",
+    "tpot_s": "TPOT (s)",
+    "hit_tokens_per_request": "prefix cache hits (tokens per request)",
+    "engine.kv_cache_usage_perc.max": "highest KV cache usage",
+    "engine.num_preemptions_total.per_s": "preemptions per second",
+    "engine.num_requests_running.max": "most requests running",
+    "num_gpu_blocks": "announced KV blocks",
+    "max_num_seqs": "announced max_num_seqs",
+    "others_cores": "cores used by other programs",
+    "server.waited_percent": "server's threads waiting for a core (% of one core)",
+    "server.allowed_cores": "cores that the server may use",
+    "server.major_faults.per_s": "server's major page faults per second",
+    "host.throttled_s.per_s": "throttled by the container's CPU limit (seconds per second)",
+    "host.memory_stalled_s.per_s": "memory pressure stall (seconds per second)",
+    "host.retransmitted_segments.per_s": "TCP retransmissions per second",
+    "memory_used_fraction": "share of the memory in use",
+    "probe.health_s": "round trip of /health (s)",
+    "probe.failed_fraction": "share of the probe's requests that failed",
+    "outside_ttft_s": "TTFT outside the server (s)",
+    "tokenizing_s": "tokenization of the probe's prompt (s)",
+    "front_s": "time in the server before its queue (s)",
+    "idle_under_load_fraction": "share of the time with running requests in which the server was idle",
+    "stall_s": "median stall (s)",
+    "longest_metrics_gap_s": "longest gap between samples of /metrics (s)",
+    "gpu0.memory_used_bytes.max": "GPU memory in use (bytes)",
+    "gpu0.sm_clock_mhz": "GPU SM clock (MHz)",
+    "gpu0.power_limit_w": "GPU power limit (W)",
+    "gpu_activity_per_token": "GPU activity per token",
+}
+"""Names of the quantities in the evidence that a reader sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One possible cause of a change of latency."""
+
+    key: str
+    title: str
+    remedy: str
+    clues: tuple[tuple[float, Clue], ...]
+    """Weight of each clue, and the clue."""
+    needs: str | None = None
+    """Quantity without which the cause is not considered."""
+
+
+def strength(x: float, none: float, full: float) -> float:
+    """Return 0 at ``none`` or less, 1 at ``full`` or more, straight in between."""
+    return min(1.0, max(0.0, (x - none) / (full - none)))
+
+
+def _clue(name: str, judge: Callable[[float, float], float | None], *, is_ratio: bool = False) -> Clue:
+    """Return a clue that compares a quantity of both loads; ``judge`` returns the evidence."""
+
+    def read(a: Observation, b: Observation) -> Reading | None:
+        before, after = a.get(name), b.get(name)
+        if before is None or after is None or (is_ratio and before <= 0):
+            return None
+        evidence = judge(before, after)
+        factor = f" (×{after / before:.2f})" if is_ratio else ""
+        return (
+            None if evidence is None else (evidence, f"{QUANTITIES[name]} {_shown(before)} → {_shown(after)}{factor}")
+        )
+
+    return read
+
+
+def grew(name: str, *, by: float = 1.2, surely: float = 1.6, otherwise: float = -1.0) -> Clue:
+    """Return a clue on whether a quantity grew by a factor; ``otherwise`` is the evidence when it did not."""
+
+    def judge(before: float, after: float) -> float:
+        if (factor := after / before) <= by:
+            return otherwise * strength(by - factor, 0.0, by - 1.0)
+        return strength(math.log(factor), math.log(by) * 0.8, math.log(surely))
+
+    return _clue(name, judge, is_ratio=True)
+
+
+def fell(name: str, *, to: float = 0.85, surely: float = 0.6, otherwise: float = -1.0) -> Clue:
+    """Return a clue on whether a quantity fell to a share of its value."""
+
+    def judge(before: float, after: float) -> float:
+        if (share := after / before) >= to:
+            return otherwise * strength(share - to, 0.0, 1.0 - to)
+        return strength(-share, -to, -surely)
+
+    return _clue(name, judge, is_ratio=True)
+
+
+def rose_by(name: str, *, none: float, full: float, otherwise: float = -1.0) -> Clue:
+    """Return a clue on whether a quantity rose by an amount."""
+
+    def judge(before: float, after: float) -> float:
+        if (grown := after - before) <= none:
+            return otherwise * strength(none - grown, 0.0, max(none, 1e-9))
+        return strength(grown, none, full)
+
+    return _clue(name, judge)
+
+
+def unchanged(name: str, *, within: float = 1.25) -> Clue:
+    """Return a clue on whether a quantity is unchanged, as the cause requires; otherwise it is evidence against the cause."""
+
+    def judge(before: float, after: float) -> float | None:
+        if after <= 0:
+            return None
+        apart = abs(math.log(after / before)) / math.log(within)
+        return 0.0 if apart <= 1 else -min(1.0, apart - 1)
+
+    return _clue(name, judge, is_ratio=True)
+
+
+def reaches(name: str, *, none: float, full: float, otherwise: float = -1.0) -> Clue:
+    """Return a clue on whether a quantity is high in the load in question and was not in the healthy load."""
+
+    def read(a: Observation, b: Observation) -> Reading | None:
+        before, after = a.get(name), b.get(name)
+        if after is None:
+            return None
+        text = f"{QUANTITIES[name]} {_shown(after)}" + ("" if before is None else f" (healthy load: {_shown(before)})")
+        if before is not None and strength(before, none, full) >= 0.8:
+            return 0.0, f"{text}: unchanged"
+        return (otherwise if after <= none else strength(after, none, full)), text
+
+    return read
+
+
+def limit_changed(name: str, *, grown: bool) -> Clue:
+    """Return a clue on whether a limit that the server announces changed."""
+
+    def read(a: Observation, b: Observation) -> Reading | None:
+        try:
+            before, after = (float(o.server.limits.get(name, "") if o.server else "") for o in (a, b))
+        except ValueError:
+            return None
+        has_changed = after > before if grown else after < before
+        return (1.0 if has_changed else -1.0), f"{QUANTITIES[name]} {before:.0f} → {after:.0f}"
+
+    return read
+
+
+def more_requests(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence on whether the request rate grew beyond chance: the lower end of the ratio of two Poisson counts."""
+    before, after = a.get("offered_per_s"), b.get("offered_per_s")
+    if not before or not after or a.n_requests < 2 or b.n_requests < 2:
+        return None
+    factor = after / before
+    sure = factor * math.exp(-CHANCE_Z * math.sqrt(1 / a.n_requests + 1 / b.n_requests))
+    text = f"requests per second {_shown(before)} → {_shown(after)} (×{factor:.2f}, at least ×{max(sure, 0.0):.2f})"
+    if sure <= 1.05:
+        return -strength(1.25 - factor, -0.25, 0.15), text
+    return strength(math.log(sure), 0.0, math.log(1.35)), text
+
+
+def more_gpu_processes(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence from the number of programs on the GPU; None where NVML does not even list the server, as inside a container."""
+    before, after = a.get("gpu0.processes"), b.get("gpu0.processes")
+    if before is None or after is None or before < 1:
+        return None
+    text = f"compute processes on the GPU {_shown(before)} → {_shown(after)}"
+    return (-1.0 if after - before <= 0.4 else strength(after - before, 0.0, 0.9)), text
+
+
+def factor_alone(a: Observation, b: Observation) -> tuple[float, str] | None:
+    """Return the growth factor of the server's latency without other load: of a token or of a long prompt, whichever grew more."""
+    factors = []
+    for name, text, way in (("probe.tpot_s", "token", None), ("probe.long_ttft_s", "long prompt", "probe.health_s")):
+        # The round trip is taken off a prompt's time where it was measured.
+        before, after = ((o.get(name) or 0.0) - ((o.get(way) if way else None) or 0.0) for o in (a, b))
+        if before > 0 and after > 0:
+            factors.append(
+                (after / before, f"without other load, a {text} takes {1000 * before:.1f} → {1000 * after:.1f} ms")
+            )
+    return max(factors) if factors else None
+
+
+def slower_alone(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence on whether the server itself is slower, whatever the load."""
+    alone = factor_alone(a, b)
+    if alone is None:
+        return None
+    factor, text = alone
+    if factor <= ALONE_BY:
+        return -strength(ALONE_BY - factor, 0.0, ALONE_BY - 1.0), text
+    return strength(math.log(factor), math.log(ALONE_BY) * 0.8, math.log(1.6)), text
+
+
+def as_fast_alone(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence on whether the server itself is as fast as before, as a cause in the load requires."""
+    alone = factor_alone(a, b)
+    if alone is None:
+        return None
+    return -strength(math.log(alone[0]), math.log(1.25), math.log(1.6)), alone[1]
+
+
+def answers_differ(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence on whether greedy answers to the same prompts differ."""
+    pairs = [(x, y) for x, y in zip(a.answers, b.answers, strict=False) if x is not None and y is not None]
+    if not pairs:
+        return None
+    n = sum(x != y for x, y in pairs)
+    text = f"{n} of {len(pairs)} greedy answers differ"
+    return (-1.0 if n == 0 else 0.7 if n == 1 else 1.0), text
+
+
+def server_card_differs(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence on whether the server announces another model or version."""
+    if not (a.server and a.server.models and b.server and b.server.models):
+        return None
+    before, after = ([(m.id, m.root) for m in models] for models in (a.server.models, b.server.models))
+    changes = {"model": before != after, "version": a.server.version != b.server.version}
+    if not any(changes.values()):
+        return -0.4, "the server announces the same model and version"
+    return (
+        1.0,
+        f"the server announces another {' and another '.join(name for name, differs in changes.items() if differs)}",
+    )
+
+
+def failures_grew(a: Observation, b: Observation) -> Reading | None:
+    """Return evidence from the share of failed requests, with the server's errors."""
+    before, after = a.get("failed_fraction"), b.get("failed_fraction")
+    if before is None or after is None:
+        return None
+    counts = {t: sum(t in e for e in b.errors) for t in ("HTTP 5", "HTTP 429", "timeout", "no connection")}
+    kinds = ", ".join(f"{n} × {t}" for t, n in counts.items() if n) or ", ".join(sorted(set(b.errors))[:1])
+    text = f"failed requests {100 * before:.1f} % → {100 * after:.1f} %" + (f" ({kinds})" if kinds else "")
+    if after - before <= 0.005:
+        return -1.0, text
+    return strength(after - before, 0.0, 0.02), text
+
+
+def stalls(*, together: bool) -> Clue:
+    """Return a clue on whether stalls grew, and whether other streams stall with them more often than by chance, or go on."""
+
+    def read(a: Observation, b: Observation) -> Reading | None:
+        before, after = a.get("stalls_per_answer"), b.get("stalls_per_answer")
+        if before is None or after is None:
+            return None
+        text, n = f"stalls per answer {before:.2f} → {after:.2f}", strength(after - before, 0.02, 0.2)
+        if n <= 0:
+            return (-0.4 if together else -1.0), text
+        shared, by_chance = b.get("stalls_shared_fraction"), b.get("stall_fraction") or 0.0
+        if shared is None or by_chance >= 1:
+            return (0.3 if together else 0.5) * n, text
+        excess = (shared - by_chance) / (1 - by_chance)
+        side = max(-1.0, min(1.0, 3 * (excess - 0.5)))
+        text += f"; {shown_percent(shared)} of the other answers stall at the same time ({shown_percent(by_chance)} by chance)"
+        return n * (side if together else -side), text
+
+    return read
+
+
+def share_of_change(*parts: str) -> Clue:
+    """Return a clue on how much of the growth of the end-to-end latency lies in these parts."""
+    names = {"queue": "server.queue_s", "prefill": "server.prefill_s", "decode": "server.decode_s"}
+
+    def read(a: Observation, b: Observation) -> Reading | None:
+        grown: dict[str, float] = {}
+        for part, name in names.items():
+            before, after = a.get(name), b.get(name)
+            if before is None or after is None:
+                return None
+            grown[part] = after - before
+        before, after = a.get("e2e_s"), b.get("e2e_s")
+        if before is None or after is None or after - before < 0.1 * before:
+            return None
+        grown["outside"] = (after - before) - sum(grown.values())
+        share = sum(grown[p] for p in parts) / (after - before)
+        where = " and ".join("client and network" if p == "outside" else p for p in parts)
+        return max(-1.0, min(1.0, 2 * share - 0.8)), f"{100 * share:.0f} % of the change lies in {where}"
+
+    return read
+
+
+def _shown(x: float) -> str:
+    return f"{x:.3g}" if abs(x) < 10_000 else f"{x:.4g}"

@@ -1,0 +1,1 @@
+"""How long a context can be served: planned for any device, measured on this one."""

@@ -1,0 +1,1 @@
+"""Which attention for which length: techniques timed with a model's heads."""

@@ -1,0 +1,1 @@
+"""What the FAQ claims of long-context techniques, beside the results."""

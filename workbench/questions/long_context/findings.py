@@ -1,0 +1,204 @@
+"""What is planned and what runs say of long contexts: what fits, how fast it is, and how near the plan came."""
+
+from pathlib import Path
+
+from workbench.attention.rows import ComparedCache, NotMeasured, Prefill
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.tables import devices
+from workbench.core.columns import Columns, cells
+from workbench.core.provenance import Provenance
+from workbench.core.runs import Run
+from workbench.core.units import shown_bytes, shown_duration, shown_percent, three_digits
+from workbench.core.verdict import Verdict, sentence
+from workbench.estimate.serving_memory import ContextPlan, MemorySettings, context_plan
+from workbench.questions.long_context.rows import Limit, Series, Served, timed_series
+from workbench.questions.long_context.spec import PRECISIONS, LongContextSpec, ServingCase
+
+CONTEXTS = tuple(2**n for n in range(10, 21))
+EXACT = 1e-6
+CHUNK_TOKENS, USABLE_FRACTION = 8192, 0.9
+"""Of the launch command, and of the memory that is planned for it."""
+CACHE_COLUMNS: Columns[ComparedCache] = {
+    "KV cache of transformers ●": lambda r: (
+        r.cache + ("" if r.window_tokens is None else f", window {r.window_tokens}")
+    ),
+    "size": lambda r: shown_bytes(r.kv_held_bytes),
+    "on the device": lambda r: shown_bytes(max(0, r.device_bytes)),
+    "prefill": lambda r: shown_duration(r.prefill_s),
+    "TPOT p50": lambda r: shown_duration(r.step_p50_s or None),
+    "largest logit difference": lambda r: f"{r.max_logit_difference:.1e}",
+}
+"""Of a cache that was compared."""
+TIMED_HEAD = ("Engine ●", "context, tokens", "TTFT", "TTFT, prefix cached", "TPOT p50", "KV cache")
+
+
+# --- the plan -----------------------------------------------------------------------------------------------------
+
+
+def memory_plan(
+    model: ModelSpec, case: ServingCase, *, context_tokens: int | None = None, precision: str | None = None
+) -> ContextPlan:
+    """Return the memory of a case, or of the same with another context or precision."""
+    weight_bits, kv_bits = PRECISIONS[precision or case.precision]
+    return context_plan(
+        model,
+        memory_bytes=float(devices()[case.planned_device].memory_bytes or 0),
+        n_devices=case.n_devices,
+        weight_bits=weight_bits,
+        kv_bits=kv_bits,
+        context_tokens=context_tokens or case.context_tokens,
+        batch=case.batch,
+        settings=MemorySettings(usable_fraction=USABLE_FRACTION, chunk_tokens=CHUNK_TOKENS, max_sequences=case.batch),
+    )
+
+
+def cache_bytes_by_context(model: ModelSpec, case: ServingCase) -> dict[int, float]:
+    """Return the size of the cache, states included, at the case's context and at powers of two."""
+    contexts = sorted({*CONTEXTS, case.context_tokens})
+    plans = {n: memory_plan(model, case, context_tokens=n) for n in contexts}
+    return {n: plan.cache_bytes + plan.state_bytes for n, plan in plans.items()}
+
+
+def is_beyond_model(model: ModelSpec, case: ServingCase) -> bool:
+    """Return whether the context is longer than the model was made for."""
+    return bool(model.max_context_tokens and case.context_tokens > model.max_context_tokens)
+
+
+def plan_message(model: ModelSpec, case: ServingCase) -> tuple[str, str, str, str]:
+    """Return whether the case fits: kind of message, title, cause and remedy."""
+    plan, device = memory_plan(model, case), devices()[case.planned_device].name
+    place = f"{case.n_devices} × {device}" if case.n_devices > 1 else device
+    sequences = f"{case.batch} sequences of {case.context_tokens:,}" if case.batch > 1 else f"{case.context_tokens:,}"
+    states = f", states {shown_bytes(plan.state_bytes)}" if plan.state_bytes else ""
+    parts = (
+        f"weights {shown_bytes(plan.weight_bytes)}, KV cache {shown_bytes(plan.cache_bytes)}{states}, workspace "
+        f"{shown_bytes(plan.workspace_bytes)}, reserve {shown_bytes(plan.reserve_bytes)} of "
+        f"{shown_bytes(plan.usable_bytes)} usable"
+    )
+    is_beyond, beyond = is_beyond_model(model, case), ""
+    if is_beyond:
+        limit = f"{model.name} was made for {model.max_context_tokens:,} tokens"
+        beyond = f" {limit}; beyond them its answers may be meaningless."
+    mark = Provenance.ESTIMATED.mark
+    if plan.does_fit:
+        end = f"the longest context is {plan.longest_tokens:,} tokens"
+        cause = f"{mark} {sequences} tokens fit on {place}: {parts}; {end}.{beyond}"
+        return "caution" if is_beyond else "info", "It fits.", cause, ""
+    remedy = "Use fewer bits for the weights, a larger device or more devices."
+    if plan.longest_tokens:
+        remedy = f"Up to {plan.longest_tokens:,} tokens fit; or use fewer bits, fewer sequences or more devices."
+    return "failure", "It does not fit.", f"{mark} {sequences} tokens on {place}: {parts}.{beyond}", remedy
+
+
+def launch_command(model: ModelSpec, case: ServingCase, *, place: str) -> str:
+    """Return how vLLM is started with the settings of a case; ``place``: what the reader calls the model."""
+    weight_bits, kv_bits = case.bits
+    flags = (
+        (f"vllm serve {place}", True),
+        (f"--max-model-len {case.context_tokens}", True),
+        (f"--max-num-seqs {case.batch}", True),
+        (f"--max-num-batched-tokens {CHUNK_TOKENS}", True),
+        ("--enable-prefix-caching", True),
+        (f"--gpu-memory-utilization {USABLE_FRACTION}", True),
+        ("--quantization fp8", weight_bits == 8),
+        ("--kv-cache-dtype fp8", kv_bits == 8),
+        (f"--tensor-parallel-size {case.n_devices}", case.n_devices > 1),
+    )
+    lines = " \\\n  ".join(flag for flag, is_needed in flags if is_needed)
+    if weight_bits < 8:
+        lines = "# INT4 needs a quantized checkpoint: workbench checkpoints\n" + lines
+    if is_beyond_model(model, case):
+        lines = f"# beyond the {model.max_context_tokens:,} tokens the model was made for\n" + lines
+    return lines
+
+
+def precision_columns(model: ModelSpec, case: ServingCase) -> Columns[str]:
+    """Return the columns of the plan's table, whose rows are the names of ``PRECISIONS``."""
+    plans = {name: memory_plan(model, case, precision=name) for name in PRECISIONS}
+    return {
+        "Precision ◌": str,
+        "weights": lambda name: shown_bytes(plans[name].weight_bytes),
+        f"KV cache at {case.context_tokens:,} tokens": lambda name: shown_bytes(plans[name].cache_bytes),
+        "of usable memory": lambda name: shown_percent(plans[name].needed_bytes / plans[name].usable_bytes),
+        "longest context": lambda name: (
+            f"{plans[name].longest_tokens:,} tokens" if plans[name].longest_tokens else "does not fit"
+        ),
+    }
+
+
+# --- what was measured --------------------------------------------------------------------------------------------
+
+
+def about(run: Run | None) -> str:
+    """Return what the plan and the measurements are of."""
+    if run is None:
+        return "from the catalogue; no run yet"
+    env = run.environment
+    packages = " · ".join(f"{p} {env.packages[p]}" for p in ("torch", "transformers", "vllm") if p in env.packages)
+    measured, name = Provenance.MEASURED, Path(run.asked(LongContextSpec).model).name
+    return f"from the catalogue · {measured.mark} {measured} with {name} on {env.device}, {packages} · run {run.id}, {run.day}"
+
+
+def verdict(run: Run) -> Verdict:
+    """Return the longest context that fits, how long its prefill takes, and how near the prediction came."""
+    limit, series = run.row(Limit), timed_series(run)
+    longest = {name: rows[-1] for name, rows in series.items()}
+    if not longest:
+        return Verdict(
+            headline="No prefill was measured.", evidence="Every context length failed.", objection="see below."
+        )
+    at = max(r.length_tokens for r in longest.values())
+    reached = {name: row for name, row in longest.items() if row.length_tokens == at}
+    name, fastest = min(reached.items(), key=lambda pair: pair[1].ttft_s)
+    headline = f"TTFT is {shown_duration(fastest.ttft_s)} and TPOT p50 {shown_duration(fastest.step_p50_s)} "
+    headline += f"at {at:,} tokens with {name}"
+    evidence = []
+    if limit and limit.found_tokens:
+        off = shown_percent(limit.predicted_tokens / limit.found_tokens - 1, 1, sign=True)
+        headline += f"; the longest context that fits is {limit.found_tokens:,} tokens"
+        evidence.append(f"Predicted before loading: {limit.predicted_tokens:,} tokens ({off}).")
+    elif limit:
+        mark = Provenance.ESTIMATED.mark
+        evidence.append(f"Predicted by memory: {mark} {limit.predicted_tokens:,} tokens; {limit.reason or ''}")
+    held = run.rows(Prefill)
+    if held:
+        worst = max(abs(r.kv_held_bytes / r.kv_predicted_bytes - 1) for r in held if r.kv_predicted_bytes)
+        nearest = min(held, key=lambda r: abs(r.length_tokens - at))
+        agreement = "its formula is exact" if worst < EXACT else f"its formula is off by {100 * worst:.2g} %"
+        evidence.append(f"KV cache of {at:,} tokens: {shown_bytes(nearest.kv_held_bytes)}; {agreement}.")
+    return Verdict(best=name, headline=headline + ".", evidence=" ".join(evidence), objection=_objection(run, limit))
+
+
+def _objection(run: Run, limit: Limit | None) -> str:
+    points = []
+    made_for, reached = (limit.model_limit_tokens, limit.found_tokens) if limit else (None, None)
+    if made_for and reached and reached > made_for:
+        times = three_digits(reached / made_for)
+        points.append(f"the model was made for {made_for:,} tokens, and memory holds {times} times as many")
+    if served := run.rows(Served):
+        last = max(served, key=lambda r: r.length_tokens)
+        points.append(
+            f"TTFT falls from {shown_duration(last.ttft_s)} to {shown_duration(last.ttft_prefix_s)} "
+            "where the prefix is cached, so not every request pays for the whole prefill"
+        )
+    return sentence(points or ["measured with one sequence at a time; a server shares its KV cache among many"])
+
+
+def cache_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the cells of ``CACHE_COLUMNS`` for each cache that was compared, then the reason why another was not."""
+    missing = [r for r in run.rows(NotMeasured) if r.what == "cache"]
+    return [
+        *(cells(CACHE_COLUMNS, r) for r in run.rows(ComparedCache)),
+        *((r.label or "", f"{r.status}: {r.reason}") for r in missing),
+    ]
+
+
+def timed_rows(series: Series) -> list[tuple[str, ...]]:
+    """Return the cells of ``TIMED_HEAD`` for each way to run the model and each length."""
+    shown: list[tuple[str, ...]] = []
+    for name, r in ((name, r) for name, rows in series.items() for r in rows):
+        prefix_s = r.ttft_prefix_s if isinstance(r, Served) else None
+        times = (shown_duration(s) for s in (r.ttft_s, prefix_s, r.step_p50_s))
+        cache = shown_bytes(r.kv_held_bytes) if isinstance(r, Prefill) else f"{r.kv_capacity_tokens or 0:,} tokens"
+        shown.append((name, f"{r.length_tokens:,}", *times, cache))
+    return shown

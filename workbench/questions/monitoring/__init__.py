@@ -1,0 +1,1 @@
+"""Is my service healthy? Alert rules over a live server, and over measured loads."""

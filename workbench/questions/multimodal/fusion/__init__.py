@@ -1,0 +1,1 @@
+"""Fusion of images with captions: missing modalities, routing, precision by tower, and two threads."""

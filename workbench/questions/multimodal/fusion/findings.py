@@ -1,0 +1,152 @@
+"""Accuracy and speed of two modalities: the verdict, and the columns and rows of the tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from workbench.catalog.tables import claims
+from workbench.core.columns import Columns
+from workbench.core.provenance import Provenance
+from workbench.core.runs import Run
+from workbench.core.units import shown_duration, shown_percent
+from workbench.core.verdict import Verdict
+from workbench.measuring.interleaved import BatchTimes
+from workbench.questions.multimodal.fusion.rows import (
+    CorruptedInputs,
+    DropoutGain,
+    Precision,
+    TwoThreads,
+    routing_of,
+    times_by_label,
+)
+from workbench.vision.fusions import FUSIONS
+
+QUESTION = 12
+ROUTING_HEAD = ("Quantity", "measured")
+SPEEDUP_HEAD = ("Variant", "batch size", "speed-up")
+CLAIM_HEAD = ("Technique", f"claimed {Provenance.PUBLISHED.mark}", f"measured here {Provenance.MEASURED.mark}")
+TWO_THREADS = (
+    "Handing work to another thread costs tens of microseconds, so small towers become slower. The FAQ's code claims to run modalities "
+    "in parallel, but loops over them."
+)
+
+
+def _interval(value: float, interval: Sequence[float], *, factor: float = 1.0, digits: int = 2, unit: str = "") -> str:
+    low, high = (f"{factor * x:.{digits}f}" for x in interval)
+    return f"{factor * value:.{digits}f}{unit} ({low} to {high})"
+
+
+def _accuracy(r: CorruptedInputs | Precision) -> str:
+    return _interval(r.accuracy.fraction, r.accuracy.interval, factor=100, digits=1, unit=" %")
+
+
+def _speedup(t: BatchTimes) -> str:
+    if t.speedup is None:
+        return "1"
+    return f"{_interval(t.speedup.ratio, t.speedup.ratio_interval)}, {t.speedup.verdict}"
+
+
+DROP_COLUMNS: Columns[DropoutGain] = {
+    "Fusion": lambda r: FUSIONS[r.fusion],
+    "accuracy loss without modality dropout": lambda r: f"{100 * r.lost_without_dropout_fraction:.1f} points",
+    "accuracy loss with modality dropout": lambda r: f"{100 * r.lost_with_dropout_fraction:.1f} points",
+    "ratio": lambda r: _interval(r.ratio, r.ratio_interval),
+}
+"""Columns of a fusion: accuracy lost with half of the images missing."""
+CORRUPTED_COLUMNS: Columns[CorruptedInputs] = {
+    "Fusion": lambda r: r.fusion,
+    "modality dropout": lambda r: "yes" if r.has_dropout else "no",
+    "input": lambda r: r.inputs,
+    "accuracy": _accuracy,
+}
+"""Columns of a fusion with noise and hidden parts, or missing captions."""
+
+
+def verdict(run: Run) -> Verdict:
+    """Return the accuracy that modality dropout saves, and the images that routing skips."""
+    drops, r = run.rows(DropoutGain), routing_of(run)
+    best = min(drops, key=lambda d: d.ratio)
+    same = ", ".join(d.fusion for d in drops if d.ratio_interval[1] >= 1)
+    no_gain = f"For {same} fusion, which weighs the logits of each modality, modality dropout makes no difference. "
+    return Verdict(
+        headline=f"With half of the images missing, {best.fusion} fusion loses {100 * best.lost_without_dropout_fraction:.0f} points of accuracy without "
+        f"modality dropout in training, and {100 * best.lost_with_dropout_fraction:.0f} points with it.",
+        evidence=f"The ratio of the losses is {_interval(best.ratio, best.ratio_interval)}. {no_gain if same else ''}Routing skips "
+        f"{shown_percent(r.held_out.exit_fraction)} of the images and loses {shown_percent(r.held_out.lost_fraction, 1)} of the "
+        f"answers (guaranteed: at most {shown_percent(r.threshold.limit_fraction, 1)}).",
+        objection="The data are digits of 8 by 8 pixels with generated captions; on your data the shares will differ.",
+    )
+
+
+def routing_rows(run: Run) -> list[tuple[str, str]]:
+    """Return the threshold, its guarantee, and what held-out data gave."""
+    r = routing_of(run)
+    t, held_out = r.threshold, r.held_out
+    guarantee = (
+        f"at most {shown_percent(t.limit_fraction, 1)}, {shown_percent(t.level)} confidence, from {t.n:,} inputs"
+    )
+    return [
+        ("confidence threshold of the caption", f"{t.confidence:.3f}"),
+        ("guaranteed accuracy loss", guarantee),
+        ("images skipped on held-out data", f"{shown_percent(held_out.exit_fraction, 1)} of {held_out.n:,}"),
+        ("accuracy loss on held-out data", shown_percent(held_out.lost_fraction, 2)),
+        (
+            "accuracy with all images / routed",
+            f"{100 * r.accuracy_always_fraction:.2f} / {100 * r.accuracy_routed_fraction:.2f} %",
+        ),
+        *((f"speed-up, batch size {b}", _speedup(times)) for b, times in r.times.items()),
+    ]
+
+
+T = TypeVar("T", Precision, TwoThreads)
+
+
+def _by_batch(rows: Sequence[T], title: str, shown: Callable[[BatchTimes], str]) -> dict[str, Callable[[T], str]]:
+    def column(batch: int) -> Callable[[T], str]:
+        return lambda row: shown(row.times[batch])
+
+    return {f"{title}, batch size {b}": column(b) for b in rows[0].times}
+
+
+def precision_columns(rows: Sequence[Precision]) -> Columns[Precision]:
+    """Return the columns of towers in INT8: accuracy, size and speed."""
+    return {
+        "Towers": lambda r: r.towers,
+        "accuracy": _accuracy,
+        "flips": lambda r: f"{r.flips:,} of {r.accuracy.n:,}",
+        "McNemar p": lambda r: f"{r.mcnemar_p:.2g}",
+        "kB": lambda r: f"{r.n_bytes / 1e3:.0f}",
+        **_by_batch(rows, "speed-up", _speedup),
+    }
+
+
+def parallel_columns(rows: Sequence[TwoThreads]) -> Columns[TwoThreads]:
+    """Return the columns of two threads compared with one."""
+    times = _by_batch(rows, "p50", lambda t: shown_duration(t.p50_s))
+    return {"Towers": lambda r: r.towers, **times, **_by_batch(rows, "speed-up", _speedup)}
+
+
+def speedup_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the cells of ``SPEEDUP_HEAD`` for everything that was timed with a reference."""
+    by_label = times_by_label(run).items()
+    return [(label, str(b), _speedup(t)) for label, times in by_label for b, t in times.items() if t.speedup]
+
+
+def claim_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the gains that the FAQ claims, each with the measured one."""
+    here = {
+        "modality fusion": "no fixed gain: see accuracy by fusion above",
+        "parallel modalities": _range([r.times for r in run.rows(TwoThreads)]),
+        "feature cache": "depends on the hit rate: see the break-even in the panel of images in vLLM",
+        "per-modality quantization": _range([r.times for r in run.rows(Precision)]),
+        "dynamic routing": _range([routing_of(run).times]),
+    }
+    return [
+        (c.technique, f"{c.low:g} to {c.high:g} %", here.get(c.technique, "not measured"))
+        for c in claims()
+        if c.question == QUESTION
+    ]
+
+
+def _range(rows: Sequence[Mapping[int, BatchTimes]]) -> str:
+    ratios = [t.speedup.ratio for times in rows for t in times.values() if t.speedup]
+    return f"speed-up of {min(ratios):.2f} to {max(ratios):.2f}" if ratios else "not measured"

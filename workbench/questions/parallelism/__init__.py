@@ -1,0 +1,1 @@
+"""How many of which devices, split how, a load needs."""

@@ -1,0 +1,1 @@
+"""Predictions fitted to the reader's device."""

@@ -1,0 +1,1 @@
+"""What one way to serve a model does: latency, throughput and memory, with intervals."""

@@ -1,0 +1,141 @@
+"""Figures of plans for a load, and of predictions over measurements."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from workbench.estimate.search import Plan
+from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, figure, styles_of
+from workbench.questions.parallelism.findings import PredictedCell
+from workbench.questions.parallelism.findings.sensitivity import Sensitivity
+from workbench.simulate.planned import plan_label
+from workbench.simulate.summary import OverTime
+
+LEGEND_BELOW: dict[str, Any] = {"legend_y": -0.18, "height": 460}
+
+
+def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_s: float) -> go.Figure:
+    """Return every plan by cost and time per token; the ones that no other beats are joined.
+
+    Args:
+        plans: Feasible ones with a price.
+        frontier: Those that no other beats in both, cheapest first.
+        slo_tpot_s: Where the line of the SLO stands.
+    """
+    fig = figure(
+        "Cost and speed of plans",
+        subtitle="lower left is better · ◌ estimated · diamonds: Pareto-optimal plans",
+        x_title="cost of all replicas, USD/h",
+        y_title="TPOT, ms",
+        **LEGEND_BELOW,
+    )
+
+    def points(shown: Sequence[Plan], name: str, colour: str, **style: Any) -> None:
+        x, y, text = [p.usd_per_hour for p in shown], [p.tpot_s * 1e3 for p in shown], [plan_label(p) for p in shown]
+        hover = "%{text}: %{x:.2f} USD/h, %{y:.3g} ms<extra></extra>"
+        add_line(fig, x, y, colour, name=name, hover=hover, text=text, **style)
+
+    for name, (colour, symbol) in styles_of(list(dict.fromkeys(p.device_name for p in plans))).items():
+        marker = {"color": colour, "symbol": symbol, "size": 8, "opacity": 0.75}
+        points([p for p in plans if p.device_name == name], name, colour, mode="markers", marker=marker)
+    line, diamond = {"width": 2, "dash": "dash"}, {"symbol": "diamond", "size": 11}
+    points(frontier, "Pareto-optimal", BEST, mode="lines+markers", line=line, marker=diamond)
+    fig.add_hline(y=slo_tpot_s * 1e3, line={"color": CAUTION, "width": 1.5, "dash": "dot"})
+    fig.update_xaxes(type="log", tickangle=0, tickvals=[m * 10.0**e for e in range(-1, 5) for m in (1, 2, 5)])
+    fig.update_yaxes(rangemode="tozero")
+    return fig
+
+
+def predicted_and_measured(cells: Sequence[PredictedCell], *, level: float) -> go.Figure:
+    """Return predictions with their intervals, which cover nominally ``level``, and measurements of the same cells.
+
+    The cells are all of one context.
+    """
+    fig = figure(
+        "Predicted and measured",
+        subtitle=f"● measured · ◌ line and band: estimated, {100 * level:.0f} %",
+        x_title="decode batch size, sequences",
+        y_title="TPOT, ms",
+        **LEGEND_BELOW,
+    )
+    for name, (colour, symbol) in styles_of(list(dict.fromkeys(c.label for c in cells))).items():
+        mine = sorted((c for c in cells if c.label == name), key=lambda c: c.batch)
+        x, measured = [c.batch for c in mine], [c.measured_s * 1e3 for c in mine]
+        estimated, low, high = ([getattr(c.predicted_s, end) * 1e3 for c in mine] for end in ("value", "low", "high"))
+        band: dict[str, Any] = {"fill": "toself", "opacity": 0.15, "hoverinfo": "skip", "line": {"width": 0}}
+        add_line(fig, x + x[::-1], high + low[::-1], colour, name=name, hover="", showlegend=False, **band)
+        hover, line = f"{name}, batch %{{x}}: estimated %{{y:.3g}} ms<extra></extra>", {"width": 1.5, "dash": "dash"}
+        add_line(fig, x, estimated, colour, name=f"{name}, estimated", hover=hover, showlegend=False, line=line)
+        hover, marker = hover.replace("estimated", "measured"), {"color": colour, "symbol": symbol, "size": 8}
+        add_line(fig, x, measured, colour, name=name, hover=hover, mode="markers", marker=marker)
+    fig.update_xaxes(type="log", tickvals=sorted({c.batch for c in cells}), tickangle=0)
+    return fig
+
+
+def price_by_assumption(assumptions: Sequence[Sensitivity], *, usd_per_hour: float) -> go.Figure:
+    """Return bars from the price with a lower value of an assumption to that with a higher one; the widest is on top.
+
+    ``usd_per_hour`` is the price of the plan as it stands.
+    """
+    fig = figure(
+        "Sensitivity of the price",
+        subtitle="◌ estimated: one assumption changed, then the cheapest plan again",
+        x_title="cheapest plan, USD/h",
+        y_title="",
+        **LEGEND_BELOW,
+    )
+    names = [f"{a.assumption}<br>{a.low} … {a.high}" for a in assumptions]
+    for end, colour, changed, values in (
+        ("low", MEASURED, [a.low for a in assumptions], [a.usd_low for a in assumptions]),
+        ("high", CAUTION, [a.high for a in assumptions], [a.usd_high for a in assumptions]),
+    ):
+        prices = ["no plan" if v is None else f"{v:.2f} USD/h" for v in values]
+        add_bars(
+            fig,
+            names,
+            [0 if v is None else v - usd_per_hour for v in values],
+            colour,
+            name=f"{end}er value",
+            hover="%{y}<br>%{customdata[0]}: %{customdata[1]}<extra></extra>",
+            base=usd_per_hour,
+            width=0.6,
+            customdata=list(zip(changed, prices, strict=True)),
+        )
+        missing = [n for n, v in zip(names, values, strict=True) if v is None]
+        fig.add_scatter(
+            x=[usd_per_hour] * len(missing),
+            y=missing,
+            mode="markers",
+            name=f"no plan with the {end}er value",
+            marker={"symbol": "x", "size": 12, "color": FAILURE},
+            hovertemplate=f"no plan meets the SLO with the {end}er value<extra></extra>",
+            showlegend=bool(missing),
+        )
+    fig.add_vline(x=usd_per_hour, line={"color": BEST, "width": 2})
+    fig.update_yaxes(autorange="reversed", tickfont={"size": 11})
+    fig.update_layout(barmode="overlay")
+    return fig
+
+
+def queue_over_time(parts: OverTime, *, cache_tokens: int) -> go.Figure:
+    """Return the sequences that wait and run, and how full the cache is, of one replica.
+
+    Args:
+        parts: Queue and cache of the replica over time.
+        cache_tokens: Room of the cache.
+    """
+    title, at_s, steps = "Queue and cache of the busiest replica", parts.at_s, {"width": 1.5, "shape": "hv"}
+    fig = figure(title, subtitle="△ simulated", x_title="time, s", y_title="requests", **LEGEND_BELOW)
+    for name, requests, colour in (("running", parts.running, MEASURED), ("waiting", parts.waiting, FAILURE)):
+        hover = f"%{{x:.1f}} s: %{{y}} {name}<extra></extra>"
+        add_line(fig, at_s, requests, colour, name=name, hover=hover, line=steps)
+    full, hover = (
+        [100 * c / cache_tokens for c in parts.cached_tokens],
+        "%{x:.1f} s: cache %{y:.0f} % full<extra></extra>",
+    )
+    add_line(fig, at_s, full, BEST, name="cache", hover=hover, line=steps, yaxis="y2")
+    second = fig.layout.yaxis.to_plotly_json() | {"domain": [0.0, 0.3], "anchor": "x", "rangemode": "tozero"}
+    second["title"] = {"text": "cache, %", "font": {"size": 12}}
+    fig.update_layout(yaxis={"domain": [0.38, 1.0], "rangemode": "tozero"}, yaxis2=second, xaxis={"anchor": "y2"})
+    return fig

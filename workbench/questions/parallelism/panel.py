@@ -1,0 +1,172 @@
+"""The panel that answers how many of which devices, split how, a load needs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
+from workbench.catalog.models import plannable_models, require_folder
+from workbench.core.errors import WorkbenchError
+from workbench.core.provenance import Provenance
+from workbench.core.runs import Run
+from workbench.engines.environments import require
+from workbench.estimate.prediction import LEVEL
+from workbench.estimate.search import Curve
+from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
+from workbench.interface.knobs import report_input
+from workbench.interface.question_panel import QuestionPanel
+from workbench.interface.report.page import LoadRow, load_planner
+from workbench.interface.view import AnswerView
+from workbench.questions.parallelism.figures import (
+    cost_and_speed,
+    predicted_and_measured,
+    price_by_assumption,
+    queue_over_time,
+)
+from workbench.questions.parallelism.findings import (
+    PLAN_HEAD,
+    QUEUE_HEAD,
+    REASON_HEAD,
+    SENSITIVITY_HEAD,
+    SHOWN,
+    Planned,
+    hidden_plans,
+    launch_lines,
+    plan_load,
+    plan_rows,
+    plan_verdict,
+    predictions_beside,
+    queue_rows,
+    queue_text,
+    reason_rows,
+    sensitivity_rows,
+)
+from workbench.questions.parallelism.spec import PlanSpec
+from workbench.simulate.planned import combination_label
+from workbench.telemetry.devices import chosen_device
+
+plan_load_once = lru_cache(maxsize=32)(plan_load)
+CONTEXT_SHOWN = 1024  # of the measured cells that predictions are drawn over
+
+
+CHEAPEST_CARRIED, FASTEST_CARRIED = 120, 20
+"""Combinations that a report carries for other loads: a file stays below one megabyte."""
+
+
+def _worth_carrying(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the combinations with the cheapest requests and those with the fastest tokens, in their order."""
+
+    def usd_per_rate(c: Curve) -> float:
+        return (c.usd_per_device_hour or 0.0) * c.plan.n_devices / float(c.capacity_requests_per_s.max())
+
+    cheap = sorted(curves, key=usd_per_rate)[:CHEAPEST_CARRIED]
+    fast = sorted(curves, key=lambda c: float(c.tpot_s[0]))[:FASTEST_CARRIED]
+    chosen = {id(c) for c in (*cheap, *fast)}
+    return [c for c in curves if id(c) in chosen]
+
+
+class ParallelismPanel(QuestionPanel):
+    """Plans for any model and load; Run measures vLLM's steps here, to which `workbench calibrate` fits them."""
+
+    title = "How many of which GPUs, split how?"
+    spec_class, measured_class = PlanSpec, ServingSpeedSpec
+    css_class, is_tall, n_plots = "wb-parallel", True, 4
+    tab_titles = ("Launch command", "Simulated queue", "Sensitivity", "Rejected combinations")
+
+    def find_runs(self) -> list[Run]:
+        """Return the runs of GPUs, newest first."""
+        return [r for r in super().find_runs() if r.environment.device_id != "cpu"]
+
+    @property
+    def measured_spec(self) -> ServingSpeedSpec:
+        """Steps of the plain precision, at the contexts that are shown."""
+        return ServingSpeedSpec(model=self.plan.model, served=("bf16",), contexts=(128, CONTEXT_SHOWN))
+
+    def check(self) -> None:
+        """Raise ``NotAvailable`` unless the model is a folder and vLLM is there."""
+        require_folder(self.plan.model)
+        require("vllm", device=chosen_device("auto").kind)
+
+    def choices(self) -> Mapping[str, list[Any]]:
+        """Return the models of the catalogue that can be planned."""
+        return {"model": list(plannable_models())}
+
+    def view(self) -> AnswerView:
+        """Return the answer to the state."""
+        try:
+            answer = plan_load_once(self.plan)
+        except WorkbenchError as error:
+            return self.no_answer(error)
+        rows, reasons = plan_rows(answer), reason_rows(answer.plans)
+        of_the_cheapest: tuple[Markup | Callable[[], Markup], ...] = (
+            lambda: joined(table(QUEUE_HEAD, queue_rows(answer)), paragraph(queue_text(answer))),
+            lambda: table(SENSITIVITY_HEAD, sensitivity_rows(answer), left=(1, 3)),
+        )
+        if not answer.best:
+            of_the_cheapest = (paragraph("No plan meets the SLO."),) * 2
+        return AnswerView(
+            about=self._about(answer),
+            provenance=Provenance.ESTIMATED,
+            answer=verdict_card(plan_verdict(answer)),
+            figures=self._figures(answer),
+            table=joined(table(PLAN_HEAD, rows, highlighted=0), *map(paragraph, hidden_plans(answer)))
+            if rows
+            else Markup(""),
+            tabs=(
+                code_block(launch_lines(answer)),
+                *of_the_cheapest,
+                table(REASON_HEAD, reasons, left=(1,)) if reasons else paragraph("All combinations meet the SLO."),
+            ),
+            run=self.run,
+        )
+
+    def _about(self, answer: Planned) -> str:
+        prices = "; ".join(
+            f"{o.name} {f'{o.usd_per_hour:.2f} USD/h' if o.usd_per_hour else 'without a price'} ({o.price_label})"
+            for o in answer.offers
+        )
+        measured = f" · ● {self.run.environment.device}, run {self.run.id}, {self.run.day}" if self.run else ""
+        return f"for {answer.spec.model}; prices: {prices}{measured}"
+
+    def _figures(self, answer: Planned) -> tuple[Callable[[], go.Figure], ...]:
+        priced = [p for p in answer.plans if p.reason is None and p.usd_per_hour is not None]
+        figures: list[Callable[[], go.Figure]] = []
+        if priced:
+            figures.append(lambda: cost_and_speed(priced, frontier=answer.best, slo_tpot_s=answer.spec.tpot_s))
+        over = predictions_beside(self.run, context_tokens=CONTEXT_SHOWN) if self.run else []
+        if over:
+            figures.append(lambda: predicted_and_measured(over, level=LEVEL))
+        if answer.best:
+            usd = answer.best[0].usd_per_hour or 0.0
+            figures.append(lambda: price_by_assumption(answer.sensitivities, usd_per_hour=usd))
+            figures.append(lambda: queue_over_time(answer.queue.busiest, cache_tokens=answer.queue.cache_tokens))
+        return tuple(figures)
+
+    def static_controls(self, view: AnswerView) -> Markup:
+        """Return request rate and SLO, over predicted steps of every combination."""
+        if not view.table:
+            return Markup("")
+        answer = plan_load_once(self.plan)
+        priced = [c for c in answer.curves if c.plan.reason is None and c.usd_per_device_hour is not None]
+        rows = [
+            LoadRow(
+                label=combination_label(c.plan),
+                batch=c.batch.tolist(),
+                ttft_s=c.ttft_s.tolist(),
+                tpot_s=c.tpot_s.tolist(),
+                requests_per_s=c.capacity_requests_per_s.tolist(),
+                usd_per_replica_hour=(c.usd_per_device_hour or 0.0) * c.plan.n_devices,
+            )
+            for c in _worth_carrying(priced)
+        ]
+        asked = {"rate": "requests_per_s", "ttft": "ttft_s", "tpot": "tpot_s"}
+        return load_planner(
+            rows,
+            inputs=[report_input(self.fields[f], name, self.state.asked[f]) for name, f in asked.items()],
+            shown=SHOWN,
+            basis=f"{answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
+            f"tokens. Prices: {'; '.join(o.price_label for o in answer.offers)}.",
+        )

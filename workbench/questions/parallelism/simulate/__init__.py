@@ -1,0 +1,1 @@
+"""What traffic does to engines behind a router, simulated."""

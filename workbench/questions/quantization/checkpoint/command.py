@@ -1,0 +1,37 @@
+"""The command that makes quantized checkpoints, or prints the recipe of one."""
+
+from typing import Annotated
+
+import typer
+
+from workbench.catalog.formats import recipe
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import located
+from workbench.core.errors import InvalidSpec
+from workbench.interface.command import AsJson, printed
+from workbench.interface.follow import measured
+from workbench.interface.knobs import asks_for
+from workbench.questions.quantization.checkpoint.spec import CheckpointSpec
+
+
+@asks_for(CheckpointSpec)
+def checkpoints(
+    spec: CheckpointSpec,
+    *,
+    recipe_only: Annotated[bool, typer.Option("--recipe", help="Print llm-compressor's recipe of the plan.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make quantized checkpoints that vLLM loads (needs `workbench engines install llmcompressor`)."""
+    model_spec_from(spec.model)
+    if recipe_only:
+        from workbench.compress.folder import linear_groups
+
+        if spec.plan is None:
+            raise InvalidSpec("A recipe needs a plan.", remedy="Give one with --plan.")
+        print(recipe(spec.plan, linear_groups(located(spec.model))))
+        return
+    run = measured(spec.kind, spec.to_dict(), can_resume=True)
+    printed(run, ("label", "weight_bytes", "calibration_tokens", "make_s", "folder"), as_json=as_json)
+
+
+COMMANDS = (checkpoints,)

@@ -1,0 +1,1 @@
+"""Published claims about precision, compared with all measurements of them."""

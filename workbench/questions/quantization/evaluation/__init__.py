@@ -1,0 +1,1 @@
+"""Whether quantized checkpoints and KV cache formats answer like the original model."""

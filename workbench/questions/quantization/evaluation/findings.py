@@ -1,0 +1,125 @@
+"""Findings of an evaluation: the candidates that answer like the original, and the differences too small to detect."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from workbench.catalog.formats import KV
+from workbench.core.columns import cells_of
+from workbench.core.runs import Run
+from workbench.core.statistics import Interval
+from workbench.core.units import NOT_KNOWN, shown_percent, three_digits
+from workbench.core.verdict import Verdict, sentence
+from workbench.interface.numbers import interval_text, with_ends
+from workbench.questions.quantization.evaluation.rows import CandidateResult, TaskScore, candidates_of, original_of
+from workbench.questions.quantization.evaluation.spec import EvaluationSpec, kl_band
+
+
+def candidate_label(folder: str) -> str:
+    """Return a short name: the cache format, or the last part of the folder without its digest."""
+    if folder.startswith(KV):
+        number, _, shared = folder.removeprefix(KV).partition("-")
+        return f"{number.upper()} cache, scale per {shared}"
+    name = Path(folder).name
+    head, _, tail = name.rpartition("-")
+    return head if len(tail) == 8 and all(c in "0123456789abcdef" for c in tail) else name
+
+
+def what_was_compared(run: Run) -> str:
+    """Return whether a run compares cache formats or checkpoints."""
+    kinds = {"cache formats" if c.startswith(KV) else "checkpoints" for c in run.asked(EvaluationSpec).candidates}
+    return " and ".join(sorted(kinds))
+
+
+def about(run: Run) -> str:
+    """Return model, device, text and versions that the numbers of a run are for."""
+    env, spec = run.environment, run.asked(EvaluationSpec)
+    packages = " · ".join(f"{p} {env.packages[p]}" for p in ("transformers", "vllm") if p in env.packages)
+    return (
+        f"{Path(spec.model).name} on {env.device} · {packages} · {spec.n_windows} × {spec.window_tokens} tokens, "
+        f"{spec.n_passkeys} pass keys, {spec.n_completions} lines to complete · run {run.id}, {run.day}"
+    )
+
+
+def evaluation_verdict(run: Run) -> Verdict:
+    """Return the closest and the farthest candidate, with intervals and the strongest objection."""
+    rows = candidates_of(run)
+    near, far = rows[0], rows[-1]
+    name, kl = candidate_label(near.folder), near.kl_nat_per_token
+    headline = f"{name} is closest to the original: KL {three_digits(kl)} nat/token ({kl_band(kl)})"
+    if len(rows) > 1:
+        times = far.kl_nat_per_token / max(kl, 1e-12)
+        headline += f"; {candidate_label(far.folder)} diverges {three_digits(times)} times as much"
+    changed, text = 100 * (1 - near.accuracy.top1_agreement_fraction.value), run.asked(EvaluationSpec)
+    evidence = (
+        f"KL {with_ends(near.accuracy.mean_kl_nat_per_token)} nat/token, paired over {text.n_windows} windows of "
+        f"{text.window_tokens} tokens; {three_digits(changed)} % of the most likely tokens change."
+    )
+    return Verdict(best=near.folder, headline=headline + ".", evidence=evidence, objection=_objection(rows))
+
+
+def _objection(rows: Sequence[CandidateResult]) -> str:
+    points = []
+    lost = [r for r in rows if any(task and task.mcnemar_p < 0.05 for task in (r.passkey, r.completion))]
+    if lost:
+        names = " and ".join(dict.fromkeys(candidate_label(r.folder) for r in lost))
+        points.append(f"{names} answered significantly fewer questions than the original (McNemar, p < 0.05)")
+    detectable = max((r.completion.minimum_detectable_fraction for r in rows if r.completion), default=0.0)
+    if detectable:
+        points.append(
+            f"the line completions detect only differences of {100 * detectable:.0f} percentage points or more"
+        )
+    in_vllm = [(r.vllm_top1_agreement_fraction, r.folder) for r in rows if r.vllm_top1_agreement_fraction is not None]
+    if in_vllm:
+        agreement, folder = min(in_vllm)
+        share, name = three_digits(100 * agreement), candidate_label(folder)
+        points.append(f"vLLM's kernels choose the same token in only {share} % of positions with {name}")
+    return sentence(points or ["no task was run"])
+
+
+def comparison(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return titles and rows: the original, the candidates, and the failures; tasks of lm-eval come last."""
+    original, rows = original_of(run), candidates_of(run)
+    metrics = [original.tasks, *(r.tasks for r in rows)]
+    tasks = list(dict.fromkeys(name for by_task in metrics for name in by_task))
+    answers = _share(original.passkey), _share(original.completion)
+    lines = [("the original", "0", "–", "100 %", "0 %", *answers, "–", "–", "–"), *cells_of(COLUMNS, rows)]
+    scored = [(*line, *(_score(by_task.get(t)) for t in tasks)) for line, by_task in zip(lines, metrics, strict=True)]
+    failed = [(candidate_label(f.subject or ""), f"failed: {f.cause}") for f in run.failures]
+    return (*COLUMNS, *(f"{t} (lm-eval)" for t in tasks)), [*scored, *failed]
+
+
+def _estimate(interval: Interval | None, factor: float = 1.0, unit: str = "", *, sign: bool = False) -> str:
+    if interval is None:
+        return NOT_KNOWN
+    shown, half, exponent = interval_text(interval, factor, sign=sign)
+    text = f"{shown} ± {half}" if half else shown
+    return f"({text}){exponent}{unit}" if exponent else text + unit
+
+
+def _share(task: TaskScore | None) -> str:
+    return f"{shown_percent(task.right_fraction, 1)} of {task.n}" if task else NOT_KNOWN
+
+
+def _score(metrics: Mapping[str, float] | None) -> str:
+    """Return the first metric of a task with its standard error."""
+    if not metrics:
+        return NOT_KNOWN
+    name = next(n for n in ("acc", "exact_match", *metrics) if n in metrics)
+    error = metrics.get(f"{name}_stderr")
+    return f"{name} {metrics[name]:.3f}" + (f" ± {error:.3f} (1 SE)" if error is not None else "")
+
+
+COLUMNS: Mapping[str, Callable[[CandidateResult], str]] = {
+    "Candidate ●": lambda r: candidate_label(r.folder),
+    "KL, nat/token": lambda r: _estimate(r.accuracy.mean_kl_nat_per_token),
+    "closest published format": lambda r: kl_band(r.kl_nat_per_token),
+    "same top-1": lambda r: _estimate(r.accuracy.top1_agreement_fraction, 100, " %"),
+    "Δ perplexity": lambda r: _estimate(r.accuracy.perplexity_change_fraction, 100, " %", sign=True),
+    "pass keys retrieved": lambda r: _share(r.passkey),
+    "lines completed": lambda r: _share(r.completion),
+    "p (McNemar)": lambda r: f"{r.completion.mcnemar_p:.2f}" if r.completion else NOT_KNOWN,
+    "detectable difference": lambda r: (
+        f"{100 * r.completion.minimum_detectable_fraction:.0f} points" if r.completion else NOT_KNOWN
+    ),
+    "same top-1 in vLLM": lambda r: shown_percent(r.vllm_top1_agreement_fraction, 1),
+}

@@ -1,0 +1,132 @@
+"""Figures of accuracy, speed and claims of several precisions."""
+
+from collections.abc import Sequence
+from math import log10
+
+import plotly.graph_objects as go
+
+from workbench.catalog.tables import Claim
+from workbench.compress.methods import METHODS
+from workbench.compress.rows import VariantResult
+from workbench.core.units import three_digits
+from workbench.interface.theme import BEST, INK, MEASURED, PUBLISHED, figure, interval_bars
+
+KL_FLOOR = 1e-7  # where an exact copy is drawn on the logarithmic axis
+
+
+def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best: str | None) -> go.Figure:
+    """Return the mean KL to the FP32 reference over the median step time, with 95 % intervals."""
+    fig = figure(
+        "Accuracy against speed",
+        subtitle=f"lower left is better · ● measured at batch {batch}",
+        x_title="time per decoding step, ms (median)",
+        y_title="KL to FP32, nat/token (mean)",
+    )
+    shown = sorted(
+        ((r, r.accuracy.mean_kl_nat_per_token, time) for r in results if r.accuracy and (time := r.decode_at(batch))),
+        key=lambda item: item[1].value,
+    )
+    times = [t.p50_s * 1e3 for _, _, t in shown]
+    heights = [max(kl.value, KL_FLOOR) for _, kl, _ in shown]
+    labels = [METHODS[r.method].label + (" (exact)" if kl.value < KL_FLOOR else "") for r, kl, _ in shown]
+    fig.add_scatter(  # one trace: every trace more costs the reader about ten milliseconds a redraw
+        x=times,
+        y=heights,
+        mode="markers+text",
+        name="measured",
+        text=labels,
+        textposition=_label_places(times),
+        textfont={"color": INK, "size": 11},
+        marker={
+            "color": [BEST if r.method == best else MEASURED for r, _, _ in shown],
+            "size": [13 if r.method == best else 9 for r, _, _ in shown],
+            "symbol": ["diamond" if METHODS[r.method].runtime == "onnxruntime" else "circle" for r, _, _ in shown],
+        },
+        error_x=interval_bars(
+            times, [t.p50_low_s * 1e3 for _, _, t in shown], [t.p50_high_s * 1e3 for _, _, t in shown]
+        ),
+        error_y=interval_bars(
+            heights, [max(kl.low, KL_FLOOR) for _, kl, _ in shown], [max(kl.high, KL_FLOOR) for _, kl, _ in shown]
+        ),
+        customdata=[
+            f"KL {three_digits(kl.value)} nat/token<br>p50 {three_digits(t.p50_s * 1e3)} ms, p99 {three_digits(t.p99_s * 1e3)} ms"
+            for _, kl, t in shown
+        ],
+        hovertemplate="%{text}<br>%{customdata}<extra></extra>",
+    )
+    if times:
+        fig.update_xaxes(
+            type="log", range=_log_range(min(times), max(times) * 1.15), dtick=None, nticks=6, minor={"showgrid": False}
+        )
+    fig.update_yaxes(type="log", exponentformat="power", dtick=1)
+    return fig
+
+
+def _label_places(times: list[float]) -> list[str]:
+    """Return places of labels: above and below alternately, and left of points on the right, so that none is cut off."""
+    if not times:
+        return []
+    middle = (min(times) * max(times) ** 2) ** (1 / 3)  # two thirds of the way on the logarithmic axis
+    return [f"{'top' if i % 2 else 'bottom'} {'left' if t > middle else 'right'}" for i, t in enumerate(times)]
+
+
+def _log_range(low: float, high: float) -> list[float]:
+    margin = 0.08 * (log10(high) - log10(low)) + 0.05
+    return [log10(low) - margin, log10(high) + margin]
+
+
+def claimed_and_measured(
+    points: Sequence[tuple[str, float, float, float]], claims: Sequence[Claim], *, baseline: str, batch: int
+) -> go.Figure:
+    """Return published speed-up ranges as bands, with measured speed-ups as points on them.
+
+    Args:
+        points: (technique as the claim names it, speed-up, low, high) of each measured method.
+        claims: The claims with the metric "speedup".
+        baseline: What the measured speed-ups are relative to.
+        batch: Batch size of the measurements.
+    """
+    fig = figure(
+        "Claimed and measured speed-up",
+        subtitle="▬ published (FAQ table) · ● measured here",
+        x_title=f"speed-up over {baseline}, × (decoding, batch {batch})",
+        y_title="technique (ranges in ×)",
+    )
+    names = [c.technique for c in claims]
+    ends = [(c, end) for c in claims for end in (c.low, c.high, None)]
+    fig.add_scatter(
+        x=[end for _, end in ends],
+        y=[None if end is None else c.technique for c, end in ends],
+        mode="lines",
+        name="published",
+        line={"color": PUBLISHED, "width": 9},
+        opacity=0.75,
+        hovertemplate="%{y}: %{x}×, published<extra></extra>",
+    )
+    fig.add_scatter(
+        x=[c.high for c in claims],
+        y=[c.technique for c in claims],
+        mode="text",
+        name="range",
+        text=[f"  {c.shown_range}" for c in claims],
+        textposition="middle right",
+        hoverinfo="skip",
+    )
+    known = [p for p in points if p[0] in names]
+    best = {name: max((p[1] for p in known if p[0] == name), default=None) for name in names}
+    fig.add_scatter(
+        x=[value for _, value, _, _ in known],
+        y=[technique for technique, *_ in known],
+        mode="markers+text",
+        name="measured",
+        text=[f"{value:.2f}×" if value == best[technique] else "" for technique, value, _, _ in known],
+        textposition="top center",
+        marker={"color": MEASURED, "size": 10, "opacity": [1 if p[1] == best[p[0]] else 0.45 for p in known]},
+        error_x=interval_bars([p[1] for p in known], [p[2] for p in known], [p[3] for p in known]),
+        hovertemplate="%{y}: %{x:.2f}×, measured<extra></extra>",
+    )
+    top = max([c.high or 0 for c in claims] + [p[1] for p in points] + [1])
+    fig.update_xaxes(range=[0, top * 1.2])
+    fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ")
+    fig.add_vline(x=1, line={"color": INK, "width": 1, "dash": "dot"})
+    return fig

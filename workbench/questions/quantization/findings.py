@@ -1,0 +1,230 @@
+"""Findings of a quantization run: the recommended method, its evidence, the strongest objection, and rows of tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.tables import DeviceSpec
+from workbench.compress.methods import METHODS
+from workbench.compress.rows import VariantResult
+from workbench.compress.spec import QuantizationSpec
+from workbench.core.runs import Run
+from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
+from workbench.core.verdict import Verdict
+from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
+from workbench.estimate.weights import decode_floor_s, weight_bytes
+
+# Mean KL divergences that llama.cpp's perplexity tool printed for a 8B model (logs published by eaddario):
+# Q8_0 0.00024, Q5_K_M 0.0047, Q3_K_M 0.051.
+KL_LIMITS = {"strict": 0.001, "balanced": 0.01, "loose": 0.05}
+HISTORY_HEAD = ("Run", "methods measured", "torch", "workbench revision")
+COMPARISON_HEAD = (
+    "Method",
+    "decode step, shown run",
+    "decode step, compared run",
+    "speed-up",
+    "95 % intervals",
+    "KL, shown run",
+    "KL, compared run",
+)
+ESTIMATE_HEAD = (
+    "Method ◌",
+    "weights ◌",
+    "on this device",
+    "shortest decode step at batch 1 ◌",
+    "lowest USD / M tokens ◌",
+)
+MOST_IN_HISTORY = 12
+
+
+def baseline_of(results: Sequence[VariantResult]) -> VariantResult | None:
+    """Return the baseline: measured BF16 on a GPU, FP32 elsewhere, or the other one where that is missing."""
+    measured = {r.method: r for r in results if r.status == "measured"}
+    on_gpu = any(r.execution == "compiled" for r in measured.values())
+    order = ("bf16", "fp32") if on_gpu else ("fp32", "bf16")
+    return next((measured[m] for m in order if m in measured), None)
+
+
+def speedup(result: VariantResult, base: VariantResult, *, batch: int) -> float | None:
+    """Return the median step time of the baseline over that of the method."""
+    time, base_time = result.decode_at(batch), base.decode_at(batch)
+    return base_time.p50_s / time.p50_s if time and base_time else None
+
+
+def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
+    """Return the fastest method at a batch size whose mean KL lies within the limit with 95 % confidence."""
+    results = [r for r in run.rows(VariantResult) if r.status == "measured" and r.decode_at(batch)]
+    base = baseline_of(results)
+    if base is None:
+        return Verdict(
+            headline="The run has no baseline to compare with.",
+            evidence="Neither FP32 nor BF16 was measured at this batch size.",
+            objection="Run again with FP32 among the methods.",
+        )
+    if all(r.accuracy is None for r in results):
+        return _verdict_without_accuracy(results, base, batch)
+    within = [r for r in results if r.accuracy and r.accuracy.mean_kl_nat_per_token.high <= kl_limit]
+    best = min(within or [base], key=lambda r: _step_s(r, batch))
+    if best.method == base.method:
+        return Verdict(
+            best=base.method,
+            headline=f"Stay with {METHODS[base.method].label}: no faster method meets the accuracy limit.",
+            evidence=f"The limit is a mean KL of {three_digits(kl_limit)} nat/token, at batch {batch}.",
+            objection=_objection(base, base, results, batch),
+        )
+    accuracy, time = best.accuracy, best.decode_at(batch)
+    assert accuracy is not None
+    assert time is not None
+    kl, top1 = accuracy.mean_kl_nat_per_token, accuracy.top1_agreement_fraction
+    changed = three_digits((1 - top1.value) * 100)
+    memory = 1 - (best.weight_bytes or 0) / (base.weight_bytes or 1)
+    size = f"{three_digits(memory * 100)} % less weight memory" if memory > 0 else "no saving in weight memory"
+    faster = speedup(best, base, batch=batch) or 1.0
+    return Verdict(
+        best=best.method,
+        headline=f"Take {METHODS[best.method].label}. {faster:.2f}× as fast as {METHODS[base.method].label} at batch {batch} with {size}; "
+        f"it changes {changed} % of next-token choices.",
+        evidence=f"KL {three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}] nat/token, top-1 agreement "
+        f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}], "
+        f"n = {accuracy.n_tokens} tokens; step {shown_duration(time.p50_s)} against {shown_duration(_step_s(base, batch))} "
+        f"(medians of {time.n} steps).",
+        objection=_objection(best, base, results, batch),
+    )
+
+
+def _step_s(result: VariantResult, batch: int) -> float:
+    time = result.decode_at(batch)
+    return time.p50_s if time else float("inf")
+
+
+def _verdict_without_accuracy(results: Sequence[VariantResult], base: VariantResult, batch: int) -> Verdict:
+    best = min(results, key=lambda r: _step_s(r, batch))
+    factor = speedup(best, base, batch=batch) or 1.0
+    return Verdict(
+        best=best.method,
+        headline=f"{METHODS[best.method].label} is fastest at batch {batch}: {factor:.2f}× {METHODS[base.method].label}.",
+        evidence=f"Step {shown_duration(_step_s(best, batch))}, weights {shown_bytes(best.weight_bytes or 0)}; speed only.",
+        objection="The weights are random, so this run says nothing about accuracy: measure it on trained weights.",
+    )
+
+
+def _objection(best: VariantResult, base: VariantResult, results: Sequence[VariantResult], batch: int) -> str:
+    """Return the strongest points against the choice, from the same run."""
+    points = []
+    chosen = speedup(best, base, batch=batch)
+    for d in best.decode:
+        other = speedup(best, base, batch=d.batch)
+        if d.batch != batch and other and chosen and other < 0.9 * chosen:
+            points.append(f"at batch {d.batch} the speed-up is only {other:.2f}×")
+    if best.accuracy and best.method != base.method:
+        p99 = best.accuracy.p99_kl_nat_per_token.value
+        points.append(f"one token in a hundred diverges by {three_digits(p99)} nat or more")
+    smaller = [r for r in results if (r.weight_bytes or 0) < 0.8 * (best.weight_bytes or 0)]
+    if smaller:
+        least = min(smaller, key=lambda r: r.weight_bytes or 0)
+        points.append(f"{METHODS[least.method].label} needs only {shown_bytes(least.weight_bytes or 0)} of weights")
+    plain = next((r for r in results if r.method == "onnx-fp32"), None)
+    if plain is not None and best.method != "onnx-fp32" and METHODS[best.method].runtime == "onnxruntime":
+        factor = _step_s(base, batch) / _step_s(plain, batch)
+        points.insert(0, f"ONNX Runtime alone, without quantization, gives a speed-up of {factor:.2f}×")
+    text = "; ".join(points[:2]) or "no other measured method is faster or smaller"
+    return text[0].upper() + text[1:] + "."
+
+
+def batches_of(run: Run | None) -> list[int]:
+    """Return the decode batch sizes that a run has measured."""
+    return sorted({d.batch for r in run.rows(VariantResult) for d in r.decode}) if run else []
+
+
+def subject_of(run: Run) -> str:
+    """Return model, device, text and lengths that the numbers of a run are for."""
+    spec, env = run.asked(QuantizationSpec), run.environment
+    text = Path(spec.text).name if spec.text else "held-out text"
+    accuracy = f"accuracy: {spec.n_windows} × {spec.window_tokens} tokens of {text}"
+    return (
+        f"{Path(spec.model).name} on {env.device} ({env.n_cpus} cores) · "
+        f"{'no accuracy: random weights' if spec.random_weights else accuracy} · "
+        f"speed: {spec.prompt_tokens} tokens in, {spec.decode_tokens} out · run {run.id}, {run.day}"
+    )
+
+
+def usd_by_method(run: Run, *, usd_per_hour: float, utilization_fraction: float, batch: int) -> dict[str, float]:
+    """Return the price of a million output tokens with each measured method."""
+    steps = {
+        r.method: decode_s_at(batch, {d.batch: d.p50_s for d in r.decode}) for r in run.rows(VariantResult) if r.decode
+    }
+    return {
+        method: usd_per_million_output_tokens(
+            usd_per_hour, decode_s=step, batch=batch, utilization_fraction=utilization_fraction
+        )
+        for method, step in steps.items()
+    }
+
+
+def claim_points(run: Run, batch: int) -> tuple[list[tuple[str, float, float, float]], str]:
+    """Return speed-ups by claimed technique with intervals, and the name of the baseline."""
+    results = run.rows(VariantResult)
+    base = baseline_of(results)
+    if base is None:
+        return [], "–"
+    points = []
+    base_time = base.decode_at(batch)
+    for r in results:
+        method, time = METHODS[r.method], r.decode_at(batch)
+        if method.claim and time and base_time and method.runtime == METHODS[base.method].runtime:
+            low, high = base_time.p50_low_s / time.p50_high_s, base_time.p50_high_s / time.p50_low_s
+            points.append((method.claim, base_time.p50_s / time.p50_s, low, high))
+    return points, METHODS[base.method].label
+
+
+def history_rows(runs: Sequence[Run], shown_id: str) -> list[tuple[str, ...]]:
+    """Return the cells of ``HISTORY_HEAD`` for the newest runs; the shown one is marked."""
+    return [
+        (
+            f"{'▸ ' if run.id == shown_id else ''}{Path(run.model or '').name} · {run.environment.device} · "
+            f"{run.finished_at[:16].replace('T', ' ')} · {run.id}",
+            str(sum(r.status == "measured" for r in run.rows(VariantResult))),
+            run.environment.packages.get("torch", "–"),
+            run.environment.git_revision or "–",
+        )
+        for run in runs[:MOST_IN_HISTORY]
+    ]
+
+
+def comparison_rows(run: Run, other: Run, batch: int) -> list[tuple[str, ...]]:
+    """Return the cells of ``COMPARISON_HEAD`` for each method that both runs have measured at a batch size."""
+    before, rows = {r.method: r for r in other.rows(VariantResult)}, []
+    for new in run.rows(VariantResult):
+        old = before.get(new.method)
+        time, old_time = new.decode_at(batch), old.decode_at(batch) if old else None
+        if not time or not old_time or not old:
+            continue
+        overlap = time.p50_low_s <= old_time.p50_high_s and old_time.p50_low_s <= time.p50_high_s
+        kls = (three_digits(r.accuracy.mean_kl_nat_per_token.value) if r.accuracy else "–" for r in (new, old))
+        rows.append(
+            (
+                METHODS[new.method].label,
+                shown_duration(time.p50_s),
+                shown_duration(old_time.p50_s),
+                f"{old_time.p50_s / time.p50_s:.2f}×",
+                "overlap" if overlap else "do not overlap",
+                *kls,
+            )
+        )
+    return rows
+
+
+def estimated_rows(
+    model: ModelSpec, device: DeviceSpec, methods: Sequence[str], *, usd_per_hour: float, utilization_fraction: float
+) -> list[tuple[str, ...]]:
+    """Return the cells of ``ESTIMATE_HEAD`` for each method on a device of the catalogue."""
+    rows: list[tuple[str, ...]] = []
+    for name in methods:
+        stored = weight_bytes(model, weight_bits=METHODS[name].weight_bits, other_bits=32 if name == "fp32" else 16)
+        floor_s = decode_floor_s(stored, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s)
+        usd = usd_per_million_output_tokens(
+            usd_per_hour, decode_s=floor_s, batch=1, utilization_fraction=utilization_fraction
+        )
+        fits = "fits" if device.memory_bytes and stored < device.memory_bytes else "does not fit"
+        rows.append((METHODS[name].label, shown_bytes(stored), fits, shown_duration(floor_s), shown_usd(usd)))
+    return rows

@@ -1,0 +1,54 @@
+"""The table of the quantization panel: one row for each method, with the reason where it did not run."""
+
+from workbench.compress.methods import METHODS
+from workbench.compress.rows import VariantResult
+from workbench.core.provenance import Provenance
+from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
+from workbench.interface.html import hint, joined, small, with_interval
+
+LEAST_S = 1e-4  # a shorter time means that nothing was quantized
+
+
+def method_head(batch: int) -> tuple[str, ...]:
+    """Return the column titles above ``method_cells``."""
+    return (
+        f"Method {Provenance.MEASURED.mark}",
+        "KL, nat/token",
+        "p99 KL",
+        "same top-1",
+        "Δ perplexity",
+        "weights",
+        "peak memory",
+        "quantization time",
+        f"step at batch {batch}, p50 / p99",
+        "prefill, tok/s",
+        f"USD / M tokens {Provenance.ESTIMATED.mark}",
+    )
+
+
+def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None) -> tuple[str, ...]:
+    """Return the cells of one method; for a method that did not run, its reason."""
+    label = hint(METHODS[r.method].label, title=METHODS[r.method].note)
+    if r.status != "measured":
+        return label, f"{r.status}: {r.reason or ''}"
+    if r.execution == "eager":
+        eager = small("eager", title="PyTorch without torch.compile, which torchao's kernels need to reach their speed")
+        label = joined(label, " ", eager)
+    if not r.interleaved:
+        label = joined(
+            label, " ", small("alone", title="not timed interleaved with the other methods, for lack of memory")
+        )
+    time, accuracy = r.decode_at(batch), r.accuracy
+    return (
+        label,
+        with_interval(accuracy.mean_kl_nat_per_token if accuracy else None),
+        with_interval(accuracy.p99_kl_nat_per_token if accuracy else None),
+        with_interval(accuracy.top1_agreement_fraction if accuracy else None, 100, " %"),
+        with_interval(accuracy.perplexity_change_fraction if accuracy else None, 100, " %", sign=True),
+        shown_bytes(r.weight_bytes or 0),
+        shown_bytes(r.peak_memory_bytes or 0),
+        shown_duration(r.quantize_s) if r.quantize_s and r.quantize_s > LEAST_S else "–",
+        f"{shown_duration(time.p50_s)} / {shown_duration(time.p99_s)}" if time else "–",
+        three_digits(r.prefill_tokens_per_s or 0),
+        "–" if usd_per_million is None else shown_usd(usd_per_million),
+    )

@@ -1,0 +1,199 @@
+"""Findings of the chosen plan in words and tables, and how well cheaper measures rank the layers."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from math import log10
+from pathlib import Path
+
+from workbench.catalog.formats import FORMATS, group_named, recipe, short_format
+from workbench.core.provenance import Provenance
+from workbench.core.runs import Run
+from workbench.core.units import NOT_KNOWN, shown_bytes, shown_percent, three_digits
+from workbench.core.verdict import Verdict, sentence
+from workbench.estimate.mixed_precision import Solution
+from workbench.interface.html import HeatCell, Text, lines, small
+from workbench.interface.numbers import with_ends
+from workbench.questions.quantization.evaluation.spec import kl_band
+from workbench.questions.quantization.sensitivity.findings.plan_ledger import Ledger
+from workbench.questions.quantization.sensitivity.findings.plan_space import PlanSpace
+from workbench.questions.quantization.sensitivity.rows import KL_FLOOR, GroupDamage, group_sizes
+from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
+
+CHEAPER: Mapping[str, Callable[[GroupDamage], float]] = {
+    "Fisher proxy": lambda r: r.fisher_kl_nat_per_token,
+    "relative weight error": lambda r: r.weight_error_fraction,
+    "input outliers": lambda r: r.input_outlier_ratio,
+}
+"""Measures that need no evaluation for each format and group."""
+
+
+def about(run: Run) -> str:
+    """Return model, device and text that the numbers of a run are for."""
+    spec = run.asked(SensitivitySpec)
+    half = spec.n_windows // 2
+    return (
+        f"{Path(spec.model).name} on {run.environment.device} · each format in each layer group alone: {half} × "
+        f"{spec.window_tokens} tokens; plans verified on {half} others; GPTQ was calibrated on {spec.n_samples} × "
+        f"{spec.window_tokens} tokens · run {run.id}, {run.day}"
+    )
+
+
+def transferred(run: Run, timed: Run | None) -> str | None:
+    """Return the objection where times are of another model's products than damages; None otherwise."""
+    served, own = Path(timed.model or "").name if timed else None, Path(run.model or "").name
+    if served in (None, own):
+        return None
+    return f"times are of {served}'s products, damages of {own}: measure the sensitivity of the model that you serve"
+
+
+def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, str], transferred: str | None) -> Verdict:
+    """Return cost and damage of the chosen plan, its evidence and the strongest objection.
+
+    Args:
+        space: Where the plan comes from.
+        chosen: The plan.
+        missing: Formats without a kernel and where.
+        transferred: Why costs are of another model than damages, if they are.
+    """
+    if chosen.damage == 0:
+        objection = "Only BF16 is allowed, so there is nothing to choose from."
+        if space.low < chosen.cost:
+            objection = f"The cheapest plan costs {space.unit.shown(space.low)}."
+        elif len(space.uniform) > 1:
+            objection = "No allowed format is cheaper here: quantization does not pay off for these products."
+        headline = (
+            f"With this budget ({space.unit.shown(chosen.cost)}) every layer stays in BF16, without loss of accuracy."
+        )
+        return Verdict(headline=headline, evidence="No layer is quantized.", objection=objection)
+    mix = ", ".join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
+    damage = f"KL {three_digits(chosen.damage)} nat/token ({kl_band(chosen.damage)})"
+    return Verdict(
+        headline=f"At {space.unit.shown(chosen.cost)}, the best plan has {damage}: {mix}.",
+        evidence=_evidence(space, chosen),
+        provenance=Provenance.MEASURED if space.verified(chosen) else Provenance.ESTIMATED,
+        objection=_objection(space, chosen, missing, transferred),
+    )
+
+
+def _evidence(space: PlanSpace, chosen: Solution) -> str:
+    verified, n = space.verified(chosen), len(space.options)
+    predicted = f"Predicted as the sum of the measured damages of {n} layer groups"
+    if verified is None:
+        return f"{predicted}; this plan has not been measured as a whole: press Verify."
+    kl = verified.kl.value
+    off = f", {abs(chosen.damage / kl - 1) * 100:.1f} % off" if kl else ""
+    return f"{predicted}; verified: {with_ends(verified.kl)} nat/token{off}."
+
+
+def _objection(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], transferred: str | None) -> str:
+    points = []
+    unserved = sorted({f for f in chosen.plan.values() if f in missing})
+    if unserved:
+        names = " and ".join(map(short_format, unserved))
+        points.append(f"{names}: no kernel in {missing[unserved[0]]}, so this plan cannot be served there; untick it")
+    affordable = [(name, s) for name, s in space.uniform.items() if s.cost <= chosen.cost * 1.03]
+    if affordable:
+        name, rival = min(affordable, key=lambda item: (item[1].damage, item[1].cost))
+        gain = rival.damage / chosen.damage
+        everywhere = f"{short_format(name)} everywhere is"
+        if len(set(chosen.plan.values())) == 1:
+            points.append("one format everywhere is the best plan: no mixing is needed")
+        elif gain < 1.05:
+            points.append(f"{everywhere} as good for {space.unit.shown(rival.cost)}")
+        else:
+            cost, kl = space.unit.shown(rival.cost), three_digits(rival.damage)
+            points.append(f"{everywhere} simpler: {cost}, KL {kl} ({gain:.1f} times as much)")
+    if transferred:
+        points.append(transferred)
+    return sentence(points[:3] or ["the sum of damages leaves out interactions between layer groups"])
+
+
+def plan_table(space: PlanSpace, book: Ledger, chosen: Solution) -> tuple[tuple[Text, ...], list[tuple[Text, ...]]]:
+    """Return titles and rows: the chosen plan and the uniform formats, with damage, memory and time."""
+
+    def row(label: str, solution: Solution) -> tuple[str, ...]:
+        measured = space.verified(solution)
+        return (
+            label,
+            three_digits(solution.damage),
+            three_digits(measured.kl.value if measured else None),
+            three_digits(book.stored_bits(solution.plan)),
+            shown_bytes(book.stored_bytes(solution.plan)),
+            *("no kernel" if f is None else shown_percent(f) for f in book.time_fractions(solution.plan)),
+        )
+
+    others = sorted(space.uniform.items(), key=lambda item: -item[1].damage)
+    rows = [row("the chosen plan", chosen), *(row(f"{short_format(name)} everywhere", s) for name, s in others)]
+    times = (lines(("time, % of BF16 ●", small(t.label))) for t in book.timed)
+    return ("Plan", "KL, nat/token ◌", "verified ●", "bits per weight", "linear layers", *times), rows
+
+
+def heat_rows(
+    space: PlanSpace, chosen: Solution
+) -> tuple[str, tuple[str, ...], list[tuple[str, list[HeatCell | None]]]]:
+    """Return legend, titles and rows of the plan by layer and role; a darker cell has more damage in the narrowest format."""
+    by_group = {g: [r for r in space.layers if r.group == g] for g in group_sizes(space.layers)}
+    narrowest = min(space.layers, key=lambda r: r.stored_bits).format
+    damage = {
+        g: log10(max(next(r.kl_nat_per_token.value for r in rows if r.format == narrowest), KL_FLOOR))
+        for g, rows in by_group.items()
+    }
+    low, span = min(damage.values()), (max(damage.values()) - min(damage.values())) or 1.0
+    cells = {
+        (rows[0].layer, rows[0].role): HeatCell(
+            name=group,
+            text=short_format(chosen.plan[group]),
+            hint="\n".join((group, *map(_in_this_group, rows))),
+            darkness=0.08 + 0.5 * (damage[group] - low) / span,
+        )
+        for group, rows in by_group.items()
+    }
+    layers, roles = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(role for _, role in cells)
+    legend = f"text: format · darker: KL with {FORMATS[narrowest].label} in this group alone · point at a cell for all formats"
+    rows_shown = [
+        (NOT_KNOWN if layer is None else str(layer), [cells.get((layer, role)) for role in roles]) for layer in layers
+    ]
+    return legend, ("layer", *roles), rows_shown
+
+
+def _in_this_group(row: GroupDamage) -> str:
+    return f"{short_format(row.format)}: KL {with_ends(row.kl_nat_per_token)}"
+
+
+def commands(model: str) -> str:
+    """Return the commands that make, evaluate and serve a checkpoint of a plan."""
+    return (
+        "# Save the plan below as plan.json, then:\nworkbench engines install llmcompressor\n"
+        f"workbench checkpoints {model} --schemes mixed --plan plan.json --out checkpoints\n"
+        f"workbench evaluate {model} checkpoints/*mixed* --in-vllm\nvllm serve checkpoints/*mixed*"
+    )
+
+
+def plan_file(chosen: Solution) -> str:
+    """Return the plan as a file that commands read."""
+    return json.dumps({"plan": dict(chosen.plan)}, indent=1)
+
+
+def plan_recipe(chosen: Solution) -> str:
+    """Return the plan as llm-compressor's recipe."""
+    return recipe(chosen.plan, [group_named(name) for name in chosen.plan])
+
+
+def agreement(layers: Sequence[GroupDamage]) -> dict[str, tuple[float, ...]]:
+    """Return by format the rank correlation (Spearman) of each measure of ``CHEAPER`` with the measured KL."""
+    from scipy.stats import spearmanr
+
+    ranks: dict[str, tuple[float, ...]] = {}
+    for form in dict.fromkeys(r.format for r in layers):
+        rows = [r for r in layers if r.format == form]
+        if len(rows) > 2:
+            direct = [r.kl_nat_per_token.value for r in rows]
+            ranks[form] = tuple(float(spearmanr(direct, [of(r) for r in rows]).statistic) for of in CHEAPER.values())
+    return ranks
+
+
+def agreement_table(layers: Sequence[GroupDamage]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return titles and rows with the rank correlations of each format."""
+    rows = [(FORMATS[form].label, *(f"{rank:+.2f}" for rank in ranks)) for form, ranks in agreement(layers).items()]
+    return ("Format", *CHEAPER), rows

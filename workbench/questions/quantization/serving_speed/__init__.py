@@ -1,0 +1,1 @@
+"""How fast vLLM decodes and prefills in each precision."""

@@ -1,0 +1,1 @@
+"""How often rollback rules err, simulated."""

@@ -1,0 +1,75 @@
+"""Findings on rollback rules: simulated rollouts, the verdict, and the rows of the table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from workbench.core.provenance import Provenance
+from workbench.core.units import shown_percent
+from workbench.core.verdict import Verdict
+from workbench.questions.rollout.odds.spec import OddsSpec
+from workbench.simulate.rollouts import JUDGES, Odds, odds
+
+N_ROLLOUTS = 200
+RULE_HEAD = ("Rollback rule", "healthy: rolled back", "chosen: rolled back", "chosen: failed answers")
+METHOD = (
+    "The new version gets 10, 25, 50 and 100 % of the users, for five intervals each. The sequential test is evaluated after every failure: a mixture "
+    "of e-processes over ratios of 1.5 to 5, at a quarter of alpha because three more measures are tested. The threshold rules are evaluated at "
+    "intervals: the FAQ's rule (success above 95 %) once a step, and the rule of Flagger's documentation (success above 99 %) once an interval."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleOdds:
+    """Results of one rollback rule for two new versions."""
+
+    healthy: Odds
+    """For a new version that fails as often as the old one."""
+    chosen: Odds
+    """For a new version of the failure rate that was asked for."""
+
+
+RuleReport = Mapping[str, RuleOdds]
+"""Results by the name of the rule."""
+
+
+@lru_cache(maxsize=256)
+def rule_report(spec: OddsSpec) -> RuleReport:
+    """Return the results of each rollback rule over many simulated rollouts."""
+
+    def simulate(judge: str, new_rate: float) -> Odds:
+        old_rate, per_interval, alpha = spec.old_rate, spec.per_interval, spec.alpha
+        return odds(judge, old_rate=old_rate, new_rate=new_rate, per_interval=per_interval, alpha=alpha, n=N_ROLLOUTS)
+
+    return {
+        judge: RuleOdds(healthy=simulate(judge, spec.old_rate), chosen=simulate(judge, spec.new_rate))
+        for judge in JUDGES
+    }
+
+
+def verdict(report: RuleReport, spec: OddsSpec) -> Verdict:
+    """Return how often the sequential test errs, compared with a fixed threshold."""
+    sequential, threshold = (report[rule] for rule in JUDGES[:2])
+    alike, worse = sequential.healthy, sequential.chosen
+    return Verdict(
+        headline=f"The sequential test rolls back a healthy version in {shown_percent(alike.rolled_back, 1)} of the rollouts, and a version with "
+        f"{100 * spec.new_rate:g} % instead of {100 * spec.old_rate:g} % failures in {100 * worse.rolled_back:.0f} %.",
+        evidence=f"That version fails {worse.bad_answers:,.0f} requests per rollout on average; with a fixed threshold of 95 % success it "
+        f"fails {threshold.chosen.bad_answers:,.0f}, and {100 * threshold.chosen.rolled_back:.0f} % of its rollouts are rolled back.",
+        objection="A fixed threshold ignores the old version: it rolls back healthy versions where the old version fails as often.",
+        best=JUDGES[0],
+        provenance=Provenance.SIMULATED,
+    )
+
+
+def rule_rows(report: RuleReport) -> list[tuple[str, ...]]:
+    """Return the cells of ``RULE_HEAD`` for each rollback rule."""
+    return [
+        (
+            judge,
+            shown_percent(odds.healthy.rolled_back, 1),
+            shown_percent(odds.chosen.rolled_back, 1),
+            f"{odds.chosen.bad_answers:.0f}",
+        )
+        for judge, odds in report.items()
+    ]

@@ -1,0 +1,1 @@
+"""Signed model folders: which models may be loaded."""

@@ -1,0 +1,1 @@
+"""Autoscaling rules, simulated on traces of real traffic."""

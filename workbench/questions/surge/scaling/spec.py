@@ -1,0 +1,75 @@
+"""What can be asked of autoscaling rules: the traffic, and the replicas."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workbench.core.errors import InvalidSpec
+from workbench.core.knobs import knob
+from workbench.core.specs import Spec
+
+TRACES = {"conv": "Azure 2023, conversations", "code": "Azure 2023, code"}
+PROMPT_TOKENS_PER_S, ANSWER_TOKENS_PER_S = 64_000.0, 8_000.0
+"""Of one H200 with an 8B model in BF16 (vLLM 0.26.0): with these it answers 22.4 of the conversations a second, as measured at saturation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingSpec(Spec):
+    """Traffic, and the speed and start-up time of replicas."""
+
+    command: ClassVar[str] = "scaling"
+
+    trace: str = knob(
+        "conv",
+        "Traffic",
+        "Trace to simulate: conv or code of Azure 2023, or a trace file of Azure, BurstGPT, Mooncake, AIPerf, guidellm or vLLM.",
+        suggestions=tuple(TRACES),
+    )
+    times: float = knob(
+        10.0, "Request rate / trace", "Request rate, as a multiple of that of the trace.", low=0.1, high=1e4
+    )
+    start_s: float = knob(
+        120.0, "Replica start-up time", "Seconds from starting a replica until it answers.", unit="s", low=1, high=3600
+    )
+    slo_wait_s: float = knob(
+        1.0,
+        "SLO: queue wait",
+        "Largest time in the queue that meets the SLO.",
+        unit="s",
+        low=0.05,
+        high=600,
+        option="wait-s",
+    )
+    prompt_tokens_per_s: float = knob(
+        PROMPT_TOKENS_PER_S,
+        "Prefill throughput of a replica",
+        "Prompt tokens that one replica prefills in a second.",
+        unit="tokens/s",
+        low=1,
+        high=1e9,
+        is_advanced=True,
+    )
+    answer_tokens_per_s: float = knob(
+        ANSWER_TOKENS_PER_S,
+        "Decode throughput of a replica",
+        "Output tokens that one replica decodes in a second.",
+        unit="tokens/s",
+        low=1,
+        high=1e9,
+        is_advanced=True,
+    )
+    warm: int = knob(
+        1, "Warm replicas", "Replicas that are loaded and paid for, and serve within five seconds.", low=0, high=100
+    )
+    cached: float = knob(
+        0.15,
+        "Cache hit rate",
+        "Share of the requests that a response cache answers, from 0 to 1.",
+        low=0,
+        high=0.95,
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.times, self.start_s, self.slo_wait_s, self.prompt_tokens_per_s, self.answer_tokens_per_s) <= 0:
+            raise InvalidSpec(f"{self} is no case.", remedy="Give numbers above zero.")
+        if self.warm < 0 or not 0 <= self.cached < 1:
+            raise InvalidSpec(f"{self.warm} warm, {self.cached} cached.", remedy="Give 0 or more, and a share below 1.")

@@ -1,0 +1,1 @@
+"""Which batch has the highest throughput within limits on time and memory."""

@@ -1,0 +1,103 @@
+"""What a search for the best batch says: the verdict, and the rows of its tables."""
+
+from workbench.core.errors import NotAvailable
+from workbench.core.runs import Run
+from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
+from workbench.core.verdict import Verdict
+from workbench.questions.utilization.batch_size.rows import STATUSES, BatchChoice, BatchTrial, by_batch
+from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
+
+BATCH_HEAD = (
+    "Batch size",
+    "throughput, sequences/s ●",
+    "step time p50 / p90 ●",
+    "peak memory ●",
+    "predicted peak ◌",
+    "limits",
+)
+TRIAL_HEAD = (
+    "Trial",
+    "batch size",
+    "throughput, sequences/s ●",
+    "step time p50 ●",
+    "peak memory ●",
+    "predicted peak ◌",
+    "limits",
+)
+
+
+def choice_of(run: Run) -> BatchChoice:
+    """Return what a search came to; raises ``NotAvailable`` for a run that does not say."""
+    choice = run.row(BatchChoice)
+    if choice is None:
+        raise NotAvailable(f"Run {run.id} does not say which batch is best.", remedy="Measure again.")
+    return choice
+
+
+def limits(run: Run) -> str:
+    """Return the limits of a search in words."""
+    memory, latency_ms = shown_bytes(choice_of(run).memory_limit_bytes), run.asked(BatchSearchSpec).latency_ms
+    return f"{latency_ms:g} ms a step and {memory}" if latency_ms else memory
+
+
+def verdict(run: Run) -> Verdict | None:
+    """Return the best batch and what binds; None where no batch size is within the limits."""
+    choice, trials, spec = choice_of(run), run.rows(BatchTrial), run.asked(BatchSearchSpec)
+    best, per_s = choice.best_batch, choice.sequences_per_s
+    if best is None:
+        return None
+    of_best = by_batch(trials)[best]
+    smallest, peak = min(per_s), max(t.peak_bytes for t in of_best)
+    predicted = next((t.predicted_bytes for t in of_best if t.predicted_bytes), None)
+    memory = f"peak {shown_bytes(peak)}"
+    if predicted:
+        memory += f", predicted {shown_bytes(predicted)} ({shown_percent(predicted / peak - 1, sign=True)})"
+    over = [t for t in trials if t.status != "fits"]
+    if over:
+        binds = f"the {over[0].status} limit binds from batch size {min(t.batch for t in over)} on"
+    elif max(t.batch for t in trials) < spec.largest:
+        binds = "larger batches are predicted to need more memory than the limit"
+    else:
+        binds = "the search ended at the largest batch size to try"
+    tried = f"the best one was tried {len(of_best)} times, interleaved with its closest rivals"
+    repeats = tried if len(of_best) > 1 else "no other batch size came close"
+    times = of_best[0].times
+    step = (
+        f"One step takes {shown_duration(times.p50_s)} at p50 ({shown_duration(times.p90_s)} at p90); " if times else ""
+    )
+    return Verdict(
+        headline=f"Batch size {best} has the highest throughput within {limits(run)}: {three_digits(per_s[best])} sequences/s, "
+        f"{per_s[best] / per_s[smallest]:.1f}x batch size {smallest}.",
+        evidence=f"{step}{memory}; {binds}.",
+        objection=f"{len(trials)} trials of {spec.rounds} steps each on a machine that may be shared; {repeats}.",
+        best=str(best),
+    )
+
+
+def batch_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the cells of ``BATCH_HEAD`` for each batch: throughput over all its trials, the rest of the last one."""
+    per_s = choice_of(run).sequences_per_s
+    rows: list[tuple[str, ...]] = []
+    for batch, trials in by_batch(run.rows(BatchTrial)).items():
+        last, throughput, times = trials[-1], NOT_KNOWN, NOT_KNOWN
+        if last.times:
+            throughput = three_digits(per_s.get(batch) or last.times.sequences_per_s)
+            times = f"{shown_duration(last.times.p50_s)} / {shown_duration(last.times.p90_s)}"
+        rows.append((str(batch), throughput, times, *_memory(last), STATUSES[last.status]))
+    return rows
+
+
+def trial_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the cells of ``TRIAL_HEAD`` for each trial, in order."""
+    rows: list[tuple[str, ...]] = []
+    for number, trial in enumerate(run.rows(BatchTrial), start=1):
+        times = trial.times
+        speed = NOT_KNOWN, NOT_KNOWN
+        if times:
+            speed = three_digits(times.sequences_per_s), shown_duration(times.p50_s)
+        rows.append((str(number), str(trial.batch), *speed, *_memory(trial), STATUSES[trial.status]))
+    return rows
+
+
+def _memory(trial: BatchTrial) -> tuple[str, str]:
+    return shown_bytes(trial.peak_bytes), shown_bytes(trial.predicted_bytes or None)

@@ -1,0 +1,63 @@
+"""Latency and throughput of a steady load: as many users as sequences, who each ask again when they have their answer."""
+
+from dataclasses import replace
+from math import hypot
+
+from workbench.catalog.model_spec import ModelSpec
+from workbench.estimate.machine import Machine
+from workbench.estimate.precision import chosen_precision
+from workbench.estimate.prediction import Prediction, Question, Z, interval_around, predicted, tokens_per_step
+from workbench.simulate.closed_loop import ClosedLoop, closed_loop
+from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
+from workbench.simulate.engine import EngineLimits
+from workbench.simulate.step_cost import StepCost
+from workbench.simulate.summary import Service, summary, with_interval
+
+ROUNDS, LEAST_REQUESTS = 8, 24  # requests of each user, and of all
+
+
+def predicted_under_load(
+    model: ModelSpec, machine: Machine, question: Question, *, memory_bytes: float, is_own: bool, n_replicas: int = 1
+) -> Prediction:
+    """Return the prediction of a question with TTFT, TPOT and throughput of a simulated closed loop of its sequences.
+
+    Arguments are those of ``predicted``; memory is as there, and prefill that of one prompt alone.
+    """
+    q = question
+    static, alone = (
+        predicted(model, machine, asked, memory_bytes=memory_bytes, is_own=is_own, n_replicas=n_replicas)
+        for asked in (q, replace(q, concurrency=1))
+    )
+    lengths = [(q.input_tokens, q.output_tokens)] * max(LEAST_REQUESTS, ROUNDS * q.concurrency)
+    limits = EngineLimits(
+        max_sequences=max(1, q.concurrency),
+        cache_tokens=max(static.memory.room_tokens, q.input_tokens + q.output_tokens),
+        cached_fraction=q.cached_fraction,
+        front_s=FRONT_S,
+        front_request_s=FRONT_REQUEST_S,
+    )
+
+    def run_with(cost: StepCost) -> Service:
+        done: ClosedLoop = closed_loop(q.concurrency, lengths, cost, limits)
+        return summary(done.answers, done.arrivals, ttft_s=1.0, tpot_s=1.0)
+
+    cost = step_cost(
+        model,
+        chosen_precision(model, q.precision),
+        machine,
+        kv_bits=q.kv_bits,
+        context_tokens=q.input_tokens + q.output_tokens // 2,
+        tokens_each=1.0 + q.draft_tokens,
+        tokens_made=tokens_per_step(q.acceptance, q.draft_tokens) / (1 + q.draft_tokens * q.draft_fraction),
+    )
+    spread = with_interval(
+        run_with, cost, log_error_step=Z * static.step_sigma, log_error_prompt=Z * static.prompt_sigma
+    )
+    rate = n_replicas * spread.simulated.output_tokens_per_s
+    return replace(
+        static,
+        ttft_s=spread.interval(lambda s: s.ttft_s.p50, Z * TTFT_SIGMA),
+        prefill_s=alone.prefill_s,
+        tpot_s=spread.interval(lambda s: s.tpot_s.p50, Z * TPOT_SIGMA),
+        output_tokens_per_s=interval_around(rate, hypot(static.step_sigma, TPOT_SIGMA)),
+    )

@@ -1,0 +1,1 @@
+"""A model understood by asking it: transformers' own class on the meta device, in a process of its own."""
