@@ -14,7 +14,6 @@ from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.engines.environments import require
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Curve
 from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
 from workbench.interface.knobs import report_input
 from workbench.interface.question_panel import QuestionPanel
@@ -52,20 +51,8 @@ plan_load_once = lru_cache(maxsize=32)(plan_load)
 CONTEXT_SHOWN = 1024  # of the measured cells that predictions are drawn over
 
 
-CHEAPEST_CARRIED, FASTEST_CARRIED = 120, 20
-"""Combinations that a report carries for other loads: a file stays below one megabyte."""
-
-
-def _worth_carrying(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the combinations with the cheapest requests and those with the fastest tokens, in their order."""
-
-    def usd_per_rate(c: Curve) -> float:
-        return (c.usd_per_device_hour or 0.0) * c.plan.n_devices / float(c.capacity_requests_per_s.max())
-
-    cheap = sorted(curves, key=usd_per_rate)[:CHEAPEST_CARRIED]
-    fast = sorted(curves, key=lambda c: float(c.tpot_s[0]))[:FASTEST_CARRIED]
-    chosen = {id(c) for c in (*cheap, *fast)}
-    return [c for c in curves if id(c) in chosen]
+DIGITS_CARRIED = 5
+"""Digits of the numbers that a report carries: with all of them a file would exceed one megabyte."""
 
 
 class ParallelismPanel(QuestionPanel):
@@ -154,13 +141,13 @@ class ParallelismPanel(QuestionPanel):
         rows = [
             LoadRow(
                 label=combination_label(c.plan),
-                batch=c.batch.tolist(),
-                ttft_s=c.ttft_s.tolist(),
-                tpot_s=c.tpot_s.tolist(),
-                requests_per_s=c.capacity_requests_per_s.tolist(),
+                batch=c.batch.astype(int).tolist(),
+                ttft_s=_rounded(c.ttft_s.tolist()),
+                tpot_s=_rounded(c.tpot_s.tolist()),
+                requests_per_s=_rounded(c.capacity_requests_per_s.tolist()),
                 usd_per_replica_hour=(c.usd_per_device_hour or 0.0) * c.plan.n_devices,
             )
-            for c in _worth_carrying(priced)
+            for c in priced
         ]
         asked = {"rate": "requests_per_s", "ttft": "ttft_s", "tpot": "tpot_s"}
         return load_planner(
@@ -170,3 +157,7 @@ class ParallelismPanel(QuestionPanel):
             basis=f"{answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
             f"tokens. Prices: {'; '.join(o.price_label for o in answer.offers)}.",
         )
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.{DIGITS_CARRIED}g}") for value in values]
