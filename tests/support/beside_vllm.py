@@ -12,7 +12,7 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.prediction import Z
 from workbench.load.rows import KeptRequest, LoadSamples
 from workbench.simulate.closed_loop import closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
+from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
 from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Service, summary, with_interval
@@ -94,7 +94,11 @@ def beside_vllm(
     cost = step_cost(model, precision, machine, context_tokens=context)
 
     limits = EngineLimits(
-        max_sequences=MAX_SEQUENCES, cache_tokens=cache_tokens, front_s=FRONT_S, front_request_s=FRONT_REQUEST_S
+        max_sequences=MAX_SEQUENCES,
+        cache_tokens=cache_tokens,
+        front_s=FRONT_S,
+        front_request_s=FRONT_REQUEST_S,
+        front_stream_s=FRONT_STREAM_S,
     )
 
     def run_with(cost: StepCost) -> Service:

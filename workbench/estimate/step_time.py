@@ -7,7 +7,7 @@ import numpy as np
 from workbench.catalog.model_spec import ModelSpec
 from workbench.estimate.calibration import Floats, product_s
 from workbench.estimate.experts import experts_s
-from workbench.estimate.linear_layers import products
+from workbench.estimate.linear_layers import n_expert_layers, products
 from workbench.estimate.machine import Machine
 from workbench.estimate.paged_cache import kv_copies
 
@@ -18,9 +18,11 @@ HEAD_READ, HEAD_MULTIPLY = (
 )  # shares of bandwidth and peak that the output head reaches (measured: bf16 products)
 BETWEEN = (10, 3)  # numbers of hidden and of intermediate width that norms, activations and sums move for a token
 BETWEEN_FRACTION = 0.85  # of the bandwidth that they reach (a copy on an H200)
-EXPERT_PROMPTS = 1.6
-"""Grouped products of experts over prompts, with the sorting of tokens around them, over plain products of as much work (a mixture of
-128 experts on an H200: data/measured/left_out/serving_speed_qwen3-30b-a3b-shape_h200.json)."""
+EXPERT_PROMPTS = 1.25
+"""Grouped products of experts over prompts, over plain products of as much work (128 narrow and 8 wide experts on an H200:
+data/measured/left_out/serving_speed_qwen3-30b-a3b-shape_h200.json, data/measured/load_mixtral-8x7b-shape_*)."""
+BETWEEN_EXPERTS = (3, 6)
+"""Numbers of hidden and of intermediate width that gathering, activation and summing move for a token and each of its experts."""
 MLA_HEAD = 160  # mean of the widths of queries and values of DeepSeek-V3's heads: (192 + 128) / 2, its configuration
 
 
@@ -234,8 +236,21 @@ def _own_prompt_products_s(model: ModelSpec, plan: Mapping[str, str], machine: M
     linear = _linear_s(model, plan, machine, tokens, are_prompts=True)
     form = machine.kernel(expert_format(plan))
     ratio = k.prompt_product_ratio.get(form, k.prompt_product_ratio["bf16"])
-    experts = experts_s(model, form, machine, tokens * split.data) * ratio * EXPERT_PROMPTS if model.experts else 0.0
+    experts = experts_s(model, form, machine, tokens * split.data) * ratio * EXPERT_PROMPTS + _between_experts_s(
+        model, machine, tokens
+    )
     total: Floats = linear + model.n_layers * (between + _joined_s(model, machine, tokens)) + experts
+    return total
+
+
+def _between_experts_s(model: ModelSpec, machine: Machine, tokens: Floats) -> Floats:
+    """Return the time in which tokens are brought to their experts and back in all layers; zeros for a dense model."""
+    if model.experts is None:
+        return np.zeros_like(tokens)
+    hidden, inner = BETWEEN_EXPERTS
+    each = hidden * model.hidden + inner * model.experts.intermediate / machine.split.tensor
+    moved = 2.0 * tokens * model.experts.n_per_token * each
+    total: Floats = n_expert_layers(model) * moved / (BETWEEN_FRACTION * machine.ceilings.bandwidth_bytes_per_s)
     return total
 
 

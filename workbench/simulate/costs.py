@@ -12,8 +12,9 @@ from workbench.estimate.step_time import decode_step_s, decoding_s, prompt_atten
 
 POINTS = 64  # numbers of tokens at which steps are predicted; between them lie straight lines
 
-FRONT_S, FRONT_REQUEST_S = 4e-3, 3e-4
-"""Time from a client to the scheduler and back, and time of the front end for each request."""
+FRONT_S, FRONT_REQUEST_S, FRONT_STREAM_S = 4e-3, 3e-4, 1e-4
+"""Time from a client to the scheduler and back; time of the front end for each request; and delay of a request by each answer that
+the front end streams meanwhile."""
 MIXED_STEP_S = 0.5e-3
 """Host time that a step with prompts adds. All three are from loads on vLLM 0.26.0: an 8B model under Azure's traffic, and closed
 loops of a 24B and a 32B model (data/measured/load_*)."""

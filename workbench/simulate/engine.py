@@ -53,6 +53,8 @@ class EngineLimits:
     """Time from sending a request to the scheduler: network, the server's front end, and the way to the engine."""
     front_request_s: float = 0.0
     """Time that the front end takes for each request, one after the other."""
+    front_stream_s: float = 0.0
+    """Time by which each running sequence, whose tokens the front end passes on meanwhile, delays a request."""
     cached_fraction: float = 0.0
     """Share of each prompt that the prefix cache holds; these tokens need no prefill, but take room all the same (for each
     sequence, though sequences may share them: the cache looks fuller than it would be). Prompts with hash ids have no need of it."""
@@ -185,18 +187,22 @@ class Engine:
         moments = self.moments
         while self._coming or self._waiting or self._running:
             if not self._waiting and not self._running:
-                self.now_s = self._settled_s = max(self.now_s, self._coming[0].seen_s)
+                self.now_s = self._settled_s = max(self.now_s, self._next_seen_s())
             if self._settled_s >= until_s:
                 return
-            while self._coming and self._coming[0].seen_s <= self._settled_s:
+            while self._coming and self._next_seen_s() <= self._settled_s:
                 self._waiting.append(self._coming.popleft())
             if self._can_read():
                 self._mixed_step()
             else:
-                self._decode_until(self._coming[0].seen_s if self._coming else until_s)
+                self._decode_until(self._next_seen_s() if self._coming else until_s)
             self._collect()
             cached = self._cached if self.blocks is None else self._held_tokens(self.blocks)
             moments.append((self.now_s, len(self._waiting), self._running, cached))
+
+    def _next_seen_s(self) -> float:
+        """Return when the scheduler sees the request that comes next."""
+        return self._coming[0].seen_s + self.limits.front_stream_s * self._running
 
     def known_tokens(self, arrival: Arrival) -> int:
         """Return the tokens of a prompt that the prefix cache holds now."""

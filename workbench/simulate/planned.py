@@ -6,7 +6,7 @@ from math import exp
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.traffic import SPREAD, Lengths, draw_arrivals
 from workbench.estimate.search import Load, Offer, Plan
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, step_cost
+from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
 from workbench.simulate.summary import Occupancy, OverTime, Service, occupancy, over_time, summary
@@ -63,6 +63,7 @@ def simulate_plan(model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> Sim
         cache_tokens=max(longest, room),
         front_s=FRONT_S,
         front_request_s=FRONT_REQUEST_S,
+        front_stream_s=FRONT_STREAM_S,
     )
     done = replicas(plan.n_replicas, arrivals, cost, limits, routing="least loaded")
     return SimulatedPlan(
