@@ -38,7 +38,9 @@ class BodyMaker:
     def prompt(self, index: int, n_tokens: int, *, turn: int = 0) -> str:
         """Return the text of a prompt."""
         blocks = self._blocks(index, n_tokens) if turn == 0 else []
-        shared = [self.recipe.words[i] for i in blocks] or (self.recipe.shared_words[: n_tokens - 1] if turn == 0 else ())
+        shared = [self.recipe.words[i] for i in blocks] or (
+            self.recipe.shared_words[: n_tokens - 1] if turn == 0 else ()
+        )
         rng = self._generator(index, turn)
         own = n_tokens - len(shared)
         first = rng.choices(self.recipe.words, k=min(own, OWN_WORDS))

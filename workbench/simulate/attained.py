@@ -6,7 +6,7 @@ interval. A replica may also run fewer sequences at once than the mean latencies
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, hypot, inf
+from math import ceil, exp, hypot, inf
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.statistics import Interval
@@ -18,7 +18,8 @@ from workbench.simulate.planned import PlanTraffic, SimulatedPlan
 MOST_TRIED = 6  # combinations that are simulated
 MOST_TIMES = 8  # a combination's replicas by its means that are tried
 LOOKED_SHARE = 0.3  # of the requests, while the number of replicas is looked for
-MOST_AFTER = 3  # replicas that are added where all requests say that these are too few
+MOST_AFTER, AFTER = 4, 1.1  # times, and factor, that replicas are added where all requests say that these are too few
+NEAR = 20  # one in so many replicas more than the fewest is near enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,15 +103,21 @@ def _enough(traffic: PlanTraffic, most: int, longer: tuple[float, float]) -> Att
     n = fewest(holds, start=min(traffic.plan.n_replicas, most), most=most)
     if n is None:
         return None
-    for more in range(n, min(most, n + MOST_AFTER) + 1):
-        if traffic.simulated(more, slow).service.attainment_fraction >= asked:
-            judged = _judged(traffic, more, longer)
+    for _ in range(MOST_AFTER):
+        if traffic.simulated(n, slow).service.attainment_fraction >= asked:
+            judged = _judged(traffic, n, longer)
             return judged if judged.does_hold else None
+        n = ceil(AFTER * n)
+        if n > most:
+            return None
     return None
 
 
 def fewest(holds: Callable[[int], bool], *, start: int, most: int) -> int | None:
-    """Return the least number from half of the start on for which something holds that holds for all greater ones; None up to the most."""
+    """Return the least number from half of the start on, or one near it, for which something holds that holds for all greater ones.
+
+    None where it does not hold up to the most.
+    """
     if most < 1:
         return None
     high, low = start, max(1, start // 2)
@@ -119,7 +126,7 @@ def fewest(holds: Callable[[int], bool], *, start: int, most: int) -> int | None
             return None
         low = high + 1
         high = min(most, max(low, high * 3 // 2))
-    while low < high:
+    while high - low > high // NEAR:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return high

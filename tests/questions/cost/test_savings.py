@@ -34,7 +34,8 @@ def test_every_way_of_the_faq_is_planned_for_the_case():
     assert 0.3 < saved["spot instances"] < 1 - 1.0 / OFFER.usd_per_hour + 1e-9
     assert saved["distillation"] > 0
     assert all(s.claimed_low_fraction is not None for s in found)
-    assert 0 < prompt_time_fraction(CASE, base) < 1
+    assert base.does_hold
+    assert 0 < prompt_time_fraction(CASE, base.plan) < 1
 
 
 def test_nothing_is_claimed_where_nothing_is_known():

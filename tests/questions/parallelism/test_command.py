@@ -79,6 +79,10 @@ def test_plan_lists_plans_with_commands_and_reasons():
     data = json.loads(call("plan", model, "--rate", "5", "--on", "h200-sxm,l4", "--json").stdout)
     good = [p for p in data["plans"] if p["plan"]["reason"] is None]
     assert good[0]["is_pareto"]
+    offered = data["simulated"][0]
+    assert offered["does_hold"]
+    assert data["attainment_fraction"] == 0.95 <= offered["attainment_fraction"]["low"]
+    assert f"--max-num-seqs {offered['plan']['concurrency']}" in offered["launch_command"]
     served = shlex.split(good[0]["launch_command"])[2]
     assert served in {model, sibling_for(model, good[0]["plan"]["precision"])}
     assert any("memory" in (p["plan"]["reason"] or "") for p in data["plans"])

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from workbench.estimate.search import Plan
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, figure, styles_of
-from workbench.questions.parallelism.findings import PredictedCell
+from workbench.questions.parallelism.findings.beside import PredictedCell
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.planned import plan_label
 from workbench.simulate.summary import OverTime
@@ -25,7 +25,7 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
     """
     fig = figure(
         "Cost and speed of plans",
-        subtitle="lower left is better · ◌ estimated · diamonds: Pareto-optimal plans",
+        subtitle="lower left is better · ◌ estimated from means, without queues · diamonds: Pareto-optimal",
         x_title="cost of all replicas, USD/h",
         y_title="TPOT, ms",
         **LEGEND_BELOW,
