@@ -10,9 +10,9 @@ from math import ceil, exp, hypot, inf
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.statistics import Interval
-from workbench.estimate.prediction import BORROWED_PROMPT, BORROWED_STEP, Z
+from workbench.estimate.prediction import Z
 from workbench.estimate.search import SLACK, Curve, Load, Offer, Plan, choose_plans, pareto, settled, with_replicas
-from workbench.simulate.costs import TPOT_SIGMA
+from workbench.simulate.costs import TPOT_SIGMA, load_log_errors
 from workbench.simulate.planned import PlanTraffic, SimulatedPlan
 
 MOST_TRIED = 6  # combinations that are simulated
@@ -44,25 +44,25 @@ def attained_plans(
     """
     known = {offer.device_id: offer for offer in offers}
     best: list[AttainedPlan] = []
-    for plan in _to_try(combinations, load, known)[:MOST_TRIED]:
+    for plan in _to_try(model, combinations, load, known)[:MOST_TRIED]:
         usd = plan.usd_per_hour or 0.0
         least_usd = min((a.plan.usd_per_hour or 0.0 for a in best), default=inf)
         most = MOST_TIMES * plan.n_replicas
         if best and usd > 0:
             most = min(most, int(least_usd * plan.n_replicas / usd * (1 - SLACK)))
         offer = known[plan.device_id]
-        found = _enough(PlanTraffic(model, plan, load, offer), most, _longer(plan, offer))
+        found = _enough(PlanTraffic(model, plan, load, offer), most, _longer(model, plan, offer))
         best += [found] if found else []
     if best:
         return sorted(best, key=lambda a: (a.plan.usd_per_hour or 0.0, a.plan.tpot_s))
     nearest = pareto(choose_plans(combinations, load))[:1]
     return [
-        _judged(PlanTraffic(model, p, load, known[p.device_id]), p.n_replicas, _longer(p, known[p.device_id]))
+        _judged(PlanTraffic(model, p, load, known[p.device_id]), p.n_replicas, _longer(model, p, known[p.device_id]))
         for p in nearest
     ]
 
 
-def _to_try(combinations: Sequence[Curve], load: Load, offers: Mapping[str, Offer]) -> list[Plan]:
+def _to_try(model: ModelSpec, combinations: Sequence[Curve], load: Load, offers: Mapping[str, Offer]) -> list[Plan]:
     """Return the combinations as their mean latencies with the longest step times rank them, the cheapest first.
 
     Of each split and precision there is one: caches of both kinds differ by little.
@@ -72,7 +72,7 @@ def _to_try(combinations: Sequence[Curve], load: Load, offers: Mapping[str, Offe
         if curve.plan.reason is not None or curve.usd_per_device_hour is None:
             continue
         # Times that are all longer by a factor are the same as a shorter SLO and a request rate higher by it.
-        step, prompt = _longer(curve.plan, offers[curve.plan.device_id])
+        step, prompt = _longer(model, curve.plan, offers[curve.plan.device_id])
         tight = replace(
             load, requests_per_s=load.requests_per_s * step, ttft_s=load.ttft_s / prompt, tpot_s=load.tpot_s / step
         )
@@ -84,11 +84,11 @@ def _to_try(combinations: Sequence[Curve], load: Load, offers: Mapping[str, Offe
     return list({(p.device_id, p.split, p.precision): p for p in reversed(plans)}.values())[::-1]
 
 
-def _longer(plan: Plan, offer: Offer) -> tuple[float, float]:
+def _longer(model: ModelSpec, plan: Plan, offer: Offer) -> tuple[float, float]:
     """Return the factors of steps and prompts at the longer end of their interval."""
-    known = offer.machine.known
-    step = known.log_error_unseen_step if plan.is_calibrated else BORROWED_STEP
-    prompt = known.log_error_unseen_prompt if plan.is_calibrated else BORROWED_PROMPT
+    step, prompt = load_log_errors(
+        model, plan.precision, replace(offer.machine, split=plan.split), is_own=offer.is_calibrated
+    )
     return exp(Z * hypot(step, TPOT_SIGMA)), exp(Z * hypot(prompt, TPOT_SIGMA))
 
 
