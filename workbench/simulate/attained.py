@@ -17,7 +17,7 @@ from workbench.simulate.planned import PlanTraffic, SimulatedPlan
 
 MOST_TRIED = 6  # combinations that are simulated
 MOST_TIMES = 8  # a combination's replicas by its means that are tried
-LOOKED_SHARE = 0.3  # of the requests, while the number of replicas is looked for
+LOOKED_SHARE = 0.4  # of the requests, while the number of replicas is looked for
 MOST_AFTER, AFTER = 4, 1.1  # times, and factor, that replicas are added where all requests say that these are too few
 NEAR = 20  # one in so many replicas more than the fewest is near enough
 
@@ -104,8 +104,9 @@ def _enough(traffic: PlanTraffic, most: int, longer: tuple[float, float]) -> Att
     if n is None:
         return None
     for _ in range(MOST_AFTER):
-        if traffic.simulated(n, slow).service.attainment_fraction >= asked:
-            judged = _judged(traffic, n, longer)
+        looked = traffic.simulated(n, slow)
+        if looked.service.attainment_fraction >= asked:
+            judged = _judged(traffic, n, longer, slow=looked)
             return judged if judged.does_hold else None
         n = ceil(AFTER * n)
         if n > most:
@@ -132,13 +133,17 @@ def fewest(holds: Callable[[int], bool], *, start: int, most: int) -> int | None
     return high
 
 
-def _judged(traffic: PlanTraffic, n_replicas: int, longer: tuple[float, float]) -> AttainedPlan:
-    """Return a plan with so many replicas and all of its requests, with step times as predicted and at the ends of their interval."""
+def _judged(
+    traffic: PlanTraffic, n_replicas: int, longer: tuple[float, float], *, slow: SimulatedPlan | None = None
+) -> AttainedPlan:
+    """Return a plan with so many replicas and all of its requests, with step times as predicted and at the ends of their interval.
+
+    ``slow`` is what the longest step times do, where it is known already.
+    """
     step, prompt = longer
-    middle, slow, fast = (
-        traffic.simulated(n_replicas, cost)
-        for cost in (traffic.cost, traffic.cost.scaled(step, prompt), traffic.cost.scaled(1 / step, 1 / prompt))
-    )
+    middle = traffic.simulated(n_replicas, traffic.cost)
+    fast = traffic.simulated(n_replicas, traffic.cost.scaled(1 / step, 1 / prompt))
+    slow = slow or traffic.simulated(n_replicas, traffic.cost.scaled(step, prompt))
     shares = [s.service.attainment_fraction for s in (middle, slow, fast)]
     return AttainedPlan(
         plan=with_replicas(traffic.plan, n_replicas),

@@ -14,8 +14,8 @@ from workbench.simulate.routing import replicas
 from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Occupancy, OverTime, Service, occupancy, over_time, summary
 
-SIMULATED, MOST_SIMULATED = 1000, 2000  # requests
-TURNS = 6  # requests of each sequence that a replica runs at once, at least
+SIMULATED, MOST_SIMULATED = 600, 1500  # requests
+TURNS = 4  # requests of each sequence that a replica runs at once, at least
 MOST_REPLICAS = 4
 PARTS = 120  # of the time that queues are drawn over
 
