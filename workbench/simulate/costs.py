@@ -126,7 +126,7 @@ def step_cost(
     one, context = np.ones(1), np.array([float(context_tokens)])
     at_end = decode_step_s(model, plan, machine, batch=one, context=context, kv_bits=kv_bits)
     at_begin = decode_step_s(model, plan, machine, batch=one, context=0 * one, kv_bits=kv_bits)
-    return TabulatedCost(
+    cost = TabulatedCost(
         decoding_s=tuple(np.interp(every, tokens, decoding).tolist()),
         reading_s=tuple(np.interp(every, tokens, reading).tolist()),
         sequence_s=machine.known.sequence_s / tokens_made,
@@ -135,3 +135,9 @@ def step_cost(
         long_launching_s=launching + (EXPERT_LAYER_S - PROMPT_LAYER_S) * n_routed,
         cached_token_s=float((at_end - at_begin)[0]) / context_tokens / tokens_made,
     )
+    return cost if machine.load is None else cost.scaled(machine.load.step_ratio, machine.load.prompt_ratio)
+
+
+def front_s(machine: Machine) -> float:
+    """Return the time from a client to the scheduler and back: of the reader's own server where loads on it were measured."""
+    return FRONT_S if machine.load is None else machine.load.front_s

@@ -8,7 +8,7 @@ from workbench.core.traffic import SPREAD, Lengths, draw_arrivals
 from workbench.estimate.precision import weight_bits_of
 from workbench.estimate.search import Load, Offer, Plan
 from workbench.estimate.serving_memory import context_plan
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, step_cost
+from workbench.simulate.costs import FRONT_REQUEST_S, front_s, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
 from workbench.simulate.step_cost import StepCost
@@ -57,7 +57,7 @@ class PlanTraffic:
 
     def __init__(self, model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> None:
         self.plan, self.load = plan, load
-        machine = replace(offer.machine, split=plan.split)
+        self.machine = machine = replace(offer.machine, split=plan.split)
         context = load.input_tokens + load.output_tokens // 2
         self.cost = step_cost(model, plan.precision, machine, kv_bits=plan.kv_bits, context_tokens=context)
         memory = context_plan(
@@ -87,7 +87,7 @@ class PlanTraffic:
         limits = EngineLimits(
             max_sequences=concurrency,
             cache_tokens=max(self.cache_tokens, *(a.input_tokens + a.output_tokens for a in arrivals)),
-            front_s=FRONT_S,
+            front_s=front_s(self.machine),
             front_request_s=FRONT_REQUEST_S,
         )
         done = replicas(n, arrivals, cost, limits, routing="least loaded")

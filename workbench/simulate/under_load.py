@@ -8,7 +8,7 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.precision import chosen_precision
 from workbench.estimate.prediction import Prediction, Question, Z, interval_around, predicted, tokens_per_step
 from workbench.simulate.closed_loop import ClosedLoop, closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, TPOT_SIGMA, TTFT_SIGMA, load_log_errors, step_cost
+from workbench.simulate.costs import FRONT_REQUEST_S, TPOT_SIGMA, TTFT_SIGMA, front_s, load_log_errors, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Service, summary, with_interval
@@ -33,7 +33,7 @@ def predicted_under_load(
         max_sequences=max(1, q.concurrency),
         cache_tokens=max(static.memory.room_tokens, q.input_tokens + q.output_tokens),
         cached_fraction=q.cached_fraction,
-        front_s=FRONT_S,
+        front_s=front_s(machine),
         front_request_s=FRONT_REQUEST_S,
     )
 

@@ -23,7 +23,7 @@ from workbench.estimate.search import Offer, require_kernel
 from workbench.estimate.serving_memory import context_plan
 from workbench.questions.parallelism.simulate.spec import SimulateSpec
 from workbench.simulate.closed_loop import users_of_replicas
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, TPOT_SIGMA, TTFT_SIGMA, load_log_errors, step_cost
+from workbench.simulate.costs import FRONT_REQUEST_S, TPOT_SIGMA, TTFT_SIGMA, front_s, load_log_errors, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
 from workbench.simulate.sessions import MOST_TOKENS, Session, arrivals_of, draw_sessions, sessions_of_replicas
@@ -105,7 +105,7 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         cache_tokens=_cache_tokens(model, spec, offer, arrivals),
         cached_fraction=spec.cached_fraction,
         has_prefix_cache=spec.prefix_cache == "on",
-        front_s=FRONT_S,
+        front_s=front_s(machine),
         front_request_s=FRONT_REQUEST_S,
     )
 
