@@ -1,21 +1,34 @@
 """A load run and its simulation side by side: the same requests at the same moments."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from workbench.catalog.model_spec import ModelSpec
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import MEASURED
 from workbench.core.runs import Run
 from workbench.core.traffic import Arrival
-from workbench.estimate.machine import Machine
+from workbench.estimate.device_calibration import machine_of
+from workbench.estimate.machine import Machine, Split
 from workbench.estimate.prediction import Z
 from workbench.load.rows import KeptRequest, LoadSamples
 from workbench.simulate.closed_loop import closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
+from workbench.simulate.costs import (
+    FRONT_REQUEST_S,
+    FRONT_S,
+    FRONT_STREAM_S,
+    TPOT_SIGMA,
+    TTFT_SIGMA,
+    load_log_errors,
+    step_cost,
+)
 from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Service, summary, with_interval
+from workbench.store.runs import read_run_file
 
 COMPARED: Mapping[str, Callable[[Service], float | None]] = {
     "ttft_p50_s": lambda s: s.ttft_s.p50,
@@ -67,7 +80,17 @@ def measured_summary(run: Run, *, ttft_s: float, tpot_s: float) -> dict[str, flo
 
 
 MAX_SEQUENCES = 256
-SIGMAS = {"ttft_p50_s": TTFT_SIGMA, "tpot_p50_s": TPOT_SIGMA}
+CACHE_TOKENS = {
+    ("llama-3.1-8b-shape", "h200"): 896_912,
+    ("llama-3.1-8b-shape", "h100"): 462_944,
+    ("mistral-small-24b-shape", "h200"): 523_824,
+    ("mistral-small-24b-shape", "2-h200"): 1_383_600,
+    ("qwen2.5-32b-shape", "h200"): 373_520,
+    ("mixtral-8x7b-shape", "h200"): 321_264,
+    ("gemma-3-12b-text-shape", "h200"): 284_062,
+}
+"""Room of the server's cache, as vLLM printed."""
+SIGMAS = {"ttft_p50_s": TTFT_SIGMA, "ttft_p99_s": TTFT_SIGMA, "tpot_p50_s": TPOT_SIGMA, "tpot_p99_s": TPOT_SIGMA}
 
 
 def last_s(request: KeptRequest) -> float:
@@ -111,12 +134,8 @@ def beside_vllm(
             answers = Engine(cost, limits).run(arrivals)
         return summary(answers, sent, ttft_s=ttft_s, tpot_s=tpot_s)
 
-    simulated = with_interval(
-        run_with,
-        cost,
-        log_error_step=Z * machine.known.log_error_unseen_step,
-        log_error_prompt=Z * machine.known.log_error_unseen_prompt,
-    )
+    step, prompt = load_log_errors(model, precision, machine, is_own=True)
+    simulated = with_interval(run_with, cost, log_error_step=Z * step, log_error_prompt=Z * prompt)
     rows = []
     for name, number in COMPARED.items():
         low, high = simulated.ends(number)
@@ -126,3 +145,27 @@ def beside_vllm(
         value = number(simulated.simulated)
         rows.append(Compared(name=name, measured=measured[name], simulated=value, low=low, high=high))
     return rows
+
+
+@cache
+def beside_measured(name: str, *, ttft_s: float = 0.5, tpot_s: float = 0.03) -> list[Compared]:
+    """Return the compared figures of a load run that ships, named ``load_SHAPE_...[fp8_]..._DEVICE``."""
+    run = read_run_file(MEASURED / f"load_{name}.json")
+    shape, *words, device = name.split("_")
+    n_devices, _, kind = device.rpartition("-")
+    machine, is_own = machine_of(f"{kind}-sxm")
+    assert is_own
+    return beside_vllm(
+        run,
+        model_spec_from(f"data/models/{shape}"),
+        replace(machine, split=Split(tensor=int(n_devices or 1))),
+        cache_tokens=CACHE_TOKENS[shape, device],
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+        precision="fp8" if "fp8" in words else "bf16",
+    )
+
+
+def measured_names() -> list[str]:
+    """Return the names of the load runs that ship."""
+    return [f.stem.removeprefix("load_") for f in sorted(MEASURED.glob("load_*.json"))]

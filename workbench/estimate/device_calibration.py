@@ -18,6 +18,7 @@ from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.ceilings import published_ceilings
 from workbench.estimate.fitting import Evidence, fit_calibration, link_of
+from workbench.estimate.load_constants import load_constants
 from workbench.estimate.machine import NVLINK_FRACTION, NVLINK_LATENCY_S, PCIE_LATENCY_S, Link, Machine, Split
 from workbench.estimate.roofline import Ceilings
 from workbench.estimate.rows import AllReduceTime, ProductTime, StepCell, StepTime
@@ -193,7 +194,7 @@ def machine_of(device_id: str, *, split: Split | None = None, own: Path | None =
         slower_too = {m.known.device_id: tuple(o for o in others if _is_above(m.ceilings, o.ceilings)) for m in others}
         bounds = [tuple(replace(m, slower=slower_too[m.known.device_id]) for m in side) for side in (slower, faster)]
         machine = replace(machine, slower=bounds[0], faster=bounds[1])
-    return replace(machine, split=split or Split()), is_own
+    return replace(machine, split=split or Split(), load=load_constants(device_id, own)), is_own
 
 
 def _machine(device_id: str, own: Path | None) -> tuple[Machine, bool]:

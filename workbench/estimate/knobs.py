@@ -77,6 +77,17 @@ SloTpot = Annotated[
         option="tpot-ms",
     ),
 ]
+SloAttainment = Annotated[
+    float,
+    Knob(
+        "SLO attainment",
+        "Share of the requests that must meet the SLO, from 0.5 to 0.999.",
+        low=0.5,
+        high=0.999,
+        option="attainment",
+        is_advanced=True,
+    ),
+]
 Precision = Annotated[
     str,
     Knob(

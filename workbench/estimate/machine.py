@@ -9,6 +9,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.estimate.calibration import Calibration, Floats
+from workbench.estimate.load_constants import LoadConstants
 from workbench.estimate.roofline import Ceilings
 
 NVLINK_LATENCY_S = 10.5e-6  # an NCCL all-reduce of few bytes on two H200 (data/measured/links_2-h200.json)
@@ -116,6 +117,8 @@ class Machine:
     """Formats whose curve was not measured on the device of the constants."""
     slower: tuple["Machine", ...] = ()
     """Measured devices with less bandwidth and lower peaks: none of them is predicted to be faster than this one."""
+    load: LoadConstants | None = None
+    """What loads on the reader's server said; None where none were measured."""
     faster: tuple["Machine", ...] = ()
     """Measured devices with more of both: none of them is predicted to be slower."""
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from workbench.catalog.kernels import reason_without_kernel
 from workbench.catalog.model_spec import ModelSpec
-from workbench.core.checks import require_positive
+from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.units import shown_bytes, shown_duration
 from workbench.estimate.context_limit import require_within_context
-from workbench.estimate.knobs import OutputTokens, PromptTokens, RequestRate, SloTpot, SloTtft
+from workbench.estimate.knobs import OutputTokens, PromptTokens, RequestRate, SloAttainment, SloTpot, SloTtft
 from workbench.estimate.machine import NETWORK, Link, Machine, Split
 from workbench.estimate.precision import chosen_precision, offered_precisions, roles_of, weight_bits_of
 from workbench.estimate.serving_memory import ContextPlan, context_plan
@@ -42,9 +42,11 @@ class Load:
     output_tokens: OutputTokens = 128
     ttft_s: SloTtft = 1.0
     tpot_s: SloTpot = 0.05
+    attainment_fraction: SloAttainment = 0.95
 
     def __post_init__(self) -> None:
         require_positive(self, "requests_per_s", "input_tokens", "output_tokens", "ttft_s", "tpot_s")
+        require_fraction(self, "attainment_fraction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +148,8 @@ def plans(
     """Return every combination, feasible ones first and cheapest first; the others with what stands against them.
 
     A replica is filled up to the largest number of sequences that meets the SLO and that memory has room for. Waiting
-    in queues is not simulated: a first token waits for its own prompt and half a step. ``precisions`` are those that
-    the model's checkpoint can be served in where they are left out.
+    in queues is not simulated: a first token waits for its own prompt and half a step (``simulate.attained`` looks at what requests
+    really meet). ``precisions`` are those that the model's checkpoint can be served in where they are left out.
     """
     combinations = curves(
         model,
@@ -189,7 +191,7 @@ def curves(
 def choose_plans(combinations: Iterable[Curve], load: Load) -> list[Plan]:
     """Return the plan of each combination for a load of the lengths that the curves are for, in the order of ``plans``."""
     return sorted(
-        (_settled(curve, load) for curve in combinations),
+        (settled(curve, load) for curve in combinations),
         key=lambda p: (p.reason is not None, p.usd_per_hour is None, p.usd_per_hour or p.total_devices, p.tpot_s),
     )
 
@@ -306,7 +308,7 @@ def _reason_against(offer: Offer, memory: ContextPlan, *, bits: int, n_devices: 
     return None
 
 
-def _settled(curve: Curve, load: Load) -> Plan:
+def settled(curve: Curve, load: Load) -> Plan:
     """Return the plan with as many sequences as the SLO allows, and as many replicas as the request rate needs."""
     plan, tpot, ttft = curve.plan, curve.tpot_s, curve.ttft_s
     if plan.reason is not None:
@@ -334,6 +336,15 @@ def _settled(curve: Curve, load: Load) -> Plan:
         usd_per_million_output_tokens=None if hourly is None else hourly / tokens_per_hour * 1e6,
         memory_fraction=float(curve.memory_fraction[at]),
     )
+
+
+def with_replicas(plan: Plan, n: int) -> Plan:
+    """Return a plan that serves the same load with another number of replicas, and what that costs."""
+    share = n / plan.n_replicas
+    hourly, per_million = (
+        None if usd is None else usd * share for usd in (plan.usd_per_hour, plan.usd_per_million_output_tokens)
+    )
+    return replace(plan, n_replicas=n, usd_per_hour=hourly, usd_per_million_output_tokens=per_million)
 
 
 def would_fit(memory: ContextPlan, n_devices: int) -> str:

@@ -37,7 +37,10 @@ class BodyMaker:
 
     def prompt(self, index: int, n_tokens: int, *, turn: int = 0) -> str:
         """Return the text of a prompt."""
-        shared = self.recipe.shared_words[: n_tokens - 1] if turn == 0 else ()
+        blocks = self._blocks(index, n_tokens) if turn == 0 else []
+        shared = [self.recipe.words[i] for i in blocks] or (
+            self.recipe.shared_words[: n_tokens - 1] if turn == 0 else ()
+        )
         rng = self._generator(index, turn)
         own = n_tokens - len(shared)
         first = rng.choices(self.recipe.words, k=min(own, OWN_WORDS))
@@ -46,13 +49,26 @@ class BodyMaker:
 
     def ids(self, index: int, n_tokens: int) -> list[int]:
         """Return the token ids of a prompt."""
-        shared = self.recipe.shared_ids[: n_tokens - 1]
+        blocks = self._blocks(index, n_tokens)
+        shared = [self.recipe.word_ids[i] for i in blocks] or self.recipe.shared_ids[: n_tokens - 1]
         rng = self._generator(index, 0)
         own = n_tokens - len(shared)
         found = [*shared, *rng.choices(self.recipe.word_ids, k=min(own, OWN_WORDS))]
         for a, b in self._pieces(n_tokens - len(found), rng):
             found += self.recipe.word_ids[a:b]
         return found
+
+    def _blocks(self, index: int, n_tokens: int) -> list[int]:
+        """Return the words, by their numbers, of the blocks that a trace says a prompt begins with."""
+        named = self.schedule.hash_ids[index % len(self.schedule.hash_ids)] if self.schedule.hash_ids else ()
+        found: list[int] = []
+        for key in named:
+            rng = random.Random(f"{self.recipe.seed} {self.recipe.nonce} block {key}")
+            n_own = min(OWN_WORDS, self.schedule.block_tokens)
+            found += rng.choices(range(len(self.recipe.words)), k=n_own)
+            for a, b in self._pieces(self.schedule.block_tokens - n_own, rng):
+                found += range(a, b)
+        return found[:n_tokens]
 
     def _generator(self, index: int, turn: int) -> random.Random:
         number = index if self.recipe.is_unique else 0

@@ -23,7 +23,7 @@ from workbench.load.prompts import drawn_nonce, open_tokenizer
 from workbench.load.records import records
 from workbench.load.request_record import RequestRecord
 from workbench.load.rows import KeptRequest, LoadSamples, PrefixHits
-from workbench.load.schedule import n_left_out, schedule
+from workbench.load.schedule import n_left_out, schedule, trace_of
 from workbench.load.spec import LoadSpec
 from workbench.load.structure import is_valid
 from workbench.load.summary import client_health, summary
@@ -68,13 +68,14 @@ def measure(spec: LoadSpec, record: Record) -> Iterator[Progress]:
             sent = yield from _sent(fixed, dialect, process, total)
         after = prefix_counters(spec)
     requests = _records(spec, sent)
+    trace = trace_of(spec)
     health = client_health(requests, sent, calibration=calibration)
     answers = summary(
         spec,
         requests,
         health,
         _prefix(before, after, requests),
-        n_left_out=n_left_out(spec),
+        n_left_out=n_left_out(spec, trace),
         clock_step_s=sent.clock_step_s,
     )
     record.device = chosen_device("auto")
@@ -82,7 +83,7 @@ def measure(spec: LoadSpec, record: Record) -> Iterator[Progress]:
         replace(
             answers,
             dropped_fields=dialect.without,
-            notes=dialect.notes,
+            notes=(*dialect.notes, *(trace.notes if trace else ())),
             stopped_after_s=sent.stopped_after_s,
             nonce=fixed.nonce,
         )

@@ -17,6 +17,10 @@ class Schedule:
     """Seconds since the start of the load; None in a closed loop, where a user sends when free and the lengths begin anew after the last."""
     input_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
+    hash_ids: tuple[tuple[int, ...], ...] = ()
+    """Blocks that each prompt begins with, where a trace names them: equal ids are equal words."""
+    block_tokens: int = 512
+    """Tokens of the prompt that each id stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,12 @@
 """When requests are due and how long they are."""
 
-import csv
-import json
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.traces import Trace, read_trace
 from workbench.load.messages import Schedule
 from workbench.load.spec import LoadSpec
 
@@ -19,26 +16,12 @@ CLOSED_LENGTHS = 10_000
 """Lengths that a closed loop draws; after the last they begin anew, with other prompts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """One request of a trace."""
-
-    due_s: float
-    input_tokens: int
-    output_tokens: int
-
-
 def schedule(spec: LoadSpec) -> Schedule:
     """Return when the requests of a spec are due, in that order, and how long they are."""
     rng = np.random.default_rng(spec.seed)
-    if spec.arrivals == "trace":
-        assert spec.trace is not None
-        planned = [p for p in read_trace(Path(spec.trace), speed=spec.trace_speed) if p.due_s < spec.duration_s]
-        return Schedule(
-            due_s=tuple(p.due_s for p in planned),
-            input_tokens=tuple(p.input_tokens for p in planned),
-            output_tokens=tuple(p.output_tokens for p in planned),
-        )
+    trace = trace_of(spec)
+    if trace is not None:
+        return _replayed(spec, trace)
     due: tuple[float, ...] | None = None
     if spec.arrivals != "closed":
         due = tuple(_due_times(spec, rng).tolist())
@@ -51,11 +34,33 @@ def schedule(spec: LoadSpec) -> Schedule:
     return Schedule(due_s=due, input_tokens=tuple(inputs), output_tokens=tuple(outputs))
 
 
-def n_left_out(spec: LoadSpec) -> int:
-    """Return how many requests of a trace come after the end of the load."""
+def trace_of(spec: LoadSpec) -> Trace | None:
+    """Return the trace that a spec replays; None where it draws its requests."""
     if spec.arrivals != "trace" or spec.trace is None:
-        return 0
-    return sum(p.due_s >= spec.duration_s for p in read_trace(Path(spec.trace), speed=spec.trace_speed))
+        return None
+    return read_trace(Path(spec.trace), speed=spec.trace_speed)
+
+
+def _replayed(spec: LoadSpec, trace: Trace) -> Schedule:
+    """Return the requests of a trace up to the end of the load, with the blocks that their prompts are made of."""
+    if trace.has_hash_ids and (spec.shared_prefix_tokens or not spec.unique_prefix):
+        raise InvalidSpec(
+            f"The trace {spec.trace} has hash ids, which say what prompts share.",
+            remedy="Leave shared prefix and repeated prompts out.",
+        )
+    planned = [a for a in trace.arrivals if a.at_s < spec.duration_s]
+    return Schedule(
+        due_s=tuple(a.at_s for a in planned),
+        input_tokens=tuple(a.input_tokens for a in planned),
+        output_tokens=tuple(a.output_tokens for a in planned),
+        hash_ids=tuple(a.hash_ids for a in planned) if trace.has_hash_ids else (),
+        block_tokens=planned[0].block_tokens,
+    )
+
+
+def n_left_out(spec: LoadSpec, trace: Trace | None) -> int:
+    """Return how many requests of a trace come after the end of the load."""
+    return 0 if trace is None else sum(a.at_s >= spec.duration_s for a in trace.arrivals)
 
 
 def _due_times(spec: LoadSpec, rng: np.random.Generator) -> Floats:
@@ -89,42 +94,3 @@ def _lengths(mean: int, cv: float, n: int, rng: np.random.Generator) -> npt.NDAr
     sigma = np.sqrt(np.log1p(cv**2))
     drawn = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, n)
     return np.maximum(1, np.round(drawn)).astype(np.int64)
-
-
-def read_trace(path: Path, *, speed: float = 1.0) -> list[Planned]:
-    """Return the requests of a trace file, ``speed`` times as fast.
-
-    Raises ``InvalidSpec`` for any other file.
-    """
-    try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSpec(
-            f"The trace {path} cannot be read: {error}.", remedy="Name a CSV or JSON lines file."
-        ) from error
-    try:
-        rows = _json_rows(text) if text.lstrip().startswith("{") else _azure_rows(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidSpec(
-            f"The trace {path} has a line that cannot be read ({type(error).__name__}: {error}).",
-            remedy="Columns are TIMESTAMP, ContextTokens, GeneratedTokens, or JSON lines with timestamp_s, input_tokens, output_tokens.",
-        ) from error
-    rows.sort()
-    first = rows[0][0] if rows else 0.0
-    planned = [Planned(due_s=(t - first) / speed, input_tokens=max(1, i), output_tokens=max(1, o)) for t, i, o in rows]
-    if not planned:
-        raise InvalidSpec(f"The trace {path} has no requests.", remedy="Name another file.")
-    return planned
-
-
-def _azure_rows(text: str) -> list[tuple[float, int, int]]:
-    rows = []
-    for row in csv.DictReader(text.splitlines()):
-        moment = datetime.fromisoformat(row["TIMESTAMP"][:26])
-        rows.append((moment.timestamp(), int(row["ContextTokens"]), int(row["GeneratedTokens"])))
-    return rows
-
-
-def _json_rows(text: str) -> list[tuple[float, int, int]]:
-    lines = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return [(float(x["timestamp_s"]), int(x["input_tokens"]), int(x["output_tokens"])) for x in lines]

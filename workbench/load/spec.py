@@ -73,8 +73,8 @@ class LoadSpec(Spec):
     trace: str | None = knob(
         None,
         "Arrival trace",
-        "File to replay: a CSV as Azure publishes them (TIMESTAMP, ContextTokens, GeneratedTokens), or JSON "
-        "lines with timestamp_s, input_tokens and output_tokens.",
+        "Trace file of Azure, BurstGPT, Mooncake, AIPerf, guidellm, vLLM or of the workbench that is replayed; prompts share what its "
+        "hash ids say.",
         is_path=True,
     )
     trace_speed: float = knob(1.0, "Trace speed-up", "Factor by which a trace is replayed faster.", is_advanced=True)

@@ -8,6 +8,8 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.estimate.linear_layers import n_expert_layers
 from workbench.estimate.machine import Machine
 from workbench.estimate.precision import roles_of
+from workbench.estimate.prediction import BORROWED_PROMPT, BORROWED_STEP
+from workbench.estimate.search import MOST_CHECKED
 from workbench.estimate.step_time import decode_step_s, decoding_s, prompt_attention_s, prompt_products_s
 
 POINTS = 64  # numbers of tokens at which steps are predicted; between them lie straight lines
@@ -23,8 +25,22 @@ PROMPT_LAYER_S = 0.42e-3
 took 0.33 to 0.47 ms for each layer of four models."""
 EXPERT_LAYER_S, GRAPH_TOKENS = 1.3e-3, 512
 """The same of a layer of experts in a step of more tokens than the largest graph has (prompts of 1024 tokens alone)."""
-TTFT_SIGMA, TPOT_SIGMA = 0.15, 0.06
-"""Standard deviations of the logarithm of measured over simulated medians of these loads."""
+TTFT_SIGMA, TPOT_SIGMA = 0.07, 0.03
+"""Standard deviations of the logarithm of measured over simulated medians of these loads where step times are right."""
+LOAD_SHARE = 0.5
+"""Error of a load's steps over that of single cells, of which some are predicted too short and others too long. With it nominal 80 %
+intervals hold 80 % of the measured TTFT (p50, p99) and TPOT of 40 loads; chosen on 15 of them, each shape left out (``benchmarks/simulate_and_vllm.py``)."""
+
+
+def load_log_errors(model: ModelSpec, precision: str, machine: Machine, *, is_own: bool) -> tuple[float, float]:
+    """Return the standard deviations of the logarithm of measured over predicted steps and prompts of a load.
+
+    ``is_own`` says whether the constants were measured on this very device.
+    """
+    is_checked = machine.split.n_devices <= MOST_CHECKED and model.experts is None
+    if not is_own or not is_checked or machine.kernel(precision) in machine.lent:
+        return BORROWED_STEP, BORROWED_PROMPT
+    return LOAD_SHARE * machine.known.log_error_unseen_step, LOAD_SHARE * machine.known.log_error_unseen_prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +127,7 @@ def step_cost(
     one, context = np.ones(1), np.array([float(context_tokens)])
     at_end = decode_step_s(model, plan, machine, batch=one, context=context, kv_bits=kv_bits)
     at_begin = decode_step_s(model, plan, machine, batch=one, context=0 * one, kv_bits=kv_bits)
-    return TabulatedCost(
+    cost = TabulatedCost(
         decoding_s=tuple(np.interp(every, tokens, decoding).tolist()),
         reading_s=tuple(np.interp(every, tokens, reading).tolist()),
         sequence_s=machine.known.sequence_s / tokens_made,
@@ -120,3 +136,9 @@ def step_cost(
         long_launching_s=launching + (EXPERT_LAYER_S - PROMPT_LAYER_S) * n_routed,
         cached_token_s=float((at_end - at_begin)[0]) / context_tokens / tokens_made,
     )
+    return cost if machine.load is None else cost.scaled(machine.load.step_ratio, machine.load.prompt_ratio)
+
+
+def front_s(machine: Machine) -> float:
+    """Return the time from a client to the scheduler and back: of the reader's own server where loads on it were measured."""
+    return FRONT_S if machine.load is None else machine.load.front_s

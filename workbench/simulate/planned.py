@@ -5,13 +5,18 @@ from math import exp
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.traffic import SPREAD, Lengths, draw_arrivals
+from workbench.estimate.precision import weight_bits_of
 from workbench.estimate.search import Load, Offer, Plan
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, step_cost
+from workbench.estimate.serving_memory import context_plan
+from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_STREAM_S, front_s, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
+from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Occupancy, OverTime, Service, occupancy, over_time, summary
 
-SIMULATED = 1000  # requests
+SIMULATED, MOST_SIMULATED = 600, 1500  # requests
+TURNS = 4  # requests of each sequence that a replica runs at once, at least
+MOST_REPLICAS = 4
 PARTS = 120  # of the time that queues are drawn over
 
 
@@ -40,38 +45,66 @@ class SimulatedPlan:
     """Queue and cache of the replica with the most steps."""
     cache_tokens: int
     """Tokens that the cache of one replica holds."""
+    n_replicas: int
+    """Replicas that were simulated, with their share of the requests."""
+
+
+class PlanTraffic:
+    """Drawn traffic in front of a plan's replicas: Poisson arrivals, lengths around the load's, to the one with the least to do.
+
+    Of many replicas a few are simulated, with their share of the requests.
+    """
+
+    def __init__(self, model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> None:
+        self.plan, self.load = plan, load
+        self.machine = machine = replace(offer.machine, split=plan.split)
+        context = load.input_tokens + load.output_tokens // 2
+        self.cost = step_cost(model, plan.precision, machine, kv_bits=plan.kv_bits, context_tokens=context)
+        memory = context_plan(
+            model,
+            memory_bytes=offer.memory_bytes,
+            n_devices=plan.split.tensor * plan.split.pipeline,
+            tensor_parallel=plan.split.tensor,
+            expert_groups=plan.split.data,
+            weight_bits=weight_bits_of(model, plan.precision),
+            kv_bits=plan.kv_bits,
+            context_tokens=load.input_tokens + load.output_tokens,
+        )
+        self.cache_tokens = max(memory.room_tokens, load.input_tokens + load.output_tokens)
+
+    def simulated(self, n_replicas: int, cost: StepCost, *, requests_share: float = 1.0) -> SimulatedPlan:
+        """Return what the traffic does to so many replicas with these step times, with a share of the requests that are usual."""
+        load, concurrency = self.load, max(1, self.plan.concurrency)
+        n = min(n_replicas, MOST_REPLICAS)
+        least = min(MOST_SIMULATED, max(SIMULATED, TURNS * n * concurrency))
+        mean_to_median = exp(-(SPREAD**2) / 2)
+        lengths = Lengths(
+            input_tokens=max(1.0, load.input_tokens * mean_to_median),
+            output_tokens=max(1.0, load.output_tokens * mean_to_median),
+        )
+        rate = load.requests_per_s * n / n_replicas
+        arrivals = draw_arrivals(round(requests_share * least), rate_per_s=rate, lengths=lengths, seed=0)
+        limits = EngineLimits(
+            max_sequences=concurrency,
+            cache_tokens=max(self.cache_tokens, *(a.input_tokens + a.output_tokens for a in arrivals)),
+            front_s=front_s(self.machine),
+            front_request_s=FRONT_REQUEST_S,
+            front_stream_s=FRONT_STREAM_S,
+        )
+        done = replicas(n, arrivals, cost, limits, routing="least loaded")
+        return SimulatedPlan(
+            service=summary(done.answers, arrivals, ttft_s=load.ttft_s, tpot_s=load.tpot_s),
+            occupancy=occupancy(done, limits),
+            busiest=over_time(max(done.moments, key=len), n_parts=PARTS),
+            cache_tokens=limits.cache_tokens,
+            n_replicas=n,
+        )
 
 
 def simulate_plan(model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> SimulatedPlan:
-    """Return what drawn traffic does to a plan's replicas.
-
-    Poisson arrivals, lengths around the load's; each request goes to the replica with the least to do.
-    """
-    machine = replace(offer.machine, split=plan.split)
-    context = load.input_tokens + load.output_tokens // 2
-    cost = step_cost(model, plan.precision, machine, kv_bits=plan.kv_bits, context_tokens=context)
-    mean_to_median = exp(-(SPREAD**2) / 2)
-    lengths = Lengths(
-        input_tokens=max(1.0, load.input_tokens * mean_to_median),
-        output_tokens=max(1.0, load.output_tokens * mean_to_median),
-    )
-    arrivals = draw_arrivals(SIMULATED, rate_per_s=load.requests_per_s, lengths=lengths, seed=0)
-    longest = max(a.input_tokens + a.output_tokens for a in arrivals)
-    room = plan.concurrency * (load.input_tokens + load.output_tokens)
-    limits = EngineLimits(
-        max_sequences=max(1, plan.concurrency),
-        cache_tokens=max(longest, room),
-        front_s=FRONT_S,
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
-    )
-    done = replicas(plan.n_replicas, arrivals, cost, limits, routing="least loaded")
-    return SimulatedPlan(
-        service=summary(done.answers, arrivals, ttft_s=load.ttft_s, tpot_s=load.tpot_s),
-        occupancy=occupancy(done, limits),
-        busiest=over_time(max(done.moments, key=len), n_parts=PARTS),
-        cache_tokens=limits.cache_tokens,
-    )
+    """Return what drawn traffic does to a plan's replicas."""
+    traffic = PlanTraffic(model, plan, load, offer)
+    return traffic.simulated(plan.n_replicas, traffic.cost)
 
 
 def combination_label(plan: Plan) -> str:

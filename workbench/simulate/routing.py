@@ -25,6 +25,8 @@ class Replicas:
     """Moments of each engine, in the order of time."""
     busy_fraction: float
     """Share of the time from the first arrival to the last answer in which an engine worked, mean over the engines."""
+    busy_s: float = 0.0
+    """Time in which engines worked, over all of them."""
     hit_fraction: float | None = None
     """Share of the prompt tokens that the prefix caches had; None without hash ids."""
 
@@ -83,10 +85,11 @@ def answered(engines: Sequence[Engine], arrivals: Sequence[Arrival]) -> Replicas
     for engine in engines:
         answers |= engine.answers
     span = max((e.now_s for e in engines), default=0.0) - min((a.at_s for a in arrivals), default=0.0)
-    prompt_tokens = sum(e.prompt_tokens for e in engines)
+    prompt_tokens, busy_s = sum(e.prompt_tokens for e in engines), sum(e.busy_s for e in engines)
     return Replicas(
         answers=[answers[i] for i in range(len(arrivals))],
         moments=[e.moments for e in engines],
-        busy_fraction=sum(e.busy_s for e in engines) / (len(engines) * span) if arrivals and span > 0 else 0.0,
+        busy_fraction=busy_s / (len(engines) * span) if arrivals and span > 0 else 0.0,
+        busy_s=busy_s,
         hit_fraction=sum(e.hit_tokens for e in engines) / prompt_tokens if prompt_tokens else None,
     )

@@ -8,7 +8,15 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.precision import chosen_precision
 from workbench.estimate.prediction import Prediction, Question, Z, interval_around, predicted, tokens_per_step
 from workbench.simulate.closed_loop import ClosedLoop, closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
+from workbench.simulate.costs import (
+    FRONT_REQUEST_S,
+    FRONT_STREAM_S,
+    TPOT_SIGMA,
+    TTFT_SIGMA,
+    front_s,
+    load_log_errors,
+    step_cost,
+)
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Service, summary, with_interval
@@ -33,7 +41,7 @@ def predicted_under_load(
         max_sequences=max(1, q.concurrency),
         cache_tokens=max(static.memory.room_tokens, q.input_tokens + q.output_tokens),
         cached_fraction=q.cached_fraction,
-        front_s=FRONT_S,
+        front_s=front_s(machine),
         front_request_s=FRONT_REQUEST_S,
         front_stream_s=FRONT_STREAM_S,
     )
@@ -51,14 +59,13 @@ def predicted_under_load(
         tokens_each=1.0 + q.draft_tokens,
         tokens_made=tokens_per_step(q.acceptance, q.draft_tokens) / (1 + q.draft_tokens * q.draft_fraction),
     )
-    spread = with_interval(
-        run_with, cost, log_error_step=Z * static.step_sigma, log_error_prompt=Z * static.prompt_sigma
-    )
+    step_sigma, prompt_sigma = load_log_errors(model, chosen_precision(model, q.precision), machine, is_own=is_own)
+    spread = with_interval(run_with, cost, log_error_step=Z * step_sigma, log_error_prompt=Z * prompt_sigma)
     rate = n_replicas * spread.simulated.output_tokens_per_s
     return replace(
         static,
         ttft_s=spread.interval(lambda s: s.ttft_s.p50, Z * TTFT_SIGMA),
         prefill_s=alone.prefill_s,
         tpot_s=spread.interval(lambda s: s.tpot_s.p50, Z * TPOT_SIGMA),
-        output_tokens_per_s=interval_around(rate, hypot(static.step_sigma, TPOT_SIGMA)),
+        output_tokens_per_s=interval_around(rate, hypot(step_sigma, TPOT_SIGMA)),
     )

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from workbench.app.main import app
+from workbench.apparatus.mock_process import MockProcess
+from workbench.apparatus.mock_server import MockSettings
 from workbench.catalog.siblings import sibling_for
 
 
@@ -79,6 +81,10 @@ def test_plan_lists_plans_with_commands_and_reasons():
     data = json.loads(call("plan", model, "--rate", "5", "--on", "h200-sxm,l4", "--json").stdout)
     good = [p for p in data["plans"] if p["plan"]["reason"] is None]
     assert good[0]["is_pareto"]
+    offered = data["simulated"][0]
+    assert offered["does_hold"]
+    assert data["attainment_fraction"] == 0.95 <= offered["attainment_fraction"]["low"]
+    assert f"--max-num-seqs {offered['plan']['concurrency']}" in offered["launch_command"]
     served = shlex.split(good[0]["launch_command"])[2]
     assert served in {model, sibling_for(model, good[0]["plan"]["precision"])}
     assert any("memory" in (p["plan"]["reason"] or "") for p in data["plans"])
@@ -188,3 +194,25 @@ def test_the_precision_of_the_checkpoint_is_the_default():
     assert plans[0]["launch_command"].startswith("vllm serve openai/gpt-oss-120b ")
     refused = call("estimate", "meta-llama/Meta-Llama-3.1-8B", "v100-sxm2-16", "--precision", "fp8")
     assert "no kernel for FP8" in " ".join(refused.output.split())
+
+
+def test_calibrate_finds_the_host_time_of_a_server(tmp_path):
+    """The mock's answers take as long whatever is asked, so all of its time to the first token is none of the GPU's."""
+    model, home = "meta-llama/Meta-Llama-3.1-8B", tmp_path / "home" / "calibrations"
+    with MockProcess(MockSettings(ttft_s=0.12, itl_s=0.004)) as mock:
+        asked = ("calibrate", model, "--loads", mock.url, "--on", "h200-sxm", "--users", "1", "--load-seconds", "2")
+        result = call(*asked, "--json")
+        assert result.exit_code == 0, result.output
+        data = json.loads(result.stdout)
+    found, errors = data["constants"], data["errors"]
+    assert 0.09 < found["front_s"] < 0.14
+    assert json.loads((home / "loads" / "h200-sxm.json").read_text()) == found
+    assert not (home / "h200-sxm.json").exists()  # the steps' own constants stay those that ship
+    for error in errors:
+        assert abs(error["ttft_after_fraction"]) < 0.25 < abs(error["ttft_before_fraction"])
+    estimate = ("estimate", model, "h200-sxm", "--concurrency", "1", "--arrival", "steady", "--json")
+    assert json.loads(call(*estimate).stdout)["prediction"]["ttft_s"]["value"] > 0.09
+
+
+def test_calibrate_says_what_it_needs_for_loads():
+    assert "No model was named" in " ".join(call("calibrate", "--loads", "http://localhost:9").output.split())

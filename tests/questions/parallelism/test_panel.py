@@ -34,7 +34,7 @@ def test_plans_follow_the_load_and_its_slo(panel):
     panel.controls["devices"].value = ("h200-sxm",)
     assert "H200" in panel.table.value
     assert "L4" not in panel.table.value
-    assert "% meet the SLO" in panel.tabs_html[1].value
+    assert "%) meet the SLO" in panel.tabs_html[1].value
     assert "vllm serve" in panel.tabs_html[0].value
     assert "workbench plan meta-llama/Meta-Llama-3.1-70B --rate 100 --on h200-sxm" in panel.tabs_html[4].value
     assert panel.plan.requests_per_s == 100

@@ -1,4 +1,4 @@
-"""What the price of a load depends on, and how many replicas meet the SLO in simulated queues."""
+"""What the price of a load depends on."""
 
 from dataclasses import replace
 
@@ -7,9 +7,7 @@ import numpy as np
 from workbench.catalog.models import catalog_models
 from workbench.estimate.device_calibration import offers
 from workbench.estimate.search import Load, choose_plans, curves, pareto, plans
-from workbench.questions.parallelism.findings import replicas_that_meet
 from workbench.questions.parallelism.findings.sensitivity import sensitivities
-from workbench.simulate.planned import simulate_plan
 
 MODEL = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
 LOAD = Load(requests_per_s=40.0, input_tokens=1024, output_tokens=128, ttft_s=1.0, tpot_s=0.05)
@@ -70,15 +68,3 @@ def test_an_slo_that_nothing_meets_any_more_is_a_row_of_its_own():
     assert found["SLO: TPOT"].plan_low is None
     assert found["SLO: TPOT"].usd_low is None
     assert pareto(plans(MODEL, fast, OFFERS))
-
-
-def test_the_fewest_replicas_that_meet_the_slo_in_a_queue():
-    offer = OFFERS[0]
-    plan = next(p for p in plans(MODEL, LOAD, [offer]) if p.reason is None)
-    n = replicas_that_meet(MODEL, plan, LOAD, offer, attainment=0.95)
-    assert simulate_plan(MODEL, replace(plan, n_replicas=n), LOAD, offer).service.attainment_fraction >= 0.95
-    assert (
-        n == 1 or simulate_plan(MODEL, replace(plan, n_replicas=n - 1), LOAD, offer).service.attainment_fraction < 0.95
-    )
-    never = replace(LOAD, tpot_s=1e-6)
-    assert replicas_that_meet(MODEL, plan, never, offer, attainment=0.95) is None

@@ -12,6 +12,7 @@ from workbench.questions.parallelism.findings import (
     plan_list,
     plan_load,
     plan_rows,
+    plan_verdict,
 )
 from workbench.questions.parallelism.spec import PlanSpec
 
@@ -20,13 +21,12 @@ from workbench.questions.parallelism.spec import PlanSpec
 def plan(answer: Planned) -> None:
     """List the plans that meet the SLO, cheapest first, and the reason against the others."""
     rows = plan_rows(answer)
+    out.print(plan_verdict(answer).headline)
     print_table(PLAN_HEAD, rows)
     for line in hidden_plans(answer):
         out.print(line)
     for line in list(dict.fromkeys(f"{p.device_name}: {p.reason}" for p in answer.plans if p.reason))[:SHOWN]:
         out.print(line)
-    if not rows:
-        out.print("No plan meets the SLO.")
     if answer.spec.trace:
         load = answer.spec
         out.print(

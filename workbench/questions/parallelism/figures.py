@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 
 from workbench.estimate.search import Plan
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, figure, styles_of
-from workbench.questions.parallelism.findings import PredictedCell
+from workbench.questions.parallelism.findings.beside import PredictedCell
+from workbench.questions.parallelism.findings.prefix_cache import CacheSizes
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.planned import plan_label
 from workbench.simulate.summary import OverTime
@@ -25,7 +26,7 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
     """
     fig = figure(
         "Cost and speed of plans",
-        subtitle="lower left is better · ◌ estimated · diamonds: Pareto-optimal plans",
+        subtitle="lower left is better · ◌ estimated from means, without queues · diamonds: Pareto-optimal",
         x_title="cost of all replicas, USD/h",
         y_title="TPOT, ms",
         **LEGEND_BELOW,
@@ -138,4 +139,44 @@ def queue_over_time(parts: OverTime, *, cache_tokens: int) -> go.Figure:
     second = fig.layout.yaxis.to_plotly_json() | {"domain": [0.0, 0.3], "anchor": "x", "rangemode": "tozero"}
     second["title"] = {"text": "cache, %", "font": {"size": 12}}
     fig.update_layout(yaxis={"domain": [0.38, 1.0], "rangemode": "tozero"}, yaxis2=second, xaxis={"anchor": "y2"})
+    return fig
+
+
+def caches_by_size(sizes: CacheSizes) -> go.Figure:
+    """Return hit share, TTFT and saved devices by the room of a replica's prefix cache, a line for each kind of routing."""
+    fig = figure(
+        "Prefix cache by its size and routing",
+        subtitle=f"△ simulated · {sizes.about} · dashed: room of the plan's replicas",
+        x_title="KV cache of a replica, tokens",
+        y_title="hit share, %",
+        **LEGEND_BELOW | {"height": 640},
+    )
+    parts = (
+        ("y", lambda p: 100 * p.hit_fraction, "%{x:,} tokens: %{y:.0f} % hits"),
+        ("y2", lambda p: p.ttft_p50_s, "%{x:,} tokens: TTFT p50 %{y:.3g} s"),
+        ("y3", lambda p: p.saved_devices, "%{x:,} tokens: work of %{y:.2g} devices saved"),
+    )
+    for name, (colour, symbol) in styles_of(list(dict.fromkeys(p.routing for p in sizes.points))).items():
+        mine = [p for p in sizes.points if p.routing == name]
+        x, marker = [p.cache_tokens for p in mine], {"symbol": symbol, "size": 7}
+        for axis, value, hover in parts:
+            style = {
+                "mode": "lines+markers",
+                "marker": marker,
+                "yaxis": axis,
+                "showlegend": axis == "y",
+                "legendgroup": name,
+            }
+            add_line(
+                fig, x, [value(p) for p in mine], colour, name=name, hover=f"{name}, {hover}<extra></extra>", **style
+            )
+    axis = fig.layout.yaxis.to_plotly_json() | {"anchor": "x", "rangemode": "tozero"}
+    titles = ("hit share, %", "TTFT p50, s", "GPUs saved")
+    domains = ((0.72, 1.0), (0.36, 0.64), (0.0, 0.28))
+    axes = [
+        axis | {"domain": d, "title": {"text": t, "font": {"size": 12}}} for t, d in zip(titles, domains, strict=True)
+    ]
+    fig.update_layout(yaxis=axes[0], yaxis2=axes[1], yaxis3=axes[2])
+    fig.update_xaxes(type="log", anchor="y3")
+    fig.add_vline(x=sizes.room_tokens, line={"color": CAUTION, "width": 1.5, "dash": "dash"})
     return fig

@@ -10,7 +10,6 @@ from markupsafe import Markup
 from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
 from workbench.catalog.models import plannable_models, require_folder
 from workbench.core.errors import WorkbenchError
-from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.engines.environments import require
 from workbench.estimate.prediction import LEVEL
@@ -37,12 +36,12 @@ from workbench.questions.parallelism.findings import (
     plan_load,
     plan_rows,
     plan_verdict,
-    predictions_beside,
     queue_rows,
     queue_text,
     reason_rows,
     sensitivity_rows,
 )
+from workbench.questions.parallelism.findings.beside import predictions_beside
 from workbench.questions.parallelism.spec import PlanSpec
 from workbench.simulate.planned import combination_label
 from workbench.telemetry.devices import chosen_device
@@ -88,23 +87,29 @@ class ParallelismPanel(QuestionPanel):
         except WorkbenchError as error:
             return self.no_answer(error)
         rows, reasons = plan_rows(answer), reason_rows(answer.plans)
-        of_the_cheapest: tuple[Markup | Callable[[], Markup], ...] = (
-            lambda: joined(table(QUEUE_HEAD, queue_rows(answer)), paragraph(queue_text(answer))),
-            lambda: table(SENSITIVITY_HEAD, sensitivity_rows(answer), left=(1, 3)),
-        )
-        if not answer.best:
-            of_the_cheapest = (paragraph("No plan meets the SLO."),) * 2
+        simulated, nothing = answer.simulated, paragraph("No plan meets the SLO.")
+        queue = nothing
+        if simulated is not None:
+            queue = joined(table(QUEUE_HEAD, queue_rows(simulated)), paragraph(queue_text(simulated)))
+
+        def assumptions() -> Markup:
+            about = paragraph("Plans of this table are chosen by their mean latencies, without queues.")
+            rows = table(SENSITIVITY_HEAD, sensitivity_rows(answer), left=(1, 3))
+            return joined(rows, about) if answer.best else nothing
+
+        verdict = plan_verdict(answer)
         return AnswerView(
             about=self._about(answer),
-            provenance=Provenance.ESTIMATED,
-            answer=verdict_card(plan_verdict(answer)),
+            provenance=verdict.provenance,
+            answer=verdict_card(verdict),
             figures=self._figures(answer),
             table=joined(table(PLAN_HEAD, rows, highlighted=0), *map(paragraph, hidden_plans(answer)))
             if rows
             else Markup(""),
             tabs=(
                 code_block(launch_lines(answer)),
-                *of_the_cheapest,
+                queue,
+                assumptions,
                 table(REASON_HEAD, reasons, left=(1,)) if reasons else paragraph("All combinations meet the SLO."),
             ),
             run=self.run,
@@ -129,7 +134,9 @@ class ParallelismPanel(QuestionPanel):
         if answer.best:
             usd = answer.best[0].usd_per_hour or 0.0
             figures.append(lambda: price_by_assumption(answer.sensitivities, usd_per_hour=usd))
-            figures.append(lambda: queue_over_time(answer.queue.busiest, cache_tokens=answer.queue.cache_tokens))
+        if answer.simulated:
+            queue = answer.simulated.simulated
+            figures.append(lambda: queue_over_time(queue.busiest, cache_tokens=queue.cache_tokens))
         return tuple(figures)
 
     def static_controls(self, view: AnswerView) -> Markup:
@@ -154,7 +161,7 @@ class ParallelismPanel(QuestionPanel):
             rows,
             inputs=[report_input(self.fields[f], name, self.state.asked[f]) for name, f in asked.items()],
             shown=SHOWN,
-            basis=f"{answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
+            basis=f"Plans by their mean latencies, without queues: the simulation is not in this file. {answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
             f"tokens. Prices: {'; '.join(o.price_label for o in answer.offers)}.",
         )
 

@@ -13,6 +13,7 @@ from workbench.catalog.price_rows import Price
 from workbench.catalog.prices import median_price, median_reserved_price, median_spot_price, own_prices
 from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
+from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_percent, three_digits
 from workbench.core.verdict import Verdict
 from workbench.estimate.device_calibration import CALIBRATIONS, offers
@@ -31,7 +32,7 @@ from workbench.estimate.search import GROUP_SIZES, Plan, plans, require_kernel
 from workbench.estimate.step_time import decode_step_s
 from workbench.questions.cost.findings.savings import QUANTIZED, Case, Saving, prompt_time_fraction, savings
 from workbench.questions.cost.spec import CostSpec
-from workbench.simulate.planned import basis_of, plan_label, simulate_plan
+from workbench.simulate.planned import basis_of, plan_label
 
 WHAT_IF_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNIT_HEAD = ("Price ◌", "USD")
@@ -49,8 +50,8 @@ class Priced:
     """The cheapest that meets the SLO in the precision that was asked for, else in fewer bits than the checkpoint's."""
     usd_per_hour: float
     units: UnitCosts
-    attainment_fraction: float
-    """Share of the simulated requests that meet the SLO."""
+    attainment_fraction: Interval
+    """Share of the simulated requests that meet the SLO, with its nominal 80 % interval of step times."""
     spot: Price | None
     reserved_label: str
     reserved_usd_per_hour: float | None
@@ -103,10 +104,10 @@ def price_load(spec: CostSpec) -> Priced:
         raise NotAvailable(f"No price of {case.offer.name} is listed.", remedy="Give your own with --prices.")
     if spec.precision != STORED:
         require_kernel(case.offer, spec.precision)
-    base, ways = savings(case)
-    if base is None or base.usd_per_hour is None:
+    attained, ways = savings(case)
+    if attained is None or attained.plan.usd_per_hour is None:
         raise no_plan(case)
-    good = simulate_plan(case.model, base, spec, case.offer).service.attainment_fraction
+    base, good = attained.plan, attained.attainment_fraction
     listed = median_reserved_price(spec.device)
     reserved_usd = spec.reserved_usd or (listed.usd_per_gpu_hour if listed else None)
     label = "your own" if spec.reserved_usd else listed.label if listed else "no price for a whole term is listed"
@@ -114,14 +115,14 @@ def price_load(spec: CostSpec) -> Priced:
         case=case,
         place=spec.model,
         plan=base,
-        usd_per_hour=base.usd_per_hour,
+        usd_per_hour=attained.plan.usd_per_hour,
         units=unit_costs(
-            base.usd_per_hour,
+            attained.plan.usd_per_hour,
             requests_per_s=spec.requests_per_s,
             input_tokens=spec.input_tokens,
             output_tokens=spec.output_tokens,
             prompt_time_fraction=prompt_time_fraction(case, base),
-            good_fraction=good,
+            good_fraction=good.value,
         ),
         attainment_fraction=good,
         spot=median_spot_price(spec.device),
@@ -129,7 +130,11 @@ def price_load(spec: CostSpec) -> Priced:
         reserved_usd_per_hour=reserved_usd and reserved_usd * base.total_devices,
         reserved_break_even_fraction=reserved_usd and reserved_break_even(reserved_usd, on_demand_usd),
         owned=Ownership(purchase_usd=spec.purchase_usd),
-        day=day_cost([spec.requests_per_s * share for share in spec.day], capacity_per_s=base.capacity_requests_per_s),
+        day=day_cost(
+            [spec.requests_per_s * share for share in spec.day],
+            capacity_per_s=spec.requests_per_s / base.n_replicas,
+            busy_fraction=1.0,  # the simulation's replicas have room for queues already
+        ),
         savings=ways,
     )
 
@@ -137,7 +142,12 @@ def price_load(spec: CostSpec) -> Priced:
 def no_plan(case: Case) -> NotAvailable:
     """Return the error of a load that no plan serves within the SLO, with what stands against the nearest one."""
     tried = (case.precision,) if case.precision != STORED else offered_precisions(case.model)
-    reasons = [p.reason for p in plans(case.model, case.load, [case.offer], precisions=tried) if p.reason]
+    ranked = plans(case.model, case.load, [case.offer], precisions=tried)
+    reasons = [p.reason for p in ranked if p.reason]
+    if any(p.reason is None for p in ranked):
+        reasons = [
+            "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
+        ]
     binding = next((r for r in reasons if r.startswith(("TTFT", "TPOT"))), next(iter(reasons), "no split was possible"))
     names = ", ".join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
     return NotAvailable(
@@ -160,8 +170,8 @@ class CostSummary:
     """Where the price on demand is from."""
     spot_price: str | None
     units: UnitCosts
-    attainment_fraction: float
-    """Share of the simulated requests that meet the SLO."""
+    attainment_fraction: Interval
+    """Share of the simulated requests that meet the SLO, with its nominal 80 % interval of step times."""
     reserved_usd_per_hour: float | None
     reserved_break_even_fraction: float | None
     owned_usd_per_hour: float
@@ -203,6 +213,11 @@ def launch_lines(answer: Priced) -> str:
     return launch_command(answer.place, answer.plan, case.load, spec=case.model)
 
 
+def _attainment(answer: Priced) -> str:
+    share = answer.attainment_fraction
+    return f"{shown_percent(share.value)}, {shown_percent(share.low)} to {shown_percent(share.high)},"
+
+
 def cost_verdict(answer: Priced) -> Verdict:
     """Return the price of tokens and of an hour, and what speaks against trusting it."""
     u, device_id = answer.units, answer.plan.device_id
@@ -218,7 +233,7 @@ def cost_verdict(answer: Priced) -> Verdict:
         headline=f"This load costs {u.usd_per_million_input_tokens:.3g} USD per million input tokens and "
         f"{u.usd_per_million_output_tokens:.3g} USD per million output tokens, {answer.usd_per_hour:.2f} USD/h in all.",
         evidence=f"{plan_label(answer.plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
-        f"({shown_percent(answer.attainment_fraction)} do in the simulation).",
+        f"({_attainment(answer)} do in the simulation).",
         objection=f"{basis_of(answer.plan)}; {spread}; the largest saving comes from {largest.technique}.",
         provenance=Provenance.ESTIMATED,
     )
@@ -241,7 +256,7 @@ def unit_rows(answer: Priced) -> list[tuple[str, str]]:
     """Return the cells of ``UNIT_HEAD``."""
     u, even, good_usd = answer.units, answer.reserved_break_even_fraction, answer.units.usd_per_good_request
     pays = "" if even is None else f" (cheaper if used {shown_percent(even)} of the term)"
-    good = f"{shown_percent(answer.attainment_fraction)} do, simulated"
+    good = f"{_attainment(answer)} do, simulated"
     less = f"{shown_percent(answer.day.saving_fraction)} less than {answer.day.n_peak} replicas all day"
     return [
         ("per million input tokens", three_digits(u.usd_per_million_input_tokens)),

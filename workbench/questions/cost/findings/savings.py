@@ -11,8 +11,9 @@ from workbench.catalog.tables import claims
 from workbench.core.units import shown_percent
 from workbench.estimate.fleet import SpotMarket, mixed_fleets
 from workbench.estimate.precision import STORED, chosen_precision, offered_precisions, roles_of
-from workbench.estimate.search import Load, Offer, Plan, plans
+from workbench.estimate.search import MOST_SEQUENCES, Load, Offer, Plan, curves
 from workbench.estimate.step_time import decode_step_s, reading_s
+from workbench.simulate.attained import AttainedPlan, attained_plans
 
 QUESTION = 8  # of the FAQ
 QUANTIZED = ("fp8", "w8a8", "w4a16", "mxfp4", "nvfp4")
@@ -52,12 +53,15 @@ class Case:
     """Precision that the load is priced in, before a way to save."""
 
 
-def cheapest(model: ModelSpec, load: Load, offer: Offer, precisions: Sequence[str]) -> Plan | None:
-    """Return the cheapest plan that meets the SLO; None without one."""
-    return next((p for p in plans(model, load, [offer], precisions=precisions) if p.reason is None), None)
+def cheapest(
+    model: ModelSpec, load: Load, offer: Offer, precisions: Sequence[str], *, most_sequences: int = MOST_SEQUENCES
+) -> AttainedPlan | None:
+    """Return the cheapest plan whose simulated requests meet the SLO; None without one."""
+    known = curves(model, load, [offer], precisions=precisions, most_sequences=most_sequences)
+    return next((a for a in attained_plans(model, load, [offer], known) if a.does_hold), None)
 
 
-def base_plan(case: Case) -> Plan | None:
+def base_plan(case: Case) -> AttainedPlan | None:
     """Return the cheapest plan in the precision that was asked for.
 
     Where that is the checkpoint's own and no plan in it meets the SLO, the cheapest in fewer bits.
@@ -80,11 +84,12 @@ def prompt_time_fraction(case: Case, plan: Plan) -> float:
     return prompt / (prompt + decoding)
 
 
-def savings(case: Case) -> tuple[Plan | None, list[Saving]]:
+def savings(case: Case) -> tuple[AttainedPlan | None, list[Saving]]:
     """Return the plan that is priced, and what each technique would make of its price; each is planned anew."""
-    base = base_plan(case)
-    if base is None or base.usd_per_hour is None:
-        return base, []
+    attained = base_plan(case)
+    if attained is None or attained.plan.usd_per_hour is None:
+        return attained, []
+    base, before_usd = attained.plan, attained.plan.usd_per_hour
     published = {c.technique: c for c in claims() if c.question == QUESTION and c.metric == "cost_saving"}
     ways: dict[str, Callable[[Case, Plan], tuple[float | None, str]]] = {
         "quantization": _quantized,
@@ -96,9 +101,9 @@ def savings(case: Case) -> tuple[Plan | None, list[Saving]]:
     compared = []
     for technique, way in ways.items():
         usd, how = way(case, base)
-        claim, before = published.get(technique), base.usd_per_hour
+        claim, before = published.get(technique), before_usd
         if technique == "dynamic batching" and usd is not None:  # here the plan is the better of the two
-            usd, before = base.usd_per_hour, usd
+            usd, before = before_usd, usd
         compared.append(
             Saving(
                 technique=technique,
@@ -109,11 +114,11 @@ def savings(case: Case) -> tuple[Plan | None, list[Saving]]:
                 claimed_high_fraction=claim.high / 100 if claim and claim.high is not None else None,
             )
         )
-    return base, compared
+    return attained, compared
 
 
-def _usd(plan: Plan | None) -> float | None:
-    return plan.usd_per_hour if plan else None
+def _usd(attained: AttainedPlan | None) -> float | None:
+    return attained.plan.usd_per_hour if attained else None
 
 
 def _quantized(case: Case, base: Plan) -> tuple[float | None, str]:
@@ -121,15 +126,14 @@ def _quantized(case: Case, base: Plan) -> tuple[float | None, str]:
     fewer = tuple(p for p in QUANTIZED if FORMATS[p].bits < bits and p in case.offer.machine.kernels)
     if not fewer:
         return None, f"nothing with fewer bits than {base.precision} has kernels on this device"
-    plan = cheapest(case.model, case.load, case.offer, fewer)
+    found = cheapest(case.model, case.load, case.offer, fewer)
     names = ", ".join(p.upper() for p in fewer)
-    return _usd(plan), f"the cheapest of {names}: {plan.precision if plan else 'none meets the SLO'}"
+    return _usd(found), f"the cheapest of {names}: {found.plan.precision if found else 'none meets the SLO'}"
 
 
 def _batched(case: Case, base: Plan) -> tuple[float | None, str]:
-    single = plans(case.model, case.load, [case.offer], precisions=(base.precision,), most_sequences=1)
-    plan = next((p for p in single if p.reason is None), None)
-    return _usd(plan), "compared with replicas that answer one request at a time"
+    single = cheapest(case.model, case.load, case.offer, (base.precision,), most_sequences=1)
+    return _usd(single), "compared with replicas that answer one request at a time"
 
 
 def _cached(case: Case, base: Plan) -> tuple[float | None, str]:

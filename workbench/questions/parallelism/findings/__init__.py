@@ -5,43 +5,34 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.prices import own_prices
-from workbench.catalog.served import Served
 from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
-from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.traces import read_trace
 from workbench.core.units import shown_cents, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict
-from workbench.estimate.calibration import cells_of
-from workbench.estimate.device_calibration import CALIBRATIONS, machine_of, offers
-from workbench.estimate.fitting import DECODED, kv_bits_of, plan_of
+from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.estimate.launch import launch_command
-from workbench.estimate.machine import Split
 from workbench.estimate.precision import OFFERED, STORED, chosen_precision, offered_precisions
-from workbench.estimate.prediction import interval_around
-from workbench.estimate.search import Curve, Load, Offer, Plan, choose_plans, curves, pareto
-from workbench.estimate.step_time import decode_step_s
+from workbench.estimate.prediction import LEVEL
+from workbench.estimate.search import Curve, Offer, Plan, choose_plans, curves, pareto
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity, sensitivities
 from workbench.questions.parallelism.spec import PlanSpec
-from workbench.simulate.planned import SimulatedPlan, basis_of, plan_label, simulate_plan
+from workbench.simulate.attained import AttainedPlan, attained_plans
+from workbench.simulate.planned import basis_of, plan_label
 
-MOST_TIMES = 8  # a plan's replicas that are tried to meet the SLO for most requests
-ATTAINMENT = 0.95  # of the requests, for the number of replicas that is advised
 SHOWN = 12  # plans of a table
 PLAN_HEAD = (
     "Plan ◌",
     "devices",
     "sequences",
-    "TTFT",
-    "TPOT",
+    "mean TTFT",
+    "mean TPOT",
+    "SLO attainment △",
     "USD/h",
     "USD per million output tokens",
     "memory used",
@@ -65,26 +56,27 @@ class Planned:
     """Plans that no other beats in both cost and time per token, cheapest first."""
 
     @cached_property
-    def _offer(self) -> Offer:
-        return next(o for o in self.offers if o.device_id == self.best[0].device_id)
+    def attained(self) -> list[AttainedPlan]:
+        """Plans whose simulated requests meet the SLO, cheapest first; else the cheapest by its means, which does not hold."""
+        return attained_plans(self.model, self.spec, self.offers, self.curves)
+
+    @property
+    def simulated(self) -> AttainedPlan | None:
+        """The plan that is offered, or the nearest one."""
+        return self.attained[0] if self.attained else None
+
+    @property
+    def offered(self) -> AttainedPlan | None:
+        """The cheapest plan whose simulated requests meet the SLO; None without one."""
+        return self.attained[0] if self.attained and self.attained[0].does_hold else None
 
     @cached_property
     def sensitivities(self) -> list[Sensitivity]:
-        """The cheapest plan under changed assumptions; empty without a plan."""
+        """The cheapest plan by its mean latencies under changed assumptions; empty without a plan."""
         if not self.best:
             return []
         asked = precisions_of(self.spec, self.model)
         return sensitivities(self.model, self.spec, self.offers, self.best[0], precisions=asked)
-
-    @cached_property
-    def queue(self) -> SimulatedPlan:
-        """The load simulated on the cheapest plan."""
-        return simulate_plan(self.model, self.best[0], self.spec, self._offer)
-
-    @cached_property
-    def n_enough_replicas(self) -> int | None:
-        """Replicas of the cheapest plan that meet the SLO for most simulated requests; None where too many would be needed."""
-        return replicas_that_meet(self.model, self.best[0], self.spec, self._offer, attainment=ATTAINMENT)
 
 
 def plan_load(spec: PlanSpec) -> Planned:
@@ -120,38 +112,63 @@ def _traced(spec: PlanSpec) -> PlanSpec:
     )
 
 
+def shown_attainment(attained: AttainedPlan) -> str:
+    """Return the share of the requests that meet the SLO, with its interval."""
+    share = attained.attainment_fraction
+    return f"{shown_percent(share.value)} ({shown_percent(share.low)} to {shown_percent(share.high)})"
+
+
 def plan_verdict(answer: Planned) -> Verdict:
-    """Return the cheapest plan, what it costs, and what speaks against trusting it; or what binds."""
-    if not answer.best:
-        reasons = [p.reason for p in answer.plans if p.reason]
-        binding = next((r for r in reasons if not r.startswith("memory")), next(iter(reasons), "no plan has a price"))
-        kinds = ", ".join(dict.fromkeys(r.split(":")[0] for r in reasons)) or "prices"
-        return Verdict(
-            headline=f"No plan meets the SLO: {binding}.",
-            evidence=f"{len(answer.plans)} combinations were tried; they fail on: {kinds}.",
-            objection="Relax the limit that binds, allow other devices, or use fewer bits.",
-            provenance=Provenance.ESTIMATED,
+    """Return the cheapest plan that meets the SLO in a simulation, what it costs, and what speaks against trusting it; or what binds."""
+    simulated, offered = answer.simulated, answer.offered
+    if simulated is None:
+        return _nothing_verdict(answer)
+    plan, usd = simulated.plan, simulated.plan.usd_per_hour or 0.0
+    asked, service = shown_percent(answer.spec.attainment_fraction), simulated.simulated.service
+    occupancy = simulated.simulated.occupancy
+    if offered is None:
+        headline = (
+            f"No plan meets the SLO for {asked} of the requests: on {plan_label(plan)} for {usd:.2f} USD/h, the cheapest whose mean "
+            f"latencies do, {shown_attainment(simulated)} of the simulated requests meet it"
         )
-    cheapest, fastest = answer.best[0], answer.best[-1]
-    label = plan_label(cheapest)
-    headline = f"The cheapest plan whose mean latencies meet the SLO is {label} for {cheapest.usd_per_hour:.2f} USD/h"
-    if fastest is not cheapest:
-        headline += f"; {plan_label(fastest)} is the fastest for {fastest.usd_per_hour:.2f} USD/h"
-    busy = answer.spec.requests_per_s / (cheapest.capacity_requests_per_s * cheapest.n_replicas)
+    else:
+        headline = (
+            f"The cheapest plan that meets the SLO for {asked} of the requests is {plan_label(plan)} for {usd:.2f} USD/h: "
+            f"{shown_attainment(offered)} of the simulated requests meet it"
+        )
+    cheapest = answer.best[0] if answer.best else plan
+    by_means = (
+        f"; by mean latencies alone {plan_label(cheapest)} would do" if usd > (cheapest.usd_per_hour or usd) else ""
+    )
     return Verdict(
-        best=cheapest.device_id,
+        best=plan.device_id if offered else None,
         headline=headline + ".",
-        evidence=f"{three_digits(cheapest.usd_per_million_output_tokens or 0)} USD per million output tokens; TTFT "
-        f"{shown_duration(cheapest.ttft_s)}, TPOT {shown_duration(cheapest.tpot_s)} with {cheapest.concurrency} sequences "
-        f"on a replica; memory {shown_percent(cheapest.memory_fraction)} full.",
-        objection=f"{basis_of(cheapest)}; replicas are {shown_percent(busy)} busy, and with Poisson arrivals and mixed lengths "
-        f"{shown_percent(answer.queue.service.attainment_fraction)} of the requests meet the SLO (tab below).",
+        evidence=f"{three_digits(plan.usd_per_million_output_tokens or 0)} USD per million output tokens; TTFT p99 "
+        f"{shown_duration(service.ttft_s.p99)}, TPOT p99 {shown_duration(service.tpot_s.p99)} with Poisson arrivals and mixed lengths, at "
+        f"most {plan.concurrency} sequences on a replica; replicas are {shown_percent(occupancy.busy_fraction)} busy.",
+        objection=f"{basis_of(plan)}; the interval is of step times, nominal {shown_percent(LEVEL)}{by_means}.",
+        provenance=Provenance.SIMULATED,
+    )
+
+
+def _nothing_verdict(answer: Planned) -> Verdict:
+    """Return what binds where no plan's mean latencies meet the SLO."""
+    reasons = [p.reason for p in answer.plans if p.reason]
+    binding = next((r for r in reasons if not r.startswith("memory")), next(iter(reasons), "no plan has a price"))
+    kinds = ", ".join(dict.fromkeys(r.split(":")[0] for r in reasons)) or "prices"
+    return Verdict(
+        headline=f"No plan meets the SLO: {binding}.",
+        evidence=f"{len(answer.plans)} combinations were tried; they fail on: {kinds}.",
+        objection="Relax the limit that binds, allow other devices, or use fewer bits.",
         provenance=Provenance.ESTIMATED,
     )
 
 
 def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
-    """Return the cells of ``PLAN_HEAD`` for the cheapest plans; diamonds are beaten by none."""
+    """Return the cells of ``PLAN_HEAD``: simulated plans, then the cheapest by their mean latencies; diamonds are beaten by none there."""
+    simulated = [(a.plan, shown_attainment(a)) for a in answer.attained]
+    known = {a.plan for a in answer.attained}
+    by_means = [(p, "not simulated") for p in answer.plans if p.reason is None and p not in known]
     return [
         (
             ("◆ " if p in answer.best else "") + plan_label(p),
@@ -159,12 +176,13 @@ def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
             str(p.concurrency),
             shown_duration(p.ttft_s),
             shown_duration(p.tpot_s),
+            attainment,
             shown_cents(p.usd_per_hour),
             three_digits(p.usd_per_million_output_tokens),
             shown_percent(p.memory_fraction),
             "calibrated" if p.is_calibrated else f"of {p.constants_of}",
         )
-        for p in [p for p in answer.plans if p.reason is None][:SHOWN]
+        for p, attainment in [*simulated, *by_means][:SHOWN]
     ]
 
 
@@ -196,35 +214,39 @@ def sensitivity_rows(answer: Planned) -> list[tuple[str, ...]]:
     ]
 
 
-def queue_rows(answer: Planned) -> list[tuple[str, ...]]:
+def queue_rows(answer: AttainedPlan) -> list[tuple[str, ...]]:
     """Return the cells of ``QUEUE_HEAD`` for each latency."""
-    service = answer.queue.service
+    service = answer.simulated.service
     latencies = (("TTFT", service.ttft_s), ("TPOT", service.tpot_s), ("E2E", service.e2e_s))
     return [(name, *(shown_duration(v or None) for v in (s.p50, s.p90, s.p99))) for name, s in latencies]
 
 
-def queue_text(answer: Planned) -> str:
-    """Return how the simulated requests fared on the cheapest plan, and how many replicas would do."""
-    plan, n = answer.best[0], answer.n_enough_replicas
-    service, occupancy = answer.queue.service, answer.queue.occupancy
-    most = shown_percent(ATTAINMENT)
-    advice = f"No number up to {MOST_TIMES} times as many replicas meets it for {most}."
-    if n is not None:
-        advice = f"{most} take {n} replica(s), {(plan.usd_per_hour or 0) / plan.n_replicas * n:.2f} USD/h."
+def queue_text(answer: AttainedPlan) -> str:
+    """Return how the simulated requests fared on a plan."""
+    plan, n, service, occupancy = (
+        answer.plan,
+        answer.simulated.n_replicas,
+        answer.simulated.service,
+        answer.simulated.occupancy,
+    )
+    on = (
+        f"{n} replica(s)"
+        if n == plan.n_replicas
+        else f"{n} of the {plan.n_replicas} replicas, with their share of the rate"
+    )
     return (
-        f"{service.n_requests} Poisson arrivals with lognormal lengths on {plan.n_replicas} replica(s), each to the one "
-        f"with the fewest outstanding tokens: {shown_percent(service.attainment_fraction)} meet the SLO, goodput "
-        f"{three_digits(service.goodput_requests_per_s)} requests/s, {service.n_preempted} preempted. Replicas are "
-        f"{shown_percent(occupancy.busy_fraction)} busy; at most {occupancy.waiting_max} requests wait at one, and a cache is at "
-        f"most {shown_percent(occupancy.cache_max_fraction)} full. {advice}"
+        f"{service.n_requests:,} Poisson arrivals with lognormal lengths on {on}, each to the one with the fewest outstanding tokens: "
+        f"{shown_attainment(answer)} meet the SLO, goodput {three_digits(service.goodput_requests_per_s)} requests/s, "
+        f"{service.n_preempted} preempted. Replicas are {shown_percent(occupancy.busy_fraction)} busy; at most {occupancy.waiting_max} "
+        f"requests wait at one, and a cache is at most {shown_percent(occupancy.cache_max_fraction)} full."
     )
 
 
 def launch_lines(answer: Planned) -> str:
-    """Return how vLLM is started for the cheapest plan."""
-    if not answer.best:
+    """Return how vLLM is started for the plan that is offered."""
+    if answer.offered is None:
         return "# no plan meets the SLO"
-    plan = answer.best[0]
+    plan = answer.offered.plan
     line = launch_command(answer.spec.model, plan, answer.spec, spec=answer.model)
     if plan.n_replicas == 1:
         return line
@@ -232,8 +254,21 @@ def launch_lines(answer: Planned) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedPlan:
+    """A plan that was simulated, in the JSON form."""
+
+    plan: Plan
+    total_devices: int
+    attainment_fraction: Interval
+    """Share of the simulated requests that meet the SLO, with its nominal 80 % interval of step times."""
+    does_hold: bool
+    """Whether the lower end is at least the attainment that was asked for."""
+    launch_command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedPlan:
-    """A plan in the JSON form."""
+    """A plan whose mean latencies meet the SLO, or why it is none, in the JSON form."""
 
     plan: Plan
     total_devices: int
@@ -252,9 +287,14 @@ class PlanList:
     """Request rate that is planned for; of a trace, that of its busiest minute."""
     input_tokens: int
     output_tokens: int
+    attainment_fraction: float
+    """Share of the requests that must meet the SLO."""
     prices: Mapping[str, str]
     """Where the price of each device is from."""
+    simulated: Sequence[OfferedPlan]
+    """Plans with enough replicas for the SLO in a simulation, the cheapest first; the nearest one where none holds."""
     plans: Sequence[ListedPlan]
+    """All combinations by their mean latencies, without queues."""
     sensitivity: Sequence[Sensitivity]
     provenance: Provenance = Provenance.ESTIMATED
 
@@ -266,6 +306,17 @@ def plan_list(answer: Planned) -> PlanList:
         requests_per_s=answer.spec.requests_per_s,
         input_tokens=answer.spec.input_tokens,
         output_tokens=answer.spec.output_tokens,
+        attainment_fraction=answer.spec.attainment_fraction,
+        simulated=[
+            OfferedPlan(
+                plan=a.plan,
+                total_devices=a.plan.total_devices,
+                attainment_fraction=a.attainment_fraction,
+                does_hold=a.does_hold,
+                launch_command=launch_command(answer.spec.model, a.plan, answer.spec, spec=answer.model),
+            )
+            for a in answer.attained
+        ],
         prices={o.device_id: o.price_label for o in answer.offers},
         plans=[
             ListedPlan(
@@ -280,70 +331,3 @@ def plan_list(answer: Planned) -> PlanList:
         ],
         sensitivity=answer.sensitivities,
     )
-
-
-def replicas_that_meet(model: ModelSpec, plan: Plan, load: Load, offer: Offer, *, attainment: float) -> int | None:
-    """Return the fewest replicas of a plan with which such a share of the simulated requests meets the SLO.
-
-    More than ``MOST_TIMES`` the plan's number are not tried; ``None`` where even these do not suffice.
-    """
-
-    def is_enough(n: int) -> bool:
-        queue = simulate_plan(model, replace(plan, n_replicas=n), load, offer)
-        return queue.service.attainment_fraction >= attainment
-
-    high = plan.n_replicas
-    while not is_enough(high):
-        if high >= MOST_TIMES * plan.n_replicas:
-            return None
-        high = min(MOST_TIMES * plan.n_replicas, max(high + 1, high * 3 // 2))
-    low = max(1, plan.n_replicas // 2)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle + 1, high)
-    return high
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictedCell:
-    """Predicted and measured time per token of a precision at one batch size."""
-
-    label: str
-    batch: int
-    measured_s: float
-    predicted_s: Interval
-
-
-def predictions_beside(run: Run, *, context_tokens: int) -> list[PredictedCell]:
-    """Return the predicted and the measured time per token of the precisions of a run at one context.
-
-    Empty where there are no constants of the run's device.
-    """
-    spec, own = run.asked(ServingSpeedSpec), workbench_home() / CALIBRATIONS
-    try:
-        machine, is_own = machine_of(run.environment.device_id, split=Split(tensor=spec.tensor_parallel), own=own)
-    except NotAvailable:
-        return []
-    model, rows = language_model_from(spec.model), list[PredictedCell]()
-    for served in spec.served if is_own else ():
-        name = Served.read(served)
-        if name.folder is not None or name.format not in {*machine.known.curves, "mixed"}:
-            continue
-        cells = cells_of(run, served)
-        here = cells.context_tokens == context_tokens
-        batch = cells.batch[here]
-        if not batch.size:
-            continue
-        context = np.full_like(batch, context_tokens + DECODED)
-        roles, kv_bits = plan_of(served, run), kv_bits_of(served)
-        steps = decode_step_s(model, roles, machine, batch=batch, context=context, kv_bits=kv_bits)
-        rows += [
-            PredictedCell(
-                label=name.label,
-                batch=int(b),
-                measured_s=float(measured),
-                predicted_s=interval_around(float(value), machine.known.log_error_unseen_step),
-            )
-            for b, value, measured in zip(batch, steps, cells.tpot_s[here], strict=True)
-        ]
-    return rows

@@ -23,7 +23,15 @@ from workbench.estimate.search import Offer, require_kernel
 from workbench.estimate.serving_memory import context_plan
 from workbench.questions.parallelism.simulate.spec import SimulateSpec
 from workbench.simulate.closed_loop import users_of_replicas
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, TPOT_SIGMA, TTFT_SIGMA, step_cost
+from workbench.simulate.costs import (
+    FRONT_REQUEST_S,
+    FRONT_STREAM_S,
+    TPOT_SIGMA,
+    TTFT_SIGMA,
+    front_s,
+    load_log_errors,
+    step_cost,
+)
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
 from workbench.simulate.sessions import MOST_TOKENS, Session, arrivals_of, draw_sessions, sessions_of_replicas
@@ -90,7 +98,7 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS)
     precision = chosen_precision(model, spec.precision)
     require_kernel(offer, precision)
-    machine, known = replace(offer.machine, split=spec.split), offer.machine.known
+    machine = replace(offer.machine, split=spec.split)
     trace = read_trace(Path(spec.trace), speed=spec.speed) if spec.trace else None
     sessions = _sessions(spec, model)
     arrivals = arrivals_of(sessions) if sessions else _arrivals(spec, model, trace)
@@ -105,7 +113,7 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         cache_tokens=_cache_tokens(model, spec, offer, arrivals),
         cached_fraction=spec.cached_fraction,
         has_prefix_cache=spec.prefix_cache == "on",
-        front_s=FRONT_S,
+        front_s=front_s(machine),
         front_request_s=FRONT_REQUEST_S,
         front_stream_s=FRONT_STREAM_S,
     )
@@ -133,12 +141,8 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         tokens_each=1 + spec.draft_tokens,
         tokens_made=tokens_per_step(spec.acceptance, spec.draft_tokens),
     )
-    spread = with_interval(
-        run_with,
-        cost,
-        log_error_step=Z * known.log_error_unseen_step,
-        log_error_prompt=Z * known.log_error_unseen_prompt,
-    )
+    step_sigma, prompt_sigma = load_log_errors(model, precision, machine, is_own=offer.is_calibrated)
+    spread = with_interval(run_with, cost, log_error_step=Z * step_sigma, log_error_prompt=Z * prompt_sigma)
     return SimulationAnswer(
         simulated=spread.simulated,
         shorter_steps=spread.shorter_steps,
