@@ -105,6 +105,11 @@ def test_a_private_authority_is_named_or_any_certificate_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "fraction"),
     [
+        (
+            'vllm:prefix_cache_queries_total{e="0"} 100.0\nvllm:prompt_tokens_total 100.0\nvllm:prompt_tokens_cached_total 20.0',
+            'vllm:prefix_cache_queries_total{e="0"} 900.0\nvllm:prompt_tokens_total 200.0\nvllm:prompt_tokens_cached_total 45.0',
+            0.25,
+        ),
         ("", 'vllm:prefix_cache_queries_total{e="0"} 100.0\nvllm:prefix_cache_hits_total{e="0"} 25.0', None),
         (
             'vllm:prefix_cache_queries_total{e="0"} 100.0\nvllm:prefix_cache_hits_total{e="0"} 20.0',
@@ -121,7 +126,7 @@ def test_a_private_authority_is_named_or_any_certificate_is_taken(tmp_path):
         ('lmdeploy:prefix_cache_hit_rate{m="x"} 0.0', 'lmdeploy:prefix_cache_hit_rate{m="x"} 0.25', 0.25),
         ("tgi_queue_size 0", "tgi_queue_size 0\ntgi_request_skipped_tokens_sum 50", None),
     ],
-    ids=["counters appear", "vLLM", "SGLang", "llama.cpp", "LMDeploy", "TGI"],
+    ids=["vLLM since it counts cached tokens", "counters appear", "vLLM", "SGLang", "llama.cpp", "LMDeploy", "TGI"],
 )
 def test_the_share_of_the_prefix_cache_is_read_from_each_engine(before, after, fraction):
     found = hit_fraction(counters_of(before), counters_of(after), prompt_tokens=400)
