@@ -150,7 +150,8 @@ def test_the_perplexity_change_is_the_ratio_of_perplexities():
 
 
 def test_step_times_keep_their_percentiles():
-    time = decode_time(4, [0.001 * i for i in range(1, 101)])
-    assert (time.batch, time.n) == (4, 100)
+    time = decode_time(4, [0.001 * i for i in range(1, 101)], n_rounds=10)
+    assert (time.batch, time.n, time.n_rounds) == (4, 100, 10)
+    assert time.drift_fraction == pytest.approx(0.0755 / 0.0155 - 1, rel=0.2)  # the last rounds were five times as slow
     assert time.p50_s == pytest.approx(0.0505)
     assert time.p50_low_s < time.p50_s < time.p50_high_s < time.p99_s

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from workbench.load.latency import distribution
 from workbench.load.request_record import RequestRecord
 from workbench.load.steady import steady_state
-from workbench.load.summary import wilson
 
 
 @settings(max_examples=50, deadline=None)
@@ -75,11 +74,6 @@ def test_gaps_of_one_request_stay_in_one_batch():
     together = distribution(gaps, groups=np.repeat(np.arange(400.0), 50)).interval["p50"]
     apart = distribution(rng.permutation(gaps)).interval["p50"]
     assert together[1] - together[0] > 3 * (apart[1] - apart[0])
-
-
-def test_wilson_worked_example():
-    low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
-    assert (low, high) == pytest.approx((0.2553, 0.3662), abs=2e-4)
 
 
 def record(i, due, ttft):
