@@ -191,7 +191,7 @@ class Reading:
     """A text that a model reads piece by piece; ``memory`` is what it keeps of it, None before the first token."""
 
     def __init__(self, model: LongModel, cache: Cache | None) -> None:
-        self._model, self.memory = model, cast(object, cache)
+        self._model, self.memory = model, cast("object", cache)
 
     @torch.inference_mode()
     def read(self, ids: torch.Tensor, *, all_logits: bool = False) -> torch.Tensor:

@@ -60,7 +60,7 @@ def mark_filled(cache: Cache, *, tokens: int, like: Cache) -> None:
 
 def held_bytes(memory: object) -> int:
     """Return the bytes of the tensors that a model keeps of a text, wherever they lie."""
-    return sum(tensor.nbytes for tensor in {id(t): t for t in _tensors(memory)}.values())
+    return sum(tensor.nbytes for tensor in {id(t): t for t in _tensors(memory)}.values() if tensor.dim() > 1)
 
 
 def _tensors(kept: object) -> Iterator[torch.Tensor]:

@@ -62,14 +62,14 @@ def share_with_dependence(hits: Floats, by: Floats | None = None) -> DependentSh
         by: What the trials follow from, such as latencies: (n,). Its dependence counts where the rarer outcome has too
             few episodes to show its own.
     """
-    from scipy.stats import t  # takes a second to import
+    from scipy.special import stdtrit  # slow to import
 
     n, share = hits.size, float(hits.mean())
     own = dependence(hits)
     episodes = n * share * (1 - share) / own
     tau = own if by is None or episodes >= ENOUGH_EPISODES else max(own, dependence(by))
     independent = n / tau
-    z = float(t.ppf(0.975, max(independent - 1, 1)))
+    z = float(stdtrit(max(independent - 1, 1), 0.975))
     middle = (share + z * z / (2 * independent)) / (1 + z * z / independent)
     half = z * math.sqrt(share * (1 - share) / independent + z * z / (4 * independent**2)) / (1 + z * z / independent)
     return DependentShare(low=max(0.0, middle - half), high=min(1.0, middle + half), n_independent=independent)
@@ -80,11 +80,11 @@ def mean_with_dependence(values: Floats) -> tuple[float, float] | None:
 
     The interval is symmetric in the logarithm, and the dependence is taken at the upper end of what it may be.
     """
-    from scipy.stats import t  # takes a second to import
+    from scipy.special import stdtrit  # slow to import
 
     mean, tau, n = float(values.mean()), dependence(values), values.size
     if n / tau < LEAST_INDEPENDENT or mean <= 0:
         return None
     independent = n / (tau * (1 + 3 * math.sqrt(tau / n)))
-    half = float(t.ppf(0.975, independent - 1)) * float(values.std(ddof=1)) / math.sqrt(independent) / mean
+    half = float(stdtrit(independent - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(independent) / mean
     return mean * math.exp(-half), mean * math.exp(half)

@@ -77,10 +77,11 @@ def block_bootstrap(
 
 def _stretch(shares: Floats, *, n_blocks: float, length: int, level: float) -> float:
     """Return by how much a percentile interval is too short: ``shares`` are the windows' own parts of the value (jackknife)."""
-    from scipy.stats import t  # takes a second to import
+    from scipy.special import stdtrit  # slow to import
 
     n, normal = shares.size, NormalDist().inv_cdf((1 + level) / 2)
-    few = float(t.ppf((1 + level) / 2, max(n_blocks - 1, 1))) / normal * math.sqrt(n_blocks / max(n_blocks - 1, 1))
+    freedom = max(n_blocks - 1, 1)
+    few = float(stdtrit(freedom, (1 + level) / 2)) / normal * math.sqrt(n_blocks / freedom)
     r = serial_correlation(shares)
     in_blocks = 1 + 2 * sum((1 - j / length) * r**j for j in range(1, length))
     dependent = math.sqrt(max(1.0, (1 + r) / (1 - r) / in_blocks))
@@ -101,30 +102,50 @@ def median_over_rounds(values: Floats, *, level: float = 0.95) -> Interval:
     """Median of one value for each round, with an interval that holds its level from 3 rounds on.
 
     Order statistics with the interpolation of Hettmansperger and Sheather 1986; below 6 rounds, where the extremes hold
-    less than the level, Student's t. Widened where neighbouring rounds are alike. One or two rounds show no spread that
-    could be trusted: with one the interval is the value, with two it is as wide as Student's t says.
+    less than the level, Student's t. Widened where neighbouring rounds are alike. Values above zero are taken in the
+    logarithm, so that the interval stays above zero. A single round shows no spread: its interval is its value.
     """
-    from scipy.stats import binom, t  # takes a second to import
-
-    ordered, n = np.sort(np.asarray(values, dtype=np.float64)), len(values)
-    median = float(np.median(ordered))
+    rounds, n = np.asarray(values, dtype=np.float64), len(values)
+    median = float(np.median(rounds))
     if n < 2:
         return Interval(median, median, median)
+    if rounds.min() > 0:
+        low, high = (math.exp(end) for end in _median_ends(np.log(rounds), level))
+    else:
+        low, high = _median_ends(rounds, level)
+    return Interval(median, min(low, median), max(high, median))
 
-    def holds(d: int) -> float:
-        return float(1 - 2 * binom.cdf(d - 1, n, 0.5))
 
-    d = max((d for d in range(1, n // 2 + 1) if holds(d) >= level), default=0)
+def _median_ends(rounds: Floats, level: float) -> tuple[float, float]:
+    ordered, n = np.sort(rounds), rounds.size
+    median = float(np.median(ordered))
+    d, here, inner_level = _ranks(n, level)
     if d:
-        part = (holds(d) - level) / (holds(d) - holds(d + 1)) if d < n // 2 else 0.0
+        part = (here - level) / (here - inner_level) if d < n // 2 else 0.0
         inner = (n - d) * part / (d + (n - 2 * d) * part)
         low, high = (float((1 - inner) * ordered[i] + inner * ordered[j]) for i, j in ((d - 1, d), (n - d, n - d - 1)))
     else:
-        spread = 1.15 * float(t.ppf((1 + level) / 2, n - 1)) * float(ordered.std(ddof=1)) / math.sqrt(n)
+        from scipy.special import stdtrit  # slow to import
+
+        spread = 1.15 * float(stdtrit(n - 1, (1 + level) / 2)) * float(ordered.std(ddof=1)) / math.sqrt(n)
         low, high = median - spread, median + spread
-    r = serial_correlation(np.asarray(values, dtype=np.float64))
+    r = serial_correlation(rounds)
     stretch = math.sqrt((1 + r) / (1 - r))
-    return Interval(median, median - stretch * (median - low), median + stretch * (high - median))
+    return median - stretch * (median - low), median + stretch * (high - median)
+
+
+def _ranks(n: int, level: float) -> tuple[int, float, float]:
+    """Return the innermost rank whose two order statistics hold the median at this level, what they hold, and what the next ones do.
+
+    The rank is 0 where even the extremes hold less.
+    """
+    below, holds = 0, [1.0]
+    for d in range(1, n // 2 + 2):
+        below += math.comb(n, d - 1)
+        holds.append(1 - 2 * below / 2**n)
+        if holds[-1] < level:
+            return d - 1, holds[-2], holds[-1]
+    return n // 2, holds[-2], holds[-1]
 
 
 def drift_fraction(values: Sequence[float]) -> float | None:
@@ -145,23 +166,9 @@ def middle_95(drawn: Floats | Sequence[float]) -> tuple[float, float]:
 def resampled_mean_interval(values: Floats, *, seed: int, resamples: int = 2000) -> tuple[float, float]:
     """Return the ends of the 95 % bootstrap interval of the mean of independent values."""
     drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
-    return middle_95(drawn.mean(axis=1))
-
-
-def quantile_interval(samples: Floats, q: float, *, level: float = 0.95) -> Interval:
-    """Distribution-free interval of a quantile of independent samples from order statistics.
-
-    The ranks come from the normal approximation of the binomial (Conover 1999, section 3.2); with too
-    few samples for a rank the extreme sample bounds the interval.
-    """
-    ordered = np.sort(samples)
-    n = ordered.size
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    spread = z * np.sqrt(n * q * (1 - q))
-    here = q * (n - 1)  # position of the quantile itself
-    low = int(np.clip(np.floor(n * q - spread), 0, np.floor(here)))
-    high = int(np.clip(np.ceil(n * q + spread), np.ceil(here), n - 1))
-    return Interval(float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[high]))
+    (low, high), mean = middle_95(drawn.mean(axis=1)), float(np.mean(values))
+    stretch = _stretch(np.asarray(values, dtype=np.float64), n_blocks=len(values), length=1, level=0.95)
+    return mean - stretch * (mean - low), mean + stretch * (high - mean)
 
 
 def mcnemar_p(n_only_first: int, n_only_second: int) -> float:

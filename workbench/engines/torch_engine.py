@@ -20,7 +20,7 @@ from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed, EngineStopped
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
 from workbench.engines.text import Detokenizer, eos_ids, tokenizer_of
-from workbench.understanding.reading import CausalReader, open_causal_model, refused_in_words
+from workbench.understanding.reading import CausalReader, context_limit, open_causal_model, refused_in_words
 
 if TYPE_CHECKING:
     from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
@@ -80,8 +80,7 @@ class TorchEngine:
             limits |= {"num_blocks": tokens // self._block_tokens, "max_batch_tokens": 2048}
         if device == "cpu":
             limits["use_async_batching"] = False
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        held = [n for n in (longest, tokens) if n]
+        held = [n for n in (context_limit(model.config), tokens) if n]
         vocabulary = CausalReader(model).n_words
         reference = None if random_weights else reference_of(model, n_vocab=vocabulary)
         self._limits = EngineLimits(n_vocab=vocabulary, max_model_len=min(held) if held else None)

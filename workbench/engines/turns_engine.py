@@ -12,7 +12,7 @@ from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
 from workbench.engines.text import Detokenizer, eos_ids, tokenizer_of
-from workbench.understanding.reading import CausalReader, open_causal_model
+from workbench.understanding.reading import CausalReader, context_limit, open_causal_model
 
 
 class TurnsEngine:
@@ -42,8 +42,7 @@ class TurnsEngine:
         self._reader = CausalReader(model)
         self._reader.require_right_in_pieces(chunks=False)
         self._eos = eos_ids(folder)
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._limits = EngineLimits(n_vocab=self._reader.n_words, max_model_len=longest)
+        self._limits = EngineLimits(n_vocab=self._reader.n_words, max_model_len=context_limit(model.config))
         self._info = {
             "model": str(folder),
             "device": device,

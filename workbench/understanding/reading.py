@@ -14,6 +14,7 @@ from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
 
 MEMORIES = ("past_key_values", "cache_params", "state")
 """What classes of transformers call what they keep of the tokens that they have read."""
+CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 PIECES = (40, 3, 1, 1)
 """Tokens of the pieces in which a model is tried."""
 LONGEST_TRIED = 1024
@@ -77,6 +78,13 @@ def shortest_window(config: PretrainedConfig) -> int | None:
     layers = DynamicCache(config=config).layers
     windows = [int(layer.sliding_window) for layer in layers if getattr(layer, "sliding_window", None)]
     return min(windows, default=None)
+
+
+def context_limit(config: PretrainedConfig) -> int | None:
+    """Return the most tokens of prompt and answer that a model was made for; None where its configuration names none."""
+    text = config.get_text_config()
+    named = (getattr(text, name, None) for name in CONTEXT_FIELDS)
+    return next((n for n in named if isinstance(n, int) and n > 0), None)
 
 
 class CausalReader:
