@@ -231,7 +231,7 @@ def accuracy_of(kl: Floats, nll: Floats, agrees: Floats, *, reference_nll: Float
     Intervals are paired: both models are scored on the same drawn windows.
     """
     n = kl.shape[0]
-    per_window, agreement = kl.mean(1), agrees.mean(1)
+    per_window, agreement, positive = kl.mean(1), agrees.mean(1), (0.0, math.inf)
     change: Interval | None = None
     if reference_nll is not None:
         difference = (nll - reference_nll).mean(1)
@@ -241,9 +241,11 @@ def accuracy_of(kl: Floats, nll: Floats, agrees: Floats, *, reference_nll: Float
         n_windows=n,
         perplexity=math.exp(float(nll.mean())),
         perplexity_change_fraction=change,
-        mean_kl_nat_per_token=block_bootstrap(n, lambda i: float(per_window[i].mean()), seed=seed),
-        p99_kl_nat_per_token=block_bootstrap(n, lambda i: float(np.quantile(kl[i], 0.99)), seed=seed, resamples=300),
-        top1_agreement_fraction=block_bootstrap(n, lambda i: float(agreement[i].mean()), seed=seed),
+        mean_kl_nat_per_token=block_bootstrap(n, lambda i: float(per_window[i].mean()), seed=seed, within=positive),
+        p99_kl_nat_per_token=block_bootstrap(
+            n, lambda i: float(np.quantile(kl[i], 0.99)), seed=seed, resamples=300, within=positive
+        ),
+        top1_agreement_fraction=block_bootstrap(n, lambda i: float(agreement[i].mean()), seed=seed, within=(0.0, 1.0)),
     )
 
 

@@ -45,6 +45,7 @@ def block_bootstrap(
     seed: int,
     resamples: int = 1000,
     level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """Interval of a statistic of ``n`` neighbouring windows (circular block bootstrap, widened for few windows).
 
@@ -60,6 +61,7 @@ def block_bootstrap(
         seed: Seed of the draws.
         resamples: Number of draws.
         level: Coverage.
+        within: Least and greatest value that the statistic can have.
     """
     rng = np.random.default_rng(seed)
     length = block_length(n)
@@ -72,7 +74,8 @@ def block_bootstrap(
         return Interval(value, value, value)
     without = np.array([statistic(np.delete(everyone, i)) for i in range(n)])
     stretch = _stretch(n * value - (n - 1) * without, n_blocks=n / length, length=length, level=level)
-    return Interval(value, float(value - stretch * (value - low)), float(value + stretch * (high - value)))
+    low, high = value - stretch * (value - low), value + stretch * (high - value)
+    return Interval(value, max(float(low), within[0]), min(float(high), within[1]))
 
 
 def _stretch(shares: Floats, *, n_blocks: float, length: int, level: float) -> float:
@@ -200,4 +203,7 @@ def share_interval(n_right: int, n: int, *, level: float = 0.95) -> Interval:
 
 def mean_with_interval(per_window: Floats, *, seed: int) -> Interval:
     """Mean over windows with a block-bootstrap interval."""
-    return block_bootstrap(per_window.size, lambda i: float(per_window[i].mean()), seed=seed, resamples=400)
+    within = (0.0 if per_window.min() >= 0 else -math.inf, math.inf)
+    return block_bootstrap(
+        per_window.size, lambda i: float(per_window[i].mean()), seed=seed, resamples=400, within=within
+    )

@@ -163,10 +163,10 @@ class TorchParts:
         row = measure_prefill(opened, length=int(length), chunk=int(chunk), n_steps=spec.decode_steps, seed=spec.seed)
         if isinstance(row, NotMeasured):
             return row
-        if self._model.kv_layers is None:
-            return row
+        if self._model.kv_layers is None or (self._model.state_bytes and self._bits != STATE_BITS):
+            return row  # some states stay in float32 whatever the model's numbers are
         predicted = kv_cache_bytes(self._model, context_tokens=row.kv_held_tokens, kv_bits=self._bits)
-        return replace(row, kv_predicted_bytes=predicted + self._model.state_bytes * self._bits / STATE_BITS)
+        return replace(row, kv_predicted_bytes=predicted + self._model.state_bytes)
 
     def _cache(self, name: str, cache: str) -> ComparedCache | NotMeasured:
         if kept := self._kept.read(name, ComparedCache):

@@ -1,5 +1,6 @@
 """Retrieval by depth and length, and surprise by position, for full attention and what is cheaper than it."""
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -306,4 +307,5 @@ def _stretch_means(kl: Floats) -> Floats:
 
 
 def _bootstrap(values: Floats, *, seed: int) -> Interval:
-    return block_bootstrap(len(values), lambda rows: float(values[rows].mean()), seed=seed)
+    within = (0.0 if values.min() >= 0 else -math.inf, math.inf)
+    return block_bootstrap(len(values), lambda rows: float(values[rows].mean()), seed=seed, within=within)
