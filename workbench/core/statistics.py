@@ -102,11 +102,11 @@ def serial_correlation(values: Floats) -> float:
 
 
 def median_over_rounds(values: Floats, *, level: float = 0.95) -> Interval:
-    """Median of one value for each round, with an interval that holds its level from 3 rounds on.
+    """Median of one time, rate or ratio for each round, with an interval that holds its level from 3 rounds on.
 
     Order statistics with the interpolation of Hettmansperger and Sheather 1986; below 6 rounds, where the extremes hold
-    less than the level, Student's t. Widened where neighbouring rounds are alike. Values above zero are taken in the
-    logarithm, so that the interval stays above zero. A single round shows no spread: its interval is its value.
+    less than the level, Student's t. Widened where neighbouring rounds are alike. Such values are above zero and taken in
+    the logarithm, so that the interval is too; differences need another one. A single round shows no spread: its interval is its value.
     """
     rounds, n = np.asarray(values, dtype=np.float64), len(values)
     median = float(np.median(rounds))
