@@ -40,7 +40,7 @@ class TurnsEngine:
         self._tokenizer = tokenizer_of(folder) if has_tokenizer else None
         model = open_causal_model(str(folder), dtype=kind, device=device, random_weights=random_weights)
         self._reader = CausalReader(model)
-        self._reader.require_right_in_pieces(chunks=False)
+        self._reader.require_right_in_pieces(chunks=False, batch=1)
         self._eos = eos_ids(folder)
         self._limits = EngineLimits(n_vocab=self._reader.n_words, max_model_len=context_limit(model.config))
         self._info = {

@@ -1,7 +1,7 @@
 """A causal language model of any architecture, opened and read in pieces with the memory that its own class keeps between them."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ MEMORIES = ("past_key_values", "cache_params", "state")
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 PIECES = (40, 3, 1, 1)
 """Tokens of the pieces in which a model is tried."""
+OTHER_ENGINE = "Use an engine that has this architecture, such as vLLM."
 LONGEST_TRIED = 1024
 """A sliding window up to so many tokens is tried beyond its end."""
 ALIKE = {torch.float32: 0.01, torch.bfloat16: 0.15, torch.float16: 0.15}
@@ -69,7 +70,7 @@ def refused_in_words(model: torch.nn.Module, doing: str) -> Iterator[None]:
             raise
         raise NotAvailable(
             f"{type(model).__name__} cannot {doing}: {type(error).__name__}: {first_line(error)}",
-            remedy="Use an engine that has this architecture, such as vLLM.",
+            remedy=OTHER_ENGINE,
         ) from error
 
 
@@ -132,38 +133,46 @@ class CausalReader:
         return torch.tensor(ids, device=self.model.device)
 
     @torch.inference_mode()
-    def require_right_in_pieces(self, *, chunks: bool) -> None:
-        """Check that a text read in pieces has the logits of one that is read at once: with ``chunks`` in pieces of several tokens too.
+    def require_right_in_pieces(self, *, chunks: bool, batch: int = 2) -> None:
+        """Check that texts read in pieces have the logits of each that is read at once.
 
         Raises:
             NotAModel: The model answers with NaN.
             NotAvailable: The pieces give other answers, or the class keeps no memory.
+
+        Args:
+            chunks: Read pieces of several tokens too, instead of one token at a time after the first piece.
+            batch: Texts that are read together.
         """
+        ids = self.sample(batch=batch)
+        first = ids.shape[1] - sum(PIECES[1:])
+        sizes = (first, *PIECES[1:]) if chunks else (first, *(1,) * sum(PIECES[1:]))
         with refused_in_words(self.model, "read a text in pieces"):
-            ids = self.sample()
-            whole = self.whole(ids)[0].float()
+            whole = torch.cat([self.whole(row[None]) for row in ids]).float()
             require_finite(whole, self.model)
             if self._memory is None:
                 raise NotAvailable(
                     f"{type(self.model).__name__} hands out no memory of what it has read, so that every token would cost a whole prefill.",
-                    remedy="Use an engine that has this architecture, such as vLLM.",
+                    remedy=OTHER_ENGINE,
                 )
-            first = ids.shape[1] - sum(PIECES[1:])
-            sizes = (first, *PIECES[1:]) if chunks else (first, *(1,) * sum(PIECES[1:]))
-            logits, memory, at = [], None, 0
-            for size in sizes:
-                out, memory = self.read(ids[:, at : at + size], memory)
-                logits.append(out[0, -1].float())
-                at += size
-        ends = torch.tensor(sizes).cumsum(0) - 1
-        difference = (torch.stack(logits) - whole[ends]).square().mean().sqrt() / whole.std()
+            ends = self._ends(ids, sizes)
+        difference = (ends - whole[:, torch.tensor(sizes).cumsum(0) - 1]).square().mean().sqrt() / whole.std()
         if not difference < ALIKE.get(self.model.dtype, 0.01):
             how = "in pieces of several tokens" if chunks else "token by token"
             raise NotAvailable(
-                f"{type(self.model).__name__} in transformers answers otherwise when it reads {how} than at once "
-                f"(logits differ by {float(difference):.2g} standard deviations).",
-                remedy="Use an engine that has this architecture, such as vLLM.",
+                f"{type(self.model).__name__} in transformers answers otherwise when it reads {how}"
+                f"{f' in a batch of {batch}' if batch > 1 else ''} than at once (logits differ by {float(difference):.2g} standard deviations).",
+                remedy=OTHER_ENGINE,
             )
+
+    def _ends(self, ids: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+        """Return the logits after each piece: (batch, pieces, words)."""
+        logits, memory, at = [], None, 0
+        for size in sizes:
+            out, memory = self.read(ids[:, at : at + size], memory)
+            logits.append(out[:, -1].float())
+            at += size
+        return torch.stack(logits, dim=1)
 
 
 def require_finite(logits: torch.Tensor, model: torch.nn.Module) -> None:
