@@ -15,6 +15,7 @@ from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.compress.kv_quant import require_kv_cache
 from workbench.core.errors import NotAModel, NotAvailable
 from workbench.core.ports import Generation
+from workbench.engines.http import EngineFailed
 from workbench.engines.openai_server import open_engine
 from workbench.engines.turns_engine import TurnsEngine
 from workbench.understanding.reading import CausalReader, open_causal_model
@@ -127,6 +128,9 @@ def test_the_torch_engine_answers_as_the_model_does(folders, name):
             logits = CausalReader(whole).whole(torch.tensor([[*prompt, *answer[:i]]]))[0, -1]
             assert logits.max() - logits[token] < 1e-3 * logits.std()
         assert events[-1].finish_reason == "length"
+        with pytest.raises(EngineFailed, match=f"token {N_WORDS}; the model's embedding has {N_WORDS} rows"):
+            list(engine.generate(Generation(prompt=(5, N_WORDS), max_tokens=1)))
+        assert engine.problem() is None
     finally:
         engine.close()
     assert engine.problem()

@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, Cache, Pret
 
 from workbench.attention.techniques import attention, best_technique
 from workbench.catalog.attention_techniques import TECHNIQUES, AttentionOptions
-from workbench.core.errors import NotAvailable
+from workbench.core.errors import NotAModel, NotAvailable
 from workbench.understanding.reading import ALIKE, CausalReader, open_causal_model, refused_in_words, shortest_window
 
 Ids = npt.NDArray[np.int64]
@@ -129,6 +129,11 @@ class LongModel:
         )
 
     def _tensor(self, ids: Ids) -> torch.Tensor:
+        if ids.size and int(ids.max()) >= self.reader.n_words:
+            raise NotAModel(
+                f"The tokenizer gives token {int(ids.max())}; the embedding has {self.reader.n_words} rows.",
+                remedy="Use the tokenizer that the model was trained with.",
+            )
         return torch.from_numpy(np.atleast_2d(ids)).to(self.device)
 
     @torch.inference_mode()

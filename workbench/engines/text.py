@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from workbench.core.errors import NotAModel, WorkbenchError
+from workbench.engines.http import EngineFailed
 
 
 class _Settings(msgspec.Struct):
@@ -67,6 +68,15 @@ def eos_ids(folder: Path) -> frozenset[int]:
         if path.exists() and (found := json.loads(path.read_text()).get("eos_token_id")) is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
+
+
+def require_known_ids(ids: Sequence[int], n_words: int | None) -> None:
+    """Raise ``EngineFailed`` for a token that the embedding does not have, which would end the engine."""
+    if ids and n_words is not None and max(ids) >= n_words:
+        raise EngineFailed(
+            f"The prompt has token {max(ids)}; the model's embedding has {n_words} rows.",
+            remedy="Use the tokenizer that the model was trained with.",
+        )
 
 
 class ChatTemplate:

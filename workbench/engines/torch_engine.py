@@ -19,7 +19,7 @@ from workbench.core.errors import NotAvailable
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed, EngineStopped
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
-from workbench.engines.text import Detokenizer, eos_ids, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
 from workbench.understanding.reading import CausalReader, context_limit, open_causal_model, refused_in_words
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class TorchEngine:
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
         """Yield the tokens of an answer; raises ``EngineFailed`` when the engine has died or refuses the prompt."""
         prompt = self._ids(wish.prompt)
+        require_known_ids(prompt, self._limits.n_vocab)
         self._n_looked_up += len(prompt)
         if cause := self.problem():
             raise EngineStopped(cause, remedy="Its log says why; start it again.")

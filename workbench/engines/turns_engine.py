@@ -11,7 +11,7 @@ import transformers
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
-from workbench.engines.text import Detokenizer, eos_ids, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
 from workbench.understanding.reading import CausalReader, context_limit, open_causal_model
 
 
@@ -65,6 +65,7 @@ class TurnsEngine:
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
         """Yield the tokens of an answer; raises ``EngineFailed`` for a prompt that is empty or that the model cannot read."""
         prompt = self.tokenize(wish.prompt) if isinstance(wish.prompt, str) else wish.prompt
+        require_known_ids(prompt, self._limits.n_vocab)
         detokenizer = Detokenizer(self._tokenizer) if self._tokenizer else None
         came_s = began_s = time.perf_counter()
         step, memory = torch.tensor([prompt], device=self._reader.model.device), None
