@@ -17,6 +17,7 @@ from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
 from workbench.measuring import envelope
 from workbench.measuring.envelope import run
+from workbench.measuring.machine import OtherLoad, timing_caution
 from workbench.measuring.text import read_text, windows_of
 
 SMALL = {
@@ -155,3 +156,15 @@ def test_step_times_keep_their_percentiles():
     assert time.drift_fraction == pytest.approx(0.0755 / 0.0155 - 1, rel=0.2)  # the last rounds were five times as slow
     assert time.p50_s == pytest.approx(0.0505)
     assert time.p50_low_s < time.p50_s < time.p50_high_s < time.p99_s
+
+
+def test_a_drifting_or_busy_machine_is_named():
+    quiet = timing_caution(drift_fraction=0.01, other_load_fraction=0.05)
+    loud = timing_caution(drift_fraction=-0.2, other_load_fraction=0.6)
+    assert quiet is None
+    assert (
+        loud
+        == "times changed by -20% from the first to the last rounds and other processes took 60% of the processors meanwhile"
+    )
+    assert timing_caution(drift_fraction=None, other_load_fraction=None) is None
+    assert 0 <= OtherLoad().fraction() <= 1
