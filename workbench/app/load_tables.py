@@ -10,7 +10,7 @@ from workbench.load.rows import Distribution, LoadResult
 from workbench.load.spec import LoadSpec
 
 FEW_INDEPENDENT = 50
-"""Below so many independent requests a reader is told why the intervals are wide or missing."""
+"""Below so many independent requests the output says why intervals are wide or missing."""
 
 
 def _latencies(answers: LoadResult) -> tuple[tuple[str, Distribution], ...]:

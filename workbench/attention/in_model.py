@@ -89,7 +89,7 @@ class LongModel:
 
     @torch.inference_mode()
     def _follows_techniques(self) -> bool:
-        """Return whether full attention of ours gives the model's own answers, so that a technique changes what it says and no more."""
+        """Return whether our full attention gives the model's own answers, so that a technique changes what it says and no more."""
         if shortest_window(self.model.config) is not None:
             return False
         ids = self.reader.sample()

@@ -55,7 +55,7 @@ class TurnsEngine:
             self._check(reference_of(model, n_vocab=self._reader.n_words), type(model).__name__)
 
     def _check(self, reference: Reference, architecture: str) -> None:
-        """Answer two requests in turns, and compare the first: some classes keep what they have read in the model itself."""
+        """Answer two requests interleaved, and compare the first: some classes keep what they have read in the model itself."""
         n = len(reference.tokens)
         own = self.generate(Generation(prompt=reference.prompt, max_tokens=n, ignore_eos=True))
         other = self.generate(Generation(prompt=reference.prompt[::-1], max_tokens=n, ignore_eos=True))
