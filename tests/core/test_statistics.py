@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from workbench.core.statistics import (
     block_bootstrap,
     block_length,
     mcnemar_p,
     minimum_detectable,
-    quantile_interval,
 )
 
 
@@ -43,22 +40,6 @@ def test_dependent_windows_widen_the_interval():
     alone = 1.96 * runs.std() / np.sqrt(500)
     assert block_length(500) == 8
     assert blocks > 1.5 * alone
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
-def test_a_quantile_lies_in_its_interval(samples, q):
-    interval = quantile_interval(np.array(samples), q)
-    assert interval.low <= interval.value + 1e-9
-    assert interval.value <= interval.high + 1e-9
-
-
-def test_the_median_interval_covers_the_true_median_as_often_as_it_says():
-    rng = np.random.default_rng(4)
-    hits = 0
-    for _ in range(400):
-        interval = quantile_interval(rng.exponential(size=101), 0.5)
-        hits += interval.low <= np.log(2) <= interval.high
-    assert 0.92 <= hits / 400 <= 0.99
 
 
 def test_mcnemar_is_the_two_sided_binomial_test_on_discordant_pairs():

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from workbench.load.latency import distribution
 from workbench.load.request_record import RequestRecord
 from workbench.load.steady import steady_state
-from workbench.load.summary import wilson
 
 
 @settings(max_examples=50, deadline=None)
@@ -48,18 +47,16 @@ def autoregressive(rng, n, correlation):
     return values
 
 
-@pytest.mark.parametrize(("correlation", "at_least"), [(0.0, 0.91), (0.8, 0.88)])
+@pytest.mark.parametrize(("correlation", "at_least"), [(0.0, 0.92), (0.8, 0.92)])
 def test_intervals_cover_the_truth_for_dependent_latencies(correlation, at_least):
     rng = np.random.default_rng(1)
-    runs = 300
-    hits = {"mean": 0, "p50": 0, "p90": 0}
+    runs = 150
     truth = {"mean": np.exp(0.5), "p50": 1.0, "p90": np.exp(1.2815515655)}
-    for _ in range(runs):
-        found = distribution(np.exp(autoregressive(rng, 2000, correlation)))
-        for name in hits:
-            low, high = found.interval[name]
-            hits[name] += low <= truth[name] <= high
-    assert min(hits.values()) / runs >= at_least
+    found = [distribution(np.exp(autoregressive(rng, 2000, correlation))).interval for _ in range(runs)]
+    for name, value in truth.items():
+        given = [i[name] for i in found if i[name] is not None]
+        assert len(given) > 0.9 * runs
+        assert at_least <= np.mean([low <= value <= high for low, high in given]) <= 0.99
 
 
 def test_p99_of_few_samples_has_no_interval():
@@ -75,11 +72,6 @@ def test_gaps_of_one_request_stay_in_one_batch():
     together = distribution(gaps, groups=np.repeat(np.arange(400.0), 50)).interval["p50"]
     apart = distribution(rng.permutation(gaps)).interval["p50"]
     assert together[1] - together[0] > 3 * (apart[1] - apart[0])
-
-
-def test_wilson_worked_example():
-    low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
-    assert (low, high) == pytest.approx((0.2553, 0.3662), abs=2e-4)
 
 
 def record(i, due, ttft):

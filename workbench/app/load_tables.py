@@ -9,6 +9,9 @@ from workbench.core.units import shown_duration, three_digits
 from workbench.load.rows import Distribution, LoadResult
 from workbench.load.spec import LoadSpec
 
+FEW_INDEPENDENT = 50
+"""Below so many independent requests the output says why intervals are wide or missing."""
+
 
 def _latencies(answers: LoadResult) -> tuple[tuple[str, Distribution], ...]:
     return (
@@ -28,6 +31,13 @@ def _cell(latency: Distribution, name: str, value: float | None) -> str:
     if interval is None:
         return shown_duration(value)
     return f"{shown_duration(value)} [{shown_duration(interval[0])}, {shown_duration(interval[1])}]"
+
+
+def _independent(n: float | None, *, of: int) -> str:
+    """Return a remark where requests depended on each other so much that few of them are independent."""
+    if n is None or n >= FEW_INDEPENDENT or n > of / 2:
+        return ""
+    return f" (they waited in one queue and tell as much as {three_digits(n)} independent requests)"
 
 
 def loads_table(runs: Sequence[Run]) -> Table:
@@ -85,7 +95,7 @@ def load_tables(run: Run) -> Iterator[Table | str]:
             f"{three_digits(steady.output_tokens_per_s or 0)} output tokens/s"
         )
         low, high = goodput.attainment_interval
-        share = f"{goodput.attainment_fraction:.1%} [{low:.1%}, {high:.1%}]"
+        share = f"{goodput.attainment_fraction:.1%} [{low:.1%}, {high:.1%}]{_independent(goodput.n_independent, of=counts.due)}"
         yield f"goodput {three_digits(goodput.good_per_s)} requests/s, SLO attainment {share}"
     yield f"tokens counted by: {', '.join(answers.token_source) or '–'}; {_tpot_rule(answers)}"
     yield f"steady from {steady.start_s:.1f} to {steady.end_s:.1f} s, {steady.n_cut} requests before that"

@@ -12,7 +12,7 @@ from workbench.attention.techniques import attention_call
 from workbench.attention.timing import HeadShape
 from workbench.catalog.attention_techniques import AttentionOptions
 from workbench.core.errors import WorkbenchError
-from workbench.core.statistics import quantile_interval
+from workbench.core.statistics import median_over_rounds
 from workbench.core.units import shown_bytes
 from workbench.estimate.attention import attention_flop, kv_read_bytes, pairs_seen
 
@@ -61,7 +61,7 @@ def measure_cell(
         technique=technique,
         phase=phase,
         length_tokens=length,
-        p50_s=quantile_interval(np.asarray(call.seconds), 0.5),
+        p50_s=median_over_rounds(np.asarray(call.seconds)),
         n=len(call.seconds),
         max_error=call.max_error,
         distance_from_full=call.distance_from_full,

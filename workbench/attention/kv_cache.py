@@ -1,6 +1,6 @@
 """Caches of transformers for long contexts: one whose memory is taken once, and the others to compare it with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from transformers import Cache, DynamicCache, PretrainedConfig, StaticCache
@@ -42,20 +42,40 @@ class _PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def preallocated_cache(config: PretrainedConfig, *, room: int) -> Cache:
-    """Return a cache for ``room`` tokens, without DynamicCache's copies and StaticCache's empty places."""
-    return Cache(layers=[_PreallocatedLayer(room) for _ in range(config.num_hidden_layers)])
+    """Return a cache for ``room`` tokens, without DynamicCache's copies and StaticCache's empty places.
+
+    Layers that keep a window or a state keep it as in DynamicCache.
+    """
+    layers = DynamicCache(config=config).layers
+    return Cache(layers=[_PreallocatedLayer(room) if type(layer) is DynamicLayer else layer for layer in layers])
 
 
-def mark_filled(cache: Cache, *, tokens: int, like: torch.Tensor) -> None:
-    """Take a preallocated cache's memory and count ``tokens`` zeros as read; ``like``: (batch, kv_heads, 1, head_dim)."""
-    for layer in cache.layers:
-        layer.lazy_initialization(like, like)
-        layer.filled = tokens
+def mark_filled(cache: Cache, *, tokens: int, like: Cache) -> None:
+    """Take a preallocated cache's memory and count ``tokens`` zeros as read; ``like`` holds one token of the same model."""
+    for layer, short in zip(cache.layers, like.layers, strict=True):
+        if isinstance(layer, _PreallocatedLayer):
+            layer.lazy_initialization(short.keys, short.values)
+            layer.filled = tokens
 
 
-def held_bytes(cache: Cache) -> int:
-    """Return the bytes of the tensors that a cache holds, wherever they lie."""
-    return sum(x.nbytes for layer in cache.layers for x in (layer.keys, layer.values) if x is not None)
+def held_bytes(memory: object) -> int:
+    """Return the bytes of the tensors that a model keeps of a text, wherever they lie."""
+    return sum(tensor.nbytes for tensor in {id(t): t for t in _tensors(memory)}.values() if tensor.dim() > 1)
+
+
+def _tensors(kept: object) -> Iterator[torch.Tensor]:
+    if isinstance(kept, torch.Tensor):
+        yield kept
+        return
+    if isinstance(kept, Mapping):
+        parts: Iterable[object] = kept.values()
+    elif isinstance(kept, list | tuple):
+        parts = kept
+    else:
+        module = type(kept).__module__.partition(".")[0]
+        parts = vars(kept).values() if module in {"transformers", "workbench"} and hasattr(kept, "__dict__") else ()
+    for part in parts:
+        yield from _tensors(part)
 
 
 def cache_makers(config: PretrainedConfig, *, room: int, window: int, device: str) -> dict[str, Callable[[], Cache]]:

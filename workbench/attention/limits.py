@@ -7,7 +7,7 @@ import torch
 from transformers import Cache, DynamicCache
 
 from workbench.attention import timing
-from workbench.attention.in_model import LongModel
+from workbench.attention.in_model import LongModel, Reading
 from workbench.attention.kv_cache import cache_makers, held_bytes, mark_filled, preallocated_cache
 from workbench.attention.rows import ComparedCache, MissingStatus, NotMeasured, Prefill, Probe, median_step_s
 from workbench.catalog.attention_techniques import AttentionOptions
@@ -19,15 +19,20 @@ STEP_TOKENS = 1024  # the search ends when the limit is known this well
 
 def measure_prefill(model: LongModel, *, length: int, chunk: int, n_steps: int, seed: int) -> Prefill | NotMeasured:
     """Return the time of prefill in chunks and of decode, and the memory of both; running out of it is a result."""
-    ids = np.random.default_rng(seed).integers(0, model.model.config.vocab_size, length)
+    ids = np.random.default_rng(seed).integers(0, model.reader.n_words, length)
+    if chunk < length and (reason := model.chunks_refused):
+        return NotMeasured(
+            what="prefill", length_tokens=length, chunk_tokens=chunk, status="not available", reason=reason
+        )
+    reading = None
     try:
         if model.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        cache = preallocated_cache(model.model.config, room=length + n_steps)
-        chunks = model.read_in_chunks(ids, chunk=chunk, cache=cache)
-        steps = [model.step(cache) for _ in range(n_steps)]
+        reading = model.start(preallocated(model, room=length + n_steps))
+        chunks = reading.read_in_chunks(ids, chunk=chunk)
+        steps = [reading.step() for _ in range(n_steps)]
         peak = torch.cuda.max_memory_allocated() if model.device == "cuda" else None
-        held = held_bytes(cache)
+        held = held_bytes(reading.memory)
     except Exception as error:
         if not timing.out_of_memory(error):
             raise
@@ -39,7 +44,7 @@ def measure_prefill(model: LongModel, *, length: int, chunk: int, n_steps: int, 
             what="prefill", length_tokens=length, chunk_tokens=chunk, status="out of memory", reason=cause
         )
     finally:
-        cache = None
+        reading = None
         timing.release()
     return Prefill(
         length_tokens=length,
@@ -55,6 +60,11 @@ def measure_prefill(model: LongModel, *, length: int, chunk: int, n_steps: int, 
     )
 
 
+def preallocated(model: LongModel, *, room: int) -> Cache | None:
+    """Return a preallocated cache; None where the class of the model keeps something else than a cache of keys and values."""
+    return preallocated_cache(model.model.config, room=room) if model.reader.takes_cache else None
+
+
 def compare_cache(
     model: LongModel, name: str, *, tokens: int, n_steps: int, chunk: int, seed: int
 ) -> ComparedCache | NotMeasured:
@@ -67,23 +77,25 @@ def compare_cache(
     def missing(status: MissingStatus, reason: str) -> NotMeasured:
         return NotMeasured(what="cache", label=name, length_tokens=tokens, status=status, reason=reason)
 
-    if name == "sliding":
-        model.with_attention("window", AttentionOptions(window=window))
-    else:
-        model.with_own_attention()
+    if not model.reader.takes_cache:
+        return missing("not available", f"{type(model.model).__name__} keeps states and has no KV cache.")
     config = model.model.config
-    ids = np.random.default_rng(seed).integers(0, config.vocab_size, tokens)
+    ids = np.random.default_rng(seed).integers(0, model.reader.n_words, tokens)
     before = timing.in_use_bytes(model.device)
     try:
+        if name == "sliding":
+            model.with_attention("window", AttentionOptions(window=window))
+        else:
+            model.with_own_attention()
         makers = cache_makers(config, room=tokens + n_steps + 1, window=window, device=model.device)
-        cache = makers[name]()
-        read = model.read_in_chunks(ids, chunk=chunk, cache=cache)
-        logits = _last_logits(model, cache)
-        held = held_bytes(cache)
+        reading = model.start(makers[name]())
+        read = reading.read_in_chunks(ids, chunk=chunk if model.chunks_refused is None else tokens)
+        logits = _last_logits(model, reading)
+        held = held_bytes(reading.memory)
         on_device = timing.in_use_bytes(model.device) - before if model.device == "cuda" else held
-        steps = [model.step(cache) for _ in range(n_steps - 1)]
-        reference = DynamicCache()
-        model.read_in_chunks(ids, chunk=chunk, cache=reference)
+        steps = [reading.step() for _ in range(n_steps - 1)]
+        reference = model.start(DynamicCache() if name == "sliding" else None)
+        reference.read_in_chunks(ids, chunk=chunk if model.chunks_refused is None else tokens)
         distance = float((logits - _last_logits(model, reference)).abs().max())
     except WorkbenchError as error:
         return missing("not available", f"{error.cause} {error.remedy}")
@@ -104,11 +116,8 @@ def compare_cache(
     )
 
 
-@torch.inference_mode()
-def _last_logits(model: LongModel, cache: Cache) -> torch.Tensor:
-    ids = torch.ones((1, 1), dtype=torch.long, device=model.device)
-    out: torch.Tensor = model.model(ids, past_key_values=cache, use_cache=True).logits[0, -1]
-    return out.float()
+def _last_logits(model: LongModel, reading: Reading) -> torch.Tensor:
+    return reading.read(torch.ones((1, 1), dtype=torch.long, device=model.device))[0, -1].float()
 
 
 def fits(model: LongModel, *, tokens: int, chunk: int) -> bool:
@@ -116,22 +125,23 @@ def fits(model: LongModel, *, tokens: int, chunk: int) -> bool:
 
     The cache is taken whole and its earlier part counted as read: memory is the same, and a try takes seconds.
     """
-    config = model.model.config
+    reading = None
     try:
-        cache = preallocated_cache(config, room=tokens)
-        shape = (1, config.num_key_value_heads, 1, config.head_dim)
-        like = torch.zeros(shape, dtype=model.model.dtype, device=model.device)
-        last = min(chunk, tokens - 1)
-        mark_filled(cache, tokens=tokens - last - 1, like=like)
-        model.read_in_chunks(np.zeros(last, dtype=np.int64), chunk=last, cache=cache)
-        model.step(cache)
+        cache, last = preallocated(model, room=tokens), min(chunk, tokens - 1)
+        if cache is not None:
+            short = DynamicCache(config=model.model.config)
+            model.start(short).read_in_chunks(np.zeros(1, dtype=np.int64), chunk=1)
+            mark_filled(cache, tokens=tokens - last - 1, like=short)
+        reading = model.start(cache)
+        reading.read_in_chunks(np.zeros(last, dtype=np.int64), chunk=last)
+        reading.step()
     except Exception as error:
         if not timing.out_of_memory(error):
             raise
         error.__traceback__ = None
         return False
     finally:
-        cache = None
+        cache = reading = None
         timing.release()
     return True
 

@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 import psutil
 import torch
-from transformers import DynamicCache
 
 from workbench.catalog.paths import located
-from workbench.compress.spec import QuantizationSpec, StepWork
-from workbench.compress.torch_model import base_dtype, load_model
+from workbench.compress.spec import StepWork
+from workbench.compress.torch_model import base_dtype
 from workbench.estimate.best_batch import QUANTILE, Trial
+from workbench.understanding.reading import CausalReader, open_causal_model, refused_in_words
 
 WARM_UP = 2
 RESET_PEAK = Path("/proc/self/clear_refs")
@@ -28,9 +28,14 @@ class BatchSteps:
 
     def __init__(self, spec: StepWork, *, device: str, is_prefill: bool, limit_s: float | None) -> None:
         self.spec, self.device, self.is_prefill, self.limit_s = spec, device, is_prefill, limit_s
-        asked = QuantizationSpec(model=located(spec.model), random_weights=spec.random_weights, seed=spec.seed)
-        self.model = load_model(asked, dtype=base_dtype("bf16" if device == "cuda" else "fp32", device), device=device)
-        self.words = int(self.model.config.vocab_size)
+        self.model = open_causal_model(
+            located(spec.model),
+            dtype=base_dtype("bf16" if device == "cuda" else "fp32", device),
+            device=device,
+            random_weights=spec.random_weights,
+        )
+        self.reader = CausalReader(self.model)
+        self.reader.require_right_in_pieces(chunks=False)
 
     def now_bytes(self) -> float:
         """Return the bytes of device memory that this process holds."""
@@ -64,13 +69,18 @@ class BatchSteps:
     def _seconds(self, batch: int) -> list[float]:
         spec = self.spec
         generator = torch.Generator().manual_seed(spec.seed)
-        ids = torch.randint(self.words, (batch, spec.context_tokens), generator=generator).to(self.device)
-        if self.is_prefill:
-            return self._timed(lambda: self.model(ids, logits_to_keep=1))
-        cache = DynamicCache(config=self.model.config)
-        self.model(ids, past_key_values=cache, logits_to_keep=1)
-        last = ids[:, -1:]
-        return self._timed(lambda: self.model(last, past_key_values=cache, logits_to_keep=1))
+        ids = torch.randint(self.reader.n_words, (batch, spec.context_tokens), generator=generator).to(self.device)
+        with refused_in_words(self.model, "run a batch"):
+            if self.is_prefill:
+                return self._timed(lambda: self.reader.read(ids))
+            memory = self.reader.read(ids)[1]
+            last = ids[:, -1:]
+
+            def step() -> None:
+                nonlocal memory
+                memory = self.reader.read(last, memory)[1]
+
+            return self._timed(step)
 
     def _timed(self, step: Callable[[], object]) -> list[float]:
         times = []
@@ -106,7 +116,7 @@ class BatchSteps:
 
     def close(self) -> None:
         """Free the model and the memory of the device."""
-        del self.model
+        del self.model, self.reader
         self._clean()
         if self.device == "cuda":
             torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - 32 MiB that cuBLAS keeps; there is no public way

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from workbench.compress.kv_quant import RoundedCache
+from workbench.compress.kv_quant import RoundedCache, require_kv_cache
 from workbench.compress.quality import window_quality
 from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel
@@ -62,6 +62,8 @@ class CheckpointModel:
                 f"{place} lacks {len(missing)} tensors, first {missing[0]}.",
                 remedy="Make or copy the checkpoint again.",
             )
+        if kv_format is not None:
+            require_kv_cache(self.model)
         self.model = self.model.to(device)
         self.device, self._kv_format = device, kv_format
 
@@ -87,7 +89,7 @@ class CheckpointModel:
     @torch.inference_mode()
     def _logits(self, window: Ids) -> torch.Tensor:
         ids = torch.from_numpy(window)[None].to(self.device)
-        cache = RoundedCache(self._kv_format) if self._kv_format else None
+        cache = RoundedCache(self._kv_format, self.model.config) if self._kv_format else None
         out: torch.Tensor = (
             self.model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits[0].float()
         )
@@ -111,7 +113,7 @@ class CheckpointModel:
                     min_new_tokens=n_tokens,
                     do_sample=False,
                     pad_token_id=0,
-                    past_key_values=RoundedCache(self._kv_format) if self._kv_format else None,
+                    past_key_values=RoundedCache(self._kv_format, self.model.config) if self._kv_format else None,
                 )[:, ids.shape[1] :]
                 for i, row in zip(part, tokens.tolist(), strict=True):
                     answers[i] = row

@@ -21,6 +21,17 @@ def token_ids(place: str, text: str) -> npt.NDArray[np.int64]:
     return np.asarray(ids, dtype=np.int64)
 
 
+SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
+
+
+def prefix_ids(place: str) -> npt.NDArray[np.int64]:
+    """Return the special tokens that the tokenizer sets before a text, such as BOS: (tokens,); empty where it sets none."""
+    tokenizer = _tokenizer(place)
+    plain, whole = (tokenizer(SAMPLE, add_special_tokens=special)["input_ids"] for special in (False, True))
+    starts = [i for i in range(len(whole) - len(plain) + 1) if whole[i : i + len(plain)] == plain]
+    return np.asarray(whole[: starts[0]] if starts else [], dtype=np.int64)
+
+
 def token_text(place: str, ids: npt.NDArray[np.int64]) -> str:
     """Return the text of token ids: (tokens,)."""
     text: str = _tokenizer(place).decode(ids.tolist(), clean_up_tokenization_spaces=False)

@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +18,10 @@ from workbench.compress.variant import Opened, TokenValues, VariantOperations
 from workbench.core.errors import DoesNotFit
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import Floats, Interval, block_bootstrap, quantile_interval
+from workbench.core.statistics import Floats, Interval, block_bootstrap, drift_fraction, median_over_rounds
 from workbench.core.units import shown_bytes
 from workbench.measuring.envelope import Record
+from workbench.measuring.machine import OtherLoad
 from workbench.measuring.text import Ids, read_text, windows_of
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import n_usable_cpus
@@ -62,6 +63,7 @@ class _Measurement:
         self.window_means: dict[str, WindowMeans] = {}
         self.decode_s: dict[str, dict[int, list[float]]] = {}
         self.prefill_s: dict[str, list[float]] = {}
+        self.other_load: dict[str, float] = {}
         self.done = 0.0
         self.runnable = [m for m in spec.methods if unavailable_reason(m, self.device) is None]
         windows = 0 if spec.random_weights else spec.n_windows
@@ -166,6 +168,7 @@ class _Measurement:
     def _interleaved_speed(self, methods: list[str]) -> Iterator[Progress]:
         """Run a warm-up round, then rounds in which all variants are timed once, interleaved in random order."""
         rng = random.Random(self.spec.seed)
+        others = OtherLoad()
         for number in range(self.spec.rounds + 1):
             for method in rng.sample(methods, len(methods)):
                 if method not in self.open_variants:
@@ -184,6 +187,7 @@ class _Measurement:
                         times[batch] += seconds
                 name = f"speed round {number} of {self.spec.rounds}" if number else "speed warm-up"
                 yield self._progress(f"{name} · {METHODS[method].label}", ROUND_WORK)
+        self.other_load |= dict.fromkeys(methods, others.fraction())
 
     def _result(self, method: str) -> VariantResult:
         reason = unavailable_reason(method, self.device)
@@ -203,7 +207,10 @@ class _Measurement:
             peak_memory_bytes=part.peak_memory_bytes,
             interleaved=part.interleaved,
             prefill_tokens_per_s=self.spec.prefill_tokens / float(np.median(self.prefill_s[method])),
-            decode=tuple(decode_time(batch, times) for batch, times in self.decode_s[method].items()),
+            decode=tuple(
+                decode_time(batch, times, n_rounds=self.spec.rounds, other_load_fraction=self.other_load[method])
+                for batch, times in self.decode_s[method].items()
+            ),
         )
 
     def _accuracy(self, method: str, values: TokenValues) -> Accuracy:
@@ -224,30 +231,39 @@ def accuracy_of(kl: Floats, nll: Floats, agrees: Floats, *, reference_nll: Float
     Intervals are paired: both models are scored on the same drawn windows.
     """
     n = kl.shape[0]
-    per_window, agreement = kl.mean(1), agrees.mean(1)
+    per_window, agreement, positive = kl.mean(1), agrees.mean(1), (0.0, math.inf)
     change: Interval | None = None
     if reference_nll is not None:
         difference = (nll - reference_nll).mean(1)
         change = block_bootstrap(n, lambda i: float(np.expm1(difference[i].mean())), seed=seed)
     return Accuracy(
         n_tokens=int(kl.size),
+        n_windows=n,
         perplexity=math.exp(float(nll.mean())),
         perplexity_change_fraction=change,
-        mean_kl_nat_per_token=block_bootstrap(n, lambda i: float(per_window[i].mean()), seed=seed),
-        p99_kl_nat_per_token=block_bootstrap(n, lambda i: float(np.quantile(kl[i], 0.99)), seed=seed, resamples=300),
-        top1_agreement_fraction=block_bootstrap(n, lambda i: float(agreement[i].mean()), seed=seed),
+        mean_kl_nat_per_token=block_bootstrap(n, lambda i: float(per_window[i].mean()), seed=seed, within=positive),
+        p99_kl_nat_per_token=block_bootstrap(
+            n, lambda i: float(np.quantile(kl[i], 0.99)), seed=seed, resamples=300, within=positive
+        ),
+        top1_agreement_fraction=block_bootstrap(n, lambda i: float(agreement[i].mean()), seed=seed, within=(0.0, 1.0)),
     )
 
 
-def decode_time(batch: int, seconds: list[float]) -> DecodeTime:
-    """Return percentiles of step times with an interval for the median."""
+def decode_time(
+    batch: int, seconds: Sequence[float], *, n_rounds: int, other_load_fraction: float | None = None
+) -> DecodeTime:
+    """Return percentiles of step times, with an interval for the median over rounds: steps of one round are alike."""
     times = np.asarray(seconds)
-    median = quantile_interval(times, 0.5)
+    by_round = np.median(times[: times.size // n_rounds * n_rounds].reshape(n_rounds, -1), axis=1)
+    p50_s, rounds = float(np.median(times)), median_over_rounds(by_round)
     return DecodeTime(
         batch=batch,
-        p50_s=median.value,
-        p50_low_s=median.low,
-        p50_high_s=median.high,
+        p50_s=p50_s,
+        p50_low_s=min(rounds.low, p50_s),
+        p50_high_s=max(rounds.high, p50_s),
         p99_s=float(np.quantile(times, 0.99)),
         n=times.size,
+        n_rounds=n_rounds,
+        drift_fraction=drift_fraction(by_round.tolist()),
+        other_load_fraction=other_load_fraction,
     )

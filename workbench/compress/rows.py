@@ -14,6 +14,8 @@ class Accuracy:
 
     n_tokens: int
     """Tokens of text that were scored."""
+    n_windows: int | None = None
+    """Windows of text, which the intervals are over; with few of them they are wide."""
     perplexity: float
     perplexity_change_fraction: Interval | None
     """Perplexity over that of the reference, less 1; None where the reference was not scored on the same text."""
@@ -38,6 +40,12 @@ class DecodeTime:
     p99_s: float
     n: int
     """Steps that were timed."""
+    n_rounds: int | None = None
+    """Rounds that they were timed in, over which the interval is; None: an older run, whose interval took all steps as independent."""
+    drift_fraction: float | None = None
+    """Change from the first to the last third of the rounds; None below 6 rounds."""
+    other_load_fraction: float | None = None
+    """Share of the machine's processor time that other processes took meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

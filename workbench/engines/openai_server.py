@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.ports import Engine, Generation, LocalEngine, TokenEvent
 from workbench.engines.http import EngineStopped
 from workbench.engines.openai_replies import Reply, error_event, error_reply
@@ -292,7 +292,15 @@ def open_engine(
         return OnnxEngine(folder)
     from workbench.engines.torch_engine import TorchEngine
 
-    return TorchEngine(folder, device=device, dtype=dtype, random_weights=random_weights, **limits)
+    try:
+        return TorchEngine(folder, device=device, dtype=dtype, random_weights=random_weights, **limits)
+    except NotAvailable as error:
+        reason = error.cause
+    from workbench.engines.turns_engine import TurnsEngine
+
+    engine = TurnsEngine(folder, device=device, dtype=dtype, random_weights=random_weights, reason=reason)
+    sys.stderr.write(f"{reason} Requests take turns instead of sharing forward passes.\n")
+    return engine
 
 
 def main() -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from workbench.core.errors import NotAvailable
+from workbench.understanding.reading import LONGEST_TRIED, refused_in_words, require_finite, shortest_window
 
 N_PROMPT, N_ANSWER = 40, 8
 CLEAR_LEAD = 0.05
@@ -22,22 +24,38 @@ class Reference:
     """Whether each of these tokens leads clearly, so that rounding cannot explain another one."""
 
 
-@torch.no_grad()
-def reference_of(model: torch.nn.Module, *, n_vocab: int) -> Reference:
-    """Return the greedy answer to a fixed prompt, recomputed as a whole for every token, without a cache."""
-    device = next(model.parameters()).device
-    prompt = [(i * 7919 + 101) % n_vocab for i in range(N_PROMPT)]
+@torch.inference_mode()
+def reference_of(model: PreTrainedModel, *, n_vocab: int) -> Reference:
+    """Return the greedy answer to a fixed prompt, recomputed as a whole for every token, without a cache.
+
+    The prompt goes beyond the shortest window of the model where that is short.
+
+    Raises:
+        NotAModel: The model answers with NaN.
+    """
+    window = shortest_window(model.config) or 0
+    n_prompt = N_PROMPT + (window if window <= LONGEST_TRIED else 0)
+    prompt = [(i * 7919 + 101) % n_vocab for i in range(n_prompt)]
     ids, is_clear = list(prompt), []
-    for _ in range(N_ANSWER):
-        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, -1].float()
-        best = logits.topk(2)
-        is_clear.append(bool(best.values[0] - best.values[1] > CLEAR_LEAD * logits.std()))
-        ids.append(int(best.indices[0]))
-    return Reference(prompt=tuple(prompt), tokens=tuple(ids[N_PROMPT:]), is_clear=tuple(is_clear))
+    with refused_in_words(model, "answer a prompt"):
+        for _ in range(N_ANSWER):
+            tokens = torch.tensor([ids], device=model.device)
+            logits = model(input_ids=tokens, use_cache=False).logits[0, -1].float()
+            require_finite(logits, model)
+            best = logits.topk(2)
+            is_clear.append(bool(best.values[0] - best.values[1] > CLEAR_LEAD * logits.std()))
+            ids.append(int(best.indices[0]))
+    return Reference(prompt=tuple(prompt), tokens=tuple(ids[n_prompt:]), is_clear=tuple(is_clear))
 
 
-def require_same_tokens(reference: Reference, answer: Sequence[int], *, architecture: str) -> None:
-    """Check an answer of continuous batching; after a tie both continuations are right.
+def require_same_tokens(
+    reference: Reference,
+    answer: Sequence[int],
+    *,
+    architecture: str,
+    what: str = "Continuous batching of transformers",
+) -> None:
+    """Check an answer of an engine; after a tie both continuations are right.
 
     Raises:
         NotAvailable: A token differs that leads clearly.
@@ -46,6 +64,6 @@ def require_same_tokens(reference: Reference, answer: Sequence[int], *, architec
     differing = next(((i, clear) for i, (one, other, clear) in enumerate(pairs, start=1) if one != other), None)
     if differing and differing[1]:
         raise NotAvailable(
-            f"Continuous batching of transformers answers wrongly for {architecture}: token {differing[0]} is not the model's own.",
+            f"{what} answers wrongly for {architecture}: token {differing[0]} is not the model's own.",
             remedy="Serve the model with --engine vllm.",
         )

@@ -1,5 +1,6 @@
 """Token ids to text, one token at a time."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from workbench.core.errors import NotAModel, WorkbenchError
+from workbench.engines.http import EngineFailed
 
 
 class _Settings(msgspec.Struct):
@@ -58,6 +60,23 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
     backend = getattr(by_class, "backend_tokenizer", None)
     return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+
+
+def eos_ids(folder: Path) -> frozenset[int]:
+    """Return the ids that end a text, as the generation settings or the configuration name them."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        if path.exists() and (found := json.loads(path.read_text()).get("eos_token_id")) is not None:
+            return frozenset(found if isinstance(found, list) else [found])
+    return frozenset()
+
+
+def require_known_ids(ids: Sequence[int], n_words: int | None) -> None:
+    """Raise ``EngineFailed`` for a token that the embedding does not have, which would end the engine."""
+    if ids and n_words is not None and max(ids) >= n_words:
+        raise EngineFailed(
+            f"The prompt has token {max(ids)}; the model's embedding has {n_words} rows.",
+            remedy="Use the tokenizer that the model was trained with.",
+        )
 
 
 class ChatTemplate:

@@ -1,25 +1,26 @@
 """Transformers with continuous batching in this process."""
 
-import json
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from workbench.core.errors import NotAvailable
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed, EngineStopped
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
-from workbench.engines.text import Detokenizer, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
+from workbench.understanding.reading import CausalReader, context_limit, open_causal_model, refused_in_words
 
 if TYPE_CHECKING:
     from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
@@ -69,13 +70,8 @@ class TorchEngine:
     ) -> None:
         self._tokenizer = tokenizer_of(folder) if not random_weights or (folder / "tokenizer.json").exists() else None
         kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
-        if random_weights:
-            with torch.device(device):
-                model = AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder), dtype=kind)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).to(device)
-        model.eval()
-        self._eos = _eos_ids(folder)
+        model = open_causal_model(str(folder), dtype=kind, device=device, random_weights=random_weights)
+        self._eos = eos_ids(folder)
         self._info = {"model": str(folder), "device": device, "dtype": str(kind).removeprefix("torch.")}
         self._block_tokens = BLOCK_TOKENS["cpu" if device == "cpu" else "cuda"]
         tokens = kv_tokens or (DEFAULT_KV_TOKENS if device == "cpu" else None)
@@ -84,18 +80,18 @@ class TorchEngine:
             limits |= {"num_blocks": tokens // self._block_tokens, "max_batch_tokens": 2048}
         if device == "cpu":
             limits["use_async_batching"] = False
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        held = [n for n in (longest, tokens) if n]
-        vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        held = [n for n in (context_limit(model.config), tokens) if n]
+        vocabulary = CausalReader(model).n_words
         reference = None if random_weights else reference_of(model, n_vocab=vocabulary)
         self._limits = EngineLimits(n_vocab=vocabulary, max_model_len=min(held) if held else None)
         self._last_token_s = time.perf_counter()
         # Without an end-of-text id no request stops early; each request brings its own.
         wish = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
-        self._manager = model.init_continuous_batching(
-            generation_config=wish,
-            continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
-        )
+        with refused_in_words(model, "be served by continuous batching of transformers"):
+            self._manager = model.init_continuous_batching(
+                generation_config=wish,
+                continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
+            )
         self._n_looked_up = self._n_preempted = 0
         self._counted: ContinuousBatchProcessor | None = None
         self._queues: dict[str, queue.SimpleQueue[_Answer | None]] = {}
@@ -108,9 +104,14 @@ class TorchEngine:
 
     def _check(self, reference: Reference, architecture: str) -> None:
         """Close the engine and raise ``NotAvailable`` where it does not answer as the model does."""
+        n = len(reference.tokens)
+        wishes = [
+            Generation(prompt=p, max_tokens=n, ignore_eos=True) for p in (reference.prompt, reference.prompt[::-1])
+        ]
         try:
-            wish = Generation(prompt=reference.prompt, max_tokens=len(reference.tokens), ignore_eos=True)
-            answer = [token for event in self.generate(wish) for token in event.token_ids]
+            with ThreadPoolExecutor() as threads:
+                events, _ = threads.map(lambda wish: list(self.generate(wish)), wishes)
+            answer = [token for event in events for token in event.token_ids]
             require_same_tokens(reference, answer, architecture=architecture)
         except EngineFailed as error:
             self.close()
@@ -140,6 +141,7 @@ class TorchEngine:
     def generate(self, wish: Generation) -> Iterator[TokenEvent]:
         """Yield the tokens of an answer; raises ``EngineFailed`` when the engine has died or refuses the prompt."""
         prompt = self._ids(wish.prompt)
+        require_known_ids(prompt, self._limits.n_vocab)
         self._n_looked_up += len(prompt)
         if cause := self.problem():
             raise EngineStopped(cause, remedy="Its log says why; start it again.")
@@ -262,11 +264,3 @@ class TorchEngine:
         if not self._closed.is_set():
             self._closed.set()
             self._manager.stop(block=True, timeout=10)
-
-
-def _eos_ids(folder: Path) -> frozenset[int]:
-    """Return the ids that end a text, as the generation settings or the configuration name them."""
-    for path in (folder / "generation_config.json", folder / "config.json"):
-        if path.exists() and (found := json.loads(path.read_text()).get("eos_token_id")) is not None:
-            return frozenset(found if isinstance(found, list) else [found])
-    return frozenset()

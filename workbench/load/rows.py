@@ -52,7 +52,7 @@ class Distribution:
     n: int
     n_censored: int
     interval: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
-    """95 % intervals of mean, p50, p90 and p99 that respect autocorrelation; None: too few samples."""
+    """95 % intervals of mean, p50, p90 and p99 that respect autocorrelation; None: too few independent samples, as near saturation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +137,11 @@ class Goodput:
     attainment_fraction: float
     """SLO attainment: share of the requests that met it."""
     attainment_interval: tuple[float, float]
-    """95 % interval of the attainment (Wilson 1927)."""
+    """95 % interval of the attainment: Wilson's for the independent requests, since neighbours in a queue are alike."""
     good_per_s: float
     """Goodput: requests per second that met the SLO."""
+    n_independent: float | None = None
+    """Independent requests that tell as much of the attainment; None: an older run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.dependent import share_with_dependence
 from workbench.load.latency import Floats, distribution
 from workbench.load.messages import SentLoad
 from workbench.load.request_record import RequestRecord
@@ -192,25 +193,36 @@ def goodput(spec: LoadSpec, records: Sequence[RequestRecord]) -> Goodput | None:
     span = rates(records)
     if span is None:
         return None
-    good, n = sum(meets_slo(spec, r) for r in records), sum(not r.is_cancelled for r in records)
-    if n == 0:
+    counted = [r for r in records if not r.is_cancelled]
+    if not counted:
         return None
+    hits = [meets_slo(spec, r) for r in counted]
+    ttft = [r.first_content_s - r.due_s if r.first_content_s is not None else math.nan for r in counted]
+    interval, n_independent = attainment(hits, ttft)
     return Goodput(
         slo_ttft_s=spec.slo_ttft_s,
         slo_tpot_s=spec.slo_tpot_s,
-        good=good,
-        attainment_fraction=good / n,
-        attainment_interval=wilson(good, n),
-        good_per_s=good / span.span_s,
+        good=sum(hits),
+        attainment_fraction=sum(hits) / len(hits),
+        attainment_interval=interval,
+        n_independent=n_independent,
+        good_per_s=sum(hits) / span.span_s,
     )
 
 
-def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    p = k / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def attainment(hits: Sequence[bool], ttft_s: Sequence[float]) -> tuple[tuple[float, float], float]:
+    """Return the 95 % interval of the SLO attainment, and how many independent requests tell as much.
+
+    Requests that waited in one queue meet or miss the SLO together, so that an interval for independent ones is too narrow.
+
+    Args:
+        hits: Whether each request met the SLO, in the order in which they were due.
+        ttft_s: Of each of them; NaN where no token came.
+    """
+    met, waited = np.asarray(hits, dtype=np.float64), np.asarray(ttft_s, dtype=np.float64)
+    waited = np.nan_to_num(waited, nan=float(np.nanmax(waited)) if np.isfinite(waited).any() else 0.0)
+    share = share_with_dependence(met, waited)
+    return (share.low, share.high), share.n_independent
 
 
 def _steady(spec: LoadSpec, window: Sequence[RequestRecord], steady: SteadyState) -> SteadyPart:
@@ -245,6 +257,7 @@ def _steady_goodput(spec: LoadSpec, window: Sequence[RequestRecord], steady: Ste
         good=whole.good,
         attainment_fraction=whole.attainment_fraction,
         attainment_interval=whole.attainment_interval,
+        n_independent=whole.n_independent,
         good_per_s=good,
         completed_per_s=completed,
     )

@@ -9,13 +9,14 @@ from typing import Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.statistics import middle_95, quantile_interval
+from workbench.core.statistics import drift_fraction, median_over_rounds
 
 N = TypeVar("N", bound=np.generic)
 SpeedVerdict: TypeAlias = Literal["faster", "slower", "no difference shown"]
 SLICE_S = 0.012  # of one variant and batch in one round
 WARM = 5
-DRAWS = 2000
+LEAST_ROUNDS = 3
+"""Fewer rounds show no difference, whatever their ratios are."""
 # Ratios nearer to 1 are called no difference, however narrow their interval: rounds share what drifts slowly.
 NOTICEABLE = 1.03
 
@@ -27,9 +28,9 @@ class Speedup:
     ratio: float
     """Time of the reference over the time of the variant, the median of the rounds: above 1 the variant is faster."""
     ratio_interval: tuple[float, float]
-    """95 % bootstrap interval over rounds."""
+    """95 % interval over rounds."""
     verdict: SpeedVerdict
-    """Faster or slower only where the whole interval lies beyond 3 % from 1."""
+    """Faster or slower only where the whole interval lies beyond 3 % from 1 and the ratio does not drift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,14 @@ class BatchTimes:
 
     p50_s: float
     p50_interval_s: tuple[float, float] | None = None
-    """95 % interval of the median; None where a run did not keep it."""
+    """95 % interval of the median over rounds; None where a run did not keep it."""
     p99_s: float
     n: int
     """Batches that were timed."""
     speedup: Speedup | None = None
     """Relative to the reference; None for the reference itself."""
+    drift_fraction: float | None = None
+    """Change from the first to the last third of the rounds; None below 6 rounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,23 +127,28 @@ def speed_verdict(ratio_interval: tuple[float, float]) -> SpeedVerdict:
     return "slower" if high < 1 / NOTICEABLE else "no difference shown"
 
 
-def speedup_over(reference: Timed, own: Timed, *, seed: int) -> Speedup:
-    """Return the speed-up over a reference, from rounds in which both were timed, with a bootstrap interval over rounds."""
+def speedup_over(reference: Timed, own: Timed) -> Speedup:
+    """Return the speed-up over a reference, from rounds in which both were timed, with an interval over rounds.
+
+    A ratio that drifts by more than its interval shows no difference: rounds that share what drifts are no independent rounds.
+    """
     ratios = np.array(reference.rounds_s) / np.array(own.rounds_s)
-    rng = np.random.default_rng(seed)
-    drawn = np.median(rng.choice(ratios, (DRAWS, len(ratios))), axis=1)
-    interval = middle_95(drawn)
-    return Speedup(ratio=float(np.median(ratios)), ratio_interval=interval, verdict=speed_verdict(interval))
+    middle = median_over_rounds(ratios)
+    interval = (middle.low, middle.high)
+    drifts = abs(drift_fraction(ratios.tolist()) or 0.0) * middle.value > max(middle.high - middle.low, NOTICEABLE - 1)
+    verdict = "no difference shown" if drifts or ratios.size < LEAST_ROUNDS else speed_verdict(interval)
+    return Speedup(ratio=middle.value, ratio_interval=interval, verdict=verdict)
 
 
-def batch_times(timed: Timed, *, reference: Timed | None = None, seed: int = 0) -> BatchTimes:
+def batch_times(timed: Timed, *, reference: Timed | None = None) -> BatchTimes:
     """Return p50 and p99 with the number of samples, and the speed-up where there is a reference."""
     samples = np.array(timed.samples_s)
-    middle = quantile_interval(samples, 0.5)
+    p50_s, rounds = float(np.quantile(samples, 0.5)), median_over_rounds(np.array(timed.rounds_s))
     times = BatchTimes(
-        p50_s=middle.value,
-        p50_interval_s=(middle.low, middle.high),
+        p50_s=p50_s,
+        p50_interval_s=(min(rounds.low, p50_s), max(rounds.high, p50_s)),
         p99_s=float(np.quantile(samples, 0.99)),
         n=len(samples),
+        drift_fraction=drift_fraction(timed.rounds_s),
     )
-    return times if reference is None else replace(times, speedup=speedup_over(reference, timed, seed=seed))
+    return times if reference is None else replace(times, speedup=speedup_over(reference, timed))

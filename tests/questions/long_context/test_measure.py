@@ -123,8 +123,10 @@ def test_a_whole_model_reads_continues_and_holds_what_the_formula_says(tmp_path)
 
 
 def test_lengths_beyond_the_model_and_a_device_without_memory_are_told(tmp_path):
-    with pytest.raises(InvalidSpec, match=r"takes at most 8,192 tokens.*16,384 were asked for"):
+    with pytest.raises(InvalidSpec, match=r"takes at most 8,192 tokens.*16,396 were asked for .16,384 in and 12 out"):
         last_run(measured(LongContextSpec(model=MODEL, lengths=(16384,)), tmp_path))
+    with pytest.raises(InvalidSpec, match=r"8,200 were asked for .8,188 in and 12 out"):
+        last_run(measured(LongContextSpec(model=MODEL, lengths=(128,), cache_tokens=8188), tmp_path))
     with pytest.raises(InvalidSpec, match="takes at most 8,192 tokens"):
         last_run(measured(ContextQualitySpec(model=MODEL, lengths=(16384,)), tmp_path))
     little = Device(kind="cpu", name="a small machine", memory_bytes=2**20, free_bytes=2**20)
@@ -136,6 +138,7 @@ def test_lengths_beyond_the_model_and_a_device_without_memory_are_told(tmp_path)
 def test_without_lengths_they_lead_to_the_models_limit():
     spec = LongContextSpec(model=MODEL)
     assert spec.lengths_for(8192) == (1024, 4096, 8128)
+    assert (spec.cache_tokens_for(8192), spec.cache_tokens_for(2048)) == (4096, 2036)
     assert spec.lengths_for(0) == (1024, 4096, 16384, 65536, 131008)
     assert LongContextSpec(model=MODEL, lengths=(300, 128)).lengths_for(8192) == (128, 300)
 

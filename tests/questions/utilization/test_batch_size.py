@@ -106,3 +106,5 @@ def test_invalid_specs_are_refused():
         replace(SPEC, latency_ms=0.0)
     with pytest.raises(NotAModel):
         run(replace(SPEC, model="/nowhere"))
+    with pytest.raises(InvalidSpec, match=r"takes at most 8,192 tokens.*8,190 in and 7 out"):  # the steps count too
+        run(replace(SPEC, context_tokens=8190))

@@ -12,7 +12,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.runs import Run
-from workbench.core.statistics import quantile_interval
+from workbench.core.statistics import median_over_rounds
 from workbench.estimate.rows import AllReduceTime
 from workbench.measuring.envelope import Record, measured
 from workbench.telemetry.devices import chosen_device
@@ -54,6 +54,6 @@ def measure(spec: CalibrationSpec, record: Record) -> Iterator[Progress]:
 def link_rows(seconds: Mapping[int, list[float]], *, world: int) -> list[AllReduceTime]:
     """Return a row for each size of all-reduces."""
     return [
-        AllReduceTime(world=world, n_bytes=n_bytes, p50_s=quantile_interval(np.asarray(times), 0.5), n=len(times))
+        AllReduceTime(world=world, n_bytes=n_bytes, p50_s=median_over_rounds(np.asarray(times)), n=len(times))
         for n_bytes, times in seconds.items()
     ]

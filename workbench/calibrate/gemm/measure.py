@@ -13,7 +13,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import quantile_interval
+from workbench.core.statistics import median_over_rounds
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import script_lines
 from workbench.estimate.linear_layers import products
@@ -86,6 +86,6 @@ def _row(line: ProductLine, role: str, batch: int, times: Sequence[float]) -> Pr
         columns=line.columns,
         kernel=line.kernel,
         batch=batch,
-        p50_s=quantile_interval(np.asarray(times), 0.5),
+        p50_s=median_over_rounds(np.asarray(times)),
         n=len(times),
     )

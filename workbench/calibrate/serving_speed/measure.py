@@ -17,7 +17,7 @@ from workbench.catalog.served import Served
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import quantile_interval
+from workbench.core.statistics import median_over_rounds
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import script_lines
 from workbench.estimate.linear_layers import decoder_groups
@@ -145,7 +145,7 @@ def _row(served: Served, line: CellLine, kv_capacity_tokens: int | None) -> Step
         batch=batch,
         context_tokens=context,
         kv_capacity_tokens=kv_capacity_tokens,
-        tpot_p50_s=quantile_interval(np.asarray(line.step_s), 0.5),
+        tpot_p50_s=median_over_rounds(np.asarray(line.step_s)),
         tpot_p99_s=float(np.quantile(line.step_s, 0.99)),
         n_steps=len(line.step_s),
         prefill_s=line.prefill_s,

@@ -1,5 +1,6 @@
 """What a sweep says under any SLO: attainment from the raw requests, the best engine, and the rows of its tables."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from workbench.core.verdict import Verdict
 from workbench.engines.recipes import MAKERS, launch_recipe
 from workbench.engines.serve_plan import ServePlan
 from workbench.load.rows import TimedRequest
-from workbench.load.summary import wilson
+from workbench.load.summary import attainment
 from workbench.questions.engines.rows import NOT_COMPARABLE, EngineResult, SweepSamples, Trial
 from workbench.questions.engines.spec import Candidate, EngineSweepSpec, engine_label
 
@@ -65,11 +66,13 @@ def results_under(run: Run, slo: Slo) -> list[EngineResult]:
 def _under(trial: Trial, requests: Sequence[TimedRequest], slo: Slo) -> Trial:
     if not requests:
         return trial
-    good = sum(r.meets(ttft_s=slo.ttft_s, tpot_s=slo.tpot_s) for r in requests)
-    share = good / len(requests)
+    ordered = sorted(requests, key=lambda r: r.due_s)
+    hits = [r.meets(ttft_s=slo.ttft_s, tpot_s=slo.tpot_s) for r in ordered]
+    waited = [math.nan if r.first_content_s is None else r.first_content_s - r.due_s for r in ordered]
+    interval, share = attainment(hits, waited)[0], sum(hits) / len(hits)
     before = trial.attainment_fraction
     rate = trial.good_per_s / before * share if before else share * trial.rate_per_s
-    return replace(trial, attainment_fraction=share, attainment_interval=wilson(good, len(requests)), good_per_s=rate)
+    return replace(trial, attainment_fraction=share, attainment_interval=interval, good_per_s=rate)
 
 
 def good_tokens_per_s(trial: Trial) -> float:

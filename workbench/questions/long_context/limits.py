@@ -7,7 +7,7 @@ from workbench.core.errors import DoesNotFit
 from workbench.core.units import shown_bytes
 from workbench.estimate.context_limit import require_within_context
 from workbench.estimate.weights import weight_bytes
-from workbench.questions.long_context.spec import LongContextSpec
+from workbench.questions.long_context.spec import DEFAULT_CACHE_TOKENS, LongContextSpec
 from workbench.telemetry.devices import chosen_device
 
 
@@ -18,7 +18,9 @@ def number_bits(device: Device) -> int:
 
 def check_fits(spec: LongContextSpec, model: ModelSpec, device: Device) -> None:
     """Raise ``InvalidSpec`` for lengths beyond the model's, and ``DoesNotFit`` when the weights alone do not fit."""
-    require_within_context(model, max(spec.lengths_for(model.max_context_tokens)))
+    require_within_context(model, max(spec.lengths_for(model.max_context_tokens)), spec.decode_steps)
+    if spec.caches and spec.cache_tokens != DEFAULT_CACHE_TOKENS:
+        require_within_context(model, spec.cache_tokens, spec.decode_steps)
     bits = number_bits(device)
     weights = weight_bytes(model, weight_bits=bits, other_bits=bits)
     if weights > device.free_bytes:

@@ -30,6 +30,8 @@ from workbench.questions.long_context.spec import LongContextSpec, ServedVariant
 from workbench.telemetry.devices import chosen_device
 
 START_WORK = 12.0
+STATE_BITS = 16
+"""Width in which ``ModelSpec`` counts states."""
 
 
 def measure(spec: LongContextSpec, record: Record) -> Iterator[Progress]:
@@ -161,15 +163,18 @@ class TorchParts:
         row = measure_prefill(opened, length=int(length), chunk=int(chunk), n_steps=spec.decode_steps, seed=spec.seed)
         if isinstance(row, NotMeasured):
             return row
+        if self._model.kv_layers is None or (self._model.state_bytes and self._bits != STATE_BITS):
+            return row  # some states stay in float32 whatever the model's numbers are
         predicted = kv_cache_bytes(self._model, context_tokens=row.kv_held_tokens, kv_bits=self._bits)
-        return replace(row, kv_predicted_bytes=predicted)
+        return replace(row, kv_predicted_bytes=predicted + self._model.state_bytes)
 
     def _cache(self, name: str, cache: str) -> ComparedCache | NotMeasured:
         if kept := self._kept.read(name, ComparedCache):
             return kept
         spec, opened = self._spec, self._model_in_torch()
         steps, chunk = spec.decode_steps, min(spec.chunks)
-        return compare_cache(opened, cache, tokens=spec.cache_tokens, n_steps=steps, chunk=chunk, seed=spec.seed)
+        tokens = spec.cache_tokens_for(self._model.max_context_tokens)
+        return compare_cache(opened, cache, tokens=tokens, n_steps=steps, chunk=chunk, seed=spec.seed)
 
     def _limit(self) -> Limit:
         if self._device.kind != "cuda":

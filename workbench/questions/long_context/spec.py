@@ -28,6 +28,7 @@ PRECISIONS: dict[str, tuple[float, float]] = {
 }
 """Bits of weights (INT4 with a scale for each 64) and of the cache."""
 DEFAULT_CHUNK = 8192
+DEFAULT_CACHE_TOKENS = 4096
 LADDER = (1024, 4096, 16384, 65536)
 LONGEST = 131072
 """Longest length where neither the reader nor the model names one."""
@@ -110,7 +111,11 @@ class LongContextSpec(Spec):
         tuple(CACHES), "KV caches", "KV caches of transformers that are compared.", choices=CACHES
     )
     cache_tokens: int = advanced(
-        4096, "Context for KV caches", "Context length at which the KV caches are compared.", unit="tokens", low=1
+        DEFAULT_CACHE_TOKENS,
+        "Context for KV caches",
+        "Context length at which the KV caches are compared; a model for fewer tokens is measured at its own limit.",
+        unit="tokens",
+        low=1,
     )
     search: bool = advanced(
         True, "Search for the longest context", "Search for the longest context that fits in memory; needs a GPU."
@@ -144,9 +149,16 @@ class LongContextSpec(Spec):
         for text in self.served:
             ServedVariant.read(text)
 
+    def cache_tokens_for(self, limit_tokens: int | None) -> int:
+        """Return the length at which caches are compared in a model with this limit, which leaves room for the steps."""
+        room = (limit_tokens or LONGEST) - self.decode_steps
+        return min(self.cache_tokens, room) if room > 0 else self.cache_tokens
+
     def lengths_for(self, limit_tokens: int | None) -> tuple[int, ...]:
         """Return the lengths to measure in a model with this limit, shortest first."""
-        return tuple(sorted(set(self.lengths))) or lengths_up_to(max(1, (limit_tokens or LONGEST) - CONTINUED))
+        return tuple(sorted(set(self.lengths))) or lengths_up_to(
+            max(1, (limit_tokens or LONGEST) - max(CONTINUED, self.decode_steps))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that a panel's state can inherit it

@@ -13,6 +13,7 @@ from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_d
 from workbench.core.verdict import Verdict
 from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
 from workbench.estimate.weights import decode_floor_s, weight_bytes
+from workbench.measuring.machine import timing_caution
 
 # Mean KL divergences that llama.cpp's perplexity tool printed for a 8B model (logs published by eaddario):
 # Q8_0 0.00024, Q5_K_M 0.0047, Q3_K_M 0.051.
@@ -86,10 +87,14 @@ def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
         f"it changes {changed} % of next-token choices.",
         evidence=f"KL {three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}] nat/token, top-1 agreement "
         f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}], "
-        f"n = {accuracy.n_tokens} tokens; step {shown_duration(time.p50_s)} against {shown_duration(_step_s(base, batch))} "
+        f"n = {accuracy.n_tokens} tokens{_windows(accuracy.n_windows)}; step {shown_duration(time.p50_s)} against {shown_duration(_step_s(base, batch))} "
         f"(medians of {time.n} steps).",
         objection=_objection(best, base, results, batch),
     )
+
+
+def _windows(n: int | None) -> str:
+    return f" in {n} windows" if n else ""
 
 
 def _step_s(result: VariantResult, batch: int) -> float:
@@ -111,6 +116,10 @@ def _verdict_without_accuracy(results: Sequence[VariantResult], base: VariantRes
 def _objection(best: VariantResult, base: VariantResult, results: Sequence[VariantResult], batch: int) -> str:
     """Return the strongest points against the choice, from the same run."""
     points = []
+    at = best.decode_at(batch)
+    caution = at and timing_caution(drift_fraction=at.drift_fraction, other_load_fraction=at.other_load_fraction)
+    if caution:
+        points.append(caution)
     chosen = speedup(best, base, batch=batch)
     for d in best.decode:
         other = speedup(best, base, batch=d.batch)

@@ -54,10 +54,10 @@ def measure_language(spec: EdgeSpec, _graphs: Path, record: Record) -> Iterator[
             results = {r.method: r for r in rows if r.status == "measured" and r.method in METHODS}
             if base := results.get("onnx-fp32"):
                 steps = item.sampled(QuantizationSamples)
-                record.rows += [_variant(r, base, steps, spec.seed) for r in results.values()]
+                record.rows += [_variant(r, base, steps) for r in results.values()]
 
 
-def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamples, seed: int) -> EdgeVariant:
+def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamples) -> EdgeVariant:
     technique, accuracy, n_bytes = METHODS[result.method], result.accuracy, result.weight_bytes
     assert accuracy is not None
     assert n_bytes is not None
@@ -75,9 +75,7 @@ def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamp
             change_interval=(change.low, change.high) if change else None,
         ),
         peak_bytes=result.peak_memory_bytes,
-        times={
-            b: batch_times(own[b], reference=None if technique == "fp32" else reference[b], seed=seed) for b in BATCHES
-        },
+        times={b: batch_times(own[b], reference=None if technique == "fp32" else reference[b]) for b in BATCHES},
     )
 
 

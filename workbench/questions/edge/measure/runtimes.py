@@ -65,6 +65,6 @@ def _subject(
             measured = RuntimeTimes(
                 batch=batch,
                 cores_used=cores_used(partial(answer, inputs[:batch])),
-                times=batch_times(timed[name], reference=base, seed=spec.seed),
+                times=batch_times(timed[name], reference=base),
             )
             yield RuntimeResult(runtime=name, subject=subject, state="measured", measured=measured)

@@ -82,21 +82,21 @@ def measure_variants(
                     cpu_s=costs.cpu_s,
                     energy_j=costs.energy_j,
                     energy_source=costs.energy_source,
-                    times={b: _times(t, technique, spec.seed) for b, t in timed.items()},
-                    base=_base(timed, technique, spec.seed),
+                    times={b: _times(t, technique) for b, t in timed.items()},
+                    base=_base(timed, technique),
                 )
             )
 
 
-def _times(timed: Mapping[str, Timed], technique: str, seed: int) -> BatchTimes:
+def _times(timed: Mapping[str, Timed], technique: str) -> BatchTimes:
     """Return the times of a technique, with its speed-up over the float network."""
-    return batch_times(timed[technique], reference=None if technique == "fp32" else timed["fp32"], seed=seed)
+    return batch_times(timed[technique], reference=None if technique == "fp32" else timed["fp32"])
 
 
-def _base(timed: Mapping[int, Mapping[str, Timed]], technique: str, seed: int) -> BaseSpeedups | None:
+def _base(timed: Mapping[int, Mapping[str, Timed]], technique: str) -> BaseSpeedups | None:
     """Return the speed-ups over what a technique was applied to; None where that is the float network, or was not timed."""
     base = BASES.get(technique)
-    speedups = {b: speedup_over(t[base], t[technique], seed=seed) for b, t in timed.items() if base and base in t}
+    speedups = {b: speedup_over(t[base], t[technique]) for b, t in timed.items() if base and base in t}
     return BaseSpeedups(technique=base, speedups=speedups) if base and speedups else None
 
 

@@ -1,8 +1,10 @@
 """Retrieval by depth and length, and surprise by position, for full attention and what is cheaper than it."""
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +12,14 @@ import numpy.typing as npt
 
 from workbench.attention.in_model import Divergence, LongModel
 from workbench.attention.techniques import best_technique
+from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
-from workbench.compress.folder import token_ids, token_text
-from workbench.compress.kv_quant import RoundedCache
-from workbench.core.errors import InvalidSpec
+from workbench.compress.folder import prefix_ids, token_ids, token_text
+from workbench.compress.kv_quant import RoundedCache, require_kv_cache
+from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.core.ports import Generation
 from workbench.core.progress import Progress
-from workbench.core.rows import Row
+from workbench.core.rows import Failure, Row
 from workbench.core.statistics import Floats, Interval, block_bootstrap, mcnemar_p, share_interval
 from workbench.engines.http import HttpEngine
 from workbench.measuring.envelope import Record
@@ -51,7 +54,13 @@ def measure(spec: ContextQualitySpec, record: Record) -> Iterator[Progress]:
         if part is None:
             answers: list[CellAnswers] = []
             texts: list[Divergence] = []
-            model = None if spec.url else _open_model(spec, name, device.kind)
+            try:
+                model = None if spec.url else _open_model(spec, name, device.kind)
+            except NotAvailable as error:
+                if name == FULL:
+                    raise
+                record.failures.append(Failure.of(error, name))
+                continue
             if reference is None and len(windows):
                 reference = model if name == FULL else _open_model(spec, FULL, device.kind)
             ask = _asker(spec, model)
@@ -70,7 +79,7 @@ def measure(spec: ContextQualitySpec, record: Record) -> Iterator[Progress]:
         parts[name] = part
     record.rows = _rows(spec, questions, parts)
     recall = {name: tuple(a.recall for a in part.answers) for name, part in parts.items()}
-    record.samples = QualitySamples(recall_fraction=recall)
+    record.samples = QualitySamples(recall_fraction=recall, prefix_ids=questions.prefix.tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +127,9 @@ class Questions:
 
     def __init__(self, spec: ContextQualitySpec) -> None:
         self._place, rng = located(spec.model), random.Random(spec.seed)
+        # A server sets them itself.
+        self.prefix = np.empty(0, dtype=np.int64) if spec.url else prefix_ids(self._place)
+        self._limit = model_spec_from(spec.model).max_context_tokens
         filler = token_ids(self._place, read_text(spec.text, default=HELD_OUT_TEXT))
         longest = max(spec.lengths)
         if filler.size < longest:
@@ -129,14 +141,23 @@ class Questions:
             for length in spec.lengths:
                 for depth in depths:
                     drawn = [question_of(task, depth=float(depth), rng=rng) for _ in range(spec.n_per_cell)]
-                    asked = [(q, self._prompt(q, filler, length, rng)) for q in drawn]
+                    room = self._room_for_prompt(length, drawn)
+                    asked = [(q, self._prompt(q, filler, room, rng)) for q in drawn]
                     self.cells.append(Cell(task, length, float(depth), asked))
 
+    def _room_for_prompt(self, length: int, questions: Sequence[Question]) -> int:
+        """Return the tokens of the prompts of a cell: the length, or less where the answers would go beyond the model's limit."""
+        answer = max(token_ids(self._place, q.expected).size for q in questions) + EXTRA_TOKENS
+        return min(length, self._limit - answer) if self._limit else length
+
     def _prompt(self, question: Question, filler: Ids, length: int, rng: random.Random) -> Ids:
-        """Return filler with the hidden sentences at their depths, then the question: (length,)."""
+        """Return filler with the hidden sentences at their depths, then the question: (length,).
+
+        Special tokens that the tokenizer sets before a text are its first.
+        """
         statements = [(h.depth, token_ids(self._place, h.statement)) for h in question.hidden]
         asked = token_ids(self._place, question.text)
-        room = length - asked.size - sum(s.size for _, s in statements)
+        room = length - self.prefix.size - asked.size - sum(s.size for _, s in statements)
         if room < 0:
             raise InvalidSpec(f"{length} tokens do not hold what is to be hidden.", remedy="Use greater lengths.")
         start = rng.randrange(filler.size - room + 1)
@@ -145,7 +166,7 @@ class Questions:
             place = round(depth * room)
             pieces += [around[at:place], statement]
             at = place
-        return np.concatenate([*pieces, around[at:], asked])
+        return np.concatenate([self.prefix, *pieces, around[at:], asked])
 
 
 def _label(name: str) -> str:
@@ -155,21 +176,26 @@ def _label(name: str) -> str:
 def _open_model(spec: ContextQualitySpec, name: str, device: str) -> LongModel:
     variant = Variant.read(name)
     form = variant.kv_format
-    return LongModel(
+    model = LongModel(
         located(spec.model),
         device=device,
         technique=best_technique(device, half=False) if variant.technique == FULL else variant.technique,
         options=variant.options,
-        new_cache=None if form is None else lambda: RoundedCache(form),
+        new_cache=None if form is None else partial(RoundedCache, form),
     )
+    if form is not None:
+        require_kv_cache(model.model)
+    return model
 
 
 def _windows(spec: ContextQualitySpec) -> Ids:
     """Return windows of text for divergence by position: (n, window_tokens + 1), none of them where a server is asked."""
     if not spec.n_windows or spec.url:
         return np.zeros((0, spec.window_tokens + 1), dtype=np.int64)
+    prefix = prefix_ids(located(spec.model))
     ids = token_ids(located(spec.model), read_text(spec.text, default=HELD_OUT_TEXT))
-    return windows_of(ids, n=spec.n_windows, length=spec.window_tokens + 1, what="evaluation")
+    windows = windows_of(ids, n=spec.n_windows, length=spec.window_tokens + 1 - prefix.size, what="evaluation")
+    return np.concatenate([np.tile(prefix, (spec.n_windows, 1)), windows], axis=1)
 
 
 def _asker(spec: ContextQualitySpec, model: LongModel | None) -> Callable[[Cell], CellAnswers]:
@@ -281,4 +307,5 @@ def _stretch_means(kl: Floats) -> Floats:
 
 
 def _bootstrap(values: Floats, *, seed: int) -> Interval:
-    return block_bootstrap(len(values), lambda rows: float(values[rows].mean()), seed=seed)
+    within = (0.0 if values.min() >= 0 else -math.inf, math.inf)
+    return block_bootstrap(len(values), lambda rows: float(values[rows].mean()), seed=seed, within=within)

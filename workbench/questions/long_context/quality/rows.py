@@ -1,6 +1,6 @@
 """What a run of quality holds: a row for each variant, for each cell of the heat map, and for each part of a text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -88,6 +88,8 @@ class QualitySamples(Samples):
 
     recall_fraction: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     """Recall of each question, by variant and cell; cells are in the order of the rows."""
+    prefix_ids: Sequence[int] = ()
+    """Special tokens, such as BOS, that stand before each text because the model's tokenizer sets them."""
 
 
 ROWS = (VariantResult, Retrieval, TextStretch)

@@ -9,7 +9,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.core.errors import WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import quantile_interval
+from workbench.core.statistics import median_over_rounds
 from workbench.measuring.envelope import Record
 from workbench.questions.long_context.ring_attention.rows import RingSamples, RingSeconds, RingTime
 from workbench.questions.long_context.ring_attention.spec import RingSpec
@@ -41,7 +41,7 @@ def measure(spec: RingSpec, record: Record) -> Iterator[Progress]:
         except WorkbenchError as error:
             record.failures.append(Failure.of(error, step))
             continue
-        p50 = quantile_interval(np.asarray(result.seconds), 0.5)
+        p50 = median_over_rounds(np.asarray(result.seconds))
         row = RingTime(
             n_devices=world,
             length_tokens=tokens,

@@ -178,7 +178,7 @@ def _times(variants: Mapping[str, Answer], n: int, spec: FusionSpec, *, base: st
         timed = interleaved_times(variants, order, batch=batch, rounds=spec.rounds, seed=spec.seed)
         for name, own in timed.items():
             reference = None if name == base else timed[base]
-            times[name][batch] = batch_times(own, reference=reference, seed=spec.seed)
+            times[name][batch] = batch_times(own, reference=reference)
     return times
 
 

@@ -14,7 +14,7 @@ from workbench.catalog.vision_spec import VisionSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import middle_95, quantile_interval, resampled_mean_interval
+from workbench.core.statistics import median_over_rounds, middle_95, resampled_mean_interval
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import Dialogue
 from workbench.engines.serving import image_model
@@ -144,7 +144,7 @@ def cell_rows(spec: ImagesSpec, vision: VisionSpec, samples: EngineSamples, *, d
     for a, requests in images:
         predicted = predicted_parts(vision, costs, a)
         computed = computed_parts(vision, model, machine, a, accept_s=predicted.accept_s) if machine else None
-        middle = quantile_interval(np.array([q.ttft_s for q in requests]), 0.5)
+        middle = median_over_rounds(np.array([q.ttft_s for q in requests]))
         yield Cell(
             height_px=a.height_px,
             width_px=a.width_px,

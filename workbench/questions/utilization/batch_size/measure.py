@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from workbench.catalog.models import model_spec_from
-from workbench.compress.batch_steps import BatchSteps, allocated_bytes, free_bytes
+from workbench.compress.batch_steps import WARM_UP, BatchSteps, allocated_bytes, free_bytes
 from workbench.core.errors import DoesNotFit
 from workbench.core.progress import Progress
 from workbench.core.units import GIB, shown_duration
 from workbench.estimate.best_batch import Search, Trial, grid, search
+from workbench.estimate.context_limit import require_within_context
 from workbench.measuring.envelope import Record
 from workbench.questions.utilization.batch_size.rows import BatchSearchSamples, choice_of, row_of
 from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
@@ -20,7 +21,8 @@ USUAL_TRIALS = 12
 def measure(spec: BatchSearchSpec, record: Record) -> Iterator[Progress]:
     """Yield progress trial by trial; the record gets a row for each trial, and one with the best batch."""
     device = record.device = chosen_device(spec.device)
-    model_spec_from(spec.model)
+    n_steps = WARM_UP + spec.rounds if spec.work == "decode" else 0
+    require_within_context(model_spec_from(spec.model), spec.context_tokens, n_steps)
     yield Progress(step="loading the model", done=0, total=USUAL_TRIALS)
     before = allocated_bytes(device.kind)
     limit_s = spec.latency_ms / 1e3 if spec.latency_ms else None

@@ -12,7 +12,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.compress.technique_steps import REQUESTS, TechniqueSteps
 from workbench.core.errors import WorkbenchError
 from workbench.core.progress import Progress
-from workbench.core.statistics import block_bootstrap
+from workbench.core.statistics import median_over_rounds
 from workbench.measuring.envelope import Record
 from workbench.questions.utilization.techniques.rows import (
     MemoryGain,
@@ -115,7 +115,7 @@ def compared(name: str, pair: Pair, timed: Callable[[Step], float], *, rounds: i
         for side in rng.sample((0, 1), 2):
             seconds[side].append(timed((pair.without, pair.with_it)[side]))
     ratios = np.array(seconds[0]) / pair.units_without / (np.array(seconds[1]) / pair.units_with)
-    gain = block_bootstrap(ratios.size, lambda i: float(np.median(ratios[i])), seed=seed)
+    gain = median_over_rounds(ratios)
     return TimeGain(
         technique=name,
         label=TECHNIQUES[name],

@@ -1,0 +1,50 @@
+"""Whether the machine was quiet while something was timed: what other processes took of it."""
+
+import time
+
+import psutil
+
+BUSY = 0.2
+"""Share of the processor time from which on other processes count as a disturbance."""
+DRIFT = 0.05
+"""Change from the first to the last third of the rounds that counts as drift."""
+
+
+class OtherLoad:
+    """The processor time that processes other than this one and its children take from now on."""
+
+    def __init__(self) -> None:
+        self._began_s, self._busy_s, self._own_s = time.monotonic(), _busy_s(), _own_s()
+
+    def fraction(self) -> float:
+        """Return the share of all processor time, from 0 to 1, that others took since this was made."""
+        available = (time.monotonic() - self._began_s) * (psutil.cpu_count() or 1)
+        others = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
+        return min(1.0, max(0.0, others / available)) if available > 0 else 0.0
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def _own_s() -> float:
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            used = process.cpu_times()
+        except psutil.Error:  # it ended meanwhile
+            continue
+        total += used.user + used.system
+    return total
+
+
+def timing_caution(*, drift_fraction: float | None, other_load_fraction: float | None) -> str | None:
+    """Return why times may not hold: they drifted from the first to the last rounds, or others used the machine."""
+    reasons = []
+    if drift_fraction is not None and abs(drift_fraction) > DRIFT:
+        reasons.append(f"times changed by {drift_fraction:+.0%} from the first to the last rounds")
+    if other_load_fraction is not None and other_load_fraction > BUSY:
+        reasons.append(f"other processes took {other_load_fraction:.0%} of the processors meanwhile")
+    return " and ".join(reasons) or None

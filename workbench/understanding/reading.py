@@ -1,0 +1,184 @@
+"""A causal language model of any architecture, opened and read in pieces with the memory that its own class keeps between them."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
+
+MEMORIES = ("past_key_values", "cache_params", "state")
+"""What classes of transformers call what they keep of the tokens that they have read."""
+CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+PIECES = (40, 3, 1, 1)
+"""Tokens of the pieces in which a model is tried."""
+OTHER_ENGINE = "Use an engine that has this architecture, such as vLLM."
+LONGEST_TRIED = 1024
+"""A sliding window up to so many tokens is tried beyond its end."""
+ALIKE = {torch.float32: 0.01, torch.bfloat16: 0.15, torch.float16: 0.15}
+"""Largest difference between logits of the same text that rounding explains, in standard deviations of all logits."""
+
+
+def open_causal_model(place: str, *, dtype: torch.dtype, device: str, random_weights: bool = False) -> PreTrainedModel:
+    """Return the model of a folder in evaluation mode; random weights where only the shape counts.
+
+    Raises:
+        NotAModel: It cannot be read, or lacks tensors, which transformers would make up.
+    """
+    transformers_logging.disable_progress_bar()
+    name = Path(place).name
+    try:
+        if random_weights:
+            torch.manual_seed(0)
+            with torch.device(device):
+                return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place), dtype=dtype).eval()
+        model, report = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each file format and each architecture has errors of its own
+        raise NotAModel(
+            f"{name} cannot be loaded: {first_line(error)}",
+            remedy="Copy the model's files again, or name another folder.",
+        ) from error
+    if missing := sorted(report.get("missing_keys", ())):
+        raise NotAModel(
+            f"{name} lacks {len(missing)} tensors, first {missing[0]}.", remedy="Copy the model's files again."
+        )
+    return model.to(device).eval()
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error as the end of a sentence, or its class where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0][:300].rstrip(".:") if lines else type(error).__name__) + "."
+
+
+@contextmanager
+def refused_in_words(model: torch.nn.Module, doing: str) -> Iterator[None]:
+    """Turn an error of a model's own code into ``NotAvailable``; lack of memory stays what it is."""
+    try:
+        yield
+    except (WorkbenchError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # the code of each architecture has errors of its own
+        if "allocate memory" in str(error) or "out of memory" in str(error):
+            raise
+        raise NotAvailable(
+            f"{type(model).__name__} cannot {doing}: {type(error).__name__}: {first_line(error)}",
+            remedy=OTHER_ENGINE,
+        ) from error
+
+
+def shortest_window(config: PretrainedConfig) -> int | None:
+    """Return the fewest tokens that a sliding or chunked layer looks back on; None where every layer sees all."""
+    layers = DynamicCache(config=config).layers
+    windows = [int(layer.sliding_window) for layer in layers if getattr(layer, "sliding_window", None)]
+    return min(windows, default=None)
+
+
+def context_limit(config: PretrainedConfig) -> int | None:
+    """Return the most tokens of prompt and answer that a model was made for; None where its configuration names none."""
+    text = config.get_text_config()
+    named = (getattr(text, name, None) for name in CONTEXT_FIELDS)
+    return next((n for n in named if isinstance(n, int) and n > 0), None)
+
+
+class CausalReader:
+    """A model with the memory of its own class: a growing KV cache, sliding windows, recurrent states or several of them."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        parameters = inspect.signature(model.forward).parameters
+        self._memory = next((name for name in MEMORIES if name in parameters), None)
+        self._keeps_last = "logits_to_keep" in parameters
+        self.n_words = int(model.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def takes_cache(self) -> bool:
+        """Whether the class keeps keys and values, or states beside them, in a cache that it can be given."""
+        if self._memory != "past_key_values":
+            return False
+        with torch.inference_mode(), refused_in_words(self.model, "read a token"):
+            return type(self.read(self.sample()[:, :2])[1]) is DynamicCache
+
+    def read(
+        self, ids: torch.Tensor, memory: object = None, *, all_logits: bool = False
+    ) -> tuple[torch.Tensor, object]:
+        """Return logits, (batch, tokens, words), and the memory after tokens, (batch, tokens); at least those of the last token."""
+        named: dict[str, object] = {"use_cache": True}
+        if self._memory and memory is not None:
+            named[self._memory] = memory
+        if self._keeps_last and not all_logits:
+            named["logits_to_keep"] = 1
+        out = self.model(input_ids=ids, **named)
+        after = getattr(out, self._memory, None) if self._memory else None
+        return out.logits, memory if after is None else after
+
+    @torch.inference_mode()
+    def whole(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a text that is read at once, without a memory: (batch, tokens, words)."""
+        logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
+        return logits
+
+    def sample(self, *, batch: int = 1) -> torch.Tensor:
+        """Return tokens to try the model with, beyond the end of its shortest window where that is short: (batch, tokens)."""
+        window = shortest_window(self.model.config) or 0
+        n = sum(PIECES) + (window if window <= LONGEST_TRIED else 0)
+        ids = [[(i * 7919 + 101 + 37 * row) % self.n_words for i in range(n)] for row in range(batch)]
+        return torch.tensor(ids, device=self.model.device)
+
+    @torch.inference_mode()
+    def require_right_in_pieces(self, *, chunks: bool, batch: int = 2) -> None:
+        """Check that texts read in pieces have the logits of each that is read at once.
+
+        Raises:
+            NotAModel: The model answers with NaN.
+            NotAvailable: The pieces give other answers, or the class keeps no memory.
+
+        Args:
+            chunks: Read pieces of several tokens too, instead of one token at a time after the first piece.
+            batch: Texts that are read together.
+        """
+        ids = self.sample(batch=batch)
+        first = ids.shape[1] - sum(PIECES[1:])
+        sizes = (first, *PIECES[1:]) if chunks else (first, *(1,) * sum(PIECES[1:]))
+        with refused_in_words(self.model, "read a text in pieces"):
+            whole = torch.cat([self.whole(row[None]) for row in ids]).float()
+            require_finite(whole, self.model)
+            if self._memory is None:
+                raise NotAvailable(
+                    f"{type(self.model).__name__} hands out no memory of what it has read, so that every token would cost a whole prefill.",
+                    remedy=OTHER_ENGINE,
+                )
+            ends = self._ends(ids, sizes)
+        difference = (ends - whole[:, torch.tensor(sizes).cumsum(0) - 1]).square().mean().sqrt() / whole.std()
+        if not difference < ALIKE.get(self.model.dtype, 0.01):
+            how = "in pieces of several tokens" if chunks else "token by token"
+            raise NotAvailable(
+                f"{type(self.model).__name__} in transformers answers otherwise when it reads {how}"
+                f"{f' in a batch of {batch}' if batch > 1 else ''} than at once (logits differ by {float(difference):.2g} standard deviations).",
+                remedy=OTHER_ENGINE,
+            )
+
+    def _ends(self, ids: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+        """Return the logits after each piece: (batch, pieces, words)."""
+        logits, memory, at = [], None, 0
+        for size in sizes:
+            out, memory = self.read(ids[:, at : at + size], memory)
+            logits.append(out[:, -1].float())
+            at += size
+        return torch.stack(logits, dim=1)
+
+
+def require_finite(logits: torch.Tensor, model: torch.nn.Module) -> None:
+    """Raise ``NotAModel`` where a model answers with NaN or infinite logits."""
+    if not bool(torch.isfinite(logits).all()):
+        raise NotAModel(
+            f"{type(model).__name__} answers with NaN or infinite logits.",
+            remedy="Check the weights, or use a wider number format: nothing can be measured with such answers.",
+        )
