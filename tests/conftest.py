@@ -204,4 +204,10 @@ def exported_graph(tmp_path_factory):
     place = tmp_path_factory.getbasetemp()
     place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
     with FileLock(place / "graph.lock"):
-        return exported(REFERENCE_MODEL, cache=place / "graphs", tell=print)
+        return exported(REFERENCE_MODEL, cache=place / "cache" / "inference-workbench" / "onnx", tell=print)
+
+
+@pytest.fixture
+def exported_before(exported_graph, monkeypatch):
+    """Let the workbench and its processes find that graph where they keep exported ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(exported_graph.parents[2]))

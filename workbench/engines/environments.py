@@ -206,7 +206,10 @@ def _version(engine: str, python: Path, recipe: Recipe) -> str:
     """Return the version that an interpreter says after importing the engine."""
     package = re.split(r"[\[=<]", recipe.requirements[0])[0]
     check = f"import importlib.metadata as m; import {engine}; print(m.version({package!r}))"
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # pip compiled nothing: what is imported is compiled here, once
+    variables = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }  # nothing was compiled yet; what is imported here stays so
     done = subprocess.run(
         [str(python), "-c", check], capture_output=True, text=True, timeout=300, check=True, env=variables
     )
