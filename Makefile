@@ -27,17 +27,21 @@ define installed
 $(UV) --editable $(1) || $(PIP) --no-compile --editable $(1)
 endef
 
-.PHONY: lab test quick bench report check clean browser engines
+.PHONY: lab test quick bench report check clean browser ready
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/.lab
 	$(BIN)/workbench lab -- $(LAB_OPTIONS)
 
 # The tests of an engine wait for its installation.
-test: browser $(VENV)/.dev
+test: ready
 	@mkdir -p build
 	@$(BIN)/workbench engines install vllm >build/engines.log 2>&1 && $(BIN)/workbench engines install llmcompressor >>build/engines.log 2>&1 &
 	@$(call beside_checks,$(PYTEST) $(PARALLEL) $(TEST_OPTIONS))
+
+# Debian's packages are unpacked while Python's are.
+ready:
+	@$(MAKE) --no-print-directory --jobs 2 browser $(VENV)/.dev
 
 quick: $(VENV)/.dev
 	@$(call beside_checks,$(PYTEST) $(PARALLEL) -m "not slow and not browser and not gpu" $(TEST_OPTIONS))
