@@ -63,6 +63,7 @@ NOT_QUICK = (
     "alerts/test_promtool.py",
     "attention",
     "calibrate",
+    "catalog/test_ask.py",
     "compress",
     "gateway/test_gateway.py",
     "gateway/test_gateway_versions.py",
@@ -87,6 +88,7 @@ NOT_QUICK = (
     "questions/test_every_panel.py",
     "release/test_canary.py",
     "telemetry",
+    "understanding/test_asking.py",
     "vision",
 )
 """Folders and files of tests that start servers, jobs or models: ``make quick`` leaves them out."""
