@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 APT_PACKAGES := chromium fonts-dejavu-core prometheus redis-server
 WORKERS ?= 3
+EVERYTHING := '.[dev,cluster]'
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 
@@ -77,7 +78,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.lab
-	$(call installed,'.[dev,cluster]')
+	$(call installed,$(EVERYTHING))
 	@$(PYTEST) --collect-only --quiet >/dev/null || true  # compiles once what each worker would compile
 	@touch $@
 
