@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from support.lab_page import shoot
+from support.lab_server import context_of, page_in
 
 from workbench.catalog.models import model_spec_from
 from workbench.estimate.device_calibration import offers
@@ -25,23 +26,44 @@ def open_offline(page, path):
     page.wait_for_function(DRAWN, timeout=180_000)
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 420)])
+@pytest.fixture(scope="module")
+def opened(report_of, browser):
+    """Opens a report once, for all tests that use its controls one after the other; gives back its page and its complaints."""
+    contexts, pages = [], {}
+
+    def open_report(name):
+        if name not in pages:
+            contexts.append(context_of(browser))
+            pages[name] = page_in(contexts[-1])
+            open_offline(pages[name][0], report_of(name))
+        pages[name][1].errors.clear()
+        return pages[name]
+
+    yield open_report
+    for context in contexts:
+        context.close()
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen(report_of, page_of, name, scheme, width):
-    page, complaints = page_of(width, color_scheme=scheme)
+def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen(report_of, page_of, name):
+    """Every second report is opened wide and bright, and then becomes narrow and dark; the others the other way round."""
+    looks = [("light", 1100), ("dark", 420)][:: 1 if NAMES.index(name) % 2 else -1]
+    page, complaints = page_of(looks[0][1], color_scheme=looks[0][0])
     open_offline(page, report_of(name))
-    assert complaints.errors == []
-    assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []
     assert page.evaluate(AS_MEANT)  # a kind of trace that the report's plotly lacks becomes a scatter without a word
     assert page.locator('[data-title^="Share chart"],[aria-label^="Share chart"]').count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    shoot(page, ROOT / "build" / "screenshots", f"report_{name}_{scheme}", full_page=True)
+    for scheme, width in looks:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 1700})
+        page.wait_for_function(f"() => innerWidth === {width} && document.documentElement.scrollWidth <= innerWidth")
+        shoot(page, ROOT / "build" / "screenshots", f"report_{name}_{scheme}", full_page=True)
+    assert complaints.errors == []
+    assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize(("control", "value"), [("price", "7.5"), ("utilization", "10"), ("batch", "8")])
-def test_every_what_if_control_changes_the_result(report_of, page_of, control, value):
-    page, complaints = page_of()
-    open_offline(page, report_of("02_quantization"))
+def test_every_what_if_control_changes_the_result(opened, control, value):
+    page, complaints = opened("02_quantization")
     table = page.locator(".wb-whatif tbody")
     before = table.inner_text()
     page.locator(f'.wb-whatif [name="{control}"]').evaluate(
@@ -52,12 +74,11 @@ def test_every_what_if_control_changes_the_result(report_of, page_of, control, v
 
 
 @pytest.mark.parametrize(("rate", "ttft_ms", "tpot_ms"), [(10, 1000, 50), (100, 400, 21), (0.2, 5000, 120)])
-def test_plans_for_another_load_are_those_that_python_finds(report_of, page_of, rate, ttft_ms, tpot_ms):
+def test_plans_for_another_load_are_those_that_python_finds(opened, rate, ttft_ms, tpot_ms):
     model = "meta-llama/Meta-Llama-3.1-70B"
     spec = PlanSpec(model=model, requests_per_s=rate, ttft_s=ttft_ms / 1e3, tpot_s=tpot_ms / 1e3)
     found = pareto(plans(model_spec_from(model), spec, offers(spec.devices)))
-    page, complaints = page_of()
-    open_offline(page, report_of("03_parallelism"))
+    page, complaints = opened("03_parallelism")
     for name, value in (("rate", rate), ("ttft", ttft_ms), ("tpot", tpot_ms)):
         page.locator(f'.wb-load [name="{name}"]').evaluate(
             "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", str(value)
@@ -71,26 +92,23 @@ def test_plans_for_another_load_are_those_that_python_finds(report_of, page_of, 
     assert complaints.errors == []
 
 
-def test_an_slo_that_nothing_meets_is_said_offline(report_of, page_of):
-    page, _ = page_of()
-    open_offline(page, report_of("03_parallelism"))
+def test_an_slo_that_nothing_meets_is_said_offline(opened):
+    page, _ = opened("03_parallelism")
     page.locator('.wb-load [name="ttft"]').evaluate(
         "e => { e.value = '0.2'; e.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
     expect(page.locator(".wb-load tbody")).to_contain_text("No plan meets the SLO")
 
 
-def test_the_policy_stops_what_would_phone_home(report_of, page_of):
-    page, complaints = page_of()
-    open_offline(page, report_of("02_quantization"))
+def test_the_policy_stops_what_would_phone_home(opened):
+    page, complaints = opened("02_quantization")
     page.evaluate("() => { const i = new Image(); i.src = 'https://example.invalid/x.png'; document.body.append(i); }")
     page.wait_for_timeout(300)
     assert any("Content Security Policy" in e for e in complaints.errors)
 
 
-def test_the_budget_of_a_report_moves_marker_heat_map_and_plan(report_of, page_of):
-    page, complaints = page_of()
-    open_offline(page, report_of("02_quantization"))
+def test_the_budget_of_a_report_moves_marker_heat_map_and_plan(opened):
+    page, complaints = opened("02_quantization")
     slider = page.locator(".wb-plans [name=step]")
     set_to = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }"
     state = """() => ({

@@ -187,17 +187,29 @@ def shown(panel):
         return panel.message.value
 
 
+STILL_SHOWN = {}
+"""By panel and part of a run, that part with a hostile text in the last place where the panel still shows the run."""
+
+
+def draw_hostile_runs(panel, own):
+    """Check every hostile run of a panel, and fill ``STILL_SHOWN``."""
+    parts = STILL_SHOWN[type(panel)] = {}
+    for place, run in hostile_runs(own):
+        panel.runs, panel.errors = [run], []
+        panel.state = replace(panel.state, run_id=run.id)
+        content = shown(panel)
+        assert "<img src=x" not in content, place
+        assert "<script>window" not in content, place
+        if not panel.errors:
+            parts[place[0]] = getattr(run, place[0])
+
+
 @each
 def test_a_hostile_text_in_any_place_of_a_run_stays_text(panel):
     own = one_run_of_each_kind().get(panel.kind)
     if own is None:
         pytest.skip("its runs do not ship")
-    for place, run in hostile_runs(own):
-        panel.runs = [run]
-        panel.state = replace(panel.state, run_id=run.id)
-        content = shown(panel)
-        assert "<img src=x" not in content, place
-        assert "<script>window" not in content, place
+    draw_hostile_runs(panel, own)
 
 
 def test_the_run_with_markup_as_its_id_is_refused():
@@ -217,9 +229,10 @@ def test_hostile_runs_create_no_element_and_no_handler(manager, page_of, tmp_pat
         if own is None:
             continue
         kept = own
-        for place, made in hostile_runs(own):
-            changed = {place[0]: getattr(made, place[0])}
-            panel.runs = [replace(kept, **changed)]
+        if panel_class not in STILL_SHOWN:
+            draw_hostile_runs(panel, own)
+        for part, hostile in STILL_SHOWN[panel_class].items():
+            panel.runs = [replace(kept, **{part: hostile})]
             panel.state, panel.errors = replace(panel.state, run_id=own.id), []
             shown(panel)
             kept = kept if panel.errors else panel.runs[0]

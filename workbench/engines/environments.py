@@ -206,7 +206,13 @@ def _version(engine: str, python: Path, recipe: Recipe) -> str:
     """Return the version that an interpreter says after importing the engine."""
     package = re.split(r"[\[=<]", recipe.requirements[0])[0]
     check = f"import importlib.metadata as m; import {engine}; print(m.version({package!r}))"
-    done = subprocess.run([str(python), "-c", check], capture_output=True, text=True, timeout=300, check=True)
+    variables = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }  # nothing was compiled yet; what is imported here stays so
+    done = subprocess.run(
+        [str(python), "-c", check], capture_output=True, text=True, timeout=300, check=True, env=variables
+    )
     return done.stdout.strip().splitlines()[-1]
 
 

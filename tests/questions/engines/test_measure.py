@@ -130,6 +130,7 @@ def test_a_spec_that_means_nothing_is_refused(changes):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exported_before")
 def test_two_real_engines_are_measured_and_a_missing_one_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_ENGINES", str(tmp_path / "none"))
     monkeypatch.delenv("WORKBENCH_VLLM_PYTHON", raising=False)
@@ -203,7 +204,7 @@ def alive(pid):
 
 
 @pytest.fixture
-def running(tmp_path):
+def running(tmp_path, exported_before):
     """A sweep whose server answers, and the pid of that server; the engine is the one that starts soonest."""
     manager = JobManager(tmp_path)
     spec = spec_for(engines=("onnx",), device="cpu", duration_s=30)
