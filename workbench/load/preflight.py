@@ -186,7 +186,10 @@ class _Questions:
                 f"{base} has no OpenAI-compatible {self.spec.endpoint} route (HTTP 404: {text}).",
                 remedy="Check the URL, and try another endpoint.",
             )
-        return ServerProblem(f"{base} answered HTTP {status}: {text}.", remedy="The server's log has the details.")
+        remedy = "The server's log has the details."
+        if "chat template" in text and self.spec.endpoint in {"chat", "responses"}:
+            remedy = "The model has no chat template: use --endpoint completions, or start the server with a template."
+        return ServerProblem(f"{base} answered HTTP {status}: {text.rstrip('.')}.", remedy=remedy)
 
     def _unreachable(self, error: Exception) -> ServerProblem:
         base, text = self.spec.base_url, self.asker.redacted(getattr(error, "strerror", None) or error)
