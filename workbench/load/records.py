@@ -51,6 +51,8 @@ def _tokens(
 ) -> tuple[tuple[int, ...] | None, int, TokenSource]:
     """Return the tokens of each chunk where they are known, all tokens, and where the numbers come from."""
     n_chunks, cumulative = len(r.chunk_s), r.chunk_usage
+    if r.usage and not r.is_streamed and total is None and not any(cumulative):
+        return None, 0, "usage"  # an embedding: its usage counts the prompt alone
     if n_chunks and len(cumulative) == n_chunks and _counts_along(cumulative, total):
         first, steps = cumulative[0], itertools.pairwise(cumulative)
         per_chunk = (first, *(b - a for a, b in steps))
