@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/load.py --crowds                                   many users, long prompts
 
 64 tokens a request, TTFT 50 ms, 10 ms between tokens, Poisson arrivals. The rates are interleaved; every figure is
-the median over the repeats. With --peers, guidellm, AIPerf and ``vllm bench serve`` are measured interleaved with it where they are installed. The mock's own timing is in the output too: where the truth's p99 leaves the setting,
+the median over the repeats. With --table they are printed as a Markdown table, with the load average, instead of JSON. With --peers, guidellm, AIPerf and ``vllm bench serve`` are measured interleaved with it where they are installed. The mock's own timing is in the output too: where the truth's p99 leaves the setting,
 the machine is short of processor time and the errors say little.
 """
 
@@ -72,6 +72,7 @@ def one(rate: float, duration_s: float, seed: int) -> dict[str, float]:
         "send_lateness_p99_ms": float(np.quantile(late, 0.99)) * 1e3,
         "truth_ttft_p99_ms": float(np.quantile(true_first, 0.99)) * 1e3,
         "truth_itl_p99_ms": float(np.quantile(true_gaps, 0.99)) * 1e3,
+        "sent_per_s": (len(left) - 1) / (max(r.sent_s for r in left) - min(r.sent_s for r in left)),
         "failed": sum(r.error is not None for r in sent.requests),
     }
 
@@ -110,7 +111,33 @@ CROWDS: dict[str, tuple[MockSettings, dict[str, Any]]] = {
 
 def _medians(samples: list[dict[str, Any]]) -> dict[str, float]:
     names = {k for s in samples for k, v in s.items() if isinstance(v, float | int)}
-    return {k: round(statistics.median(s[k] for s in samples if s.get(k) is not None), 3) for k in sorted(names)}
+    return {k: round(statistics.median([s[k] for s in samples if s.get(k) is not None]), 3) for k in sorted(names)}
+
+
+FIGURES = {"TTFT p99": "ttft_p99_error_ms", "ITL p99": "itl_p99_error_ms", "sent/s": "sent_per_s"}
+
+
+def table(report: dict[str, Any]) -> str:
+    """Errors of each tool by request rate as a Markdown table, in ms; a tool that did not finish has its cause below."""
+    tools = {"workbench": report["medians"]} | {
+        name: {rate: found["medians"] for rate, found in by_rate.items()} for name, by_rate in report["peers"].items()
+    }
+    lines = [f"| requests/s | error of | {' | '.join(tools)} |", "| --- | --- |" + " --- |" * len(tools)]
+    for rate in report["medians"]:
+        for label, field in FIGURES.items():
+            values = [tools[name][rate].get(field) for name in tools]
+            if any(v is not None for v in values):
+                shown = " | ".join("not known" if v is None else f"{v:.3g}" for v in values)
+                lines.append(f"| {rate} | {label} | {shown} |")
+    failed = [
+        f"{name} at {rate}/s: {sample['error']}"
+        for name, by_rate in report["peers"].items()
+        for rate, found in by_rate.items()
+        for sample in found["samples"]
+        if "error" in sample
+    ]
+    load = ", ".join(f"{x:.1f}" for x in report["machine"]["load_average"])
+    return "\n".join([*lines, "", f"Load average at the end: {load}; {report['date']}; {report['revision']}.", *failed])
 
 
 def main() -> None:
@@ -120,6 +147,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--duration", type=float, default=8.0)
     parser.add_argument("--peers", action="store_true", help="run guidellm, AIPerf and vllm bench too, if installed")
+    parser.add_argument("--table", action="store_true", help="print a Markdown table instead of JSON")
     parser.add_argument(
         "--crowds", action="store_true", help="measure 2,000 users and 300 prompts of 128k tokens instead"
     )
@@ -154,7 +182,7 @@ def main() -> None:
         },
         "samples": {f"{rate:g}": found for rate, found in samples.items()},
     }
-    print(json.dumps(report, indent=1))
+    print(table(report) if arguments.table else json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def test_what_is_counted_is_what_the_server_wrote(mock, process, name):
         assert len(row.chunk_s) == (1 if DIALECTS[name].form == "json" else len(true.writes_s))
     answers = summary(spec, rows, None, NO_HITS)
     kinds = {w.kind for w in answers.warnings} - {"buffered"}  # of a busy machine's own making
-    assert kinds == {WARNINGS[name]} - {"buffered"} if name in WARNINGS else not kinds
+    expected = {WARNINGS[name]} - {"buffered"} if name in WARNINGS else set()
+    if not any(r.n_resent for r in rows):  # on a busy machine each request may open a connection of its own
+        expected -= {"resent"}
+    assert kinds == expected
     if name == "buffered":
         assert "buffered" in {w.kind for w in answers.warnings}
 

@@ -14,6 +14,8 @@ from workbench.interface.readable import err, show_failure
 from workbench.jobs.directory import JobState, JobView
 from workbench.jobs.manager import JobManager
 
+NO_RESULT = "it was stopped before there was a result."
+
 
 def follow(manager: JobManager, job_id: str, console: Console, *, keeps_partial: bool = False) -> JobView:
     """Show the progress of a job until it ends, and return its final view.
@@ -66,7 +68,7 @@ def measured(kind: str, spec: Mapping[str, object], *, can_resume: bool, keeps_p
     job_id = manager.submit(kind, spec)
     view = follow(manager, job_id, err, keeps_partial=keeps_partial)
     if view.state is not JobState.DONE:
-        show_failure(f"{view.state}: {view.cause}", view.remedy)
+        show_failure(f"{view.state}: {view.cause or NO_RESULT}", view.remedy)
         if can_resume:
             err.print(f"Go on with: workbench jobs resume {job_id}")
         raise typer.Exit(1)

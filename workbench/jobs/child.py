@@ -83,7 +83,7 @@ def _store(run: Run, directory: JobDirectory, store: RunStore) -> None:
         directory.finish(JobState.DONE)
         return
     except (OSError, sqlite3.Error, StoreError) as error:
-        cause = f"The run could not be stored: {error}."
+        cause = f"The run could not be stored: {str(error).rstrip('.')}."
     (directory.path / "reserve").unlink(missing_ok=True)
     short = replace(run, samples=Samples())
     places = [Path(tempfile.gettempdir()), Path("/dev/shm"), Path.home(), Path.cwd(), directory.path]  # noqa: S108 - memory is not full

@@ -3,7 +3,9 @@
 Servers differ in the types of fields that matter little: an event is read as far as it can be, never dropped for one of them.
 """
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import orjson
@@ -11,10 +13,40 @@ import orjson
 from workbench.load.messages import Call, Usage
 
 Event: TypeAlias = Mapping[str, object]
-BROKEN_OFF = {"abort", "aborted", "error", "cancelled", "canceled", "failed"}
-"""Values of ``finish_reason`` of an answer that the server gave up (vLLM and SGLang: abort; gateways: error)."""
+BROKEN_OFF = {
+    "abort", "aborted", "error", "cancelled", "canceled", "failed", "timeout", "network_error", "server_error", "internal_error",
+    "system_error", "insufficient_system_resource",
+}  # fmt: skip
+"""Values of ``finish_reason`` of an answer that the server gave up (vLLM and SGLang: abort; gateways: error; TensorRT-LLM: timeout;
+Zhipu: network_error; DeepSeek: insufficient_system_resource)."""
 TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "reasoning_details")
 CALL_FIELDS = ("tool_calls", "function_call")
+REFUSALS = ("message", "detail", "msg", "errors", "error_msg", "error_message")
+"""Fields in which web frameworks and gateways say what went wrong, where they do not write ``error``."""
+
+
+def loaded(data: bytes) -> object:
+    """Return JSON as servers write it: with NaN, bytes that are not UTF-8, halves of surrogate pairs, bare control characters.
+
+    Raises:
+        ValueError: It is no JSON even so.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = json.loads(data.decode("utf-8", errors="replace"), strict=False)
+    try:
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def repeats(event: Event) -> bool:
+    """Return whether an event of a stream holds the whole answer once more, as some servers send it at the end."""
+    choices = event.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(c, dict) and c.get("message") and not (c.get("delta") or c.get("text")) for c in choices)
 
 
 def content(event: Event) -> str:
@@ -85,7 +117,7 @@ def finish_reason(event: Event) -> str | None:
     if isinstance(choices, list):
         for choice in choices:
             if isinstance(choice, dict) and (reason := choice.get("finish_reason")):
-                return str(reason)
+                return str(reason.get("type") if isinstance(reason, dict) else reason).lower()
         return None
     kind = event.get("type")
     if kind in {"response.completed", "response.incomplete"}:
@@ -97,12 +129,9 @@ def finish_reason(event: Event) -> str | None:
 
 def usage(event: Event) -> Usage | None:
     """Return the token counts of an event; a count that is no number is not known."""
-    found = event.get("usage")
-    if not isinstance(found, dict) or not found:
-        response = event.get("response")
-        found = response.get("usage") if isinstance(response, dict) else None
-        if not isinstance(found, dict) or not found:
-            return None
+    found = next(_usages(event), None)
+    if found is None:
+        return None
     details = found.get("prompt_tokens_details") or found.get("input_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     if cached is None:
@@ -114,8 +143,20 @@ def usage(event: Event) -> Usage | None:
     )
 
 
+def _usages(event: Event) -> Iterator[Event]:
+    """Yield the counts of an event: its own, those of a response, of Groq's extension, or of a choice (Moonshot)."""
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    for place in (event, event.get("response"), event.get("x_groq"), first):
+        found = place.get("usage") if isinstance(place, Mapping) else None
+        if isinstance(found, dict) and found:
+            yield found
+
+
 def _count(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        return None
+    return int(value)
 
 
 def error_text(event: Event, *, name: bytes = b"") -> str | None:
@@ -129,18 +170,19 @@ def error_text(event: Event, *, name: bytes = b"") -> str | None:
     response = event.get("response")
     if kind == "response.failed" and isinstance(response, dict):
         error = response.get("error") or "the response failed"
-    if not error and name != b"error" and event.get("object") != "error" and kind != "error" and not _is_refusal(event):
+    if isinstance(error, dict) and not any(error.values()):
+        error = None
+    is_refusal = name in {b"", b"message"} and _is_refusal(event)
+    if not error and name != b"error" and event.get("object") != "error" and kind != "error" and not is_refusal:
         return None
     if isinstance(error, dict):
         return str(error.get("message") or error)
-    return str(error or event.get("message") or event.get("detail") or event)
+    return str(error or next((event[name] for name in REFUSALS if event.get(name)), event))
 
 
 def _is_refusal(event: Event) -> bool:
     """Return whether a document without an answer says that something failed, in the forms of common web frameworks."""
-    return not (event.keys() & {"choices", "output", "data", "type", "usage"}) and bool(
-        event.get("detail") or event.get("message")
-    )
+    return not (event.keys() & {"choices", "output", "data", "type", "usage"}) and any(map(event.get, REFUSALS))
 
 
 class Parts:

@@ -18,7 +18,7 @@ class BodyMaker:
 
     def __init__(self, recipe: PromptRecipe, schedule: Schedule) -> None:
         self.recipe, self.schedule = recipe, schedule
-        self._text = " ".join(recipe.words)
+        self._text = memoryview(" ".join(recipe.words).encode())  # words are ASCII: a character is a byte
         self._starts = [0]
         for word in recipe.words:
             self._starts.append(self._starts[-1] + len(word) + 1)
@@ -37,6 +37,9 @@ class BodyMaker:
 
     def prompt(self, index: int, n_tokens: int, *, turn: int = 0) -> str:
         """Return the text of a prompt."""
+        return self._prompt(index, n_tokens, turn=turn).decode()
+
+    def _prompt(self, index: int, n_tokens: int, *, turn: int = 0) -> bytes:
         blocks = self._blocks(index, n_tokens) if turn == 0 else []
         shared = [self.recipe.words[i] for i in blocks] or (
             self.recipe.shared_words[: n_tokens - 1] if turn == 0 else ()
@@ -45,7 +48,7 @@ class BodyMaker:
         own = n_tokens - len(shared)
         first = rng.choices(self.recipe.words, k=min(own, OWN_WORDS))
         pieces = [self._text[self._starts[a] : self._starts[b] - 1] for a, b in self._pieces(own - len(first), rng)]
-        return " ".join([*shared, *first, *pieces])
+        return b" ".join([" ".join([*shared, *first]).encode(), *pieces])
 
     def ids(self, index: int, n_tokens: int) -> list[int]:
         """Return the token ids of a prompt."""
@@ -100,7 +103,7 @@ class BodyMaker:
             if len(self._frames) < 10_000:
                 self._frames[n_out] = head, tail
             frame = head, tail
-        return frame[0] + self.prompt(index, n_in).encode() + frame[1]  # words need no escaping
+        return b"".join([frame[0], self._prompt(index, n_in), frame[1]])  # words need no escaping
 
     def later(self, messages: Sequence[Body], n_out: int) -> bytes:
         """Return the body of a later turn."""

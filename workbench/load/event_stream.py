@@ -85,6 +85,8 @@ class EventStream:
             elif field == b"error":  # older llama.cpp servers write errors under a field of their own
                 name = b"error"
                 lines.append(value)
+            elif line.startswith(b"{"):  # a server that fails in the middle may write its error as bare JSON
+                self._on_event(name, line)
         data = b"\n".join(lines)
         if data or name == b"error":
             self._on_event(name, data)

@@ -4,9 +4,17 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import orjson
-
-from workbench.load.answer_events import BROKEN_OFF, Event, Parts, content, error_text, finish_reason, usage
+from workbench.load.answer_events import (
+    BROKEN_OFF,
+    Event,
+    Parts,
+    content,
+    error_text,
+    finish_reason,
+    loaded,
+    repeats,
+    usage,
+)
 from workbench.load.connection import Connection, Pool
 from workbench.load.event_stream import EventStream
 from workbench.load.messages import SendingJob, Usage
@@ -14,6 +22,8 @@ from workbench.load.response import ResponseReader
 
 AT_ONCE_NS = 50_000_000
 """A kept connection that closes within this after a request was written had been closed before the request reached the server."""
+NOBODY_ASKED = 408
+"""Status that servers write to an idle connection before they close it (RFC 9110, section 15.5.9)."""
 MOST_RESENDS, MOST_REDIRECTS = 3, 5
 MOST_ERROR_CHARACTERS = 300
 
@@ -73,6 +83,8 @@ class Flight:
     is_whole: bool = False
     done_ns: int = 0
     """When ``[DONE]`` came."""
+    whole_ns: int = 0
+    """When the last event of a whole answer came."""
     is_streamed: bool = True
     is_repeated: bool = False
     parts: Parts | None = None
@@ -87,6 +99,8 @@ class Flight:
     gives_up: bool = False
     finished: bool = False
     _body: EventStream | None = None
+    _start: bytes = b""
+    """First bytes of a body, until they are seen to hold an event."""
     _now: int = 0
 
     def received(self, at_ns: int, data: bytes) -> None:
@@ -94,15 +108,21 @@ class Flight:
         self._now = at_ns
         if self._body is None:
             self._body = EventStream(self._event)
+        if not self.first_event_ns and len(self._start) < MOST_ERROR_CHARACTERS:
+            self._start += data[:MOST_ERROR_CHARACTERS]
         self._body.feed(data)
 
     def _event(self, name: bytes, data: bytes) -> None:
         if not self.first_event_ns:
             self.first_event_ns = self._now
+        if self.done_ns:  # what follows the end is no part of the answer
+            return
         if data[:6] == b"[DONE]" or data.strip() == b"[DONE]":
             self.is_whole, self.done_ns = True, self._now
-            return
-        self._take(name, data)
+        else:
+            self._take(name, data)
+        if self.is_whole:
+            self.whole_ns = self._now
 
     def _take(self, name: bytes, data: bytes) -> None:
         event = self._read(name, data)
@@ -111,7 +131,8 @@ class Flight:
         if error := error_text(event, name=name):
             self._fail(error)
         count = usage(event)
-        if text := content(event):
+        is_again = self.is_streamed and bool(self.chunk_ns) and repeats(event)
+        if not is_again and (text := content(event)):
             self._note(text, event, count)
         if reason := finish_reason(event):
             self.is_whole = True
@@ -120,17 +141,20 @@ class Flight:
         self.usage = count or self.usage
 
     def _read(self, name: bytes, data: bytes) -> Event | None:
-        """Return an event as JSON; one that is not fails the request, unless it is empty."""
+        """Return an event as JSON; one that is not fails the request, unless it is empty or of a name of its own."""
         try:
-            event = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            event = loaded(data)
+        except ValueError:
             if name == b"error" or data[:5].lower() == b"error":
                 self._fail(data.decode(errors="replace").strip() or "the server sent an error without a cause")
-            elif data.strip():
+            elif b"\n" in data and all(line[:1] in {b"{", b"["} for line in data.split(b"\n")):
+                for line in data.split(b"\n"):  # a server that ends events with one line feed instead of two
+                    self._event(name, line)
+            elif data.strip() and name in {b"", b"message"} and not self.end_ns:  # at the end it is half an event
                 self._fail("the server sent an event that is not JSON")
             return None
         if isinstance(event, list) and len(event) == 1:
-            event = event[0]
+            (event,) = event
         if isinstance(event, dict):
             return event
         if name == b"error":
@@ -157,11 +181,12 @@ class Flight:
     def ended(self, at_ns: int, response: ResponseReader | None, failure: str | None) -> None:
         """Close the record, or send the request again where nothing of it can have been taken."""
         status = response.status if response is not None else 0
-        if failure and not status and self._may_send_again(at_ns):
+        if ((failure and not status) or status == NOBODY_ASKED) and self._may_send_again(at_ns):
             self.n_resent += 1
+            self._forget()
             self.driver.send_anew(self)
             return
-        self._now = at_ns
+        self._now = self.end_ns = at_ns
         if self._body is not None:
             rest = self._body.end()
             if self._body.is_document:
@@ -169,20 +194,26 @@ class Flight:
                 self._take(b"", rest)
         if response is not None and not failure and status in {307, 308} and self._follows(response):
             return
-        self.end_ns = at_ns
         if status and not 200 <= status < 300:
             where = f" to {response.headers['location']}" if response and "location" in response.headers else ""
-            self.error = f"HTTP {status}{where}: {self.error or 'no message'}"
+            self.error = f"HTTP {status}{where}: {self.error or self._said()}"
         elif failure and (self.error or not self.is_whole or not self.chunk_ns):
             self.error = self.error or failure
         elif self.error is None and not self.is_whole and self.chunk_ns:
             self.error = "the answer ended without finish_reason and [DONE]"
         elif self.error is None and not self.chunk_ns:
-            self.error = "the answer held no token"
+            n = self.usage.completion_tokens if self.usage else None
+            self.error = (
+                f"the answer held no text, though its usage counts {n} tokens" if n else "the answer held no token"
+            )
         if self.error is not None:
             self.error = self.driver.redacted(self.error)[:MOST_ERROR_CHARACTERS]
         self._body = None
         self.driver.finished(self)
+
+    def _said(self) -> str:
+        """Return the text of an answer that holds no event."""
+        return " ".join(self._start.decode(errors="replace").split()) or "no message"
 
     def _may_send_again(self, at_ns: int) -> bool:
         if self.gives_up or not self.on_kept or self.connection is None or self.n_resent >= MOST_RESENDS:
@@ -196,7 +227,12 @@ class Flight:
         if found is None or found[0].origin != address.origin or self.n_redirects >= MOST_REDIRECTS:
             return False
         self.n_redirects += 1
-        self.target, self.error, self._body = found[1], None, None
-        self.first_event_ns, self.is_streamed, self.is_whole = 0, True, False
+        self.target = found[1]
+        self._forget()
         self.driver.send_on(self)
         return True
+
+    def _forget(self) -> None:
+        """Drop what came with an answer that is none."""
+        self.error, self._body, self._start, self.end_ns = None, None, b"", 0
+        self.first_event_ns, self.is_streamed, self.is_whole = 0, True, False

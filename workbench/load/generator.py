@@ -18,7 +18,7 @@ from workbench.load.request_record import CANCELLED
 SPIN_S = 0.0012  # timers of the event loop are a millisecond coarse: the rest is waited out awake
 LAG_INTERVAL_S = 0.02
 PROGRESS_INTERVAL_S = 0.25
-TAIL_NS = 5_000_000_000  # a response that is not closed this long after [DONE] is closed here
+TAIL_NS = 5_000_000_000  # a response that is not closed this long after its answer is whole is closed here
 PAUSE_S = 0.01
 
 
@@ -251,7 +251,7 @@ class Driver:
     def _time_out(self, clock: int) -> None:
         why = f"timeout after {self.job.timeout_s:g} s"
         due, done = clock - self._timeout_ns, clock - TAIL_NS
-        late = [f for f in self.in_flight.values() if f.due_ns < due or 0 < f.done_ns < done]
+        late = [f for f in self.in_flight.values() if f.due_ns < due or 0 < f.whole_ns < done]
         for flight in late:
             self._give_up(flight, why)
         while self.waiting and clock - self.waiting[0].due_ns > self._timeout_ns:

@@ -2,12 +2,11 @@
 
 import re
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from workbench.core.errors import WorkbenchError
 from workbench.load.address import SUFFIXES, Address
-from workbench.load.answer_events import error_text
+from workbench.load.answer_events import error_text, loaded
 from workbench.load.ask import MOST_PAUSE_S, Asker, Reply, asked_again, served_models
 from workbench.load.bodies import prompt_field
 from workbench.load.event_stream import EventStream
@@ -117,7 +116,7 @@ class _Questions:
         if status == 404:
             return self._new(replace(self.found, target=self._without_version()))
         # Whole names only: a message that speaks of stream_options means another field than one about stream.
-        named = [n for n in OPTIONAL if re.search(rf"(?<![\\w.]){re.escape(n.rpartition('.')[2])}(?![\\w])", text)]
+        named = [n for n in OPTIONAL if re.search(rf"\b{re.escape(n.rpartition('.')[2])}\b", text)]
         tries: list[Dialect | None] = []
         length = self.found.length_field
         if length == "max_tokens" and self.spec.max_tokens_field is None and OTHER_LENGTH in text:
@@ -187,7 +186,10 @@ class _Questions:
                 f"{base} has no OpenAI-compatible {self.spec.endpoint} route (HTTP 404: {text}).",
                 remedy="Check the URL, and try another endpoint.",
             )
-        return ServerProblem(f"{base} answered HTTP {status}: {text}.", remedy="The server's log has the details.")
+        remedy = "The server's log has the details."
+        if "chat template" in text and self.spec.endpoint in {"chat", "responses"}:
+            remedy = "The model has no chat template: use --endpoint completions, or start the server with a template."
+        return ServerProblem(f"{base} answered HTTP {status}: {text.rstrip('.')}.", remedy=remedy)
 
     def _unreachable(self, error: Exception) -> ServerProblem:
         base, text = self.spec.base_url, self.asker.redacted(getattr(error, "strerror", None) or error)
@@ -220,20 +222,19 @@ def _failure(reply: Reply) -> str | None:
     """Return why a reply is no answer; None for an answer. An error inside a 200 is found too, a refused field for example."""
     if not 200 <= reply.status < 300:
         return reply.message()
-    found: list[str] = []
-    stream = EventStream(lambda name, data: _note_error(name, data, found.append))
+    found: list[str | None] = []
+    stream = EventStream(lambda name, data: found.append(_error_of(name, data)))
     stream.feed(reply.body)
     if rest := stream.end():
-        _note_error(b"", rest, found.append)
-    return found[0] if found else None
+        found.append(_error_of(b"", rest))
+    if not found:
+        return f"neither an event stream nor JSON: {reply.message()}"
+    return next((error for error in found if error), None)
 
 
-def _note_error(name: bytes, data: bytes, note: Callable[[str], None]) -> None:
-    import orjson
-
+def _error_of(name: bytes, data: bytes) -> str | None:
     try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return
-    if isinstance(event, dict) and (error := error_text(event, name=name)):
-        note(error)
+        event = loaded(data)
+    except ValueError:
+        return None
+    return error_text(event, name=name) if isinstance(event, dict) else None

@@ -9,6 +9,9 @@ from tokenizers import Tokenizer
 from workbench.load.messages import SentRequest, Usage
 from workbench.load.request_record import RequestRecord, TokenSource
 
+MOST_LEFT = 0.9
+"""Share of the tokens that must have been counted with the last chunk of text, besides one for the end."""
+
 
 def records(requests: Sequence[SentRequest], tokenizer: Tokenizer | None) -> list[RequestRecord]:
     """Return one record a request."""
@@ -48,7 +51,9 @@ def _tokens(
 ) -> tuple[tuple[int, ...] | None, int, TokenSource]:
     """Return the tokens of each chunk where they are known, all tokens, and where the numbers come from."""
     n_chunks, cumulative = len(r.chunk_s), r.chunk_usage
-    if n_chunks and len(cumulative) == n_chunks and all(a <= b for a, b in itertools.pairwise(cumulative)):
+    if r.usage and not r.is_streamed and total is None and not any(cumulative):
+        return None, 0, "usage"  # an embedding: its usage counts the prompt alone
+    if n_chunks and len(cumulative) == n_chunks and _counts_along(cumulative, total):
         first, steps = cumulative[0], itertools.pairwise(cumulative)
         per_chunk = (first, *(b - a for a, b in steps))
         return per_chunk, total or cumulative[-1], "usage per chunk"
@@ -58,6 +63,13 @@ def _tokens(
     if total:
         return None, total, "usage"
     return None, n_chunks, "chunks"
+
+
+def _counts_along(cumulative: Sequence[int], total: int | None) -> bool:
+    """Return whether the usage of chunks counts the tokens so far: not zeros until the end, one for each chunk, or the total in all."""
+    grows = all(a <= b for a, b in itertools.pairwise(cumulative)) and cumulative[-1] > 0
+    is_constant = len(cumulative) > 1 and cumulative[0] == cumulative[-1]
+    return grows and not is_constant and cumulative[-1] >= MOST_LEFT * (total or 0) - 1
 
 
 def apportioned(counted: Sequence[int], total: int) -> tuple[int, ...]:

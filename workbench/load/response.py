@@ -33,7 +33,8 @@ class ResponseReader:
         self.has_head = self.is_complete = False
         self.keeps_alive = False
         self._parser = HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(  # what other clients take from servers, RFC 9112 sections 2.2 and 6.3
+        self._parser.set_dangerous_leniencies(  # what other clients take from servers, RFC 9112 sections 2.2, 5.2 and 6.3
+            lenient_headers=True,
             lenient_chunked_length=True,
             lenient_optional_cr_before_lf=True,
             lenient_optional_lf_after_cr=True,
@@ -82,9 +83,10 @@ class ResponseReader:
             or "content-length" in headers
             or self.status in {204, 304}
         )
-        if "content-encoding" in headers:
-            names = [n.strip() for n in headers["content-encoding"].lower().split(",")]
-            self._decoders = [_decoder(name) for name in reversed(names) if name not in {"", "identity"}]
+        codings = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
+        self._decoders = [
+            _decoder(n.strip()) for n in reversed(codings) if n.strip() not in {"", "identity", "chunked"}
+        ]
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
