@@ -16,7 +16,7 @@ from workbench.estimate.device_calibration import machine_of
 from workbench.store.runs import read_run_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # shared with the test of the same figures
-from support.beside_vllm import beside_vllm
+from support.beside_vllm import beside_measured, beside_vllm, measured_names
 
 LOADS = {
     # Device: shares of saturation in the names of the runs, and room of the cache in tokens, as vLLM printed.
@@ -29,6 +29,16 @@ CLOSED = (
     *(("qwen2.5-32b-shape", "fp8", users, 373_520) for users in (32, 96)),
 )
 PROMISES = ((0.5, 0.03), (0.15, 0.015))
+
+
+def _coverage() -> None:
+    """Print how many of the measured loads lie in their nominal 80 % intervals."""
+    every = [
+        (name, row) for name in measured_names() for row in beside_measured(name) if row.name[:4] in {"ttft", "tpot"}
+    ]
+    for latency in dict.fromkeys(row.name for _, row in every):
+        rows = [row for _, row in every if row.name == latency]
+        print(f"{latency}: {sum(r.low <= r.measured <= r.high for r in rows)} of {len(rows)} in nominal 80 % intervals")
 
 
 def main() -> None:
@@ -45,6 +55,7 @@ def main() -> None:
                     for r in rows
                 ]
                 print(f"{device}, {share}, promises {ttft} s and {tpot} s; measured / simulated: {'; '.join(shown)}")
+    _coverage()
     machine, _ = machine_of("h200-sxm")
     for shape, precision, users, cache in CLOSED:
         run = read_run_file(MEASURED / f"load_{shape}_{precision}_closed-{users}_h200.json")

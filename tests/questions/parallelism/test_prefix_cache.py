@@ -27,10 +27,14 @@ def test_a_trace_is_replayed_with_each_size_and_routing(tmp_path):
         mine = [p for p in sizes.points if p.routing == routing]
         assert [p.cache_tokens for p in mine] == sorted({p.cache_tokens for p in mine})
         assert 0 < mine[0].hit_fraction <= mine[-1].hit_fraction < 1
-        assert 0 < mine[-1].saved_devices
+        assert mine[-1].saved_devices > 0
     figure = caches_by_size(sizes)
     assert len(figure.data) == 9
-    assert [figure.layout[a].title.text for a in ("yaxis", "yaxis2", "yaxis3")] == ["hit share, %", "TTFT p50, s", "GPUs saved"]
+    assert [figure.layout[a].title.text for a in ("yaxis", "yaxis2", "yaxis3")] == [
+        "hit share, %",
+        "TTFT p50, s",
+        "GPUs saved",
+    ]
     plain = tmp_path / "plain.csv"
     plain.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n1,100,10\n2,100,10\n")
     with pytest.raises(InvalidSpec, match="no hash ids"):
