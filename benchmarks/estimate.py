@@ -8,12 +8,13 @@ used for fitting (Qwen3-14B; Qwen3-30B-A3B, a mixture of experts). The same is d
 the short calibration alone, from another H200, and on H100 cards: the short calibration of one card and the all-reduces of two
 predict other precisions, and tensor-parallel steps of the 8B and the 70B shape. Intervals take their width from the other left-out
 points. aiconfigurator's predictions for the same cells come from benchmarks/peers. Prints median and largest errors, the share of points inside nominal
-80 % intervals, errors against published figures, and the time of 10 000 plans.
+80 % intervals, errors against published figures, the measured closed loops beside both, and the time of 10 000 plans.
 """
 
 import csv
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from workbench.estimate.prediction import Question, Z, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import decode_step_s
 from workbench.store.runs import read_run_file
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # shared with the test of the same figures
+from support.beside_vllm import answered, beside_measured, last_s
 
 NAMES = (
     "gemm_llama-3.1-8b-shape_h200",
@@ -50,7 +54,8 @@ CHECKED_H100 = (
     "left_out/serving_speed_llama-3.1-8b-shape_tp2_h100",
     "left_out/serving_speed_llama-3.1-70b-shape_tp2_h100",
 )
-PEER = Path(__file__).parent / "peers/aiconfigurator_0.12.0.json"
+PEERS = Path(__file__).parent / "peers"
+PEER, PEER_LOADS = PEERS / "aiconfigurator_0.12.0.json", PEERS / "aiconfigurator_loads_0.12.0.json"
 
 
 def relative(logs):
@@ -175,6 +180,30 @@ def baselines(ours, ceilings):
     return {"roofline": plain, "aiconfigurator": peer}
 
 
+def under_load():
+    """Lines of a table of the measured closed loops: our medians and aiconfigurator's means against measured medians and means."""
+    yield "closed loops under load: TTFT measured, ours, aiconfigurator; TPOT the same (errors of p50 and of the mean, %)"
+    rows, errors = json.loads(PEER_LOADS.read_text())["rows"], []
+    for row in rows:
+        asked = answered(read_run_file(MEASURED / f"load_{row['load']}.json"))
+        ours = {c.name: c for c in beside_measured(row["load"])}
+        mean = {
+            "ttft": float(np.mean([q.first_content_s - q.due_s for q in asked])),
+            "tpot": float(np.mean([(last_s(q) - q.first_content_s) / max(1, q.output_tokens - 1) for q in asked])),
+        }
+        shown, logs = [], []
+        for name, average in mean.items():
+            mine, theirs = ours[f"{name}_p50_s"], row[f"{name}_s"]
+            logs += [np.log(mine.simulated / mine.measured), np.log(theirs / average) if theirs else np.nan]
+            shown.append(
+                f"{1e3 * mine.measured:8.1f} ms {100 * np.expm1(logs[-2]):+6.0f} {100 * np.expm1(logs[-1]):+6.0f}"
+            )
+        errors.append(logs)
+        yield f"  {row['load']:46s} {'   '.join(shown)}"
+    medians = np.nanmedian(relative(errors), axis=0)
+    yield f"  median: TTFT ours {medians[0]:.1f}, aiconfigurator {medians[1]:.1f}; TPOT ours {medians[2]:.1f}, aiconfigurator {medians[3]:.1f}"
+
+
 def main() -> None:
     known = from_runs(runs_of(NAMES))
     ceilings = published_ceilings(known.device_id)
@@ -192,7 +221,7 @@ def main() -> None:
     tables = {"ours": elsewhere} | baselines(elsewhere, published_ceilings(other.device_id))
     compare("left out, H100", tables, chosen=lambda key: "tp2" not in key[0])
     compare("left out, H100, TP 2", tables, chosen=lambda key: "tp2" in key[0])
-    for line in against_published(known, ceilings):
+    for line in (*against_published(known, ceilings), *under_load()):
         print(line)
     started = time.perf_counter()
     batch, context = np.tile(np.arange(1.0, 101.0), 100), np.repeat(np.arange(100.0, 10100.0, 100.0), 100)

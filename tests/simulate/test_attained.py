@@ -10,7 +10,7 @@ from workbench.catalog.models import catalog_models
 from workbench.estimate.device_calibration import offers
 from workbench.estimate.search import Load, choose_plans, curves, pareto
 from workbench.simulate.attained import attained_plans, fewest
-from workbench.simulate.planned import simulate_plan
+from workbench.simulate.planned import PlanTraffic
 
 MODEL = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
 LOAD = Load(requests_per_s=60.0, input_tokens=1024, output_tokens=128, ttft_s=0.3, tpot_s=0.02)
@@ -32,7 +32,9 @@ def test_offered_plans_hold_in_a_simulation_of_their_own(asked):
         assert one.does_hold
         assert asked <= share.low <= share.value <= share.high
         offer = next(o for o in OFFERS if o.device_id == one.plan.device_id)
-        assert simulate_plan(MODEL, one.plan, LOAD, offer).service.attainment_fraction == share.value
+        traffic = PlanTraffic(MODEL, one.plan, LOAD, offer)
+        again = traffic.simulated(one.plan.n_replicas, traffic.cost)
+        assert again.service.attainment_fraction == share.value
         assert one.plan.usd_per_hour == pytest.approx(offer.usd_per_hour * one.plan.total_devices)
     assert [a.plan.usd_per_hour for a in found] == sorted(a.plan.usd_per_hour for a in found)
 

@@ -28,8 +28,8 @@ EXPERT_LAYER_S, GRAPH_TOKENS = 1.3e-3, 512
 TTFT_SIGMA, TPOT_SIGMA = 0.07, 0.03
 """Standard deviations of the logarithm of measured over simulated medians of these loads where step times are right."""
 LOAD_SHARE = 0.5
-"""Error of a load's steps over that of single cells, of which some are predicted too short and others too long. With it nominal 80 %
-intervals hold 80 % of the measured TTFT (p50, p99) and TPOT of 40 loads; chosen on 15 of them, each shape left out (``benchmarks/simulate_and_vllm.py``)."""
+"""Error of a load's steps over that of single cells, of which some are predicted too short and others too long. All three are set on
+the measured loads, of whose medians 80 % lie in nominal 80 % intervals (docs/measured.md)."""
 
 
 def load_log_errors(model: ModelSpec, precision: str, machine: Machine, *, is_own: bool) -> tuple[float, float]:

@@ -60,7 +60,7 @@ def fitted_loads(
         model: What is served.
         precision: Number format of its linear layers.
         machine: One replica's devices; what earlier loads said is left out.
-        loads: Closed loops; of one user with short prompts, and of several, so that host time and steps can be told apart.
+        loads: Closed loops; of one user with short prompts, and of several, which separates host time from steps.
         cache_tokens: Room of the server's cache.
         sources: Ids of the runs.
     """

@@ -101,12 +101,6 @@ class PlanTraffic:
         )
 
 
-def simulate_plan(model: ModelSpec, plan: Plan, load: Load, offer: Offer) -> SimulatedPlan:
-    """Return what drawn traffic does to a plan's replicas."""
-    traffic = PlanTraffic(model, plan, load, offer)
-    return traffic.simulated(plan.n_replicas, traffic.cost)
-
-
 def combination_label(plan: Plan) -> str:
     """Return the devices of one replica, split and precision."""
     cache = ", FP8 cache" if plan.kv_bits == 8 else ""

@@ -145,34 +145,41 @@ def plan_explorer(steps: Sequence[PlanStep], *, unit: str, start: int) -> Markup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRow:
-    """One way to serve, at growing numbers of sequences; the four lists are as long as each other."""
+    """One way to serve, at growing numbers of sequences."""
 
     label: str
     """Without the number of replicas."""
-    batch: Sequence[float]
-    ttft_s: Sequence[float]
+    prefill_s: float
+    """Of a prompt alone; a first token waits for half a step more."""
     tpot_s: Sequence[float]
-    requests_per_s: Sequence[float]
-    """Of one replica."""
+    """At each number of sequences that memory has room for, from the least on."""
     usd_per_replica_hour: float
 
 
-def load_planner(rows: Sequence[LoadRow], *, inputs: Sequence[Markup], shown: int, basis: str) -> Markup:
-    """Return replicas and cost for a request rate and an SLO, with controls that work without a kernel.
+def load_planner(
+    rows: Sequence[LoadRow],
+    *,
+    batches: Sequence[int],
+    output_tokens: int,
+    inputs: Sequence[Markup],
+    shown: int,
+    basis: str,
+) -> Markup:
+    """Return replicas and cost for a request rate and an SLO by mean latencies, with controls that work without a kernel.
 
     Args:
         rows: Ways to serve.
+        batches: Numbers of sequences of the rows' times.
+        output_tokens: Tokens of an answer.
         inputs: Inputs named ``rate`` (requests a second), ``ttft`` and ``tpot`` (milliseconds).
         shown: Rows of the table; the cheapest ones.
         basis: Lengths and prices that it stands on.
     """
-    lists = ("batch", "ttft_s", "tpot_s", "requests_per_s")
     plans = [
-        {"label": r.label, "usd": r.usd_per_replica_hour}
-        | {name: [float(f"{v:.6g}") for v in getattr(r, name)] for name in lists}
+        {"label": r.label, "usd": r.usd_per_replica_hour, "prefill_s": r.prefill_s, "tpot_s": list(r.tpot_s)}
         for r in rows
     ]
-    data = {"shown": shown, "rows": plans}
+    data = {"shown": shown, "batches": list(batches), "output_tokens": output_tokens, "rows": plans}
     below = _filled_table("Plan ◌", "sequences", "TTFT", "TPOT", "USD/h ◌")
     return _controls("wb-load", "Another load?", data, inputs=inputs, below=below, note=basis)
 

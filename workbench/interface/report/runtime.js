@@ -16,14 +16,16 @@ const Workbench = {
   usdPerMillion(usdPerHour, decodeSeconds, batch, utilization) {
     return usdPerHour / 3600 * decodeSeconds / (batch * utilization) * 1e6;
   },
-  /** Ways to serve a rate within an SLO (seconds), cheapest first: as many sequences as it allows, as many replicas as needed. */
-  plansFor(rows, rate, ttft, tpot) {
+  /** Ways to serve a rate within an SLO (seconds) by their means, cheapest first: as many sequences as it allows, as many replicas as needed. */
+  plansFor({rows, batches, output_tokens}, rate, ttft, tpot) {
     const plans = rows.flatMap((row) => {
-      let at = row.batch.length - 1;
-      while (at >= 0 && !(row.tpot_s[at] <= tpot && row.ttft_s[at] <= ttft)) at--;
+      const first = (i) => row.prefill_s + 0.5 * row.tpot_s[i];
+      let at = row.tpot_s.length - 1;
+      while (at >= 0 && !(row.tpot_s[at] <= tpot && first(at) <= ttft)) at--;
       if (at < 0) return [];
-      const replicas = Math.max(1, Math.ceil(rate / row.requests_per_s[at] * (1 - 1e-9)));
-      return [{label: row.label, replicas, batch: row.batch[at], ttft: row.ttft_s[at], tpot: row.tpot_s[at], usd: replicas * row.usd}];
+      const capacity = batches[at] / (first(at) + (output_tokens - 1) * row.tpot_s[at]);
+      const replicas = Math.max(1, Math.ceil(rate / capacity * (1 - 1e-9)));
+      return [{label: row.label, replicas, batch: batches[at], ttft: first(at), tpot: row.tpot_s[at], usd: replicas * row.usd}];
     });
     return plans.sort((a, b) => a.usd - b.usd || a.tpot - b.tpot);
   },
@@ -82,7 +84,7 @@ if (typeof document !== "undefined") {
     const milliseconds = (s) => (s * 1e3).toPrecision(3) + " ms";
     const update = () => {
       const valid = field("rate") > 0 && field("ttft") > 0 && field("tpot") > 0;
-      const plans = valid ? Workbench.plansFor(data.rows, field("rate"), field("ttft") / 1e3, field("tpot") / 1e3) : [];
+      const plans = valid ? Workbench.plansFor(data, field("rate"), field("ttft") / 1e3, field("tpot") / 1e3) : [];
       fill(section.querySelector("tbody"), plans.length ? plans.slice(0, data.shown).map((p) => [
         `${p.replicas} × ${p.label}`, String(p.batch), milliseconds(p.ttft), milliseconds(p.tpot), Workbench.shown(p.usd),
       ]) : [[valid ? "No plan meets the SLO: loosen a limit." : "Give numbers above zero.", "", "", "", ""]], plans.length ? 0 : -1);

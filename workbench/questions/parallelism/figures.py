@@ -151,30 +151,28 @@ def caches_by_size(sizes: CacheSizes) -> go.Figure:
         y_title="hit share, %",
         **LEGEND_BELOW | {"height": 640},
     )
-    parts = (
-        ("y", lambda p: 100 * p.hit_fraction, "%{x:,} tokens: %{y:.0f} % hits"),
-        ("y2", lambda p: p.ttft_p50_s, "%{x:,} tokens: TTFT p50 %{y:.3g} s"),
-        ("y3", lambda p: p.saved_devices, "%{x:,} tokens: work of %{y:.2g} devices saved"),
-    )
+    hovers = {
+        "y": "%{x:,} tokens: %{y:.0f} % hits",
+        "y2": "%{x:,} tokens: TTFT p50 %{y:.3g} s",
+        "y3": "%{x:,} tokens: work of %{y:.2g} devices saved",
+    }
     for name, (colour, symbol) in styles_of(list(dict.fromkeys(p.routing for p in sizes.points))).items():
         mine = [p for p in sizes.points if p.routing == name]
-        x, marker = [p.cache_tokens for p in mine], {"symbol": symbol, "size": 7}
-        for axis, value, hover in parts:
-            style = {
-                "mode": "lines+markers",
-                "marker": marker,
-                "yaxis": axis,
-                "showlegend": axis == "y",
-                "legendgroup": name,
-            }
-            add_line(
-                fig, x, [value(p) for p in mine], colour, name=name, hover=f"{name}, {hover}<extra></extra>", **style
-            )
-    axis = fig.layout.yaxis.to_plotly_json() | {"anchor": "x", "rangemode": "tozero"}
+        values = {
+            "y": [100 * p.hit_fraction for p in mine],
+            "y2": [p.ttft_p50_s for p in mine],
+            "y3": [p.saved_devices for p in mine],
+        }
+        for axis, hover in hovers.items():
+            style: dict[str, Any] = {"mode": "lines+markers", "marker": {"symbol": symbol, "size": 7}, "yaxis": axis}
+            style |= {"showlegend": axis == "y", "legendgroup": name}
+            x = [p.cache_tokens for p in mine]
+            add_line(fig, x, values[axis], colour, name=name, hover=f"{name}, {hover}<extra></extra>", **style)
+    plain = fig.layout.yaxis.to_plotly_json() | {"anchor": "x", "rangemode": "tozero"}
     titles = ("hit share, %", "TTFT p50, s", "GPUs saved")
     domains = ((0.72, 1.0), (0.36, 0.64), (0.0, 0.28))
     axes = [
-        axis | {"domain": d, "title": {"text": t, "font": {"size": 12}}} for t, d in zip(titles, domains, strict=True)
+        plain | {"domain": d, "title": {"text": t, "font": {"size": 12}}} for t, d in zip(titles, domains, strict=True)
     ]
     fig.update_layout(yaxis=axes[0], yaxis2=axes[1], yaxis3=axes[2])
     fig.update_xaxes(type="log", anchor="y3")

@@ -1,6 +1,6 @@
 """The panel that answers how many of which devices, split how, a load needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -148,10 +148,8 @@ class ParallelismPanel(QuestionPanel):
         rows = [
             LoadRow(
                 label=combination_label(c.plan),
-                batch=c.batch.astype(int).tolist(),
-                ttft_s=_rounded(c.ttft_s.tolist()),
-                tpot_s=_rounded(c.tpot_s.tolist()),
-                requests_per_s=_rounded(c.capacity_requests_per_s.tolist()),
+                prefill_s=_rounded(float(c.ttft_s[0] - 0.5 * c.tpot_s[0])),
+                tpot_s=[_rounded(t) for t in c.tpot_s.tolist()],
                 usd_per_replica_hour=(c.usd_per_device_hour or 0.0) * c.plan.n_devices,
             )
             for c in priced
@@ -159,6 +157,8 @@ class ParallelismPanel(QuestionPanel):
         asked = {"rate": "requests_per_s", "ttft": "ttft_s", "tpot": "tpot_s"}
         return load_planner(
             rows,
+            batches=max((c.batch for c in priced), key=len).astype(int).tolist(),
+            output_tokens=answer.spec.output_tokens,
             inputs=[report_input(self.fields[f], name, self.state.asked[f]) for name, f in asked.items()],
             shown=SHOWN,
             basis=f"Plans by their mean latencies, without queues: the simulation is not in this file. {answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
@@ -166,5 +166,5 @@ class ParallelismPanel(QuestionPanel):
         )
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.{DIGITS_CARRIED}g}") for value in values]
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS_CARRIED}g}")
