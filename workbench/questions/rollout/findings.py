@@ -6,7 +6,7 @@ from workbench.core.runs import Run
 from workbench.core.verdict import Verdict
 from workbench.questions.rollout.rows import RolloutResult
 from workbench.questions.rollout.spec import SCENARIOS
-from workbench.release.canary import MEASURES
+from workbench.release.rule import MEASURES
 
 RESULT_HEAD = (
     "New version",
