@@ -47,7 +47,9 @@ def row(played: list[Played]) -> str:
     n_early = sum(p.step < len(BY_REQUEST.steps) - 1 for p in back)
     caught = share_interval(n_early, n)
     requests = sorted(p.n_new for p in played)
-    cells = f"{100 * len(back) / n:.1f} % | {100 * n_early / n:.1f} % ({100 * caught.low:.1f} to {100 * caught.high:.1f})"
+    cells = (
+        f"{100 * len(back) / n:.1f} % | {100 * n_early / n:.1f} % ({100 * caught.low:.1f} to {100 * caught.high:.1f})"
+    )
     return f"{cells} | {requests[n // 2]:,} | {requests[-1]:,} | {sum(p.phase is Phase.RUNNING for p in played)}"
 
 
@@ -63,7 +65,9 @@ def main() -> None:
         f"{rule.requests_per_step} requests of the new version a step, so that failures of {100 * rule.usual_failures:g} to "
         f"{100 * rule.caught_failures:g} % are caught with {100 * rule.power:g} %; {args.runs} runs each\n"
     )
-    print("| scenario | rolled back | caught before the last step | requests of the new version, median | most | undecided |")
+    print(
+        "| scenario | rolled back | caught before the last step | requests of the new version, median | most | undecided |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     with Pool(args.processes) as pool:
         for name, (traffic, judged) in SCENARIOS.items():

@@ -140,7 +140,16 @@ def test_a_rollback_that_did_not_happen_is_none():
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": ()}, {"steps": (0.1, 0.5)}, {"steps": (0.5, 0.1, 1.0)}, {"alpha": 0}, {"least_requests": 0}, {"power": 1.0}, {"usual_failures": 0.04}]
+    "change",
+    [
+        {"steps": ()},
+        {"steps": (0.1, 0.5)},
+        {"steps": (0.5, 0.1, 1.0)},
+        {"alpha": 0},
+        {"least_requests": 0},
+        {"power": 1.0},
+        {"usual_failures": 0.04},
+    ],
 )
 def test_odd_rules_are_refused(change):
     with pytest.raises(InvalidSpec):

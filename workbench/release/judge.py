@@ -215,7 +215,10 @@ class Judge:
             if comparison.is_outage:
                 n = comparison.new.n_bad_in_row
                 return f"worse in {MEASURES[name]} (all of its last {n} requests)"
-        if max(self.failures.test.evidence, self.late.test.evidence, self.slow.test.evidence, self.answers.evidence) < limit:
+        if (
+            max(self.failures.test.evidence, self.late.test.evidence, self.slow.test.evidence, self.answers.evidence)
+            < limit
+        ):
             return None
         label, evidence = max(self.evidence.by_label.items(), key=lambda pair: pair[1])
         return f"worse in {label} (evidence {evidence:.3g})"
