@@ -2,13 +2,13 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from workbench.release.canary import Rollout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(Struct, frozen=True, kw_only=True):
     """Version that a request was assigned to."""
 
     version: str
@@ -18,8 +18,7 @@ class Assignment:
     """Digest of the user, where all requests of a user are assigned together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How a request ended for its client."""
 
     failed: bool

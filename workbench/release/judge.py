@@ -62,8 +62,7 @@ class VersionCourse:
 
     def note(self, server: str, *, is_bad: bool) -> None:
         """Note how a request to a server ended; a request that no server answered has none."""
-        if server:
-            self.servers.add(server)
+        self.servers.add(server)
         if is_bad:
             self.n_bad_in_row += 1
             self.bursts[server] = 0
@@ -98,6 +97,12 @@ class Comparison:
     def outcome(self, *, is_canary: bool, is_bad: bool, share: float, server: str, user: str) -> None:
         """Record how a request ended, with the new version's share when it was assigned."""
         own, other = (self.new, self.old) if is_canary else (self.old, self.new)
+        if not is_bad and not own.bursts and not own.n_bad_in_row:  # as most requests
+            own.servers.add(server)
+            if not is_canary:
+                self.longest_old_row *= FORGOTTEN
+                self._old_since[0] += 1
+            return
         if is_bad and server not in own.bursts and other.is_calm and user not in self.counted_users:
             self.test.event(is_canary=is_canary, share=share)
             if user:
@@ -125,23 +130,20 @@ class UsualLimit:
     """Limit above which a latency is unusual: given, or the 90th percentile of the old version's latest requests."""
 
     given_s: float | None
+    limit_s: float | None = None
+    """Limit in seconds; None until the old version has answered enough requests."""
     _latest: deque[float] = field(default_factory=lambda: deque(maxlen=N_LATEST))
-    _learnt_s: float | None = None
     _n_since: int = 0
 
-    @property
-    def limit_s(self) -> float | None:
-        """Limit in seconds; None until the old version has answered enough requests."""
-        return self.given_s if self.given_s is not None else self._learnt_s
+    def __post_init__(self) -> None:
+        self.limit_s = self.given_s
 
     def note(self, latency_s: float) -> None:
-        """Note a latency of the old version."""
-        if self.given_s is not None:
-            return
+        """Note a latency of the old version, where the limit is not given."""
         self._latest.append(latency_s)
         self._n_since += 1
         if len(self._latest) >= N_FEWEST and self._n_since >= N_BETWEEN:
-            self._learnt_s, self._n_since = sorted(self._latest)[int(USUAL * len(self._latest))], 0
+            self.limit_s, self._n_since = sorted(self._latest)[int(USUAL * len(self._latest))], 0
 
 
 @dataclass(slots=True)
@@ -153,13 +155,17 @@ class Judge:
     late: Comparison = field(default_factory=Comparison)
     slow: Comparison = field(default_factory=Comparison)
     answers: MoreThanAllowed = field(init=False)
-    _latencies: Sequence[tuple[Comparison, UsualLimit]] = field(init=False)
+    usual_ttft: UsualLimit = field(init=False)
+    usual_tpot: UsualLimit = field(init=False)
     _n_unanswered: int = 0
+    _limit: float = field(init=False)
+    _compared: Sequence[tuple[str, Comparison]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._limit = self.rule.evidence_limit
+        self._compared = tuple(zip(MEASURES, (self.failures, self.late, self.slow), strict=False))
         self.answers = MoreThanAllowed(self.rule.disagreement)
-        limits = UsualLimit(self.rule.late_ttft_s), UsualLimit(self.rule.late_tpot_s)
-        self._latencies = tuple(zip((self.late, self.slow), limits, strict=True))
+        self.usual_ttft, self.usual_tpot = UsualLimit(self.rule.late_ttft_s), UsualLimit(self.rule.late_tpot_s)
 
     def request(
         self,
@@ -176,13 +182,16 @@ class Judge:
         self.failures.outcome(is_canary=is_canary, is_bad=failed, share=share, server=server, user=user)
         if failed:
             return
-        for (comparison, usual), latency_s in zip(self._latencies, (ttft_s, tpot_s), strict=True):
+        for comparison, usual, latency_s in (
+            (self.late, self.usual_ttft, ttft_s),
+            (self.slow, self.usual_tpot, tpot_s),
+        ):
             if latency_s is None:
                 continue
             if (limit_s := usual.limit_s) is not None:
                 late = latency_s > limit_s
                 comparison.outcome(is_canary=is_canary, is_bad=late, share=share, server=server, user=user)
-            if not is_canary:
+            if not is_canary and usual.given_s is None:
                 usual.note(latency_s)
 
     def answer(self, *, agrees: bool) -> None:
@@ -209,10 +218,9 @@ class Judge:
     @property
     def verdict(self) -> str | None:
         """Why the new version is worse; None where it is not."""
-        compared = (self.failures, self.late, self.slow)
-        limit = self.rule.evidence_limit
-        for name, comparison in zip(MEASURES, compared, strict=False):
-            if comparison.is_outage:
+        limit = self._limit
+        for name, comparison in self._compared:
+            if comparison.new.n_bad_in_row >= LEAST_OUTAGE and comparison.is_outage:
                 n = comparison.new.n_bad_in_row
                 return f"worse in {MEASURES[name]} (all of its last {n} requests)"
         if (

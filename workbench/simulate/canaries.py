@@ -2,10 +2,11 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
+
+import numpy as np
 
 from workbench.release.assignment import Assigner, Ending
 from workbench.release.canary import Rollout
@@ -13,6 +14,9 @@ from workbench.release.journal import Journal, Line, Phase
 from workbench.release.rule import CanaryRule
 
 OLD, NEW = "old", "new"
+SERVERS = tuple(tuple(f"{version} {i}" for i in range(16)) for version in (OLD, NEW))
+USUAL_TTFT_S = 0.2
+N_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +66,21 @@ class NoJournal(Journal):
 
 def play(traffic: Traffic, rule: CanaryRule, *, seed: int, most: int = 200_000) -> Played:
     """Return how a rollout ends; it counts as running after ``most`` requests."""
-    rng = random.Random(seed)
+    rng = np.random.default_rng(seed)
     rollout = Rollout(NoJournal(), rule, versions=(OLD, NEW), set_shares=lambda shares: None)  # noqa: ARG005
-    assigner = Assigner(rollout, salt=str(seed), rng=rng)
-    weights = list(accumulate(1 / rank for rank in range(1, traffic.n_users + 1)))
-    always = [rng.random() < traffic.uneven for _ in range(traffic.n_users)]
-    left_in_burst: dict[tuple[str, str], int] = {}
+    assigner = Assigner(rollout, salt=str(seed), rng=random.Random(seed))
+    weights = 1 / np.arange(1, traffic.n_users + 1)
+    bounds, always = np.cumsum(weights / weights.sum()), rng.random(traffic.n_users) < traffic.uneven
+    draws = _Draws(traffic, rng)
     n = n_new = n_failed = 0
     while rollout.phase is Phase.RUNNING and n < most:
-        for user in rng.choices(range(traffic.n_users), cum_weights=weights, k=256):
-            assignment = assigner.assign(f"user {user}" if traffic.has_user else None)
+        users = np.searchsorted(bounds, rng.random(N_AT_ONCE)).clip(max=traffic.n_users - 1)
+        for user, fails_always in zip(users.tolist(), always[users].tolist(), strict=True):
+            assignment = assigner.assign(str(user) if traffic.has_user else None)
             is_new = assignment.version == NEW
-            server = (
-                f"{assignment.version} {rng.randrange(traffic.servers)}" if traffic.servers > 1 else assignment.version
-            )
-            failed = always[user] or _fails(traffic, is_new, (assignment.version, server), left_in_burst, rng)
-            ttft_s = (
-                None if failed else 0.2 * rng.lognormvariate(0.0, traffic.spread) * (traffic.slower if is_new else 1.0)
-            )
-            assigner.record(assignment, Ending(failed=failed, ttft_s=ttft_s, server=server))
-            n, n_new, n_failed = n + 1, n_new + is_new, n_failed + (failed and is_new)
+            ending = draws.ending(is_new=is_new, fails_always=fails_always)
+            assigner.record(assignment, ending)
+            n, n_new, n_failed = n + 1, n_new + is_new, n_failed + (ending.failed and is_new)
             if rollout.phase is not Phase.RUNNING:
                 break
     return Played(
@@ -89,16 +88,39 @@ def play(traffic: Traffic, rule: CanaryRule, *, seed: int, most: int = 200_000) 
     )
 
 
-def _fails(
-    traffic: Traffic, is_new: bool, server: tuple[str, str], left: dict[tuple[str, str], int], rng: random.Random
-) -> bool:
-    if traffic.burst > 1 and left.get(server, 0):
-        left[server] -= 1
-        return True
-    failed = rng.random() < traffic.failures[is_new] / traffic.burst
-    if failed:
-        left[server] = traffic.burst - 1
-    return failed
+class _Draws:
+    """Draws how requests end, many at once."""
+
+    def __init__(self, traffic: Traffic, rng: np.random.Generator) -> None:
+        self._traffic, self._rng = traffic, rng
+        self._rates = tuple(rate / traffic.burst for rate in traffic.failures)
+        self._left_in_burst: dict[str, int] = {}
+        self._drawn: Iterator[tuple[float, float, int]] = iter(())
+
+    def ending(self, *, is_new: bool, fails_always: bool) -> Ending:
+        """Return how the next request ends."""
+        try:
+            uniform, ttft_s, number = next(self._drawn)
+        except StopIteration:
+            self._draw()
+            uniform, ttft_s, number = next(self._drawn)
+        server = SERVERS[is_new][number]
+        failed = fails_always or uniform < self._rates[is_new]
+        if self._traffic.burst > 1:
+            left = self._left_in_burst.get(server, 0)
+            if left:
+                failed, self._left_in_burst[server] = True, left - 1
+            elif failed:
+                self._left_in_burst[server] = self._traffic.burst - 1
+        if failed:
+            return Ending(failed=True, server=server)
+        return Ending(failed=False, ttft_s=ttft_s * self._traffic.slower if is_new else ttft_s, server=server)
+
+    def _draw(self) -> None:
+        rng, n = self._rng, N_AT_ONCE
+        ttfts_s = USUAL_TTFT_S * rng.lognormal(0.0, self._traffic.spread, n)
+        numbers = rng.integers(self._traffic.servers, size=n)
+        self._drawn = iter(list(zip(rng.random(n).tolist(), ttfts_s.tolist(), numbers.tolist(), strict=True)))
 
 
 def share_of(played: Sequence[Played], phase: Phase) -> float:
