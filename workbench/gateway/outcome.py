@@ -125,8 +125,9 @@ class OutcomeWatch:
     def begins(self, status: int, headers: Mapping[str, str], server: str) -> None:
         """Note that a server began to answer."""
         self._status, self._server = status, server
-        if self._is_stream and "event-stream" not in headers.get("content-type", "event-stream"):
-            self._check = AnswerCheck(is_stream=False)
+        if (kind := headers.get("content-type")) is not None:
+            self._is_stream = "event-stream" in kind
+            self._check = AnswerCheck(is_stream=self._is_stream)
 
     def feed(self, chunk: bytes) -> None:
         """Note a chunk of the answer."""

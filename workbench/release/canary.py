@@ -30,7 +30,7 @@ class RolloutState:
     reason: str
     """Why the rollout ended; empty while it runs."""
     n_requests_in_step: int
-    """Requests of the new version since the step began."""
+    """Requests that the new version answered since the step began; failed ones lead to no further step."""
     evidence: Evidence
     answers: ComparedAnswers
     least_requests: int | None = None
@@ -148,7 +148,7 @@ class Rollout:
         """Change the state as a line of the journal says."""
         match line:
             case RequestEnded():
-                self.n_in_step += line.new
+                self.n_in_step += line.new and not line.failed
                 self.judge.request(
                     is_canary=line.new,
                     share=line.share,
