@@ -366,6 +366,7 @@ class Gateway:
         if reader.n_tokens > 1 and q.is_stream and q.entry.ttft_s is not None:
             q.entry.tpot_s = (self._clock() - began - q.entry.ttft_s) / (reader.n_tokens - 1)
         rest = reader.end()
+        q.watch.ended()
         await q.send.end(rest)
         return b"".join([*chunks, rest]) if keep else b""
 

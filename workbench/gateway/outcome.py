@@ -34,6 +34,8 @@ class AnswerCheck:
         self.n_pieces = 0
         """Events with content, or 1 for a whole answer that has some."""
         self._is_error = self._is_finished = False
+        self.is_done = False
+        """Whether the event was read that nothing follows."""
 
     def feed(self, chunk: bytes) -> bool:
         """Read one more chunk; return whether it brought content or the end of the answer."""
@@ -67,7 +69,7 @@ class AnswerCheck:
         if name.strip() == b"event" and value == b"error":
             self._is_error = True
         elif name.strip() == b"data" and value == b"[DONE]":
-            self._is_finished = True
+            self._is_finished = self.is_done = True
         elif name.strip() == b"data" and value:
             self._judge(_decoded(value))
 
@@ -136,13 +138,20 @@ class OutcomeWatch:
         self._latest_s = self._clock()
         if self._ttft_s is None:
             self._ttft_s = self._latest_s - self._began_s
-        self._wait()
+        if self._check.is_done:
+            self.ended()
+        else:
+            self._wait()
+
+    def ended(self) -> None:
+        """Record the answer as it is, before its last piece is passed on: a client that has seen it whole is on record."""
+        self._record(failed=not 200 <= self._status < 300 or not self._check.is_usable())
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if error is None:
-            self._record(failed=not 200 <= self._status < 300 or not self._check.is_usable())
+            self.ended()
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             waited_s, patience_s = self._clock() - self._latest_s, self._versions.patience_s
             self._record(failed=self._ttft_s is None or waited_s > patience_s)
