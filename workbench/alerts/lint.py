@@ -28,10 +28,10 @@ CLOSING = {"{": "}", "[": "]", "(": ")"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """What an expression reads."""
+    """Metrics that an expression reads, by name or by a pattern of names."""
 
     names: set[str] = field(default_factory=set)
-    """Names of metrics."""
+    """Names of the metrics."""
     patterns: set[str] = field(default_factory=set)
     """Regular expressions of ``__name__``, of which one metric must match."""
 

@@ -116,9 +116,9 @@ class Rollout:
             version: Version that the request was assigned to.
             failed: Whether its client could not use the answer.
             ttft_s: Time to first token.
-            tpot_s: Time per further token.
+            tpot_s: TPOT.
             share: Share of the new version when the request was assigned; None: the present one.
-            server: Server of the version, so that bursts are told apart; empty: not known.
+            server: Server of the version, so that bursts of one server can be recognized; empty: not known.
             user: Where users are assigned and not requests, the user.
         """
         return self._record(

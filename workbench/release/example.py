@@ -33,7 +33,7 @@ class Scene:
 
     @property
     def weights(self) -> Path:
-        """File of the weights."""
+        """File that holds the weights of the model."""
         return self.folder / FILES[2]
 
     def sign(self, **changes: object) -> None:

@@ -55,13 +55,13 @@ class Played:
 
 
 class NoJournal(Journal):
-    """Journal that keeps nothing."""
+    """Journal that keeps nothing of a simulated rollout."""
 
     def __init__(self) -> None:
         super().__init__(Path(os.devnull))
 
     def write(self, line: Line) -> None:
-        """Forget a line."""
+        """Drop a line, as a simulated rollout is never resumed."""
 
 
 def play(traffic: Traffic, rule: CanaryRule, *, seed: int, most: int = 200_000) -> Played:

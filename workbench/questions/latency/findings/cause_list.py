@@ -2,6 +2,7 @@
 
 from workbench.questions.latency.findings import causes as clue
 from workbench.questions.latency.findings.causes import Cause, Clue
+from workbench.questions.latency.findings.failed_requests import failures_grew
 
 SAME_LOAD = clue.unchanged("offered_per_s")
 SAME_PROMPTS = clue.unchanged("input_tokens")
@@ -138,7 +139,7 @@ CAUSES: tuple[Cause, ...] = (
         "server errors",
         "The server, or a proxy in front of it, fails requests",
         "Read its log for this status; check limits, health checks and the last deployment.",
-        (6.0, clue.failures_grew),
+        (6.0, failures_grew),
         (1.0, clue.rose_by("probe.failed_fraction", none=0.0, full=0.2, otherwise=-0.2)),
     ),
     _cause(
