@@ -98,9 +98,10 @@ def has_content(value: Json) -> bool:
 
 def _decoded(text: bytes) -> Json:
     try:
-        return msgspec.json.decode(text)
+        message: Json = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return message
 
 
 class OutcomeWatch:

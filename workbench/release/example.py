@@ -56,7 +56,7 @@ class Scene:
 
 def tamper_report() -> dict[str, str]:
     """Return the result of verification for each kind of tampering with a release of the reference model."""
-    report = {}
+    report: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
         home, now = Path(place), time.time()
         new_key(home / "key.pem")
@@ -95,6 +95,11 @@ def _swap(s: Scene) -> None:
 def _link(s: Scene) -> None:
     (s.folder / FILES[1]).unlink()
     (s.folder / FILES[1]).symlink_to(REFERENCE_MODEL / FILES[1])
+
+
+def _add_below(s: Scene) -> None:
+    (s.folder / "x").mkdir()
+    (s.folder / "x" / "y.json").write_text("{}")
 
 
 def _set(**fields: Json) -> Callable[[Scene], None]:
@@ -152,7 +157,7 @@ CHANGES: Mapping[str, Callable[[Scene], object]] = {
     "one byte of the configuration changed": lambda s: _flip(s.folder / FILES[0], 3),
     "a Python file added": lambda s: (s.folder / "modeling_evil.py").write_text("print('hello')"),
     "a hidden file added": lambda s: (s.folder / ".pth").write_text("import evil"),
-    "a file in a new folder added": lambda s: ((s.folder / "x").mkdir(), (s.folder / "x" / "y.json").write_text("{}")),
+    "a file in a new folder added": _add_below,
     "a file removed": lambda s: (s.folder / FILES[1]).unlink(),
     "a file renamed": lambda s: (s.folder / FILES[1]).rename(s.folder / "tokenizer2.json"),
     "two files exchanged": _swap,
