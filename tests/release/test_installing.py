@@ -1,5 +1,7 @@
 """A verified release becomes the current one in one step, and the one before comes back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -80,6 +82,13 @@ def test_going_back_verifies_what_is_installed(home):
     go_back(home[0] / "served", "line", trust=home[1], now=NOW + 2)
     assert (home[0] / "served" / "line" / "current" / "sub" / "a.json").read_text() == "1"
     assert home[1].versions == {"line": 2}
+
+
+def test_going_back_finds_the_release_before_in_a_relative_folder_too(home, monkeypatch):
+    for version in (1, 2):
+        put(home, signed(home, version))
+    monkeypatch.chdir(home[0])
+    assert go_back(Path("served"), "line", trust=home[1], now=NOW + 2).name.startswith("1-")
 
 
 def test_names_cannot_leave_the_folder_of_all_releases(home):

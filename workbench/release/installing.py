@@ -101,8 +101,9 @@ def go_back(place: Path, name: str, *, trust: TrustStore, now: float, least_sign
     Raises ``NotAvailable`` when there is none, and ``Tampered`` where it is not what was signed, or no trusted key has signed it any more.
     """
     line, there = place / name, installed_releases(place, name)
-    now_at = (line / CURRENT).resolve()
-    before = there[: there.index(now_at)] if now_at in there else []
+    current = (line / CURRENT).resolve().name
+    names = [p.name for p in there]
+    before = there[: names.index(current)] if current in names else []
     if not before:
         raise NotAvailable(f"No earlier release of {name} is installed.", remedy="Install one first.")
     with open_verified(before[-1], trust, now=now, name=name, least_signatures=least_signatures, older=True):
