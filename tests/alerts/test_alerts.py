@@ -13,13 +13,13 @@ from support.page_server import page_server, replying
 from workbench.alerts.dashboard import dashboard
 from workbench.alerts.defaults import TTFT_BOUNDS, vllm_rules
 from workbench.alerts.evaluator import AlertState, Evaluator
-from workbench.alerts.lint import expressions_in, metric_names, missing_in, sample_names
+from workbench.alerts.lint import documents_in, expressions_in, metric_names, missing_in, sample_names
 from workbench.alerts.rules import Rate, Ratio, Rule, SlowShare, Value, rules_yaml
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore, bucket_quantile
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.rows import plain
-from workbench.questions.monitoring.measure import call, post, watch
+from workbench.questions.monitoring.measure import call, notice_of, post, watch
 from workbench.questions.monitoring.rows import AlertEvent
 from workbench.questions.monitoring.spec import WatchSpec
 
@@ -197,15 +197,15 @@ def test_a_webhook_and_a_command_get_the_event(tmp_path):
     (event,) = evaluator.evaluate(store, 0)
     sent = AlertEvent.of(event, server="http://server", origin_s=0.0)
     with server(lambda n: PAGE) as (url, posted):
-        post(sent, webhook=url)
+        post(notice_of(sent), webhook=url)
     assert posted == [plain(sent)]
     assert (sent.rule, sent.state, sent.labels) == ("Deep", "firing", {"model": "a"})
-    call(sent, command=["sh", "-c", f"cat > {tmp_path / 'event.json'}"])
+    call(notice_of(sent), command=["sh", "-c", f"cat > {tmp_path / 'event.json'}"])
     assert json.loads((tmp_path / "event.json").read_text()) == plain(sent)
     with pytest.raises(WorkbenchError, match="webhook did not accept Deep"):
-        post(sent, webhook="http://127.0.0.1:9/")
+        post(notice_of(sent), webhook="http://127.0.0.1:9/")
     with pytest.raises(WorkbenchError, match="command for Deep failed"):
-        call(sent, command=["false"])
+        call(notice_of(sent), command=["false"])
 
 
 def test_names_are_found_in_any_promql():
@@ -213,6 +213,41 @@ def test_names_are_found_in_any_promql():
     assert metric_names(text) == {"a:b_total", "c"}
     assert metric_names("histogram_quantile(0.99, sum by (le) (rate(h_bucket[5m])))") == {"h_bucket"}
     assert metric_names("vector(1)") == set()
+
+
+@pytest.mark.parametrize(
+    ("promql", "names"),
+    [
+        ("SUM BY (le) (rate(a[5m])) AND b OR c UNLESS d OFFSET 5m", {"a", "b", "c", "d"}),
+        ('Sum(a) # b and "quote\n + c', {"a", "c"}),
+        ('{__name__="a", x="y"} / {x="y", __name__=~"b|c"} - {__name__!="d"}', {"a", "b", "c"}),
+        ('{"my.metric", x="y"} + a{x="#z"}', {"my.metric", "a"}),
+        ("a @ start() + b @ 1609746000 > BOOL 1e3 + 0x1F", {"a", "b"}),
+        ('${prefix}_total + vllm:$m + $m + a{m="$x"}[$__rate_interval]', {"a"}),
+        ('count_values("v", a) * ON(x) GROUP_LEFT(y) b', {"a", "b"}),
+        ("sum(rate(a[1h30m:5m]))\n  by (le) / NaN > Inf", {"a"}),
+        ("a{x='{'} or b", {"a", "b"}),
+    ],
+)
+def test_names_are_found_as_promql_reads_them(promql, names):
+    assert metric_names(promql) == names
+
+
+def test_a_pattern_of_names_must_match_one(tmp_path):
+    rules = [{"alert": "A", "expr": '{__name__=~"vllm:.*"}'}, {"alert": "B", "expr": '{__name__=~"sglang:.+"}'}]
+    assert missing_in(rules, {"vllm:x"}) == {"B": ['{__name__=~"sglang:.+"}']}
+
+
+def test_files_of_several_documents_and_config_maps_are_read():
+    board = json.dumps({"panels": [{"title": "P", "targets": [{"expr": "gone_a"}]}]}, indent="\t")
+    assert missing_in(documents_in(board), set()) == {"P": ["gone_a"]}
+    rule = "groups:\n- rules:\n  - alert: R\n    expr: gone_b > own\n"
+    maps = {
+        "kind": "List",
+        "items": [{"kind": "ConfigMap", "data": {"b.json": board, "r.yaml": rule + "---\n" + rule}}],
+    }
+    text = f"{rule}---\n{json.dumps(maps)}\n---\ngroups:\n- rules:\n  - record: own\n    expr: gone_c\n"
+    assert missing_in(documents_in(text), set()) == {"P": ["gone_a"], "R": ["gone_b"], "own": ["gone_c"]}
 
 
 def test_a_dashboard_with_a_name_that_is_gone_is_caught():

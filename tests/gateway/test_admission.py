@@ -9,7 +9,7 @@ from support.manual_clock import ManualClock
 
 from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.gateway.admission import ConcurrencyLimit, FairQueue, LimitRule, WaitForecast
-from workbench.gateway.routing import Replica, by_prefix, least_loaded, version_for
+from workbench.gateway.routing import Replica, by_prefix, least_loaded
 
 
 def test_the_limit_finds_what_a_server_can_do():
@@ -162,17 +162,3 @@ def test_the_least_loaded_is_taken_for_its_weight_and_none_is_told():
         by_prefix([], "x")
     with pytest.raises(InvalidSpec, match="most_over"):
         by_prefix(replicas(1), "x", most_over=0.5)
-
-
-def test_users_keep_their_version_and_only_go_from_old_to_new():
-    users = [f"u{i}" for i in range(5000)]
-    seen = []
-    for share in (0.0, 0.1, 0.25, 0.5, 1.0):
-        new = {u for u in users if version_for(u, {"old": 1 - share, "new": share}, salt="r1") == "new"}
-        assert len(new) == pytest.approx(share * len(users), abs=150)
-        assert all(earlier <= new for earlier in seen)
-        seen.append(new)
-    other = {u for u in users if version_for(u, {"old": 0.9, "new": 0.1}, salt="r2") == "new"}
-    assert other != seen[1]
-    with pytest.raises(InvalidSpec, match="add up to 1"):
-        version_for("u", {"old": 0.5})

@@ -8,7 +8,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from workbench.core.errors import InvalidSpec, StoreError
-from workbench.release.keys import TrustStore, new_key, read_private, read_public
+from workbench.release import signing
+from workbench.release.example import tamper_report
+from workbench.release.keys import TrustStore, key_id, new_key, read_private, read_public
 from workbench.release.manifest import SIGNED, Tampered, canonical
 from workbench.release.signing import open_verified, sign
 
@@ -88,6 +90,53 @@ def test_every_change_is_refused_with_its_reason(release, what):
     change, reason = TAMPERED[what]
     change(release[0])
     assert refusal(release).reason == reason
+
+
+def test_every_kind_of_tampering_of_the_report_is_refused():
+    report = tamper_report()
+    assert [what for what, result in report.items() if result == "accepted"] == ["unchanged"]
+    assert len(report) > 20
+
+
+def test_a_key_that_is_revoked_while_a_release_is_verified_is_revoked(release, monkeypatch):
+    _, trust, key = release
+    file, digest_of = trust.file, signing.digest_of
+
+    def slowly(opened):
+        TrustStore(file).revoke(key_id(key.public_key()))
+        return digest_of(opened)
+
+    monkeypatch.setattr(signing, "digest_of", slowly)
+    assert refusal(release).reason == "revoked"
+    assert TrustStore(file).keys[key_id(key.public_key())].is_revoked
+    assert TrustStore(file).versions == {}
+
+
+def test_stores_that_change_at_the_same_time_lose_nothing(release, tmp_path):
+    folder, trust, key = release
+    others = [TrustStore(trust.file) for _ in range(3)]
+    names = [other.trust(new_key(tmp_path / f"{i}.pem"), not_after=NOW + DAY) for i, other in enumerate(others)]
+    others[0].revoke(names[2])
+    with open_verified(folder, trust, now=NOW + 1):
+        pass
+    stored = TrustStore(trust.file)
+    assert set(stored.keys) == {key_id(key.public_key()), *names}
+    assert stored.keys[names[2]].is_revoked
+    assert stored.versions == {"model": 3}
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "../x", "a/b", "/x", "a\\b", ".hidden", "a\nb", "c:", " a", "n" * 129])
+def test_names_that_are_no_folder_of_their_own_are_not_signed(release, name):
+    folder, _, key = release
+    with pytest.raises((InvalidSpec, Tampered)):
+        sign(folder, key, name=name, version=4, now=NOW, lasts_s=DAY)
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, 2.0, True, "3"])
+def test_versions_are_whole_numbers(release, version):
+    folder, _, key = release
+    with pytest.raises((InvalidSpec, TypeError)):
+        sign(folder, key, name="model", version=version, now=NOW, lasts_s=DAY)
 
 
 def test_a_hash_that_is_empty_verifies_nothing(release):

@@ -1,5 +1,6 @@
 """A rollout as the gateway's choice of versions, with a thread that compares the next tokens of both versions."""
 
+import random
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,39 +11,43 @@ from typing import Any
 
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.gateway.config import GatewayConfig
-from workbench.gateway.routing import version_for
 from workbench.gateway.versions import Versions
 from workbench.load.gold_set import read_lines
 from workbench.load.probe import Asker
 from workbench.load.spec import LoadSpec
-from workbench.release.canary import CanaryRule, Journal, Phase, Rollout, RolloutState
+from workbench.release.assignment import Assigner, Assignment, Ending
+from workbench.release.canary import Rollout, RolloutState
+from workbench.release.journal import Journal, Phase
+from workbench.release.rule import CanaryRule
 
 
 class CanaryVersions(Versions):
-    """Implements the gateway's ``Versions`` with a ``Rollout``; it can be used from several threads.
+    """Implements the gateway's ``Versions`` with a rollout; it can be used from several threads.
 
     Args:
-        rollout: The rollout with its journal.
-        salt: Text of this rollout that chooses which users get the new version first.
+        assigner: Assigns requests to the versions of the rollout.
+        silence_s: Time without any content after which a request counts as failed.
     """
 
-    def __init__(self, rollout: Rollout, *, salt: str) -> None:
-        self._rollout, self._salt, self._lock = rollout, salt, threading.Lock()
+    def __init__(self, assigner: Assigner, *, silence_s: float = Versions.silence_s) -> None:
+        self._assigner, self._rollout, self._lock = assigner, assigner.rollout, threading.Lock()
+        self.silence_s = silence_s
+        self.patience_s = self._rollout.rule.late_ttft_s or Versions.patience_s
 
-    def choose(self, user: str) -> str | None:
-        """Return the version that serves a user."""
+    def assign(self, user: str | None) -> Assignment:
+        """Return the version that serves a request of a user, where one is known."""
         with self._lock:
-            return version_for(user, self._rollout.shares, salt=self._salt)
+            return self._assigner.assign(user)
 
-    def record(self, version: str, *, failed: bool, ttft_s: float | None, tpot_s: float | None) -> None:
-        """Record how a request to a version ended."""
+    def record(self, assignment: Assignment, ending: Ending) -> None:
+        """Record how a request ended."""
         with self._lock:
-            self._rollout.request(version, failed=failed, ttft_s=ttft_s, tpot_s=tpot_s)
+            self._assigner.record(assignment, ending)
 
-    def record_answer(self, *, agrees: bool) -> Phase:
-        """Record whether both versions answered a prompt alike; return the phase after it."""
+    def record_answer(self, *, agrees: bool, is_answered: bool = True) -> Phase:
+        """Record how the new version answered a prompt that the old one answered; return the phase after it."""
         with self._lock:
-            return self._rollout.answer(agrees=agrees)
+            return self._rollout.answer(agrees=agrees, is_answered=is_answered)
 
     def state(self) -> RolloutState:
         """Return the state of the rollout."""
@@ -76,12 +81,10 @@ class Comparison:
     def _go_round(self) -> None:
         askers, prompts = [Asker(spec) for spec in self._specs], cycle(self._prompts)
         while not self._over.wait(self._every_s):
-            prompt, texts = next(prompts), []
-            for asker in askers:
-                with suppress(WorkbenchError, OSError):
-                    texts.append(asker.answered(prompt, max_tokens=1).text)
-            if len(texts) == 2 and None not in texts:
-                phase = self._versions.record_answer(agrees=texts[0] == texts[1])
+            prompt = next(prompts)
+            old, new = (_next_token(asker, prompt) for asker in askers)
+            if old is not None:
+                phase = self._versions.record_answer(agrees=old == new, is_answered=new is not None)
                 if phase is not Phase.RUNNING:
                     break
         for asker in askers:
@@ -96,6 +99,13 @@ class Comparison:
         self._thread.join(timeout=45.0)
 
 
+def _next_token(asker: Asker, prompt: str) -> str | None:
+    """Return the next token after a prompt; None where the server does not answer."""
+    with suppress(WorkbenchError, OSError):
+        return asker.answered(prompt, max_tokens=1).text
+    return None
+
+
 def versions_of(config: GatewayConfig) -> CanaryVersions:
     """Return the rollout of a configuration, resumed from its journal."""
     settings = config.rollout
@@ -103,7 +113,8 @@ def versions_of(config: GatewayConfig) -> CanaryVersions:
     rule = CanaryRule(**{f.name: getattr(settings, f.name) for f in fields(CanaryRule)})
     journal = Journal(Path(settings.journal).expanduser())
     rollout = Rollout(journal, rule, versions=(settings.stable, settings.canary), set_shares=lambda shares: None)  # noqa: ARG005
-    return CanaryVersions(rollout, salt=f"{settings.stable} {settings.canary}")
+    assigner = Assigner(rollout, salt=f"{settings.stable} {settings.canary}", rng=random.Random())
+    return CanaryVersions(assigner, silence_s=settings.silence_s)
 
 
 def comparison_of(config: GatewayConfig, versions: CanaryVersions) -> Comparison | None:

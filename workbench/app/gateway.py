@@ -44,6 +44,9 @@ max_total_tokens = 32768
 # stable = "v1"
 # canary = "v2"
 # journal = "rollout.journal"
+# power = 0.98            # with which a rise of the failures from 1 to 3 % is caught; more requests a step for more
+# assignment = "request"  # or "user": users keep their version
+# silence_s = 30.0        # time without content after which a streamed request counts as failed
 # gold = "questions.jsonl"
 
 [concurrency]             # adapts to the server: grows while TTFT is below the target

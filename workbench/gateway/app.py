@@ -34,6 +34,7 @@ from workbench.gateway.audit import AuditLog, LogEntry
 from workbench.gateway.config import GatewayConfig, Tenant, tenant_of
 from workbench.gateway.counters import GatewayCounters
 from workbench.gateway.degradation import Ladder, degrade_request
+from workbench.gateway.outcome import OutcomeWatch
 from workbench.gateway.token_bucket import Clock, Penalties, Refused
 from workbench.gateway.upstreams import UpstreamFailed, Upstreams
 from workbench.gateway.validation import BadRequest, CheckedRequest, check_request
@@ -60,6 +61,8 @@ class _Question:
     send: Sender
     entry: LogEntry
     """Entry of the audit log and the metrics."""
+    watch: OutcomeWatch
+    """Reports to a rollout how the request ended."""
 
     @property
     def reply_headers(self) -> dict[str, str | None]:
@@ -183,7 +186,8 @@ class Gateway:
         if self.config.redact:
             body, entry.redacted = redact_request(asked)
         entry.prompt_tokens, entry.stream = asked.n_prompt_tokens, bool(asked.request.stream)
-        entry.version = self._versions.choose(f"{_who(entry)} {asked.request.user or ''}")
+        assignment = self._versions.assign(f"{_who(entry)} {asked.request.user}" if asked.request.user else None)
+        entry.version = assignment.version if assignment is not None else None
         question = _Question(
             path=scope.path,
             body=body,
@@ -192,6 +196,7 @@ class Gateway:
             headers=scope.header,
             send=send,
             entry=entry,
+            watch=OutcomeWatch(self._versions, assignment, clock=self._clock, is_stream=entry.stream),
         )
         async with stopping_when_gone(receive):
             key = self._cache_key(question)
@@ -321,30 +326,25 @@ class Gateway:
             up["traceparent"] = trace.decode("latin-1")
         began = self._clock()
         try:
-            async with self.upstreams.answer(
-                q.path, q.body, up, beginning=beginning, version=q.entry.version
-            ) as response:
-                if response.status in {429, 503}:
-                    self.limit.overloaded()
-                kind = response.headers.get("content-type", "application/json")
-                await q.send.begin(response.status, kind, more=q.reply_headers)
-                body = await self._chunks(response, reader, q, began=began, keep=key is not None)
-                if key is not None and self._cache is not None and response.status == 200:
-                    self._cache.put(key, body)
-            self._record_outcome(q, failed=response.status >= 500)
+            with q.watch:
+                async with self.upstreams.answer(
+                    q.path, q.body, up, beginning=beginning, version=q.entry.version
+                ) as response:
+                    q.watch.begins(response.status, response.headers, str(response.url.origin()))
+                    if response.status in {429, 503}:
+                        self.limit.overloaded()
+                    kind = response.headers.get("content-type", "application/json")
+                    await q.send.begin(response.status, kind, more=q.reply_headers)
+                    body = await self._chunks(response, reader, q, began=began, keep=key is not None)
+                    if key is not None and self._cache is not None and response.status == 200:
+                        self._cache.put(key, body)
         except UpstreamFailed as error:
-            self._record_outcome(q, failed=True)
             raise Denied(error.status, "upstream", error.cause, retry_after_s=error.retry_after_s) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             q.entry.code = "upstream_died"
-            self._record_outcome(q, failed=True)
             if not q.send.has_begun:
                 raise Denied(502, "upstream", f"The server failed: {type(error).__name__}.") from error
             await q.send.end(_error_event("The server behind the gateway failed before its answer was complete."))
-
-    def _record_outcome(self, q: "_Question", *, failed: bool) -> None:
-        if (version := q.entry.version) is not None:
-            self._versions.record(version, failed=failed, ttft_s=q.entry.ttft_s, tpot_s=q.entry.tpot_s)
 
     async def _chunks(
         self, response: aiohttp.ClientResponse, reader: StreamReader, q: "_Question", *, began: float, keep: bool
@@ -357,6 +357,7 @@ class Gateway:
                 q.entry.ttft_s = round(ttft_s, 4)
                 self.limit.first_token(ttft_s)
                 self._let_in()
+            q.watch.feed(chunk)
             out = reader.feed(chunk)
             if out:
                 await q.send.more(out)
@@ -365,6 +366,7 @@ class Gateway:
         if reader.n_tokens > 1 and q.is_stream and q.entry.ttft_s is not None:
             q.entry.tpot_s = (self._clock() - began - q.entry.ttft_s) / (reader.n_tokens - 1)
         rest = reader.end()
+        q.watch.ended()
         await q.send.end(rest)
         return b"".join([*chunks, rest]) if keep else b""
 

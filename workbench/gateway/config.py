@@ -16,7 +16,7 @@ from workbench.gateway.breaker import BreakerRule
 from workbench.gateway.degradation import Rung
 from workbench.gateway.token_bucket import Rate
 from workbench.gateway.validation import Limits
-from workbench.release.canary import CanaryRule
+from workbench.release.rule import CanaryRule
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -49,6 +49,16 @@ class RolloutConfig(CanaryRule):
     """File of prompts (JSON lines with ``prompt``) that both versions answer; None: answers are not compared."""
     gold_every_s: float = 5.0
     """Time between two prompts of the file."""
+    silence_s: float = 30.0
+    """Time without any content after which a streamed request counts as failed; four times as long for answers that are not streamed."""
+
+    def __post_init__(self) -> None:
+        CanaryRule.__post_init__(self)
+        if not self.silence_s > 0 or not self.gold_every_s > 0:
+            raise InvalidSpec(
+                f"silence_s is {self.silence_s:g}, gold_every_s {self.gold_every_s:g}.",
+                remedy="Give seconds above zero.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""Routing: requests with the same prefix go to the same replica unless it is overloaded, and a user always gets the same version."""
+"""Routing: requests with the same prefix go to the same replica unless it is overloaded."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec, NotAvailable
@@ -50,19 +50,3 @@ def by_prefix(replicas: Sequence[Replica], beginning: str, *, most_over: float =
         if replica.n_under_way + 1 <= max(1.0, most_over * total * replica.weight / weights):
             return replica
     return least_loaded(replicas)
-
-
-def version_for(user: str, shares: Mapping[str, float], *, salt: str = "") -> str:
-    """Return the version of a user, which stays the same, and changes only from old to new while the share grows.
-
-    ``shares`` holds the stable version first; the ``salt`` of a rollout chooses which users get the new version first.
-    """
-    if not shares or abs(sum(shares.values()) - 1) > 1e-9 or any(not 0 <= s <= 1 for s in shares.values()):
-        raise InvalidSpec(f"Shares of {dict(shares)}.", remedy="Give shares from 0 to 1 that add up to 1.")
-    drawn = _draw(salt, user)
-    at = 1.0
-    for version, share in reversed(list(shares.items())):  # the newest takes the upper end, which grows downwards
-        at -= share
-        if share > 0 and drawn >= at - 1e-12:
-            return version
-    return next(v for v, s in shares.items() if s > 0)

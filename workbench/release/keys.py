@@ -1,9 +1,11 @@
 """Keys that sign releases, and the store of trusted keys with their expiry."""
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -96,51 +98,74 @@ class _Stored:
 
     keys: tuple[TrustedKey, ...] = ()
     versions: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class TrustStore:
-    """File of trusted keys, and of the highest version of each name that was accepted on this machine.
+    """File of trusted keys, and of the highest version of each name that was accepted on this machine, with its digest.
 
-    A new store is empty; the file is written atomically.
+    A new store is empty. Every change is made to what the file holds at that moment, under a lock, so that processes which change it at the same
+    time lose nothing; the file is written atomically.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.read()
+
+    def read(self) -> None:
+        """Read the file again; raises ``StoreError`` for one that is no trust store."""
         try:
-            stored = msgspec.json.decode(file.read_bytes(), type=_Stored) if file.exists() else _Stored()
+            stored = msgspec.json.decode(self.file.read_bytes(), type=_Stored) if self.file.exists() else _Stored()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StoreError(
-                f"{file} is not a trust store: {error}.", remedy="Restore it from a backup; it cannot be recreated."
+                f"{self.file} is not a trust store: {error}.",
+                remedy="Restore it from a backup; it cannot be recreated.",
             ) from error
         self.keys = {k.id: k for k in stored.keys}
         self.versions: dict[str, int] = dict(stored.versions)
+        self.digests: dict[str, str] = dict(stored.digests)
 
     def trust(self, public: Ed25519PublicKey, *, not_after: float) -> str:
         """Add a key, or change its expiry, and return its id; a revoked key stays revoked."""
         name = key_id(public)
-        if name in self.keys and self.keys[name].is_revoked:
-            raise InvalidSpec(f"The key {name} is revoked.", remedy="Make a new one.")
-        self.keys[name] = TrustedKey(id=name, public=public.public_bytes_raw().hex(), not_after=not_after)
-        self._write()
+        with self._changed():
+            if name in self.keys and self.keys[name].is_revoked:
+                raise InvalidSpec(f"The key {name} is revoked.", remedy="Make a new one.")
+            self.keys[name] = TrustedKey(id=name, public=public.public_bytes_raw().hex(), not_after=not_after)
         return name
 
     def revoke(self, wanted: str) -> None:
         """Revoke a key, so that no signature of it is accepted any more."""
-        known = self.keys.get(wanted)
-        if known is None:
-            raise InvalidSpec(f"There is no key {wanted}.", remedy=f"Known: {', '.join(self.keys) or 'none'}.")
-        self.keys[wanted] = replace(known, is_revoked=True)
-        self._write()
+        with self._changed():
+            known = self.keys.get(wanted)
+            if known is None:
+                raise InvalidSpec(f"There is no key {wanted}.", remedy=f"Known: {', '.join(self.keys) or 'none'}.")
+            self.keys[wanted] = replace(known, is_revoked=True)
 
-    def remember_version(self, name: str, version: int) -> None:
-        """Record the highest version of a name, so that an older one is refused."""
-        if version > self.versions.get(name, 0):
-            self.versions[name] = version
+    @contextmanager
+    def accepting(self, name: str, version: int, digest: str) -> Iterator[None]:
+        """Record a version of a name as accepted, after the block has checked the store as it is at that moment."""
+        with self._changed():
+            yield
+            if version >= self.versions.get(name, 0):
+                self.versions[name], self.digests[name] = version, digest
+
+    @contextmanager
+    def _changed(self) -> Iterator[None]:
+        """Lock the store and read it, and write what the block made of it; an error in the block changes nothing."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.with_suffix(self.file.suffix + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.read()
+            try:
+                yield
+            except BaseException:
+                self.read()
+                raise
             self._write()
 
     def _write(self) -> None:
-        stored = _Stored(keys=tuple(self.keys.values()), versions=self.versions)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        stored = _Stored(keys=tuple(self.keys.values()), versions=self.versions, digests=self.digests)
         unfinished = self.file.with_suffix(self.file.suffix + ".part")
         with unfinished.open("w") as out:
             json.dump(plain(stored), out, indent=1)

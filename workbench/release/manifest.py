@@ -18,6 +18,7 @@ ALLOWED = frozenset({".safetensors", ".json", ".txt", ".md", ".jinja", ".model",
 """File extensions that cannot hold a program; code in a model folder would be run by a server."""
 MOST_HEADER_BYTES = 100_000_000
 PIECE_BYTES = 1 << 20
+MOST_NAME_BYTES = 128
 
 
 class Tampered(WorkbenchError):
@@ -51,6 +52,9 @@ class Manifest:
     files: tuple[FileEntry, ...]
 
     def __post_init__(self) -> None:
+        require_name(self.name)
+        if type(self.version) is not int or self.version < 1:
+            raise Tampered("malformed", f"The version {self.version} is not a whole number from 1 on.")
         for f in self.files:
             _require_inside(f.path)
         if len({f.path for f in self.files}) != len(self.files):
@@ -83,6 +87,17 @@ class SignedManifest:
 def canonical(value: object) -> bytes:
     """Return a value as JSON in the one form that is signed."""
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def require_name(name: str) -> None:
+    """Raise ``Tampered`` for a name that could not be the name of one folder inside the folder of all releases."""
+    is_visible = name.isprintable() and name == name.strip() and len(name.encode("utf-8", "replace")) <= MOST_NAME_BYTES
+    if not name or name.startswith(".") or not is_visible or any(c in name for c in "/\\:"):
+        raise Tampered(
+            "malformed",
+            f"{name!r} is not the name of a release.",
+            remedy="Use letters, digits, '-', '_' and '.', and begin with a letter or digit.",
+        )
 
 
 def _require_inside(path: str) -> None:

@@ -6,12 +6,20 @@ ever exceeds ``1 / alpha`` is at most ``alpha``. See Ramdas, Grünwald, Vovk and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import exp, log
 
 from workbench.core.errors import InvalidSpec
 
-RATIOS = (1.5, 2.0, 3.0, 5.0)
+RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0)
 BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+@lru_cache(maxsize=256)
+def log_factors(ratio: float, share: float) -> tuple[float, float]:
+    """Return the log evidence of an event of the canary and of one of the baseline, if the canary's are more frequent by a ratio."""
+    alternative = ratio * share / (ratio * share + 1 - share)
+    return log(alternative / share), log((1 - alternative) / (1 - share))
 
 
 @dataclass(slots=True)
@@ -25,6 +33,8 @@ class WorseThanBaseline:
     ratios: Sequence[float] = RATIOS
     _logs: list[float] = field(default_factory=list)
     n_events: int = 0
+    evidence: float = 1.0
+    """E-value: at least ``1 / alpha`` means worse at level ``alpha``, whenever it is evaluated."""
 
     def __post_init__(self) -> None:
         if not self.ratios or any(r <= 1 for r in self.ratios):
@@ -38,13 +48,9 @@ class WorseThanBaseline:
             return  # with one version alone nothing is compared
         self.n_events += 1
         for i, ratio in enumerate(self.ratios):
-            alternative = ratio * share / (ratio * share + 1 - share)
-            self._logs[i] += log(alternative / share) if is_canary else log((1 - alternative) / (1 - share))
-
-    @property
-    def evidence(self) -> float:
-        """E-value: at least ``1 / alpha`` means worse at level ``alpha``, whenever it is evaluated."""
-        return _mean_exp(self._logs)
+            new, old = log_factors(ratio, share)
+            self._logs[i] += new if is_canary else old
+        self.evidence = _mean_exp(self._logs)
 
 
 @dataclass(slots=True)
@@ -55,6 +61,8 @@ class MoreThanAllowed:
     _logs: list[float] = field(default_factory=lambda: [0.0] * len(BETS))
     n: int = 0
     n_bad: int = 0
+    evidence: float = 1.0
+    """E-value against the tolerated share."""
 
     def __post_init__(self) -> None:
         if not 0 < self.allowed < 1:
@@ -67,11 +75,7 @@ class MoreThanAllowed:
         for i, bet in enumerate(BETS):
             # A bet of the whole stake would be lost on the first good outcome.
             self._logs[i] += log(1 + bet / self.allowed * (is_bad - self.allowed)) if bet < 1 else 0.0
-
-    @property
-    def evidence(self) -> float:
-        """E-value against the tolerated share."""
-        return _mean_exp(self._logs)
+        self.evidence = _mean_exp(self._logs)
 
 
 def _mean_exp(logs: Sequence[float]) -> float:

@@ -23,6 +23,7 @@ from workbench.release.manifest import (
     files_below,
     manifest_of,
     open_without_links,
+    require_name,
     require_safetensors,
 )
 
@@ -39,12 +40,13 @@ def sign(
 
     Raises ``Tampered`` for files that a release must not have, and ``InvalidSpec`` for invalid arguments.
     """
-    if version < 1 or lasts_s <= 0 or not name:
+    if type(version) is not int or version < 1 or lasts_s <= 0 or not name:
         raise InvalidSpec(
-            f"Version {version} for {lasts_s:g} s.", remedy="Give a name, a version from 1 on, and a time."
+            f"Version {version} for {lasts_s:g} s.", remedy="Give a name, a whole number from 1 on, and a time."
         )
+    require_name(name)
     if more:
-        signed = _read(folder)
+        signed = read_signed(folder)
         manifest, signatures = signed.manifest, signed.signatures
     else:
         manifest = manifest_of(folder, name=name, version=version, created_at=now, expires_at=now + lasts_s)
@@ -58,7 +60,8 @@ def sign(
     return manifest
 
 
-def _read(folder: Path) -> SignedManifest:
+def read_signed(folder: Path) -> SignedManifest:
+    """Return the manifest of a folder with its signatures, none of which is verified; raises ``Tampered`` where there is none."""
     with open_without_links(folder, SIGNED) as opened:
         raw = opened.read()
     try:
@@ -70,8 +73,8 @@ def _read(folder: Path) -> SignedManifest:
 class VerifiedRelease:
     """A release whose files are open: what is read is what was verified, even if the folder changes meanwhile."""
 
-    def __init__(self, manifest: Manifest, opened: dict[str, BinaryIO], signed_by: tuple[str, ...]) -> None:
-        self.manifest, self.signed_by = manifest, signed_by
+    def __init__(self, signed: SignedManifest, opened: dict[str, BinaryIO], signed_by: tuple[str, ...]) -> None:
+        self.signed, self.manifest, self.signed_by = signed, signed.manifest, signed_by
         self._opened = opened
 
     def read(self, path: str) -> bytes:
@@ -89,17 +92,29 @@ class VerifiedRelease:
 
 @contextmanager
 def open_verified(
-    folder: Path, trust: TrustStore, *, now: float, name: str | None = None, least_signatures: int = 1
+    folder: Path,
+    trust: TrustStore,
+    *,
+    now: float,
+    name: str | None = None,
+    least_signatures: int = 1,
+    older: bool = False,
 ) -> Iterator[VerifiedRelease]:
     """Yield a verified release, whose files stay open until the block ends.
 
-    ``now`` is in seconds since 1970; without ``name`` any name is accepted; ``least_signatures`` counts different
-    trusted keys.
+    Args:
+        folder: Folder of the model.
+        trust: Trusted keys, which are read again once the files are verified: a key that was revoked meanwhile does not count.
+        now: Time in seconds since 1970.
+        name: Name that the release must have; None: any.
+        least_signatures: How many different trusted keys must have signed it.
+        older: Accept a version below the newest that was accepted before, to go back to it.
 
     Raises ``Tampered`` with the reason; the version is recorded as accepted before the block begins.
     """
-    signed = _read(folder)
-    manifest, signers = signed.manifest, _signers(signed, trust, least_signatures)
+    signed = read_signed(folder)
+    manifest = signed.manifest
+    _signers(signed, trust, least_signatures)
     if name is not None and manifest.name != name:
         raise Tampered("wrong name", f"This is a release of {manifest.name}, not of {name}.")
     if now >= manifest.expires_at:
@@ -108,11 +123,7 @@ def open_verified(
             f"The release expired {now - manifest.expires_at:.0f} s ago.",
             remedy="Sign it again, or use a newer release.",
         )
-    newest = trust.versions.get(manifest.name, 0)
-    if manifest.version < newest:
-        raise Tampered(
-            "downgrade", f"Version {manifest.version} is older than version {newest}, which was accepted before."
-        )
+    _require_newest(manifest, trust, older=older)
     present, signed_files = set(files_below(folder)), {f.path for f in manifest.files}
     if extra := sorted(present - signed_files):
         raise Tampered("extra", f"{', '.join(extra[:3])} is in the folder but not in the release.")
@@ -126,8 +137,24 @@ def open_verified(
                 raise Tampered("changed", f"{entry.path} is not the file that was signed.")
             if entry.path.endswith(".safetensors"):
                 require_safetensors(opened[entry.path], entry.path)
-        trust.remember_version(manifest.name, manifest.version)
-        yield VerifiedRelease(manifest, opened, signers)
+        with trust.accepting(manifest.name, manifest.version, manifest.digest):
+            signers = _signers(signed, trust, least_signatures)
+            _require_newest(manifest, trust, older=older)
+        yield VerifiedRelease(signed, opened, signers)
+
+
+def _require_newest(manifest: Manifest, trust: TrustStore, *, older: bool) -> None:
+    newest, digest = trust.versions.get(manifest.name, 0), trust.digests.get(manifest.name)
+    if manifest.version < newest and not older:
+        raise Tampered(
+            "downgrade", f"Version {manifest.version} is older than version {newest}, which was accepted before."
+        )
+    if manifest.version == newest and digest not in {None, manifest.digest}:
+        raise Tampered(
+            "replaced",
+            f"Version {newest} was accepted before with another content.",
+            remedy="Sign the new content with a higher version.",
+        )
 
 
 def _signers(signed: SignedManifest, trust: TrustStore, least: int) -> tuple[str, ...]:

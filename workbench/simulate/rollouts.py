@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec
-from workbench.release.canary import MEASURES
+from workbench.release.rule import MEASURES
 from workbench.release.sequential import WorseThanBaseline
 
 STEPS = (0.1, 0.25, 0.5, 1.0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from workbench.load.rows import ServedModel, ServerCard
 from workbench.questions.latency.findings import diagnosis_of
+from workbench.questions.latency.findings.answers import verdict
 from workbench.questions.latency.findings.cause_list import CAUSES
 from workbench.questions.latency.findings.observation import Observation
 
@@ -123,6 +124,56 @@ def test_the_same_load_raises_no_alarm():
     assert not diagnosis.alarm
     assert diagnosis.named is None
     assert diagnosis.abstains is None
+
+
+TIMED_OUT = {"failed_fraction": 0.4, "gave_up_fraction": 0.4, "errors": ("timeout after 20 s",) * 24}
+
+
+@pytest.mark.parametrize("cause", ["surge", "longer prompts", "batch limit lowered", "KV cache too small"])
+def test_clients_that_gave_up_are_evidence_of_waiting_and_not_of_errors(cause):
+    current = CASES[cause]
+    gave_up = replace(
+        current,
+        values=dict(current.values) | {"failed_fraction": 0.4, "gave_up_fraction": 0.4, "probe.failed_fraction": 0.5},
+        errors=TIMED_OUT["errors"],
+    )
+    assert diagnosis_of(HEALTHY, gave_up).named == cause
+
+
+def test_clients_that_only_gave_up_leave_the_cause_open():
+    diagnosis = diagnosis_of(HEALTHY, changed(**TIMED_OUT))
+    assert diagnosis.alarm
+    assert diagnosis.named is None
+
+
+def test_refusals_of_a_surge_are_no_errors_but_failures_of_the_same_load_are():
+    refused = {"failed_fraction": 0.3, "errors": ("HTTP 503: queue full",) * 9 + ("HTTP 429: slow down",) * 9}
+    assert diagnosis_of(HEALTHY, slower(offered_per_s=9.0, **refused)).named == "surge"
+    assert diagnosis_of(HEALTHY, changed(**refused)).named == "server errors"
+    mixed = refused["errors"] + ("timeout after 20 s",) * 6
+    assert diagnosis_of(HEALTHY, changed(failed_fraction=0.4, errors=mixed)).named == "server errors"
+
+
+BUSY = {"others_cores": 1.2, "server.waited_percent": 60.0, "probe.tpot_s": 0.02}
+
+
+def busy(observation):
+    return replace(observation, values=dict(observation.values) | BUSY)
+
+
+def test_on_a_busy_machine_a_latency_without_evidence_is_no_alarm():
+    diagnosis = diagnosis_of(busy(HEALTHY), busy(slower()))
+    assert (diagnosis.alarm, diagnosis.named, diagnosis.abstains) == (False, None, None)
+    assert diagnosis.withheld.startswith("other programs used 1.2 cores in the healthy load too")
+    assert diagnosis_of(HEALTHY, slower()).withheld is None
+    assert "other programs" in verdict(diagnosis, None).headline
+
+
+@pytest.mark.parametrize(
+    "cause", ["surge", "longer answers", "prefix cache missed", "batch limit lowered", "server errors"]
+)
+def test_on_a_busy_machine_causes_are_still_named(cause):
+    assert diagnosis_of(busy(HEALTHY), busy(CASES[cause])).named == cause
 
 
 def test_slower_without_any_reason_abstains():

@@ -1,6 +1,7 @@
 """A broken quantization goes back by itself between two real servers, and a good version takes over."""
 
 import json
+import random
 
 import pytest
 
@@ -12,7 +13,10 @@ from workbench.measuring.envelope import run
 from workbench.questions.rollout import measure
 from workbench.questions.rollout.rows import RolloutResult
 from workbench.questions.rollout.spec import RolloutSpec
-from workbench.release.canary import CanaryRule, Journal, Phase, Rollout
+from workbench.release.assignment import Assigner, Assignment, Ending
+from workbench.release.canary import Rollout
+from workbench.release.journal import Journal, Phase
+from workbench.release.rule import CanaryRule
 
 
 class OnePerModel(ServerRoom):
@@ -82,31 +86,54 @@ def test_the_same_model_answers_the_same(made):
     assert row.evidence.disagreement < 400
 
 
-def test_users_keep_their_version_while_shares_grow(tmp_path):
-    rule = CanaryRule(least_requests=1, steps=(0.2, 0.6, 1.0))
-    rollout = Rollout(Journal(tmp_path / "j"), rule, versions=("old", "new"), set_shares=lambda shares: None)
-    versions = CanaryVersions(rollout, salt="s")
+def versions_of(tmp_path, **rule):
+    rollout = Rollout(
+        Journal(tmp_path / "j"), CanaryRule(**rule), versions=("old", "new"), set_shares=lambda shares: None
+    )
+    return CanaryVersions(Assigner(rollout, salt="s", rng=random.Random(1)))
+
+
+def chosen(versions, users):
+    return {u: versions.assign(u).version for u in users}
+
+
+def test_users_keep_their_version_while_shares_grow_where_users_are_assigned(tmp_path):
+    versions = versions_of(tmp_path, least_requests=1, steps=(0.2, 0.6, 1.0), assignment="user")
     users = [f"user {i}" for i in range(400)]
-    before = {u: versions.choose(u) for u in users}
+    before = chosen(versions, users)
     assert 0.1 < sum(v == "new" for v in before.values()) / 400 < 0.3
-    versions.record("new", failed=False, ttft_s=0.1, tpot_s=0.01)
-    assert versions.state().step == 1
-    after = {u: versions.choose(u) for u in users}
-    assert all(after[u] == "new" for u in users if before[u] == "new")
-    versions.record("new", failed=False, ttft_s=0.1, tpot_s=0.01)
-    versions.record("new", failed=False, ttft_s=0.1, tpot_s=0.01)
+    for step in (1, 2):
+        versions.record(Assignment(version="new", share=0.2), Ending(failed=False))
+        assert versions.state().step == step
+        after = chosen(versions, users)
+        assert all(after[u] == "new" for u in users if before[u] == "new")
+        before = after
+    versions.record(Assignment(version="new", share=0.9), Ending(failed=False))
     assert versions.state().phase is Phase.PROMOTED
-    assert {versions.choose(u) for u in users} == {"new"}
+    assert set(chosen(versions, users).values()) == {"new"}
+
+
+def test_one_tenant_without_users_gives_the_new_version_its_share(tmp_path):
+    versions = versions_of(tmp_path, steps=(0.25, 1.0))
+    n = sum(versions.assign(None).version == "new" for _ in range(2000))
+    assert 0.2 < n / 2000 < 0.3
 
 
 def test_answers_that_differ_roll_back_and_everybody_gets_the_old_version(tmp_path):
-    rule = CanaryRule(least_requests=10**6)
-    rollout = Rollout(Journal(tmp_path / "j"), rule, versions=("old", "new"), set_shares=lambda shares: None)
-    versions = CanaryVersions(rollout, salt="s")
+    versions = versions_of(tmp_path, least_requests=10**6)
     phases = [versions.record_answer(agrees=i % 3 > 0) for i in range(200)]
     assert phases[-1] is Phase.ROLLED_BACK
-    assert {versions.choose(f"user {i}") for i in range(100)} == {"old"}
+    assert set(chosen(versions, map(str, range(100))).values()) == {"old"}
     assert versions.state().reason.startswith("worse in disagreement")
+
+
+def test_gold_questions_without_an_answer_roll_back_but_a_short_outage_does_not(tmp_path):
+    versions = versions_of(tmp_path, least_requests=10**6)
+    for _ in range(4):
+        versions.record_answer(agrees=False, is_answered=False)
+    assert versions.record_answer(agrees=True) is Phase.RUNNING
+    phases = [versions.record_answer(agrees=False, is_answered=False) for _ in range(15)]
+    assert phases[-1] is Phase.ROLLED_BACK
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,8 @@ class Summary:
     causes: Sequence[Ranked]
     abstains: str | None
     """Why no cause is named although there are symptoms."""
+    withheld: str | None
+    """Changes that other programs on the machine may have caused; None: there are none."""
     parts: Split | None
     """Change of latency by part; None without the counters of both servers."""
     confirmation: ConfirmationSummary | None
@@ -104,6 +106,7 @@ def _summary(diagnosis: Diagnosis, split: Split | None, tested: Outcome | None, 
         symptoms=diagnosis.symptoms,
         causes=diagnosis.causes,
         abstains=diagnosis.abstains,
+        withheld=diagnosis.withheld,
         parts=split,
         confirmation=confirmed,
     )
@@ -127,6 +130,9 @@ def _show(diagnosis: Diagnosis, split: Split | None) -> None:
             pair = [getattr(p, name) for p in (split.baseline, split.current)]
             table.add_row(name, *(f"{v:.4g}" for v in pair), f"{100 * (pair[1] / pair[0] - 1):+.0f} %")
         out.print(table)
+    if diagnosis.withheld is not None:
+        out.print(f"● No alarm: {diagnosis.withheld}.", highlight=False)
+        return
     if not diagnosis.alarm:
         out.print("● Users notice no change: latency, failures and answers are the same.", highlight=False)
         return

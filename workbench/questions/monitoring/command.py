@@ -14,18 +14,20 @@ from rich.table import Table
 from workbench.alerts.dashboard import dashboard
 from workbench.alerts.defaults import vllm_rules
 from workbench.alerts.evaluator import AlertState
-from workbench.alerts.lint import expressions_in, missing_in, sample_names
+from workbench.alerts.lint import documents_in, expressions_in, missing_in, sample_names
 from workbench.alerts.notify import Notifier, Silence, silent
+from workbench.alerts.outbox import Outbox
 from workbench.alerts.page import AlertPage
 from workbench.alerts.rules import Rule, rules_yaml
 from workbench.alerts.scrape import Scraper
-from workbench.core.errors import InvalidSpec, NotAvailable, WorkbenchError
+from workbench.catalog.paths import workbench_home
+from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.core.rows import plain
 from workbench.core.runs import utc_now
 from workbench.interface.command import AsJson
 from workbench.interface.knobs import asks_for
 from workbench.interface.readable import ReadableErrors, err, out
-from workbench.questions.monitoring.measure import call, gold_of, post, rules_of, watch
+from workbench.questions.monitoring.measure import gold_of, notice_of, outboxes, rules_of, watch
 from workbench.questions.monitoring.rows import AlertEvent, GroupMessage
 from workbench.questions.monitoring.spec import RulesSpec, WatchSpec
 
@@ -64,7 +66,10 @@ def monitor(
         typer.Option(help="Seconds after which a group that still fires is sent again; never if left out."),
     ] = None,
     webhook: Annotated[
-        str | None, typer.Option(help="URL that receives each event, or each message of a group, as JSON.")
+        str | None,
+        typer.Option(
+            help="URL that receives each event, or each message of a group, as JSON; retried until it is accepted, also by the next watch."
+        ),
     ] = None,
     run: Annotated[
         str | None,
@@ -82,7 +87,8 @@ def monitor(
         notifier = Notifier(group_by=labels, group_wait_s=group_wait, repeat_s=repeat)
         notifier.silences = silences
     command, problem, began = shlex.split(run or ""), None, time.monotonic()
-    with gold_of(spec) as gold, _page(rules_of(spec), serve) as page:
+    sending = outboxes(workbench_home() / "outbox", spec.url, webhook=webhook, command=command, report=_report)
+    with gold_of(spec) as gold, _page(rules_of(spec), serve) as page, sending as boxes:
         for n, evaluation in enumerate(watch(spec, gold=gold), start=1):
             if page is not None:
                 counts = gold.counts() if gold is not None else None
@@ -101,13 +107,22 @@ def monitor(
                 event = AlertEvent.of(change, server=spec.url, origin_s=began, suppressed=suppressed)
                 _print(event, as_json=as_json)
                 if notifier is None and not suppressed:
-                    _send(event, webhook, command)
+                    _send(event, boxes)
             for message in notifier.take(evaluation.events, evaluation.at_s) if notifier is not None else ():
-                _send(GroupMessage.of(message, server=spec.url, origin_s=began), webhook, command)
+                _send(GroupMessage.of(message, server=spec.url, origin_s=began), boxes)
             if n == evaluations or (duration is not None and evaluation.at_s - began + spec.interval_s > duration):
                 if not as_json:
                     out.print(f"firing: {', '.join(evaluation.firing) or 'no rule'}", highlight=False)
                 return
+
+
+def _report(problem: str) -> None:
+    err.print(problem, highlight=False)
+
+
+def _send(event: AlertEvent | GroupMessage, boxes: Sequence[Outbox]) -> None:
+    for box in boxes:
+        box.put(notice_of(event))
 
 
 @contextmanager
@@ -144,17 +159,6 @@ def _print(event: AlertEvent, *, as_json: bool) -> None:
     out.print(text, highlight=False)
 
 
-def _send(event: AlertEvent | GroupMessage, webhook: str | None, command: Sequence[str]) -> None:
-    """Send an event, or a message of a group; a callback that fails does not end the watch."""
-    try:
-        if webhook:
-            post(event, webhook=webhook)
-        if command:
-            call(event, command=command)
-    except WorkbenchError as error:
-        err.print(str(error), highlight=False)
-
-
 @asks_for(RulesSpec)
 def rules(spec: RulesSpec) -> None:
     """Print the rules of `workbench monitor` as a rule file for Prometheus or a dashboard for Grafana."""
@@ -165,7 +169,9 @@ def rules(spec: RulesSpec) -> None:
 
 
 def lint_metrics(
-    file: Annotated[str, typer.Argument(help="Grafana dashboard (JSON) or Prometheus rule file (YAML).")],
+    file: Annotated[
+        str, typer.Argument(help="Grafana dashboard (JSON) or Prometheus rule file (YAML), also inside of a ConfigMap.")
+    ],
     url: Annotated[str, typer.Argument(help="Base URL of a server with /metrics.")],
     as_json: AsJson = False,
 ) -> None:
@@ -196,15 +202,13 @@ def lint_metrics(
 
 
 def _document(file: Path) -> object:
-    import yaml
-
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = documents_in(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InvalidSpec(f"{file} cannot be read: {error}.", remedy="Name a JSON or YAML file.") from error
-    if not list(expressions_in(document)):
+    if not list(expressions_in(documents)):
         raise InvalidSpec(f"{file} has no expressions.", remedy="Name a Grafana dashboard or a Prometheus rule file.")
-    return document
+    return documents
 
 
 COMMANDS = (monitor, rules, lint_metrics)

@@ -1,19 +1,24 @@
 """A watch over a server: read its metrics, evaluate the rules, and report each alert once when it fires and once when it is resolved."""
 
+import hashlib
+import http.client
 import json
+import shlex
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
 from workbench.alerts.defaults import gold_rule, vllm_rules
 from workbench.alerts.evaluator import AlertState, Evaluator
 from workbench.alerts.lint import metric_names
+from workbench.alerts.outbox import Notice, Outbox, Refused
 from workbench.alerts.rules import Rule
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore
@@ -30,6 +35,8 @@ from workbench.telemetry.metrics_source import PREFIXES
 GOLD_PREFIX = "workbench_gold_"
 KEPT_S = 3 * 86400.0 + 3600.0  # the longest window of the rules, and an hour
 CALL_S = 10.0
+REFUSING = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
+"""Statuses of a webhook that will not accept the same notification later."""
 
 
 def prefix_of(spec: WatchSpec, evaluations: Sequence[Evaluation]) -> str:
@@ -145,27 +152,57 @@ def measure(spec: MonitoringSpec, record: Record) -> Iterator[Progress]:
                 break
 
 
-def post(event: AlertEvent | GroupMessage, *, webhook: str) -> None:
-    """Send an event, or a message of a group, as JSON; raises ``WorkbenchError`` when the webhook does not accept it."""
+def notice_of(event: AlertEvent | GroupMessage) -> Notice:
+    """Return the notification of an event, or of a message of a group."""
+    return Notice(json.dumps(plain(event)), event.about)
+
+
+def post(notice: Notice, *, webhook: str) -> None:
+    """Send a notification to a webhook; raises ``WorkbenchError`` when it is not accepted, ``Refused`` where it would never be."""
     request = urllib.request.Request(  # noqa: S310 - the reader's own address
-        webhook, data=json.dumps(plain(event)).encode(), headers={"Content-Type": "application/json"}, method="POST"
+        webhook, data=notice.text.encode(), headers={"Content-Type": "application/json"}, method="POST"
     )
     try:
         with urllib.request.urlopen(request, timeout=CALL_S):  # noqa: S310 - likewise
             return
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise WorkbenchError(
-            f"The webhook did not accept {event.about}: {error}.", remedy="Check its address; the alert is in the log."
+    except (OSError, urllib.error.URLError, ValueError, http.client.HTTPException) as error:
+        is_refused = isinstance(error, urllib.error.HTTPError) and error.code in REFUSING
+        raise (Refused if is_refused else WorkbenchError)(
+            f"The webhook did not accept {notice.about}: {error}.", remedy="Check its address; the alert is in the log."
         ) from error
 
 
-def call(event: AlertEvent | GroupMessage, *, command: Sequence[str]) -> None:
-    """Run a command with an event, or a message of a group, as JSON on its standard input; raises ``WorkbenchError`` when it fails."""
+def call(notice: Notice, *, command: Sequence[str]) -> None:
+    """Run a command with a notification on its standard input; raises ``WorkbenchError`` when it fails."""
     try:
-        text = json.dumps(plain(event))
-        subprocess.run(list(command), input=text, text=True, timeout=CALL_S, check=True, capture_output=True)
+        subprocess.run(list(command), input=notice.text, text=True, timeout=CALL_S, check=True, capture_output=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise WorkbenchError(
-            f"The command for {event.about} failed: {error}.",
+            f"The command for {notice.about} failed: {error}.",
             remedy="Run the command in a shell; the alert is in the log.",
         ) from error
+
+
+@contextmanager
+def outboxes(
+    folder: Path, server: str, *, webhook: str | None, command: Sequence[str], report: Callable[[str], None]
+) -> Iterator[list[Outbox]]:
+    """Yield an outbox for each receiver of a server's notifications, which delivers until the block ends.
+
+    Args:
+        folder: Folder in which notifications wait, also from one watch of the same server to the next.
+        server: The server's URL.
+        webhook: URL that receives them; None: none does.
+        command: Command that receives them; empty: none does.
+        report: Is called with what is wrong.
+    """
+    with ExitStack() as stack:
+        boxes = []
+        for receiver, deliver in (
+            (webhook, partial(post, webhook=webhook or "")),
+            (shlex.join(command), partial(call, command=command)),
+        ):
+            if receiver:
+                name = hashlib.sha256(f"{server}\n{receiver}".encode()).hexdigest()[:16]
+                boxes.append(stack.enter_context(Outbox(folder / name, deliver, report=report)))
+        yield boxes

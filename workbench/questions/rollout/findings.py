@@ -1,12 +1,13 @@
 """Findings on rollouts: the verdict, the rows of their tables, and a gateway configuration for the reader's servers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from workbench.core.runs import Run
 from workbench.core.verdict import Verdict
 from workbench.questions.rollout.rows import RolloutResult
-from workbench.questions.rollout.spec import SCENARIOS
-from workbench.release.canary import MEASURES
+from workbench.questions.rollout.spec import SCENARIOS, RolloutSpec
+from workbench.release.rule import MEASURES, CanaryRule
 
 RESULT_HEAD = (
     "New version",
@@ -34,7 +35,8 @@ stable = "v1"
 canary = "v2"
 journal = "rollout.journal"   # every step is written to disk before it is taken
 steps = [0.1, 0.25, 0.5, 1.0]
-least_requests = 200
+power = 0.98                  # a rise of the failures from 1 to 3 % is caught with 98 %: 894 requests a step
+# assignment = "user"         # users keep their version; for conversations whose prefixes are cached, and many users
 model = "served-model-name-of-both"
 gold = "questions.jsonl"      # lines like {"prompt": "The capital of"}
 """
@@ -55,8 +57,19 @@ def verdict(run: Run) -> Verdict:
     return Verdict(
         headline=f"{n_right} of {len(rows)} rollouts ended as they should: healthy versions promoted, degraded versions rolled back.",
         evidence=evidence,
-        objection=f"Requests after the end of each rollout verify it: {check}. The new version is compared with the old one, which serves at the "
+        objection=f"{power_text(run.asked(RolloutSpec))} Requests after the end of each rollout verify it: {check}. The new version is compared with the old one, which serves at the "
         "same time, after every request: by failures, late TTFT, slow TPOT, and next tokens that differ.",
+    )
+
+
+def power_text(spec: RolloutSpec) -> str:
+    """Return how surely so few requests catch a small rise of the failures, and how many would."""
+    rule = CanaryRule(steps=spec.steps, alpha=spec.alpha, least_requests=spec.least_requests)
+    needed = replace(rule, least_requests=None).requests_per_step
+    rise = f"a rise of the failures from {100 * rule.usual_failures:g} to {100 * rule.caught_failures:g} %"
+    return (
+        f"With {spec.least_requests:,} requests of the new version a step, {rise} is caught in {100 * rule.power_at_requests:.0f} % of the rollouts; "
+        f"{100 * rule.power:g} % take {needed:,}."
     )
 
 

@@ -24,7 +24,8 @@ from workbench.load.spec import LoadSpec
 from workbench.measuring.envelope import Record
 from workbench.questions.rollout.rows import NEW, OLD, Baseline, Look, RolloutResult, RolloutSamples, expected_phase
 from workbench.questions.rollout.spec import SCENARIOS, RolloutSpec
-from workbench.release.canary import Phase, RolloutState, verified_shares
+from workbench.release.canary import RolloutState, verified_shares
+from workbench.release.journal import Phase
 from workbench.telemetry.devices import chosen_device
 
 NAME = "model"

@@ -15,7 +15,7 @@ from workbench.questions.rollout.findings import (
 )
 from workbench.questions.rollout.rows import RolloutResult, RolloutSamples
 from workbench.questions.rollout.spec import RolloutSpec
-from workbench.release.canary import MEASURES
+from workbench.release.rule import MEASURES
 
 
 class RolloutPanel(QuestionPanel):

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from workbench.core.rows import Row, Samples
 from workbench.questions.rollout.spec import HEALTHY
-from workbench.release.canary import ComparedAnswers, Evidence, Phase, RolloutState
+from workbench.release.canary import ComparedAnswers, RolloutState
+from workbench.release.journal import Phase
+from workbench.release.judge import Evidence
 
 OLD, NEW = "old", "new"
 

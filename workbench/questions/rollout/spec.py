@@ -58,7 +58,7 @@ class RolloutSpec(Spec):
     steps: tuple[float, ...] = knob(
         (0.1, 0.25, 0.5, 1.0),
         "Steps",
-        "Rising shares of the users on the new version; the last one must be 1.",
+        "Rising shares of the requests on the new version; the last one must be 1.",
         is_advanced=True,
     )
     input_tokens: int = knob(32, "Prompt tokens", "Number of tokens of each prompt.", low=1, is_advanced=True)

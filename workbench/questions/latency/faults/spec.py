@@ -91,6 +91,15 @@ class FaultsSpec(Spec):
         is_advanced=True,
     )
 
+    burden: float = knob(
+        0.0,
+        "Other work on the machine",
+        "Programs that compute throughout the suite, in healthy loads too, for each core of the machine; 0 for none.",
+        low=0,
+        high=16,
+        is_advanced=True,
+    )
+
     @property
     def seed(self) -> int:
         """First seed, which the run is stored with."""

@@ -14,7 +14,7 @@ import numpy as np
 from workbench.core.runs import Run
 from workbench.questions.latency.findings.cause_list import CAUSES
 from workbench.questions.latency.findings.causes import Cause, answers_differ, factor_alone
-from workbench.questions.latency.findings.observation import Observation, observe
+from workbench.questions.latency.findings.observation import GAVE_UP, Observation, observe
 from workbench.questions.latency.rows import Evidence
 
 STEEPNESS = 6.0
@@ -23,6 +23,11 @@ SPECIFIC, HINT = 2.0, 0.25  # weight of a clue that can name a cause, and the sc
 LEAST_SCORE = 0.3
 LEAST_PROBABILITY = 0.4
 EVIDENT = 0.5
+# Where other programs compete with the server already in the healthy load, latencies change by chance from one load to the next, and with them
+# what these causes are told by: there a latency is a symptom only with evidence that names its cause, and for these only with more of it.
+BUSY_CORES, BUSY_WAITED_PERCENT, BUSY_SHARE = 0.3, 15.0, 0.3
+UNSTEADY = frozenset({"processor taken by others", "slow network", "packets lost", "slow tokenizer", "server pauses"})
+EVIDENT_IF_UNSTEADY = 0.8
 # By how much each latency must grow to be a symptom at all, and to be one whatever the evidence says; and by how many
 # seconds at least. Bursts in short healthy loads triple latencies now and then.
 GROWN = {
@@ -56,6 +61,8 @@ class Symptom:
     text: str
     is_strong: bool
     """Whether it exceeds the differences between two short healthy loads; weaker symptoms count only where the evidence names a cause."""
+    is_latency: bool = True
+    """Whether it is a latency, which other programs on the machine change too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,8 @@ class Diagnosis:
     """All causes, the most likely first, also when the diagnosis abstains."""
     abstains: str | None
     """Why no cause is named although there are symptoms."""
+    withheld: str | None = None
+    """Changes that other programs on the machine may have caused, as they compete with the server in the healthy load too; no alarm is raised."""
 
     @property
     def alarm(self) -> bool:
@@ -94,14 +103,27 @@ def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
         Ranked(key=c.key, title=c.title, remedy=c.remedy, score=score, probability=x / sum(odds), evidence=evidence)
         for (score, c, evidence), x in zip(scored, odds, strict=True)
     )
-    symptoms, abstains = symptoms_of(a, b), _abstains(ranked)
-    is_evident = abstains is None and ranked[0].score >= EVIDENT
-    is_noticed = any(s.is_strong or is_evident for s in symptoms)
+    symptoms, abstains, busy = symptoms_of(a, b), _abstains(ranked), _busy(a)
+    is_unsteady = busy is not None and ranked[0].key in UNSTEADY
+    is_evident = abstains is None and ranked[0].score >= (EVIDENT_IF_UNSTEADY if is_unsteady else EVIDENT)
+    is_noticed = any(is_evident or (s.is_strong and not (busy and s.is_latency)) for s in symptoms)
+    would_be = any(s.is_strong for s in symptoms) and not is_noticed
     return Diagnosis(
         symptoms=tuple(s.text for s in symptoms) if is_noticed else (),
         causes=ranked,
         abstains=abstains if is_noticed else None,
+        withheld=f"{busy}, so this may be chance: {'; '.join(s.text for s in symptoms)}" if would_be else None,
     )
+
+
+def _busy(a: Observation) -> str | None:
+    """Return how other programs compete with the server in the healthy load; None where they do not."""
+    others, waited, cores = a.get("others_cores"), a.get("server.waited_percent"), a.get("host.cores")
+    if others is None or others < BUSY_CORES:
+        return None
+    takes_many = cores is None or others >= BUSY_SHARE * cores
+    is_busy = takes_many if waited is None else waited >= BUSY_WAITED_PERCENT
+    return f"other programs used {others:.1f} cores in the healthy load too" if is_busy else None
 
 
 def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
@@ -124,9 +146,10 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
     failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
     if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
         text = f"failed requests {100 * failed[0]:.1f} → {100 * failed[1]:.1f} %"
-        symptoms.append(Symptom(text=text, is_strong=True))
+        is_wait = all(e.startswith(GAVE_UP) for e in b.errors)
+        symptoms.append(Symptom(text=text, is_strong=True, is_latency=is_wait))
     if (differ := answers_differ(a, b)) is not None and differ[0] > 0:
-        symptoms.append(Symptom(text=differ[1], is_strong=True))
+        symptoms.append(Symptom(text=differ[1], is_strong=True, is_latency=False))
     return tuple(symptoms)
 
 

@@ -24,6 +24,12 @@ def evidence_against(cause: Ranked) -> list[str]:
 
 def verdict(diagnosis: Diagnosis, tested: Outcome | None) -> Verdict:
     """Return the named cause, or why none is named, with the outcome of the confirming load if one was sent."""
+    if diagnosis.withheld is not None:
+        return Verdict(
+            headline="Latency differs, but no more than other programs on the machine explain.",
+            evidence=f"{diagnosis.withheld[0].upper()}{diagnosis.withheld[1:]}.",
+            objection="Measure both loads again while the machine has no other work.",
+        )
     if not diagnosis.alarm:
         return Verdict(
             headline="Users notice no change between the two loads.",

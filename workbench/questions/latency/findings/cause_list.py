@@ -2,9 +2,11 @@
 
 from workbench.questions.latency.findings import causes as clue
 from workbench.questions.latency.findings.causes import Cause, Clue
+from workbench.questions.latency.findings.failed_requests import failures_grew
 
 SAME_LOAD = clue.unchanged("offered_per_s")
 SAME_PROMPTS = clue.unchanged("input_tokens")
+GAVE_UP = clue.rose_by("gave_up_fraction", none=0.0, full=0.1, otherwise=0.0)
 
 
 def _cause(key: str, title: str, remedy: str, *clues: tuple[float, Clue], needs: str | None = None) -> Cause:
@@ -17,6 +19,7 @@ CAUSES: tuple[Cause, ...] = (
         "The request rate is higher than before",
         "Add replicas, or shed load at the gateway; 06_surge and 03_parallelism size both.",
         (4.0, clue.more_requests),
+        (1.0, GAVE_UP),
         (1.0, clue.share_of_change("queue", "decode")),
         (1.0, clue.as_fast_alone),
     ),
@@ -69,6 +72,7 @@ CAUSES: tuple[Cause, ...] = (
         "The batch limit is lower, so requests queue",
         "Raise max-num-seqs as far as memory and the TPOT SLO allow; 04_utilization finds the value.",
         (4.0, clue.limit_changed("max_num_seqs", grown=False)),
+        (1.0, GAVE_UP),
         (1.0, clue.fell("engine.num_requests_running.max", to=0.9, surely=0.6)),
         (1.0, clue.share_of_change("queue")),
         (1.0, SAME_LOAD),
@@ -135,7 +139,7 @@ CAUSES: tuple[Cause, ...] = (
         "server errors",
         "The server, or a proxy in front of it, fails requests",
         "Read its log for this status; check limits, health checks and the last deployment.",
-        (6.0, clue.failures_grew),
+        (6.0, failures_grew),
         (1.0, clue.rose_by("probe.failed_fraction", none=0.0, full=0.2, otherwise=-0.2)),
     ),
     _cause(

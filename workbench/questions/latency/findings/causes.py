@@ -28,6 +28,7 @@ QUANTITIES = {
     "engine.num_requests_running.max": "most requests running",
     "num_gpu_blocks": "announced KV blocks",
     "max_num_seqs": "announced max_num_seqs",
+    "gave_up_fraction": "share of the requests whose clients gave up",
     "others_cores": "cores used by other programs",
     "server.waited_percent": "server's threads waiting for a core (% of one core)",
     "server.allowed_cores": "cores that the server may use",
@@ -236,19 +237,6 @@ def server_card_differs(a: Observation, b: Observation) -> Reading | None:
         1.0,
         f"the server announces another {' and another '.join(name for name, differs in changes.items() if differs)}",
     )
-
-
-def failures_grew(a: Observation, b: Observation) -> Reading | None:
-    """Return evidence from the share of failed requests, with the server's errors."""
-    before, after = a.get("failed_fraction"), b.get("failed_fraction")
-    if before is None or after is None:
-        return None
-    counts = {t: sum(t in e for e in b.errors) for t in ("HTTP 5", "HTTP 429", "timeout", "no connection")}
-    kinds = ", ".join(f"{n} × {t}" for t, n in counts.items() if n) or ", ".join(sorted(set(b.errors))[:1])
-    text = f"failed requests {100 * before:.1f} % → {100 * after:.1f} %" + (f" ({kinds})" if kinds else "")
-    if after - before <= 0.005:
-        return -1.0, text
-    return strength(after - before, 0.0, 0.02), text
 
 
 def stalls(*, together: bool) -> Clue:

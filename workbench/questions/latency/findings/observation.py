@@ -17,6 +17,7 @@ from workbench.telemetry.samples import Recording
 LONG_GAP_FACTOR = 8.0  # a gap of so many median gaps is a stall
 LEAST_STALL_S = 0.2
 IDLE_PERCENT = 3.0  # of one core
+GAVE_UP = "timeout"  # how the error of a request begins that its client gave up
 SETTLED_S = 2.0  # counters are read once a second, so they lag behind the last answer
 
 
@@ -33,7 +34,7 @@ class Observation:
     """Models, version and limits that the server announces."""
     n_requests: int = 0
     ttfts_s: tuple[float, ...] = ()
-    """TTFT of each answered request, in the order of arrival."""
+    """TTFT of each answered request, and the wait of each client that gave up, in the order of arrival."""
     errors: tuple[str, ...] = ()
 
     def get(self, name: str) -> float | None:
@@ -73,7 +74,7 @@ def observe(run: Run, *, until_s: float | None = None) -> Observation:
         answers=samples.probe.answers if samples.probe else (),
         server=samples.server,
         n_requests=len(requests),
-        ttfts_s=tuple(seconds for q in requests if (seconds := ttft_s(q)) is not None),
+        ttfts_s=tuple(_waits_s(requests)),
         errors=tuple(q.error for q in requests if q.error),
     )
 
@@ -110,17 +111,37 @@ def _probe_values(probe: Probe | None) -> dict[str, float]:
 def _add_client(requests: Sequence[KeptRequest], quantities: _Quantities) -> None:
     """Add what the client measured."""
     begun = [q for q in requests if ttft_s(q) is not None]
-    quantities.note("ttft_s", map(ttft_s, begun))
+    quantities.note("ttft_s", _waits_s(requests))
+    quantities.note("answered_ttft_s", map(ttft_s, begun))
     quantities.note("e2e_s", map(e2e_s, begun))
     quantities.note("tpot_s", map(_tpot, begun))
     quantities.note("input_tokens", (q.input_tokens for q in requests))
     quantities.note("output_tokens", (q.output_tokens for q in begun))
     quantities.note("failed_fraction", (1.0 if q.error else 0.0 for q in requests))
+    quantities.note("gave_up_fraction", (float(_gave_up(q)) for q in requests))
     dues = [q.due_s for q in requests]
     if len(dues) > 1 and max(dues) > min(dues):
         quantities.values["offered_per_s"] = (len(dues) - 1) / (max(dues) - min(dues))
         quantities.spreads["offered_per_s"] = quantities.values["offered_per_s"] / float(np.sqrt(len(dues)))
     quantities.values |= _stalls(begun)
+
+
+def _gave_up(q: KeptRequest) -> bool:
+    """Return whether the client gave a request up: that shows how long it waited, and nothing of an error of the server."""
+    return bool(q.error) and str(q.error).startswith(GAVE_UP)
+
+
+def _waits_s(requests: Iterable[KeptRequest]) -> list[float]:
+    """Return the TTFT of each answered request, and the time that a client waited for a token before it gave up, in the order of arrival."""
+    waits = []
+    for q in requests:
+        seconds = ttft_s(q)
+        if seconds is None and _gave_up(q):
+            until_s = q.first_content_s if q.first_content_s is not None else q.end_s
+            seconds = None if until_s is None else until_s - q.due_s
+        if seconds is not None:
+            waits.append(seconds)
+    return waits
 
 
 def _requests_at(requests: Sequence[KeptRequest], until_s: float) -> list[KeptRequest]:
@@ -204,8 +225,8 @@ def _add_server(inside: Recording, values: dict[str, float]) -> None:
         values["hit_fraction"] = hits / looked
         if n_asked:
             values["hit_tokens_per_request"] = hits / n_asked
-    if "server.ttft_s" in values and "ttft_s" in values:
-        values["outside_ttft_s"] = values["ttft_s"] - values["server.ttft_s"]
+    if "server.ttft_s" in values and "answered_ttft_s" in values:
+        values["outside_ttft_s"] = values["answered_ttft_s"] - values["server.ttft_s"]
         engine_s = values.get("server.queue_s", 0.0) + values.get("server.prefill_s", 0.0)
         values["front_s"] = values["server.ttft_s"] - engine_s
     sampled_s = inside.times_s.get("engine.num_requests_running", np.empty(0))

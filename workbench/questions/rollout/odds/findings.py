@@ -14,7 +14,7 @@ N_ROLLOUTS = 200
 RULE_HEAD = ("Rollback rule", "healthy: rolled back", "chosen: rolled back", "chosen: failed answers")
 METHOD = (
     "The new version gets 10, 25, 50 and 100 % of the users, for five intervals each. The sequential test is evaluated after every failure: a mixture "
-    "of e-processes over ratios of 1.5 to 5, at a quarter of alpha because three more measures are tested. The threshold rules are evaluated at "
+    "of e-processes over ratios of 1.5 to 10, at a quarter of alpha because three more measures are tested. The threshold rules are evaluated at "
     "intervals: the FAQ's rule (success above 95 %) once a step, and the rule of Flagger's documentation (success above 99 %) once an interval."
 )
 

@@ -58,6 +58,8 @@ def sign(
             )
         place, private = Path(folder).expanduser(), read_private(Path(key).expanduser())
         name = name or place.resolve().name
+        if not more and (place / SIGNED).exists() and (last := signing.read_signed(place).manifest).name == name:
+            _require_growth(last.version, version)
         now, lasts_s = time.time(), days * DAY_S
         release = signing.sign(place, private, name=name, version=version, now=now, lasts_s=lasts_s, more=more)
         contents = f"{len(release.files)} files, digest {release.digest[:16]}"
@@ -98,7 +100,8 @@ def release(
     with ReadableErrors():
         place = Path(to).expanduser()
         if to and back and name is not None:
-            out.print(f"{name}: current is {go_back(place, name).name} again")
+            before = go_back(place, name, trust=_store(trust), now=time.time(), least_signatures=signatures)
+            out.print(f"{name}: current is {before.name} again")
             return
         if not to or back or not folder:
             raise InvalidSpec(
@@ -135,6 +138,14 @@ def trust(
             out.print(f"{k.id} {'revoked' if k.is_revoked else f'until {until}'}")
         for line, version in store.versions.items():
             out.print(f"{line}: newest accepted version {version}")
+
+
+def _require_growth(last: int, version: int) -> None:
+    if version <= last:
+        raise InvalidSpec(
+            f"The folder holds version {last}; version {version} does not follow it.",
+            remedy=f"Sign it as --version {last + 1}.",
+        )
 
 
 def _store(file: str | None) -> TrustStore:

@@ -1,11 +1,13 @@
 """The fault suite: a real engine, faults with known causes, healthy controls, and the score of each method."""
 
+import os
 import random
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from workbench.apparatus.burden import Burden
 from workbench.catalog.paths import located
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import Progress
@@ -150,7 +152,10 @@ def measure(spec: FaultsSpec, record: Record) -> Iterator[Progress]:
     episodes: list[Episode] = []
     folder, servers = record.folder / "loads", Servers(spec, record.folder, is_gpu=is_gpu)
     folder.mkdir(exist_ok=True)
-    try:
+    with ExitStack() as stack:
+        stack.callback(servers.stop)
+        if spec.burden:
+            stack.enter_context(Burden(processes=max(1, round(spec.burden * len(os.sched_getaffinity(0))))))
         for seed, of_seed in plans.items():
             loads = _SeedLoads(seed, profile(spec, seed, servers.port), servers, folder)
             for number, one in enumerate(of_seed):
@@ -165,8 +170,6 @@ def measure(spec: FaultsSpec, record: Record) -> Iterator[Progress]:
                     record.failures.append(Failure(cause=cause, remedy="See the server's log."))
                     servers.stop()
                 done += 1
-    finally:
-        servers.stop()
     record.rows = [score_of(episodes, m) for m in (WORKBENCH, *METHODS)]
     record.samples = FaultsSamples(episodes=episodes, engine_version=servers.version)
 

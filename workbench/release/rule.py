@@ -1,0 +1,111 @@
+"""The rule of a canary rollout: its steps, how the new version is judged, and how many requests that takes."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, inf, log, sqrt
+from statistics import NormalDist
+from typing import Literal
+
+from workbench.core.errors import InvalidSpec
+from workbench.release.sequential import RATIOS, log_factors
+
+HELD_BACK = 0.1
+"""Share of the requests that stay on the old version at the last step, so that it compares as well."""
+MEASURES = {
+    "failures": "failures",
+    "late_ttft": "late TTFT",
+    "slow_tpot": "slow TPOT",
+    "disagreement": "disagreement",
+}
+"""Label of each measure that a version is judged by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryRule:
+    """Steps of a rollout, and how the new version is judged."""
+
+    steps: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    """Rising shares of the requests on the new version, the last of them 1."""
+    least_requests: int | None = None
+    """Requests to the new version in each step before the next step; None: as many as the power needs."""
+    power: float = 0.98
+    """Probability with which a rise of the failures, as below, is caught before the last step."""
+    usual_failures: float = 0.01
+    """Share of the old version's requests that fail, for the number of requests."""
+    caught_failures: float = 0.03
+    """Share of the new version's requests that fail in the rise that must be caught."""
+    alpha: float = 0.01
+    """Largest probability of rolling back a version that is no worse, over all measures and the whole rollout."""
+    assignment: Literal["request", "user"] = "request"
+    """What is assigned at random: each request, or each ``user``, who then keeps the version and counts once; needs hundreds of users."""
+    late_ttft_s: float | None = None
+    """TTFT above which a request counts as late; None: the 90th percentile of the old version's latest requests."""
+    late_tpot_s: float | None = None
+    """TPOT above which a request counts as slow; None: the 90th percentile of the old version's latest requests."""
+    disagreement: float = 0.05
+    """Share of the answers to the gold set that may differ from those of the old version."""
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise(self.steps))
+        if not self.steps or not rising or not 0 < self.steps[0] <= 1 or self.steps[-1] != 1:
+            raise InvalidSpec(f"The steps are {self.steps}.", remedy="Give rising shares that end at 1.")
+        if (self.least_requests is not None and self.least_requests < 1) or not 0 < self.alpha < 1:
+            raise InvalidSpec(
+                f"{self.least_requests} requests, alpha {self.alpha}.",
+                remedy="Give one request or more, and an alpha between 0 and 1.",
+            )
+        if not 0 < self.usual_failures < self.caught_failures <= 1 or not 0.5 <= self.power < 1:
+            raise InvalidSpec(
+                f"A rise of the failures from {self.usual_failures} to {self.caught_failures} at a power of {self.power}.",
+                remedy="Give rising shares between 0 and 1, and a power from 0.5 to below 1.",
+            )
+
+    @property
+    def evidence_limit(self) -> float:
+        """Evidence from which a version is rolled back: each measure has its part of alpha (Bonferroni)."""
+        return len(MEASURES) / self.alpha
+
+    @property
+    def requests_per_step(self) -> int:
+        """Requests to the new version in each step before the next step."""
+        if self.least_requests is not None:
+            return self.least_requests
+        mean, deviation, needed = self._evidence_per_request()
+        if mean <= 0:
+            raise InvalidSpec(
+                f"No number of requests tells {self.caught_failures} from {self.usual_failures}.",
+                remedy="Give a larger rise, or least_requests.",
+            )
+        spread = NormalDist().inv_cdf(self.power) * deviation
+        return ceil(((spread + sqrt(spread**2 + 4 * mean * needed)) / (2 * mean)) ** 2)
+
+    @property
+    def power_at_requests(self) -> float:
+        """Probability with which the rise of the failures is caught before the last step, at these requests in each step."""
+        mean, deviation, needed = self._evidence_per_request()
+        n = self.requests_per_step
+        return NormalDist().cdf((n * mean - needed) / (deviation * sqrt(n)))
+
+    def share_at(self, step: int) -> float:
+        """Share of the requests on the new version in a step, from 0 to below 1: some stay on the old version to the end."""
+        if self.steps[step] < 1:
+            return self.steps[step]
+        before = self.steps[step - 1] if step else 0.0
+        return 1 - min(HELD_BACK, (1 - before) / 2)
+
+    def _evidence_per_request(self) -> tuple[float, float, float]:
+        """Return mean and standard deviation of the log evidence that one more request in each step adds, and how much is needed.
+
+        Failures of both versions are counted as Poisson events; the ratio that gains most stands for the mixture, which it has its share of.
+        """
+        best = (-inf, 1.0)
+        for ratio in RATIOS:
+            mean = variance = 0.0
+            for step in range(max(1, len(self.steps) - 1)):
+                share = self.share_at(step)
+                new, old = log_factors(ratio, share)
+                n_new, n_old = self.caught_failures, self.usual_failures * (1 - share) / share
+                mean += n_new * new + n_old * old
+                variance += n_new * new**2 + n_old * old**2
+            best = max(best, (mean, sqrt(variance)))
+        return *best, log(self.evidence_limit * len(RATIOS))
