@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from workbench.compress.calibration_text import calibration_windows
 from workbench.compress.folder import token_ids
 from workbench.compress.methods import METHODS
 from workbench.compress.quality import window_quality
@@ -80,9 +81,8 @@ class Worker:
         else:
             from workbench.compress.onnx_model import OnnxModel
 
-            calibration = np.zeros((1, self.spec.window_tokens), np.int64) if windows is None else windows
             self._variant = OnnxModel(
-                self.spec, self.method, folder=self.folder, windows=calibration, threads=self.threads
+                self.spec, self.method, folder=self.folder, calibration=self._calibration(windows), threads=self.threads
             )
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -93,6 +93,13 @@ class Worker:
             weight_bytes=self.variant.weight_bytes,
             execution=self.variant.execution,
         )
+
+    def _calibration(self, scored: Ids | None) -> Ids:
+        """Return windows of text that are not scored, where the method needs them; of random weights any tokens will do."""
+        length = self.spec.window_tokens
+        if self.method != "onnx-int8-static" or self.spec.random_weights:
+            return np.zeros((1, length), np.int64)
+        return calibration_windows(self.windows, scored=scored, length=length)
 
     def write_reference(self, index: int, n_windows: int, window: Ids) -> None:
         """Keep this model's logits of one window on disk, for the variants to be compared with."""
