@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def _graph_logits(session: onnxruntime.InferenceSession, ids: npt.NDArray[np.int
     """Return the logits after each token, of which the last ``STEPS`` are decoded one by one."""
     past, logits = empty_cache(session, ids.shape[0]), []
     cuts = [0, *range(ids.shape[1] - STEPS, ids.shape[1] + 1)]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         out, *cache = session.run(None, {"input_ids": ids[:, start:end], **past})
         logits.append(out)
         past = dict(zip(past, cache, strict=True))

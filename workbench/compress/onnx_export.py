@@ -19,6 +19,8 @@ from workbench.core.errors import NotAvailable, WorkbenchError
 OPSET = 20
 EVERY_EXPERT = "workbench_every_expert"
 """Name under which transformers finds ``_every_expert``."""
+GATE = "_apply_gate"
+"""Method that transformers gives to gated experts."""
 OTHER_METHODS = "Measure it with the methods that run in PyTorch."
 
 
@@ -60,7 +62,9 @@ def cached_tensors(model: PreTrainedModel) -> list[torch.Tensor]:
     """
     kept = getattr(model(input_ids=torch.tensor([[0, 1]]), use_cache=True), "past_key_values", None)
     layers = getattr(kept, "layers", [])
-    others = sorted({type(layer).__name__ for layer in layers if type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer}})
+    others = sorted(
+        {type(layer).__name__ for layer in layers if type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer}}
+    )
     if others or not layers:
         state = f"its cache has the kind {', '.join(others)}" if others else "it keeps no cache of keys and values"
         raise NotAvailable(
@@ -85,7 +89,7 @@ def _every_expert(
     total = torch.zeros_like(states)
     for i in range(experts.num_experts):
         inner = _product(experts, states, first, i)
-        inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)  # type: ignore[operator]
+        inner = getattr(experts, GATE)(inner) if experts.has_gate else experts.act_fn(inner)  # type: ignore[operator]
         share = torch.where(top_k_index == i, top_k_weights, 0).sum(-1, keepdim=True)
         total = total + _product(experts, inner, "down_proj", i) * share
     return total
@@ -101,15 +105,16 @@ def _product(experts: torch.nn.Module, states: torch.Tensor, name: str, i: int) 
 def _computing_every_expert(model: PreTrainedModel) -> Iterator[None]:
     """Let the experts of a model be computed by ``_every_expert``, and restore its own way at the end."""
     ALL_EXPERTS_FUNCTIONS.register(EVERY_EXPERT, _every_expert)
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "_experts_implementation")}
-    before = {key: config._experts_implementation for key, config in configs.items()}
+    field = "_experts_implementation"  # which transformers reads, and sets only to what it knows itself
+    configs = [m.config for m in model.modules() if hasattr(getattr(m, "config", None), field)]
+    before = [getattr(config, field) for config in configs]
     try:
-        for config in configs.values():
-            config._experts_implementation = EVERY_EXPERT
+        for config in configs:
+            setattr(config, field, EVERY_EXPERT)
         yield
     finally:
-        for key, config in configs.items():
-            config._experts_implementation = before[key]
+        for config, own in zip(configs, before, strict=True):
+            setattr(config, field, own)
 
 
 def export_onnx(model: PreTrainedModel, target: Path, *, n_checked: int = CHECKED_TOKENS) -> None:
@@ -151,7 +156,8 @@ def _exported(model: PreTrainedModel, cached: Sequence[torch.Tensor]) -> onnx.Mo
         return prepared(program.model_proto)
     except Exception as error:  # whatever the exporter raises is the reason why there is no graph
         raise NotAvailable(
-            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__}: {_reason(error)}", remedy=OTHER_METHODS
+            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__}: {_reason(error)}",
+            remedy=OTHER_METHODS,
         ) from error
 
 

@@ -1,20 +1,24 @@
 """The linear layers of a graph: found by what they compute, whatever an exporter called them."""
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from workbench.vision.graphs import as_products
 
 FOLDED = frozenset({"Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity"})
 """Operations that only rearrange; on stored tensors they are carried out when the graph is written."""
-ELEMENTWISE = frozenset(
+_ELEMENTWISE = (
     "Abs Add Cast Celu Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max Min Mish Mul Neg Pow PRelu Relu "
-    "Selu Sigmoid Softplus Softsign Sqrt Sub Swish Tanh Where".split()
+    "Selu Sigmoid Softplus Softsign Sqrt Sub Swish Tanh Where"
 )
-REARRANGING = frozenset("Expand Flatten Gather Reshape Slice Split Squeeze Transpose Unsqueeze".split())
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+REARRANGING = frozenset(
+    {"Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
 """Operations whose first input holds the values and whose others hold shapes and indices."""
 SCORING = ELEMENTWISE | REARRANGING | {"Softmax", "LogSoftmax"}
 """Operations between the product of a router and its choice of experts."""
@@ -23,8 +27,7 @@ SCORING = ELEMENTWISE | REARRANGING | {"Softmax", "LogSoftmax"}
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with stored matrices as they are multiplied, dense layers as products, and a name for every node."""
     _fold(model.graph)
-    _split_dense_layers(model.graph)
-    _drop_unused(model.graph)
+    as_products(model)
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
     return model
@@ -45,45 +48,6 @@ def _fold(graph: onnx.GraphProto) -> None:
         graph.initializer.append(stored[node.output[0]])
     del graph.node[:]
     graph.node.extend(kept)
-
-
-def _split_dense_layers(graph: onnx.GraphProto) -> None:
-    """Write each dense layer (Gemm) with a stored matrix as a product and a sum, which the quantizers know."""
-    stored = {t.name: t for t in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        plain = flags.get("alpha", 1.0) == 1.0 and flags.get("beta", 1.0) == 1.0 and not flags.get("transA")
-        if node.op_type != "Gemm" or node.input[1] not in stored or not plain:
-            nodes.append(node)
-            continue
-        weight = node.input[1]
-        if flags.get("transB"):
-            turned = np.ascontiguousarray(numpy_helper.to_array(stored[weight]).T)
-            weight = f"{weight}_{node.output[0]}_transposed"
-            graph.initializer.append(numpy_helper.from_array(turned, weight))
-        bias = node.input[2] if len(node.input) > 2 else ""
-        product = f"{node.output[0]}_product" if bias else node.output[0]
-        nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product]))
-        if bias:
-            nodes.append(helper.make_node("Add", [product, bias], [node.output[0]]))
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in _all_nodes(graph) for name in node.input} | {o.name for o in graph.output}
-    kept = [t for t in graph.initializer if t.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g)
 
 
 class LinearLayers:
@@ -111,7 +75,9 @@ class LinearLayers:
         return {
             node.name: node
             for node in self._nodes
-            if node.op_type == "MatMul" and len(self._sides.get(node.input[1], ())) == 2 and node.input[0] not in self._sides
+            if node.op_type == "MatMul"
+            and len(self._sides.get(node.input[1], ())) == 2
+            and node.input[0] not in self._sides
         }
 
     @cached_property

@@ -40,7 +40,7 @@ class EdgeSpec(Spec):
     model: str = knob(
         OWN_MODEL,
         "Model",
-        'The digit network that is trained here ("digits"), an .onnx graph with one input, or a folder of a language model.',
+        'The digit network that is trained here ("digits"), an .onnx graph, or a folder of a language model or a text encoder.',
         suggestions=(OWN_MODEL, REFERENCE_MODEL_PLACE),
         is_argument=True,
         is_path=True,
@@ -48,7 +48,7 @@ class EdgeSpec(Spec):
     data: str | None = knob(
         None,
         "Input file",
-        "File (.npz) with inputs x and, if known, classes y for a graph; random inputs are used without one.",
+        "File (.npz) with the inputs of a graph by name (x for an only one) and, if known, classes y; random inputs are used without one.",
         is_path=True,
     )
     techniques: tuple[str, ...] = knob(
