@@ -10,6 +10,7 @@ import onnx
 
 from workbench.compress.onnx_graph import LinearLayers
 from workbench.core.errors import NotAvailable
+from workbench.vision.sessions import sums_of_bytes_saturate
 
 Arrays: TypeAlias = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
 """Inputs of a graph by name."""
@@ -69,6 +70,7 @@ def _int8_dynamic(source: Path, target: Path, chosen: list[str]) -> None:
         target,
         weight_type=QuantType.QInt8,
         per_channel=True,
+        reduce_range=sums_of_bytes_saturate(),
         op_types_to_quantize=["MatMul"],
         nodes_to_quantize=chosen,
         use_external_data_format=True,
@@ -104,6 +106,7 @@ def _int8_static(source: Path, target: Path, chosen: list[str], calibration: _Ca
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QUInt8,
         per_channel=True,
+        reduce_range=sums_of_bytes_saturate(),
         op_types_to_quantize=["MatMul"],
         nodes_to_quantize=chosen,
         use_external_data_format=True,

@@ -14,7 +14,7 @@ import onnx
 import torch
 
 from workbench.core.errors import NotAvailable
-from workbench.vision.sessions import Examples, Graph
+from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
 
 Floats = npt.NDArray[np.float32]
 BATCH_AXIS = "batch"
@@ -124,6 +124,7 @@ def _static(source: Path, target: Path, feeds: _Feeds) -> None:
         per_channel=_opset(model) >= PER_CHANNEL_OPSET,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QInt8,
+        reduce_range=sums_of_bytes_saturate(),
         calibrate_method=CalibrationMethod.MinMax,
         # Products of two activations are attention; one scale for all of a score matrix ruins it.
         nodes_to_exclude=[n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] not in stored],
@@ -137,7 +138,8 @@ def _dynamic(source: Path, target: Path, *, only_dense: bool) -> None:
         {"op_types_to_quantize": ["MatMul", "Gemm"], "extra_options": {"MatMulConstBOnly": True}} if only_dense else {}
     )
     # Dynamic quantization of convolutions exists for unsigned weights only.
-    quantize_dynamic(source, target, weight_type=QuantType.QInt8 if only_dense else QuantType.QUInt8, **dense)
+    kind = QuantType.QInt8 if only_dense else QuantType.QUInt8
+    quantize_dynamic(source, target, weight_type=kind, reduce_range=only_dense and sums_of_bytes_saturate(), **dense)
 
 
 def _int4(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from workbench.questions.edge.measure.answers import Outputs, all_outputs
 from workbench.questions.edge.spec import GRAPH_TECHNIQUES, EdgeSpec
 from workbench.vision.graph_form import GraphForm, graph_form, random_examples, read_examples
 from workbench.vision.graphs import quantize_graph
-from workbench.vision.sessions import Examples, Graph
+from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
 from workbench.vision.variants import Variant
 
 Labels = npt.NDArray[np.int64]
@@ -22,6 +22,8 @@ N_INPUTS = 64  # random ones, where no data is given
 LEAST_INPUTS = 8  # of a file, to calibrate on a quarter and test on the rest
 FREE_LENGTHS = (None, 16, 8, 32, 128, 224, 1)
 """Lengths of free sides that are tried one after the other until the graph runs; None is the usual ones."""
+SIGNED_WEIGHTS = ("int8-static", "int8-dynamic-dense")
+SEVEN_BITS = "weights in 7 bits, because this processor adds products of 8-bit numbers in 16 bits (no VNNI)"
 MOST_INSIDE_BYTES = 1_500_000_000  # a graph file holds 2 GB at most
 
 
@@ -89,7 +91,8 @@ def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> S
             runner = Graph(target, threads=spec.threads)
             if not _is_finite(all_outputs(runner, subject.inputs[: subject.batch or 1], subject.batch)):
                 raise NotAvailable("It answers with NaN or infinity.", remedy="Leave this technique out.")
-            variants[technique] = Variant(technique=technique, runner=runner, graphs=(target,))
+            note = SEVEN_BITS if technique in SIGNED_WEIGHTS and sums_of_bytes_saturate() else ""
+            variants[technique] = Variant(technique=technique, runner=runner, graphs=(target,), note=note)
         except WorkbenchError as error:
             failures.append(Failure(cause=f"{technique} is left out: {error.cause}", remedy=error.remedy))
         except Exception as error:  # what a quantizer raises is the result for its technique
