@@ -74,6 +74,18 @@ def cached_tensors(model: PreTrainedModel) -> list[torch.Tensor]:
     return [t for layer in layers for t in (layer.keys, layer.values)]
 
 
+def _refuse_positions_by_length(model: PreTrainedModel) -> None:
+    """Raise ``NotAvailable`` for rotary positions whose scale changes with the length of the prompt: a graph has no such branch."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = {rope.get("rope_type"), *(part.get("rope_type") for part in rope.values() if isinstance(part, dict))}
+    if by_length := sorted(kinds & {"dynamic", "longrope"}):
+        raise NotAvailable(
+            f"{model.config.model_type} cannot be exported to ONNX here: its rotary positions are scaled by the length of the prompt "
+            f"({', '.join(by_length)}), and a graph has no such branch.",
+            remedy=OTHER_METHODS,
+        )
+
+
 def _every_expert(
     experts: torch.nn.Module, states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
 ) -> torch.Tensor:
@@ -130,8 +142,10 @@ def export_onnx(model: PreTrainedModel, target: Path, *, n_checked: int = CHECKE
     Raises:
         NotAvailable: the model cannot be exported, or the graph does not compute what the model computes.
     """
+    cached = cached_tensors(model)
+    _refuse_positions_by_length(model)
     answers = model_answers(model, n_tokens=n_checked)
-    graph = _exported(model, cached_tensors(model))
+    graph = _exported(model, cached)
     onnx.save_model(graph, str(target), save_as_external_data=True, location=f"{target.name}.data", size_threshold=1024)
     check_graph(target, answers)
 

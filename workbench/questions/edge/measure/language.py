@@ -63,7 +63,10 @@ def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
             results = {r.method: r for r in rows if r.status == "measured"}
             absent = {METHODS[r.method]: r.reason or "" for r in rows if r.status != "measured"}
             if "onnx-fp32" not in results:
-                raise NotAvailable(absent["fp32"], remedy="Measure it in PyTorch with `workbench quantize`.")
+                raise NotAvailable(
+                    absent.get("fp32", "The ONNX graph was not measured."),
+                    remedy="Measure it in PyTorch with `workbench quantize`.",
+                )
             record.failures += [
                 Failure(cause=f"{t} is left out: {reason}", remedy="Leave it out.") for t, reason in absent.items()
             ]
