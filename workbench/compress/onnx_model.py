@@ -45,9 +45,10 @@ class OnnxModel:
     def _base(spec: QuantizationSpec, folder: Path) -> Path:
         """Return the float graph, exported and checked once; a model that was refused once is refused again at once."""
         graph, refusal = folder / "model.onnx", folder.with_name(REFUSAL)
-        if graph.exists():
+        if _is_of_these_files(graph, spec.model):
             return graph
-        if refusal.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        if _is_of_these_files(refusal, spec.model):
             cause, remedy = refusal.read_text().split("\n")
             raise NotAvailable(cause, remedy=remedy)
         unfinished = folder.with_name(folder.name + ".part")
@@ -89,6 +90,12 @@ class OnnxModel:
             out = self._session.run(None, {"input_ids": ids, **dict(zip(past, out[1:], strict=True))})
             times.append(time.perf_counter() - started)
         return times
+
+
+def _is_of_these_files(made: Path, model: str) -> bool:
+    """Return whether a file was made since the files of the model were last changed: a resumed run may find them mended."""
+    files = list(Path(model).iterdir()) if Path(model).is_dir() else []
+    return made.exists() and made.stat().st_mtime >= max((f.stat().st_mtime for f in files), default=0.0)
 
 
 def spec_vocabulary(spec: QuantizationSpec) -> int:

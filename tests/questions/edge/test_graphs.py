@@ -175,10 +175,13 @@ def test_embeddings_are_no_classes_and_class_numbers_are():
     assert similarity([RNG.standard_normal((30, 8))], [vectors], are_embeddings=True).same_nearest_fraction < 0.3
 
 
-def test_a_graph_of_integers_is_measured_from_end_to_end(tmp_path):
+def test_a_mended_graph_of_integers_is_measured_from_end_to_end(tmp_path):
     file = tmp_path / "net.onnx"
-    onnx.save(tokens([2, 8]), str(file))
     spec = EdgeSpec(model=str(file), techniques=("fp32", "int4"), rounds=5)
+    file.write_bytes(b"broken")
+    with pytest.raises(NotAModel):
+        last_run(measured(spec, tmp_path / "job"))
+    onnx.save(tokens([2, 8]), str(file))  # mended, and measured in the same folder
     run = last_run(measured(spec, tmp_path / "job"))
     by = {v.technique: v for v in run.rows(VariantResult)}
     assert set(by) == {"fp32", "int4"}

@@ -125,7 +125,7 @@ def loaded_graph(source: Path) -> onnx.ModelProto:
 
 def save_graph(model: onnx.ModelProto, target: Path) -> None:
     """Write a graph with its weights inside, or beside it where they are too large for that."""
-    outside = model.ByteSize() > MOST_INSIDE_BYTES
+    outside = sum(t.ByteSize() for t in model.graph.initializer) > MOST_INSIDE_BYTES
     onnx.save_model(
         model, str(target), save_as_external_data=outside, location=f"{target.name}.data" if outside else None
     )
