@@ -110,7 +110,7 @@ def _input(info: onnx.ValueInfoProto, graph: onnx.GraphProto, stored: Mapping[st
     return GraphInput(
         name=info.name,
         dtype=np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)),
-        sides=tuple(None if s == 0 and isinstance(s, int) else s for s in sides),
+        sides=tuple(None if isinstance(s, int) and s <= 0 else s for s in sides),
         n_rows=_rows_chosen_by(info.name, graph, stored),
     )
 

@@ -1,5 +1,6 @@
 """What can be asked about a small device: which compressions of a model to measure, and the limits within which to choose one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,7 +63,7 @@ class EdgeSpec(Spec):
     batches: tuple[int, ...] | None = knob(
         None,
         "Batch sizes",
-        "Batch sizes at which the compressions are timed; 1 and 256 for the digit network and 1 and 32 for a graph if left out.",
+        "Batch sizes at which the compressions are timed; 1 and 256 for the digit network, 1 and 8 for a language model and 1 and 32 for a graph if left out.",
         is_advanced=True,
     )
     rounds: int = knob(
@@ -153,6 +154,10 @@ class EdgeSpec(Spec):
             )
         if "fp32" not in self.techniques:
             raise InvalidSpec("Without fp32 nothing can be compared.", remedy="Keep it among the techniques.")
+
+    def left_out(self, possible: Collection[str]) -> tuple[str, ...]:
+        """Return the techniques that were chosen and are not possible for the model; all of them are no choice."""
+        return () if self.techniques == tuple(TECHNIQUES) else tuple(t for t in self.techniques if t not in possible)
 
     @property
     def timed_batches(self) -> tuple[int, ...]:

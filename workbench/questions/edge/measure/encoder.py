@@ -20,6 +20,7 @@ from workbench.vision.variants import Variant
 N_TOKENS = 64
 LEAST_CHARACTERS = 80  # of a passage
 LARGEST_DIFFERENCE = 1e-3  # between the graph's embeddings and the model's, which have length 1
+FIRST_TOKEN, MEAN = frozenset({"cls", "cls_token"}), frozenset({"mean", "mean_tokens"})
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -96,16 +97,30 @@ def _opened(place: str) -> tuple[Embedder, PreTrainedTokenizerBase]:
 
 
 def _pools_first(place: Path) -> bool:
-    """Return whether the folder asks for the first token's state; the mean is what it gets if it says nothing."""
-    file = place / "1_Pooling" / "config.json"
-    settings: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    chosen = [name for name, value in settings.items() if name.startswith("pooling_mode") and value is True]
-    if chosen and not set(chosen) <= {"pooling_mode_cls_token", "pooling_mode_mean_tokens"}:
+    """Return whether the folder asks for the first token's state; the mean is what it gets if it says nothing.
+
+    Raises:
+        NotAvailable: the folder asks for another pooling, or for a layer after it.
+    """
+    settings, modules = (_json(place / name) for name in ("1_Pooling/config.json", "modules.json"))
+    kinds = {str(m.get("type", "")).rsplit(".", 1)[-1] for m in modules} if isinstance(modules, list) else set()
+    modes = {
+        name.removeprefix("pooling_mode_")
+        for name, value in settings.items()
+        if value is True and "pooling_mode_" in name
+    }
+    modes |= {str(settings["pooling_mode"])} if "pooling_mode" in settings else set()
+    others = sorted((kinds - {"Transformer", "Pooling", "Normalize"}) | (modes - FIRST_TOKEN - MEAN))
+    if others or len(modes) > 1:
         raise NotAvailable(
-            f"The pooling {', '.join(chosen)} is not supported.",
+            f"{place} embeds with {', '.join(others or sorted(modes))}, which is not supported here.",
             remedy="Export the encoder to ONNX, and name the graph.",
         )
-    return chosen == ["pooling_mode_cls_token"]
+    return bool(modes & FIRST_TOKEN)
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _passages(tokenizer: PreTrainedTokenizerBase, text: Path, net: Embedder) -> Examples:

@@ -1,6 +1,6 @@
 """A user's own graph: its inputs, and the compressions that need no training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def graph_subject(spec: EdgeSpec, folder: Path) -> Subject:
 
 def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> Subject:
     """Return the subject with a quantized copy for each technique of the spec that a graph can have."""
-    base, failures = subject.variants["fp32"].graphs[0], list(subject.failures)
+    base, failures = subject.variants["fp32"].graphs[0], [*subject.failures, *needs_training(spec, GRAPH_TECHNIQUES)]
     variants = dict(subject.variants)
     for technique in (t for t in spec.techniques if t in GRAPH_TECHNIQUES and t != "fp32"):
         try:
@@ -100,6 +100,13 @@ def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> S
                 Failure(cause=f"{technique} failed: {first_line(error)}", remedy="Leave this technique out.")
             )
     return replace(subject, variants=variants, failures=failures)
+
+
+def needs_training(spec: EdgeSpec, possible: Collection[str]) -> Iterator[Failure]:
+    """Yield that techniques were chosen which the model cannot have without its training."""
+    if others := spec.left_out(possible):
+        remedy = f"Choose from: {', '.join(possible)}."
+        yield Failure(cause=f"{', '.join(others)} cannot be applied to this model and were left out.", remedy=remedy)
 
 
 def first_line(error: Exception) -> str:
@@ -229,8 +236,3 @@ def exported_inputs(spec: EdgeSpec, graph: Path, n: int) -> Examples:
     form, length = _runnable(graph_form(loaded_graph(graph)), Graph(graph, threads=1), spec, graph)
     tested = _inputs(spec, form, length).tested
     return tested[: max(form.batch or 1, n // (form.batch or 1) * (form.batch or 1))]
-
-
-def batches(subject: Subject, asked: tuple[int, ...]) -> Iterator[int]:
-    """Yield the batch sizes that are timed: those that are asked for, or the fixed one."""
-    yield from (subject.batch,) if subject.batch else asked

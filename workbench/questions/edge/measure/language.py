@@ -15,6 +15,7 @@ from workbench.core.rows import Failure
 from workbench.core.runs import Run
 from workbench.measuring.envelope import Record, measured
 from workbench.measuring.interleaved import Timed, batch_times
+from workbench.questions.edge.measure.graph import needs_training
 from workbench.questions.edge.rows import Perplexity
 from workbench.questions.edge.rows import VariantResult as EdgeVariant
 from workbench.questions.edge.spec import EdgeSpec
@@ -44,6 +45,7 @@ def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
         InvalidSpec: an option is given that a language model does not obey.
     """
     _check(spec)
+    record.failures += needs_training(spec, tuple(METHODS.values()))
     quantization = QuantizationSpec(
         model=spec.model,
         methods=(REFERENCE, *(method for method, technique in METHODS.items() if technique in spec.techniques)),
