@@ -51,7 +51,16 @@ def test_smollm2_is_the_same_in_onnx(tmp_path):
     folder = tmp_path / "model"
     for kind in (AutoModelForCausalLM, AutoTokenizer):
         kind.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
-    words = ("--methods", "fp32,int8-weight,onnx-fp32,onnx-int8-dynamic", "--windows", 2, "--window-tokens", 512, "--rounds", 1)
+    words = (
+        "--methods",
+        "fp32,int8-weight,onnx-fp32,onnx-int8-dynamic",
+        "--windows",
+        2,
+        "--window-tokens",
+        512,
+        "--rounds",
+        1,
+    )
     by = {r["method"]: r for r in replied("quantize", folder, *words)["results"]}
     assert {r["status"] for r in by.values()} == {"measured"}
     assert by["fp32"]["accuracy"]["perplexity"] < 60

@@ -43,7 +43,7 @@ def folder(tmp_path_factory, exported_graph):
 
 
 def onnx(method, folder, ids):
-    return OnnxModel(SPEC, method, folder=folder, calibration=ids[None, :256].numpy(), threads=2)
+    return OnnxModel(replace(SPEC, window_tokens=256), method, folder=folder, scored=ids[None].numpy(), threads=2)
 
 
 def divergence(variant, reference, ids):

@@ -2,17 +2,21 @@
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from workbench.compress.calibration_text import calibration_windows
+from workbench.compress.folder import token_ids
 from workbench.compress.onnx_check import CHECKED_TOKENS, empty_cache, graph_session
 from workbench.compress.onnx_export import export_onnx
 from workbench.compress.onnx_quantize import quantize_graph
 from workbench.compress.spec import QuantizationSpec
 from workbench.compress.torch_model import load_model
+from workbench.compress.variant import Ids
 from workbench.core.errors import NotAvailable, WorkbenchError
 
 REFUSAL = "refused.txt"
@@ -23,9 +27,7 @@ class OnnxModel:
 
     execution = "onnxruntime"
 
-    def __init__(
-        self, spec: QuantizationSpec, method: str, *, folder: Path, calibration: npt.NDArray[np.int64], threads: int
-    ) -> None:
+    def __init__(self, spec: QuantizationSpec, method: str, *, folder: Path, scored: Ids | None, threads: int) -> None:
         self.spec = spec
         path = self._base(spec, folder / "onnx-fp32")
         self.quantize_s = 0.0
@@ -35,7 +37,7 @@ class OnnxModel:
             shutil.rmtree(path.parent, ignore_errors=True)
             path.parent.mkdir()
             empty = empty_cache(graph_session(base, threads=threads), 1)
-            quantize_graph(base, path, method, windows=calibration, empty=empty)
+            quantize_graph(base, path, method, windows=_calibration(spec, method, scored), empty=empty)
             self.quantize_s = time.perf_counter() - started
         self.weight_bytes = sum(f.stat().st_size for f in path.parent.iterdir())
         self._session = graph_session(path, threads=threads)
@@ -90,6 +92,13 @@ class OnnxModel:
             out = self._session.run(None, {"input_ids": ids, **dict(zip(past, out[1:], strict=True))})
             times.append(time.perf_counter() - started)
         return times
+
+
+def _calibration(spec: QuantizationSpec, method: str, scored: Ids | None) -> Ids:
+    """Return windows of text that is not scored, where the method needs them; of random weights any tokens will do."""
+    if method != "onnx-int8-static" or spec.random_weights:
+        return np.zeros((1, spec.window_tokens), np.int64)
+    return calibration_windows(partial(token_ids, spec.model), scored=scored, length=spec.window_tokens)
 
 
 def _is_of_these_files(made: Path, model: str) -> bool:

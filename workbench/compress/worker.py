@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from workbench.compress.calibration_text import calibration_windows
 from workbench.compress.folder import token_ids
 from workbench.compress.methods import METHODS
 from workbench.compress.quality import window_quality
@@ -81,9 +80,7 @@ class Worker:
         else:
             from workbench.compress.onnx_model import OnnxModel
 
-            self._variant = OnnxModel(
-                self.spec, self.method, folder=self.folder, calibration=self._calibration(windows), threads=self.threads
-            )
+            self._variant = OnnxModel(self.spec, self.method, folder=self.folder, scored=windows, threads=self.threads)
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
@@ -93,13 +90,6 @@ class Worker:
             weight_bytes=self.variant.weight_bytes,
             execution=self.variant.execution,
         )
-
-    def _calibration(self, scored: Ids | None) -> Ids:
-        """Return windows of text that are not scored, where the method needs them; of random weights any tokens will do."""
-        length = self.spec.window_tokens
-        if self.method != "onnx-int8-static" or self.spec.random_weights:
-            return np.zeros((1, length), np.int64)
-        return calibration_windows(self.windows, scored=scored, length=length)
 
     def write_reference(self, index: int, n_windows: int, window: Ids) -> None:
         """Keep this model's logits of one window on disk, for the variants to be compared with."""
