@@ -170,7 +170,7 @@ def _export(net: Embedder, examples: Examples, target: Path) -> None:
                 net,
                 _tensors(examples[:2]),
                 input_names=names,
-                output_names=["embedding"],
+                output_names=["sentence_embedding"],
                 dynamic_shapes=(tuple(shape for _ in names),),
                 dynamo=True,
                 opset_version=20,
