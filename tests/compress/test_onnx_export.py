@@ -100,6 +100,7 @@ def test_a_state_besides_keys_and_values_is_refused():
 
     constant = MambaConfig(vocab_size=80, hidden_size=32, num_hidden_layers=1, state_size=4)
     hybrid = Lfm2Config(**SIZES, intermediate_size=32, num_key_value_heads=1, layer_types=["conv"])
+    hybrid.layer_types, hybrid.num_hidden_layers = ["conv", "full_attention"], 2
     for config, said in (
         (constant, "mamba .* keeps no cache of keys and values"),
         (hybrid, "lfm2 .* has the kind LinearAttentionLayer"),

@@ -60,7 +60,12 @@ def cached_tensors(model: PreTrainedModel) -> list[torch.Tensor]:
     Raises:
         NotAvailable: the model keeps something else, or more, from step to step.
     """
-    kept = getattr(model(input_ids=torch.tensor([[0, 1]]), use_cache=True), "past_key_values", None)
+    try:
+        out = model(input_ids=torch.tensor([[0, 1]]), use_cache=True)
+    except Exception as error:  # models raise many kinds for a cache that they cannot make
+        cause = f"{model.config.model_type} cannot be run with a cache: {_reason(error)}"
+        raise NotAvailable(cause, remedy=OTHER_METHODS) from error
+    kept = getattr(out, "past_key_values", None)
     layers = getattr(kept, "layers", [])
     others = sorted(
         {type(layer).__name__ for layer in layers if type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer}}

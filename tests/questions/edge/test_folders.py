@@ -84,9 +84,7 @@ def test_an_encoder_is_judged_by_the_embeddings_of_its_own_code(bert, tmp_path):
     }
     assert near["fp32"].difference_fraction < 1e-4
     assert near["fp32"].same_nearest_fraction == 1
-    assert (
-        near["fp32"].difference_fraction < near["int8-dynamic"].difference_fraction < near["int4"].difference_fraction
-    )
+    assert all(near["fp32"].difference_fraction < near[t].difference_fraction < 0.05 for t in ("int8-dynamic", "int4"))
     assert np.allclose(np.linalg.norm(subject.reference[0], axis=1), 1, atol=1e-5)
 
 
