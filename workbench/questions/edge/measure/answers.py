@@ -71,6 +71,6 @@ def _nearest_kept(own: npt.NDArray[np.float64], reference: npt.NDArray[np.float6
         cosine = unit @ unit.T
         np.fill_diagonal(cosine, -np.inf)
         orders.append(np.argsort(-cosine, axis=1, kind="stable")[:, :NEAREST])
-    ours, theirs = orders
-    shared = [len(set(a) & set(b)) / NEAREST for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)]
-    return float((ours[:, 0] == theirs[:, 0]).mean()), float(np.mean(shared))
+    own_order, other_order = orders
+    shared = [len(set(a) & set(b)) / NEAREST for a, b in zip(own_order.tolist(), other_order.tolist(), strict=True)]
+    return float((own_order[:, 0] == other_order[:, 0]).mean()), float(np.mean(shared))
