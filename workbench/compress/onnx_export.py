@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -63,7 +64,7 @@ def cached_tensors(model: PreTrainedModel) -> list[torch.Tensor]:
     try:
         out = model(input_ids=torch.tensor([[0, 1]]), use_cache=True)
     except Exception as error:  # models raise many kinds for a cache that they cannot make
-        cause = f"{model.config.model_type} cannot be run with a cache: {_reason(error)}"
+        cause = f"{model.config.model_type} cannot be run with a cache: {reason(error)}"
         raise NotAvailable(cause, remedy=OTHER_METHODS) from error
     kept = getattr(out, "past_key_values", None)
     layers = getattr(kept, "layers", [])
@@ -83,7 +84,7 @@ def _refuse_positions_by_length(model: PreTrainedModel) -> None:
     """Raise ``NotAvailable`` for rotary positions whose scale changes with the length of the prompt: a graph has no such branch."""
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     kinds = {rope.get("rope_type"), *(part.get("rope_type") for part in rope.values() if isinstance(part, dict))}
-    if by_length := sorted(kinds & {"dynamic", "longrope"}):
+    if by_length := [kind for kind in ("dynamic", "longrope") if kind in kinds]:
         raise NotAvailable(
             f"{model.config.model_type} cannot be exported to ONNX here: its rotary positions are scaled by the length of the prompt "
             f"({', '.join(by_length)}), and a graph has no such branch.",
@@ -92,7 +93,7 @@ def _refuse_positions_by_length(model: PreTrainedModel) -> None:
 
 
 def _every_expert(
-    experts: torch.nn.Module, states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+    experts: Any, states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
 ) -> torch.Tensor:
     """Return the weighted sum of the chosen experts, by computing all of them: a graph has no loop over the chosen ones.
 
@@ -112,7 +113,7 @@ def _every_expert(
     return total
 
 
-def _product(experts: torch.nn.Module, states: torch.Tensor, name: str, i: int) -> torch.Tensor:
+def _product(experts: Any, states: torch.Tensor, name: str, i: int) -> torch.Tensor:
     weight = getattr(experts, name)[i]
     bias = getattr(experts, f"{name}_bias")[i] if experts.has_bias else None
     return torch.nn.functional.linear(states, weight.T if experts.is_transposed else weight, bias)
@@ -175,12 +176,12 @@ def _exported(model: PreTrainedModel, cached: Sequence[torch.Tensor]) -> onnx.Mo
         return prepared(program.model_proto)
     except Exception as error:  # whatever the exporter raises is the reason why there is no graph
         raise NotAvailable(
-            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__}: {_reason(error)}",
+            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__}: {reason(error)}",
             remedy=OTHER_METHODS,
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return the innermost reason in one line, without colours."""
     while error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]

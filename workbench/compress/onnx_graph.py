@@ -102,7 +102,7 @@ class LinearLayers:
         name = self._logits
         while (node := self._producer.get(name)) is not None:
             if node.name in self.products:
-                return node.name
+                return str(node.name)
             values = [i for i in node.input if i and i not in self._sides]
             if node.op_type not in ELEMENTWISE | REARRANGING or not values:
                 return None

@@ -1,6 +1,6 @@
 """Quantized copies of an exported language model: which layers, with what, and whether they really were replaced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from workbench.compress.onnx_graph import LinearLayers
 from workbench.core.errors import NotAvailable
 from workbench.vision.sessions import sums_of_bytes_saturate
 
-Arrays: TypeAlias = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
+Arrays: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
 """Inputs of a graph by name."""
 
 

@@ -153,7 +153,7 @@ def _int4(source: Path, target: Path) -> None:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return next(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"})
+    return int(next(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}))
 
 
 def _has_quantized_weights(graph: Path) -> bool:

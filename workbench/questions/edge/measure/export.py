@@ -132,7 +132,8 @@ def export_chosen(run: Run, job: Path, target: Path) -> None:
     inputs = _inputs(run, graph)
     fixed = graph_form(loaded_graph(graph)).batch
     outputs = all_outputs(Graph(graph, threads=1), inputs, fixed or len(inputs))
-    np.savez(target / "expected.npz", out=outputs[0], **{f"in {name}": inputs[name] for name in _names(inputs)})
+    arrays = {"out": outputs[0], **{f"in {name}": inputs[name] for name in _names(inputs)}}
+    np.savez(target / "expected.npz", allow_pickle=False, **arrays)
     settings = ExportedSettings(
         technique=choice.technique,
         threads=choice.threads,
