@@ -39,7 +39,7 @@ def test_minilm_keeps_its_neighbours_in_int8(tmp_path):
     rows = [r for r in run["results"] if r["part"] == "variant"]
     by = {r["technique"]: r["similarity"] for r in rows}
     assert by["fp32"]["difference_fraction"] < 1e-4
-    assert by["int8-dynamic"]["cosine_mean"] > 0.99
+    assert by["int8-dynamic"]["cosine_mean"] > 0.95
     assert by["int4"]["same_nearest_fraction"] > 0.7
 
 
