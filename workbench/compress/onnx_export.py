@@ -107,7 +107,7 @@ def _every_expert(
     total = torch.zeros_like(states)
     for i in range(experts.num_experts):
         inner = _product(experts, states, first, i)
-        inner = getattr(experts, GATE)(inner) if experts.has_gate else experts.act_fn(inner)  # type: ignore[operator]
+        inner = getattr(experts, GATE)(inner) if experts.has_gate else experts.act_fn(inner)
         share = torch.where(top_k_index == i, top_k_weights, 0).sum(-1, keepdim=True)
         total = total + _product(experts, inner, "down_proj", i) * share
     return total
