@@ -9,7 +9,9 @@ import torch
 
 from workbench.catalog.paths import HELD_OUT_TEXT, REFERENCE_MODEL
 from workbench.compress import onnx_model
-from workbench.compress.onnx_model import OnnxModel, linear_nodes, nodes_for_int8_activations, products_except
+from workbench.compress.onnx_check import empty_cache
+from workbench.compress.onnx_graph import LinearLayers
+from workbench.compress.onnx_model import OnnxModel
 from workbench.compress.quality import window_quality
 from workbench.compress.quiet import quiet_libraries
 from workbench.compress.spec import QuantizationSpec
@@ -41,7 +43,7 @@ def folder(tmp_path_factory, exported_graph):
 
 
 def onnx(method, folder, ids):
-    return OnnxModel(SPEC, method, folder=folder, windows=ids[None, :256].numpy(), threads=2)
+    return OnnxModel(replace(SPEC, window_tokens=256), method, folder=folder, scored=ids[None].numpy(), threads=2)
 
 
 def divergence(variant, reference, ids):
@@ -72,11 +74,11 @@ def test_the_export_is_exact_and_its_cache_is_right(reference, ids, folder):
     whole = variant.logits(ids[:-1])
     assert window_quality(reference, whole, ids[1:]).kl_nat.max() < 1e-6
     prompt, rest = ids[None, :100].numpy(), ids[None, 100:110].numpy()
-    out = variant._session.run(None, {"input_ids": prompt, **variant._empty(1)})
+    past = empty_cache(variant._session, 1)
+    out = variant._session.run(None, {"input_ids": prompt, **past})
     for step in range(rest.shape[1]):
-        out = variant._session.run(
-            None, {"input_ids": rest[:, step : step + 1], **dict(zip(variant._names, out[1:], strict=True))}
-        )
+        past = dict(zip(past, out[1:], strict=True))
+        out = variant._session.run(None, {"input_ids": rest[:, step : step + 1], **past})
         assert np.abs(out[0][0, 0] - whole[100 + step].numpy()).max() < 1e-3
 
 
@@ -84,16 +86,16 @@ def test_the_nodes_that_must_stay_in_float_do(ids, folder):
     import onnx as onnx_package
 
     onnx("onnx-fp32", folder, ids)
-    graph = onnx_package.load(str(folder / "onnx-fp32" / "model.onnx"), load_external_data=False)
-    assert len(linear_nodes(graph)) == 7 * 5  # q, k, v, o, gate, up, down in five layers; not the head
-    assert len(nodes_for_int8_activations(graph, intermediate=1024)) == 6 * 5
-    assert len(products_except(graph, linear_nodes(graph))) == 2 * 5 + 2  # two attention products a layer, rotary, head
+    layers = LinearLayers(onnx_package.load(str(folder / "onnx-fp32" / "model.onnx"), load_external_data=False))
+    assert len(layers.names) == 7 * 5  # q, k, v, o, gate, up, down in five layers; not the head
+    assert len(layers.for_int8_activations) == 6 * 5
+    assert len(layers.products) == 7 * 5 + 1
 
 
 def test_an_export_that_was_interrupted_is_made_again_and_then_kept(ids, folder, tmp_path, monkeypatch):
     exports = []
 
-    def export(model, target):
+    def export(model, target, **_):
         exports.append(model)
         shutil.copytree(folder / "onnx-fp32", target.parent, dirs_exist_ok=True)
 

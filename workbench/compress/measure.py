@@ -54,7 +54,7 @@ class _Measurement:
         record.device = self.device
         self.model = model_spec_from(spec.model)
         self.located = replace(spec, model=located(spec.model))
-        self.threads = max(1, n_usable_cpus())
+        self.threads = spec.threads or max(1, n_usable_cpus())
         self.windows: Ids | None = None
         self.open_variants: dict[str, VariantProcess] = {}
         self.waiting: dict[str, VariantProcess] = {}

@@ -49,15 +49,15 @@ METHODS: dict[str, Method] = {
         _torch(
             "int8-dynamic", "INT8 dynamic", 8, "torchao, activations quantized per token", _TORCHAO, claim="INT8 PTQ"
         ),
-        _torch("int4-g32", "INT4 group 32", 4.5, _PLAIN_ROUNDING, _TORCHAO, claim="INT4 AWQ"),
-        _torch("int4-g128", "INT4 group 128", 4.125, _PLAIN_ROUNDING, _TORCHAO, claim="INT4 AWQ"),
+        _torch("int4-g32", "INT4 group 32", 4.5, _PLAIN_ROUNDING, _TORCHAO),
+        _torch("int4-g128", "INT4 group 128", 4.125, _PLAIN_ROUNDING, _TORCHAO),
         _torch("fp8-weight", "FP8 weight-only", 8, "torchao, e4m3, the rest in bfloat16", _TORCHAO),
         _torch("fp8-dynamic", "FP8 dynamic", 8, "torchao, e4m3 weights and activations", "--quantization fp8"),
         _onnx("onnx-fp32", "ONNX FP32", 32, "export with KV cache"),
         _onnx(
             "onnx-int8-dynamic", "ONNX INT8 dynamic", 8, "weights per channel, activations per tensor", claim="INT8 PTQ"
         ),
-        _onnx("onnx-int4-g32", "ONNX INT4 group 32", 4.5, "MatMulNBits, round to nearest", claim="INT4 AWQ"),
+        _onnx("onnx-int4-g32", "ONNX INT4 group 32", 4.5, "MatMulNBits, round to nearest"),
         _onnx(
             "onnx-int8-static",
             "ONNX INT8 static",

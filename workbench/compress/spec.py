@@ -66,6 +66,14 @@ class QuantizationSpec(Spec):
         low=1,
         is_advanced=True,
     )
+    threads: int | None = knob(
+        None,
+        "Threads",
+        "Number of threads on the CPU; all processors that this process may use if left out.",
+        low=1,
+        high=256,
+        is_advanced=True,
+    )
     device: DeviceChoice = "auto"
     compile: Literal["auto", "on", "off"] = knob(
         "auto",
@@ -81,6 +89,8 @@ class QuantizationSpec(Spec):
         require_positive(
             self, "n_windows", "window_tokens", "prompt_tokens", "decode_tokens", "prefill_tokens", "rounds"
         )
+        if self.threads is not None:
+            require_positive(self, "threads")
         unknown = [m for m in self.methods if m not in METHODS]
         if unknown or not self.methods:
             raise InvalidSpec(

@@ -80,10 +80,7 @@ class Worker:
         else:
             from workbench.compress.onnx_model import OnnxModel
 
-            calibration = np.zeros((1, self.spec.window_tokens), np.int64) if windows is None else windows
-            self._variant = OnnxModel(
-                self.spec, self.method, folder=self.folder, windows=calibration, threads=self.threads
-            )
+            self._variant = OnnxModel(self.spec, self.method, folder=self.folder, scored=windows, threads=self.threads)
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:

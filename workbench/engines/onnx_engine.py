@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from workbench.core.errors import NotAModel
@@ -16,14 +15,11 @@ from workbench.engines.http import EngineFailed
 from workbench.engines.text import Detokenizer, tokenizer_of
 
 
-class _Shape(msgspec.Struct):
-    """What the engine needs of ``config.json``."""
+class _Limits(msgspec.Struct):
+    """What the engine needs of ``config.json``; shapes are those of the graph."""
 
-    hidden_size: int
-    num_attention_heads: int
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
     max_position_embeddings: int | None = None
+    n_positions: int | None = None
     vocab_size: int | None = None
     eos_token_id: int | list[int] | None = None
 
@@ -42,11 +38,10 @@ class OnnxEngine:
                 f"{folder} has no model.onnx.", remedy="Export it with `workbench serve MODEL --engine onnx`."
             )
         self._tokenizer = tokenizer_of(folder)
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Shape)
-        head_dim = config.head_dim or config.hidden_size // config.num_attention_heads
-        self._empty_shape = (1, config.num_key_value_heads or config.num_attention_heads, 0, head_dim)
-        self._limits = EngineLimits(n_vocab=config.vocab_size, max_model_len=config.max_position_embeddings)
-        self._limit = config.max_position_embeddings or 1 << 30
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Limits)
+        most_tokens = config.max_position_embeddings or config.n_positions
+        self._limits = EngineLimits(n_vocab=config.vocab_size, max_model_len=most_tokens)
+        self._limit = most_tokens or 1 << 30
         eos = config.eos_token_id
         self._eos = frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
         options = onnxruntime.SessionOptions()
@@ -55,7 +50,11 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(
             str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        self._past = [i.name for i in self._session.get_inputs() if i.name != "input_ids"]
+        self._empty = {
+            i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32)
+            for i in self._session.get_inputs()
+            if i.name != "input_ids"
+        }
         self._turn = threading.Lock()
         self._folder = folder
         self._closed = False
@@ -64,15 +63,14 @@ class OnnxEngine:
         """Yield the tokens of an answer; raises ``EngineFailed`` for a prompt that is empty or too long."""
         prompt = self._ids(wish)
         detokenizer = Detokenizer(self._tokenizer)
-        cache: list[npt.NDArray[np.float32]] = [np.zeros(self._empty_shape, np.float32)] * len(self._past)
+        cache = self._empty
         step = np.array([prompt], np.int64)
         for number in range(1, wish.max_tokens + 1):
             if self._closed:
                 raise EngineFailed("The ONNX engine is closed.", remedy="Start it again.")
             with self._turn:
-                logits, *cache = self._session.run(
-                    None, {"input_ids": step, **dict(zip(self._past, cache, strict=True))}
-                )
+                logits, *longer = self._session.run(None, {"input_ids": step, **cache})
+            cache = dict(zip(cache, longer, strict=True))
             at_s = time.perf_counter()
             token = int(np.asarray(logits)[0, -1].argmax())
             stopped = token in self._eos and not wish.ignore_eos

@@ -124,7 +124,7 @@ def rounded_weights(folder: Path, *, bits: int, cache: Path) -> Path:
 
 def _kept(folder: Path, cache: Path, make: Callable[[Path], None]) -> Path:
     """Return the folder that ``make`` fills, under a name that changes with the files of the model."""
-    digest = hashlib.sha256(f"2 {folder.resolve()}".encode())
+    digest = hashlib.sha256(f"3 {folder.resolve()}".encode())
     for file in sorted(folder.iterdir()):
         digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     target = cache / digest.hexdigest()[:16]

@@ -119,7 +119,7 @@ def with_int8(towers: Towers, which: tuple[str, ...], *, images: Floats, ids: Id
     if "image" in which:
         image = quantize_graph(image, image.with_name("image-int8.onnx"), "int8-static", examples=images)
     if "text" in which:
-        text = quantize_graph(text, text.with_name("text-int8.onnx"), "int8-dynamic-dense", examples=ids)  # type: ignore[arg-type]
+        text = quantize_graph(text, text.with_name("text-int8.onnx"), "int8-dynamic-dense", examples=ids)
     return Towers(image, text, fusion)
 
 

@@ -6,14 +6,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 
+from workbench.core.errors import NotAvailable
+from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
+
 Floats = npt.NDArray[np.float32]
 BATCH_AXIS = "batch"
+PER_CHANNEL_OPSET = 13
+"""First opset whose DequantizeLinear has a scale for each channel."""
 
 
 @contextmanager
@@ -54,62 +60,89 @@ def example(inputs: Floats) -> torch.Tensor:
     return torch.from_numpy(inputs[:2])
 
 
-class _Examples:
+class _Feeds:
     """Calibration inputs in batches, as ONNX Runtime asks for them."""
 
-    def __init__(self, name: str, inputs: Floats, batch: int = 32) -> None:
-        self._rows: Iterator[dict[str, Floats]] = ({name: inputs[i : i + batch]} for i in range(0, len(inputs), batch))
+    def __init__(self, graph: Path, examples: Examples, batch: int) -> None:
+        opened = Graph(graph, threads=1)
+        self._rows = (opened.feed(examples[i : i + batch]) for i in range(0, len(examples), batch))
 
-    def get_next(self) -> dict[str, Floats] | None:
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """Return the next batch, or None at the end."""
         return next(self._rows, None)
 
-    def __iter__(self) -> Iterator[dict[str, Floats]]:
+    def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         return self._rows
 
 
-def quantize_graph(source: Path, target: Path, method: str, *, examples: Floats) -> Path:
+def quantize_graph(source: Path, target: Path, method: str, *, examples: Examples, batch: int = 32) -> Path:
     """Write a quantized copy of a graph.
 
     Args:
-        source: Float graph with one input.
+        source: Float graph.
         target: Where to write.
         method: ``int8-static`` (QDQ, signed, by channel), ``int8-dynamic``, ``int8-dynamic-dense`` (convolutions stay in
             float) or ``int4`` (weights of dense layers, 32 to a scale).
         examples: Inputs that static quantization learns ranges from.
+        batch: How many of them the graph takes at once.
+
+    Raises:
+        NotAvailable: nothing was quantized.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
-    from onnxruntime.quantization.calibrate import CalibrationDataReader
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    name = input_of(source)
-    if method == "int4":
-        return _int4(source, target)
-    prepared = target.with_suffix(".prepared.onnx")
     with quiet():
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    if method == "int8-static":
-        CalibrationDataReader.register(_Examples)
-        quantize_static(
-            prepared,
-            target,
-            _Examples(name, examples),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+        if method == "int4":
+            _int4(source, target)
+        else:
+            prepared = target.with_suffix(".prepared.onnx")
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            if method == "int8-static":
+                _static(prepared, target, _Feeds(prepared, examples, min(batch, len(examples))))
+            else:
+                _dynamic(prepared, target, only_dense=method == "int8-dynamic-dense")
+            prepared.unlink()
+    if not _has_quantized_weights(target):
+        raise NotAvailable(
+            "It finds no layer in this graph whose weights it could quantize.", remedy="Leave this technique out."
         )
-    else:
-        dense = {"op_types_to_quantize": ["MatMul", "Gemm"]} if method == "int8-dynamic-dense" else {}
-        # Dynamic quantization of convolutions exists for unsigned weights only.
-        kind = QuantType.QInt8 if dense else QuantType.QUInt8
-        quantize_dynamic(prepared, target, weight_type=kind, **dense)
-    prepared.unlink()
     return target
 
 
-def _int4(source: Path, target: Path) -> Path:
+def _static(source: Path, target: Path, feeds: _Feeds) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import CalibrationDataReader
+
+    model = onnx.load(str(source))
+    stored = {t.name for t in model.graph.initializer}
+    CalibrationDataReader.register(_Feeds)
+    quantize_static(
+        model,
+        target,
+        feeds,
+        quant_format=QuantFormat.QDQ,
+        per_channel=_opset(model) >= PER_CHANNEL_OPSET,
+        weight_type=QuantType.QInt8,
+        activation_type=QuantType.QInt8,
+        reduce_range=sums_of_bytes_saturate(),
+        calibrate_method=CalibrationMethod.MinMax,
+        # Products of two activations are attention; one scale for all of a score matrix ruins it.
+        nodes_to_exclude=[n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] not in stored],
+    )
+
+
+def _dynamic(source: Path, target: Path, *, only_dense: bool) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    dense = (
+        {"op_types_to_quantize": ["MatMul", "Gemm"], "extra_options": {"MatMulConstBOnly": True}} if only_dense else {}
+    )
+    # Dynamic quantization of convolutions exists for unsigned weights only.
+    kind = QuantType.QInt8 if only_dense else QuantType.QUInt8
+    quantize_dynamic(source, target, weight_type=kind, reduce_range=only_dense and sums_of_bytes_saturate(), **dense)
+
+
+def _int4(source: Path, target: Path) -> None:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantizer = MatMulNBitsQuantizer(
@@ -117,34 +150,59 @@ def _int4(source: Path, target: Path) -> Path:
     )
     quantizer.process()
     quantizer.model.save_model_to_file(str(target))
-    return target
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return int(next(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}))
+
+
+def _has_quantized_weights(graph: Path) -> bool:
+    """Return whether a graph holds a matrix or a kernel in few bits."""
+    model = onnx.load(str(graph), load_external_data=False)
+    few = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
+    return any(t.data_type in few and len(t.dims) > 1 for t in model.graph.initializer)
 
 
 def as_products(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with dense layers (Gemm with a transposed weight) as a product and a sum, which the 4-bit kernel replaces."""
-    stored = {t.name: t for t in model.graph.initializer}
+    """Return the model with dense layers (Gemm with a stored matrix) as a product and a sum, which the 4-bit kernel replaces."""
+    graph = model.graph
+    stored = {t.name: t for t in graph.initializer}
     nodes = []
-    for node in model.graph.node:
-        flags = {a.name: a for a in node.attribute}
-        weight = stored.get(node.input[1]) if node.op_type == "Gemm" else None
-        if weight is None or "transB" not in flags or not flags["transB"].i:
+    for node in graph.node:
+        flags = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        plain = flags.get("alpha", 1.0) == 1.0 and flags.get("beta", 1.0) == 1.0 and not flags.get("transA")
+        if node.op_type != "Gemm" or node.input[1] not in stored or not plain:
             nodes.append(node)
             continue
-        turned = onnx.numpy_helper.to_array(weight).T.copy()
-        model.graph.initializer.append(onnx.numpy_helper.from_array(turned, f"{weight.name}_turned"))
-        model.graph.initializer.remove(weight)
-        product = f"{node.output[0]}_product"
+        weight, bias = node.input[1], node.input[2] if len(node.input) > 2 else ""
+        if flags.get("transB"):
+            turned = np.ascontiguousarray(onnx.numpy_helper.to_array(stored[weight]).T)
+            weight = f"{node.output[0]}_matrix"
+            graph.initializer.append(onnx.numpy_helper.from_array(turned, weight))
+        product = f"{node.output[0]}_product" if bias else node.output[0]
         make = onnx.helper.make_node
-        nodes.append(make("MatMul", [node.input[0], f"{weight.name}_turned"], [product], name=f"{node.name}_product"))
-        nodes.append(make("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}_sum"))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+        nodes.append(make("MatMul", [node.input[0], weight], [product], name=f"{node.output[0]}_product"))
+        if bias:
+            nodes.append(make("Add", [product, bias], [node.output[0]], name=f"{node.output[0]}_sum"))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused(graph)
     return model
 
 
-def input_of(graph: Path) -> str:
-    """Return the name of the graph's only input."""
-    return str(onnx.load(str(graph), load_external_data=False).graph.input[0].name)
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in _all_nodes(graph) for name in node.input} | {o.name for o in graph.output}
+    kept = [t for t in graph.initializer if t.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _all_nodes(attribute.g)
 
 
 def compressed_bytes(graph: Path) -> int:

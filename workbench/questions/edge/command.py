@@ -17,6 +17,7 @@ from workbench.jobs.manager import JobManager
 from workbench.questions.edge.findings import (
     TEACHER_LABELS,
     accuracy_words,
+    flip_words,
     gain_words,
     gate_words,
     ratio_words,
@@ -60,7 +61,7 @@ def _variants(run: Run, batch: int) -> Table:
         table.add_row(
             v.technique,
             accuracy_words(v),
-            f"{v.flips:,} of {v.n:,}",
+            flip_words(v),
             f"{v.n_bytes / 1e3:,.0f}",
             shown_duration(times.p50_s),
             shown_duration(times.p99_s),
@@ -71,7 +72,8 @@ def _variants(run: Run, batch: int) -> Table:
 
 
 def _rest(run: Run) -> list[str]:
-    lines = [
+    lines = [f"{v.technique}: {v.note}." for v in run.rows(VariantResult) if v.note]
+    lines += [
         f"{g.technique}: the guaranteed accuracy loss is at most {100 * g.threshold.limit_fraction:.1f} %; on held-out data it is "
         f"{100 * g.held_out.lost_fraction:.2f} %, and {100 * g.held_out.exit_fraction:.1f} % of the inputs exit early."
         for g in run.rows(Guarantee)

@@ -18,6 +18,7 @@ from workbench.questions.edge.rows import (
     MeasuredSetting,
     RuntimeResult,
     Setting,
+    Similarity,
     VariantResult,
 )
 from workbench.questions.edge.spec import TECHNIQUES
@@ -94,6 +95,8 @@ def verdict(variants: Sequence[VariantResult], settings: Sequence[Setting], batc
     else:
         headline = "No technique meets these limits." if settings else f"At batch size {batch}, {compared[0]}."
     objection = "The times hold for this processor: another one may lack fast INT8, or have a sparse kernel."
+    if variants[0].note:
+        objection = f"The graph was measured so: {variants[0].note}. {objection}"
     if variants[0].accuracy is not None:
         worse = ", ".join(v.technique for v in variants if v.accuracy and v.accuracy.is_worse)
         accuracy = (
@@ -133,11 +136,26 @@ def gate_words(variant: VariantResult, batch: int) -> str:
 
 
 def accuracy_words(v: VariantResult) -> str:
-    """Return the accuracy in percent with its interval, or the perplexity of a language model."""
+    """Return the accuracy in percent with its interval, the perplexity of a language model, or the similarity of the outputs."""
     if v.accuracy is not None:
         low, high = v.accuracy.interval
         return f"{100 * v.accuracy.fraction:.2f} ({100 * low:.1f} to {100 * high:.1f})"
-    return f"perplexity {v.perplexity.value:.3f}" if v.perplexity else "not known"
+    if v.perplexity is not None:
+        return f"perplexity {v.perplexity.value:.3f}"
+    return similarity_words(v.similarity) if v.similarity else "not known"
+
+
+def similarity_words(s: Similarity) -> str:
+    """Return how near outputs are to those of the reference, and for embeddings whether the nearest texts are the same."""
+    words = f"cosine {s.cosine_mean:.5f} (lowest {s.cosine_lowest:.4f}), difference {100 * s.difference_fraction:.2g} %"
+    if s.same_nearest_fraction is not None and s.same_ten_nearest_fraction is not None:
+        words += f"; nearest text the same for {100 * s.same_nearest_fraction:.0f} %, ten nearest {100 * s.same_ten_nearest_fraction:.0f} %"
+    return words
+
+
+def flip_words(v: VariantResult) -> str:
+    """Return how many answers differ from the reference's; a dash where the outputs are no classes."""
+    return "–" if v.flips is None else f"{v.flips:,} of {v.n:,}"
 
 
 def _mark(source: EnergySource | None) -> str:
@@ -158,7 +176,7 @@ def _variant(v: VariantResult, batch: int) -> tuple[str, ...]:
         shown_duration(times.p50_s),
         shown_duration(times.p99_s),
         accuracy_words(v),
-        f"{v.flips:,} of {v.n:,}",
+        flip_words(v),
         "–" if v.accuracy is None or v.technique == "fp32" else f"{v.accuracy.mcnemar_p:.2g}",
         f"{v.n_bytes / 1e3:,.0f}" + (f" ({v.gzip_bytes / 1e3:,.0f})" if v.gzip_bytes else ""),
         "–" if v.peak_bytes is None else f"{v.peak_bytes / MIB:.1f} MiB",

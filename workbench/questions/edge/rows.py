@@ -42,6 +42,21 @@ class Perplexity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """Similarity of the outputs to those of the reference; of several outputs, of the one that differs most."""
+
+    cosine_mean: float
+    """Mean over the inputs of the cosine between the two outputs."""
+    cosine_lowest: float
+    difference_fraction: float
+    """Root mean square of the difference, over that of the reference."""
+    same_nearest_fraction: float | None = None
+    """Of embeddings: share of the inputs whose nearest other input is the same."""
+    same_ten_nearest_fraction: float | None = None
+    """Of embeddings: share of the ten nearest other inputs that are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSpeedups:
     """Speed of a compression relative to the compression that it was applied to."""
 
@@ -61,8 +76,8 @@ class VariantResult(Row):
     """Description of the technique in words."""
     n: int
     """Inputs that were answered; tokens of a language model."""
-    flips: int
-    """Answers that differ from those of the float network."""
+    flips: int | None
+    """Answers that differ from those of the float network (of a language model: from those of PyTorch); None where outputs are no classes."""
     n_bytes: int
     """Size of the graph on disk."""
     gzip_bytes: int | None = None
@@ -76,6 +91,8 @@ class VariantResult(Row):
     """Accuracy after pruning, before fine-tuning."""
     perplexity: Perplexity | None = None
     """Of a language model; None for other networks."""
+    similarity: Similarity | None = None
+    """Of outputs that are numbers, to those of the float network (of an encoder's folder: to those of PyTorch)."""
     peak_bytes: int | None = None
     """Memory that the model adds to the process."""
     cpu_s: float | None = None

@@ -1,5 +1,6 @@
 """What can be asked about a small device: which compressions of a model to measure, and the limits within which to choose one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,7 +41,7 @@ class EdgeSpec(Spec):
     model: str = knob(
         OWN_MODEL,
         "Model",
-        'The digit network that is trained here ("digits"), an .onnx graph with one input, or a folder of a language model.',
+        'The digit network that is trained here ("digits"), an .onnx graph, or a folder of a language model or a text encoder.',
         suggestions=(OWN_MODEL, REFERENCE_MODEL_PLACE),
         is_argument=True,
         is_path=True,
@@ -48,7 +49,7 @@ class EdgeSpec(Spec):
     data: str | None = knob(
         None,
         "Input file",
-        "File (.npz) with inputs x and, if known, classes y for a graph; random inputs are used without one.",
+        "File (.npz) with the inputs of a graph by name (x for an only one) and, if known, classes y; random inputs are used without one.",
         is_path=True,
     )
     techniques: tuple[str, ...] = knob(
@@ -62,7 +63,7 @@ class EdgeSpec(Spec):
     batches: tuple[int, ...] | None = knob(
         None,
         "Batch sizes",
-        "Batch sizes at which the compressions are timed; 1 and 256 for the digit network and 1 and 32 for a graph if left out.",
+        "Batch sizes at which the compressions are timed; 1 and 256 for the digit network, 1 and 8 for a language model and 1 and 32 for a graph if left out.",
         is_advanced=True,
     )
     rounds: int = knob(
@@ -153,6 +154,10 @@ class EdgeSpec(Spec):
             )
         if "fp32" not in self.techniques:
             raise InvalidSpec("Without fp32 nothing can be compared.", remedy="Keep it among the techniques.")
+
+    def left_out(self, possible: Collection[str]) -> tuple[str, ...]:
+        """Return the techniques that were chosen and are not possible for the model; all of them are no choice."""
+        return () if self.techniques == tuple(TECHNIQUES) else tuple(t for t in self.techniques if t not in possible)
 
     @property
     def timed_batches(self) -> tuple[int, ...]:

@@ -14,7 +14,9 @@ class EncoderEstimateSpec(Spec):
     command: ClassVar[str] = "encode"
 
     model: str = needed(
-        "Model", "Name of an encoder in data/models.csv, such as BAAI/bge-base-en-v1.5.", is_argument=True
+        "Model",
+        "Name of an encoder in data/models.csv, such as BAAI/bge-base-en-v1.5, or the folder, config.json or hub id of one.",
+        is_argument=True,
     )
     device: str = knob("h200-sxm", "Device", "Name of a device in data/hardware.csv.", is_argument=True)
     batch: int = knob(

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from workbench.catalog.models import model_spec_from
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.measuring.envelope import Record
 from workbench.measuring.interleaved import BatchTimes
-from workbench.questions.edge.measure.graph import graph_subject
+from workbench.questions.edge.measure.encoder import encoder_subject
+from workbench.questions.edge.measure.graph import Subject, graph_subject
 from workbench.questions.edge.measure.language import measure_language
 from workbench.questions.edge.measure.runtimes import measure_runtimes
 from workbench.questions.edge.measure.settings import adaptive_results, best_setting, settings
@@ -23,19 +24,19 @@ from workbench.questions.edge.spec import OWN_MODEL, EdgeSpec
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import package_version
 from workbench.vision.digits import corrupted_images
+from workbench.vision.sessions import Examples
 from workbench.vision.variants import DigitVariants, StudentAccuracies, Variant
 
 GRAPHS = "graphs"
 GRID = ("fp32", "int8-static", "structured-half-int8", "student")
 """Techniques whose threads and batch sizes are varied."""
-Floats = npt.NDArray[np.float32]
 
 
 def measure(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
     """Measure a model's compressions; ``graphs`` in the record's folder keeps the graphs, of which one can be exported."""
     graphs = record.folder / GRAPHS
     shutil.rmtree(graphs, ignore_errors=True)
-    work = _digits if spec.model == OWN_MODEL else _graph if spec.model.endswith(".onnx") else measure_language
+    work = _digits if spec.model == OWN_MODEL else _graph if spec.model.endswith(".onnx") else _folder
     yield from work(spec, graphs, record)
     record.device = chosen_device("cpu")
     versions = {name: package_version(name) for name in ("scikit-learn", "openvino", "executorch")}
@@ -44,10 +45,32 @@ def measure(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
 
 def _graph(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
     """Measure a user's own graph with the techniques that need no training."""
-    subject = graph_subject(spec, graphs)
-    yield from measure_variants(spec, record, subject.variants, subject.inputs, subject.labels, start=0.1)
+    yield from _subject(spec, graph_subject(spec, graphs), record)
+
+
+def _folder(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
+    """Measure the folder of a language model, or of an encoder."""
+    if model_spec_from(spec.model).kind == "encoder":
+        yield from _subject(spec, encoder_subject(spec, graphs), record)
+    else:
+        yield from measure_language(spec, record)
+
+
+def _subject(spec: EdgeSpec, subject: Subject, record: Record) -> Iterator[Progress]:
     record.failures += subject.failures
-    _choose(spec, record, subject.variants, subject.inputs, dict.fromkeys(subject.variants, True))
+    yield from measure_variants(
+        spec,
+        record,
+        subject.variants,
+        subject.inputs,
+        subject.labels,
+        batch=subject.batch,
+        reference=subject.reference,
+        start=0.1,
+    )
+    results = {r.technique: r for r in record.rows if isinstance(r, VariantResult)}
+    allowed = {t: _keeps_accuracy(r, spec.most_lost) for t, r in results.items()}
+    _choose(spec, record, subject.variants, subject.inputs, allowed, batch=subject.batch)
 
 
 def _digits(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
@@ -88,17 +111,30 @@ def _digits(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
 
 
 def _keeps_accuracy(result: VariantResult, most_lost: float) -> bool:
-    """Return whether a technique may be chosen: its accuracy is not shown to be worse, or by no more than may be lost."""
+    """Return whether a technique may be chosen: its accuracy is not shown to be worse, or by no more than may be lost.
+
+    Where classes are not known, no more answers than that may differ, and the outputs no more than that from their direction.
+    """
     accuracy = result.accuracy
+    if accuracy is None and result.flips is not None:
+        return result.flips <= most_lost * result.n
+    if accuracy is None and result.similarity is not None:
+        return 1 - result.similarity.cosine_mean <= most_lost
     return accuracy is None or not accuracy.is_worse or accuracy.lost_fraction <= most_lost
 
 
 def _choose(
-    spec: EdgeSpec, record: Record, variants: Mapping[str, Variant], inputs: Floats, allowed: Mapping[str, bool]
+    spec: EdgeSpec,
+    record: Record,
+    variants: Mapping[str, Variant],
+    inputs: Examples,
+    allowed: Mapping[str, bool],
+    *,
+    batch: int | None = None,
 ) -> None:
     """Measure settings of threads and batch sizes, and record the best one within the limits."""
     graphs = {t: variants[t].graphs[0] for t in GRID if t in variants and len(variants[t].graphs) == 1}
-    rows = settings(spec, graphs, inputs, allowed)
+    rows = settings(spec, graphs, inputs, allowed, batch=batch)
     record.rows += rows
     best = best_setting(rows)
     if best is not None:

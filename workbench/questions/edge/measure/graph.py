@@ -1,23 +1,30 @@
 """A user's own graph: its inputs, and the compressions that need no training."""
 
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
-from workbench.core.errors import InvalidSpec, NotAModel
+from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, WorkbenchError
 from workbench.core.rows import Failure
+from workbench.questions.edge.measure.answers import Outputs, all_outputs
 from workbench.questions.edge.spec import GRAPH_TECHNIQUES, EdgeSpec
-from workbench.vision.graphs import input_shape, quantize_graph
-from workbench.vision.sessions import Graph
+from workbench.vision.graph_form import GraphForm, graph_form, random_examples, read_examples
+from workbench.vision.graphs import quantize_graph
+from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
 from workbench.vision.variants import Variant
 
-Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 N_INPUTS = 64  # random ones, where no data is given
+LEAST_INPUTS = 8  # of a file, to calibrate on a quarter and test on the rest
+FREE_LENGTHS = (None, 16, 8, 32, 128, 224, 1)
+"""Lengths of free sides that are tried one after the other until the graph runs; None is the usual ones."""
+SIGNED_WEIGHTS = ("int8-static", "int8-dynamic-dense")
+SEVEN_BITS = "weights in 7 bits, because this processor adds products of 8-bit numbers in 16 bits (no VNNI)"
+MOST_INSIDE_BYTES = 1_500_000_000  # a graph file holds 2 GB at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,66 +32,207 @@ class Subject:
     """A graph with its quantized copies, and the inputs that they answer."""
 
     variants: Mapping[str, Variant]
-    inputs: Floats
+    inputs: Examples
     labels: Labels | None
+    batch: int | None
+    """Examples in a batch where that is fixed."""
     failures: list[Failure]
+    reference: Outputs | None = None
+    """Answers that all graphs are judged by, where they are not those of the float graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Inputs to be answered, and others to calibrate on."""
+
+    tested: Examples
+    calibration: Examples
+    labels: Labels | None = None
 
 
 def graph_subject(spec: EdgeSpec, folder: Path) -> Subject:
     """Return the copies of a graph by technique, and the techniques that failed; raises ``NotAModel`` for what is no graph."""
     source = Path(spec.model).expanduser()
-    if not source.is_file():
-        raise NotAModel(f"There is no graph at {source}.", remedy="Name an .onnx file.")
+    model = loaded_graph(source)
+    form = graph_form(model)
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / "fp32.onnx"
-    shutil.copy(source, base)
+    save_graph(model, base)
     try:
-        shape = input_shape(base)
         opened = Graph(base, threads=spec.threads)
-    except Exception as error:
-        raise NotAModel(
-            f"{source} cannot be run: {str(error).splitlines()[0][:200]}",
-            remedy="Name a graph with one float32 input and its weights inside.",
-        ) from error
-    inputs, labels = _data(spec, shape)
-    variants = {"fp32": Variant(technique="fp32", runner=opened, graphs=(base,))}
+    except Exception as error:  # whatever ONNX Runtime raises is the reason why it does not run
+        raise _not_run(source, error, "Check it with onnx.checker, or export it again.") from error
+    form, length = _runnable(form, opened, spec, source)
+    inputs = _inputs(spec, form, length)
     failures: list[Failure] = []
-    for technique in spec.techniques:
-        if technique not in GRAPH_TECHNIQUES or technique == "fp32":
-            continue
-        target = folder / f"{technique}.onnx"
+    if form.quantized:
+        failures.append(_quantized_already(form))
+    note = _note(form, inputs.tested)
+    variants = {"fp32": Variant(technique="fp32", runner=opened, graphs=(base,), note=note)}
+    subject = Subject(
+        variants=variants, inputs=inputs.tested, labels=inputs.labels, batch=form.batch, failures=failures
+    )
+    return subject if form.quantized else with_quantized(spec, subject, inputs.calibration)
+
+
+def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> Subject:
+    """Return the subject with a quantized copy for each technique of the spec that a graph can have."""
+    base, failures = subject.variants["fp32"].graphs[0], [*subject.failures, *needs_training(spec, GRAPH_TECHNIQUES)]
+    variants = dict(subject.variants)
+    for technique in (t for t in spec.techniques if t in GRAPH_TECHNIQUES and t != "fp32"):
         try:
-            quantize_graph(base, target, technique, examples=inputs)
+            if technique == "int8-static" and not len(calibration):
+                raise NotAvailable(
+                    f"Its file has fewer than {LEAST_INPUTS} inputs, too few to calibrate on some and test on others.",
+                    remedy="Give more inputs, or none.",
+                )
+            target = base.with_name(f"{technique}.onnx")
+            quantize_graph(base, target, technique, examples=calibration, batch=subject.batch or 32)
             runner = Graph(target, threads=spec.threads)
-            variants[technique] = Variant(technique=technique, runner=runner, graphs=(target,))
+            if not _is_finite(all_outputs(runner, subject.inputs[: subject.batch or 1], subject.batch)):
+                raise NotAvailable("It answers with NaN or infinity.", remedy="Leave this technique out.")
+            note = SEVEN_BITS if technique in SIGNED_WEIGHTS and sums_of_bytes_saturate() else ""
+            variants[technique] = Variant(technique=technique, runner=runner, graphs=(target,), note=note)
+        except WorkbenchError as error:
+            failures.append(Failure(cause=f"{technique} is left out: {error.cause}", remedy=error.remedy))
         except Exception as error:  # what a quantizer raises is the result for its technique
-            cause = f"{technique} failed: {str(error).splitlines()[0][:200]}"
-            failures.append(Failure(cause=cause, remedy="Leave this technique out."))
-    return Subject(variants=variants, inputs=inputs, labels=labels, failures=failures)
+            failures.append(
+                Failure(cause=f"{technique} failed: {first_line(error)}", remedy="Leave this technique out.")
+            )
+    return replace(subject, variants=variants, failures=failures)
 
 
-def inputs_of(file: Path) -> tuple[Floats, Labels | None]:
-    """Return the inputs of an .npz, and their classes where it has them; raises ``InvalidSpec`` where it has no inputs."""
+def needs_training(spec: EdgeSpec, possible: Collection[str]) -> Iterator[Failure]:
+    """Yield that techniques were chosen which the model cannot have without its training."""
+    if others := spec.left_out(possible):
+        remedy = f"Choose from: {', '.join(possible)}."
+        yield Failure(cause=f"{', '.join(others)} cannot be applied to this model and were left out.", remedy=remedy)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def loaded_graph(source: Path) -> onnx.ModelProto:
+    """Return a graph with its weights; raises ``NotAModel`` where a file is missing, damaged or no graph."""
+    if not source.is_file():
+        raise NotAModel(f"There is no graph at {source}.", remedy="Name an .onnx file.")
+    try:
+        model = onnx.load(str(source))
+    except Exception as error:  # protobuf and the loader of weights raise many kinds
+        raise _not_run(source, error, "Name an .onnx file, with the files of its weights beside it.") from error
+    if not model.graph.node:
+        raise NotAModel(
+            f"{source} cannot be run: it has no operations.", remedy="Name an .onnx file that was written whole."
+        )
+    return model
+
+
+def save_graph(model: onnx.ModelProto, target: Path) -> None:
+    """Write a graph with its weights inside, or beside it where they are too large for that."""
+    outside = sum(t.ByteSize() for t in model.graph.initializer) > MOST_INSIDE_BYTES
+    onnx.save_model(
+        model, str(target), save_as_external_data=outside, location=f"{target.name}.data" if outside else None
+    )
+
+
+def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
+    return NotAModel(f"{source} cannot be run: {first_line(error)}", remedy=remedy)
+
+
+def _is_finite(outputs: Outputs) -> bool:
+    return all(np.isfinite(o).all() for o in outputs if o.dtype.kind == "f")
+
+
+def _runnable(form: GraphForm, opened: Graph, spec: EdgeSpec, source: Path) -> tuple[GraphForm, int | None]:
+    """Return the form with the batch that really runs, and the length of the free sides; raises ``NotAModel`` where none runs."""
+    reason: Exception = ValueError("no inputs were tried")
+    rows = [form.batch] if form.batch else [2, 1]
+    for length in (None,) if spec.data else FREE_LENGTHS:
+        for n in rows:
+            try:
+                examples = (
+                    _data(spec, form)[0] if spec.data else random_examples(form, n, seed=spec.seed, length=length)
+                )
+                outputs = all_outputs(opened, examples[:n], n)
+            except WorkbenchError:
+                raise
+            except Exception as error:  # ONNX Runtime raises many kinds for shapes that do not fit
+                reason = error
+                continue
+            if not _is_finite(outputs):
+                raise NotAModel(
+                    f"{source} answers with NaN or infinity.",
+                    remedy="Check its weights, or give its own inputs with --data.",
+                )
+            return (form if n == rows[0] else replace(form, batch=1)), length
+    raise _not_run(source, reason, "Give inputs that it takes with --data, or export it with the shapes of its inputs.")
+
+
+def _quantized_already(form: GraphForm) -> Failure:
+    return Failure(
+        cause=f"The graph is quantized already ({', '.join(form.quantized)}), so it is measured as it is and not quantized again.",
+        remedy="Name the float graph that it was made from to compare the two.",
+    )
+
+
+def _note(form: GraphForm, tested: Examples) -> str:
+    parts = [f"quantized already ({', '.join(form.quantized)})"] if form.quantized else []
+    if form.precision != "float32":
+        parts.append(f"weights in {form.precision}")
+    if form.batch:
+        parts.append(f"fixed batch of {form.batch}")
+    free = [i.name for i in form.inputs if any(not isinstance(s, int) for s in i.sides[0 if form.is_whole else 1 :])]
+    if free:
+        parts.append("free sides measured as " + ", ".join(f"{name} {list(tested.dtype[name].shape)}" for name in free))
+    return "; ".join(parts)
+
+
+def read_arrays(file: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the arrays of an .npz; raises ``InvalidSpec`` where it cannot be read."""
     try:
         with np.load(file.expanduser()) as arrays:
-            labels = arrays["y"].astype(np.int64) if "y" in arrays else None
-            return arrays["x"].astype(np.float32), labels
-    except (OSError, ValueError, KeyError) as error:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise InvalidSpec(
-            f"{file} has no inputs: {error}.", remedy="Give an .npz with x, and y if classes are known."
+            f"{file} has no inputs: {first_line(error)}.", remedy="Give an .npz with x, and y if classes are known."
         ) from error
 
 
-def _data(spec: EdgeSpec, shape: tuple[int, ...]) -> tuple[Floats, Labels | None]:
-    if spec.data is None:
-        rng = np.random.default_rng(spec.seed)
-        return rng.standard_normal((N_INPUTS, *shape)).astype(np.float32), None
-    inputs, labels = inputs_of(Path(spec.data))
-    if inputs.shape[1:] != shape:
+def _data(spec: EdgeSpec, form: GraphForm) -> tuple[Examples, Labels | None]:
+    assert spec.data is not None
+    file = Path(spec.data)
+    arrays = read_arrays(file)
+    examples = read_examples(form, arrays, file)
+    labels = None if "y" not in arrays or "y" in {i.name for i in form.inputs} else arrays["y"]
+    if labels is not None and (labels.ndim != 1 or len(labels) != len(examples)):
         raise InvalidSpec(
-            f"The inputs have the shape {inputs.shape[1:]}, the graph asks for {shape}.",
-            remedy="Give x in the graph's shape.",
+            f"{len(examples)} inputs and {labels.shape} classes.", remedy="Give one class for each input."
         )
-    if labels is not None and len(labels) != len(inputs):
-        raise InvalidSpec(f"{len(inputs)} inputs and {len(labels)} classes.", remedy="Give one class for each input.")
-    return inputs, labels
+    return examples, None if labels is None else labels.astype(np.int64)
+
+
+def _inputs(spec: EdgeSpec, form: GraphForm, length: int | None) -> Inputs:
+    """Return the inputs that are tested, and others that quantizers are calibrated on."""
+    rows = form.batch or 1
+    if spec.data is None:
+        n = -(-N_INPUTS // rows) * rows
+        drawn = [random_examples(form, n, seed=seed, length=length) for seed in (spec.seed, spec.seed + 1)]
+        return Inputs(tested=drawn[0], calibration=drawn[1])
+    examples, labels = _data(spec, form)
+    whole = len(examples) // rows * rows
+    if not whole:
+        raise InvalidSpec(f"{len(examples)} inputs; the graph takes {rows} at once.", remedy="Give more inputs.")
+    n = max(rows, whole // 4 // rows * rows) if whole >= max(LEAST_INPUTS, 2 * rows) else 0
+    return Inputs(
+        tested=examples[n:whole], calibration=examples[:n], labels=None if labels is None else labels[n:whole]
+    )
+
+
+def exported_inputs(spec: EdgeSpec, graph: Path, n: int) -> Examples:
+    """Return inputs that a graph was tested with, at most ``n`` and whole batches."""
+    form, length = _runnable(graph_form(loaded_graph(graph)), Graph(graph, threads=1), spec, graph)
+    tested = _inputs(spec, form, length).tested
+    return tested[: max(form.batch or 1, n // (form.batch or 1) * (form.batch or 1))]

@@ -1,4 +1,4 @@
-"""A language model on a small device: its ONNX variants, which the measurement of quantization runs."""
+"""A language model on a small device: its ONNX variants, which the measurement of quantization runs and judges by PyTorch."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,10 +9,13 @@ import numpy.typing as npt
 
 from workbench.compress.rows import QuantizationSamples, VariantResult
 from workbench.compress.spec import QuantizationSpec
+from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.core.progress import Progress
+from workbench.core.rows import Failure
 from workbench.core.runs import Run
 from workbench.measuring.envelope import Record, measured
 from workbench.measuring.interleaved import Timed, batch_times
+from workbench.questions.edge.measure.graph import needs_training
 from workbench.questions.edge.rows import Perplexity
 from workbench.questions.edge.rows import VariantResult as EdgeVariant
 from workbench.questions.edge.spec import EdgeSpec
@@ -29,18 +32,27 @@ LABELS = {
     "int8-dynamic": "dynamic INT8 (down projections in float)",
     "int4": "4-bit weights, 32 to a scale",
 }
+REFERENCE = "fp32"
+"""Method in PyTorch that perplexities are relative to."""
 BATCHES = (1, 8)
 STEPS = 32  # of a round
 
 
-def measure_language(spec: EdgeSpec, _graphs: Path, record: Record) -> Iterator[Progress]:
-    """Record perplexity, flips, size, memory and step times; a flip is a token whose most probable successor differs."""
+def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
+    """Record perplexity, flips, size, memory and step times; a flip is a token whose most probable successor is not PyTorch's.
+
+    Raises:
+        InvalidSpec: an option is given that a language model does not obey.
+    """
+    _check(spec)
+    record.failures += needs_training(spec, tuple(METHODS.values()))
     quantization = QuantizationSpec(
         model=spec.model,
-        methods=tuple(METHODS),
-        batches=BATCHES,
+        methods=(REFERENCE, *(method for method, technique in METHODS.items() if technique in spec.techniques)),
+        batches=spec.batches or BATCHES,
         decode_tokens=STEPS,
-        rounds=max(5, spec.rounds // 2),
+        rounds=spec.rounds,
+        threads=spec.threads,
         device="cpu",
         seed=spec.seed,
     )
@@ -50,24 +62,48 @@ def measure_language(spec: EdgeSpec, _graphs: Path, record: Record) -> Iterator[
                 yield item
                 continue
             record.failures += item.failures
-            rows = item.rows(VariantResult)
-            results = {r.method: r for r in rows if r.status == "measured" and r.method in METHODS}
-            if base := results.get("onnx-fp32"):
-                steps = item.sampled(QuantizationSamples)
-                record.rows += [_variant(r, base, steps) for r in results.values()]
+            rows = [r for r in item.rows(VariantResult) if r.method in METHODS]
+            results = {r.method: r for r in rows if r.status == "measured"}
+            absent = {METHODS[r.method]: r.reason or "" for r in rows if r.status != "measured"}
+            if "onnx-fp32" not in results:
+                raise NotAvailable(
+                    absent.get("fp32", "The ONNX graph was not measured."),
+                    remedy="Measure it in PyTorch with `workbench quantize`.",
+                )
+            record.failures += [
+                Failure(cause=f"{t} is left out: {reason}", remedy="Leave it out.") for t, reason in absent.items()
+            ]
+            base, steps = results["onnx-fp32"], item.sampled(QuantizationSamples)
+            record.rows += [_variant(r, base, steps) for r in results.values()]
+
+
+def _check(spec: EdgeSpec) -> None:
+    """Refuse what the measurement of a language model would ignore."""
+    limits = {
+        "--latency-ms": spec.latency_ms,
+        "--memory-mib": spec.memory_mib,
+        "--power-w": spec.power_w,
+        "--data": spec.data,
+    }
+    given = [name for name, value in limits.items() if value is not None]
+    if given:
+        raise InvalidSpec(
+            f"A language model does not take {', '.join(given)}.",
+            remedy="Leave it out: no setting is chosen for a language model.",
+        )
 
 
 def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamples) -> EdgeVariant:
     technique, accuracy, n_bytes = METHODS[result.method], result.accuracy, result.weight_bytes
     assert accuracy is not None
     assert n_bytes is not None
-    n, change, agreement = accuracy.n_tokens, accuracy.perplexity_change_fraction, accuracy.top1_agreement_fraction
+    n, change = accuracy.n_tokens, accuracy.perplexity_change_fraction
     own, reference = (_rounds(steps.decode_s[m]) for m in (result.method, base.method))
     return EdgeVariant(
         technique=technique,
         label=LABELS[technique],
         n=n,
-        flips=round((1 - agreement.value) * n) if technique != "fp32" and agreement else 0,
+        flips=round((1 - accuracy.top1_agreement_fraction.value) * n),
         n_bytes=n_bytes,
         perplexity=Perplexity(
             value=accuracy.perplexity,
@@ -75,13 +111,13 @@ def _variant(result: VariantResult, base: VariantResult, steps: QuantizationSamp
             change_interval=(change.low, change.high) if change else None,
         ),
         peak_bytes=result.peak_memory_bytes,
-        times={b: batch_times(own[b], reference=None if technique == "fp32" else reference[b]) for b in BATCHES},
+        times={b: batch_times(own[b], reference=None if technique == "fp32" else reference[b]) for b in own},
     )
 
 
 def _rounds(steps: Mapping[int, Sequence[float]]) -> dict[int, Timed]:
     """Return the steps by batch and round; a round has ``STEPS`` steps, one after another."""
-    return {batch: _timed(np.array(steps[batch])) for batch in BATCHES}
+    return {batch: _timed(np.array(seconds)) for batch, seconds in steps.items()}
 
 
 def _timed(steps: npt.NDArray[np.float64]) -> Timed:

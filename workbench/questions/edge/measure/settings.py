@@ -16,11 +16,13 @@ from workbench.questions.edge.rows import AdaptiveResult, Limits, Setting
 from workbench.questions.edge.spec import EdgeSpec
 from workbench.telemetry.environment import n_usable_cpus
 from workbench.vision.adaptive import Adaptive, HostPressure, Level, Pressure
-from workbench.vision.sessions import Graph
+from workbench.vision.sessions import Examples, Graph
 
 Floats = npt.NDArray[np.float32]
 GRID_BATCHES = (1, 16, 256)
 GRID_ROUNDS = 7
+LONGEST_S = 2.0
+"""Batch sizes whose single batch would take longer are not timed."""
 PHASE_S = 1.0
 Phase = Literal["quiet", "busy", "quiet again"]
 OTHERS = (0.35, 0.6)  # shares of the processor that others may take before the next level is used
@@ -32,7 +34,14 @@ def thread_counts() -> list[int]:
     return sorted({*(2**i for i in range(n.bit_length())), n})
 
 
-def settings(spec: EdgeSpec, graphs: Mapping[str, Path], inputs: Floats, allowed: Mapping[str, bool]) -> list[Setting]:
+def settings(
+    spec: EdgeSpec,
+    graphs: Mapping[str, Path],
+    inputs: Examples,
+    allowed: Mapping[str, bool],
+    *,
+    batch: int | None = None,
+) -> list[Setting]:
     """Return the time, memory and power of each technique, number of threads and batch size, and the limits that it exceeds.
 
     Args:
@@ -40,6 +49,7 @@ def settings(spec: EdgeSpec, graphs: Mapping[str, Path], inputs: Floats, allowed
         graphs: Graphs by technique.
         inputs: Inputs that are answered.
         allowed: Whether the accuracy of a technique allows to choose it.
+        batch: Batch size where it is fixed.
     """
     rows: list[Setting] = []
     limits = Limits.of(spec)
@@ -49,11 +59,13 @@ def settings(spec: EdgeSpec, graphs: Mapping[str, Path], inputs: Floats, allowed
         for threads in thread_counts()
     }
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
-        for batch in GRID_BATCHES:
-            one = Path(scratch) / f"{batch}.npy"
-            np.save(one, np.concatenate([inputs] * -(-batch // len(inputs)))[:batch])
+        for size in (batch,) if batch else GRID_BATCHES:
+            if rows and size * max(r.times.p50_s / r.batch for r in rows) > LONGEST_S:
+                break
+            one = Path(scratch) / f"{size}.npy"
+            np.save(one, np.concatenate([inputs] * -(-size // len(inputs)))[:size])
             named = {f"{t}|{n}": answer for (t, n), answer in answers.items()}
-            timed = interleaved_times(named, inputs, batch=batch, rounds=GRID_ROUNDS, seed=spec.seed)
+            timed = interleaved_times(named, inputs, batch=size, rounds=GRID_ROUNDS, seed=spec.seed)
             for technique, threads in answers:
                 times = batch_times(timed[f"{technique}|{threads}"])
                 try:
@@ -61,13 +73,13 @@ def settings(spec: EdgeSpec, graphs: Mapping[str, Path], inputs: Floats, allowed
                 except FootprintFailed:
                     continue
                 energy_j, source = cost.energy(spec.watts_per_core)
-                per_s = batch / times.p50_s
+                per_s = size / times.p50_s
                 broken = limits.broken(p99_s=times.p99_s, peak_bytes=cost.peak_bytes, power_w=energy_j * per_s)
                 rows.append(
                     Setting(
                         technique=technique,
                         threads=threads,
-                        batch=batch,
+                        batch=size,
                         times=times,
                         inputs_per_s=per_s,
                         peak_bytes=cost.peak_bytes,

@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.apparatus.footprint import FootprintFailed, footprint
+from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
 from workbench.core.statistics import mcnemar_p, share_interval
 from workbench.measuring.envelope import Record
 from workbench.measuring.interleaved import BatchTimes, Timed, batch_times, interleaved_rounds, speedup_over
-from workbench.questions.edge.rows import Accuracy, BaseSpeedups, EnergySource, VariantResult
+from workbench.questions.edge.measure.answers import Outputs, all_outputs, classes, similarity
+from workbench.questions.edge.rows import Accuracy, BaseSpeedups, EnergySource, Similarity, VariantResult
 from workbench.questions.edge.spec import TECHNIQUES, EdgeSpec
 from workbench.vision.graphs import compressed_bytes
+from workbench.vision.sessions import Examples
 from workbench.vision.variants import Variant
 
 BASES = {"student-int8": "student", "structured-half-int8": "structured-half"}
 SIGNIFICANT = 0.05
-Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
@@ -28,11 +30,13 @@ def measure_variants(
     spec: EdgeSpec,
     record: Record,
     variants: Mapping[str, Variant],
-    inputs: Floats,
+    inputs: Examples,
     labels: Labels | None,
     *,
-    corrupted: Floats | None = None,
+    corrupted: Examples | None = None,
     before: Mapping[str, float] | None = None,
+    batch: int | None = None,
+    reference: Outputs | None = None,
     start: float,
 ) -> Iterator[Progress]:
     """Record the result of each variant, and yield progress.
@@ -45,35 +49,42 @@ def measure_variants(
         labels: Classes of the inputs, where they are known.
         corrupted: Inputs with the same classes, with noise and hidden parts.
         before: Accuracy before fine-tuning, by technique.
+        batch: Batch size where it is fixed.
+        reference: Embeddings that all variants are judged by; the outputs of fp32 where they are None.
         start: Progress so far, of 100.
+
+    Raises:
+        InvalidSpec: classes are given, and the outputs are no classes.
     """
     answers = {t: v.runner.logits for t, v in variants.items()}
+    batches = (batch,) if batch else spec.timed_batches
     timed: dict[int, dict[str, Timed]] = {}
-    for n, batch in enumerate(spec.timed_batches):
-        for item in interleaved_rounds(answers, inputs, batch=batch, rounds=spec.rounds, seed=spec.seed + n):
+    for n, size in enumerate(batches):
+        for item in interleaved_rounds(answers, inputs, batch=size, rounds=spec.rounds, seed=spec.seed + n):
             if isinstance(item, float):
-                done = start + (n + item) * 20 / len(spec.timed_batches)
-                yield Progress(step=f"timing batch {batch}, interleaved", done=done, total=100)
+                done = start + (n + item) * 20 / len(batches)
+                yield Progress(step=f"timing batch {size}, interleaved", done=done, total=100)
             else:
-                timed[batch] = item
-    reference = answers["fp32"](inputs).argmax(1)
+                timed[size] = item
+    judge = _Judge(all_outputs(variants["fp32"].runner, inputs, batch), labels, embeddings=reference)
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
         batch_file = Path(scratch) / "batch.npy"
-        np.save(batch_file, inputs[: max(spec.timed_batches)])
+        np.save(batch_file, inputs[: max(batches)])
         for i, (technique, variant) in enumerate(variants.items()):
             yield Progress(step=f"memory and energy: {technique}", done=start + 20 + 10 * i / len(variants), total=100)
-            classes = answers[technique](inputs).argmax(1)
+            outputs = all_outputs(variant.runner, inputs, batch)
             costs = _costs(spec, variant, batch_file)
             record.rows.append(
                 VariantResult(
                     technique=technique,
                     label=TECHNIQUES[technique],
                     n=len(inputs),
-                    flips=int(np.sum(classes != reference)),
+                    flips=judge.flips(outputs),
                     n_bytes=variant.runner.n_bytes,
                     gzip_bytes=sum(compressed_bytes(g) for g in variant.graphs),
                     note=variant.note,
-                    accuracy=None if labels is None else _accuracy(classes, labels, reference),
+                    accuracy=judge.accuracy(outputs),
+                    similarity=judge.similarity(outputs),
                     corrupted_accuracy_fraction=None
                     if labels is None or corrupted is None
                     else float(np.mean(answers[technique](corrupted).argmax(1) == labels)),
@@ -86,6 +97,39 @@ def measure_variants(
                     base=_base(timed, technique),
                 )
             )
+
+
+class _Judge:
+    """Compares outputs with those of the float network, or with embeddings that the model's own code gives."""
+
+    def __init__(self, base: Outputs, labels: Labels | None, *, embeddings: Outputs | None) -> None:
+        self._base, self._labels, self._embeddings = base, labels, embeddings
+        self._classes = None if embeddings is not None else classes(base)
+        if labels is not None and (self._classes is None or not _are_known(labels, base[0])):
+            raise InvalidSpec(
+                f"Classes are given, but the first output of the graph has the shape {base[0].shape}.",
+                remedy="Leave y out of the file, or let the graph's first output have one value for each class.",
+            )
+
+    def flips(self, outputs: Outputs) -> int | None:
+        own = classes(outputs)
+        return None if self._classes is None or own is None else int(np.sum(own != self._classes))
+
+    def accuracy(self, outputs: Outputs) -> Accuracy | None:
+        own = classes(outputs)
+        if self._labels is None or self._classes is None or own is None:
+            return None
+        return _accuracy(own, self._labels, self._classes)
+
+    def similarity(self, outputs: Outputs) -> Similarity | None:
+        if self._embeddings is not None:
+            return similarity(outputs, self._embeddings, are_embeddings=True)
+        return similarity(outputs, self._base)
+
+
+def _are_known(labels: Labels, output: npt.NDArray[np.float32]) -> bool:
+    """Return whether all labels are classes that an output can name."""
+    return bool(labels.min() >= 0 and (output.ndim < 2 or output.shape[1] == 1 or labels.max() < output.shape[1]))
 
 
 def _times(timed: Mapping[str, Timed], technique: str) -> BatchTimes:

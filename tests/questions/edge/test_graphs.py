@@ -1,0 +1,191 @@
+"""Graphs of all kinds: measured as they are, or refused in one sentence."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.core.errors import InvalidSpec, NotAModel
+from workbench.core.runs import last_run
+from workbench.measuring.envelope import measured
+from workbench.questions.edge.measure.answers import all_outputs, classes, similarity
+from workbench.questions.edge.measure.graph import graph_subject
+from workbench.questions.edge.rows import VariantResult
+from workbench.questions.edge.spec import EdgeSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+RNG = np.random.default_rng(0)
+
+
+def stored(name, *shape):
+    return numpy_helper.from_array((RNG.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32), name)
+
+
+def graph(nodes, inputs, outputs, weights, *, opset=13):
+    ends = [[helper.make_tensor_value_info(n, kind, sides) for n, kind, sides in infos] for infos in (inputs, outputs)]
+    made = helper.make_graph(
+        [helper.make_node(*n[:3], **(n[3] if len(n) > 3 else {})) for n in nodes], "g", *ends, weights
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 9
+    return model
+
+
+def dense(batch="N", opset=13, kind="Gemm"):
+    nodes = [(kind, ["x", "w"], ["h"]), ("Relu", ["h"], ["r"]), (kind, ["r", "v"], ["y"])]
+    return graph(
+        nodes,
+        [("x", FLOAT, [batch, 64])],
+        [("y", FLOAT, [batch, 10])],
+        [stored("w", 64, 64), stored("v", 64, 10)],
+        opset=opset,
+    )
+
+
+def tokens(sides):
+    nodes = [
+        ("Gather", ["table", "input_ids"], ["h"]),
+        ("Cast", ["attention_mask"], ["m"], {"to": FLOAT}),
+        ("Unsqueeze", ["m", "axis"], ["u"]),
+        ("Mul", ["h", "u"], ["k"]),
+        ("MatMul", ["k", "w"], ["states"]),
+        ("ReduceMean", ["states"], ["pooled"], {"axes": [1], "keepdims": 0}),
+    ]
+    weights = [stored("table", 50, 32), stored("w", 32, 32), numpy_helper.from_array(np.array([2], np.int64), "axis")]
+    outputs = [("states", FLOAT, [*sides, 32]), ("pooled", FLOAT, [sides[0], 32])]
+    return graph(nodes, [(n, INT64, sides) for n in ("input_ids", "attention_mask")], outputs, weights)
+
+
+def hard_coded_batch():
+    nodes = [("Reshape", ["x", "one"], ["r"]), ("MatMul", ["r", "w"], ["y"])]
+    one = numpy_helper.from_array(np.array([1, 64], np.int64), "one")
+    return graph(nodes, [("x", FLOAT, ["N", 64])], [("y", FLOAT, ["N", 10])], [one, stored("w", 64, 10)])
+
+
+def unlike_firsts():
+    nodes = [("MatMul", ["x", "w"], ["h"]), ("Mul", ["h", "scale"], ["y"])]
+    return graph(
+        nodes, [("x", FLOAT, ["N", 64]), ("scale", FLOAT, [10])], [("y", FLOAT, ["N", 10])], [stored("w", 64, 10)]
+    )
+
+
+def subject(model, folder, **asked):
+    file = folder / "net.onnx"
+    onnx.save(model, str(file))
+    return graph_subject(EdgeSpec(model=str(file), **asked), folder / "graphs")
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "fields", "made"),
+    [
+        (dense(), None, {"x": (64,)}, {"int8-static", "int8-dynamic", "int8-dynamic-dense", "int4"}),
+        (dense(4, opset=11, kind="MatMul"), 4, {"x": (64,)}, {"int8-static", "int4"}),
+        (dense(opset=20), None, {"x": (64,)}, {"int8-static", "int8-dynamic", "int4"}),
+        (tokens(["N", "length"]), None, {"input_ids": (64,), "attention_mask": (64,)}, {"int8-dynamic", "int4"}),
+        (tokens([1, 16]), 1, {"input_ids": (16,), "attention_mask": (16,)}, {"int8-dynamic", "int4"}),
+        (hard_coded_batch(), 1, {"x": (64,)}, {"int8-static", "int4"}),
+        (unlike_firsts(), 1, {"x": (1, 64), "scale": (10,)}, {"int8-dynamic", "int4"}),
+    ],
+)
+def test_graphs_are_answered_whatever_their_inputs(tmp_path, model, batch, fields, made):
+    own = subject(model, tmp_path)
+    assert own.batch == batch
+    assert {name: own.inputs.dtype[name].shape for name in own.inputs.dtype.names} == fields
+    assert made <= set(own.variants)
+    base = all_outputs(own.variants["fp32"].runner, own.inputs, own.batch)
+    for technique in made:
+        near = similarity(all_outputs(own.variants[technique].runner, own.inputs, own.batch), base)
+        assert 0.9 < near.cosine_mean < 1
+        assert 0 < near.difference_fraction < 0.3
+
+
+def test_weights_beside_the_graph_are_read_and_counted(tmp_path):
+    inside = subject(dense(), tmp_path).variants["fp32"].runner.n_bytes
+    file = tmp_path / "outside.onnx"
+    onnx.save_model(dense(), str(file), save_as_external_data=True, location="w.bin", size_threshold=0)
+    own = graph_subject(EdgeSpec(model=str(file), techniques=("fp32", "int4")), tmp_path / "graphs")
+    assert own.variants["fp32"].runner.n_bytes == pytest.approx(inside, rel=0.05)
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(NotAModel, match=r"w\.bin"):
+        graph_subject(EdgeSpec(model=str(file)), tmp_path / "graphs")
+
+
+def test_a_quantized_graph_is_said_to_be_one(tmp_path):
+    made = subject(dense(), tmp_path).variants["int8-dynamic"].graphs[0]
+    own = graph_subject(EdgeSpec(model=str(made)), tmp_path / "again")
+    assert set(own.variants) == {"fp32"}
+    assert "quantized already" in own.variants["fp32"].note
+    assert "MatMulInteger" in own.failures[0].cause
+
+
+def test_a_technique_that_replaces_nothing_is_left_out(tmp_path):
+    nodes = [("Relu", ["x"], ["r"]), ("Mul", ["r", "s"], ["y"])]
+    model = graph(nodes, [("x", FLOAT, ["N", 8])], [("y", FLOAT, ["N", 8])], [stored("s", 8)])
+    own = subject(model, tmp_path)
+    assert set(own.variants) == {"fp32"}
+    assert all("whose weights" in f.cause for f in own.failures)
+    assert len(own.failures) == 4
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"input_ids": np.zeros((9, 5), int)}, "attention_mask"),
+        ({"input_ids": np.full((9, 5), 50), "attention_mask": np.ones((9, 5), int)}, "50 rows"),
+        ({"input_ids": np.full((9, 5), 0.5), "attention_mask": np.ones((9, 5), int)}, "whole numbers"),
+        ({"input_ids": np.zeros((9, 5), int), "attention_mask": np.ones((8, 5), int)}, "examples"),
+        ({"input_ids": np.zeros(9, int), "attention_mask": np.ones((9, 5), int)}, "shape"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(tmp_path, arrays, said):
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(InvalidSpec, match=said):
+        subject(tokens(["N", "length"]), tmp_path, data=str(tmp_path / "d.npz"))
+
+
+def test_inputs_of_a_file_are_calibrated_on_or_tested_never_both(tmp_path):
+    given = np.arange(40 * 64, dtype=np.float32).reshape(40, 64) / 2560
+    np.savez(tmp_path / "d.npz", x=given, y=np.zeros(40, int))
+    own = subject(dense(), tmp_path, data=str(tmp_path / "d.npz"))
+    assert np.array_equal(own.inputs["x"], given[10:])
+    assert len(own.labels) == 30
+
+
+def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path):
+    infinite = dense()
+    infinite.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((64, 64), np.nan, np.float32), "w"))
+    texts = graph(
+        [("Identity", ["x"], ["y"])], [("x", TensorProto.STRING, ["N"])], [("y", TensorProto.STRING, ["N"])], []
+    )
+    unknown = graph([("Mystery", ["x"], ["y"])], [("x", FLOAT, ["N"])], [("y", FLOAT, ["N"])], [])
+    for model, said in ((infinite, "NaN"), (texts, "no tensor of numbers"), (unknown, "Mystery")):
+        with pytest.raises(NotAModel, match=said) as error:
+            subject(model, tmp_path)
+        assert "\n" not in str(error.value)
+
+
+def test_embeddings_are_no_classes_and_class_numbers_are():
+    assert classes([np.zeros((3, 1), np.float32)]) is None
+    assert classes([np.zeros((3, 4, 5), np.float32)]) is None
+    assert classes([np.array([2, 0, 1])]).tolist() == [2, 0, 1]
+    vectors = RNG.standard_normal((30, 8))
+    near = similarity([vectors + 0.01 * RNG.standard_normal((30, 8))], [vectors], are_embeddings=True)
+    assert near.same_nearest_fraction > 0.9
+    assert similarity([RNG.standard_normal((30, 8))], [vectors], are_embeddings=True).same_nearest_fraction < 0.3
+
+
+def test_a_mended_graph_of_integers_is_measured_from_end_to_end(tmp_path):
+    file = tmp_path / "net.onnx"
+    spec = EdgeSpec(model=str(file), techniques=("fp32", "int4"), rounds=5)
+    file.write_bytes(b"broken")
+    with pytest.raises(NotAModel):
+        last_run(measured(spec, tmp_path / "job"))
+    onnx.save(tokens([2, 8]), str(file))  # mended, and measured in the same folder
+    run = last_run(measured(spec, tmp_path / "job"))
+    by = {v.technique: v for v in run.rows(VariantResult)}
+    assert set(by) == {"fp32", "int4"}
+    assert set(by["int4"].times) == {2}
+    assert by["int4"].flips is None  # the first output has states, not classes
+    assert by["int4"].similarity.cosine_lowest < 1
+    assert by["fp32"].similarity.difference_fraction == 0
