@@ -12,8 +12,9 @@ from workbench.compress import onnx_model
 from workbench.compress.onnx_model import OnnxModel, linear_nodes, nodes_for_int8_activations, products_except
 from workbench.compress.quality import window_quality
 from workbench.compress.quiet import quiet_libraries
+from workbench.compress.replaced_linears import _ManyRows
 from workbench.compress.spec import QuantizationSpec
-from workbench.compress.torch_model import TorchModel, _ManyRows
+from workbench.compress.torch_model import TorchModel
 
 SPEC = QuantizationSpec(model=str(REFERENCE_MODEL), decode_tokens=4, prompt_tokens=16)
 pytestmark = pytest.mark.filterwarnings("ignore")
