@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -7,6 +8,7 @@ from workbench.catalog.formats import (
     SCHEMES,
     config_groups,
     formats_of,
+    group_named,
     layer_groups,
     quantization_config,
     recipe,
@@ -62,6 +64,45 @@ def test_a_mixed_recipe_names_every_module_once_and_says_so_in_the_configuration
 def test_a_plan_for_another_model_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="for another model"):
         config_groups({"model.layers.7.mlp.gate_up": "w4a16"}, layer_groups(MODULES))
+
+
+EXPERTS = [
+    "model.layers.0.self_attn.q_proj",
+    *(f"model.layers.0.mlp.experts.{i}.{m}" for i in range(4) for m in ("gate_up_proj", "down_proj")),
+    "model.layers.0.mlp.shared_experts.up_proj",
+]
+
+
+def test_the_experts_of_a_layer_are_one_group_and_one_pattern_of_a_recipe() -> None:
+    groups = layer_groups(EXPERTS)
+    assert [g.name.removeprefix("model.layers.0.") for g in groups] == [
+        "self_attn.qkv",
+        "mlp.experts",
+        "mlp.shared_experts.gate_up",
+    ]
+    (target,) = groups[1].targets
+    assert all(re.match(target.removeprefix("re:"), name) for name in groups[1].modules)
+    assert group_named("model.layers.0.mlp.experts").targets == groups[1].targets
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (
+            {"qvk": "w8a8"},
+            r"does not know qvk; the nearest is qkv\. .*roles for all layers: qkv, o_proj, gate_up, down_proj\.",
+        ),
+        ({"qkv": "w8a8", "gateup": "w4a16"}, "nearest is gate_up"),
+        ({"model.layers.0.self_attn.qvk": "w8a8"}, r"nearest is model\.layers\.\d\.self_attn\.qkv"),
+        ({"experts": "w4a16"}, "does not know experts"),
+        ({}, "names no layer group"),
+        ({"qkv": "bf16"}, "quantizes no layer"),
+    ],
+)
+def test_a_plan_that_matches_nothing_or_a_part_names_the_right_group(plan: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        recipe(plan, layer_groups(MODULES))
+    assert re.search(says, str(refused.value))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from workbench.compress.onnx_graph import LinearLayers
 from workbench.compress.onnx_model import OnnxModel
 from workbench.compress.quality import window_quality
 from workbench.compress.quiet import quiet_libraries
+from workbench.compress.replaced_linears import _ManyRows
 from workbench.compress.spec import QuantizationSpec
-from workbench.compress.torch_model import TorchModel, _ManyRows
+from workbench.compress.torch_model import TorchModel
 
 SPEC = QuantizationSpec(model=str(REFERENCE_MODEL), decode_tokens=4, prompt_tokens=16)
 pytestmark = pytest.mark.filterwarnings("ignore")

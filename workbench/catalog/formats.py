@@ -1,8 +1,10 @@
 """Quantized checkpoints: number formats, the schemes that make them, and which layers go together."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 from workbench.core.errors import InvalidSpec
@@ -152,8 +154,14 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(name="nvfp4a16", label="NVFP4A16", algorithm="rtn", format="nvfp4a16"),
     )
 }
-FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
+FUSED = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "qkv"),
+    **dict.fromkeys(("gate_proj", "up_proj"), "gate_up"),
+    **dict.fromkeys(("q_a_proj", "kv_a_proj_with_mqa"), "qkv_a"),
+}
 """Layers that serving engines run as one product; they must share a format."""
+EXPERT = re.compile(r"(?P<experts>(.*\.)?(?!shared)\w*experts)\.(?P<number>\d+)(\.|$)")
+"""A matrix of one expert. Serving engines run all experts of a layer as one product, in one format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,26 +179,32 @@ class LayerGroup:
 
     @property
     def role(self) -> str:
-        """What it does in its layer: qkv, o_proj, gate_up, down_proj."""
+        """What it does in its layer: qkv, o_proj, gate_up, down_proj, experts."""
         return self.name.rsplit(".", 1)[-1]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Modules as a recipe names them; the experts of a layer are one pattern, since libraries name their matrices differently."""
+        return (rf"re:{re.escape(self.name)}\.\d+\..*",) if self.role.endswith("experts") else self.modules
 
 
 def layer_groups(modules: Iterable[str]) -> list[LayerGroup]:
     """Return the groups of linear layers in the order of the model; the output head is left out."""
     groups: dict[str, list[str]] = {}
     for module in modules:
-        parent, _, last = module.rpartition(".")
+        parent, dot, last = module.rpartition(".")
         if last == "lm_head":
             continue
-        groups.setdefault(f"{parent}.{FUSED.get(last, last)}", []).append(module)
+        expert = EXPERT.match(module)
+        groups.setdefault(expert["experts"] if expert else f"{parent}{dot}{FUSED.get(last, last)}", []).append(module)
     return [LayerGroup(name=name, modules=tuple(members)) for name, members in groups.items()]
 
 
 def group_named(name: str) -> LayerGroup:
     """Return the group of a name made by ``layer_groups``."""
-    parent, _, last = name.rpartition(".")
+    parent, dot, last = name.rpartition(".")
     parts = [module for module, fused in FUSED.items() if fused == last] or [last]
-    return LayerGroup(name=name, modules=tuple(f"{parent}.{part}" for part in parts))
+    return LayerGroup(name=name, modules=tuple(f"{parent}{dot}{part}" for part in parts))
 
 
 class ConfigGroup(TypedDict):
@@ -216,7 +230,7 @@ def config_groups(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> dict
         entry = by_format.setdefault(form.name, new)
         if form.inputs is not None:
             entry["input_activations"] = dict(form.inputs)
-        entry["targets"] += group.modules
+        entry["targets"] += group.targets
     return by_format
 
 
@@ -226,15 +240,35 @@ def formats_of(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> list[tu
     Raises:
         InvalidSpec: the plan names other groups than the model has.
     """
+    if not plan:
+        raise InvalidSpec("The plan names no layer group.", remedy=_known(groups))
     by_role = {role: form for role, form in plan.items() if "." not in role}
+    names = {g.name for g in groups}
+    unknown = sorted({*by_role} - {g.role for g in groups} - names) or sorted({*plan} - {*by_role} - names)
+    if unknown:
+        near = get_close_matches(
+            unknown[0], [g.role for g in groups] if unknown[0] in by_role else names, n=1, cutoff=0.3
+        )
+        nearest = f"; the nearest is {near[0]}" if near else ""
+        raise InvalidSpec(
+            f"The plan is for another model: this one does not know {unknown[0]}{nearest}.", remedy=_known(groups)
+        )
     if by_role:
         plan = {g.name: plan.get(g.name) or by_role.get(g.role, "bf16") for g in groups}
-    names = {g.name for g in groups}
-    unknown, missing = sorted(set(plan) - names), sorted(names - set(plan))
-    if unknown or missing:
-        problem = f"does not know {unknown[0]}" if unknown else f"has also {missing[0]}, which the plan leaves out"
-        raise InvalidSpec(f"The plan is for another model: this one {problem}.", remedy="Make a plan for this model.")
+    missing = sorted(names - set(plan))
+    if missing:
+        raise InvalidSpec(
+            f"The plan is for another model: this one has also {missing[0]}, which the plan leaves out.",
+            remedy=f'Add it, with the format "bf16" where it is to stay as it is. {_known(groups)}',
+        )
     return [(g, FORMATS[plan[g.name]]) for g in groups]
+
+
+def _known(groups: Sequence[LayerGroup]) -> str:
+    """Return the roles that a plan can name."""
+    return (
+        f"Name groups of this model, or these roles for all layers: {', '.join(dict.fromkeys(g.role for g in groups))}."
+    )
 
 
 def quantization_config(groups: Mapping[str, ConfigGroup], *, kept: Sequence[str]) -> dict[str, object]:
@@ -249,13 +283,23 @@ def quantization_config(groups: Mapping[str, ConfigGroup], *, kept: Sequence[str
     }
 
 
-def recipe(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> str:
+def recipe(plan: Mapping[str, str], groups: Sequence[LayerGroup], *, kept: Sequence[str] = ("lm_head",)) -> str:
     """Return the plan as a recipe that ``llmcompressor.oneshot(recipe=FILE)`` reads (JSON, which is YAML too).
 
     Integers are quantized by GPTQ, floats are rounded; modules that keep bfloat16 are ignored.
+
+    Args:
+        plan: Format of each group, or of each role.
+        groups: All groups of the model.
+        kept: Modules that no plan quantizes: the output head, routers.
+
+    Raises:
+        InvalidSpec: the plan names other groups than the model has, or quantizes none.
     """
     by_format = config_groups(plan, groups)
-    plain = ["lm_head", *(m for g, form in formats_of(plan, groups) if form.weights is None for m in g.modules)]
+    if not by_format:
+        raise InvalidSpec("The plan quantizes no layer.", remedy="Give a layer group another format than bf16.")
+    plain = [*kept, *(t for g, form in formats_of(plan, groups) if form.weights is None for t in g.targets)]
     steps: dict[str, object] = {}
     for modifier, kind in (("GPTQModifier", "int"), ("QuantizationModifier", "float")):
         chosen = {name: group for name, group in by_format.items() if group["weights"]["type"] == kind}

@@ -98,6 +98,7 @@ def main() -> None:
     import torch
     from datasets import Dataset
     from llmcompressor import oneshot
+    from llmcompressor.modeling.moe.linearize import load_quantizable_moe
     from llmcompressor.pipelines.cache import IntermediatesCache
     from loguru import logger
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -108,7 +109,8 @@ def main() -> None:
         # Without an accelerator it fails with "Cannot access accelerator device when none is available".
         IntermediatesCache.pin_memory = lambda *_, **__: None
     report("loading the model", 0, 100)
-    model = AutoModelForCausalLM.from_pretrained(request.model, dtype=torch.bfloat16)
+    with load_quantizable_moe():  # experts that are one tensor become linear layers
+        model = AutoModelForCausalLM.from_pretrained(request.model, dtype=torch.bfloat16)
     calibration: dict[str, object] = {}
     if request.ids:
         ids = np.load(request.ids)

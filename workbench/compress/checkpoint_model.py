@@ -8,10 +8,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging as transformers_logging
 
 from workbench.compress.kv_quant import RoundedCache, require_kv_cache
+from workbench.compress.loading import first_line, loaded
 from workbench.compress.quality import window_quality
 from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel
@@ -41,27 +40,17 @@ class CheckpointModel:
             NotAModel: It cannot be read or run, or tensors are missing, which transformers would initialize at random.
         """
         torch.set_num_threads(threads)
-        transformers_logging.disable_progress_bar()
         # NVFP4 scales are bfloat16; a float32 base fails with "expected m1 and m2 to have the same dtype".
         config = Path(place) / "config.json"
         nvfp4 = config.is_file() and "nvfp4" in config.read_text(encoding="utf-8")
+        self.model = loaded(place, dtype=torch.bfloat16 if nvfp4 else torch.float32)
         try:
-            self.model, info = AutoModelForCausalLM.from_pretrained(
-                place, dtype=torch.bfloat16 if nvfp4 else torch.float32, output_loading_info=True
-            )
             # Packed weights are unpacked at the first use, where a wrong shape shows.
-            self.model.eval()(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
+        except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, TypeError) as error:
             raise NotAModel(
-                f"{place} cannot be loaded: {first[:300]}", remedy="Make or copy the checkpoint again."
+                f"{Path(place).name} cannot be run: {first_line(error)}", remedy="Make or copy the checkpoint again."
             ) from error
-        missing = sorted(info.get("missing_keys", ()))
-        if missing:
-            raise NotAModel(
-                f"{place} lacks {len(missing)} tensors, first {missing[0]}.",
-                remedy="Make or copy the checkpoint again.",
-            )
         if kv_format is not None:
             require_kv_cache(self.model)
         self.model = self.model.to(device)
@@ -78,6 +67,11 @@ class CheckpointModel:
         top1: list[list[int]] = []
         for window, expected in zip(windows, reference, strict=True):
             logits = self._logits(window[:-1])
+            if logits.shape != expected.shape:
+                raise NotAModel(
+                    f"The candidate chooses among {logits.shape[-1]:,} tokens, the original among {expected.shape[-1]:,}.",
+                    remedy="Compare checkpoints of one model.",
+                )
             qualities.append(window_quality(expected, logits, torch.from_numpy(window[1:])))
             top1.append(logits.argmax(-1).tolist())
         return Compared(quality=qualities, top1=top1)
@@ -93,6 +87,11 @@ class CheckpointModel:
         out: torch.Tensor = (
             self.model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits[0].float()
         )
+        if not bool(torch.isfinite(out).all()):
+            raise NotAModel(
+                "The model answers with NaN or infinite logits, with which nothing can be compared.",
+                remedy="Check the weights.",
+            )
         return out
 
     @torch.inference_mode()

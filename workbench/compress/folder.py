@@ -1,6 +1,8 @@
-"""What a model folder tells without its weights: token ids of a text, and the linear layers."""
+"""What a model folder tells without its weights: token ids of a text, and the layers."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,38 +10,129 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from workbench.catalog.formats import LayerGroup, layer_groups
+from workbench.compress.layers import Layers, plain_layers
+from workbench.compress.loading import first_line
+from workbench.core.errors import InvalidSpec, NotAModel
+
+Ids = npt.NDArray[np.int64]
+SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
+COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
 
 
 @cache
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(place)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except Exception as error:  # each tokenizer's library has its own
+        raise NotAModel(
+            f"The tokenizer of {Path(place).name} cannot be read: {first_line(error)}", remedy=COPY_TOKENIZER
+        ) from error
+    if not tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]:
+        raise NotAModel(f"{Path(place).name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
+    return tokenizer
 
 
-def token_ids(place: str, text: str) -> npt.NDArray[np.int64]:
-    """Return all token ids of a text: (tokens,)."""
-    ids = _tokenizer(place)(text, add_special_tokens=False, verbose=False)["input_ids"]
+@cache
+def _n_words(place: str) -> int | None:
+    """Return the rows of the embedding as the configuration has them."""
+    try:
+        words = getattr(AutoConfig.from_pretrained(place).get_text_config(), "vocab_size", None)
+    except (OSError, ValueError, KeyError):
+        return None  # loading the model says what is wrong with its configuration
+    return words if isinstance(words, int) else None
+
+
+def _within(ids: list[int], place: str) -> Ids:
+    words = _n_words(place)
+    if words is not None and ids and max(ids) >= words:
+        raise NotAModel(
+            f"The tokenizer of {Path(place).name} gives token {max(ids)}; the embedding has {words} rows.",
+            remedy="Use the tokenizer that the model was trained with.",
+        )
     return np.asarray(ids, dtype=np.int64)
 
 
-SAMPLE = "The quick brown fox jumps over 13 lazy dogs."
+def token_ids(place: str, text: str) -> Ids:
+    """Return all token ids of a text, without special tokens: (tokens,).
+
+    Raises:
+        NotAModel: there is no tokenizer, or one for a larger embedding.
+    """
+    return _within(_tokenizer(place)(text, add_special_tokens=False, verbose=False)["input_ids"], place)
 
 
-def prefix_ids(place: str) -> npt.NDArray[np.int64]:
+def prefix_ids(place: str) -> Ids:
     """Return the special tokens that the tokenizer sets before a text, such as BOS: (tokens,); empty where it sets none."""
     tokenizer = _tokenizer(place)
     plain, whole = (tokenizer(SAMPLE, add_special_tokens=special)["input_ids"] for special in (False, True))
+    if whole == plain or len(whole) < len(plain):
+        return np.empty(0, dtype=np.int64)
     starts = [i for i in range(len(whole) - len(plain) + 1) if whole[i : i + len(plain)] == plain]
-    return np.asarray(whole[: starts[0]] if starts else [], dtype=np.int64)
+    return _within(whole[: starts[0]] if starts else [], place)
 
 
-def token_text(place: str, ids: npt.NDArray[np.int64]) -> str:
+def prefix_text(place: str) -> str:
+    """Return the special tokens before each text as the tokenizer writes them; empty where it sets none."""
+    return "".join(str(_tokenizer(place).convert_ids_to_tokens(int(i))) for i in prefix_ids(place))
+
+
+def require_context(place: str, n_tokens: int) -> None:
+    """Raise ``InvalidSpec`` where a model was not made for so many tokens."""
+    try:
+        config = AutoConfig.from_pretrained(place).get_text_config()
+    except (OSError, ValueError, KeyError):
+        return  # loading the model says what is wrong with its configuration
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    limit = next((n for n in limits if isinstance(n, int) and n > 0), None)
+    if limit is not None and n_tokens > limit:
+        raise InvalidSpec(
+            f"Windows of {n_tokens:,} tokens are longer than the context of {Path(place).name}: {limit:,} tokens.",
+            remedy="Use shorter windows.",
+        )
+
+
+def token_text(place: str, ids: Ids) -> str:
     """Return the text of token ids: (tokens,)."""
     text: str = _tokenizer(place).decode(ids.tolist(), clean_up_tokenization_spaces=False)
     return text
 
 
+def require_same_tokenizer(place: str, other: str, text: str) -> None:
+    """Raise ``NotAModel`` where another folder splits a text into other tokens, so that no token can be compared.
+
+    A folder without a tokenizer is taken to use that of the original.
+    """
+    if not has_tokenizer(other):
+        return
+    ours, theirs = (np.concatenate([prefix_ids(p), token_ids(p, text)]) for p in (place, other))
+    if not np.array_equal(ours, theirs):
+        raise NotAModel(
+            f"{Path(other).name} has another tokenizer than {Path(place).name}: {theirs.size:,} instead of {ours.size:,} tokens "
+            "for the same text, so that divergence per token means nothing.",
+            remedy="Compare checkpoints of one model; models with different tokenizers can be compared per byte only.",
+        )
+
+
+def has_tokenizer(place: str) -> bool:
+    """Return whether a folder has files of a tokenizer."""
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json", "spiece.model")
+    return any((Path(place) / name).is_file() for name in names)
+
+
+def folder_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
+    """Return the layers of a model folder, on no device, and their groups."""
+    try:
+        config = AutoConfig.from_pretrained(place)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise NotAModel(
+            f"The model of {Path(place).name} cannot be made: {first_line(error)}", remedy="Correct its config.json."
+        ) from error
+    layers = plain_layers(model.eval())
+    return layers, layer_groups(layers.linears)
+
+
 def linear_groups(place: str) -> list[LayerGroup]:
     """Return the groups of linear layers of a model folder."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
-    return layer_groups(name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    return folder_layers(place)[1]

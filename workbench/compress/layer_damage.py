@@ -6,11 +6,15 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from workbench.catalog.formats import FORMATS, LayerGroup, formats_of, layer_groups
 from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
+from workbench.compress.layers import plain_layers
+from workbench.compress.loading import loaded
 from workbench.compress.quality import log_probabilities
+from workbench.compress.rows import Coverage
+from workbench.core.errors import NotAModel, NotAvailable
 
 BATCH_WINDOWS = 4  # in one forward pass
 Floats = npt.NDArray[np.float64]
@@ -20,7 +24,7 @@ Ids = npt.NDArray[np.int64]
 def open_layer_damage(place: str, *, device: str, threads: int) -> "LayerDamage":
     """Return the model of a folder, to which formats can be applied."""
     torch.set_num_threads(threads)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).to(device).eval()
+    model = loaded(place, dtype=torch.float32).to(device)
     model.requires_grad_(False)
     return LayerDamage(model)
 
@@ -31,7 +35,16 @@ class LayerDamage:
     def __init__(self, model: PreTrainedModel) -> None:
         """Take over ``model``, a causal language model in float32 and in evaluation mode."""
         self.model = model
-        self.linears = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"}
+        self.layers = plain_layers(model)
+        if self.layers.n_unsplit_experts:
+            raise NotAvailable(
+                f"The experts of this architecture ({self.layers.n_unsplit_experts:,} weights) have a layout that is not known, "
+                "so that their damage cannot be measured.",
+                remedy="Measure a checkpoint in an engine that serves this architecture.",
+            )
+        self.linears = dict(self.layers.linears)
+        if not self.linears:
+            raise NotAModel("The model has no linear layer that a plan could quantize.", remedy="Choose another model.")
         self.groups: list[LayerGroup] = layer_groups(self.linears)
         self._weights = {name: layer.weight.data for name, layer in self.linears.items()}
         self._rounded: dict[tuple[str, str], torch.Tensor] = {}
@@ -45,7 +58,18 @@ class LayerDamage:
 
     def stored_bits(self, group: LayerGroup, form: str) -> float:
         """Return the bits per weight of a group in a format, scales included."""
-        return FORMATS[form].stored_bits(in_features=self._weights[group.modules[0]].shape[1])
+        chosen, sizes = FORMATS[form], {m: self._weights[m] for m in group.modules}
+        bits = sum(w.numel() * chosen.stored_bits(in_features=w.shape[1]) for w in sizes.values())
+        return bits / self.n_weights(group)
+
+    def coverage(self, plan: Mapping[str, str]) -> Coverage:
+        """Return by kind of layer the weights that a plan of groups quantizes."""
+        replaced = [m for g in self.groups if FORMATS[plan.get(g.name, "bf16")].weights is not None for m in g.modules]
+        return self.layers.coverage(replaced)
+
+    def outlier_ratio(self, group: LayerGroup) -> float | None:
+        """Return the largest over the median magnitude of the inputs of a group; None where no text reached it."""
+        return max((self.input_outlier_ratio[m] for m in group.modules if m in self.input_outlier_ratio), default=None)
 
     def fits(self, group: LayerGroup, form: str) -> bool:
         """Return whether the format's group size divides the inputs of all layers of the group."""
@@ -64,6 +88,8 @@ class LayerDamage:
         def observer(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor]], None]:
             def hook(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
                 x = inputs[0].flatten(0, -2)
+                if not len(x):
+                    return
                 self._hessians[name] = self._hessians.get(name, 0) + x.T @ x
                 top = x.abs().amax(0)
                 largest[name] = torch.maximum(largest[name], top) if name in largest else top
@@ -127,6 +153,11 @@ class LayerDamage:
         """Keep the float model's log-probabilities on windows of text: (windows, tokens)."""
         ids = self._tensor(windows)
         kept = [self._log_probabilities(ids[i : i + BATCH_WINDOWS]).float() for i in range(0, len(ids), BATCH_WINDOWS)]
+        if not all(bool(torch.isfinite(part).all()) for part in kept):
+            raise NotAModel(
+                "The model answers with NaN or infinite logits, with which nothing can be compared.",
+                remedy="Check the weights.",
+            )
         self._reference[name] = (ids, torch.cat(kept))
 
     def _log_probabilities(self, ids: torch.Tensor) -> torch.Tensor:
@@ -170,9 +201,9 @@ class LayerDamage:
                     for form in (f for f in forms if self.fits(group, f)):
                         along = 0.0
                         for m in group.modules:
-                            gradient = self.linears[m].weight.grad
-                            assert gradient is not None
-                            along += float((gradient * (self.rounded(m, form) - self._weights[m])).sum())
+                            gradient = self.linears[m].weight.grad  # None: an expert that no token went to
+                            if gradient is not None:
+                                along += float((gradient * (self.rounded(m, form) - self._weights[m])).sum())
                         key = (group.name, form)
                         total[key] = total.get(key, 0.0) + along**2
         for layer in self.linears.values():

@@ -11,7 +11,7 @@ import numpy as np
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.methods import METHODS, REFERENCE_METHOD, unavailable_reason
-from workbench.compress.process import VariantFailed, VariantProcess
+from workbench.compress.process import VariantFailed, VariantNotAvailable, VariantProcess
 from workbench.compress.rows import Accuracy, DecodeTime, QuantizationSamples, VariantResult, WindowMeans
 from workbench.compress.spec import QuantizationSpec
 from workbench.compress.variant import Opened, TokenValues, VariantOperations
@@ -64,6 +64,8 @@ class _Measurement:
         self.decode_s: dict[str, dict[int, list[float]]] = {}
         self.prefill_s: dict[str, list[float]] = {}
         self.other_load: dict[str, float] = {}
+        self.not_available: dict[str, str] = {}
+        self.prefix_ids: list[int] = []
         self.done = 0.0
         self.runnable = [m for m in spec.methods if unavailable_reason(m, self.device) is None]
         windows = 0 if spec.random_weights else spec.n_windows
@@ -82,7 +84,10 @@ class _Measurement:
             yield from self._interleaved_speed(list(self.open_variants))
             self.record.rows += [self._result(method) for method in self.spec.methods]
             self.record.samples = QuantizationSamples(
-                per_window=self.window_means, decode_s=self.decode_s, prefill_s=self.prefill_s
+                per_window=self.window_means,
+                decode_s=self.decode_s,
+                prefill_s=self.prefill_s,
+                prefix_ids=self.prefix_ids,
             )
         finally:
             for variant in [*self.open_variants.values(), *self.waiting.values()]:
@@ -102,8 +107,10 @@ class _Measurement:
         text = read_text(self.spec.text, default=HELD_OUT_TEXT)
         reference = self._start(REFERENCE_METHOD)
         try:
-            ids, length = reference.call(VariantOperations.windows, text), self.spec.window_tokens + 1
-            self.windows = windows_of(ids, n=self.spec.n_windows, length=length, what="accuracy")
+            ids, prefix = reference.call(VariantOperations.windows, text)
+            length = self.spec.window_tokens + 1
+            self.windows = windows_of(ids, n=self.spec.n_windows, length=length, what="accuracy", prefix=prefix)
+            self.prefix_ids = prefix.tolist()
             needed = self.windows.size * self.model.vocab_size * 4
             free = shutil.disk_usage(self.record.kept.scratch).free
             if needed > 0.9 * free:
@@ -150,6 +157,11 @@ class _Measurement:
                 yield from self._interleaved_speed([method])
                 self._close(method)
                 self.held_bytes -= peak_bytes
+        except VariantNotAvailable as failure:
+            self.not_available[method] = str(failure)
+            self.parts.pop(method, None)
+            self._close(method)
+            yield self._progress(f"{label} · not available: {failure.cause}", 0)
         except VariantFailed as failure:
             self._fail(method, failure)
             yield self._progress(f"{label} · failed: {failure.cause}", 0)
@@ -190,7 +202,7 @@ class _Measurement:
         self.other_load |= dict.fromkeys(methods, others.fraction())
 
     def _result(self, method: str) -> VariantResult:
-        reason = unavailable_reason(method, self.device)
+        reason = unavailable_reason(method, self.device) or self.not_available.get(method)
         if reason:
             return VariantResult(method=method, status="not available", reason=reason)
         if method not in self.parts:
@@ -203,6 +215,8 @@ class _Measurement:
             execution=part.opened.execution,
             accuracy=self._accuracy(method, part.values) if part.values else None,
             weight_bytes=part.opened.weight_bytes,
+            held_weight_bytes=part.opened.held_weight_bytes,
+            coverage=part.opened.coverage,
             quantize_s=part.opened.quantize_s,
             peak_memory_bytes=part.peak_memory_bytes,
             interleaved=part.interleaved,

@@ -21,6 +21,10 @@ class VariantFailed(WorkbenchError):
     """A variant could not be loaded, quantized or run."""
 
 
+class VariantNotAvailable(VariantFailed):
+    """A method that cannot be applied to this model."""
+
+
 def _context(device: str) -> BaseContext:
     """Return how processes start: forked from a server with torch loaded, or spawned on CUDA, which does not survive a fork."""
     if device == "cuda":
@@ -56,6 +60,8 @@ class VariantProcess:
         if answer[0] == "ok":
             value: T = answer[1]
             return value
+        if answer[0] == "refused":
+            raise (VariantNotAvailable if answer[3] else VariantFailed)(answer[1], remedy=answer[2])
         raise VariantFailed(answer[1], remedy="The log of the run has the details.") from RuntimeError(answer[2])
 
     def _death(self) -> str:

@@ -6,6 +6,52 @@ from typing import Literal
 
 from workbench.core.rows import Row, Samples
 from workbench.core.statistics import Interval
+from workbench.core.units import NOT_KNOWN, shown_percent
+
+LayerKind = Literal["linear", "conv1d", "experts", "router", "embedding", "head", "embedding and head", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindCoverage:
+    """Weights of one kind of layer, and those of them that a method has replaced by a narrower format."""
+
+    kind: LayerKind
+    """linear: fused projections included. conv1d: GPT-2's. experts: routed ones. embedding and head: one tensor that serves as both.
+    other: norms, biases, convolutions, states and whatever else is no product with a stored matrix."""
+    n_weights: int
+    n_quantized: int
+    n_read_per_token: float
+    """Weights that are read for one token: one row of an embedding, the chosen ones of all experts."""
+    n_quantized_read_per_token: float
+
+
+Coverage = tuple[KindCoverage, ...]
+
+
+def quantized_fraction(coverage: Coverage) -> float:
+    """Return the share of a model's weights that were replaced."""
+    return sum(c.n_quantized for c in coverage) / max(1, sum(c.n_weights for c in coverage))
+
+
+def quantized_read_fraction(coverage: Coverage) -> float:
+    """Return the share of the bytes read per token, counted in one precision, that belongs to replaced weights."""
+    return sum(c.n_quantized_read_per_token for c in coverage) / max(1.0, sum(c.n_read_per_token for c in coverage))
+
+
+def coverage_text(coverage: Coverage) -> str:
+    """Return what was quantized in words: all weights, the bytes read per token, and each kind of layer."""
+    if not coverage:
+        return NOT_KNOWN
+    kinds = ", ".join(f"{c.kind} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights)
+    return (
+        f"{shown_percent(quantized_fraction(coverage), 1)} of the weights, "
+        f"{shown_percent(quantized_read_fraction(coverage), 1)} of the bytes read per token ({kinds})"
+    )
+
+
+def before_each(n_special: int) -> str:
+    """Return the special tokens before each window of text in words; empty where the tokenizer sets none."""
+    return f", each after {n_special} special token{'s' if n_special > 1 else ''} such as BOS" if n_special else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +106,11 @@ class VariantResult(Row):
     accuracy: Accuracy | None = None
     """Distance from the model in FP32; None where the weights are random."""
     weight_bytes: int | None = None
-    """Bytes of all stored tensors, embeddings and scales included."""
+    """Bytes of all tensors as the method's format stores them, embeddings and scales included."""
+    held_weight_bytes: int | None = None
+    """Bytes of all tensors as this process held them; more where a kernel keeps 4-bit weights unpacked."""
+    coverage: Coverage = ()
+    """Weights by kind of layer, and those of them that the method replaced."""
     peak_memory_bytes: int | None = None
     """CUDA: most memory allocated while running. CPU: most resident memory over that before loading."""
     quantize_s: float | None = None
@@ -74,6 +124,11 @@ class VariantResult(Row):
     def decode_at(self, batch: int) -> DecodeTime | None:
         """Return the decoding time at one batch size, if it was measured."""
         return next((d for d in self.decode if d.batch == batch), None)
+
+
+def quantized_cell(result: VariantResult) -> str:
+    """Return the share of the weights that a method replaced, for a table; a dash where it was not counted."""
+    return shown_percent(quantized_fraction(result.coverage), 1) if result.coverage else NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +150,8 @@ class QuantizationSamples(Samples):
     """Time of each decoding step, by method and batch size."""
     prefill_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Time of each timed prefill."""
+    prefix_ids: Sequence[int] = ()
+    """Special tokens, such as BOS, that stand before each window of text because the model's tokenizer sets them before a text."""
 
 
 ROWS = (VariantResult,)

@@ -1,17 +1,17 @@
 """Variants that run in PyTorch: plain precisions and torchao's quantized linear layers."""
 
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch._dynamo import config as dynamo_config
-from torch._inductor import config as inductor_config
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
 
+from workbench.compress.layers import plain_layers
+from workbench.compress.loading import loaded
+from workbench.compress.methods import METHODS
+from workbench.compress.replaced_linears import NothingQuantized, quantize_linears, saved_bytes, stored_bytes
+from workbench.compress.rows import Coverage
 from workbench.compress.spec import QuantizationSpec
-
-if TYPE_CHECKING:
-    from torchao.core.config import AOBaseConfig
 
 
 def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -27,7 +27,7 @@ def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> Pr
         finally:
             torch.set_default_dtype(default)
         return model.to(dtype).eval()
-    return AutoModelForCausalLM.from_pretrained(spec.model, dtype=dtype).to(device).eval()
+    return loaded(spec.model, dtype=dtype).to(device)
 
 
 def base_dtype(method: str, device: str) -> torch.dtype:
@@ -38,82 +38,6 @@ def base_dtype(method: str, device: str) -> torch.dtype:
     if method == "fp32":
         return torch.float32
     return torch.float32 if device == "cpu" and method not in {"bf16", "fp8-weight"} else torch.bfloat16
-
-
-def _config(method: str, device: str) -> tuple["AOBaseConfig", int]:
-    """Return torchao's configuration and the divisor that a layer's input width needs."""
-    from torchao import quantization as ao
-    from torchao.quantization.granularity import PerGroup, PerRow
-
-    if method == "int8-weight":
-        return ao.Int8WeightOnlyConfig(), 1
-    if method == "int8-dynamic":
-        return ao.Int8DynamicActivationInt8WeightConfig(), 1
-    if method == "fp8-weight":
-        return ao.Float8WeightOnlyConfig(), 1
-    if method == "fp8-dynamic":
-        return ao.Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()), 16
-    group = {"int4-g32": 32, "int4-g128": 128}[method]
-    if device == "cpu":
-        return ao.IntxWeightOnlyConfig(
-            weight_dtype=torch.int4,  # type: ignore[attr-defined]
-            granularity=PerGroup(group),
-        ), group
-    return ao.Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d"), group
-
-
-def quantize_linears(model: torch.nn.Module, method: str, *, device: str) -> None:
-    """Quantize every linear layer but the output head, in place."""
-    from torchao.quantization import quantize_
-
-    config, divisor = _config(method, device)
-
-    def chosen(module: torch.nn.Module, name: str) -> bool:
-        return isinstance(module, torch.nn.Linear) and "lm_head" not in name and module.in_features % divisor == 0
-
-    quantize_(model, config, filter_fn=chosen)
-    # torchao switches a search over kernel settings on, which takes minutes for each shape on a GPU.
-    inductor_config.coordinate_descent_tuning = False
-    inductor_config.coordinate_descent_check_all_directions = False
-    inductor_config.force_fuse_int_mm_with_mul = False
-    if method == "int8-dynamic" and device == "cuda":
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, torch.nn.Linear) and "lm_head" not in name:
-                    setattr(parent, name, _ManyRows(child))
-
-
-class _ManyRows(torch.nn.Module):
-    """A linear layer whose input is filled up to 32 rows: cuBLAS' INT8 product takes no fewer than 17."""
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the layer's outputs for inputs: (..., in_features)."""
-        rows = inputs.flatten(0, -2)
-        missing = max(0, 32 - rows.shape[0])
-        out: torch.Tensor = self.linear(torch.nn.functional.pad(rows, (0, 0, 0, missing)))
-        return out[: rows.shape[0]].reshape(*inputs.shape[:-1], -1)
-
-
-def stored_bytes(model: torch.nn.Module) -> int:
-    """Return the bytes of all distinct parameters and buffers, with the scales inside quantized tensors."""
-
-    def inner(tensor: torch.Tensor) -> list[torch.Tensor]:
-        if type(tensor) is torch.nn.Parameter or type(tensor) is torch.Tensor:
-            return [tensor]
-        if hasattr(tensor, "__tensor_flatten__"):
-            names, _ = tensor.__tensor_flatten__()
-            return [t for name in names for t in inner(getattr(tensor, name))]
-        return [tensor]
-
-    bytes_by_address: dict[int, int] = {}
-    for tensor in model.state_dict(keep_vars=True).values():
-        for part in inner(tensor):
-            bytes_by_address[part.data_ptr()] = part.numel() * part.element_size()
-    return sum(bytes_by_address.values())
 
 
 class _Part(torch.nn.Module):
@@ -195,18 +119,36 @@ class TorchModel:
     def __init__(self, spec: QuantizationSpec, method: str, *, device: str) -> None:
         self.spec, self.device = spec, device
         self.model = load_model(spec, dtype=base_dtype(method, device), device=device)
+        self.layers = plain_layers(self.model)
         self.quantize_s = 0.0
+        self.held_weight_bytes = self.weight_bytes = plain_bytes = stored_bytes(self.model)
+        replaced: list[str] = []
         if method not in {"fp32", "bf16"}:
-            started = time.perf_counter()
-            quantize_linears(self.model, method, device=device)
-            self._wait()
-            self.quantize_s = time.perf_counter() - started
-        self._compiled = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
+            replaced = self._quantize(method, plain_bytes)
+        self.coverage: Coverage = self.layers.coverage(replaced)
+        # Which experts are called depends on the values, which neither a graph of fixed shapes nor a CUDA graph can hold.
+        has_experts = any(c.kind == "experts" for c in self.coverage)
+        self._compiled = not has_experts and (spec.compile == "on" or (spec.compile == "auto" and device == "cuda"))
         self.execution = "compiled" if self._compiled else "eager"
-        self.weight_bytes = stored_bytes(self.model)
         if self._compiled:
             compile_parts(self.model)
         self._steps: dict[int, _Step] = {}
+
+    def _quantize(self, method: str, plain_bytes: int) -> list[str]:
+        """Quantize the layers, count the bytes, and return the names of the replaced layers."""
+        sizes = {name: saved_bytes(layer, method) for name, layer in self.layers.linears.items()}
+        started = time.perf_counter()
+        replaced = quantize_linears(self.layers, self.model, method, device=self.device)
+        self._wait()
+        self.quantize_s = time.perf_counter() - started
+        self.held_weight_bytes = stored_bytes(self.model)
+        self.weight_bytes = plain_bytes - sum(sizes[name] for name in replaced)
+        if self.weight_bytes >= plain_bytes:
+            raise NothingQuantized(
+                f"{METHODS[method].label} makes the weights no smaller: {self.weight_bytes:,} of {plain_bytes:,} bytes.",
+                remedy="Choose another method.",
+            )
+        return replaced
 
     def _wait(self) -> None:
         if self.device == "cuda":

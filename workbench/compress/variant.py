@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from workbench.compress.rows import Coverage
+
 Ids = npt.NDArray[np.int64]
 
 
@@ -18,6 +20,8 @@ class Opened:
     weight_bytes: int
     execution: str
     """See ``VariantResult``."""
+    held_weight_bytes: int | None = None
+    coverage: Coverage = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class TokenValues:
 class VariantOperations(Protocol):
     """Operations of the process of a variant, which ``VariantProcess`` calls."""
 
-    def windows(self, text: str) -> Ids:
-        """Return all token ids of a text: (tokens,)."""
+    def windows(self, text: str) -> tuple[Ids, Ids]:
+        """Return all token ids of a text, (tokens,), and the special tokens that the tokenizer sets before a text."""
 
     def open(self, windows: Ids | None) -> Opened:
         """Load and quantize the variant; return what that took."""

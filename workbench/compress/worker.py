@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from workbench.compress.folder import token_ids
+from workbench.compress.folder import prefix_ids, token_ids
+from workbench.compress.loading import first_line
 from workbench.compress.methods import METHODS
 from workbench.compress.quality import window_quality
 from workbench.compress.spec import QuantizationSpec
 from workbench.compress.variant import Ids, Opened, WindowQuality
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
 
 REFERENCE_FILE = "reference_logits.npy"  # float32, (windows, tokens, vocabulary)
 
@@ -67,9 +69,9 @@ class Worker:
         assert self._variant is not None
         return self._variant
 
-    def windows(self, text: str) -> Ids:
-        """Return all token ids of a text: (tokens,)."""
-        return token_ids(self.spec.model, text)
+    def windows(self, text: str) -> tuple[Ids, Ids]:
+        """Return all token ids of a text, (tokens,), and the special tokens that the tokenizer sets before a text."""
+        return token_ids(self.spec.model, text), prefix_ids(self.spec.model)
 
     def open(self, windows: Ids | None) -> Opened:
         """Load and quantize the variant; return what that took."""
@@ -89,11 +91,18 @@ class Worker:
             quantize_s=self.variant.quantize_s,
             weight_bytes=self.variant.weight_bytes,
             execution=self.variant.execution,
+            held_weight_bytes=getattr(self.variant, "held_weight_bytes", None),
+            coverage=getattr(self.variant, "coverage", ()),
         )
 
     def write_reference(self, index: int, n_windows: int, window: Ids) -> None:
         """Keep this model's logits of one window on disk, for the variants to be compared with."""
         logits = self.variant.logits(torch.from_numpy(window[:-1])).float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise NotAModel(
+                f"The model in {METHODS[self.method].label} answers with NaN or infinite logits on window {index + 1} of the text.",
+                remedy="Check the weights: nothing can be compared with such answers.",
+            )
         path = self.folder / REFERENCE_FILE
         mode = "w+" if index == 0 else "r+"
         kept = open_memmap(path, mode=mode, dtype=np.float32, shape=(n_windows, *logits.shape) if index == 0 else None)
@@ -103,9 +112,13 @@ class Worker:
     def evaluate(self, index: int, window: Ids) -> WindowQuality:
         """Return the divergence from the reference on one window: (tokens + 1,) ids."""
         reference = torch.from_numpy(np.array(np.load(self.folder / REFERENCE_FILE, mmap_mode="r")[index]))
-        return window_quality(
-            reference, self.variant.logits(torch.from_numpy(window[:-1])), torch.from_numpy(window[1:])
-        )
+        logits = self.variant.logits(torch.from_numpy(window[:-1]))
+        if not bool(torch.isfinite(logits).all()):
+            raise NotAvailable(
+                f"{METHODS[self.method].label} answers with NaN or infinite logits: numbers of the model are beyond its range.",
+                remedy="Choose a method with a wider range.",
+            )
+        return window_quality(reference, logits, torch.from_numpy(window[1:]))
 
     def prefill_s(self) -> float:
         """Return the time of one prefill of ``prefill_tokens``."""
@@ -123,7 +136,11 @@ class Worker:
 
 
 def serve(connection: Connection, spec: QuantizationSpec, method: str, device: str, folder: Path, threads: int) -> None:
-    """Answer requests (name, arguments, options) with ("ok", value) or ("error", summary, traceback) until the connection closes."""
+    """Answer requests (name, arguments, options) until the connection closes.
+
+    Answers are ("ok", value), ("refused", cause, remedy, whether the variant is merely not available), or
+    ("error", summary, traceback).
+    """
     worker: Worker | None = None
     while True:
         try:
@@ -135,10 +152,7 @@ def serve(connection: Connection, spec: QuantizationSpec, method: str, device: s
                 worker = Worker(spec, method, device=device, folder=folder, threads=threads)
             operation: Callable[..., object] = getattr(worker, name)
             connection.send(("ok", operation(*arguments, **options)))
+        except WorkbenchError as error:
+            connection.send(("refused", error.cause, error.remedy, isinstance(error, NotAvailable)))
         except Exception as error:
-            connection.send(("error", f"{type(error).__name__}: {_first_line(error)}", traceback.format_exc()))
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else "no message"
+            connection.send(("error", f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()))

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from workbench.catalog.models import model_spec_from
 from workbench.compress.methods import METHODS
-from workbench.compress.rows import VariantResult
+from workbench.compress.rows import VariantResult, coverage_text, quantized_cell, quantized_fraction
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
@@ -20,6 +20,9 @@ def quantize(run: Run) -> None:
     measured = [r for r in results if r.status == "measured"]
     out.print(_accuracy_table(measured, title=f"● measured on {run.environment.device}, {run.day}, run {run.id}"))
     out.print(_speed_table(measured))
+    for r in measured:
+        if quantized_fraction(r.coverage):
+            out.print(f"{METHODS[r.method].label} quantized {coverage_text(r.coverage)}.")
     for r in results:
         if r.status != "measured":
             out.print(f"{METHODS[r.method].label}: {r.status}: {r.reason}")
@@ -47,12 +50,15 @@ def _accuracy_table(results: list[VariantResult], *, title: str) -> Table:
 def _speed_table(results: list[VariantResult]) -> Table:
     batches = sorted({d.batch for r in results for d in r.decode})
     steps = [f"step p50 / p99, batch {b}" for b in batches]
-    table = Table("method", "execution", "weights", "peak memory", "quantization time", "prefill, tok/s", *steps)
+    table = Table(
+        "method", "execution", "quantized", "weights", "peak memory", "quantization time", "prefill, tok/s", *steps
+    )
     for r in results:
         times = [r.decode_at(b) for b in batches]
         table.add_row(
             METHODS[r.method].label,
             r.execution,
+            quantized_cell(r),
             shown_bytes(r.weight_bytes or 0),
             shown_bytes(r.peak_memory_bytes or 0),
             shown_duration(r.quantize_s) if r.quantize_s else "–",

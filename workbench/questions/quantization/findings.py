@@ -6,7 +6,7 @@ from pathlib import Path
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.tables import DeviceSpec
 from workbench.compress.methods import METHODS
-from workbench.compress.rows import VariantResult
+from workbench.compress.rows import QuantizationSamples, VariantResult, before_each, coverage_text, quantized_fraction
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
@@ -36,6 +36,7 @@ ESTIMATE_HEAD = (
     "lowest USD / M tokens ◌",
 )
 MOST_IN_HISTORY = 12
+LITTLE_QUANTIZED = 0.5  # a smaller share of the weights is an objection
 
 
 def baseline_of(results: Sequence[VariantResult]) -> VariantResult | None:
@@ -88,13 +89,18 @@ def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
         evidence=f"KL {three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}] nat/token, top-1 agreement "
         f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}], "
         f"n = {accuracy.n_tokens} tokens{_windows(accuracy.n_windows)}; step {shown_duration(time.p50_s)} against {shown_duration(_step_s(base, batch))} "
-        f"(medians of {time.n} steps).",
+        f"(medians of {time.n} steps){_coverage(best)}.",
         objection=_objection(best, base, results, batch),
     )
 
 
 def _windows(n: int | None) -> str:
     return f" in {n} windows" if n else ""
+
+
+def _coverage(result: VariantResult) -> str:
+    """Return the shares that the method quantized, where they were counted."""
+    return f"; quantized: {coverage_text(result.coverage)}" if quantized_fraction(result.coverage) else ""
 
 
 def _step_s(result: VariantResult, batch: int) -> float:
@@ -128,6 +134,9 @@ def _objection(best: VariantResult, base: VariantResult, results: Sequence[Varia
     if best.accuracy and best.method != base.method:
         p99 = best.accuracy.p99_kl_nat_per_token.value
         points.append(f"one token in a hundred diverges by {three_digits(p99)} nat or more")
+    share = quantized_fraction(best.coverage)
+    if best.coverage and best.method not in {base.method, "fp32", "bf16"} and share < LITTLE_QUANTIZED:
+        points.insert(0, f"only {three_digits(100 * share)} % of the weights are quantized")
     smaller = [r for r in results if (r.weight_bytes or 0) < 0.8 * (best.weight_bytes or 0)]
     if smaller:
         least = min(smaller, key=lambda r: r.weight_bytes or 0)
@@ -149,7 +158,9 @@ def subject_of(run: Run) -> str:
     """Return model, device, text and lengths that the numbers of a run are for."""
     spec, env = run.asked(QuantizationSpec), run.environment
     text = Path(spec.text).name if spec.text else "held-out text"
-    accuracy = f"accuracy: {spec.n_windows} × {spec.window_tokens} tokens of {text}"
+    samples = run.samples
+    before = len(samples.prefix_ids) if isinstance(samples, QuantizationSamples) else 0
+    accuracy = f"accuracy: {spec.n_windows} × {spec.window_tokens} tokens of {text}{before_each(before)}"
     return (
         f"{Path(spec.model).name} on {env.device} ({env.n_cpus} cores) · "
         f"{'no accuracy: random weights' if spec.random_weights else accuracy} · "

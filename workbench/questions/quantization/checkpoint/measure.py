@@ -12,8 +12,10 @@ from workbench.catalog.formats import MIXED, SCHEMES, LayerGroup, config_groups,
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import CALIBRATION_TEXT, located
 from workbench.compress.checkpoint_maker import Request
-from workbench.compress.folder import linear_groups, token_ids
+from workbench.compress.folder import folder_layers, prefix_ids, require_context, token_ids
+from workbench.compress.layers import Layers
 from workbench.compress.maker_call import made_checkpoint
+from workbench.compress.stored_weights import require_stored, stored_coverage
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
@@ -30,7 +32,7 @@ def measure(spec: CheckpointSpec, record: Record) -> Iterator[Progress]:
     model_spec_from(spec.model)
     record.device = device = chosen_device("auto")
     environment = require("llmcompressor", device=device.kind)
-    groups, scratch = linear_groups(located(spec.model)), record.kept.scratch
+    (layers, groups), scratch = folder_layers(located(spec.model)), record.kept.scratch
     plans = {name: plan_of(spec, name, groups) for name in spec.schemes}
     needs_text = any(algorithm != "rtn" for algorithm, _ in plans.values())
     ids = _calibration_ids(spec, scratch) if needs_text else None
@@ -42,14 +44,17 @@ def measure(spec: CheckpointSpec, record: Record) -> Iterator[Progress]:
             model=located(spec.model),
             algorithm=algorithm,
             config_groups=config_groups(plan, groups),
-            ignore=["lm_head", *(m for g, f in formats_of(plan, groups) if f.weights is None for m in g.modules)],
+            ignore=[*layers.kept, *(t for g, f in formats_of(plan, groups) if f.weights is None for t in g.targets)],
             ids=str(ids) if ids and algorithm != "rtn" else None,
             seed=spec.seed,
         )
+        coverage = layers.coverage([m for g, f in formats_of(plan, groups) if f.weights is not None for m in g.modules])
         if not target.exists():
             try:
+                require_divisible(layers, plan, groups)
                 for step in made_checkpoint(environment.python, request, scratch=scratch, target=target):
                     yield Progress(step=f"{name} · {step.step}", done=100.0 * i + step.done, total=total)
+                require_stored(target, sum(c.n_quantized for c in coverage))
             except WorkbenchError as error:
                 record.failures.append(Failure.of(error, name))
                 continue
@@ -62,6 +67,7 @@ def measure(spec: CheckpointSpec, record: Record) -> Iterator[Progress]:
                 calibration_tokens=spec.n_samples * spec.sample_tokens if algorithm != "rtn" else 0,
                 make_s=time.monotonic() - began,
                 llmcompressor=environment.version,
+                coverage=stored_coverage(target, layers),
             )
         )
     if not record.rows:
@@ -76,6 +82,24 @@ def plan_of(spec: CheckpointSpec, scheme: str, groups: list[LayerGroup]) -> tupl
     return SCHEMES[scheme].algorithm, {g.name: SCHEMES[scheme].format for g in groups}
 
 
+def require_divisible(layers: Layers, plan: Mapping[str, str], groups: list[LayerGroup]) -> None:
+    """Raise ``InvalidSpec`` where a format's group does not divide the inputs of a layer, or experts cannot be named."""
+    if layers.n_unsplit_experts:
+        raise InvalidSpec(
+            f"The experts of this architecture ({layers.n_unsplit_experts:,} weights) have a layout that is not known, "
+            "so that no checkpoint would quantize them.",
+            remedy="Use a checkpoint that the model's authors have quantized.",
+        )
+    for group, form in formats_of(plan, groups):
+        for module in group.modules:
+            width = layers.linears[module].in_features
+            if form.weights is not None and form.group_size and width % form.group_size:
+                raise InvalidSpec(
+                    f"The {width} inputs of {module} are no multiple of the {form.group_size} of {form.label}.",
+                    remedy="Choose a scheme with one scale per row, or a plan that leaves this group in bf16.",
+                )
+
+
 def place_of(spec: CheckpointSpec, scheme: str, plan: Mapping[str, str], folder: Path) -> Path:
     """Return the folder of a checkpoint; its name has a digest of the inputs, so that another spec never finds it."""
     out = Path(spec.out).expanduser() if spec.out else folder.parent.parent / "checkpoints"
@@ -88,8 +112,10 @@ def place_of(spec: CheckpointSpec, scheme: str, plan: Mapping[str, str], folder:
 
 
 def _calibration_ids(spec: CheckpointSpec, scratch: Path) -> Path:
-    ids = token_ids(located(spec.model), read_text(spec.text, default=CALIBRATION_TEXT))
-    windows = windows_of(ids, n=spec.n_samples, length=spec.sample_tokens, what="calibration")
+    place = located(spec.model)
+    require_context(place, spec.sample_tokens)
+    ids, before = token_ids(place, read_text(spec.text, default=CALIBRATION_TEXT)), prefix_ids(place)
+    windows = windows_of(ids, n=spec.n_samples, length=spec.sample_tokens, what="calibration", prefix=before)
     path = scratch / "calibration.npy"
     np.save(path, windows)
     return path

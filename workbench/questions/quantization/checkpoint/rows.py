@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from workbench.compress.rows import Coverage
 from workbench.core.rows import Row
 
 
@@ -19,6 +20,8 @@ class CheckpointResult(Row):
     make_s: float
     llmcompressor: str
     """Version of llm-compressor that made it."""
+    coverage: Coverage = ()
+    """Weights of the model by kind of layer, and those of them that the checkpoint holds quantized."""
 
 
 ROWS = (CheckpointResult,)

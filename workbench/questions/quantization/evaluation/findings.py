@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.catalog.formats import KV
+from workbench.compress.rows import before_each, quantized_fraction
 from workbench.core.columns import cells_of
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
@@ -35,7 +36,8 @@ def about(run: Run) -> str:
     env, spec = run.environment, run.asked(EvaluationSpec)
     packages = " · ".join(f"{p} {env.packages[p]}" for p in ("transformers", "vllm") if p in env.packages)
     return (
-        f"{Path(spec.model).name} on {env.device} · {packages} · {spec.n_windows} × {spec.window_tokens} tokens, "
+        f"{Path(spec.model).name} on {env.device} · {packages} · {spec.n_windows} × {spec.window_tokens} tokens"
+        f"{before_each(len(original_of(run).prefix_ids))}, "
         f"{spec.n_passkeys} pass keys, {spec.n_completions} lines to complete · run {run.id}, {run.day}"
     )
 
@@ -82,7 +84,7 @@ def comparison(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     metrics = [original.tasks, *(r.tasks for r in rows)]
     tasks = list(dict.fromkeys(name for by_task in metrics for name in by_task))
     answers = _share(original.passkey), _share(original.completion)
-    lines = [("the original", "0", "–", "100 %", "0 %", *answers, "–", "–", "–"), *cells_of(COLUMNS, rows)]
+    lines = [("the original", "0", "–", "100 %", "0 %", *answers, *["–"] * 4), *cells_of(COLUMNS, rows)]
     scored = [(*line, *(_score(by_task.get(t)) for t in tasks)) for line, by_task in zip(lines, metrics, strict=True)]
     failed = [(candidate_label(f.subject or ""), f"failed: {f.cause}") for f in run.failures]
     return (*COLUMNS, *(f"{t} (lm-eval)" for t in tasks)), [*scored, *failed]
@@ -121,5 +123,6 @@ COLUMNS: Mapping[str, Callable[[CandidateResult], str]] = {
     "detectable difference": lambda r: (
         f"{100 * r.completion.minimum_detectable_fraction:.0f} points" if r.completion else NOT_KNOWN
     ),
+    "weights quantized": lambda r: shown_percent(quantized_fraction(r.coverage), 1) if r.coverage else NOT_KNOWN,
     "same top-1 in vLLM": lambda r: shown_percent(r.vllm_top1_agreement_fraction, 1),
 }

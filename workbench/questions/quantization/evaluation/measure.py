@@ -12,8 +12,10 @@ from workbench.catalog.formats import KV
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.checkpoint_model import CheckpointModel, Logits
-from workbench.compress.folder import token_ids
+from workbench.compress.folder import folder_layers, prefix_ids, require_context, require_same_tokenizer, token_ids
 from workbench.compress.measure import accuracy_of
+from workbench.compress.rows import Coverage
+from workbench.compress.stored_weights import stored_coverage
 from workbench.compress.task_scores import task_scores
 from workbench.compress.variant import TokenValues
 from workbench.core.errors import NotAModel, WorkbenchError
@@ -37,6 +39,7 @@ from workbench.telemetry.environment import n_usable_cpus
 
 CONTEXT_TOKENS = 256  # before a line that is to be completed
 LINE_TOKENS = 24
+TOKENIZER_CHARACTERS = 20_000  # of the text, on which the tokenizers of original and candidate are compared
 VLLM_WINDOWS = 16
 N_DEPTHS = 5  # places of a pass key, from the first to the last in the text
 
@@ -57,6 +60,8 @@ class _Part:
     answers: Answers
     vllm_top1_agreement_fraction: float | None = None
     tasks: TaskMetrics = field(default_factory=dict)
+    coverage: Coverage = ()
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,7 @@ def measure(spec: EvaluationSpec, record: Record) -> Iterator[Progress]:
             passkey=_score(answers.passkey, answers.passkey),
             completion=_score(answers.completion, answers.completion),
             tasks=metrics,
+            prefix_ids=tasks.prefix.tolist(),
         )
     )
     for i, candidate in enumerate(spec.candidates):
@@ -135,8 +141,10 @@ class Tasks:
     def __init__(self, spec: EvaluationSpec) -> None:
         place, rng = located(spec.model), random.Random(spec.seed)
         text = read_text(spec.text, default=HELD_OUT_TEXT)
-        ids = token_ids(place, text)
-        self.windows = windows_of(ids, n=spec.n_windows, length=spec.window_tokens + 1, what="evaluation")
+        require_context(place, spec.window_tokens)
+        ids, self.prefix = token_ids(place, text), prefix_ids(place)
+        size = spec.window_tokens + 1
+        self.windows = windows_of(ids, n=spec.n_windows, length=size, what="evaluation", prefix=self.prefix)
         self.passkey, self.completion = _Questions(), _Questions()
         self._add_passkeys(spec, place, ids, rng)
         self._add_lines(spec, place, text, rng)
@@ -144,11 +152,13 @@ class Tasks:
     def _add_passkeys(self, spec: EvaluationSpec, place: str, ids: Ids, rng: random.Random) -> None:
         for number, fact in enumerate(random_facts(spec.n_passkeys, rng)):
             statement, question, answer = (token_ids(place, t) for t in (fact.statement, fact.question, fact.answer))
-            room = spec.passkey_tokens - statement.size - question.size
+            room = spec.passkey_tokens - statement.size - question.size - self.prefix.size
             start = rng.randrange(max(1, ids.size - room))
             filler = ids[start : start + room]
             depth = round(filler.size * (number % N_DEPTHS) / (N_DEPTHS - 1))
-            self.passkey.prompts.append(np.concatenate([filler[:depth], statement, filler[depth:], question]))
+            self.passkey.prompts.append(
+                np.concatenate([self.prefix, filler[:depth], statement, filler[depth:], question])
+            )
             self.passkey.expected.append(answer.tolist())
 
     def _add_lines(self, spec: EvaluationSpec, place: str, text: str, rng: random.Random) -> None:
@@ -164,7 +174,9 @@ class Tasks:
                 half = (
                     answer.size + 1
                 ) // 2  # small models fail at whole lines, so that these would show no difference
-                self.completion.prompts.append(np.concatenate([before[half - CONTEXT_TOKENS :], answer[:half]]))
+                self.completion.prompts.append(
+                    np.concatenate([self.prefix, before[half - CONTEXT_TOKENS :], answer[:half]])
+                )
                 self.completion.expected.append(answer[half:].tolist())
             if len(self.completion.prompts) == spec.n_completions:
                 return
@@ -182,13 +194,23 @@ def _candidate_part(
     place = located(spec.model if cache else candidate)
     if not Path(place).is_dir():
         raise NotAModel(f"{candidate} is no folder.", remedy="Name the folder of a checkpoint.")
+    if cache is None:
+        require_same_tokenizer(
+            located(spec.model), place, read_text(spec.text, default=HELD_OUT_TEXT)[:TOKENIZER_CHARACTERS]
+        )
     model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()), kv_format=cache)
     compared, answers, agreement = model.compared(tasks.windows, reference), tasks.answered(model), None
     if spec.in_vllm and cache is None:
         agreement = _vllm_agreement(place, tasks, compared.top1, scratch=scratch, device=device)
     metrics = _scores(spec, place, scratch=scratch, device=device) if spec.tasks and cache is None else {}
+    is_folder = cache is None and Path(place) != Path(located(spec.model))
     return _Part(
-        values=TokenValues.of(compared.quality), answers=answers, vllm_top1_agreement_fraction=agreement, tasks=metrics
+        values=TokenValues.of(compared.quality),
+        answers=answers,
+        vllm_top1_agreement_fraction=agreement,
+        tasks=metrics,
+        coverage=stored_coverage(Path(place), folder_layers(located(spec.model))[0]) if is_folder else (),
+        weight_bytes=sum(f.stat().st_size for f in Path(place).glob("*.safetensors")) or None if is_folder else None,
     )
 
 
@@ -210,6 +232,8 @@ def _candidate(candidate: str, part: _Part, reference: Answers, base_nll: Floats
         passkey_right_fraction_by_depth=[float(np.mean(keys[i::N_DEPTHS])) for i in range(min(N_DEPTHS, len(keys)))],
         vllm_top1_agreement_fraction=part.vllm_top1_agreement_fraction,
         tasks=part.tasks,
+        coverage=part.coverage,
+        weight_bytes=part.weight_bytes,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from workbench.compress.rows import Accuracy
+from workbench.compress.rows import Accuracy, Coverage
 from workbench.core.rows import Row
 from workbench.core.runs import Run
 
@@ -39,6 +39,8 @@ class ReferenceResult(Row):
     completion: TaskScore | None = None
     tasks: TaskMetrics = field(default_factory=dict)
     """Metrics of lm-eval's tasks, where they were asked for."""
+    prefix_ids: Sequence[int] = ()
+    """Special tokens, such as BOS, that stand before each window of text and each prompt, as the tokenizer sets them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,10 @@ class CandidateResult(Row):
     """Share of positions at which vLLM's most likely token is that of transformers; None where vLLM was not asked."""
     tasks: TaskMetrics = field(default_factory=dict)
     """Metrics of lm-eval's tasks, where they were asked for."""
+    coverage: Coverage = ()
+    """Weights by kind of layer, and those of them that the checkpoint holds quantized; empty for cache formats and other formats."""
+    weight_bytes: int | None = None
+    """Bytes of the checkpoint's safetensors files; None for cache formats."""
 
     @property
     def kl_nat_per_token(self) -> float:

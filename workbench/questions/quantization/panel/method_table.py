@@ -1,7 +1,7 @@
 """The table of the quantization panel: one row for each method, with the reason where it did not run."""
 
 from workbench.compress.methods import METHODS
-from workbench.compress.rows import VariantResult
+from workbench.compress.rows import VariantResult, coverage_text, quantized_cell
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 from workbench.interface.html import hint, joined, small, with_interval
@@ -17,6 +17,7 @@ def method_head(batch: int) -> tuple[str, ...]:
         "p99 KL",
         "same top-1",
         "Δ perplexity",
+        "quantized",
         "weights",
         "peak memory",
         "quantization time",
@@ -45,6 +46,7 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
         with_interval(accuracy.p99_kl_nat_per_token if accuracy else None),
         with_interval(accuracy.top1_agreement_fraction if accuracy else None, 100, " %"),
         with_interval(accuracy.perplexity_change_fraction if accuracy else None, 100, " %", sign=True),
+        small(quantized_cell(r), title=coverage_text(r.coverage)),
         shown_bytes(r.weight_bytes or 0),
         shown_bytes(r.peak_memory_bytes or 0),
         shown_duration(r.quantize_s) if r.quantize_s and r.quantize_s > LEAST_S else "–",

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.catalog.formats import short_format
+from workbench.compress.rows import before_each, coverage_text
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
 from workbench.core.verdict import Verdict
-from workbench.questions.quantization.plan_damage.rows import PlanDamage, by_text, rounded
+from workbench.questions.quantization.plan_damage.rows import PlanDamage, PlanSamples, by_text, rounded
 from workbench.questions.quantization.plan_damage.spec import PlanDamageSpec
 
 
@@ -19,7 +20,10 @@ def plan_label(run: Run) -> str:
 def about(run: Run) -> str:
     """Return model, device and text that the numbers of a run are for."""
     name, device, rows = Path(run.asked(PlanDamageSpec).model).name, run.environment.device, run.rows(PlanDamage)
-    return f"{name} on {device} · {rows[0].n_windows} windows · run {run.id}, {run.day}"
+    quantized = f" · quantized: {coverage_text(rows[0].coverage)}" if rows[0].coverage else ""
+    samples = run.samples
+    before = before_each(len(samples.prefix_ids)) if isinstance(samples, PlanSamples) else ""
+    return f"{name} on {device} · {rows[0].n_windows} windows{before}{quantized} · run {run.id}, {run.day}"
 
 
 def enough_tokens(rows: Sequence[PlanDamage], *, within: float = 0.05) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from workbench.compress.rows import Coverage
 from workbench.core.rows import Row, Samples
 from workbench.core.statistics import Interval
 
@@ -22,6 +23,8 @@ class PlanDamage(Row):
     """Windows of text that the divergence was measured on."""
     make_s: float
     """Time of calibration and rounding."""
+    coverage: Coverage = ()
+    """Weights by kind of layer, and those of them that the plan quantizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class PlanSamples(Samples):
 
     kl_nat: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """Mean KL divergence of each window, by windows of calibration text."""
+    prefix_ids: Sequence[int] = ()
+    """Special tokens, such as BOS, that stand before each window of text."""
 
 
 def rounded(rows: Sequence[PlanDamage]) -> PlanDamage | None:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 from workbench.catalog.formats import FORMATS
 from workbench.catalog.models import model_spec_from
+from workbench.compress.rows import coverage_text
 from workbench.core.columns import cells_of
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
 from workbench.interface.command import measures, print_table
 from workbench.interface.numbers import with_ends
-from workbench.questions.quantization.sensitivity.rows import GroupDamage, PlanResult
+from workbench.interface.readable import out
+from workbench.questions.quantization.sensitivity.rows import GroupDamage, LayerCoverage, PlanResult
 from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
 
 GROUP_COLUMNS: Mapping[str, Callable[[GroupDamage], str]] = {
@@ -33,6 +35,10 @@ def sensitivity(run: Run) -> None:
     """Measure the damage of each format in each layer group alone, and verify the best plans at several budgets."""
     print_table(GROUP_COLUMNS, cells_of(GROUP_COLUMNS, run.rows(GroupDamage)))
     print_table(PLAN_COLUMNS, cells_of(PLAN_COLUMNS, run.rows(PlanResult)))
+    for row in run.rows(LayerCoverage):
+        out.print(f"Weights in these groups: {coverage_text(row.coverage)}.")
+        if row.not_reached:
+            out.print(f"No measured format fits {', '.join(row.not_reached)}.")
 
 
 COMMANDS = (sensitivity,)

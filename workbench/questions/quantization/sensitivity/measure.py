@@ -1,7 +1,7 @@
 """Damage of each format in each layer group alone, and of whole plans compared with the sum of the single damages."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,14 +9,22 @@ import numpy as np
 from workbench.catalog.formats import LayerGroup
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import CALIBRATION_TEXT, HELD_OUT_TEXT, located
-from workbench.compress.folder import token_ids
+from workbench.compress.folder import prefix_ids, require_context, token_ids
 from workbench.compress.layer_damage import LayerDamage, open_layer_damage
+from workbench.core.errors import NotAvailable
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, mean_with_interval
 from workbench.estimate.mixed_precision import Option, Solution, random_solution, solved
 from workbench.measuring.envelope import Record
-from workbench.measuring.text import Ids, read_text, windows_of
-from workbench.questions.quantization.sensitivity.rows import GroupDamage, PlanResult, bit_options, least_cost
+from workbench.measuring.text import Ids, read_text, require_disjoint, windows_of
+from workbench.questions.quantization.sensitivity.rows import (
+    GroupDamage,
+    LayerCoverage,
+    PlanResult,
+    SensitivitySamples,
+    bit_options,
+    least_cost,
+)
 from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import n_usable_cpus
@@ -51,6 +59,7 @@ def measure(spec: SensitivitySpec, record: Record) -> Iterator[Progress]:
     place = located(spec.model)
     text, calibration = _windows(spec, place)
     damage = open_layer_damage(place, device=device.kind, threads=max(1, n_usable_cpus()))
+    record.samples = SensitivitySamples(prefix_ids=prefix_ids(place).tolist())
     pairs = [(g, f) for g in damage.groups for f in spec.formats if damage.fits(g, f)]
     total = len(pairs) * 1.5 + 2.0 * (len(spec.budgets_bits) + spec.n_random) + N_FISHER_WINDOWS + 4
     damage.calibrate(calibration)
@@ -69,7 +78,9 @@ def measure(spec: SensitivitySpec, record: Record) -> Iterator[Progress]:
         kl = kl_of(f"{group.name} {form}", {group.name: form}, "search")
         damages.append(_group_damage(damage, group, form, kl=kl, fisher_kl=fisher[group.name, form]))
         yield progress(f"{group.name} · {form}")
+    reached = {g.name: f for g, f in pairs}
     record.rows += damages
+    record.rows.append(LayerCoverage(coverage=damage.coverage(reached), not_reached=not_reached(damage, reached)))
     for i, (budget, origin, solution) in enumerate(_plans(spec, bit_options(damages))):
         kl = kl_of(f"plan {i} {origin} {budget}", solution.plan, "verify")
         record.rows.append(
@@ -87,10 +98,29 @@ def measure(spec: SensitivitySpec, record: Record) -> Iterator[Progress]:
 
 def _windows(spec: SensitivitySpec, place: str) -> tuple[Ids, Ids]:
     """Return the windows to measure on, and the calibration windows."""
+    require_context(place, spec.window_tokens)
     evaluation = token_ids(place, read_text(spec.text, default=HELD_OUT_TEXT))
     calibration = token_ids(place, read_text(spec.calibration, default=CALIBRATION_TEXT))
-    text = windows_of(evaluation, n=spec.n_windows, length=spec.window_tokens, what="evaluation")
-    return text, windows_of(calibration, n=spec.n_samples, length=spec.window_tokens, what="calibration")
+    size, before = spec.window_tokens, prefix_ids(place)
+    text = windows_of(evaluation, n=spec.n_windows, length=size, what="evaluation", prefix=before)
+    other = windows_of(calibration, n=spec.n_samples, length=size, what="calibration", prefix=before)
+    require_disjoint(other, text)
+    return text, other
+
+
+def not_reached(damage: LayerDamage, reached: Collection[str]) -> tuple[str, ...]:
+    """Return the layer groups that no measured format fits.
+
+    Raises:
+        NotAvailable: the formats fit no group at all.
+    """
+    left = tuple(g.name for g in damage.groups if g.name not in reached)
+    if len(left) == len(damage.groups):
+        raise NotAvailable(
+            "No format fits any layer group: the groups of the formats do not divide the inputs of the layers.",
+            remedy="Choose formats with one scale per row, such as w8a16.",
+        )
+    return left
 
 
 def _plans(spec: SensitivitySpec, options: Mapping[str, list[Option]]) -> list[tuple[float, Origin, Solution]]:
@@ -116,5 +146,5 @@ def _group_damage(damage: LayerDamage, group: LayerGroup, form: str, *, kl: Inte
         kl_nat_per_token=kl,
         fisher_kl_nat_per_token=fisher_kl,
         weight_error_fraction=damage.weight_error_fraction(group, form),
-        input_outlier_ratio=max(damage.input_outlier_ratio[m] for m in group.modules),
+        input_outlier_ratio=damage.outlier_ratio(group),
     )

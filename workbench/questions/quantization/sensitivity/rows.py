@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from workbench.compress.rows import Coverage
 from workbench.core.errors import InvalidSpec
-from workbench.core.rows import Row
+from workbench.core.rows import Row, Samples
 from workbench.core.statistics import Interval
 from workbench.estimate.mixed_precision import Option
 from workbench.estimate.rows import ProductTime
@@ -36,8 +37,8 @@ class GroupDamage(Row):
     """KL divergence that the diagonal of the Fisher information predicts."""
     weight_error_fraction: float
     """Norm of the change of the weights over their norm."""
-    input_outlier_ratio: float
-    """Largest over median magnitude of the inputs of a layer."""
+    input_outlier_ratio: float | None
+    """Largest over median magnitude of the inputs of a layer; None where no token reached it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,25 @@ class PlanResult(Row):
     """Measured mean KL divergence, with its 95 % interval over windows."""
     plan: Mapping[str, str]
     """Format of each layer group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCoverage(Row):
+    """Weights that the measured layer groups hold, by kind of layer."""
+
+    part: ClassVar[str] = "coverage"
+    coverage: Coverage
+    """Weights of the model, and those of them that belong to a layer group with a measured format."""
+    not_reached: tuple[str, ...] = ()
+    """Layer groups that no measured format fits; they stay as they are in every plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivitySamples(Samples):
+    """Conditions of a sensitivity run."""
+
+    prefix_ids: Sequence[int] = ()
+    """Special tokens, such as BOS, that stand before each window of text."""
 
 
 def group_sizes(rows: Sequence[GroupDamage]) -> dict[str, int]:
@@ -111,4 +131,5 @@ def least_cost(options: Options) -> float:
     return sum(min(o.cost for o in choices) for choices in options.values())
 
 
-ROWS = (GroupDamage, PlanResult)
+ROWS = (GroupDamage, PlanResult, LayerCoverage)
+SAMPLES = SensitivitySamples

@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from math import log10
+from math import isnan, log10, nan
 from pathlib import Path
 
 from workbench.catalog.formats import FORMATS, group_named, recipe, short_format
+from workbench.compress.rows import before_each, coverage_text
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_percent, three_digits
@@ -17,10 +18,16 @@ from workbench.interface.numbers import with_ends
 from workbench.questions.quantization.evaluation.spec import kl_band
 from workbench.questions.quantization.sensitivity.findings.plan_ledger import Ledger
 from workbench.questions.quantization.sensitivity.findings.plan_space import PlanSpace
-from workbench.questions.quantization.sensitivity.rows import KL_FLOOR, GroupDamage, group_sizes
+from workbench.questions.quantization.sensitivity.rows import (
+    KL_FLOOR,
+    GroupDamage,
+    LayerCoverage,
+    SensitivitySamples,
+    group_sizes,
+)
 from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
 
-CHEAPER: Mapping[str, Callable[[GroupDamage], float]] = {
+CHEAPER: Mapping[str, Callable[[GroupDamage], float | None]] = {
     "Fisher proxy": lambda r: r.fisher_kl_nat_per_token,
     "relative weight error": lambda r: r.weight_error_fraction,
     "input outliers": lambda r: r.input_outlier_ratio,
@@ -35,8 +42,17 @@ def about(run: Run) -> str:
     return (
         f"{Path(spec.model).name} on {run.environment.device} · each format in each layer group alone: {half} × "
         f"{spec.window_tokens} tokens; plans verified on {half} others; GPTQ was calibrated on {spec.n_samples} × "
-        f"{spec.window_tokens} tokens · run {run.id}, {run.day}"
+        f"{spec.window_tokens} tokens{_prefix(run)}{_reached(run)} · run {run.id}, {run.day}"
     )
+
+
+def _prefix(run: Run) -> str:
+    return before_each(len(run.samples.prefix_ids)) if isinstance(run.samples, SensitivitySamples) else ""
+
+
+def _reached(run: Run) -> str:
+    """Return the share of the weights that a plan can quantize, where the run has counted it."""
+    return "".join(f" · the layer groups hold {coverage_text(r.coverage)}" for r in run.rows(LayerCoverage))
 
 
 def transferred(run: Run, timed: Run | None) -> str | None:
@@ -189,11 +205,17 @@ def agreement(layers: Sequence[GroupDamage]) -> dict[str, tuple[float, ...]]:
         rows = [r for r in layers if r.format == form]
         if len(rows) > 2:
             direct = [r.kl_nat_per_token.value for r in rows]
-            ranks[form] = tuple(float(spearmanr(direct, [of(r) for r in rows]).statistic) for of in CHEAPER.values())
+            cheaper = [[of(r) for r in rows] for of in CHEAPER.values()]
+            ranks[form] = tuple(
+                nan if None in values else float(spearmanr(direct, values).statistic) for values in cheaper
+            )
     return ranks
 
 
 def agreement_table(layers: Sequence[GroupDamage]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return titles and rows with the rank correlations of each format."""
-    rows = [(FORMATS[form].label, *(f"{rank:+.2f}" for rank in ranks)) for form, ranks in agreement(layers).items()]
+    rows = [
+        (FORMATS[form].label, *(NOT_KNOWN if isnan(rank) else f"{rank:+.2f}" for rank in ranks))
+        for form, ranks in agreement(layers).items()
+    ]
     return ("Format", *CHEAPER), rows
