@@ -205,13 +205,15 @@ def test_calibrate_finds_the_host_time_of_a_server(tmp_path):
         assert result.exit_code == 0, result.output
         data = json.loads(result.stdout)
     found, errors = data["constants"], data["errors"]
-    assert 0.09 < found["front_s"] < 0.14
+    measured_s = [error["load"]["ttft_p50_s"] for error in errors]
+    assert min(measured_s) >= 0.12
+    assert 0.7 * min(measured_s) < found["front_s"] < 1.1 * max(measured_s)
     assert json.loads((home / "loads" / "h200-sxm.json").read_text()) == found
     assert not (home / "h200-sxm.json").exists()  # the steps' own constants stay those that ship
-    for error in errors:
-        assert abs(error["ttft_after_fraction"]) < 0.25 < abs(error["ttft_before_fraction"])
+    before, after = (sum(abs(e[f"ttft_{when}_fraction"]) for e in errors) for when in ("before", "after"))
+    assert after < before
     estimate = ("estimate", model, "h200-sxm", "--concurrency", "1", "--arrival", "steady", "--json")
-    assert json.loads(call(*estimate).stdout)["prediction"]["ttft_s"]["value"] > 0.09
+    assert json.loads(call(*estimate).stdout)["prediction"]["ttft_s"]["value"] > found["front_s"]
 
 
 def test_calibrate_says_what_it_needs_for_loads():
