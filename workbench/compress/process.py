@@ -61,7 +61,8 @@ class VariantProcess:
             value: T = answer[1]
             return value
         if answer[0] == "refused":
-            raise (VariantNotAvailable if answer[3] else VariantFailed)(answer[1], remedy=answer[2])
+            kind = VariantNotAvailable if answer[3] else VariantFailed
+            raise kind(answer[1], remedy=answer[2]) from RuntimeError(answer[4])
         raise VariantFailed(answer[1], remedy="The log of the run has the details.") from RuntimeError(answer[2])
 
     def _death(self) -> str:

@@ -138,7 +138,7 @@ class Worker:
 def serve(connection: Connection, spec: QuantizationSpec, method: str, device: str, folder: Path, threads: int) -> None:
     """Answer requests (name, arguments, options) until the connection closes.
 
-    Answers are ("ok", value), ("refused", cause, remedy, whether the variant is merely not available), or
+    Answers are ("ok", value), ("refused", cause, remedy, whether the variant is merely not available, traceback), or
     ("error", summary, traceback).
     """
     worker: Worker | None = None
@@ -153,6 +153,8 @@ def serve(connection: Connection, spec: QuantizationSpec, method: str, device: s
             operation: Callable[..., object] = getattr(worker, name)
             connection.send(("ok", operation(*arguments, **options)))
         except WorkbenchError as error:
-            connection.send(("refused", error.cause, error.remedy, isinstance(error, NotAvailable)))
+            connection.send(
+                ("refused", error.cause, error.remedy, isinstance(error, NotAvailable), traceback.format_exc())
+            )
         except Exception as error:
             connection.send(("error", f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()))
