@@ -9,10 +9,11 @@ from typing import Any
 
 import onnx
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from workbench.compress.loading import loaded
 from workbench.compress.onnx_check import CHECKED_TOKENS, check_graph, model_answers
 from workbench.compress.onnx_graph import prepared
 from workbench.core.errors import NotAvailable, WorkbenchError
@@ -192,9 +193,8 @@ def reason(error: Exception) -> str:
 def main() -> None:
     """Export the model of ``python -m workbench.compress.onnx_export MODEL_FOLDER TARGET.onnx``."""
     folder, target = sys.argv[1:3]
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     try:
-        export_onnx(model, Path(target))
+        export_onnx(loaded(folder, dtype=torch.float32), Path(target))
     except WorkbenchError as error:
         sys.exit(str(error))
 

@@ -61,7 +61,6 @@ def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
             if not isinstance(item, Run):
                 yield item
                 continue
-            record.failures += item.failures
             rows = [r for r in item.rows(VariantResult) if r.method in METHODS]
             results = {r.method: r for r in rows if r.status == "measured"}
             absent = {METHODS[r.method]: r.reason or "" for r in rows if r.status != "measured"}
