@@ -1,6 +1,7 @@
 """Layers that are like an earlier one, and need not run to know what they keep."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -75,9 +76,15 @@ def _own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _settings(module: torch.nn.Module) -> tuple[tuple[str, object], ...]:
-    """Return the attributes of a module but its place; those that are no plain value are the same where they are one object."""
+    """Return the attributes of a module but its place; what is no plain value is the same where it is one object."""
     return tuple(
-        (key, value if isinstance(value, bool | int | float | str | None) else id(value))
+        (key, _comparable(value))
         for key, value in sorted(vars(module).items())
         if not key.startswith("_") and key not in {PLACE, "forward"}
     )
+
+
+def _comparable(value: object) -> object:
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    return repr(value) if isinstance(value, tuple | list | dict | functools.partial) else id(value)
