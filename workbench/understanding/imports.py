@@ -64,7 +64,7 @@ def put_compiler_back() -> None:
 
 def _undecorated(function: Callable[..., object] | None = None, *_: object, **__: object) -> Callable[..., object]:
     """Return a function as it is, or the decorator that does."""
-    return function if function is not None else lambda later: later  # type: ignore[return-value]
+    return function if function is not None else lambda later: later
 
 
 def _indexing_needed() -> None:
