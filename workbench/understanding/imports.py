@@ -53,7 +53,11 @@ def import_for_asking() -> None:
     sys.modules |= {COMPILER: _StandIn(COMPILER), INDEXING: indexing}
     with _no_names_of_distributions():
         for name in MODULES:
-            importlib.import_module(name)
+            try:
+                importlib.import_module(name)
+            except CompilerNeeded:  # a version that uses more of it
+                put_compiler_back()
+                importlib.import_module(name)
 
 
 def put_compiler_back() -> None:
