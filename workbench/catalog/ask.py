@@ -88,7 +88,7 @@ def _spec(answer: Mapping[str, object]) -> ModelSpec:
 
 def _ask(text: str) -> dict[str, object]:
     """Return the answer of a new process; what it prints besides is dropped."""
-    command = [sys.executable, "-W", "ignore", "-m", "workbench.understanding.child"]
+    command = [sys.executable, "-W", "ignore", "-m", "workbench.understanding.process"]
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=True)
         return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,10 +12,13 @@ from transformers.cache_utils import Cache
 
 from workbench.catalog.model_spec import KvLayers
 from workbench.understanding.construct import Constructed
+from workbench.understanding.repeats import each_kind_once
 
 SHORT, LONG = (16, 48), (512, 1536)
 """Lengths that are read: what grows between them is kept for each token; the longer ones where layers compress their cache."""
 PLAIN = re.compile("Dynamic(SlidingWindow|Indexed)?Layer|LinearAttention")
+REST = "LinearAttention"
+"""Name for what belongs to no layer of a cache."""
 KEYS = re.compile("^(keys|values)")
 
 
@@ -47,12 +50,42 @@ Cached = Sequence[tuple[str, object]]
 def kept_by(made: Constructed, *, device: str = "meta") -> Kept | None:
     """Return what a model keeps for each token and for each sequence; None where its class returns no cache."""
     _skip_experts(made.model)
-    shorter, longer = (_layers_after(made, n, device) for n in SHORT)
+    shorter, longer = (_layers_filled_by(made, n, device) for n in SHORT)
     lengths = SHORT
     if shorter is not None and not all(PLAIN.match(kind) for kind, _ in shorter):
-        shorter, longer = (_layers_after(made, n, device) for n in LONG)
+        shorter, longer = (_layers_filled_by(made, n, device) for n in LONG)
         lengths = LONG
     return None if shorter is None or longer is None else _compared(made, shorter, longer, lengths)
+
+
+def _layers_filled_by(made: Constructed, n_tokens: int, device: str) -> Cached | None:
+    """Return the layers of the cache after so many tokens; a layer like an earlier one runs only where that one cannot stand for it."""
+    if device == "meta" and made.kind != "encoder-decoder":
+        with contextlib.suppress(Exception), each_kind_once(made.model) as stands_for:
+            cached = _layers_after(made, n_tokens, device) if stands_for else None
+            if cached is not None and (whole := _with_repeats(cached, stands_for)) is not None:
+                return whole
+    return _layers_after(made, n_tokens, device)
+
+
+def _with_repeats(cached: Cached, stands_for: Mapping[int, int]) -> Cached | None:
+    """Return the layers of a cache, those that did not run as the ones that stand for them; None where it cannot be told."""
+    (*layers, rest) = cached
+    if rest[0] != REST or any(True for _ in _tensors(rest[1])):
+        return None
+    n = max(len(layers), *(place + 1 for place in stands_for))
+    whole = [*layers, *[(REST, {})] * (n - len(layers))]
+    for place, first in stands_for.items():
+        ran, waiting = layers[first], whole[place]
+        is_alike = waiting[0] in {ran[0], REST} and _window(waiting[1]) in {_window(ran[1]), None}
+        if not is_alike or any(True for _ in _tensors(waiting[1])):
+            return None
+        whole[place] = ran
+    return [*whole, rest]
+
+
+def _window(layer: object) -> object:
+    return getattr(layer, "sliding_window", None)
 
 
 def _layers_after(made: Constructed, n_tokens: int, device: str) -> Cached | None:
@@ -122,7 +155,7 @@ def _layers_of(answer: object) -> Cached | None:
     if layers is None:
         return [("whole", cache)]
     rest = {k: v for k, v in vars(cache).items() if k != "layers"}
-    return [*((type(layer).__name__, layer) for layer in layers), ("LinearAttention", rest)]
+    return [*((type(layer).__name__, layer) for layer in layers), (REST, rest)]
 
 
 def _tensors(thing: object, name: str = "") -> Iterator[_Tensor]:

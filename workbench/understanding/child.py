@@ -1,15 +1,15 @@
-"""The process that asks a model: fields as JSON on standard input, the answer as JSON on standard output."""
+"""What a model says of itself: its counts, its cache and its products, as values of JSON."""
 
 import contextlib
-import json
 import os
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+from workbench.understanding.imports import OFFLINE, put_compiler_back
+
+os.environ.update(OFFLINE)
 
 import msgspec
 import torch
@@ -119,11 +119,13 @@ def _kept(fields: Fields, made: Constructed) -> tuple[Kept | None, str | None]:
 
 
 def _kept_by_pretenders(fields: Fields) -> Kept | None:
+    put_compiler_back()
     with FakeTensorMode():
         return kept_by(construct(fields, device="cpu"), device="cpu")
 
 
 def _kept_by_yes(made: Constructed) -> Kept | None:
+    put_compiler_back()
     own = torch.Tensor.__bool__
 
     def yes(self: torch.Tensor) -> bool:
@@ -208,12 +210,3 @@ def answer_to(fields: Fields) -> dict[str, object]:
         return {"spec": msgspec.to_builtins(understand(fields))}
     except NotAModel as error:
         return {"cause": error.cause, "remedy": error.remedy, "is_storage": isinstance(error, UnknownStorage)}
-
-
-def main() -> None:
-    """Answer what stands on standard input, once."""
-    print("\n" + json.dumps(answer_to(json.load(sys.stdin))))
-
-
-if __name__ == "__main__":
-    main()

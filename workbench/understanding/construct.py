@@ -1,5 +1,6 @@
 """A model of transformers without memory, from the fields of a config.json; fields that nothing reads are named or refused."""
 
+import contextlib
 import copy
 import inspect
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers.initialization import no_init_weights
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -84,7 +86,8 @@ def construct(fields: Fields, *, device: str = "meta") -> Constructed:
                 part.pad_token_id = None  # the default of a class, for a larger vocabulary
             part.__dict__["allow_global_per_layer_attribute_access"] = True
         name, kind = _class_of(config, fields.get("architectures"))
-        with torch.device(device):
+        without_values = no_init_weights() if device == "meta" else contextlib.nullcontext()
+        with torch.device(device), without_values:
             model = getattr(transformers, name)._from_config(config)
         model.tie_weights()
         _drop_unused_experts(model)

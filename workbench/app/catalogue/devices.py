@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from workbench.app.catalogue.shared import (
-    Checked,
     FromFile,
     Replace,
     Settings,
+    add_check_command,
     add_from_file,
-    check_file,
     print_rows,
     with_settings,
 )
@@ -157,7 +156,4 @@ def add(
     out.print(f"{device_id} is added to {target}.", soft_wrap=True)
 
 
-@app.command()
-def check(file: Checked = None, as_json: AsJson = False) -> None:
-    """Check a file of devices row by row; every problem is printed with its line and column."""
-    check_file(DEVICES, file, as_json=as_json)
+add_check_command(app, DEVICES)

@@ -8,12 +8,11 @@ import typer
 
 from workbench.app.catalogue.model_view import ModelView, bytes_per_token, model_view, view_rows
 from workbench.app.catalogue.shared import (
-    Checked,
     FromFile,
     Replace,
     Settings,
+    add_check_command,
     add_from_file,
-    check_file,
     print_rows,
     with_settings,
 )
@@ -199,10 +198,7 @@ def _add_understood(
     return model_view(model)
 
 
-@app.command()
-def check(file: Checked = None, as_json: AsJson = False) -> None:
-    """Check a file of models row by row; every problem is printed with its line and column."""
-    check_file(MODELS, file, as_json=as_json)
+add_check_command(app, MODELS)
 
 
 @app.command()

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from workbench.app.catalogue.shared import (
-    Checked,
     FromFile,
     Replace,
     Settings,
+    add_check_command,
     add_from_file,
-    check_file,
     print_rows,
     with_settings,
 )
@@ -119,7 +118,4 @@ def add(
     out.print(f"The price of {device} is added to {target}.", soft_wrap=True)
 
 
-@app.command()
-def check(file: Checked = None, as_json: AsJson = False) -> None:
-    """Check a file of prices row by row; every problem is printed with its line and column."""
-    check_file(PRICES, file, as_json=as_json)
+add_check_command(app, PRICES)

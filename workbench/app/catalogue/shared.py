@@ -11,7 +11,7 @@ import typer
 from workbench.catalog.csv_rows import lines_of
 from workbench.catalog.own_tables import OwnTable, add_rows, require_right
 from workbench.core.errors import InvalidSpec
-from workbench.interface.command import print_table
+from workbench.interface.command import AsJson, print_table
 from workbench.interface.readable import ReadableErrors, out
 
 Replace = Annotated[bool, typer.Option("--replace", help="Replace your row of the same name.")]
@@ -46,7 +46,17 @@ def with_settings(cells: Mapping[str, object], settings: Sequence[str] | None) -
     return given
 
 
-def check_file(table: OwnTable, file: Path | None, *, as_json: bool) -> None:
+def add_check_command(app: typer.Typer, table: OwnTable) -> None:
+    """Add the command ``check`` of a table to its group."""
+
+    def check(file: Checked = None, as_json: AsJson = False) -> None:
+        _check_file(table, file, as_json=as_json)
+
+    help_text = f"Check a file of {table.word} row by row; every problem is printed with its line and column."
+    app.command("check", help=help_text)(check)
+
+
+def _check_file(table: OwnTable, file: Path | None, *, as_json: bool) -> None:
     """Print what is wrong in a file, row by row; ends with status 2 where anything is."""
     with ReadableErrors():
         target = (file or table.file).expanduser()

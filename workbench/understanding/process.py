@@ -1,0 +1,24 @@
+"""The process that asks a model: fields as JSON on standard input, the answer as JSON on standard output."""
+
+import json
+import sys
+
+from workbench.understanding.imports import CompilerNeeded, import_for_asking, put_compiler_back
+
+
+def main() -> None:
+    """Answer what stands on standard input, once."""
+    import_for_asking()
+    from workbench.understanding.child import answer_to
+
+    fields = json.load(sys.stdin)
+    try:
+        answer = answer_to(fields)
+    except CompilerNeeded:
+        put_compiler_back()
+        answer = answer_to(fields)
+    print("\n" + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
