@@ -18,6 +18,7 @@ LONG_GAP_FACTOR = 8.0  # a gap of so many median gaps is a stall
 LEAST_STALL_S = 0.2
 IDLE_PERCENT = 3.0  # of one core
 GAVE_UP = "timeout"  # how the error of a request begins that its client gave up
+FEW_GAVE_UP = 0.05
 SETTLED_S = 2.0  # counters are read once a second, so they lag behind the last answer
 
 
@@ -223,7 +224,8 @@ def _add_server(inside: Recording, values: dict[str, float]) -> None:
     )
     if hits is not None and looked:
         values["hit_fraction"] = hits / looked
-        if n_asked:
+        # Requests that clients gave up look up prefixes, some more than once, and are not counted among those that were served.
+        if n_asked and values.get("gave_up_fraction", 0.0) <= FEW_GAVE_UP:
             values["hit_tokens_per_request"] = hits / n_asked
     if "server.ttft_s" in values and "answered_ttft_s" in values:
         values["outside_ttft_s"] = values["answered_ttft_s"] - values["server.ttft_s"]
