@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Annotated, TypeVar
 
 import typer
+from rich.padding import Padding
 from rich.table import Column, Table
 
 from workbench.core.rows import Json, flat, plain
@@ -20,6 +21,8 @@ from workbench.interface.readable import out
 S = TypeVar("S", bound=Spec)
 A = TypeVar("A")
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+NAME_WIDTH, WORD_WIDTH = 24, 12
+"""Characters of a name and of a word that a table does not break."""
 JSON_OPTION = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
 
 
@@ -96,11 +99,30 @@ def _with_json_option(show: Callable[..., None]) -> inspect.Signature:
 
 
 def print_table(head: Collection[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of texts; names in the first column are never cut, so that they can be typed again."""
-    table = Table(*(Column(name, overflow="ellipsis" if i else "fold") for i, name in enumerate(head)))
-    for row in rows:
+    """Print a table of texts, or a paragraph for each row where the terminal is too narrow for its columns.
+
+    Names in the first column are never cut, so that they can be typed again.
+    """
+    names, cells = list(head), [list(row) for row in rows]
+    if _least_width(names, cells) > out.width:
+        for name, *values in cells:
+            out.print(name, style="bold")
+            pairs = zip(names[1:], values, strict=False)
+            out.print(Padding(", ".join(f"{label} {value}".strip() for label, value in pairs), (0, 0, 0, 2)))
+        return
+    table = Table(*(Column(name, overflow="ellipsis" if i else "fold") for i, name in enumerate(names)))
+    for row in cells:
         table.add_row(*row)
     out.print(table)
+
+
+def _least_width(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width at which no word of a table is cut, nor a short name in its first column broken."""
+    columns = [[text, *(row[i] for row in rows if i < len(row))] for i, text in enumerate(head)]
+    words = [max((len(w) for text in column for w in text.split()), default=0) for column in columns]
+    if columns:
+        words[0] = max(words[0], min(NAME_WIDTH, max(len(text) for text in columns[0])))
+    return sum(min(w, WORD_WIDTH) for w in words) + 3 * len(words) + 1
 
 
 def printed(run: Run, columns: Sequence[str], *, as_json: bool) -> None:
