@@ -119,9 +119,10 @@ def shipped_calibrations() -> dict[str, Calibration]:
 def with_lent_curves(known: Calibration) -> tuple[Calibration, frozenset[str]]:
     """Return constants with a curve for every format that has kernels, and the formats whose curve is not the device's.
 
-    A format that was not measured takes the fractions of the same format on another device, else those of the next one
-    in ``NEXT_OF_KIN``.
+    A format that was not measured takes the fractions of the same format on another device (see ``_carried_over``), else those
+    of the next one in ``NEXT_OF_KIN``.
     """
+    measured = known
     others = [c for c in shipped_calibrations().values() if c.device_id != known.device_id]
     lent = frozenset(FORMATS) - frozenset(known.curves)
     for _ in NEXT_OF_KIN:  # formats that take a curve that was itself taken
@@ -129,13 +130,31 @@ def with_lent_curves(known: Calibration) -> tuple[Calibration, frozenset[str]]:
             lender = next((c for c in others if form in c.curves), None)
             kin = next((k for k in NEXT_OF_KIN.get(form, ()) if k in known.curves), None)
             if lender is not None:
-                known = _with_curve(known, form, lender, form)
+                known = _with_curve(known, form, _carried_over(form, lender, measured), form)
             elif kin is not None:
                 known = _with_curve(known, form, known, kin)
     # Weights of 8 bits are read as those of FP8 are, and multiplied as 16 bits.
     eight = replace(known.curves["fp8"], flop_fraction=known.curves["w8a16"].flop_fraction)
     tables = {**known.tables, WEIGHTS_ONLY: known.tables.get("fp8", {})}
     return replace(known, curves={**known.curves, WEIGHTS_ONLY: eight}, tables=tables), lent
+
+
+def _carried_over(form: str, lender: Calibration, known: Calibration) -> Calibration:
+    """Return a lender whose curve of a format stands to the other device's next of kin as it does to its own.
+
+    Kernels of few bits take as many microseconds on a device with less bandwidth, where they reach more of it. Only a kin with
+    weights of as many bits tells that, and no product becomes faster than on a lender with more bandwidth.
+    """
+    curve = lender.curves[form]
+    for kin in NEXT_OF_KIN.get(form, ()):
+        if kin in known.curves and kin in lender.curves and FORMATS[kin].bits == FORMATS[form].bits:
+            more = known.curves[kin].bandwidth_fraction / lender.curves[kin].bandwidth_fraction
+            same_time = (
+                devices()[lender.device_id].bandwidth_bytes_per_s / devices()[known.device_id].bandwidth_bytes_per_s
+            )
+            fraction = curve.bandwidth_fraction * max(1.0, min(more, same_time))
+            return replace(lender, curves={**lender.curves, form: replace(curve, bandwidth_fraction=fraction)})
+    return lender
 
 
 def _with_curve(known: Calibration, form: str, lender: Calibration, of: str) -> Calibration:

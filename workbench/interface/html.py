@@ -17,6 +17,8 @@ T = TypeVar("T")
 Text = str
 """Text, or ``Markup`` made here: ``Markup`` is a ``str`` that knows that it is HTML."""
 EMPTY = Markup("")
+LONG_TITLE = 40
+"""Characters from which the titles of a table's rows are wrapped, so that the other columns have room beside them."""
 LEGEND = " · ".join(f"{p.mark} {p.value}" for p in Provenance)
 
 
@@ -109,9 +111,11 @@ def table(
         left: Columns that hold text and are aligned at the left.
     """
     sides = ["l" if i in left else "r" for i in range(len(head))]
+    rows = list(rows)
+    size = Markup(" class='long'") if any(len(row[0]) > LONG_TITLE for row in rows) else ""
     body = []
     for index, row in enumerate(rows):
-        first = Markup("<th scope='row'>{}</th>").format(row[0])
+        first = Markup("<th scope='row'{}>{}</th>").format(size, row[0])
         if len(row) == 2 and len(head) > 2:
             cells = Markup("<td class='l' colspan='{}'>{}</td>").format(len(head) - 1, row[1])
         else:

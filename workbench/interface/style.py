@@ -4,16 +4,21 @@ from markupsafe import Markup
 
 STYLE = """
 .wb{--wb-ink:var(--jp-ui-font-color1,#1f2328);--wb-soft:var(--jp-ui-font-color2,#5c636a);--wb-line:var(--jp-border-color2,#d0d7de);
---wb-card:var(--jp-layout-color2,#f6f8fa);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
+--wb-card:var(--jp-layout-color2,#f6f8fa);--wb-paper:var(--jp-layout-color0,#fff);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
 .wb h2{margin:0;font-size:1.35em}.wb .sub{margin:.1em 0 .6em;color:var(--wb-soft)}.wb p{margin:.25em 0}.wb small{opacity:.75}
 .wb-verdict{border-left:4px solid var(--wb-green);background:var(--wb-card);padding:.6em .9em;border-radius:4px}
 .wb-verdict .headline{font-size:1.12em;font-weight:600}.wb-verdict.stale,.wb .stale{opacity:.55}
 .wb-message{border-left:4px solid #0072B2;background:var(--wb-card);padding:.5em .9em;border-radius:4px;margin:.4em 0}
 .wb-message.caution{border-color:#E69F00}.wb-message.failure{border-color:#D55E00}.wb-message pre{white-space:pre-wrap;font-size:.8em}
-.wb-scroll{overflow-x:auto;max-width:100%}.wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
+.wb-scroll{overflow-x:auto;max-width:100%}.wb-scroll::-webkit-scrollbar{height:10px;width:10px}
+.wb-scroll::-webkit-scrollbar-thumb{background:var(--wb-soft);border-radius:5px}.wb-scroll::-webkit-scrollbar-track{background:var(--wb-card)}
+.wb-scroll th:first-child{position:sticky;left:0;z-index:1;background:var(--wb-paper)}.wb-table th.long:first-child{white-space:normal;min-width:min(24em,34vw)}
+@media (max-width:700px){.wb-table th:first-child{white-space:normal;min-width:min(9em,34vw)}}
+.wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
 .wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);white-space:nowrap;font-variant-numeric:tabular-nums}
 .wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
-.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
+.wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table tr.best th{background:linear-gradient(rgba(0,158,115,.14),rgba(0,158,115,.14)),var(--wb-paper)}
+.wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--jp-content-link-color,var(--wb-blue))}
 .wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}

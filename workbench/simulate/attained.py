@@ -55,11 +55,13 @@ def attained_plans(
         best += [found] if found else []
     if best:
         return sorted(best, key=lambda a: (a.plan.usd_per_hour or 0.0, a.plan.tpot_s))
-    nearest = pareto(choose_plans(combinations, load))[:1]
-    return [
-        _judged(PlanTraffic(model, p, load, known[p.device_id]), p.n_replicas, _longer(model, p, known[p.device_id]))
-        for p in nearest
-    ]
+    return [judged_plan(model, load, offers, nearest) for nearest in pareto(choose_plans(combinations, load))[:1]]
+
+
+def judged_plan(model: ModelSpec, load: Load, offers: Sequence[Offer], plan: Plan) -> AttainedPlan:
+    """Return how many of the simulated requests meet the SLO on a plan with the replicas that it has."""
+    offer = next(o for o in offers if o.device_id == plan.device_id)
+    return _judged(PlanTraffic(model, plan, load, offer), plan.n_replicas, _longer(model, plan, offer))
 
 
 def _to_try(model: ModelSpec, combinations: Sequence[Curve], load: Load, offers: Mapping[str, Offer]) -> list[Plan]:

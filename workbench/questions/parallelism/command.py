@@ -9,10 +9,12 @@ from workbench.questions.parallelism.findings import (
     SHOWN,
     Planned,
     hidden_plans,
+    launch_lines,
     plan_list,
     plan_load,
     plan_rows,
     plan_verdict,
+    reasons_by_precision,
 )
 from workbench.questions.parallelism.spec import PlanSpec
 
@@ -20,12 +22,10 @@ from workbench.questions.parallelism.spec import PlanSpec
 @computes(PlanSpec, plan_load, lambda answer: plain(plan_list(answer)))
 def plan(answer: Planned) -> None:
     """List the plans that meet the SLO, cheapest first, and the reason against the others."""
-    rows = plan_rows(answer)
-    out.print(plan_verdict(answer).headline)
-    print_table(PLAN_HEAD, rows)
-    for line in hidden_plans(answer):
-        out.print(line)
-    for line in list(dict.fromkeys(f"{p.device_name}: {p.reason}" for p in answer.plans if p.reason))[:SHOWN]:
+    verdict = plan_verdict(answer)
+    out.print(verdict.headline)
+    print_table(PLAN_HEAD, plan_rows(answer))
+    for line in (*hidden_plans(answer), *reasons_by_precision(answer)[:SHOWN], verdict.evidence, verdict.objection):
         out.print(line)
     if answer.spec.trace:
         load = answer.spec
@@ -33,6 +33,7 @@ def plan(answer: Planned) -> None:
             f"Planned for the trace's busiest minute, {three_digits(load.requests_per_s)} requests/s, and its mean lengths: "
             f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out."
         )
+    out.print(launch_lines(answer), markup=False, highlight=False, soft_wrap=True)
 
 
 COMMANDS = (plan,)

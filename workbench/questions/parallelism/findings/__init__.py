@@ -1,29 +1,22 @@
 """What a search for plans says: the verdict, the rows of its tables, and predictions compared with measurements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
+from math import floor
 
-from workbench.catalog.model_spec import ModelSpec
-from workbench.catalog.models import language_model_from
-from workbench.catalog.paths import workbench_home
-from workbench.catalog.prices import own_prices
-from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
-from workbench.core.traces import read_trace
 from workbench.core.units import shown_cents, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict
-from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.estimate.launch import launch_command
-from workbench.estimate.precision import OFFERED, STORED, chosen_precision, offered_precisions
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Curve, Offer, Plan, choose_plans, curves, pareto
-from workbench.questions.parallelism.findings.sensitivity import Sensitivity, sensitivities
-from workbench.questions.parallelism.spec import PlanSpec
-from workbench.simulate.attained import AttainedPlan, attained_plans
+from workbench.estimate.search import Plan
+from workbench.questions.parallelism.findings.planned import Planned, plan_load
+from workbench.questions.parallelism.findings.sensitivity import Sensitivity
+from workbench.simulate.attained import AttainedPlan
 from workbench.simulate.planned import basis_of, plan_label
+
+__all__ = ["Planned", "plan_load"]
 
 SHOWN = 12  # plans of a table
 PLAN_HEAD = (
@@ -43,75 +36,6 @@ SENSITIVITY_HEAD = ("Assumption ◌", "changed to", "USD/h", "cheapest plan")
 REASON_HEAD = ("Combination", "reason that it cannot serve the load")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """All plans for a load; what takes longer than the search is computed when it is first asked for."""
-
-    spec: PlanSpec
-    model: ModelSpec
-    offers: Sequence[Offer]
-    curves: Sequence[Curve]
-    plans: Sequence[Plan]
-    best: Sequence[Plan]
-    """Plans that no other beats in both cost and time per token, cheapest first."""
-
-    @cached_property
-    def attained(self) -> list[AttainedPlan]:
-        """Plans whose simulated requests meet the SLO, cheapest first; else the cheapest by its means, which does not hold."""
-        return attained_plans(self.model, self.spec, self.offers, self.curves)
-
-    @property
-    def simulated(self) -> AttainedPlan | None:
-        """The plan that is offered, or the nearest one."""
-        return self.attained[0] if self.attained else None
-
-    @property
-    def offered(self) -> AttainedPlan | None:
-        """The cheapest plan whose simulated requests meet the SLO; None without one."""
-        return self.attained[0] if self.attained and self.attained[0].does_hold else None
-
-    @cached_property
-    def sensitivities(self) -> list[Sensitivity]:
-        """The cheapest plan by its mean latencies under changed assumptions; empty without a plan."""
-        if not self.best:
-            return []
-        asked = precisions_of(self.spec, self.model)
-        return sensitivities(self.model, self.spec, self.offers, self.best[0], precisions=asked)
-
-
-def plan_load(spec: PlanSpec) -> Planned:
-    """Return all plans for a load; raises ``NotAvailable`` for a model or a device that cannot be planned."""
-    model = language_model_from(spec.model)
-    if not model.kv_layers:
-        raise NotAvailable(
-            f"What the layers of {model.name} keep of a token is not in the catalogue.", remedy="Choose another model."
-        )
-    spec = _traced(spec)
-    prices = own_prices(Path(spec.prices)) if spec.prices else None
-    candidates = offers(spec.devices, own=workbench_home() / CALIBRATIONS, prices=prices)
-    by_sequences = curves(model, spec, candidates, precisions=precisions_of(spec, model))
-    plans = choose_plans(by_sequences, spec)
-    return Planned(spec=spec, model=model, offers=candidates, curves=by_sequences, plans=plans, best=pareto(plans))
-
-
-def precisions_of(spec: PlanSpec, model: ModelSpec) -> tuple[str, ...]:
-    """Return the precisions to plan: of those that a plan offers by itself, the ones that make the checkpoint smaller."""
-    offered = offered_precisions(model) if STORED in spec.precisions else ()
-    asked = [p for p in spec.precisions if not offered or p not in OFFERED or p in offered]
-    return tuple(dict.fromkeys(chosen_precision(model, p) for p in asked))
-
-
-def _traced(spec: PlanSpec) -> PlanSpec:
-    """Return the spec with the load of its trace: the rate of the busiest minute, and the mean lengths."""
-    if not spec.trace:
-        return spec
-    trace = read_trace(Path(spec.trace))
-    prompt, answer = trace.mean_tokens
-    return replace(
-        spec, requests_per_s=trace.busiest_per_s, input_tokens=round(prompt), output_tokens=max(1, round(answer))
-    )
-
-
 def shown_attainment(attained: AttainedPlan) -> str:
     """Return the share of the requests that meet the SLO, with its interval."""
     share = attained.attainment_fraction
@@ -120,34 +44,63 @@ def shown_attainment(attained: AttainedPlan) -> str:
 
 def plan_verdict(answer: Planned) -> Verdict:
     """Return the cheapest plan that meets the SLO in a simulation, what it costs, and what speaks against trusting it; or what binds."""
-    simulated, offered = answer.simulated, answer.offered
+    simulated = answer.simulated
     if simulated is None:
         return _nothing_verdict(answer)
     plan, usd = simulated.plan, simulated.plan.usd_per_hour or 0.0
-    asked, service = shown_percent(answer.spec.attainment_fraction), simulated.simulated.service
-    occupancy = simulated.simulated.occupancy
-    if offered is None:
+    asked = shown_percent(answer.spec.attainment_fraction)
+    if answer.offered is None:
         headline = (
             f"No plan meets the SLO for {asked} of the requests: on {plan_label(plan)} for {usd:.2f} USD/h, the cheapest whose mean "
-            f"latencies do, {shown_attainment(simulated)} of the simulated requests meet it"
+            f"latencies do, {shown_attainment(simulated)} of the simulated requests meet it."
         )
+        objection = _what_would_do(answer, simulated)
     else:
         headline = (
             f"The cheapest plan that meets the SLO for {asked} of the requests is {plan_label(plan)} for {usd:.2f} USD/h: "
-            f"{shown_attainment(offered)} of the simulated requests meet it"
+            f"{shown_attainment(simulated)} of the simulated requests meet it."
         )
-    cheapest = answer.best[0] if answer.best else plan
-    by_means = (
-        f"; by mean latencies alone {plan_label(cheapest)} would do" if usd > (cheapest.usd_per_hour or usd) else ""
-    )
+        objection = (
+            f"{basis_of(plan)}; the interval is of step times, nominal {shown_percent(LEVEL)}{_by_means(answer)}."
+        )
     return Verdict(
-        best=plan.device_id if offered else None,
-        headline=headline + ".",
-        evidence=f"{three_digits(plan.usd_per_million_output_tokens or 0)} USD per million output tokens; TTFT p99 "
-        f"{shown_duration(service.ttft_s.p99)}, TPOT p99 {shown_duration(service.tpot_s.p99)} with Poisson arrivals and mixed lengths, at "
-        f"most {plan.concurrency} sequences on a replica; replicas are {shown_percent(occupancy.busy_fraction)} busy.",
-        objection=f"{basis_of(plan)}; the interval is of step times, nominal {shown_percent(LEVEL)}{by_means}.",
+        best=plan.device_id if answer.offered else None,
+        headline=headline,
+        evidence=_evidence(simulated),
+        objection=objection,
         provenance=Provenance.SIMULATED,
+    )
+
+
+def _evidence(simulated: AttainedPlan) -> str:
+    plan, service, occupancy = simulated.plan, simulated.simulated.service, simulated.simulated.occupancy
+    return (
+        f"{three_digits(plan.usd_per_million_output_tokens or 0)} USD per million output tokens; TTFT p99 "
+        f"{shown_duration(service.ttft_s.p99)}, TPOT p99 {shown_duration(service.tpot_s.p99)} with Poisson arrivals and mixed lengths, at "
+        f"most {plan.concurrency} sequences on a replica; replicas are {shown_percent(occupancy.busy_fraction)} busy."
+    )
+
+
+def _by_means(answer: Planned) -> str:
+    """Return what a cheaper plan would do that only its mean latencies speak for; empty without one."""
+    cheaper = answer.by_means
+    if cheaper is None:
+        return ""
+    label, usd = plan_label(cheaper.plan), cheaper.plan.usd_per_hour or 0.0
+    return f"; by mean latencies alone {label} for {usd:.2f} USD/h would do, where {shown_attainment(cheaper)} of the requests meet it"
+
+
+def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
+    """Return which limit binds where no plan holds, and what would have to change."""
+    spec, service = answer.spec, nearest.simulated.service
+    limits = (("TTFT", service.ttft_s.p99, spec.ttft_s), ("TPOT", service.tpot_s.p99, spec.tpot_s))
+    name, p99, slo = max(limits, key=lambda limit: limit[1] / limit[2])
+    least = floor(100 * nearest.attainment_fraction.low) / 100
+    less = f"ask for less (--attainment {least:g} holds on this plan), " if least > 0 else ""
+    return (
+        f"{name} binds: its p99 is {shown_duration(p99)} with the predicted step times, the SLO {shown_duration(slo)}, and what was asked "
+        f"for must hold with the longest step times too. Relax the {name} (--{name.lower()}-ms), {less}allow other devices (--on), or "
+        f"measure this one for a narrower interval (`workbench calibrate`). {basis_of(nearest.plan)}."
     )
 
 
@@ -159,15 +112,16 @@ def _nothing_verdict(answer: Planned) -> Verdict:
     return Verdict(
         headline=f"No plan meets the SLO: {binding}.",
         evidence=f"{len(answer.plans)} combinations were tried; they fail on: {kinds}.",
-        objection="Relax the limit that binds, allow other devices, or use fewer bits.",
+        objection="Relax the limit that binds (--ttft-ms, --tpot-ms), allow other devices (--on), or use fewer bits (--precision).",
         provenance=Provenance.ESTIMATED,
     )
 
 
 def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
     """Return the cells of ``PLAN_HEAD``: simulated plans, then the cheapest by their mean latencies; diamonds are beaten by none there."""
-    simulated = [(a.plan, shown_attainment(a)) for a in answer.attained]
-    known = {a.plan for a in answer.attained}
+    judged = [*answer.attained, *([answer.by_means] if answer.by_means else [])]
+    simulated = [(a.plan, shown_attainment(a)) for a in judged]
+    known = {a.plan for a in judged}
     by_means = [(p, "not simulated") for p in answer.plans if p.reason is None and p not in known]
     return [
         (
@@ -197,6 +151,12 @@ def hidden_plans(answer: Planned) -> list[str]:
         named = "; ".join(f"{plan_label(p)}, TPOT {shown_duration(p.tpot_s)}" for p in reversed(best.values()))
         lines.append(f"{len(unpriced)} more without a price (give one with --prices), the fewest devices: {named}.")
     return lines
+
+
+def reasons_by_precision(answer: Planned) -> list[str]:
+    """Return for each device and precision why its smallest group cannot serve the load, in words."""
+    first = {(p.device_name, p.precision): p.reason for p in reversed(answer.plans) if p.reason}
+    return [f"{name}, {precision}: {reason}" for (name, precision), reason in reversed(first.items())]
 
 
 def reason_rows(plans: Sequence[Plan]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.traces import read_trace
 from workbench.core.traffic import Arrival
-from workbench.questions.parallelism.findings import Planned
+from workbench.questions.parallelism.findings.planned import Planned
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.planned import PlanTraffic
 from workbench.simulate.routing import Replicas, Routing, replicas
