@@ -74,3 +74,10 @@ def test_constants_come_from_the_nearest_kind():
     assert "nvfp4a16" in machine.lent  # measured on the H200 alone
     assert "fp8" not in machine.lent
     assert set(FORMATS) - {"w3a16", "w5a16", "w6a16"} <= set(machine.known.curves)
+
+
+def test_int4_with_zero_points_is_lent_by_its_distance_from_int4_without():
+    h200, h100 = (machine_of(name)[0].known.curves for name in ("h200-sxm", "h100-sxm"))
+    asymmetric, symmetric = h100["w4a16-asym"].bandwidth_fraction, h100["w4a16"].bandwidth_fraction
+    assert h200["w4a16-asym"].bandwidth_fraction < asymmetric < symmetric
+    assert asymmetric * 3.35 <= h200["w4a16-asym"].bandwidth_fraction * 4.8 * 1.001

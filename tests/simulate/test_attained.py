@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from workbench.catalog.models import catalog_models
 from workbench.estimate.device_calibration import offers
 from workbench.estimate.search import Load, choose_plans, curves, pareto
-from workbench.simulate.attained import attained_plans, fewest
+from workbench.simulate.attained import attained_plans, fewest, judged_plan
 from workbench.simulate.planned import PlanTraffic
 
 MODEL = catalog_models()["meta-llama/Meta-Llama-3.1-8B"]
@@ -55,3 +55,11 @@ def test_the_fewest_are_found(least, start, most):
     else:
         exact = max(least, min(start, most) // 2, 1)
         assert exact <= found <= max(exact, exact * 20 / 19)
+
+
+def test_a_cheaper_plan_by_its_means_is_judged_as_it_is():
+    by_means = pareto(choose_plans(KNOWN, LOAD))[0]
+    judged = judged_plan(MODEL, LOAD, OFFERS, by_means)
+    assert judged.plan == by_means
+    assert judged.attainment_fraction.low < LOAD.attainment_fraction
+    assert not judged.does_hold
