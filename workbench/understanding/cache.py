@@ -69,7 +69,7 @@ def _layers_filled_by(made: Constructed, n_tokens: int, device: str) -> Cached |
 
 
 def _with_repeats(cached: Cached, stands_for: Mapping[int, int]) -> Cached | None:
-    """Return the layers of a cache, those that did not run as the ones that stand for them; None where it cannot be told."""
+    """Return the layers of a cache, those that did not run as the ones that stand for them; None where it is not known which do."""
     (*layers, rest) = cached
     if rest[0] != REST or any(True for _ in _tensors(rest[1])):
         return None

@@ -93,7 +93,7 @@ def _by_means(answer: Planned) -> str:
 def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
     """Return which limit binds where no plan holds, and what would have to change."""
     spec, service = answer.spec, nearest.simulated.service
-    limits = (("TTFT", service.ttft_s.p99, spec.ttft_s), ("TPOT", service.tpot_s.p99, spec.tpot_s))
+    limits = (("TTFT", service.ttft_s.p99 or 0.0, spec.ttft_s), ("TPOT", service.tpot_s.p99 or 0.0, spec.tpot_s))
     name, p99, slo = max(limits, key=lambda limit: limit[1] / limit[2])
     least = floor(100 * nearest.attainment_fraction.low) / 100
     less = f"ask for less (--attainment {least:g} holds on this plan), " if least > 0 else ""
