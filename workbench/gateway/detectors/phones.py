@@ -210,8 +210,10 @@ def _international_end(text: str, m: re.Match[str]) -> int | None:
 MOST_TRIES = 7
 
 
-SHAPES = ((3, 3, 4), (1, 3, 3, 4), (11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
-"""Lengths of the groups of numbers of North America and of Chinese mobile numbers."""
+MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
+LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4))
+SHAPES = ((3, 3, 4), (1, 3, 3, 4), *MOBILE_SHAPES)
+"""Lengths of the groups of numbers of North America and of Chinese numbers."""
 
 
 def _national_starts(groups: Groups) -> Ints:
@@ -267,40 +269,37 @@ def _national_end(groups: Groups, i: int, start: int) -> int | None:
 def _is_plain_phone(part: str) -> bool:
     """Return whether a text is a telephone number by its form alone."""
     number, lengths = digits_of(part), tuple(len(g) for g in re.findall("[0-9]+", part))
-    if len(set(number)) < 3 or _ADDRESS.fullmatch(part) or part.count("_"):
+    if len(set(number)) < 3 or _ADDRESS.fullmatch(part) or "_" in part:
         return False
-    is_grouped = len(lengths) > 1
     if number.startswith("00"):
-        return is_international(number[2:], strictly=not is_grouped)
-    if number.startswith("011") and is_grouped and is_international(number[3:], strictly=True):
+        return is_international(number[2:], strictly=len(lengths) == 1)
+    if number.startswith("011") and len(lengths) > 1 and is_international(number[3:], strictly=True):
         return True
-    if lengths in {(3, 3, 4), (1, 3, 3, 4)} and (len(number) == 10 or number[0] == "1"):
-        office = number[-10:]
-        if office[0] in "23456789" and office[3] in "23456789" and not (office[1:3] == "11"):
-            return True
-    if (
-        lengths in {(11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6)}
-        and re.match("1[3-9]", number)
-        and len(number) == 11
-    ):
+    return _is_north_american(number, lengths) or _is_chinese(number, lengths) or _has_prefix(part, number, lengths)
+
+
+def _is_north_american(number: str, lengths: tuple[int, ...]) -> bool:
+    if lengths not in {(3, 3, 4), (1, 3, 3, 4)} or (len(number) == 11 and number[0] != "1"):
+        return False
+    area, office = number[-10:-7], number[-7:-4]
+    return area[0] in "23456789" and office[0] in "23456789" and area[1:] != "11"
+
+
+def _is_chinese(number: str, lengths: tuple[int, ...]) -> bool:
+    if lengths in MOBILE_SHAPES and len(number) == 11 and re.match("1[3-9]", number):
         return True
+    return lengths in LANDLINE_SHAPES and re.match("0(?:10|2[0-9]|[3-9][0-9]{2})[2-8]", number) is not None
+
+
+def _has_prefix(part: str, number: str, lengths: tuple[int, ...]) -> bool:
+    """Return whether a number begins with the 0 of national calls and is one of a claimed region; a mobile one where it has no groups."""
     if not number.startswith("0"):
         return False
-    if lengths in {(3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4)} and re.match(
-        "0(?:10|2[0-9]|[3-9][0-9]{2})[2-8]", number
-    ):
-        return True
-    if not is_grouped:
+    if len(lengths) == 1:
         return 10 <= len(number) <= 11 and bool(national_regions(number, mobile=True))
-    signs = set(re.findall("[^0-9]", part))
-    if signs == {"."} and len(lengths) < 4:
+    if lengths == (3, 2, 4) or (set(re.findall("[^0-9]", part)) == {"."} and len(lengths) < 4):
         return False
-    return (
-        9 <= len(number) <= 12
-        and len(lengths) <= 6
-        and max(lengths[1:]) >= 2
-        and bool(national_regions(number, mobile=False))
-    )
+    return 9 <= len(number) <= 12 and len(lengths) <= 6 and bool(national_regions(number, mobile=False))
 
 
 @lru_cache(maxsize=8192)
