@@ -8,7 +8,20 @@ from workbench.core.rows import Json
 from workbench.gateway.redaction import StreamRedactor, redact_text
 
 KEPT = frozenset(
-    "id object model type role name finish_reason stop_reason status system_fingerprint service_tier item_id response_id call_id event".split()
+    {
+        "id",
+        "object",
+        "model",
+        "type",
+        "role",
+        "name",
+        "finish_reason",
+        "stop_reason",
+        "status",
+        "system_fingerprint",
+        "service_tier",
+    }
+    | {"item_id", "response_id", "call_id", "event"}
 )
 """Fields that name things and hold nothing that a model wrote."""
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
@@ -34,7 +47,7 @@ class EventRedactor:
         self._held = b""
         self._lines: list[bytes] = []
         self._redactors: dict[Place, StreamRedactor] = {}
-        self._last: dict[Place, tuple[list[bytes], Json]] = {}
+        self._last: dict[Place, tuple[list[bytes], dict[str, Json]]] = {}
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the events that one more piece completes."""

@@ -67,7 +67,8 @@ def test_the_corpus_is_the_same_for_a_seed_and_labels_what_it_says():
             t.span is not None
             and t.kind == "ID"
             and t.text[slice(*t.span)].isascii()
-            and "-" not in t.text[slice(*t.span)]
+            and len(t.text[slice(*t.span)]) == 18
+            and t.text[slice(*t.span)][:17].isdigit()
         ):
             assert is_chinese_id(t.text[slice(*t.span)])
 

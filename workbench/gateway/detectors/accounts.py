@@ -28,7 +28,7 @@ def _patterns() -> dict[str, re.Pattern[str]]:
 
     result = {}
     for _, country, _, about, _ in numdb.get("iban").prefixes:
-        parts = [_CLASSES[kind] + "{%s}" % n for n, kind in re.findall("([0-9]+)!([nac])", about["bban"])]
+        parts = [_CLASSES[kind] + f"{{{n}}}" for n, kind in re.findall("([0-9]+)!([nac])", about["bban"])]
         body = "".join(f"(?:{_GAP}{part.partition('{')[0]})" + "{" + part.partition("{")[2] for part in parts)
         result[country] = re.compile(rf"[A-Za-z]{{2}}{_GAP}[0-9]{_GAP}[0-9]{body}(?![0-9A-Za-z])")
     return result

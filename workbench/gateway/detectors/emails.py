@@ -47,7 +47,8 @@ def _signs(text: Text) -> Ints:
     place = np.arange(c.size)
     following = np.minimum.accumulate(np.where(label, c.size, place)[::-1])[::-1]
     after = np.minimum(following[ats + 1], c.size - 2)
-    return ats[(label[ats + 1] & (c[after] == 46) & label[after + 1]) | (c[ats + 1] == ord("["))]
+    good: Ints = ats[(label[ats + 1] & (c[after] == 46) & label[after + 1]) | (c[ats + 1] == ord("["))]
+    return good
 
 
 def _name_start(text: str, at: int, first: int) -> int | None:

@@ -26,17 +26,20 @@ class Text:
     @cached_property
     def is_digit(self) -> Bools:
         """Whether each character is a digit."""
-        return (self.codes - 48) < 10  # below 48 wraps around
+        is_digit: Bools = (self.codes - 48) < 10  # below 48 wraps around
+        return is_digit
 
     @cached_property
     def is_letter(self) -> Bools:
         """Whether each character is a letter of ASCII."""
-        return ((self.codes | 32) - 97) < 26
+        is_letter: Bools = ((self.codes | 32) - 97) < 26
+        return is_letter
 
     @cached_property
     def is_word(self) -> Bools:
         """Whether each character is a letter or digit of ASCII, or an underscore."""
-        return self.is_digit | self.is_letter | (self.codes == 95)
+        is_word: Bools = self.is_digit | self.is_letter | (self.codes == 95)
+        return is_word
 
 
 class Groups:

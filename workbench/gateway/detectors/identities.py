@@ -138,7 +138,8 @@ def _proposed(groups: Groups, identity: Identity, shape: tuple[int, ...]) -> Int
             | ((values[century] == 2) & (values[century + 1] == 0))
         ]
     joined_before = np.concatenate(([False], groups.is_next[:-1]))
-    return first[~joined_before[first] & ~groups.is_next[first + len(shape) - 1]]
+    alone: Ints = first[~joined_before[first] & ~groups.is_next[first + len(shape) - 1]]
+    return alone
 
 
 def _whole(groups: Groups, identity: Identity, i: int, n_groups: int) -> Finding | None:

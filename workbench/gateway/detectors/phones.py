@@ -85,6 +85,7 @@ def _regions() -> dict[str, tuple[re.Pattern[str], re.Pattern[str], str]]:
     result = {}
     for region in REGIONS:
         about = PhoneMetadata.metadata_for_region(region)
+        assert about is not None
         kinds = (
             about.fixed_line,
             about.mobile,
@@ -117,7 +118,9 @@ def _lengths() -> dict[str, frozenset[int]]:
             PhoneMetadata.metadata_for_region(r, None) or PhoneMetadata.metadata_for_nongeo_region(code, None)
             for r in regions
         ]
-        result[str(code)] = frozenset(n for about in abouts if about for n in about.general_desc.possible_length)
+        result[str(code)] = frozenset(
+            n for about in abouts if about for n in (about.general_desc.possible_length if about.general_desc else ())
+        )
     return result
 
 
