@@ -133,10 +133,11 @@ def _proposed(groups: Groups, identity: Identity, shape: tuple[int, ...]) -> Int
         return first
     if identity.module == "cn":
         values, century = groups.digit_values, groups.digits_before[first] + 6
-        return first[
+        dated: Ints = first[
             ((values[century] == 1) & (values[century + 1] == 9))
             | ((values[century] == 2) & (values[century + 1] == 0))
         ]
+        return dated
     joined_before = np.concatenate(([False], groups.is_next[:-1]))
     alone: Ints = first[~joined_before[first] & ~groups.is_next[first + len(shape) - 1]]
     return alone
