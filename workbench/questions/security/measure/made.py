@@ -14,7 +14,7 @@ HEX = "0123456789abcdef"
 
 
 def letters(rng: random.Random, n: int, alphabet: str = ALNUM) -> str:
-    """Return random characters."""
+    """Return as many characters of an alphabet, each drawn evenly and by itself."""
     return "".join(rng.choice(alphabet) for _ in range(n))
 
 

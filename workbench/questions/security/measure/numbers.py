@@ -5,7 +5,7 @@ import string
 
 
 def digits(rng: random.Random, n: int) -> str:
-    """Return random digits."""
+    """Return as many digits, each drawn evenly and by itself; the first one may be 0."""
     return "".join(rng.choice(string.digits) for _ in range(n))
 
 
