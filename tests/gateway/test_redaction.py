@@ -7,15 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.gateway.redaction import (
-    LONGEST,
-    StreamRedactor,
-    findings,
-    is_chinese_id,
-    is_iban,
-    luhn_holds,
-    redact_text,
-)
+from workbench.gateway.detectors.accounts import is_iban
+from workbench.gateway.detectors.cards import luhn_holds
+from workbench.gateway.detectors.identities import is_chinese_id
+from workbench.gateway.redaction import LONGEST, StreamRedactor, findings, redact_text
 
 POSITIVE = {
     "CARD": [

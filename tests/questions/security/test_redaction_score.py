@@ -6,7 +6,9 @@ from importlib.util import find_spec
 import pytest
 
 from workbench.core.errors import InvalidSpec
-from workbench.gateway.redaction import is_card, is_chinese_id, is_iban, luhn_holds
+from workbench.gateway.detectors.accounts import is_iban
+from workbench.gateway.detectors.cards import is_card, luhn_holds
+from workbench.gateway.detectors.identities import is_chinese_id
 from workbench.measuring.envelope import run
 from workbench.questions.security.measure import HOSTILE, mistakes_of, score
 from workbench.questions.security.measure.corpus import KINDS, Labelled, corpus, cut
@@ -65,7 +67,8 @@ def test_the_corpus_is_the_same_for_a_seed_and_labels_what_it_says():
             t.span is not None
             and t.kind == "ID"
             and t.text[slice(*t.span)].isascii()
-            and "-" not in t.text[slice(*t.span)]
+            and len(t.text[slice(*t.span)]) == 18
+            and t.text[slice(*t.span)][:17].isdigit()
         ):
             assert is_chinese_id(t.text[slice(*t.span)])
 
