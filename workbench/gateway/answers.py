@@ -1,7 +1,6 @@
-"""Token counts and redaction of answers while they are forwarded."""
+"""Redaction of answers while they are forwarded."""
 
 import json
-import re
 from collections.abc import Callable
 from functools import partial
 
@@ -9,33 +8,20 @@ from workbench.core.rows import Json
 from workbench.gateway.redaction import StreamRedactor, redact_text
 from workbench.gateway.validation import CheckedRequest
 
-TAIL_BYTES = 4096
-COUNTED = re.compile(rb'"completion_tokens"[: \t\n]*([0-9]+)')
+PROMPTS = frozenset({"prompt", "messages", "input", "instructions", "suffix"})
+TEXTS = frozenset({"content", "text", "prompt", "output", "arguments", "refusal"})
 
 
 class StreamReader:
-    """Counter of the tokens of a forwarded answer; with ``redact`` it also replaces personal data and secrets."""
+    """Reader of a forwarded answer, which replaces personal data and secrets with ``redact``."""
 
     def __init__(self, *, redact: bool, is_stream: bool) -> None:
         self._redact, self._is_stream = redact, is_stream
         self._redactors: dict[int, StreamRedactor] = {}
         self._held = b""
-        self._tail = b""
-        self._n_events = 0
-        self.n_chunks = 0
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens as the server counted them, or else the events of the stream."""
-        counted = COUNTED.findall(self._tail)
-        return int(counted[-1]) if counted else self._n_events
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what is to be forwarded of the answer after one more chunk."""
-        self.n_chunks += 1
-        self._tail = (self._tail + chunk)[-TAIL_BYTES:]
-        if self._is_stream:
-            self._n_events += chunk.count(b"data: {")
         if not self._redact:
             return chunk
         self._held += chunk
@@ -122,8 +108,8 @@ def redact_request(asked: CheckedRequest) -> tuple[bytes, int]:
         if isinstance(value, list):
             return [cleaned(v) for v in value]
         if isinstance(value, dict):
-            return {k: cleaned(v) if k in {"content", "text", "prompt"} else v for k, v in value.items()}
+            return {k: cleaned(v) if k in TEXTS else v for k, v in value.items()}
         return value
 
-    body = {k: cleaned(v) if k in {"prompt", "messages"} else v for k, v in asked.body.items()}
+    body = {k: cleaned(v) if k in PROMPTS else v for k, v in asked.forwarded.items()}
     return json.dumps(body, ensure_ascii=False).encode(), n
