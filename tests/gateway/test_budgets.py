@@ -1,11 +1,10 @@
 """What a tenant is charged is what the server made, over the shapes of requests and streams that clients and servers use."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
-from support.openai_upstream import Upstream, gateway_to, spent, until
+from support.openai_upstream import Upstream, gateway_to, in_a_loop, spent, until
 
 from workbench.gateway.event_stream import EventReader
 
@@ -45,12 +44,6 @@ SHAPES = {
     "embeddings": (Upstream(), "/v1/embeddings", {"model": "m", "input": ["a b c", "d"]}),
     "tokenize": (Upstream(), "/tokenize", {"model": "m", "prompt": "a b c"}),
 }
-
-
-def in_a_loop(work):
-    """Run in a thread of its own: a browser that was driven before leaves a loop running in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()
 
 
 async def asked(gateway, path, body):

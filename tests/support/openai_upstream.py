@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -239,10 +240,10 @@ async def _models(request):
 
 
 @contextlib.asynccontextmanager
-async def gateway_to(how, **config):
-    """A gateway before such a server, in this loop; its URL is its attribute."""
+async def gateway_to(how, *, keys=None, **config):
+    """A gateway before such a server, in this loop; its URL is its attribute. ``keys`` say where the server's key is."""
     async with upstream(how) as url:
-        values = {"upstreams": [{"name": "one", "url": url}], "health_every_s": 0} | config
+        values = {"upstreams": [{"name": "one", "url": url, **(keys or {})}], "health_every_s": 0} | config
         gateway = Gateway(config_of(values))
         server = uvicorn.Server(uvicorn.Config(gateway, port=0, log_level="error", lifespan="on"))
         serving = asyncio.create_task(server.serve())
@@ -253,6 +254,12 @@ async def gateway_to(how, **config):
         finally:
             server.should_exit = True
             await serving
+
+
+def in_a_loop(work):
+    """Run in a thread of its own: a browser that was driven before leaves a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
 
 
 async def until(condition):
