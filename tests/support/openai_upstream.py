@@ -147,6 +147,7 @@ class Server:
         }
         try:
             for at in range(0, len(tokens), how.per_event):
+                await asyncio.sleep(how.delay_s)
                 for i in range(n):
                     piece = tokens[at : at + how.per_event]
                     n_made += len(piece)
@@ -169,7 +170,6 @@ class Server:
                     return response
                 if how.cut_after == n_events:
                     return response
-                await asyncio.sleep(how.delay_s)
         except (ConnectionError, asyncio.CancelledError):
             how.n_stopped += 1
             raise
