@@ -111,7 +111,7 @@ class Gateway:
 
     @property
     def upstreams(self) -> Upstreams:
-        """Servers behind the gateway."""
+        """Servers that requests are forwarded to."""
         return self._parts.upstreams
 
     @property

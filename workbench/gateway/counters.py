@@ -29,7 +29,7 @@ class Watched(Protocol):
 
     @property
     def upstreams(self) -> Upstreams:
-        """Servers behind the gateway."""
+        """Servers that requests are forwarded to."""
 
     @property
     def n_rungs(self) -> int:
@@ -97,7 +97,9 @@ class GatewayCounters:
         )
         if (link := g.accounts.link) is not None:
             yield GaugeMetricFamily(
-                "gateway_limits_shared", "1 while limits are shared in Redis, 0 while they are local.", value=link.is_up
+                "gateway_limits_shared",
+                "1 while limits are shared in Redis, 0 while they are local.",
+                value=link.is_shared,
             )
             yield GaugeMetricFamily(
                 "gateway_limits_divisor",

@@ -85,7 +85,7 @@ class HealthCheck:
             self._tasks = [asyncio.create_task(self._keep(k, session)) for k in self._known]
 
     def close(self) -> None:
-        """End the checks."""
+        """End the checks of all replicas."""
         for task in self._tasks:
             task.cancel()
 

@@ -49,7 +49,7 @@ class TimedProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop to wait."""
+        """Stop to wait for headers."""
         self._stop_waiting()
         super().connection_lost(exc)
 

@@ -82,25 +82,30 @@ class RedisLink:
         self._reserve, self._seen = redis.register_script(RESERVE), redis.register_script(SEEN)
         self._id = uuid.uuid4().hex
         self.is_up = True
-        """Whether limits are shared now."""
+        """Whether Redis answered when it was asked last."""
         self.n_gateways = 1
         """Gateways that were seen last, this one included."""
         self._is_slow = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether limits are shared now: Redis answers, and no request waits for it for long."""
+        return self.is_up and not self._is_slow
 
     def open(self) -> None:
         """Begin to make this gateway known to the others."""
         self._task = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """End the link."""
+        """Close the connections to Redis."""
         if self._task is not None:
             self._task.cancel()
         await self._redis.aclose()
 
     async def run(self, key: str, rate: Rate, cost: float, what: str) -> float | None:
         """Return the seconds to wait, below 0 when the cost was taken; None when Redis does not answer."""
-        if not self.is_up or self._is_slow:
+        if not self.is_shared:
             return None
         args = [rate.per_s, rate.burst, repr(float(cost)), what]
         asking = asyncio.ensure_future(self._reserve(keys=[key], args=args))
