@@ -67,16 +67,19 @@ class KeyDoor:
 
     def tenant(self, headers: Mapping[bytes, bytes], address: str) -> Tenant:
         """Return the tenant of a request; raises ``Denied`` for a missing or wrong key, and for any while too many wrong ones were sent."""
-        config = self.config
-        key = _key(headers)
+        config, key = self.config, _key(headers)
+        is_open = not config.tenants or config.anonymous is not None
+        # Where keys are not required, an unknown one is none, and the limits of those without a key slow its guesses.
         if config.tenants and key is not None:
             place = (offender(address), hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest())
-            self._require_patience(place)
+            if not is_open:
+                self._require_patience(place)
             if (tenant := tenant_of(key, config.tenants)) is not None:
                 self._remember(place)
                 return tenant
-            self._penalties.offend(place[0])
-        if config.tenants and (config.anonymous is None or key is not None):
+        if not is_open:
+            if key is not None:
+                self._penalties.offend(offender(address))
             raise Denied(401, "no_key", "An API key is required, and this one is missing or not known.")
         return config.anonymous or Tenant(name=ANONYMOUS, key_digest="sha256:" + "0" * 64)
 

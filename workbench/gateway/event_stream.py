@@ -11,6 +11,7 @@ LINE_END = re.compile(rb"\r\n|\n|\r")
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 LONGEST_EVENT_BYTES = 8_000_000
 DONE = b"[DONE]"
+LONGEST_END_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +42,25 @@ class EventReader:
     """Reader of a stream that is cut into chunks anywhere."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that are complete after one more chunk."""
+        at, unread = 0, max(0, len(self._held) - LONGEST_END_BYTES)
         self._held += chunk
-        events, at = [], 0
-        while (end := EVENT_END.search(self._held, at)) is not None:
-            events.append(_event(self._held[at : end.end()]))
-            at = end.end()
-        self._held = self._held[at:]
+        events = []
+        while (end := EVENT_END.search(self._held, unread)) is not None:
+            events.append(_event(bytes(self._held[at : end.end()])))
+            at = unread = end.end()
+        del self._held[:at]
         if len(self._held) > LONGEST_EVENT_BYTES:  # no event of an answer: it is passed on unread
-            events.append(Event(raw=self._held, name=b"", data=b""))
-            self._held = b""
+            events.append(Event(raw=bytes(self._held), name=b"", data=b""))
+            self._held.clear()
         return events
 
     def end(self) -> Event | None:
         """Return what the stream ended with and no empty line followed; None for nothing."""
-        rest, self._held = self._held, b""
+        rest, self._held = bytes(self._held), bytearray()
         return _event(rest) if rest else None
 
 

@@ -30,6 +30,7 @@ class UsageMeter:
         self._total: int | None = None
         self._by_choice: dict[int, int] = {}
         self._texts: dict[int, list[str]] = {}
+        self._n_texts = 0
         self.n_chunks = self.n_pieces = 0
         """Chunks of the answer, and events of a stream with content."""
         self.is_error = self.is_complete = False
@@ -73,9 +74,9 @@ class UsageMeter:
             return event.raw
         message = event.message
         self.is_error |= event.name == b"error"
-        before = len(self._texts), sum(map(len, self._texts.values()))
+        before = self._n_texts
         self._read(message)
-        self.n_pieces += before != (len(self._texts), sum(map(len, self._texts.values())))
+        self.n_pieces += self._n_texts > before
         if not self._hides or "usage" not in message:
             return event.raw
         if not message.get("choices") and message["usage"]:
@@ -103,6 +104,7 @@ class UsageMeter:
     def _add(self, index: Json, pieces: Iterator[str]) -> None:
         if new := [p for p in pieces if p]:
             self._texts.setdefault(index if isinstance(index, int) else 0, []).extend(new)
+            self._n_texts += len(new)
 
     def _read_usage(self, usage: Json, choices: Json) -> None:
         if not isinstance(usage, dict):
