@@ -23,7 +23,9 @@ from rich.table import Table
 
 from workbench.core.runs import utc_now
 from workbench.core.units import shown_duration
-from workbench.gateway.validation import BadRequest, Limits, checked
+from workbench.gateway.endpoints import COMPLETION
+from workbench.gateway.request_json import BadRequest
+from workbench.gateway.validation import Limits, check_request
 from workbench.jobs.manager import JobManager
 from workbench.telemetry.devices import cpu_device
 from workbench.telemetry.environment import read_environment
@@ -53,7 +55,7 @@ def megabyte_s() -> float:
     raw = json.dumps({"model": "m", "prompt": "a.a." * 250_000}).encode()
     began = time.process_time()
     with contextlib.suppress(BadRequest):
-        checked(raw, Limits(max_bytes=2_000_000), is_chat=False)
+        check_request(raw, Limits(max_bytes=2_000_000), endpoint=COMPLETION)
     return time.process_time() - began
 
 

@@ -122,16 +122,15 @@ def test_odd_requests_are_refused_with_the_field(mock, usual):
     assert ask(usual, "POST", "/v1/completions", question(mock), {"X-Big": "y" * 20_000})[0] in {400, 431}
 
 
-def test_a_dripping_body_is_given_up_and_repeated_bad_requests_are_a_while_refused(mock, tmp_path):
+def test_a_dripping_body_is_given_up_and_bad_requests_are_no_offence(mock, tmp_path):
     with served(tmp_path, "body_timeout_s = 0.5\n" + upstream(mock)) as (url, _):
         parts = urlsplit(url)
         with socket.create_connection((parts.hostname, parts.port), timeout=120) as s:
             s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
             assert b"408" in s.recv(1000)
         statuses = [ask(url, "POST", "/v1/completions", b"no")[0] for _ in range(25)]
-        assert statuses[:15] == [400] * 15
-        assert statuses[-1] == 429
-        assert ask(url, "POST", "/v1/completions", question(mock))[0] == 429
+        assert statuses == [400] * 25
+        assert ask(url, "POST", "/v1/completions", question(mock))[0] == 200
 
 
 def test_greedy_answers_are_kept_and_sampled_ones_are_not(mock, usual):
@@ -235,5 +234,4 @@ def test_redaction_works_on_the_way_in_and_out(tmp_path):
         json.loads(line[6:])["choices"][0]["text"] for line in out.decode().split("\n\n") if line.startswith("data: {")
     ]
     assert "".join(texts) == "my card [CARD] is secret"
-    assert reader.n_tokens == 9
     assert out.rstrip().endswith(b"data: [DONE]")

@@ -2,16 +2,18 @@
 
 import asyncio
 import shutil
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.manual_clock import ManualClock
+from support.openai_upstream import until
 from support.waiting import wait_for
 
 from workbench.engines.server import free_port
 from workbench.gateway import shared_limits
-from workbench.gateway.shared_limits import SharedLimits, redis_client
+from workbench.gateway.shared_limits import RedisLink, SharedLimits, redis_client
 from workbench.gateway.token_bucket import Rate, Refused, Reservation
 
 pytest.importorskip("redis")
@@ -54,13 +56,9 @@ def run(work):
         return thread.submit(asyncio.run, work()).result()
 
 
-def limits(server, name, **rate):
-    return SharedLimits(
-        Rate(**({"per_s": 1.0, "burst": 10.0} | rate)),
-        redis=redis_client(server.url, timeout_s=60),
-        name=name,
-        clock=ManualClock(),
-    )
+def limits(server, name, *, link=None, **rate):
+    link = link or RedisLink(redis_client(server.url, timeout_s=60), timeout_s=60, quick_s=60)
+    return SharedLimits(Rate(**({"per_s": 1.0, "burst": 10.0} | rate)), link=link, name=name, clock=ManualClock())
 
 
 def test_two_gateways_spend_from_one_bucket(server):
@@ -110,14 +108,17 @@ def test_without_redis_a_gateway_goes_on_with_limits_of_its_own(tmp_path, monkey
     monkeypatch.setattr(shared_limits.log, "warning", lambda text, *parts: told.append(text % parts))
 
     async def work():
-        alone = limits(gone, "alone")
+        link = RedisLink(redis_client(gone.url, timeout_s=60), timeout_s=60, quick_s=60)
+        alone = limits(gone, "alone", link=link)
         taken = await alone.reserve("a", 8.0)
         assert isinstance(taken, Reservation)
         assert isinstance(await alone.reserve("a", 8.0), Refused)
         await alone.settle(taken, 0.0)
         gone.start()
+        await until(lambda: link.is_up)
         assert isinstance(await alone.reserve("a", 8.0), Reservation)
         assert isinstance(await alone.reserve("a", 8.0), Refused)
+        await link.close()
 
     try:
         run(work)
@@ -135,3 +136,43 @@ def test_keys_that_are_full_again_leave_nothing_behind(server):
 
     run(work)
     assert 0 < redis.Redis(port=server.port).ttl("left:a") <= 102
+
+
+def test_a_frozen_redis_delays_one_request_and_divides_the_budget_by_the_gateways(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_limits.log, "warning", lambda *_: None)
+    frozen = Server(tmp_path)
+    frozen.start()
+    n_asked = 0
+
+    async def work():
+        nonlocal n_asked
+        links = [RedisLink(redis_client(frozen.url, timeout_s=60), timeout_s=0.2, quick_s=60) for _ in range(3)]
+        for link in reversed(links):
+            link.open()
+            await until(lambda link=link: link.n_gateways == 3 - links.index(link))
+        one = limits(frozen, "frozen", link=links[0], per_s=0.001, burst=9.0)
+        frozen.process.send_signal(signal.SIGSTOP)
+        links[0]._quick_s = 0.01
+        original = links[0]._reserve
+
+        def counted(**what):
+            nonlocal n_asked
+            n_asked += 1
+            return original(**what)
+
+        links[0]._reserve = counted
+        got = [await one.reserve("a", 1.0) for _ in range(5)]
+        assert [isinstance(g, Reservation) for g in got] == [True] * 3 + [False] * 2  # a third of nine
+        assert n_asked == 1
+        assert not links[0].is_up
+        frozen.process.send_signal(signal.SIGCONT)
+        await until(lambda: links[0].is_up)
+        assert isinstance(await one.reserve("b", 9.0), Reservation)
+        for link in links:
+            await link.close()
+
+    try:
+        run(work)
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+        frozen.stop()

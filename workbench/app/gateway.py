@@ -20,9 +20,19 @@ cache_bytes = 0           # cache of answers to greedy requests; 0 disables it
 redact = false            # replace personal data and secrets in prompts and answers
 # audit = "audit.jsonl"   # a line for each request, without prompts and keys
 
+# count_cache_hits = true # whether answers from the cache count against the rate of requests
+# first_byte_timeout_s = 60.0  # of a stream; another replica is asked after it
+# trusted_proxies = ["10.0.0.0/8"]  # whose X-Forwarded-For is believed
+# a changed file is read on SIGHUP; one with an error is refused and the old one stays in use
+
 [[upstreams]]
 name = "one"
 url = "http://localhost:8000"
+# key_env = "UPSTREAM_KEY"  # or key_file; the key that the server requires
+
+# [admin]                 # /metrics and /rollout; without it they are for this machine, and only without tenants
+# key_digest = "sha256:..."
+# port = 9090             # or: an address where no key is needed, host = "127.0.0.1" by default
 
 # [[tenants]]             # without tenants no key is required, and limits apply to addresses
 # name = "search"
@@ -33,8 +43,9 @@ url = "http://localhost:8000"
 
 [limits]
 max_prompt_tokens = 32768
-max_answer_tokens = 4096
-max_total_tokens = 32768
+max_answer_tokens = 4096  # written into requests that leave their limit out
+max_total_tokens = 32768  # such as the context length of the model
+# refuse_fields = ["guided_regex"]
 
 # [[degradation]]         # applies while requests would wait longer than this
 # above_wait_s = 1.0
@@ -51,7 +62,8 @@ max_total_tokens = 32768
 
 [concurrency]             # adapts to the server: grows while TTFT is below the target
 first = 16
-target_ttft_s = 1.0
+target_ttft_s = 1.0       # of streams
+target_answer_s = 60.0    # of answers that are not streamed
 """
 
 
@@ -78,9 +90,8 @@ def gateway(
         if config is None:
             raise InvalidSpec("No configuration was named.", remedy="workbench gateway --example > gateway.toml")
         settings = read_config(Path(config))
-        import uvicorn
-
         from workbench.gateway.app import Gateway
+        from workbench.gateway.serving import serve
 
         logging.basicConfig(level=logging.WARNING)
         with ExitStack() as stack:
@@ -92,17 +103,7 @@ def gateway(
                 comparing = comparison_of(settings, versions)
                 if comparing is not None:
                     stack.enter_context(comparing)
-            uvicorn.run(
-                Gateway(settings, versions=versions),
-                host=host,
-                port=port,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=30,
-                h11_max_incomplete_event_size=16_384,
-            )
+            serve(Gateway(settings, versions=versions), host=host, port=port, read=lambda: read_config(Path(config)))
 
 
 COMMANDS = (gateway,)

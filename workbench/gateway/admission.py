@@ -9,13 +9,15 @@ from workbench.gateway.token_bucket import Clock, Refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRule:
-    """How the concurrency limit follows the TTFT of the server."""
+    """How the concurrency limit follows the latency of the server."""
 
     least: int = 1
     most: int = 1024
     first: int = 16
     target_ttft_s: float = 1.0
-    """TTFT above which the server counts as overloaded."""
+    """TTFT of a stream above which the server counts as overloaded."""
+    target_answer_s: float = 60.0
+    """Duration of an answer that is not streamed above which the server counts as overloaded."""
     growth: float = 1.0
     """Increase of the limit after as many answers in time as the limit."""
     cut: float = 0.8
@@ -25,7 +27,7 @@ class LimitRule:
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.first <= self.most or not 0 < self.cut < 1:
             raise InvalidSpec(f"{self} is no rule.", remedy="Give 1 <= least <= first <= most, and a cut below 1.")
-        if min(self.target_ttft_s, self.growth, self.settle_s) <= 0:
+        if not min(self.target_ttft_s, self.target_answer_s, self.growth, self.settle_s) > 0:
             raise InvalidSpec(f"{self} is no rule.", remedy="Give numbers above zero.")
 
 
@@ -54,8 +56,15 @@ class ConcurrencyLimit:
         return True
 
     def first_token(self, waited_s: float) -> None:
-        """Adjust the limit to the TTFT of a request, in seconds since it was forwarded."""
-        if waited_s > self.rule.target_ttft_s:
+        """Adjust the limit to the TTFT of a stream, in seconds since it was forwarded."""
+        self._adjust(is_late=waited_s > self.rule.target_ttft_s)
+
+    def whole_answer(self, took_s: float) -> None:
+        """Adjust the limit to the duration of an answer that is not streamed."""
+        self._adjust(is_late=took_s > self.rule.target_answer_s)
+
+    def _adjust(self, *, is_late: bool) -> None:
+        if is_late:
             self.overloaded()
         elif 2 * self.n_under_way >= self.limit:
             self._limit = min(float(self.rule.most), self._limit + self.rule.growth / self._limit)

@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from msgspec import UNSET
-
 from workbench.core.errors import InvalidSpec
 from workbench.core.rows import Json
+from workbench.gateway.endpoints import Request
 from workbench.gateway.token_bucket import Clock
-from workbench.gateway.validation import Request
 
 # Fields that say how an answer is delivered, not what it is.
 DELIVERY = frozenset({"stream", "stream_options", "user", "metadata", "request_id", "priority", "timeout"})
@@ -21,7 +19,7 @@ DELIVERY = frozenset({"stream", "stream_options", "user", "metadata", "request_i
 
 def is_repeatable(request: Request) -> bool:
     """Return whether the same request always has the same answer: greedy decoding, and one answer."""
-    return request.temperature == 0 and request.n in {UNSET, 1}
+    return request.temperature == 0 and (request.n or 1) == 1
 
 
 def cache_key(asked: Mapping[str, Json], *, tenant: str, model_digest: str, endpoint: str) -> str:

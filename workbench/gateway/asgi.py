@@ -69,7 +69,7 @@ class Sender:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.has_begun, self.status = False, 0
+        self.has_begun, self.has_ended, self.status = False, False, 0
 
     async def begin(self, status: int, content_type: str, *, more: Mapping[str, str | None] | None = None) -> None:
         """Send the status and the headers."""
@@ -84,12 +84,13 @@ class Sender:
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last chunk of the body."""
+        self.has_ended = True
         await self._send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
-async def stopping_when_gone(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client disconnects, so that the server behind stops as well; raises ``Denied`` then."""
+async def stopping_when_gone(receive: Receive, send: Sender) -> AsyncIterator[None]:
+    """Cancel the block when the client disconnects before its answer has ended, so that the server behind stops; raises ``Denied`` then."""
     task = asyncio.current_task()
     assert task is not None
     is_gone = False
@@ -98,6 +99,8 @@ async def stopping_when_gone(receive: Receive) -> AsyncIterator[None]:
         nonlocal is_gone
         while (await receive_message(receive)).type != "http.disconnect":
             pass
+        if send.has_ended:
+            return
         is_gone = True
         task.cancel()
 
@@ -111,6 +114,27 @@ async def stopping_when_gone(receive: Receive) -> AsyncIterator[None]:
         raise Denied(GONE, "client_gone", "The client disconnected.") from None
     finally:
         watching.cancel()
+
+
+async def read_body(scope: HttpScope, receive: Receive, *, most_bytes: int, timeout_s: float) -> bytes:
+    """Return the body; raises ``Denied`` for one that is too large or too slow."""
+    length = scope.header.get(b"content-length", b"")
+    if length.isdigit() and int(length) > most_bytes:
+        raise Denied(413, "too_large", f"The body has {int(length)} bytes; the limit is {most_bytes}.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                message = await receive_message(receive)
+                if message.type == "http.disconnect":
+                    raise Denied(GONE, "client_gone", "The client disconnected.")
+                body += message.body
+                if len(body) > most_bytes:
+                    raise Denied(413, "too_large", f"The body exceeds the limit of {most_bytes} bytes.")
+                if not message.more_body:
+                    return bytes(body)
+    except TimeoutError as error:
+        raise Denied(408, "too_slow", f"The body was not received within {timeout_s:g} s.") from error
 
 
 async def deny(send: Send, denied: Denied) -> None:

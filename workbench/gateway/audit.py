@@ -39,6 +39,9 @@ class LogEntry:
     """Version of the model that answers, during a rollout."""
     took_s: float | None = None
     ttft_s: float | None = None
+    """Time until the first content of a stream."""
+    streamed_s: float | None = None
+    """Time from the first content of a stream to its end."""
     tpot_s: float | None = None
     prompt_tokens: int | None = None
     answer_tokens: int | None = None

@@ -5,6 +5,7 @@ import hmac
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from workbench.gateway.admission import LimitRule
 from workbench.gateway.breaker import BreakerRule
 from workbench.gateway.degradation import Rung
 from workbench.gateway.token_bucket import Rate
+from workbench.gateway.upstream_config import Upstream, require_positive
 from workbench.gateway.validation import Limits
 from workbench.release.rule import CanaryRule
 
@@ -22,17 +24,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DIGEST = "sha256:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """A server behind the gateway, with its share of the load."""
-
-    name: str
-    url: str
-    weight: float = 1.0
-    version: str | None = None
-    """Version of the model that it serves, where a rollout chooses between versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +67,8 @@ class Tenant:
     """Share of the capacity while requests wait, relative to the other tenants."""
 
     def __post_init__(self) -> None:
-        digest = self.key_digest.removeprefix(DIGEST)
-        if not self.key_digest.startswith(DIGEST) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise InvalidSpec(
-                f"The key_digest of {self.name} is not a SHA-256 digest.",
-                remedy="Make one with `workbench gateway --hash-key`.",
-            )
-        for rate in (self.request_rate, self.token_rate):
-            assert rate.per_s
+        _require_digest(self.key_digest, self.name)
+        require_positive(self, "requests_per_s", "requests_at_once", "tokens_per_s", "tokens_at_once", "weight")
 
     @property
     def request_rate(self) -> Rate:
@@ -94,6 +79,23 @@ class Tenant:
     def token_rate(self) -> Rate:
         """Rate limit of prompt and answer tokens together."""
         return Rate(per_s=self.tokens_per_s, burst=self.tokens_at_once)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """How operators read ``/metrics`` and ``/rollout``: with a key, or at an address of their own."""
+
+    key_digest: str | None = None
+    """Digest of the operators' key, as of a tenant's."""
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """Port at which operators need no key, and beside which the paths do not exist; None: no such port."""
+
+    def __post_init__(self) -> None:
+        if self.key_digest is not None:
+            _require_digest(self.key_digest, "the operators")
+        if self.port is not None and not 0 < self.port < 65536:
+            raise InvalidSpec(f"admin.port is {self.port}.", remedy="Give one from 1 to 65535.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +118,23 @@ class GatewayConfig:
     cache_bytes: int = 0
     """Size of the cache of answers to greedy requests; 0 disables it."""
     cache_ttl_s: float = 300.0
+    admin: Admin = field(default_factory=Admin)
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of the proxies whose X-Forwarded-For is believed."""
+    header_timeout_s: float = 10.0
+    """Time within which the headers of a request must be received, and a new connection must send some."""
+    idle_timeout_s: float = 30.0
+    """Time after which a connection without a request is closed."""
     body_timeout_s: float = 10.0
     """Time within which the body of a request must be received."""
     answer_timeout_s: float = 300.0
+    first_byte_timeout_s: float = 60.0
+    """Time within which a server must begin a stream; another replica is asked after it."""
+    health_every_s: float = 5.0
+    """Time between two health checks of a server; 0 disables them."""
+    health_timeout_s: float = 2.0
+    count_cache_hits: bool = True
+    """Whether answers from the cache count against the rate of requests."""
     retry_share: float = 0.1
     """Retries on other replicas, as a share of the requests."""
     prefix_characters: int = 256
@@ -130,6 +146,31 @@ class GatewayConfig:
     audit: str | None = None
     """File of one JSON line for each request, without prompts or keys."""
 
+    def __post_init__(self) -> None:
+        require_positive(
+            self,
+            *("max_waiting", "deadline_s", "cache_ttl_s", "body_timeout_s", "answer_timeout_s"),
+            *("first_byte_timeout_s", "health_timeout_s", "header_timeout_s", "idle_timeout_s"),
+        )
+        for network in self.trusted_proxies:
+            try:
+                ip_network(network, strict=False)
+            except ValueError as error:
+                raise InvalidSpec(f"trusted_proxies: {error}.", remedy="Give addresses or networks.") from error
+        for name in ("cache_bytes", "prefix_characters", "health_every_s"):
+            if not getattr(self, name) >= 0:
+                raise InvalidSpec(f"{name} is {getattr(self, name)}.", remedy="Give zero or more.")
+        if not 0 <= self.retry_share <= 1:
+            raise InvalidSpec(f"retry_share is {self.retry_share}.", remedy="Give a share from 0 to 1.")
+
+
+def _require_digest(text: str, name: str) -> None:
+    digest = text.removeprefix(DIGEST)
+    if not text.startswith(DIGEST) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise InvalidSpec(
+            f"The key_digest of {name} is not a SHA-256 digest.", remedy="Make one with `workbench gateway --hash-key`."
+        )
+
 
 PARTS: "dict[str, type[DataclassInstance]]" = {
     "upstreams": Upstream,
@@ -137,7 +178,13 @@ PARTS: "dict[str, type[DataclassInstance]]" = {
     "degradation": Rung,
     "limits": Limits,
 }
-PARTS |= {"concurrency": LimitRule, "breaker": BreakerRule, "anonymous": Tenant, "rollout": RolloutConfig}
+PARTS |= {
+    "concurrency": LimitRule,
+    "breaker": BreakerRule,
+    "admin": Admin,
+    "anonymous": Tenant,
+    "rollout": RolloutConfig,
+}
 
 
 def key_digest(key: str) -> str:
@@ -182,6 +229,8 @@ def config_of(table: Mapping[str, object]) -> GatewayConfig:
     ):
         if len(set(names)) != len(names):
             raise InvalidSpec(f"Two {what} have the same name.", remedy="Give each a name of its own.")
+    for upstream in config.upstreams:
+        upstream.require_url()
     known = {u.version for u in config.upstreams}
     if config.rollout and (missing := sorted({config.rollout.stable, config.rollout.canary} - known)):
         cause = f"No upstream has the version {', '.join(missing)}."

@@ -77,6 +77,7 @@ class _Lengths(msgspec.Struct):
 
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
     min_tokens: int | None = None
     model: str | None = None
 
@@ -86,7 +87,11 @@ def degrade_request(body: bytes, rung: Rung) -> bytes | None:
     asked, most = msgspec.json.decode(body, type=_Lengths), rung.most_answer_tokens
     changes: dict[str, Json] = {}
     if most is not None:
-        limits = {"max_tokens": asked.max_tokens, "max_completion_tokens": asked.max_completion_tokens}
+        limits = {
+            "max_tokens": asked.max_tokens,
+            "max_completion_tokens": asked.max_completion_tokens,
+            "max_output_tokens": asked.max_output_tokens,
+        }
         known = {name: n for name, n in limits.items() if n is not None}
         changes |= {name: most for name, n in known.items() if n > most} if known else {"max_tokens": most}
         if asked.min_tokens is not None and asked.min_tokens > most:

@@ -1,156 +1,92 @@
-"""Strict validation of requests before any work: size, nesting, fields, types, characters and tokens.
+"""Checks of requests before any work: size, nesting, the fields that the gateway knows, and tokens.
 
-The schema is OpenAI's completions and chat completions, with the fields that vLLM adds. Unknown fields are refused, because the gateway cannot
-limit a field that it does not know.
+A known field is checked by type and bounds, an unknown one is passed on, and only a rule of ``Limits`` refuses what is valid.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
 
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import InvalidSpec
 from workbench.core.rows import Json
+from workbench.gateway.endpoints import Completion, Embedding, Endpoint, Request
+from workbench.gateway.request_json import BadRequest, parse_object
 
-HIDDEN = frozenset([0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0xE0000, 0xE0080)])
-HIDDEN |= {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-"""Characters that are invisible to a reader but not to a model: directions, zero widths, soft hyphens, tags."""
-STRUCTURE = re.compile(rb'["\[\]{}]')
-REST_OF_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)  # possessive: one pass, whatever the text
-MOST_VALUES = 100_000
+HIDDEN = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]"
+    "|(?<![\\U000e0020-\\U000e007f\\U0001f3f4])[\\U000e0000-\\U000e007f]"
+)
+"""Control characters, changes of direction, and tags outside of a flag: what hides an instruction from a reader."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 BYTES_PER_TOKEN = 3.0  # fewer than byte-pair vocabularies have on average, so that an estimate does not undercount
-
-
-class BadRequest(WorkbenchError):
-    """A request that is refused because it is invalid."""
-
-    def __init__(
-        self, status: int, code: str, cause: str, *, field: str | None = None, remedy: str = "Correct the request."
-    ) -> None:
-        super().__init__(cause, remedy=remedy)
-        self.status, self.code, self.field = status, code, field
+TOKENS_PER_MESSAGE = 8  # role, delimiters and the beginning of the answer in common chat templates
+TEXTS = frozenset({"content", "text", "arguments", "output", "prompt", "suffix", "input", "instructions", "refusal"})
+MEDIA = frozenset({"image_url", "video_url", "audio_url", "file_url"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits that every request must keep."""
+    """Limits that every request must keep, and rules that refuse what the server would accept."""
 
     max_bytes: int = 1_000_000
-    max_depth: int = 16
+    max_depth: int = 64
     max_prompt_tokens: int = 32_768
     max_answer_tokens: int = 4096
+    """Largest answer of one choice; written into a request that leaves its limit out."""
     max_total_tokens: int = 32_768
-    max_messages: int = 512
+    """Largest number of tokens of prompt and answer together, such as the context length of the model."""
+    max_messages: int = 2048
     max_choices: int = 4
-    allow_hidden: bool = False
-    """Whether texts may hold characters of ``HIDDEN``, and control characters other than tab and line ends."""
-    allow_images: bool = False
+    refuse_fields: tuple[str, ...] = ()
+    """Fields that no request may have."""
+    refuse_hidden: bool = False
+    """Whether texts with characters of ``HIDDEN`` are refused."""
+    allow_images: bool = True
+    """Whether requests may hold images, video, audio and files."""
+    allow_remote_media: bool = False
+    """Whether the server may be asked to fetch URLs; a server that fetches for clients can be sent into its own network."""
 
-
-Text = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[int, Meta(ge=1)]
-Stop = Annotated[str, Meta(min_length=1, max_length=200)]
-
-
-class StreamOptions(Struct, forbid_unknown_fields=True):
-    """Options of a streamed answer."""
-
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
-
-
-class ImageUrl(Struct):
-    """URL of an image; only data URLs are accepted."""
-
-    url: str
-
-
-class TextPart(Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
-    """A text part of a message."""
-
-    text: str
-
-
-class ImagePart(Struct, tag="image_url", tag_field="type", forbid_unknown_fields=True):
-    """An image part of a message."""
-
-    image_url: ImageUrl
-
-
-class Message(Struct, forbid_unknown_fields=True):
-    """One message of a chat."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart | ImagePart], Meta(min_length=1)]
-    name: Text | UnsetType = UNSET
-    tool_call_id: Text | UnsetType = UNSET
-
-    @property
-    def parts(self) -> Sequence[TextPart | ImagePart]:
-        """Parts of the content; a plain text is one part."""
-        return [TextPart(text=self.content)] if isinstance(self.content, str) else self.content
-
-
-class Options(Struct, kw_only=True):
-    """Fields of both endpoints, with the bounds that no configuration changes."""
-
-    model: Text
-    max_tokens: Positive | UnsetType = UNSET
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=1_000_000)] | UnsetType = UNSET
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | UnsetType = UNSET
-    n: Positive | UnsetType = UNSET
-    stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
-    stream: bool | UnsetType = UNSET
-    stream_options: StreamOptions | None = None
-    ignore_eos: bool | UnsetType = UNSET
-    user: Text | UnsetType = UNSET
-    return_token_ids: bool | UnsetType = UNSET
-
-
-class Completion(Options, kw_only=True):
-    """A request of the completions endpoint."""
-
-    prompt: Text | Annotated[list[Annotated[int, Meta(ge=0, lt=2**31)]], Meta(min_length=1)]
-    echo: bool | UnsetType = UNSET
-
-
-class Chat(Options, kw_only=True):
-    """A request of the chat endpoint."""
-
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    max_completion_tokens: Positive | UnsetType = UNSET
-
-
-Request: TypeAlias = Completion | Chat
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not isinstance(value, bool | tuple) and value < 1:
+                raise InvalidSpec(f"limits.{f.name} is {value}.", remedy="Give one or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
     """A valid request, which may be forwarded."""
 
+    endpoint: Endpoint
     body: Mapping[str, Json]
     """Fields of the request, as they were sent."""
+    added: Mapping[str, Json]
+    """Fields that the gateway adds: the limit of the answer, and the question for the usage."""
     request: Request
     texts: tuple[str, ...]
     """Texts of the prompt, in their order."""
     n_prompt_tokens: int
     """Prompt tokens, counted or estimated from bytes."""
     n_answer_tokens: int
-    """Largest number of tokens of the answer."""
+    """Largest number of tokens of all answers."""
+
+    @property
+    def forwarded(self) -> dict[str, Json]:
+        """Fields that are sent to the server."""
+        return {**self.body, **self.added}
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client asked for the usage of a stream, or the endpoint always sends it."""
+        options = self.request.stream_options
+        return not self.endpoint.has_usage_option or (options is not None and bool(options.include_usage))
 
 
 def check_request(
-    raw: bytes, limits: Limits, *, is_chat: bool, count: Callable[[str], int] | None = None
+    raw: bytes, limits: Limits, *, endpoint: Endpoint, count: Callable[[str], int] | None = None
 ) -> CheckedRequest:
     """Return the parsed request; raises ``BadRequest`` with the status, the field and the reason.
 
@@ -158,149 +94,153 @@ def check_request(
     """
     if len(raw) > limits.max_bytes:
         raise BadRequest(413, "too_large", f"The body has {len(raw)} bytes; the limit is {limits.max_bytes}.")
-    _require_flat(raw, limits.max_depth)
-    body = _parsed(raw)
-    request = _typed(body, Chat if is_chat else Completion)
-    _require_within(request, limits)
-    texts = tuple(_texts(request))
-    for text in texts:
-        _require_plain(text, limits)
+    body = parse_object(raw, max_depth=limits.max_depth)
+    for name in limits.refuse_fields:
+        if name in body:
+            raise BadRequest(400, "refused_field", f"{name} is refused by a rule of this gateway.", field=name)
+    request = _typed(body, endpoint)
+    texts = tuple(t for name in endpoint.prompt for t in _texts(body.get(name), name))
+    _require_within(request, endpoint, limits)
+    for name, value in body.items():
+        _require_plain(value, name, limits)
     n_prompt = _prompt_tokens(request, texts, count)
-    asked_for = request.max_completion_tokens if isinstance(request, Chat) else UNSET
-    n_answer = asked_for or request.max_tokens or (limits.max_answer_tokens if is_chat else 16)
-    if n_prompt > limits.max_prompt_tokens or n_prompt + n_answer > limits.max_total_tokens:
+    n_each, added = _answer_limit(request, endpoint, limits, n_prompt)
+    if n_prompt > limits.max_prompt_tokens or n_prompt + n_each > limits.max_total_tokens:
         raise BadRequest(
             400,
             "too_many_tokens",
-            f"The request has about {n_prompt} prompt tokens and asks for {n_answer} answer tokens; the limits are "
+            f"The request has about {n_prompt} prompt tokens and asks for {n_each} answer tokens; the limits are "
             f"{limits.max_prompt_tokens} prompt tokens and {limits.max_total_tokens} tokens together.",
+            field=endpoint.needs[0],
             remedy="Shorten the prompt, or ask for fewer tokens.",
         )
-    return CheckedRequest(body=body, request=request, texts=texts, n_prompt_tokens=n_prompt, n_answer_tokens=n_answer)
+    if request.stream and endpoint.has_usage_option:
+        options = body.get("stream_options")
+        added["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+    return CheckedRequest(
+        endpoint=endpoint,
+        body=body,
+        added=added,
+        request=request,
+        texts=texts,
+        n_prompt_tokens=n_prompt if endpoint.is_charged else 0,
+        n_answer_tokens=n_each * _n_answers(request),
+    )
 
 
-def _require_flat(raw: bytes, max_depth: int) -> None:
-    """Refuse deep nesting and very many values before the JSON is parsed; strings are skipped as wholes."""
-    depth = at = 0
-    for _ in range(MOST_VALUES):
-        mark = STRUCTURE.search(raw, at)
-        if mark is None:
-            return
-        at = mark.end()
-        if mark[0] == b'"':
-            text = REST_OF_TEXT.match(raw, at)
-            if text is None:
-                return  # the string does not end; the parser reports it
-            at = text.end()
-        elif mark[0] in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise BadRequest(400, "too_deep", f"Values are nested more than {max_depth} deep.")
-        else:
-            depth -= 1
-    raise BadRequest(400, "too_many_values", f"The body has more than {MOST_VALUES} texts and brackets.")
+def _answer_limit(request: Request, endpoint: Endpoint, limits: Limits, n_prompt: int) -> tuple[int, dict[str, Json]]:
+    """Return the largest number of tokens of one choice, and the field that makes the server keep it where the request has none."""
+    if not endpoint.limits:
+        return 0, {}
+    given = [n for name in endpoint.limits if (n := getattr(request, name)) is not None]
+    if given:
+        return max(given), {}
+    most = max(1, min(limits.max_answer_tokens, limits.max_total_tokens - n_prompt))
+    most = min(most, endpoint.default_answer_tokens or most)
+    return most, {endpoint.limits[0]: most}
 
 
-def _parsed(raw: bytes) -> dict[str, Json]:
-    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        fields = dict(pairs)
-        if len(fields) != len(pairs):
-            raise BadRequest(400, "duplicate_field", "A field occurs twice, and parsers differ on which one counts.")
-        return fields
+def _n_answers(request: Request) -> int:
+    """Return how many answers are computed: choices of every prompt."""
+    n = max(request.n or 1, request.best_of or 1)
+    prompt = request.prompt if isinstance(request, Completion) else None
+    is_batch = isinstance(prompt, list) and not isinstance(prompt[0], int)
+    return n * len(prompt) if is_batch and prompt is not None else n
 
-    def no_constant(name: str) -> None:
-        raise BadRequest(400, "not_json", f"{name} is not JSON.")
 
+def _wrong(name: str, what: str, remedy: str = "Correct the request.") -> BadRequest:
+    return BadRequest(400, "invalid_field", f"{name} is not {what}.", field=name, remedy=remedy)
+
+
+def _typed(body: Mapping[str, Json], endpoint: Endpoint) -> Request:
+    """Return the request; raises ``BadRequest`` for a known field of another type or out of its bounds, or one that is missing."""
+    if all(body.get(name) is None for name in endpoint.needs):
+        name = endpoint.needs[0]
+        raise BadRequest(400, "missing_field", f"{name} is missing.", field=name)
     try:
-        body: Json = json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=no_constant)
-    except UnicodeDecodeError as error:
-        raise BadRequest(400, "not_utf8", f"The body is not UTF-8 at byte {error.start}.") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(400, "not_json", f"The body is not JSON: {str(error)[:100]}.") from error
-    if not isinstance(body, dict):
-        raise BadRequest(400, "not_an_object", "The body is not a JSON object.")
-    return body
-
-
-def _wrong(name: str, what: str) -> BadRequest:
-    return BadRequest(400, "invalid_field", f"{name} is not {what}.", field=name)
-
-
-def _typed(body: Mapping[str, Json], kind: type[Chat] | type[Completion]) -> Request:
-    """Return the request; raises ``BadRequest`` for a field that is unknown, missing, of another type, or out of its bounds."""
-    known = kind.__struct_fields__
-    for name in body:
-        if name not in known:
-            raise BadRequest(400, "unknown_field", f"{name!r:.80} is not a field of this endpoint.", field=name[:80])
-    if missing := [name for name in ("model", "messages" if kind is Chat else "prompt") if name not in body]:
-        raise BadRequest(400, "missing_field", f"{missing[0]} is missing.", field=missing[0])
-    try:
-        return msgspec.convert(body, kind)
+        return msgspec.convert(body, endpoint.kind)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$.")
         place = where.rstrip("`")
         if ".content" in place:
             place = place[: place.index(".content") + len(".content")]
-        raise BadRequest(
-            400, "invalid_field", f"{place}: {reason}.", field=place if kind is Chat else place.split("[")[0]
-        ) from error
+        if not place.startswith("messages"):
+            place = place.split("[")[0]
+        raise BadRequest(400, "invalid_field", f"{place}: {reason}.", field=place) from error
 
 
-def _require_within(request: Request, limits: Limits) -> None:
+def _require_within(request: Request, endpoint: Endpoint, limits: Limits) -> None:
     """Refuse fields beyond the limits of this gateway."""
-    for name, value, most in (
-        ("max_tokens", request.max_tokens, limits.max_answer_tokens),
-        ("n", request.n, limits.max_choices),
-    ):
-        _require_at_most(name, value, most)
-    if isinstance(request, Completion):
-        if isinstance(request.prompt, list) and len(request.prompt) > limits.max_prompt_tokens:
-            raise _wrong("prompt", f"a text, or 1 to {limits.max_prompt_tokens} token ids")
-        return
-    _require_at_most("max_completion_tokens", request.max_completion_tokens, limits.max_answer_tokens)
-    if len(request.messages) > limits.max_messages:
+    most = dict.fromkeys(endpoint.limits, limits.max_answer_tokens) | {
+        "n": limits.max_choices,
+        "best_of": limits.max_choices,
+    }
+    for name, largest in most.items():
+        value = getattr(request, name)
+        if value is not None and value > largest:
+            raise _wrong(name, f"a whole number of at most {largest}")
+    prompts = getattr(request, endpoint.needs[0])
+    is_list = isinstance(request, Completion | Embedding) and isinstance(prompts, list)
+    if is_list and len({type(one) for one in prompts}) > 1:
+        raise _wrong(endpoint.needs[0], "a list of texts, of token ids, or of lists of token ids")
+    messages = getattr(request, "messages", None)
+    if messages is not None and len(messages) > limits.max_messages:
         raise _wrong("messages", f"a list of 1 to {limits.max_messages} messages")
-    for i, message in enumerate(request.messages):
-        for part in message.parts:
-            if isinstance(part, TextPart):
-                continue
-            if not limits.allow_images:
-                raise _wrong(f"messages[{i}].content", "a list of text parts; images are not accepted")
-            # A server that fetches URLs for a client can be sent anywhere, so only data URLs are accepted.
-            if not part.image_url.url.startswith("data:image/"):
-                raise _wrong(f"messages[{i}].content", "a data URL: the gateway fetches no other URL for a client")
 
 
-def _require_at_most(name: str, value: int | UnsetType, most: int) -> None:
-    if value and value > most:
-        raise _wrong(name, f"a whole number from 1 to {most}")
+def _texts(value: Json, name: str) -> Iterator[str]:
+    """Yield the texts of a field of the prompt, in their order; definitions of tools as JSON."""
+    if name in {"tools", "functions"}:
+        if value:
+            yield json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value if not value or not isinstance(value[0], int) else ():
+            yield from _texts(one, name)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in TEXTS or isinstance(inner, dict | list):
+                yield from _texts(inner, key)
 
 
-def _texts(request: Request) -> Sequence[str]:
-    if isinstance(request, Completion):
-        return [request.prompt] if isinstance(request.prompt, str) else []
-    return [p.text for message in request.messages for p in message.parts if isinstance(p, TextPart)]
+def _require_plain(value: Json, place: str, limits: Limits) -> None:
+    """Refuse texts that are no Unicode, and what the rules refuse; ``place`` names the value."""
+    if isinstance(value, str):
+        if not value.isascii() and SURROGATE.search(value):
+            raise BadRequest(400, "broken_text", f"{place} holds an unpaired surrogate.", field=place)
+        if limits.refuse_hidden and (found := HIDDEN.search(value)):
+            cause = f"{place} holds U+{ord(found[0]):04X}, which is invisible to a reader."
+            raise BadRequest(400, "hidden_character", cause, field=place, remedy="Remove the character.")
+    elif isinstance(value, list):
+        for i, one in enumerate(value) if value and not isinstance(value[0], int) else ():
+            _require_plain(one, f"{place}[{i}]", limits)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in MEDIA and place.startswith(("messages", "input")):
+                _require_media(inner, place, limits)
+            _require_plain(key, place, limits)
+            _require_plain(inner, f"{place}.{key}", limits)
 
 
-def _require_plain(text: str, limits: Limits) -> None:
-    for char in text if not text.isascii() or not text.isprintable() else "":
-        number = ord(char)
-        if 0xD800 <= number <= 0xDFFF:
-            raise BadRequest(400, "broken_text", "A text holds an unpaired surrogate.")
-        if limits.allow_hidden:
-            continue
-        if (number < 0x20 and char not in "\t\n\r") or 0x7F <= number < 0xA0 or number in HIDDEN:
-            raise BadRequest(
-                400,
-                "hidden_character",
-                f"A text holds U+{number:04X}, which is invisible to a reader.",
-                remedy="Remove the character.",
-            )
+def _require_media(value: Json, place: str, limits: Limits) -> None:
+    place = place[: place.index(".content") + len(".content")] if ".content" in place else place
+    if not limits.allow_images:
+        raise _wrong(place, "a list of text parts; images are not accepted")
+    url = value.get("url") if isinstance(value, dict) else value
+    if url is not None and not limits.allow_remote_media and not str(url).startswith("data:"):
+        raise _wrong(
+            place, "a data URL: the gateway lets the server fetch no other URL for a client", "Send the data itself."
+        )
 
 
 def _prompt_tokens(request: Request, texts: Sequence[str], count: Callable[[str], int] | None) -> int:
-    if isinstance(request, Completion) and isinstance(request.prompt, list):
-        return len(request.prompt)
+    n = TOKENS_PER_MESSAGE * len(getattr(request, "messages", None) or ())
+    ids = (request.prompt if isinstance(request, Completion) else None) or (
+        request.input if isinstance(request, Embedding) else None
+    )
+    if isinstance(ids, list):
+        n += sum(1 if isinstance(one, int) else len(one) if isinstance(one, list) else 0 for one in ids)
     if count is not None:
-        return sum(count(t) for t in texts)
-    return int(sum(len(t.encode("utf-8")) for t in texts) / BYTES_PER_TOKEN) + 1
+        return n + sum(count(t) for t in texts)
+    return n + (int(sum(len(t.encode("utf-8", "replace")) for t in texts) / BYTES_PER_TOKEN) + 1 if texts else 0)
