@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.asked_here import asked_in_a_process
 
+from workbench.catalog import ask
 from workbench.catalog.ask import SHIPPED_ANSWERS, asked_model, shipped_file
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.catalog.shipped_answers import shipped_configs
@@ -57,3 +59,9 @@ def test_code_beside_the_weights_never_runs_and_answers_are_kept(tmp_path, monke
     monkeypatch.setattr(subprocess, "run", None)  # the second time nothing is started
     with pytest.raises(NotAModel, match="'own' is not known to transformers"):
         asked_model(fields)
+
+
+def test_a_model_that_takes_too_much_processor_time_is_ended_and_named(monkeypatch):
+    monkeypatch.setattr(ask, "CPU_LIMIT_S", 0.01)
+    with pytest.raises(NotAModel, match="not built within 0 s of processor time"):
+        asked_in_a_process('{"model_type": "llama"}')

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,8 +22,10 @@ ANSWERS = 2
 """Number of the form of answers; kept ones of another number are asked again."""
 SHIPPED_ANSWERS = DATA / "models" / "answers"
 """Answers for the models that come with the workbench."""
-TIME_LIMIT_S = 60.0
-"""Most of it is the import of torch and transformers on a busy machine; the largest models take a second."""
+CPU_LIMIT_S = 60.0
+"""Processor time, which a busy machine does not lengthen: 3 s are the import of torch and transformers, the largest models take one."""
+HANG_LIMIT_S = 600.0
+"""Time after which a process is taken to hang, however busy the machine is."""
 UNIMPORTANT = (
     "_name_or_path",
     "transformers_version",
@@ -88,16 +91,20 @@ def _spec(answer: Mapping[str, object]) -> ModelSpec:
 
 def _ask(text: str) -> dict[str, object]:
     """Return the answer of a new process; what it prints besides is dropped."""
-    command = [sys.executable, "-W", "ignore", "-m", "workbench.understanding.process"]
+    command = [sys.executable, "-W", "ignore", "-m", "workbench.understanding.process", str(CPU_LIMIT_S)]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=True)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=HANG_LIMIT_S, check=True)
         return dict(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired as error:
-        raise NotAModel(
-            f"The model was not built within {TIME_LIMIT_S:.0f} s.", remedy="Look at the sizes in its config.json."
-        ) from error
+        raise _not_built(f"{HANG_LIMIT_S:.0f} s") from error
     except subprocess.CalledProcessError as error:
+        if error.returncode == -getattr(signal, "SIGVTALRM", 0):
+            raise _not_built(f"{CPU_LIMIT_S:.0f} s of processor time") from error
         last = (error.stderr or "").strip().splitlines()[-1:] or [f"exit status {error.returncode}"]
         raise NotAModel(
             f"The model could not be asked: {last[0][:300]}", remedy="Look at the values in its config.json."
         ) from error
+
+
+def _not_built(limit: str) -> NotAModel:
+    return NotAModel(f"The model was not built within {limit}.", remedy="Look at the sizes in its config.json.")

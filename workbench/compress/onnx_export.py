@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
@@ -65,7 +66,7 @@ def cached_tensors(model: PreTrainedModel) -> list[torch.Tensor]:
     try:
         out = model(input_ids=torch.tensor([[0, 1]]), use_cache=True)
     except Exception as error:  # models raise many kinds for a cache that they cannot make
-        cause = f"{model.config.model_type} cannot be run with a cache: {reason(error)}"
+        cause = f"{model.config.model_type} cannot be run with a cache ({reason(error)})."
         raise NotAvailable(cause, remedy=OTHER_METHODS) from error
     kept = getattr(out, "past_key_values", None)
     layers = getattr(kept, "layers", [])
@@ -154,7 +155,16 @@ def export_onnx(model: PreTrainedModel, target: Path, *, n_checked: int = CHECKE
     answers = model_answers(model, n_tokens=n_checked)
     graph = _exported(model, cached)
     onnx.save_model(graph, str(target), save_as_external_data=True, location=f"{target.name}.data", size_threshold=1024)
-    check_graph(target, answers)
+    try:
+        check_graph(target, answers)
+    except WorkbenchError:
+        raise
+    except Exception as error:  # ONNX Runtime has a kind for each code of its errors, without a common one
+        raise NotAvailable(
+            f"{model.config.model_type} cannot be exported to ONNX here: ONNX Runtime {onnxruntime.__version__} cannot run its graph "
+            f"({reason(error)}).",
+            remedy=OTHER_METHODS,
+        ) from error
 
 
 def _exported(model: PreTrainedModel, cached: Sequence[torch.Tensor]) -> onnx.ModelProto:
@@ -177,17 +187,18 @@ def _exported(model: PreTrainedModel, cached: Sequence[torch.Tensor]) -> onnx.Mo
         return prepared(program.model_proto)
     except Exception as error:  # whatever the exporter raises is the reason why there is no graph
         raise NotAvailable(
-            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__}: {reason(error)}",
+            f"{model.config.model_type} cannot be exported to ONNX by torch {torch.__version__} ({reason(error)}).",
             remedy=OTHER_METHODS,
         ) from error
 
 
 def reason(error: Exception) -> str:
-    """Return the innermost reason in one line, without colours."""
+    """Return the innermost reason in one line, without colours; the next line too where the first one announces it."""
     while error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+    said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1]) or "no message"
+    return f"{type(error).__name__}: {said[:200].rstrip('.')}"
 
 
 def main() -> None:

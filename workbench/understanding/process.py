@@ -1,6 +1,10 @@
-"""The process that asks a model: fields as JSON on standard input, the answer as JSON on standard output."""
+"""The process that asks a model: fields as JSON on standard input, the answer as JSON on standard output.
+
+Its argument is the processor time after which it is ended, where the system can do that.
+"""
 
 import json
+import signal
 import sys
 
 from workbench.understanding.imports import CompilerNeeded, import_for_asking, put_compiler_back
@@ -8,6 +12,8 @@ from workbench.understanding.imports import CompilerNeeded, import_for_asking, p
 
 def main() -> None:
     """Answer what stands on standard input, once."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_VIRTUAL, float(sys.argv[1]))
     import_for_asking()
     from workbench.understanding.child import answer_to
 
