@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from workbench.compress import onnx_export
 from workbench.compress.calibration_text import CALIBRATION_WINDOWS, calibration_windows
 from workbench.compress.onnx_check import check_graph, empty_cache, graph_session, model_answers
 from workbench.compress.onnx_export import cached_tensors, export_onnx
@@ -122,6 +123,25 @@ def test_positions_by_length_and_broken_weights_are_refused(tmp_path):
         model.lm_head.weight[0, 0] = torch.nan
     with pytest.raises(NotAModel, match="not finite"):
         model_answers(model, n_tokens=32)
+
+
+def test_a_graph_that_cannot_be_run_is_refused(tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.BFLOAT16, ["N"]) for n in ("x", "logits")]
+    product = helper.make_node("Mul", ["x", "x"], ["logits"], name="slopes")  # as Falcon's position bias
+    imports = [helper.make_opsetid("", onnx_export.OPSET)]
+    unrunnable = helper.make_model(
+        helper.make_graph([product], "g", ends[:1], ends[1:]), ir_version=10, opset_imports=imports
+    )
+    monkeypatch.setattr(onnx_export, "_exported", lambda model, cached: unrunnable)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES, intermediate_size=32)).eval()
+    with pytest.raises(NotAvailable, match=r"llama cannot be exported to ONNX here: .* cannot run its graph \(Not"):
+        export_onnx(model, tmp_path / "model.onnx", n_checked=16)
+
+
+def test_exporters_reasons_are_one_sentence():
+    assert onnx_export.reason(ValueError("Inconsistent:\nEq(a, 1).\nmore")) == "ValueError: Inconsistent: Eq(a, 1)"
 
 
 def test_the_head_is_found_through_a_soft_cap():
