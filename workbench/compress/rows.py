@@ -150,7 +150,7 @@ class QuantizationSamples(Samples):
     """Time of each decoding step, by method and batch size."""
     prefill_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Time of each timed prefill."""
-    prefix_ids: Sequence[int] = ()
+    prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text because the model's tokenizer sets them before a text."""
 
 

@@ -4,9 +4,8 @@ As vLLM's scheduler does by default: in every step each running sequence gets on
 goes to waiting prompts, in chunks, first come first served. A sequence needs room in the cache for its prompt to start; when
 the cache is full the youngest sequence is thrown out and read again later. Steps in which only decoding happens are taken
 together up to the next arrival or end, so that the work is in proportion to the requests, not to the tokens.
-A busy engine settles the next step while one is under way (asynchronous scheduling), so a request that comes during a step is seen
-in the step after the next.
-Requests whose trace names the blocks of their prompts share them, and find what earlier ones left (``prefix_cache``).
+A busy engine settles the next step while one is under way (asynchronous scheduling): a request that comes meanwhile is in the step
+after that one. Requests whose trace names the blocks of their prompts share them, and find what earlier ones left (``prefix_cache``).
 """
 
 import heapq
@@ -137,9 +136,7 @@ class Engine:
         self.hit_tokens = self.prompt_tokens = 0
         """Tokens of prompts that began, and those of them that the prefix cache had."""
         self._grown = self._grown_blocks = 0  # tokens that running sequences made, and the blocks that they took
-        self._full_since: int | None = (
-            None  # requests that had ended when the cache had no room for the first that waits
-        )
+        self._full_since: int | None = None  # requests that had ended when the cache had no room for the first one
         self._seen_s = 0.0  # when the front end had passed the last request on
         self._settled_s = 0.0  # when the step that comes was settled: whoever came later is not in it
         self._step = 0  # steps in which running sequences got a token

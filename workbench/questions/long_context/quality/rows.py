@@ -88,7 +88,7 @@ class QualitySamples(Samples):
 
     recall_fraction: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     """Recall of each question, by variant and cell; cells are in the order of the rows."""
-    prefix_ids: Sequence[int] = ()
+    prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each text because the model's tokenizer sets them."""
 
 

@@ -39,7 +39,7 @@ class ReferenceResult(Row):
     completion: TaskScore | None = None
     tasks: TaskMetrics = field(default_factory=dict)
     """Metrics of lm-eval's tasks, where they were asked for."""
-    prefix_ids: Sequence[int] = ()
+    prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text and each prompt, as the tokenizer sets them."""
 
 

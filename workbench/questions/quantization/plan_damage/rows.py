@@ -33,7 +33,7 @@ class PlanSamples(Samples):
 
     kl_nat: Mapping[int, Sequence[float]] = field(default_factory=dict)
     """Mean KL divergence of each window, by windows of calibration text."""
-    prefix_ids: Sequence[int] = ()
+    prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text."""
 
 

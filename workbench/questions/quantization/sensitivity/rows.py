@@ -1,7 +1,7 @@
 """Rows of a sensitivity run: single layer groups and whole plans; and the options that they give a plan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from workbench.compress.rows import Coverage
@@ -74,7 +74,7 @@ class LayerCoverage(Row):
 class SensitivitySamples(Samples):
     """Conditions of a sensitivity run."""
 
-    prefix_ids: Sequence[int] = ()
+    prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text."""
 
 
