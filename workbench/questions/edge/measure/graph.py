@@ -139,7 +139,8 @@ def save_graph(model: onnx.ModelProto, target: Path) -> None:
 
 
 def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
-    return NotAModel(f"{source} cannot be run: {first_line(error)}", remedy=remedy)
+    cause = first_line(RuntimeError(str(error).replace(str(source), source.name)))
+    return NotAModel(f"{source} cannot be run: {cause}", remedy=remedy)
 
 
 def _is_finite(outputs: Outputs) -> bool:
