@@ -1,5 +1,6 @@
 """A user's own graph: its inputs, and the compressions that need no training."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,10 @@ def needs_training(spec: EdgeSpec, possible: Collection[str]) -> Iterator[Failur
         yield Failure(cause=f"{', '.join(others)} cannot be applied to this model and were left out.", remedy=remedy)
 
 
+LOADED_FROM = re.compile("Load model from .+? failed: ?")
+"""What ONNX Runtime puts before the cause: a path of any length."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -139,7 +144,7 @@ def save_graph(model: onnx.ModelProto, target: Path) -> None:
 
 
 def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
-    cause = first_line(RuntimeError(str(error).replace(str(source), source.name)))
+    cause = first_line(RuntimeError(LOADED_FROM.sub("", str(error))))
     return NotAModel(f"{source} cannot be run: {cause}", remedy=remedy)
 
 
