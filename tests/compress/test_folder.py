@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from support.small_models import small_fields
 
 from workbench.compress.folder import prefix_ids, require_context, require_same_tokenizer, token_ids
-from workbench.compress.loading import loaded
 from workbench.core.errors import InvalidSpec, NotAModel
 from workbench.measuring.text import require_disjoint, windows_of
+from workbench.understanding.loading import loaded
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TEXT = "def f(value):\n    return value + 1\n" * 40

@@ -160,7 +160,7 @@ def test_nan_and_missing_tensors_are_refused_in_a_sentence(folders, tmp_path):
         opened(place)
     model.config.num_hidden_layers = 3
     model.config.save_pretrained(place)
-    with pytest.raises(NotAModel, match=r"lacks 9 tensors, first model\.layers\.2"):
+    with pytest.raises(NotAModel, match=r"lacks 9 tensors of its architecture, first model\.layers\.2"):
         opened(place)
     (place / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(NotAModel, match="broken cannot be loaded"):

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from workbench.compress.kv_quant import RoundedCache, require_kv_cache
-from workbench.compress.loading import first_line, loaded
 from workbench.compress.quality import window_quality
 from workbench.compress.variant import WindowQuality
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, first_line
+from workbench.understanding.loading import loaded
 
 Ids = npt.NDArray[np.int64]
 Logits: TypeAlias = list[torch.Tensor]
@@ -49,7 +49,7 @@ class CheckpointModel:
             self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
         except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, TypeError) as error:
             raise NotAModel(
-                f"{Path(place).name} cannot be run: {first_line(error)}", remedy="Make or copy the checkpoint again."
+                f"{Path(place).name} cannot be run: {first_line(error)}.", remedy="Make or copy the checkpoint again."
             ) from error
         if kv_format is not None:
             require_kv_cache(self.model)

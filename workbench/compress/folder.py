@@ -11,8 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from workbench.catalog.formats import LayerGroup, layer_groups
 from workbench.compress.layers import Layers, plain_layers
-from workbench.compress.loading import first_line
-from workbench.core.errors import InvalidSpec, NotAModel
+from workbench.core.errors import InvalidSpec, NotAModel, first_line
 
 Ids = npt.NDArray[np.int64]
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
@@ -25,7 +24,7 @@ def _tokenizer(place: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # each tokenizer's library has its own
         raise NotAModel(
-            f"The tokenizer of {Path(place).name} cannot be read: {first_line(error)}", remedy=COPY_TOKENIZER
+            f"The tokenizer of {Path(place).name} cannot be read: {first_line(error)}.", remedy=COPY_TOKENIZER
         ) from error
     if not tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]:
         raise NotAModel(f"{Path(place).name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
@@ -127,7 +126,7 @@ def folder_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise NotAModel(
-            f"The model of {Path(place).name} cannot be made: {first_line(error)}", remedy="Correct its config.json."
+            f"The model of {Path(place).name} cannot be made: {first_line(error)}.", remedy="Correct its config.json."
         ) from error
     layers = plain_layers(model.eval())
     return layers, layer_groups(layers.linears)

@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 from workbench.catalog.formats import FORMATS, LayerGroup, formats_of, layer_groups
 from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
 from workbench.compress.layers import plain_layers
-from workbench.compress.loading import loaded
 from workbench.compress.quality import log_probabilities
 from workbench.compress.rows import Coverage
 from workbench.core.errors import NotAModel, NotAvailable
+from workbench.understanding.loading import loaded
 
 BATCH_WINDOWS = 4  # in one forward pass
 Floats = npt.NDArray[np.float64]

@@ -14,10 +14,10 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-from workbench.compress.loading import loaded
 from workbench.compress.onnx_check import CHECKED_TOKENS, check_graph, model_answers
 from workbench.compress.onnx_graph import prepared
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.understanding.loading import loaded
 
 OPSET = 20
 EVERY_EXPERT = "workbench_every_expert"

@@ -7,11 +7,11 @@ from torch._dynamo import config as dynamo_config
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
 
 from workbench.compress.layers import plain_layers
-from workbench.compress.loading import loaded
 from workbench.compress.methods import METHODS
 from workbench.compress.replaced_linears import NothingQuantized, quantize_linears, saved_bytes, stored_bytes
 from workbench.compress.rows import Coverage
 from workbench.compress.spec import QuantizationSpec
+from workbench.understanding.loading import loaded
 
 
 def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> PreTrainedModel:

@@ -13,12 +13,11 @@ import torch
 from numpy.lib.format import open_memmap
 
 from workbench.compress.folder import prefix_ids, token_ids
-from workbench.compress.loading import first_line
 from workbench.compress.methods import METHODS
 from workbench.compress.quality import window_quality
 from workbench.compress.spec import QuantizationSpec
 from workbench.compress.variant import Ids, Opened, WindowQuality
-from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
 
 REFERENCE_FILE = "reference_logits.npy"  # float32, (windows, tokens, vocabulary)
 

@@ -1,5 +1,7 @@
 """Mistakes that a reader can cure: each says what happened and what to do."""
 
+SHOWN = 300  # characters of a library's message
+
 
 class WorkbenchError(Exception):
     """A cause and its remedy.
@@ -16,6 +18,12 @@ class WorkbenchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.cause} {self.remedy}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message without its full stop, or the name of the error where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:SHOWN].rstrip(".:") if lines else type(error).__name__
 
 
 class InvalidSpec(WorkbenchError):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
+from workbench.understanding.loading import read_model, refused_as_folder
 
 MEMORIES = ("past_key_values", "cache_params", "state")
 """What classes of transformers call what they keep of the tokens that they have read."""
@@ -28,34 +28,14 @@ def open_causal_model(place: str, *, dtype: torch.dtype, device: str, random_wei
     """Return the model of a folder in evaluation mode; random weights where only the shape counts.
 
     Raises:
-        NotAModel: It cannot be read, or lacks tensors, which transformers would make up.
+        NotAModel: It cannot be read, or tensors are missing or have another shape.
+        NotAvailable: It is a checkpoint with quantized experts.
     """
-    transformers_logging.disable_progress_bar()
-    name = Path(place).name
-    try:
-        if random_weights:
-            torch.manual_seed(0)
-            with torch.device(device):
-                return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place), dtype=dtype).eval()
-        model, report = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # each file format and each architecture has errors of its own
-        raise NotAModel(
-            f"{name} cannot be loaded: {first_line(error)}",
-            remedy="Copy the model's files again, or name another folder.",
-        ) from error
-    if missing := sorted(report.get("missing_keys", ())):
-        raise NotAModel(
-            f"{name} lacks {len(missing)} tensors, first {missing[0]}.", remedy="Copy the model's files again."
-        )
-    return model.to(device).eval()
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error as the end of a sentence, or its class where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0][:300].rstrip(".:") if lines else type(error).__name__) + "."
+    if random_weights:
+        torch.manual_seed(0)
+        with torch.device(device), refused_as_folder(Path(place).name):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place), dtype=dtype).eval()
+    return read_model(place, dtype=dtype).to(device)
 
 
 @contextmanager
@@ -69,7 +49,7 @@ def refused_in_words(model: torch.nn.Module, doing: str) -> Iterator[None]:
         if "allocate memory" in str(error) or "out of memory" in str(error):
             raise
         raise NotAvailable(
-            f"{type(model).__name__} cannot {doing}: {type(error).__name__}: {first_line(error)}",
+            f"{type(model).__name__} cannot {doing}: {type(error).__name__}: {first_line(error)}.",
             remedy=OTHER_ENGINE,
         ) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, WorkbenchError
+from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, WorkbenchError, first_line
 from workbench.core.rows import Failure
 from workbench.questions.edge.measure.answers import Outputs, all_outputs
 from workbench.questions.edge.spec import GRAPH_TECHNIQUES, EdgeSpec
@@ -114,12 +114,6 @@ LOADED_FROM = re.compile("Load model from .+? failed: ?")
 """What ONNX Runtime puts before the cause: a path of any length."""
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
-
-
 def loaded_graph(source: Path) -> onnx.ModelProto:
     """Return a graph with its weights; raises ``NotAModel`` where a file is missing, damaged or no graph."""
     if not source.is_file():
@@ -145,7 +139,7 @@ def save_graph(model: onnx.ModelProto, target: Path) -> None:
 
 def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
     cause = first_line(RuntimeError(LOADED_FROM.sub("", str(error))))
-    return NotAModel(f"{source} cannot be run: {cause}", remedy=remedy)
+    return NotAModel(f"{source} cannot be run: {cause}.", remedy=remedy)
 
 
 def _is_finite(outputs: Outputs) -> bool:

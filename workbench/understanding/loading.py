@@ -1,52 +1,55 @@
 """A causal language model read from its folder, or refused in one sentence; what is missing is never drawn at random."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.errors import NotAModel, NotAvailable, first_line
 
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-SHOWN = 300  # characters of a library's message
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, or the name of the error where it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:SHOWN] if lines else type(error).__name__
+@contextmanager
+def refused_as_folder(name: str) -> Iterator[None]:
+    """Turn what transformers or a file format says against a folder into ``NotAModel``; lack of memory stays what it is."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each file format and each architecture has errors of its own
+        raise NotAModel(
+            f"{name} cannot be loaded: {first_line(error)}.",
+            remedy="Make or copy the folder again, or name another one.",
+        ) from error
 
 
 def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
+    """Return the model of a folder in evaluation mode, with finite weights.
+
+    Raises:
+        NotAModel: As ``read_model``, or weights are not finite.
+        NotAvailable: As ``read_model``.
+    """
+    model = read_model(place, dtype=dtype)
+    _require_finite(model, Path(place).name)
+    return model
+
+
+def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
     """Return the model of a folder in evaluation mode.
 
     Raises:
-        NotAModel: it cannot be read, tensors are missing or have another shape, or weights are not finite.
-        NotAvailable: it is a checkpoint with quantized experts, which transformers cannot read.
+        NotAModel: It cannot be read, or tensors are missing or have another shape.
+        NotAvailable: It is a checkpoint with quantized experts, which transformers cannot read.
     """
     transformers_logging.disable_progress_bar()
     name = Path(place).name
-    try:
+    with refused_as_folder(name):
         model, info = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-        AttributeError,
-        ImportError,
-    ) as error:
-        raise NotAModel(
-            f"{name} cannot be loaded: {first_line(error)}", remedy="Make or copy the folder again."
-        ) from error
-    except Exception as error:
-        # safetensors raises an error of its own that has no other base class
-        if type(error).__module__.partition(".")[0] not in {"safetensors", "safetensors_rust"}:
-            raise
-        raise NotAModel(f"{name} cannot be loaded: {first_line(error)}", remedy="Copy the folder again.") from error
     for what, keys in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
         wrong = sorted(map(str, info.get(keys, ())))
         if wrong and all("experts" in key for key in wrong) and getattr(model.config, "quantization_config", None):
@@ -60,7 +63,6 @@ def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
                 f"{name} {what} {len(wrong)} tensors of its architecture, first {wrong[0]}.",
                 remedy="Make or copy the folder again.",
             )
-    _require_finite(model, name)
     return model.eval()
 
 
