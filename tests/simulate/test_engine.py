@@ -20,7 +20,7 @@ from workbench.simulate.closed_loop import closed_loop
 from workbench.simulate.costs import step_cost
 from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.routing import replicas
-from workbench.simulate.step_cost import LinearCost
+from workbench.simulate.step_cost import Front, LinearCost
 
 COST = LinearCost(fixed_s=5e-3, sequence_s=2e-5, prompt_token_s=3e-5, cached_token_s=4e-8)
 LIMITS = EngineLimits(token_budget=512, max_sequences=8, cache_tokens=100_000)
@@ -199,7 +199,7 @@ def test_a_closed_loop_is_littles_law_and_never_more_than_its_users():
 
 
 def test_the_front_end_takes_requests_one_after_the_other():
-    limits = replace(LIMITS, front_s=0.5, front_request_s=0.25, settles_ahead=False)
+    limits = replace(LIMITS, front=Front(base_s=0.5, request_s=0.25), settles_ahead=False)
     first, second = Engine(COST, limits).run([Arrival(0.0, 10, 1), Arrival(0.0, 10, 1)])
     plain = Engine(COST, replace(LIMITS, settles_ahead=False)).run([Arrival(0.0, 10, 1)])[0]
     assert first.ttft_s == pytest.approx(0.5 + plain.ttft_s)

@@ -9,7 +9,7 @@ from workbench.estimate.device_calibration import machine_of
 from workbench.estimate.load_constants import LoadConstants, load_constants
 from workbench.estimate.prediction import Question
 from workbench.simulate.closed_loop import closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, front_s, step_cost
+from workbench.simulate.costs import front_of, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.load_fit import MeasuredLoad, fitted_loads
 from workbench.simulate.summary import summary
@@ -23,7 +23,7 @@ def measured(users, n_in, n_out):
     """Medians of a server whose constants are the planted ones."""
     machine = replace(MACHINE, load=PLANTED)
     cost = step_cost(MODEL, "bf16", machine, context_tokens=n_in + n_out // 2)
-    limits = EngineLimits(front_s=front_s(machine), front_request_s=FRONT_REQUEST_S)
+    limits = EngineLimits(front=front_of(machine))
     done = closed_loop(users, [(n_in, n_out)] * max(24, 8 * users), cost, limits)
     s = summary(done.answers, done.arrivals, ttft_s=1.0, tpot_s=1.0)
     return MeasuredLoad(

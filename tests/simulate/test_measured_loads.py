@@ -7,7 +7,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import DATA, MEASURED
 from workbench.core.traces import read_trace
 from workbench.estimate.device_calibration import machine_of
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, step_cost
+from workbench.simulate.costs import FRONT, step_cost
 from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.summary import summary
 from workbench.store.runs import read_run_file
@@ -55,9 +55,7 @@ def test_a_trace_that_shares_prompts_is_as_its_simulation(cache, bounds):
     machine, _ = machine_of("h200-sxm")
     limits = EngineLimits(
         cache_tokens=120_000,
-        front_s=FRONT_S,
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
+        front=FRONT,
         has_prefix_cache=cache == "on",
     )
     engine = Engine(step_cost(model, "bf16", machine, context_tokens=5000), limits, has_hash_ids=True)

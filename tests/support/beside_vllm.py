@@ -17,9 +17,7 @@ from workbench.estimate.prediction import Z
 from workbench.load.rows import KeptRequest, LoadSamples
 from workbench.simulate.closed_loop import closed_loop
 from workbench.simulate.costs import (
-    FRONT_REQUEST_S,
-    FRONT_S,
-    FRONT_STREAM_S,
+    FRONT,
     TPOT_SIGMA,
     TTFT_SIGMA,
     load_log_errors,
@@ -119,9 +117,7 @@ def beside_vllm(
     limits = EngineLimits(
         max_sequences=MAX_SEQUENCES,
         cache_tokens=cache_tokens,
-        front_s=FRONT_S,
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
+        front=FRONT,
     )
 
     def run_with(cost: StepCost) -> Service:

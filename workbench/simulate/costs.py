@@ -11,12 +11,12 @@ from workbench.estimate.precision import roles_of
 from workbench.estimate.prediction import BORROWED_PROMPT, BORROWED_STEP
 from workbench.estimate.search import MOST_CHECKED
 from workbench.estimate.step_time import decode_step_s, decoding_s, prompt_attention_s, prompt_products_s
+from workbench.simulate.step_cost import Front
 
 POINTS = 64  # numbers of tokens at which steps are predicted; between them lie straight lines
 
-FRONT_S, FRONT_REQUEST_S, FRONT_STREAM_S = 4e-3, 3e-4, 1e-4
-"""Time from a client to the scheduler and back; time of the front end for each request; and delay of a request by each answer that
-the front end streams meanwhile."""
+FRONT = Front(base_s=4e-3, request_s=3e-4, stream_s=1e-4)
+"""Way of a request to vLLM's scheduler."""
 MIXED_STEP_S = 0.5e-3
 """Host time that a step with prompts adds. All three are from loads on vLLM 0.26.0: an 8B model under Azure's traffic, and closed
 loops of a 24B and a 32B model (data/measured/load_*)."""
@@ -139,6 +139,6 @@ def step_cost(
     return cost if machine.load is None else cost.scaled(machine.load.step_ratio, machine.load.prompt_ratio)
 
 
-def front_s(machine: Machine) -> float:
-    """Return the time from a client to the scheduler and back: of the reader's own server where loads on it were measured."""
-    return FRONT_S if machine.load is None else machine.load.front_s
+def front_of(machine: Machine) -> Front:
+    """Return the way of a request to the scheduler: of the reader's own server where loads on it were measured."""
+    return FRONT if machine.load is None else replace(FRONT, base_s=machine.load.front_s)

@@ -19,7 +19,7 @@ from workbench.core.checks import require_positive
 from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.traffic import Arrival
 from workbench.simulate.prefix_cache import BLOCK_TOKENS, Held, PrefixCache, Prompt
-from workbench.simulate.step_cost import StepCost
+from workbench.simulate.step_cost import AT_ONCE, Front, StepCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,8 @@ class EngineLimits:
     cache_tokens: int = 1_000_000
     settles_ahead: bool = True
     """Whether the next step is settled while one is under way, as vLLM does unless ``--no-async-scheduling``."""
-    front_s: float = 0.0
-    """Time from sending a request to the scheduler: network, the server's front end, and the way to the engine."""
-    front_request_s: float = 0.0
-    """Time that the front end takes for each request, one after the other."""
-    front_stream_s: float = 0.0
-    """Time by which each running sequence, whose tokens the front end passes on meanwhile, delays a request."""
+    front: Front = AT_ONCE
+    """Way of a request to the scheduler."""
     cached_fraction: float = 0.0
     """Share of each prompt that the prefix cache holds; these tokens need no prefill, but take room all the same (for each
     sequence, though sequences may share them: the cache looks fuller than it would be). Prompts with hash ids have no need of it."""
@@ -176,7 +172,7 @@ class Engine:
                 remedy="Give the cache more memory, or limit the context.",
             )
         self.outstanding_tokens += length
-        self._seen_s = max(arrival.at_s + self.limits.front_s, self._seen_s + self.limits.front_request_s)
+        self._seen_s = max(arrival.at_s + self.limits.front.base_s, self._seen_s + self.limits.front.request_s)
         self._coming.append(_Sequence(index, arrival, self._seen_s, unread=arrival.input_tokens))
 
     def advance(self, until_s: float = inf) -> None:
@@ -199,7 +195,7 @@ class Engine:
 
     def _next_seen_s(self) -> float:
         """Return when the scheduler sees the request that comes next."""
-        return self._coming[0].seen_s + self.limits.front_stream_s * self._running
+        return self._coming[0].seen_s + self.limits.front.stream_s * self._running
 
     def known_tokens(self, arrival: Arrival) -> int:
         """Return the tokens of a prompt that the prefix cache holds now."""

@@ -12,14 +12,14 @@ from workbench.core.errors import InvalidSpec
 from workbench.estimate.load_constants import LoadConstants
 from workbench.estimate.machine import Machine
 from workbench.simulate.closed_loop import closed_loop
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_S, FRONT_STREAM_S, TabulatedCost, step_cost
+from workbench.simulate.costs import FRONT, TabulatedCost, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.summary import summary
 
 Floats = npt.NDArray[np.float64]
 ROUNDS, LEAST_REQUESTS = 6, 12  # requests of each user that are simulated, and of all
 TOWARDS_START = 0.02  # of an error in the logarithm of a time, for the same change of a constant
-STARTS_S = (FRONT_S, 10 * FRONT_S)
+STARTS_S = (FRONT.base_s, 10 * FRONT.base_s)
 EVALUATIONS = 160
 
 
@@ -94,7 +94,7 @@ def fitted_loads(
         options = {"initial_simplex": simplex, "maxfev": EVALUATIONS, "xatol": 0.005, "fatol": 1e-6}
         found.append(minimize(loss, first, method="Nelder-Mead", options=options))
     theta = min(found, key=lambda r: float(r.fun)).x
-    before, after = np.exp(logs(np.array([log(FRONT_S), 0.0, 0.0]))) - 1, np.exp(logs(theta)) - 1
+    before, after = np.exp(logs(np.array([log(FRONT.base_s), 0.0, 0.0]))) - 1, np.exp(logs(theta)) - 1
     front_s, step, prompt = (float(v) for v in np.exp(theta))
     constants = LoadConstants(
         device_id=machine.known.device_id, front_s=front_s, step_ratio=step, prompt_ratio=prompt, sources=tuple(sources)
@@ -116,9 +116,7 @@ def _medians(load: MeasuredLoad, cost: TabulatedCost, front_s: float, cache_toke
     limits = EngineLimits(
         max_sequences=max(256, load.users),
         cache_tokens=max(cache_tokens, load.input_tokens + load.output_tokens),
-        front_s=front_s,
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
+        front=replace(FRONT, base_s=front_s),
     )
     done = closed_loop(load.users, lengths, cost, limits)
     service = summary(done.answers, done.arrivals, ttft_s=1.0, tpot_s=1.0)

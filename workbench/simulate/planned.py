@@ -8,7 +8,7 @@ from workbench.core.traffic import SPREAD, Lengths, draw_arrivals
 from workbench.estimate.precision import weight_bits_of
 from workbench.estimate.search import Load, Offer, Plan
 from workbench.estimate.serving_memory import context_plan
-from workbench.simulate.costs import FRONT_REQUEST_S, FRONT_STREAM_S, front_s, step_cost
+from workbench.simulate.costs import front_of, step_cost
 from workbench.simulate.engine import EngineLimits
 from workbench.simulate.routing import replicas
 from workbench.simulate.step_cost import StepCost
@@ -87,9 +87,7 @@ class PlanTraffic:
         limits = EngineLimits(
             max_sequences=concurrency,
             cache_tokens=max(self.cache_tokens, *(a.input_tokens + a.output_tokens for a in arrivals)),
-            front_s=front_s(self.machine),
-            front_request_s=FRONT_REQUEST_S,
-            front_stream_s=FRONT_STREAM_S,
+            front=front_of(self.machine),
         )
         done = replicas(n, arrivals, cost, limits, routing="least loaded")
         return SimulatedPlan(

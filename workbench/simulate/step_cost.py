@@ -1,10 +1,26 @@
-"""What the steps of a simulated engine cost."""
+"""What the steps of a simulated engine cost, and the way of a request to them."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """How long a request takes from a client to the scheduler."""
+
+    base_s: float = 0.0
+    """Network, the server's front end, and the way to the engine."""
+    request_s: float = 0.0
+    """Time that the front end takes for each request, one after the other."""
+    stream_s: float = 0.0
+    """Delay by each running sequence, whose tokens the front end passes on meanwhile."""
+
+
+AT_ONCE = Front()
+"""No time passes on the way."""
 
 
 class StepCost(Protocol):

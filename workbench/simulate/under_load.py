@@ -9,11 +9,9 @@ from workbench.estimate.precision import chosen_precision
 from workbench.estimate.prediction import Prediction, Question, Z, interval_around, predicted, tokens_per_step
 from workbench.simulate.closed_loop import ClosedLoop, closed_loop
 from workbench.simulate.costs import (
-    FRONT_REQUEST_S,
-    FRONT_STREAM_S,
     TPOT_SIGMA,
     TTFT_SIGMA,
-    front_s,
+    front_of,
     load_log_errors,
     step_cost,
 )
@@ -41,9 +39,7 @@ def predicted_under_load(
         max_sequences=max(1, q.concurrency),
         cache_tokens=max(static.memory.room_tokens, q.input_tokens + q.output_tokens),
         cached_fraction=q.cached_fraction,
-        front_s=front_s(machine),
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
+        front=front_of(machine),
     )
 
     def run_with(cost: StepCost) -> Service:

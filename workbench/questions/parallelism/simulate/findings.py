@@ -24,11 +24,9 @@ from workbench.estimate.serving_memory import context_plan
 from workbench.questions.parallelism.simulate.spec import SimulateSpec
 from workbench.simulate.closed_loop import users_of_replicas
 from workbench.simulate.costs import (
-    FRONT_REQUEST_S,
-    FRONT_STREAM_S,
     TPOT_SIGMA,
     TTFT_SIGMA,
-    front_s,
+    front_of,
     load_log_errors,
     step_cost,
 )
@@ -113,9 +111,7 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         cache_tokens=_cache_tokens(model, spec, offer, arrivals),
         cached_fraction=spec.cached_fraction,
         has_prefix_cache=spec.prefix_cache == "on",
-        front_s=front_s(machine),
-        front_request_s=FRONT_REQUEST_S,
-        front_stream_s=FRONT_STREAM_S,
+        front=front_of(machine),
     )
 
     def run_with(cost: StepCost) -> Simulation:
