@@ -2,12 +2,12 @@
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
+from workbench.core.json_values import JsonObject
 from workbench.core.runs import SCHEMA_VERSION
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run of any older format in the present one.
 
     From 1 to 2: rows have the fields of their dataclasses, samples one dataclass for each kind of run, and what failed

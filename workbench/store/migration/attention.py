@@ -1,11 +1,10 @@
 """Runs of attention of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.intervals import nested_intervals
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run of attention whose cells without a time are rows of their own."""
     calls = [
         {"phase": phase, "length_tokens": int(length), "technique": technique, "seconds": seconds}
@@ -15,6 +14,6 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "results": [_result(row) for row in run["results"]], "samples": {"calls": calls}}
 
 
-def _result(row: dict[str, Any]) -> dict[str, Any]:
+def _result(row: JsonObject) -> JsonObject:
     is_missing = row["part"] == "cell" and row["status"] != "measured"
     return {**row, "part": "missing cell"} if is_missing else nested_intervals(row)

@@ -1,9 +1,9 @@
 """Searches of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a search whose best batch is a row, and whose trials hold their times together."""
     samples = run["samples"]
     choice = {

@@ -1,16 +1,15 @@
 """Runs on a small device of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.batch_times import batch_times, by_batch, speedup
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose accuracy, perplexity, thresholds and times are nested."""
     return {**run, "results": [MIGRATIONS.get(row["part"], dict)(row) for row in run["results"]]}
 
 
-def _variant(row: dict[str, Any]) -> dict[str, Any]:
+def _variant(row: JsonObject) -> JsonObject:
     based = {batch: t for batch, t in row["times"].items() if "base" in t}
     accuracy = row["accuracy"] is not None and {
         "fraction": row["accuracy"],
@@ -39,7 +38,7 @@ def _variant(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _guarantee(row: dict[str, Any]) -> dict[str, Any]:
+def _guarantee(row: JsonObject) -> JsonObject:
     held_out = {
         "lost_fraction": row["held_out_lost_fraction"],
         "exit_fraction": row["held_out_exit_fraction"],
@@ -48,18 +47,18 @@ def _guarantee(row: dict[str, Any]) -> dict[str, Any]:
     return {"part": row["part"], "technique": row["technique"], "threshold": row, "held_out": held_out}
 
 
-def _distillation(row: dict[str, Any]) -> dict[str, Any]:
+def _distillation(row: JsonObject) -> JsonObject:
     fractions = {"accuracy_alone_fraction": "alone", "accuracy_distilled_fraction": "taught", "gain_fraction": "gain"}
     return {**row, **{name: row[old] for name, old in fractions.items()}}
 
 
-def _runtime(row: dict[str, Any]) -> dict[str, Any]:
+def _runtime(row: JsonObject) -> JsonObject:
     if row["state"] != "measured":
         return row
     return {**row, "measured": {**row, "times": batch_times(row)}}
 
 
-def _setting(row: dict[str, Any]) -> dict[str, Any]:
+def _setting(row: JsonObject) -> JsonObject:
     return {**row, "times": batch_times(row)}
 
 

@@ -1,16 +1,15 @@
 """Evaluations of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.quantization import with_accuracy
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return an evaluation whose rows hold one field for each task, and one for accuracy."""
     return {**run, "results": [_result(row) for row in run["results"]]}
 
 
-def _result(row: dict[str, Any]) -> dict[str, Any]:
+def _result(row: JsonObject) -> JsonObject:
     row = with_accuracy(row)
     for task in ("passkey", "completion"):
         names = [f"{task}_{name}" for name in ("n", "right_fraction", "lost", "won", "mcnemar_p")]

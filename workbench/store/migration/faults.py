@@ -1,6 +1,6 @@
 """Fault suites of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 TEXTS = {
     "wait for the first token outside the server, s": "TTFT outside the server (s)",
@@ -28,14 +28,14 @@ TEXTS = {
 SHARES = ("top1", "top3", "false_alarms")
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a fault suite whose shares hold their intervals; the counts by fault follow from the episodes."""
     samples = {name: value for name, value in run["samples"].items() if name != "by_fault"}
     episodes = [_episode(e) for e in samples["episodes"]]
     return {**run, "results": [_score(row) for row in run["results"]], "samples": {**samples, "episodes": episodes}}
 
 
-def _score(row: dict[str, Any]) -> dict[str, Any]:
+def _score(row: JsonObject) -> JsonObject:
     intervals = {name: row[f"{name}_interval"] for name in SHARES}
     shares = {
         name: None if ends is None else {"value": row[name], "low": ends[0], "high": ends[1]}
@@ -44,11 +44,11 @@ def _score(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **shares, "alarmed_fraction": row["alarmed"], "abstained_fraction": row["abstained"]}
 
 
-def _episode(episode: dict[str, Any]) -> dict[str, Any]:
+def _episode(episode: JsonObject) -> JsonObject:
     return {**episode, "answers": {method: _answer(said) for method, said in episode["said"].items()}}
 
 
-def _answer(said: dict[str, Any]) -> dict[str, Any]:
+def _answer(said: JsonObject) -> JsonObject:
     evidence = [
         {"text": _text(text), "score": score, "weight": weight} for text, score, weight in said.get("evidence", ())
     ]

@@ -1,11 +1,10 @@
 """Runs of fusions of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.batch_times import by_batch
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose thresholds and times are nested, in the field's words for what is corrupted."""
     return {**run, "results": [MIGRATIONS[row["part"]](row) for row in run["results"]]}
 
@@ -14,24 +13,24 @@ def _english(text: str) -> str:
     return text.replace("worn pictures", "corrupted images").replace("picture", "image")
 
 
-def _accuracy(row: dict[str, Any]) -> dict[str, Any]:
+def _accuracy(row: JsonObject) -> JsonObject:
     return {"fraction": row["accuracy"], "interval": row["accuracy_interval"], "n": row["n"]}
 
 
-def _missing(row: dict[str, Any]) -> dict[str, Any]:
+def _missing(row: JsonObject) -> JsonObject:
     return {**row, "missing_fraction": row["missing"], "accuracy": _accuracy(row)}
 
 
-def _corrupted(row: dict[str, Any]) -> dict[str, Any]:
+def _corrupted(row: JsonObject) -> JsonObject:
     return {**row, "part": "corrupted", "inputs": _english(row["what"]), "accuracy": _accuracy(row)}
 
 
-def _drop(row: dict[str, Any]) -> dict[str, Any]:
+def _drop(row: JsonObject) -> JsonObject:
     lost = {f"lost_{d}_dropout_fraction": row[f"drop_{d}"] for d in ("with", "without")}
     return {**row, **lost}
 
 
-def _routing(row: dict[str, Any]) -> dict[str, Any]:
+def _routing(row: JsonObject) -> JsonObject:
     held_out = {
         "lost_fraction": row["held_out_lost_fraction"],
         "exit_fraction": row["held_out_skipped_fraction"],
@@ -41,11 +40,11 @@ def _routing(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **fractions, "threshold": row, "held_out": held_out, "times": by_batch(row["times"])}
 
 
-def _towers(row: dict[str, Any]) -> dict[str, Any]:
+def _towers(row: JsonObject) -> JsonObject:
     return {**row, "towers": _english(row["what"]), "times": by_batch(row["times"])}
 
 
-def _precision(row: dict[str, Any]) -> dict[str, Any]:
+def _precision(row: JsonObject) -> JsonObject:
     return {**_towers(row), "accuracy": _accuracy(row)}
 
 

@@ -1,19 +1,18 @@
 """Runs of images of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 PARTS = ("accept_s", "encoder_s", "projector_s", "prompt_s")
-Json = dict[str, Any]
 
 
-def migrated(run: Json) -> Json:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose parts are nested, with the samples of each engine by what it was asked."""
     engines = {cache: _engine(lines) for cache, lines in run["samples"]["lines"].items()}
     results = [_cell(row) if row["part"] == "cell" else row for row in run["results"]]
     return {**run, "results": results, "samples": {"engines": engines}}
 
 
-def _cell(row: Json) -> Json:
+def _cell(row: JsonObject) -> JsonObject:
     return {
         **row,
         "is_held_out": row["held_out"],
@@ -23,8 +22,8 @@ def _cell(row: Json) -> Json:
     }
 
 
-def _engine(lines: list[Json]) -> Json:
-    def asked(do: str, **names: str) -> list[Json]:
+def _engine(lines: list[JsonObject]) -> JsonObject:
+    def asked(do: str, **names: str) -> list[JsonObject]:
         own = [line for line in lines if line.get("do") == do]
         return [{"requests": line["requests"]} | {new: line[old] for new, old in names.items()} for line in own]
 

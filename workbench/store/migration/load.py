@@ -1,14 +1,14 @@
 """Loads of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a load whose empty parts are null, without the words of other tools that each run used to repeat."""
     return {**run, "results": [_result(row) for row in run["results"]]}
 
 
-def _result(row: dict[str, Any]) -> dict[str, Any]:
+def _result(row: JsonObject) -> JsonObject:
     steady = row["steady_state"]
     goodput = steady["goodput"]
     return {

@@ -1,7 +1,6 @@
 """Runs of precisions of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.intervals import nested_intervals
 
 ACCURACY = (
@@ -14,12 +13,12 @@ ACCURACY = (
 )
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose rows hold accuracy in one field, without the names that each row used to repeat."""
     return {**run, "results": [with_accuracy(row) for row in run["results"]]}
 
 
-def with_accuracy(row: dict[str, Any]) -> dict[str, Any]:
+def with_accuracy(row: JsonObject) -> JsonObject:
     """Return a row whose accuracy is one field; None where it was not measured."""
     row = nested_intervals({k: v for k, v in row.items() if k not in {"label", "runtime", "provenance"}})
     accuracy = {name: row.pop(name, None) for name in ACCURACY}

@@ -1,12 +1,12 @@
 """Redactions of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 NAMES = {"ours": "workbench"}
 """Detectors that had another name."""
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a redaction whose intervals are whole, whose times are in seconds, and whose detectors have their present names."""
     spec, samples = run["spec"], run["samples"]
     return {
@@ -29,7 +29,7 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _score(row: dict[str, Any]) -> dict[str, Any]:
+def _score(row: JsonObject) -> JsonObject:
     return {
         "detector": NAMES.get(row["detector"], row["detector"]),
         "kind": row["kind"],

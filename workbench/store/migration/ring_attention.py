@@ -1,11 +1,10 @@
 """Runs of ring attention of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.intervals import nested_intervals
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run of ring attention whose numbers of devices are called so; what was not measured is a failure."""
     rows = run["results"]
     failures = [

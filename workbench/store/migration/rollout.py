@@ -1,11 +1,11 @@
 """Rollouts of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 MEASURES = {"late first tokens": "late_ttft", "slow tokens": "slow_tpot"}
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a rollout whose looks hold the state of the rollout, and whose measures have the names of their fields."""
     samples = run["samples"]
     courses = {scenario: [_look(look) for look in looks] for scenario, looks in samples["courses"].items()}
@@ -16,7 +16,7 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _result(row: dict[str, Any]) -> dict[str, Any]:
+def _result(row: JsonObject) -> JsonObject:
     return {
         **row,
         "reason": _reason(row["why"]),
@@ -26,7 +26,7 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _look(look: dict[str, Any]) -> dict[str, Any]:
+def _look(look: JsonObject) -> JsonObject:
     state = {
         **look,
         "reason": _reason(look["why"]),

@@ -1,11 +1,10 @@
 """Runs of vLLM's steps of format 1."""
 
-from typing import Any
-
+from workbench.core.json_values import JsonObject
 from workbench.store.migration.gemm import interval
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose medians are intervals; a precision that failed is a failure, and no row."""
     cells = {
         served: [{**_size(name), "step_s": times} for name, times in by_cell.items()]
@@ -15,7 +14,7 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "results": rows, "samples": {"cells": cells}}
 
 
-def cell(row: dict[str, Any]) -> dict[str, Any]:
+def cell(row: JsonObject) -> JsonObject:
     """Return the row of a cell with its ``part``."""
     if row["status"] != "measured":
         return {**row, "part": "does_not_fit"}

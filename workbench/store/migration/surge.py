@@ -1,6 +1,6 @@
 """Surges of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 RENAMED = {
     "way": "controls",
@@ -13,7 +13,7 @@ RENAMED = {
 }
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a surge with today's names; that its rows were measured is said of the run, and no longer of each."""
     samples = run["samples"]
     return {
@@ -27,5 +27,5 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+def _renamed(values: JsonObject) -> JsonObject:
     return {RENAMED.get(name, name): value for name, value in values.items() if name != "provenance"}

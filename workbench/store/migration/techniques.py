@@ -1,11 +1,11 @@
 """Runs of techniques of format 1."""
 
-from typing import Any
+from workbench.core.json_values import JsonObject
 
 PROFILES = {"reading a prompt": "prefill of a prompt"}
 
 
-def migrated(run: dict[str, Any]) -> dict[str, Any]:
+def migrated(run: JsonObject) -> JsonObject:
     """Return a run whose rows say by their ``part`` what is known of a technique."""
     profiles = {PROFILES.get(name, name): profile for name, profile in run["samples"]["profiles"].items()}
     return {
@@ -15,7 +15,7 @@ def migrated(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: JsonObject) -> JsonObject:
     if row["status"] != "measured":
         return {**row, "part": "not measured"}
     if "without_fraction" in row:
