@@ -1,4 +1,4 @@
-"""Images of digits from scikit-learn: 1797 of 8 x 8 pixels (UCI, Alpaydin and Kaynak 1998), split into three parts."""
+"""Images of digits: 1797 of 8 x 8 pixels (UCI, Alpaydin and Kaynak 1998), split into three parts."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +8,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as nn
 
+from workbench.catalog.paths import DATA
+
+DIGITS = DATA / "models" / "digits-image-text" / "digits.csv.gz"
 Floats = npt.NDArray[np.float32]
 N_TRAIN, N_VALIDATION = 957, 300
 """Of 1797; the other 540 are the test. What is chosen (thresholds, calibration) is chosen on the validation part."""
@@ -38,14 +41,12 @@ class DigitParts:
 @cache
 def digits() -> DigitParts:
     """Return the three parts, which are always the same."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    rows = np.loadtxt(DIGITS, delimiter=",", dtype=np.int64)
+    images, labels = (rows[:, :-1] / 16).astype(np.float32).reshape(-1, 1, 8, 8), rows[:, -1]
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     ends = (N_TRAIN, N_TRAIN + N_VALIDATION)
     train, validation, test = (
-        Digits(images=images[at], labels=labels[at].astype(np.int64)) for at in np.split(order, ends)
+        Digits(images=images[at], labels=labels[at]) for at in np.split(order, ends)
     )
     return DigitParts(train=train, validation=validation, test=test)
 

@@ -39,7 +39,7 @@ def measure(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
     work = _digits if spec.model == OWN_MODEL else _graph if spec.model.endswith(".onnx") else _folder
     yield from work(spec, graphs, record)
     record.device = chosen_device("cpu")
-    versions = {name: package_version(name) for name in ("scikit-learn", "openvino", "executorch")}
+    versions = {name: package_version(name) for name in ("openvino", "executorch")}
     record.packages |= {name: version for name, version in versions.items() if version is not None}
 
 
