@@ -45,9 +45,7 @@ def digits() -> DigitParts:
     images, labels = (rows[:, :-1] / 16).astype(np.float32).reshape(-1, 1, 8, 8), rows[:, -1]
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     ends = (N_TRAIN, N_TRAIN + N_VALIDATION)
-    train, validation, test = (
-        Digits(images=images[at], labels=labels[at]) for at in np.split(order, ends)
-    )
+    train, validation, test = (Digits(images=images[at], labels=labels[at]) for at in np.split(order, ends))
     return DigitParts(train=train, validation=validation, test=test)
 
 
