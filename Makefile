@@ -54,7 +54,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 report: $(VENV)/.lab
-	$(BIN)/python -m workbench.interface.report notebooks/*.ipynb --out reports
+	$(BIN)/workbench export notebooks/*.ipynb --out reports
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/machine.py

@@ -1,5 +1,6 @@
 """The frame that every question is shown in: controls made from its spec, and verdict, plots, table and tabs."""
 
+import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -28,20 +29,39 @@ from workbench.interface.html import (
     note,
     paragraph,
     subtitle,
+    table,
 )
 from workbench.interface.job_panel import POLL_S, JobPanel
 from workbench.interface.knobs import command_line, control, hold, set_control, stored
 from workbench.interface.panel import Plot, html, set_html, show_all
+from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
-from workbench.interface.shared_view import download_links, origin, place_of, run_label, runs_of_kind
+from workbench.interface.shared_state import (
+    RUN,
+    PanelChoices,
+    choice_of,
+    choice_text,
+    notebook_settings,
+    view_file,
+)
+from workbench.interface.shared_view import (
+    download_links,
+    origin,
+    place_of,
+    run_label,
+    runs_of_kind,
+    shipped_ids,
+)
 from workbench.interface.toggles import Toggles
 from workbench.interface.view import AnswerView, PanelState
+from workbench.interface.view_link import ViewLink
 from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
+from workbench.store.runs import RunStore
 
 UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What a run from elsewhere may raise in code that reads it."""
-FRAME_TABS = ("Command line", "Spec as code", "CSV · PNG · HTML")
+FRAME_TABS = ("Command line", "Spec as code", "Save and share")
 
 
 class QuestionPanel(JobPanel):
@@ -70,7 +90,7 @@ class QuestionPanel(JobPanel):
     """What to do, and how long it takes, when nothing was measured yet."""
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, **start: Any) -> None:
-        super().__init__(getattr(self.measured_class or self.spec_class, "kind", ""), manager=manager, poll_s=poll_s)
+        super().__init__(self.measured_kind(), manager=manager, poll_s=poll_s)
         self._turn = threading.RLock()  # a job's thread draws too, and a reader's choice must not be lost meanwhile
         self._drawing: int | None = None
         self._links: dict[str, Markup] = {}
@@ -80,13 +100,15 @@ class QuestionPanel(JobPanel):
         asked = {n: f.start for n, f in self.fields.items()} | {k: v for k, v in start.items() if k in self.fields}
         shown = {k: v for k, v in start.items() if k not in self.fields}
         self.state: Any = self.first_state(self.state_class(asked=asked, run_id=self.first_run_id(), **shown))
-        self._opened_with = self.state.asked
+        self._opened_with, self._first = self.state.asked, self.state
         self.controls: dict[str, widgets.Widget] = {}
         self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
         self.plots, self.live = tuple(Plot() for _ in range(self.n_plots)), Plot(layout={"display": "none"})
         self.tabs_html = [html() for _ in (*self.tab_titles, *FRAME_TABS)]
         self._build()
         self.guarded(self.draw)()
+        if settings := self._own(notebook_settings()):
+            (self.open_with if os.environ.get(EXPORT_MODE) else self.guarded(self.open_with))(settings)
         if self.kind:
             self.attach_to_live_job()
 
@@ -106,7 +128,18 @@ class QuestionPanel(JobPanel):
 
     def find_runs(self) -> list[Run]:
         """Return the runs that can be shown, newest first: own ones and those that ship."""
-        return runs_of_kind(self.kind, store=self.manager.store, shipped=MEASURED) if self.kind else []
+        return self.stored_runs(self.manager.store)
+
+    @classmethod
+    def stored_runs(cls, store: RunStore) -> list[Run]:
+        """Return the runs of this panel's kind, newest first: those of a store and those that ship."""
+        kind = cls.measured_kind()
+        return runs_of_kind(kind, store=store, shipped=MEASURED) if kind else []
+
+    @classmethod
+    def measured_kind(cls) -> str:
+        """Return the kind of the runs that Run makes; "" where it makes none."""
+        return getattr(cls.measured_class or cls.spec_class, "kind", "")
 
     def first_run_id(self) -> str | None:
         """Return the run that is shown at first."""
@@ -197,6 +230,68 @@ class QuestionPanel(JobPanel):
         self.runs = self.find_runs()
         self.update(run_id=view.id)
 
+    # --- sharing ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def name(cls) -> str:
+        """Return what a link calls the panel, such as "cost" or "quantization/sensitivity"."""
+        return cls.__module__.removeprefix("workbench.questions.").removesuffix(".panel").replace(".", "/")
+
+    def shared_choices(self) -> PanelChoices:
+        """Return all choices as a link carries them."""
+        names = (*self.view_fields, *self.fields)
+        values = {name: choice_text(self._field(name), self._value(name)) for name in names}
+        return PanelChoices(panel=self.name(), values=values | ({RUN: self.run.id} if self.run else {}))
+
+    def open_link(self, text: str) -> None:
+        """Show what the text of a link carries, where it is about this panel; raises ``InvalidSpec``."""
+        choices = PanelChoices.read(text)
+        if choices.panel == self.name():
+            self.open_with(choices.values)
+
+    def open_with(self, values: Mapping[str, object]) -> None:
+        """Show choices by name, given as texts, numbers or lists; the others stay. Raises ``InvalidSpec``."""
+        unknown = sorted(set(values) - {RUN, *self.view_fields, *self.fields})
+        if unknown:
+            raise InvalidSpec(
+                f"The panel {self.name()} has no control {', '.join(unknown)}.",
+                remedy=f"Use {', '.join((*self.view_fields, *self.fields))}.",
+            )
+        run_id = values.get(RUN, self.state.run_id)
+        if run_id is not None and run_id not in {r.id for r in self.runs}:
+            raise InvalidSpec(
+                f"Run {run_id} is not stored here.",
+                remedy="Ask for the file of the view, which carries its run, and open it with `workbench show FILE`.",
+            )
+        offered = self.choices()
+        chosen = {n: choice_of(self._field(n), v, self._offered(n, offered)) for n, v in values.items() if n != RUN}
+        with self._turn:
+            self.clear_message()
+            asked = {k: v for k, v in chosen.items() if k in self.fields}
+            shown = {k: v for k, v in chosen.items() if k not in self.fields}
+            self.state = replace(self.state, asked={**self.state.asked, **asked}, run_id=run_id, **shown)
+            self.draw()
+
+    def _own(self, settings: Mapping[str, object]) -> dict[str, object]:
+        """Those of a notebook's settings that this panel has; the others are for the notebook's other panels."""
+        known = {*self.view_fields, *self.fields}
+        wanted = settings.get("runs", ())
+        run_id = next((r.id for r in self.runs if isinstance(wanted, list | tuple) and r.id in wanted), None)
+        return {k: v for k, v in settings.items() if k in known} | ({} if run_id is None else {RUN: run_id})
+
+    def _offered(self, name: str, choices: Mapping[str, list[Any]]) -> list[object] | None:
+        """The values that a control offers; None where it takes anything."""
+        own, knob = choices.get(name), self._field(name).knob
+        if own and isinstance(own[0], tuple):
+            return [value for _, value in own]
+        return None if knob.choices is None or knob.suggestions else list(knob.choices)
+
+    def _reset(self, _button: object) -> None:
+        with self._turn:
+            self.clear_message()
+            self.state = self._first
+            self.draw()
+
     # --- drawing ------------------------------------------------------------------------------------------------
 
     def _field(self, name: str) -> KnobField:
@@ -233,10 +328,14 @@ class QuestionPanel(JobPanel):
         left.add_class("wb-controls")
         plots = widgets.Box([self.live, *self.plots, self.beside])
         plots.add_class("wb-plots")
-        self.save = widgets.Button(description="Save HTML report", tooltip="Write one HTML file that needs no network.")
-        self.save.layout.width = "auto"
-        self.save.on_click(self.guarded(self._save_report))
-        contents = [*self.tabs_html[:-1], widgets.VBox([self.tabs_html[-1], self.save])]
+        self.save = self._button("Save HTML report", "Write one HTML file that needs no network.", self._save_report)
+        self.save_view = self._button("Save view", "Write a small file that opens with these choices.", self._save_view)
+        self.reset = self._button("Reset", "Take back all choices since the panel was opened.", self._reset)
+        self.link = ViewLink()
+        self.link.observe(self.guarded(lambda change: self.open_link(change["new"])), names="opened")
+        share = widgets.HBox([self.save, self.save_view, self.link, self.reset])
+        share.add_class("wb-share")
+        contents = [*self.tabs_html[:-1], widgets.VBox([self.tabs_html[-1], share])]
         tabs = widgets.Tab(contents, titles=(*self.tab_titles, *FRAME_TABS))
         right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
         right.add_class("wb-view")
@@ -247,6 +346,11 @@ class QuestionPanel(JobPanel):
         self.root.children = (*self.root.children, self.header, body)
         for name, made in self.controls.items():
             made.observe(self.guarded(self._chosen(name)), names="value")
+
+    def _button(self, label: str, tooltip: str, handler: Callable[[object], None]) -> widgets.Button:
+        made = widgets.Button(description=label, tooltip=tooltip, layout={"width": "auto"})
+        made.on_click(self.guarded(handler))
+        return made
 
     def _chosen(self, name: str) -> Callable[[Any], None]:
         def handler(change: Any) -> None:
@@ -307,6 +411,7 @@ class QuestionPanel(JobPanel):
         own = (view.tab(i) for i in range(len(self.tab_titles)))
         for box, content in zip(self.tabs_html, (*own, *self._plan_tabs(), self._downloads(view)), strict=True):
             set_html(box, content)
+        self.link.state = str(self.shared_choices())
 
     def show_controls(self) -> None:
         """Set what controls offer and hold from the state."""
@@ -344,7 +449,7 @@ class QuestionPanel(JobPanel):
 
     def _downloads(self, view: AnswerView) -> Markup:
         if view.run is None:
-            return paragraph("Nothing to save yet.")
+            return paragraph("No run to save yet.")
         if view.run.id not in self._links:
             self._links[view.run.id] = download_links(view.run, self.csv_rows(view.run))
         return self._links[view.run.id]
@@ -360,16 +465,30 @@ class QuestionPanel(JobPanel):
 
     # --- report -------------------------------------------------------------------------------------------------
 
+    def _choice_table(self) -> Markup:
+        names = (*self.view_fields, *self.fields)
+        rows = [(self._field(n).label, choice_text(self._field(n), self._value(n)) or "–") for n in names]
+        return joined(heading("Choices", level=3), table(("Choice", "Value"), rows, left=(1,)))
+
     def _save_report(self, _button: object) -> None:
         kind = self.kind or type(self).__name__.removesuffix("Panel").lower()
-        target = Path.cwd() / f"{kind}_{self.state.run_id or 'latest'}.html"
+        content = page(self.title, self.static_html(), footer=Markup("Saved from the panel."))
+        self._save(f"{kind}_{self.state.run_id or 'latest'}.html", content, "One file, no network needed.")
+
+    def _save_view(self, _button: object) -> None:
+        own = self.run if self.run is not None and self.run.id not in shipped_ids(MEASURED) else None
+        name = f"{self.name().replace('/', '_')}_view.json"
+        remedy = f"`workbench show {name}` opens it with the same choices, also on another machine."
+        self._save(name, view_file(self.shared_choices(), own), remedy)
+
+    def _save(self, name: str, content: str, remedy: str) -> None:
+        target = Path.cwd() / name
         try:
-            content = page(self.title, self.static_html(), footer=Markup("Saved from the panel."))
             target.write_text(content, encoding="utf-8")
         except OSError as error:
             remedy = "Free disk space or open the notebook from a writable folder."
             raise WorkbenchError(f"{target} cannot be written: {error}.", remedy=remedy) from error
-        set_html(self.message, message_card("info", "Saved.", str(target), "One file, no network needed."))
+        set_html(self.message, message_card("info", "Saved.", str(target), remedy))
 
     def static_html(self) -> Markup:
         """Return the panel for a report: what is shown, and how it was measured."""
@@ -389,5 +508,5 @@ class QuestionPanel(JobPanel):
             self._header(view), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
         )
         where = origin(view.run) if view.run else ""
-        more = block(folded("Launch command and measurement", tabs, where))
+        more = block(folded("Choices, launch command and measurement", self._choice_table(), tabs, where))
         return joined(shown, self.static_controls(view), more)

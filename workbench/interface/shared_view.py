@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,6 +21,12 @@ def runs_of_kind(kind: str, *, store: RunStore, shipped: Path) -> list[Run]:
     seen = {r.id for r in own}
     others = [r for r in runs_in_folder(shipped) if r.kind == kind and r.id not in seen]
     return sorted([*own, *others], key=lambda r: r.finished_at, reverse=True)
+
+
+@cache
+def shipped_ids(folder: Path) -> frozenset[str]:
+    """Return the ids of the runs that ship with the workbench."""
+    return frozenset(r.id for r in runs_in_folder(folder))
 
 
 def minute_of(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,23 @@ class ReportFailed(WorkbenchError):
     """A notebook could not be run to its end."""
 
 
-def write_report(notebook: Path, target: Path) -> Path:
-    """Execute a notebook in export mode and write ``target``; raises ``ReportFailed``."""
+def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | None = None) -> Path:
+    """Execute a notebook in export mode and write ``target``.
+
+    Args:
+        notebook: Where it lies.
+        target: HTML file that is written.
+        settings: What its panels open with, by the name of the control; ``runs`` holds the ids of runs to show.
+
+    Raises:
+        ReportFailed: It is no notebook, or it does not run to its end.
+    """
     try:
         content = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError) as error:
         raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
+    if settings:
+        content.cells.insert(0, nbformat.v4.new_code_cell(f"settings = {dict(settings)!r}"))
     client = NotebookClient(
         content,
         timeout=CELL_TIMEOUT_S,
