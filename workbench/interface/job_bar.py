@@ -30,7 +30,10 @@ class JobBar:
             button.on_click(handler)
         self.bar = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="100%", height="12px"))
         self.text = html(note("Nothing is running."))
-        self.box = widgets.VBox([widgets.HBox([self.run, self.cancel, self.resume]), self.bar, self.text])
+        self.box = widgets.Box(
+            [widgets.HBox([self.run, self.cancel, self.resume]), widgets.VBox([self.bar, self.text])]
+        )
+        self.box.add_class("wb-job")
         self._busy, self._allowed = False, True
 
     def allow_run(self, allowed: bool) -> None:

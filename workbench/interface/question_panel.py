@@ -324,7 +324,7 @@ class QuestionPanel(JobPanel):
         if folded_rows:
             rows.append(widgets.Accordion([widgets.VBox(folded_rows)], titles=("More settings",)))
         rows += below.values()
-        left = widgets.VBox([*rows, *([self.job_bar.box] if self.kind else []), html(note(LEGEND))])
+        left = widgets.VBox([*rows, html(note(LEGEND))])
         left.add_class("wb-controls")
         plots = widgets.Box([self.live, *self.plots, self.beside])
         plots.add_class("wb-plots")
@@ -337,7 +337,8 @@ class QuestionPanel(JobPanel):
         share.add_class("wb-share")
         contents = [*self.tabs_html[:-1], widgets.VBox([self.tabs_html[-1], share])]
         tabs = widgets.Tab(contents, titles=(*self.tab_titles, *FRAME_TABS))
-        right = widgets.VBox([self.message, self.answer, plots, self.table, tabs])
+        job = [self.job_bar.box] if self.kind else []
+        right = widgets.VBox([*job, self.message, self.answer, plots, self.table, tabs])
         right.add_class("wb-view")
         body = widgets.Box([left, right])
         for name in ("wb-panel", self.css_class, "wb-tall" if self.is_tall else ""):

@@ -33,6 +33,8 @@ LIVE_STYLE = """
 .wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
 .wb-tall .wb-plots .jp-RenderedPlotly{height:530px}.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
 .wb-view .widget-html-content{min-width:0;max-width:100%}
+.wb-job{flex-flow:row wrap;align-items:center;gap:0 12px}.wb-job>*:first-child{flex:1 1 200px;max-width:300px}.wb-job>*:last-child{flex:3 1 240px}
+.wb-share{flex-flow:row wrap;align-items:center;gap:4px}.wb-copy{float:right;width:auto;height:24px;line-height:22px;font-size:.8em;padding:0 8px}
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}

@@ -152,7 +152,35 @@ if (typeof document !== "undefined") {
     document.dispatchEvent(new Event("wb-figures-drawn"));
   };
 
+  /* What the reader sets stands in the address, so that a copied link opens with it. */
+  const keepInAddress = () => {
+    const sections = [...document.querySelectorAll(".wb-whatif, .wb-plans, .wb-load")];
+    const inputs = sections.flatMap((section, i) => [...section.querySelectorAll("input[name], select[name]")].map((input) => [`${i}.${input.name}`, input]));
+    const given = new URLSearchParams(new URLSearchParams(location.hash.slice(1)).get("state") ?? "");
+    for (const [name, input] of inputs) if (given.has(name)) input.value = given.get(name);
+    const opened = new Map(inputs.map(([name, input]) => [name, input.defaultValue ?? ""]));
+    document.addEventListener("input", () => {
+      const changed = inputs.filter(([name, input]) => input.value !== opened.get(name)).map(([name, input]) => [name, input.value]);
+      const state = new URLSearchParams({state: new URLSearchParams(changed).toString()});
+      history.replaceState(null, "", changed.length ? `#${state}` : location.pathname + location.search);
+    });
+  };
+
+  const addCopyButtons = () => document.querySelectorAll(".wb-code").forEach((code) => {
+    const button = document.createElement("button");
+    button.className = "wb-copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try { await navigator.clipboard.writeText(code.textContent); button.textContent = "Copied"; }
+      catch { getSelection().selectAllChildren(code); button.textContent = "Selected: copy it"; }
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    code.before(button);
+  });
+
   const start = () => {
+    keepInAddress();
+    addCopyButtons();
     document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
     document.querySelectorAll(".wb-plans").forEach(startPlans);
     document.querySelectorAll(".wb-load").forEach(startLoad);
