@@ -49,6 +49,37 @@ def test_every_control_of_a_panel_comes_from_a_knob(panel):
             assert made.tooltip == known[name].knob.help
 
 
+@each
+def test_the_text_of_a_view_opens_the_same_view_again(panel):
+    changed = next((n for n in panel.controls if n != "run_id" and another_value(panel, n) is not None), None)
+    before = panel.state
+    if changed:
+        panel.controls[changed].value = another_value(panel, changed)
+    shared, state = str(panel.shared_choices()), panel.state
+    assert panel.link.state == shared
+    panel.reset.click()
+    assert panel.state == panel.state.__class__(**{f: getattr(before, f) for f in before.__dataclass_fields__})
+    panel.link.opened = shared
+    assert panel.state == state
+    assert panel.errors == []
+    panel.link.opened = "another-panel?x=1"
+    assert panel.state == state
+    panel.reset.click()
+
+
+@each
+def test_runs_are_set_beside_each_other(panel):
+    others = [r.id for r in panel.runs if r.id != panel.state.run_id][:2]
+    if not others or not panel.lists_runs or not panel.kind:
+        pytest.skip("it has no second run")
+    panel.compare.value = tuple(others)
+    shown = panel.tabs_html[-2].value
+    assert all(i[:8] in shown for i in others) or "differs by more than 1 %" in shown
+    assert str(panel.shared_choices()).count(others[0])
+    panel.compare.value = ()
+    assert panel.errors == []
+
+
 def another_value(panel, name):
     """A value that a control can hold and does not; None where there is none."""
     made, value = panel.controls[name], panel.controls[name].value

@@ -118,7 +118,7 @@ def _panel_names(notebook: Path) -> list[str]:
     """Return the names of the panels that a notebook opens."""
     try:
         cells = nbformat.read(notebook, as_version=4).cells
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:  # whatever JSON it is
         raise InvalidSpec(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     return [place.replace(".", "/") for place in PANEL_IMPORT.findall(code) if not place.endswith("claims")]

@@ -3,7 +3,7 @@
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.knobs import KnobField, knobs_of
 from workbench.core.rows import Json, flat
 from workbench.core.runs import Run
+from workbench.interface.compared_runs import side_by_side
 from workbench.interface.html import (
     EMPTY,
     LEGEND,
@@ -37,6 +38,7 @@ from workbench.interface.panel import Plot, html, set_html, show_all
 from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
 from workbench.interface.shared_state import (
+    COMPARED,
     RUN,
     PanelChoices,
     choice_of,
@@ -61,7 +63,7 @@ from workbench.store.runs import RunStore
 
 UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What a run from elsewhere may raise in code that reads it."""
-FRAME_TABS = ("Command line", "Spec as code", "Save and share")
+FRAME_TABS = ("Command line", "Spec as code", "Compare", "Save and share")
 
 
 class QuestionPanel(JobPanel):
@@ -161,6 +163,10 @@ class QuestionPanel(JobPanel):
         """Return the choices that cannot be measured here, with the reason, by control."""
         return {}
 
+    def compared(self, runs: Sequence[Run]) -> Markup:
+        """Return runs side by side, the shown one first."""
+        return side_by_side(runs, [f"{run.environment.device}, {run.day}, {run.id[:8]}" for run in runs])
+
     def csv_rows(self, run: Run) -> list[dict[str, Json]]:
         """Return the rows of a run's CSV file."""
         return [flat(row) for row in run.results]
@@ -241,7 +247,10 @@ class QuestionPanel(JobPanel):
         """Return all choices as a link carries them."""
         names = (*self.view_fields, *self.fields)
         values = {name: choice_text(self._field(name), self._value(name)) for name in names}
-        return PanelChoices(panel=self.name(), values=values | ({RUN: self.run.id} if self.run else {}))
+        runs = ({RUN: self.run.id} if self.run else {}) | (
+            {COMPARED: ",".join(ids)} if (ids := self.state.compared_ids) else {}
+        )
+        return PanelChoices(panel=self.name(), values=values | runs)
 
     def open_link(self, text: str) -> None:
         """Show what the text of a link carries, where it is about this panel; raises ``InvalidSpec``."""
@@ -251,25 +260,32 @@ class QuestionPanel(JobPanel):
 
     def open_with(self, values: Mapping[str, object]) -> None:
         """Show choices by name, given as texts, numbers or lists; the others stay. Raises ``InvalidSpec``."""
-        unknown = sorted(set(values) - {RUN, *self.view_fields, *self.fields})
+        unknown = sorted(set(values) - {RUN, COMPARED, *self.view_fields, *self.fields})
         if unknown:
             raise InvalidSpec(
                 f"The panel {self.name()} has no control {', '.join(unknown)}.",
                 remedy=f"Use {', '.join((*self.view_fields, *self.fields))}.",
             )
         run_id = values.get(RUN, self.state.run_id)
-        if run_id is not None and run_id not in {r.id for r in self.runs}:
+        others = tuple(part for part in str(values.get(COMPARED, "")).split(",") if part)
+        missing = {i for i in (run_id, *others) if i is not None} - {r.id for r in self.runs}
+        if missing:
             raise InvalidSpec(
-                f"Run {run_id} is not stored here.",
+                f"Run {', '.join(sorted(map(str, missing)))} is not stored here.",
                 remedy="Ask for the file of the view, which carries its run, and open it with `workbench show FILE`.",
             )
         offered = self.choices()
-        chosen = {n: choice_of(self._field(n), v, self._offered(n, offered)) for n, v in values.items() if n != RUN}
+        chosen = {
+            n: choice_of(self._field(n), v, self._offered(n, offered))
+            for n, v in values.items()
+            if n not in (RUN, COMPARED)
+        }
         with self._turn:
             self.clear_message()
             asked = {k: v for k, v in chosen.items() if k in self.fields}
             shown = {k: v for k, v in chosen.items() if k not in self.fields}
-            self.state = replace(self.state, asked={**self.state.asked, **asked}, run_id=run_id, **shown)
+            runs = {RUN: run_id, COMPARED: others}
+            self.state = replace(self.state, asked={**self.state.asked, **asked}, **runs, **shown)
             self.draw()
 
     def _own(self, settings: Mapping[str, object]) -> dict[str, object]:
@@ -331,11 +347,17 @@ class QuestionPanel(JobPanel):
         self.save = self._button("Save HTML report", "Write one HTML file that needs no network.", self._save_report)
         self.save_view = self._button("Save view", "Write a small file that opens with these choices.", self._save_view)
         self.reset = self._button("Reset", "Take back all choices since the panel was opened.", self._reset)
+        self.compare = widgets.SelectMultiple(
+            description="Runs", tooltip="Runs that are set beside the shown one.", layout={"width": "auto"}
+        )
+        self.compare.observe(self.guarded(lambda change: self.update(compared_ids=tuple(change["new"]))), names="value")
         self.link = ViewLink()
         self.link.observe(self.guarded(lambda change: self.open_link(change["new"])), names="opened")
         share = widgets.HBox([self.save, self.save_view, self.link, self.reset])
         share.add_class("wb-share")
-        contents = [*self.tabs_html[:-1], widgets.VBox([self.tabs_html[-1], share])]
+        *plain, beside, last = self.tabs_html
+        compare = [self.compare] if self.kind and self.lists_runs else []
+        contents = [*plain, widgets.VBox([*compare, beside]), widgets.VBox([last, share])]
         tabs = widgets.Tab(contents, titles=(*self.tab_titles, *FRAME_TABS))
         job = [self.job_bar.box] if self.kind else []
         right = widgets.VBox([*job, self.message, self.answer, plots, self.table, tabs])
@@ -410,7 +432,8 @@ class QuestionPanel(JobPanel):
         show_all(self.plots, view.figures)
         set_html(self.header, self._header(view))
         own = (view.tab(i) for i in range(len(self.tab_titles)))
-        for box, content in zip(self.tabs_html, (*own, *self._plan_tabs(), self._downloads(view)), strict=True):
+        last = (self._comparison(), self._downloads(view))
+        for box, content in zip(self.tabs_html, (*own, *self._plan_tabs(), *last), strict=True):
             set_html(box, content)
         self.link.state = str(self.shared_choices())
 
@@ -423,6 +446,10 @@ class QuestionPanel(JobPanel):
             made = self.controls[name]
             if not isinstance(made, Toggles) and list(made.options) != options:
                 made.options = options
+        options = [(self.run_label(r), r.id) for r in self.runs if r.id != self.state.run_id]
+        if list(self.compare.options) != options:
+            self.compare.options = options
+        hold(self.compare, tuple(r.id for r in self._compared()))
         reasons = self.unavailable()
         for name, made in self.controls.items():
             if isinstance(made, Toggles):
@@ -447,6 +474,15 @@ class QuestionPanel(JobPanel):
             card = message_card("caution", "These choices do not go together.", error.cause, error.remedy)
             return card, card
         return code_block(self.command_lines(plan)), code_block(plan.as_code())
+
+    def _compared(self) -> list[Run]:
+        return [r for r in self.runs if r.id in self.state.compared_ids and r.id != self.state.run_id]
+
+    def _comparison(self) -> Markup:
+        others = self._compared()
+        if self.run is None or not others:
+            return paragraph("Choose runs of the list to set them beside the shown one (Ctrl or Shift for several).")
+        return self.compared([self.run, *others])
 
     def _downloads(self, view: AnswerView) -> Markup:
         if view.run is None:
@@ -509,5 +545,7 @@ class QuestionPanel(JobPanel):
             self._header(view), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
         )
         where = origin(view.run) if view.run else ""
+        if self._compared():
+            shown = joined(shown, block(heading("Compared runs", level=3), self._comparison()))
         more = block(folded("Choices, launch command and measurement", self._choice_table(), tabs, where))
         return joined(shown, self.static_controls(view), more)

@@ -18,6 +18,8 @@ FORMAT = 1
 """Version of the file of a view."""
 RUN = "run_id"
 """Name under which the shown run is carried."""
+COMPARED = "compared_ids"
+"""Name under which the runs beside it are carried."""
 YES_NO = {"yes": True, "no": False}
 WORDS: Mapping[type, str] = {
     bool: "yes or no",

@@ -20,6 +20,8 @@ class PanelState:
     """Values of the spec's fields; they may not go together while a reader is changing them."""
     run_id: str | None = None
     """Run that is shown."""
+    compared_ids: tuple[str, ...] = ()
+    """Runs that are set beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

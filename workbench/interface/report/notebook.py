@@ -39,7 +39,7 @@ def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | 
     """
     try:
         content = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:  # whatever JSON it is
         raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
     if settings:
         content.cells.insert(0, nbformat.v4.new_code_cell(f"settings = {dict(settings)!r}"))

@@ -1,6 +1,6 @@
 """The panel of question 2, whether a lower precision pays off on this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -59,7 +59,7 @@ class QuantizationPanel(QuestionPanel):
     hidden = frozenset({"device", "random_weights"})  # they follow from the hardware and from the model
     first = ("model", "hardware", "methods", "text")
     css_class = "wb-quantization"
-    tab_titles = ("Launch command", "History", "Compare")
+    tab_titles = ("Launch command", "History")
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, **start: Any) -> None:
         self.cpu, gpus = cpu_device(), gpu_devices()[0]
@@ -145,7 +145,6 @@ class QuantizationPanel(QuestionPanel):
                 *((f"{d.name} · estimate", CATALOG + d.id) for d in known),
             ],
             "batch": [(str(b), b) for b in self._batches(self.state.run_id)],
-            "compared_id": [("–", None), *((self.run_label(r), r.id) for r in self.runs)],
         }
 
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
@@ -181,7 +180,7 @@ class QuantizationPanel(QuestionPanel):
         """Show the new run, and compare it with the one that was shown before."""
         before = self.state.run_id
         super().finished(view)
-        self.update(compared_id=before)
+        self.update(compared_ids=() if before is None else (before,))
 
     # --- answer -------------------------------------------------------------------------------------------------
 
@@ -206,7 +205,6 @@ class QuantizationPanel(QuestionPanel):
             tabs=(
                 code_block(launch_command(self.asked.model, answer.best or "bf16")),
                 lambda: table(HISTORY_HEAD, history_rows(self.runs, run.id)),
-                lambda: self._comparison(run),
             ),
             run=run,
         )
@@ -247,14 +245,15 @@ class QuantizationPanel(QuestionPanel):
         highlighted = next((i for i, r in enumerate(results) if r.method == best and r.status == "measured"), None)
         return table(method_head(state.batch), cells, highlighted=highlighted)
 
-    def _comparison(self, run: Run) -> Markup:
-        other = next((r for r in self.runs if r.id == self.state.compared_id), None)
-        if other is None or other.id == run.id:
-            return paragraph("Choose a compared run to set it against the shown one.")
-        rows = comparison_rows(run, other, self.state.batch)
-        if not rows:
-            return paragraph("The two runs have no method with this batch size in common.")
-        return joined(paragraph(f"Compared run: {self.run_label(other)}"), table(COMPARISON_HEAD, rows))
+    def compared(self, runs: Sequence[Run]) -> Markup:
+        """Return each method that two runs have in common, then all differences."""
+        shown, *others = runs
+        tables = (
+            joined(paragraph(f"Compared run: {self.run_label(other)}"), table(COMPARISON_HEAD, rows))
+            for other in others
+            if (rows := comparison_rows(shown, other, self.state.batch))
+        )
+        return joined(*tables, super().compared(runs))
 
     def _without_run(self) -> AnswerView:
         model = self.asked.model
@@ -265,7 +264,6 @@ class QuantizationPanel(QuestionPanel):
             tabs=(
                 code_block(launch_command(model, "bf16")),
                 table(HISTORY_HEAD, history_rows(self.runs, "")),
-                paragraph("There is no run to compare."),
             ),
         )
 

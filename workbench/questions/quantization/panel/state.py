@@ -43,6 +43,3 @@ class QuantizationState(PanelState):
         step=5,
     )
     batch: int = knob(1, "Decode batch size", "Number of sequences that are decoded together in the shown times.")
-    compared_id: str | None = knob(
-        None, "Compared run", "Second run, which the tab Compare sets against the shown one."
-    )
