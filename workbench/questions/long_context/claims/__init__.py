@@ -1,1 +1,0 @@
-"""What the FAQ claims of long-context techniques, beside the results."""
