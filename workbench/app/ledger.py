@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-from workbench.catalog.ledger import Entry, Evidence, Judge, Key, judged
+from workbench.catalog.ledger import Decision, Decisions, Entry, Evidence, Judge, Key, judged
 from workbench.catalog.paths import MEASURED
 from workbench.catalog.tables import claims, questions
 from workbench.core.rows import Json
@@ -44,6 +44,14 @@ def ledger(runs: Sequence[Run], question: int | None = None) -> list[Entry]:
     """Return the claims of a question, or of all, each with its judgement."""
     asked = [c for c in claims() if question in {None, c.question}]
     return judged(asked, judges(), Evidence(runs=runs))
+
+
+def decisions(runs: Sequence[Run], question: int) -> Sequence[Decision]:
+    """Return the FAQ's decision rules about a question beside the workbench's answers to the same inputs; none for most."""
+    slug = next(q.slug for q in questions() if q.number == question)
+    name = f"workbench.questions.{slug}.claims"
+    decide: Decisions | None = getattr(import_module(name), "decisions", None) if find_spec(name) else None
+    return decide(Evidence(runs=runs)) if decide else ()
 
 
 def counted(entries: Sequence[Entry]) -> Counter[str]:

@@ -105,6 +105,22 @@ class Evidence:
         return [by_id[i] for i in ids if i in by_id]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a decision rule of the FAQ says of a case, beside what the workbench says of the same inputs."""
+
+    rule: str
+    case: str
+    """The inputs, in words."""
+    faq: str
+    ours: str
+    is_same: bool
+    provenance: Provenance
+    """How our answer was obtained."""
+    runs: Sequence[Run] = ()
+
+
+Decisions: TypeAlias = Callable[[Evidence], Sequence[Decision]]
 Judge: TypeAlias = Callable[[Claim, Evidence], Judgement]
 Key: TypeAlias = tuple[int, str, str]
 """Question, technique and metric of a claim."""

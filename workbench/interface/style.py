@@ -23,9 +23,11 @@ STYLE = """
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--jp-content-link-color,var(--wb-blue))}
 .wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}
 .wb-heat th{color:var(--wb-soft);font-weight:600;padding:.2em .5em;text-align:center}.wb-heat td{padding:.3em .5em;text-align:center;border:1px solid var(--wb-line);cursor:help;font-variant-numeric:tabular-nums}
-.wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}
+.wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(260px,100%),1fr));gap:.6em}
 .wb-map a,.wb-map span.card{display:block;border:1px solid var(--wb-line);border-radius:6px;padding:.6em .8em;text-decoration:none;color:var(--wb-ink)}
-.wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}
+.wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}.wb-map a>span,.wb-map .card>span{display:block}
+.wb-map .note{color:var(--wb-soft);font-size:.88em;margin-top:.25em}.wb-map .mark{display:inline-block;font-weight:500;font-size:.85em;color:var(--wb-paper);background:var(--wb-ink);border-radius:4px;padding:0 .4em}
+.wb-map a:hover,.wb-map a:focus-visible{border-color:var(--wb-blue);outline:none;box-shadow:0 0 0 1px var(--wb-blue)}
 """
 
 LIVE_STYLE = """

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, untested
+from workbench.catalog.ledger import Decision, Evidence, Judge, Judgement, Judges, compared, first_of, untested
 from workbench.catalog.tables import Claim
+from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
-from workbench.questions.latency.faults.rows import Episode, FaultsSamples
+from workbench.questions.latency.faults.rows import WORKBENCH, Episode, FaultsSamples, Score
 from workbench.questions.latency.faults.spec import FaultsSpec
 
 RESOURCES = ("processor hog", "fewer cores", "memory filled", "GPU neighbour")
@@ -13,6 +14,7 @@ NETWORK = ("slow network", "packet loss")
 MODEL = ("another precision or model",)
 RELEASE = ("server errors", "server pauses")
 ALGORITHM = ("slow tokenizer",)
+FAQ_CHECKS = "FAQ's checks"
 NAMED = 0.75
 """Share of the faults whose cause must be named: a method that finds fewer does not find them in any time."""
 
@@ -45,6 +47,27 @@ def time_to_find(faults: Sequence[str]) -> Judge:
         return compared(claim, length, how, runs=runs)
 
     return first_of(judge, untested("workbench faults", "No run named enough of these causes."))
+
+
+def decisions(evidence: Evidence) -> list[Decision]:
+    """Return the causes that the FAQ's checks name beside those that the diagnosis names, for the same observations."""
+    rows = []
+    for run, scores in evidence.with_rows("faults", Score):
+        faq, ours = (next((s for s in scores if s.method == name), None) for name in (FAQ_CHECKS, WORKBENCH))
+        if faq is None or ours is None or faq.top1 is None or ours.top1 is None:
+            continue
+        rows.append(
+            Decision(
+                rule="diagnose_latency_issue",
+                case=f"{ours.n_faults} injected faults and {ours.n_controls} healthy loads, {run.model}, {run.environment.device}",
+                faq=f"names the cause of {100 * faq.top1.value:.0f} %",
+                ours=f"names the cause of {100 * ours.top1.value:.0f} %",
+                is_same=False,
+                provenance=Provenance.MEASURED,
+                runs=(run,),
+            )
+        )
+    return rows
 
 
 JUDGES: Judges = {

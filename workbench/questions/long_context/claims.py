@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.attention.rows import Cell, ComparedCache, MissingCell
-from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, quotient, untested
+from workbench.catalog.ledger import (
+    Decision,
+    Evidence,
+    Judge,
+    Judgement,
+    Judges,
+    compared,
+    first_of,
+    quotient,
+    untested,
+)
 from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim, devices
 from workbench.core.errors import WorkbenchError
@@ -298,6 +308,40 @@ def ring_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
 
 def _at_length(judge: Callable[[Claim, Evidence], Judgement | None], techniques: str) -> Judge:
     return first_of(judge, untested(MEASURE.format(techniques), "No run on a GPU measured it at these lengths."))
+
+
+ADVISED = (
+    (4096, "standard attention", STANDARD),
+    (16384, "Flash Attention", FLASH),
+    (65536, "sliding window or sparse attention", (*WINDOW, *SPARSE)),
+)
+"""Length, the FAQ's advice for it (12.2 Q5), and the techniques that it means."""
+
+
+def decisions(evidence: Evidence) -> list[Decision]:
+    """Return the FAQ's advice by length beside the technique that was fastest there in prefill."""
+    rows = []
+    for cells in latest_by_place(evidence):
+        for length, words, techniques in ADVISED:
+            here = [(r, c) for r, c in cells if isinstance(c, Cell) and c.is_at("prefill", length)]
+            if len(here) < 2:
+                continue
+            run, best = min(here, key=lambda p: p[1].p50_s.value)
+            meant = min((c.p50_s.value for _, c in here if c.technique in techniques), default=None)
+            behind = "not measured" if meant is None else f"{meant / best.p50_s.value:.2g} times as long"
+            rows.append(
+                Decision(
+                    rule="technique by length",
+                    case=f"prefill of {length:,} tokens, {run.model}, {run.environment.device}",
+                    faq=words,
+                    ours=f"{best.label} is the fastest"
+                    + ("" if best.technique in techniques else f"; the FAQ's choice takes {behind}"),
+                    is_same=best.technique in techniques,
+                    provenance=Provenance.MEASURED,
+                    runs=(run,),
+                )
+            )
+    return rows
 
 
 JUDGES: Judges = {

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 from workbench.calibrate.serving_speed.rows import cells_of
-from workbench.catalog.ledger import Evidence, Judgement, Judges, Outcome, first_of, not_testable, untested
+from workbench.catalog.ledger import Decision, Evidence, Judgement, Judges, Outcome, first_of, not_testable, untested
 from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim
 from workbench.core.errors import WorkbenchError
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
+from workbench.estimate.device_calibration import offers
 from workbench.estimate.rows import StepTime
+from workbench.estimate.search import Load, Plan, plans
 from workbench.load.rows import LoadResult
+from workbench.simulate.planned import plan_label
 
 TWO_CARDS = (("fb1b273ec61b", "813287712f9b"),)
 """Shipped loads of eight users on one H200 and on two with tensor parallelism (NVLink), 24B: a run does not record its server's split."""
@@ -90,6 +93,87 @@ def _request_s(cell: StepTime) -> float:
 def _sized(outcome: Outcome, size: float, how: str, runs: Sequence[Run]) -> Judgement:
     """Return the judgement of a size of model at which the claimed split was tried."""
     return Judgement(outcome=outcome, how=how, value=size, runs=tuple(runs), provenance=Provenance.MEASURED)
+
+
+A100_80 = "a100-sxm-80"
+CASES = (
+    ("meta-llama/Meta-Llama-3.1-8B", "h100-sxm", 0.05, 10.0),
+    ("meta-llama/Meta-Llama-3.1-8B", "h100-sxm", 0.2, 10.0),
+    ("meta-llama/Meta-Llama-3.1-8B", "h100-sxm", 0.2, 150.0),
+    ("meta-llama/Meta-Llama-3.1-70B", "h100-sxm", 0.05, 10.0),
+    ("meta-llama/Meta-Llama-3.1-70B", "h200-sxm", 0.2, 10.0),
+    ("meta-llama/Meta-Llama-3.1-70B", "h200-sxm", 0.2, 150.0),
+)
+"""Model, device, longest time per output token, and requests per second that both rules decide."""
+ADVICE = (
+    ("meta-llama/Meta-Llama-3.1-8B", "bf16", "one GPU", (1,)),
+    ("meta-llama/Meta-Llama-3.1-70B", "w4a16", "one GPU, or two with tensor parallelism", (1, 2)),
+    ("meta-llama/Meta-Llama-3.1-70B", "bf16", "two or four GPUs with tensor parallelism", (2, 4)),
+)
+"""The FAQ's advice for A100 cards of 80 GB: model, precision, advice, and the numbers of GPUs that it names."""
+
+
+def faq_strategies(*, model_bytes: float, memory_bytes: float, latency_s: float, requests_per_s: float) -> list[str]:
+    """Return the strategies that the FAQ's rule names (12.1 Q3), restated: each threshold adds one, whatever the others say."""
+    is_too_large, is_urgent = model_bytes > 0.8 * memory_bytes, latency_s < 0.1
+    named = {
+        "tensor": is_too_large or is_urgent,
+        "pipeline": requests_per_s > 100,
+        "mixed": model_bytes > 4 * memory_bytes,
+    }
+    return [name for name, holds in named.items() if holds]
+
+
+def planned_strategies(plan: Plan) -> list[str]:
+    """Return the strategies of a plan in the same words."""
+    named = {"tensor": plan.split.tensor > 1, "pipeline": plan.split.pipeline > 1}
+    return [name for name, holds in named.items() if holds]
+
+
+def decisions(_evidence: Evidence) -> list[Decision]:
+    """Return the FAQ's rule and its advice beside the cheapest plans of the same inputs."""
+    rows = []
+    for name, device, tpot_s, rate in CASES:
+        model, (offer,) = language_model_from(name), offers([device])
+        load = Load(requests_per_s=rate, tpot_s=tpot_s)
+        best = plans(model, load, [offer], precisions=("bf16",))[0]
+        faq = faq_strategies(
+            model_bytes=2.0 * model.n_params, memory_bytes=offer.memory_bytes, latency_s=tpot_s, requests_per_s=rate
+        )
+        ours = planned_strategies(best)
+        shown = f"{plan_label(best)}: {_words(ours)}" if best.reason is None else f"none: {best.reason}"
+        case = f"{name}, BF16, {offer.name}, {1e3 * tpot_s:g} ms per token, {rate:g} requests/s of {load.input_tokens} + {load.output_tokens} tokens"
+        rows.append(
+            Decision(
+                rule="choose_parallelism_strategy",
+                case=case,
+                faq=_words(faq),
+                ours=shown,
+                is_same=best.reason is None and faq == ours,
+                provenance=Provenance.ESTIMATED,
+            )
+        )
+    return [*rows, *map(_advice, ADVICE)]
+
+
+def _advice(advice: tuple[str, str, str, tuple[int, ...]]) -> Decision:
+    name, precision, words, counts = advice
+    model, (offer,) = language_model_from(name), offers([A100_80])
+    slow = Load(requests_per_s=0.1, ttft_s=60, tpot_s=1)  # only memory decides
+    feasible = [p for p in plans(model, slow, [offer], precisions=(precision,)) if p.reason is None]
+    least = min((p.n_devices for p in feasible), default=None)
+    return Decision(
+        rule="advice for one model",
+        case=f"{name}, {precision}, {offer.name}",
+        faq=words,
+        ours="does not fit" if least is None else f"fits from {least} GPU{'s' if least > 1 else ''} on",
+        is_same=least in counts,
+        provenance=Provenance.ESTIMATED,
+    )
+
+
+def _words(strategies: Sequence[str]) -> str:
+    return " + ".join(strategies) + " parallelism" if strategies else "no split"
 
 
 JUDGES: Judges = {
