@@ -118,12 +118,10 @@ def test_ten_judgements_recomputed_from_the_files_alone(entries):
         for r in raw("serving_speed_llama-3.1-8b-shape_h200.json")["results"]
         if "tpot_p50_s" in r
     }
-    steps = {k: v["value"] if isinstance(v, dict) else v for k, v in steps.items()}
     rings = {
-        (r["n_devices"], r["length_tokens"]): r["p50_s"]
+        (r["world"], r["length_tokens"]): r["p50_s"]
         for r in raw("ring_attention_llama-3.1-8b-shape_2-h100.json")["results"]
     }
-    rings = {k: v["value"] if isinstance(v, dict) else v for k, v in rings.items()}
     variants = {r["technique"]: r for r in raw("edge_digits_epyc-2-cores.json")["results"] if r["part"] == "variant"}
     flooded = next(r for r in raw("surge_stdlib-9m_epyc-2-cores.json")["results"] if r["way"] == "rates")["tenants"]
     load = raw("load_llama-3.1-8b-shape_conv-33-percent_h200.json")["samples"]["requests"]
@@ -136,7 +134,7 @@ def test_ten_judgements_recomputed_from_the_files_alone(entries):
         (5, "Flash Attention", "speedup"): (cell(plain, "math", "decode", 65536)["p50_s"] / cell(plain, "fa3", "decode", 65536)["p50_s"], "more than claimed"),
         (5, "sequence parallelism", "speedup"): (rings[1, 65536] / rings[2, 65536], "confirmed"),
         (2, "INT4 GPTQ", "speedup"): (max(w4), "less than claimed"),
-        (4, "dynamic batching", "throughput_gain"): (8 / 8 * techniques["batching"]["without_s"] / techniques["batching"]["with_s"], "more than claimed"),
+        (4, "dynamic batching", "throughput_gain"): (techniques["batching"]["without_s"] / techniques["batching"]["with_s"], "more than claimed"),
         (4, "operator fusion", "kernel_count_reduction"): (100 * (1 - techniques["fusion"]["operators_with"] / techniques["fusion"]["operators_without"]), "less than claimed"),
         (7, "mean latency", "normal_range"): (statistics.fmean(latencies), "less than claimed"),
         (9, "rate limits and CDN", "protection"): (100 * sum(t["good_per_s"] for t in others) / sum(t["asked_per_s"] for t in others), "less than claimed"),

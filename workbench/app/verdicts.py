@@ -34,6 +34,10 @@ def _of_run(run: Run, verdict: Verdict) -> Answer:
     return verdict, run.environment.device, run
 
 
+def _drawn(run: Run | None, verdict: Callable[[Run], Verdict]) -> Answer | None:
+    return None if run is None else _of_run(run, verdict(run))
+
+
 def _newest(runs: Sequence[Run], *kinds: str) -> Run | None:
     return next((r for r in runs if r.kind in kinds), None)
 
@@ -81,15 +85,13 @@ def _utilization(runs: Sequence[Run]) -> Answer | None:
 def _long_context(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.long_context.findings import verdict
 
-    run = _newest(runs, "long_context")
-    return run and _of_run(run, verdict(run))
+    return _drawn(_newest(runs, "long_context"), verdict)
 
 
 def _surge(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.surge.findings import verdict
 
-    run = _newest(runs, "surge")
-    return run and _of_run(run, verdict(run))
+    return _drawn(_newest(runs, "surge"), verdict)
 
 
 def _monitoring(runs: Sequence[Run]) -> Answer | None:
@@ -114,21 +116,19 @@ def _cost(_runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.cost.findings import cost_verdict
 
     _, priced = opening_price()
-    return priced and (cost_verdict(priced), priced.case.offer.name, None)
+    return None if priced is None else (cost_verdict(priced), priced.case.offer.name, None)
 
 
 def _security(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.security.findings import verdict
 
-    run = _newest(runs, "redaction")
-    return run and _of_run(run, verdict(run))
+    return _drawn(_newest(runs, "redaction"), verdict)
 
 
 def _rollout(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.rollout.findings import verdict
 
-    run = _newest(runs, "rollout")
-    return run and _of_run(run, verdict(run))
+    return _drawn(_newest(runs, "rollout"), verdict)
 
 
 def _latency(runs: Sequence[Run]) -> Answer | None:
@@ -147,8 +147,7 @@ def _latency(runs: Sequence[Run]) -> Answer | None:
 def _multimodal(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.multimodal.findings import verdict
 
-    run = _newest(runs, "images")
-    return run and _of_run(run, verdict(run))
+    return _drawn(_newest(runs, "images"), verdict)
 
 
 def _edge(runs: Sequence[Run]) -> Answer | None:

@@ -37,15 +37,15 @@ def technique(name: str, figure: Figure, note: str = "") -> Judge:
         rows = [
             (run, row) for run, rows in evidence.with_rows("techniques", Gain) for row in rows if row.technique == name
         ]
-        values = [(run, row, value) for run, row in rows if (value := figure(row))]
-        on_gpu = [v for v in values if v[0].environment.device_id != "cpu"]
+        measured = [(run, row, found) for run, row in rows if (found := figure(row))]
+        on_gpu = [m for m in measured if m[0].environment.device_id != "cpu"]
         if not on_gpu:
             return None
         run, row, (value, interval) = on_gpu[0]
         unit = "×" if claim.unit == "ratio" else " %"
         others = [
             f"{r.environment.device} {v:.3g}{unit}"
-            for r, _, (v, _i) in values
+            for r, _, (v, _i) in measured
             if r is not run and r.environment.device_id == "cpu"
         ]
         how = f"{row.what[0].upper()}{row.what[1:]} ({run.model})." + (f" On {', '.join(others)}." if others else "")
