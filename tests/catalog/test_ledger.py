@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.catalog.ledger import Outcome, claimed_range, outcome_of
+from workbench.catalog.ledger import Evidence, Outcome, claimed_range, compared, judged, outcome_of
 from workbench.catalog.tables import Claim
 
 
@@ -57,3 +57,15 @@ def test_an_outcome_never_says_more_than_the_interval(value, width, low, more):
             Outcome.NO_GAIN,
             Outcome.OPPOSITE if value < 1 else Outcome.LESS if value < least else Outcome.MORE,
         }
+
+
+def test_a_run_that_cannot_be_compared_does_not_hide_the_other_claims():
+    def broken(_claim, _evidence):
+        raise KeyError("p50_s")
+
+    asked = [claim(2, 4, technique="a"), claim(2, 4, technique="b")]
+    judges = {(4, "a", "speedup"): broken, (4, "b", "speedup"): lambda c, _: compared(c, 3.0, "how", runs=())}
+    first, second = judged(asked, judges, Evidence(runs=()))
+    assert first.judgement.outcome == Outcome.NOT_TESTED
+    assert "KeyError" in first.judgement.how
+    assert second.judgement.outcome == Outcome.CONFIRMED

@@ -224,8 +224,18 @@ def first_of(*judges: Callable[[Claim, Evidence], Judgement | None]) -> Judge:
 
 def judged(claims: Iterable[Claim], judges: Judges, evidence: Evidence) -> list[Entry]:
     """Return each claim with its judgement; a claim without a judge is not tested yet."""
-    nobody = untested("", "Nothing judges this claim.")
-    return [Entry(claim=c, judgement=judges.get(key_of(c), nobody)(c, evidence)) for c in claims]
+    return [Entry(claim=c, judgement=_judged(c, judges, evidence)) for c in claims]
+
+
+def _judged(claim: Claim, judges: Judges, evidence: Evidence) -> Judgement:
+    judge = judges.get(key_of(claim))
+    if judge is None:
+        return Judgement(outcome=Outcome.NOT_TESTED, how="Nothing judges this claim.")
+    try:
+        return judge(claim, evidence)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # a run from elsewhere
+        how = f"A stored run cannot be compared: {type(error).__name__}: {error}."
+        return Judgement(outcome=Outcome.NOT_TESTED, how=how, command="workbench runs list")
 
 
 def shown_value(claim: Claim, judgement: Judgement) -> str:

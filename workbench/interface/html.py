@@ -129,6 +129,8 @@ def link(text: Text, address: str, lab_path: str | None = None) -> Markup:
 
 
 def _anchor(address: str, lab_path: str | None) -> Markup:
+    if address.endswith(".html"):
+        return Markup("<a href='{}'>").format(address)
     if lab_path is None:
         return Markup("<a href='{}' target='_blank' rel='noopener'>").format(address)
     return Markup("<a href='{}' data-commandlinker-command='docmanager:open' data-commandlinker-args='{}'>").format(
