@@ -11,9 +11,9 @@ from workbench.app.ledger import all_runs, counted, decisions, ledger
 from workbench.catalog.ledger import Decision, Entry, Judgement, Outcome, shown_value
 from workbench.catalog.tables import questions
 from workbench.core.provenance import Provenance
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import block, bold, code, heading, joined, lines, link, note, paragraph, small, table
 from workbench.interface.panel import Panel, html, set_html
-from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.jobs.manager import JobManager
 
 HEAD = ("Claim", "outcome", "value", f"claimed {Provenance.PUBLISHED.mark}", "how it was judged", "device and runs")

@@ -9,9 +9,9 @@ from workbench.app.claims_panel import claims_of_question, claims_score
 from workbench.app.lab_links import lab_path
 from workbench.catalog.tables import Question, questions
 from workbench.core.runs import Run
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import Card, block, cards, folded, joined, table
 from workbench.interface.panel import Panel, StaticPanel, html, set_html
-from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.jobs.manager import JobManager
 from workbench.telemetry.doctor import Finding
 
@@ -19,6 +19,7 @@ __all__ = ["claims_of_question", "claims_score", "doctor", "doctor_table", "ques
 HERE = "measured here"
 UNKNOWN = "Nothing was measured yet."
 COMPUTING = "…"
+HARDWARE = ("GPU", "processor")
 FOLDED_TOPICS = (
     "transformers",
     "numpy",
@@ -41,9 +42,11 @@ def doctor(manager: JobManager | None = None) -> StaticPanel:
 
 
 def doctor_table(findings: Sequence[Finding]) -> Markup:
-    """Return findings as a table, problems first, then hardware and engines; packages without a problem are folded."""
+    """Return findings as a table, problems first, then GPUs, the processor and engines; packages without a problem are folded."""
     order = ("problem", "ok", "missing")
-    in_order = sorted(findings, key=lambda f: order.index(f.state))
+    in_order = sorted(
+        findings, key=lambda f: (f.state != "problem", not f.topic.startswith(HARDWARE), order.index(f.state))
+    )
     shown = [f for f in in_order if f.state == "problem" or f.topic not in FOLDED_TOPICS]
     rest = [f for f in in_order if f not in shown]
     fold = folded(f"Packages and folders ({len(rest)})", table(DOCTOR_HEAD, _rows(rest), left=(1, 2))) if rest else ""

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from workbench.core.errors import WorkbenchError
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import Text, block, message_card
-from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.interface.style import STYLE_ELEMENT
 from workbench.interface.theme import mime_bundle
 
