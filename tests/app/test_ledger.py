@@ -11,12 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from workbench.app.claims_panel import claims_of_question, claims_score
-from workbench.app.ledger import all_runs, judges, ledger
+from workbench.app.ledger import all_runs, decisions, judges, ledger
 from workbench.app.main import app
 from workbench.catalog.ledger import Outcome, key_of, shown_value
 from workbench.catalog.paths import MEASURED
 from workbench.catalog.tables import claims
 from workbench.jobs.manager import JobManager
+from workbench.questions.cost.claims import faq_instances
+from workbench.questions.parallelism.claims import faq_strategies
 
 pytestmark = pytest.mark.usefixtures("strict")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -169,7 +171,29 @@ def test_the_start_page_the_notebooks_and_the_command_show_the_same(entries, tmp
         assert panel.errors == []
 
 
-def test_each_notebook_with_claims_shows_its_rows():
-    for number in sorted({c.question for c in claims()}):
+def test_the_faqs_rules_are_restated_as_it_wrote_them():
+    asked = {"memory_bytes": 80e9, "latency_s": 0.2, "requests_per_s": 10}
+    assert faq_strategies(model_bytes=16e9, **asked) == []
+    assert faq_strategies(model_bytes=16e9, **asked | {"latency_s": 0.05}) == ["tensor"]
+    assert faq_strategies(model_bytes=65e9, **asked | {"requests_per_s": 101}) == ["tensor", "pipeline"]
+    assert faq_strategies(model_bytes=400e9, **asked) == ["tensor", "mixed"]
+    # 12 units x 100 x (1 - 16/80) x 1 = 960 requests/s for each instance of an H100
+    assert faq_instances("h100-sxm", model_gb=16, requests_per_s=959, latency_s=0.1) == 1
+    assert faq_instances("h100-sxm", model_gb=16, requests_per_s=961, latency_s=0.1) == 2
+    assert faq_instances("h100-sxm", model_gb=65, requests_per_s=1, latency_s=0.1) is None
+
+
+def test_the_faqs_rules_stand_beside_ours(tmp_path):
+    runs = all_runs(JobManager(tmp_path))
+    decided = {number: decisions(runs, number) for number in (3, 5, 8, 9, 10, 11)}
+    assert all(len(d) >= 2 for d in decided.values())
+    broken = next(d for d in decided[10] if "degraded" in d.case and "10 of 10" in d.case)
+    assert (broken.faq, broken.ours) == ("promoted", "rolled back")  # it answers every request, and wrongly
+    assert {d.is_same for d in decided[3]} == {True, False}
+    assert not decisions(runs, 4)
+
+
+def test_each_notebook_with_claims_or_rules_shows_its_rows():
+    for number in sorted({c.question for c in claims()} | {10}):
         (notebook,) = NOTEBOOKS.glob(f"{number:02}_*.ipynb")
         assert f"claims_of_question({number})" in notebook.read_text()

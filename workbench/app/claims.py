@@ -34,7 +34,7 @@ def claims(question: Question = None, as_json: AsJson = False) -> None:
                 str(e.judgement.outcome),
                 shown_value(e.claim, e.judgement),
                 e.claim.shown_range,
-                ", ".join(r.id for r in e.judgement.runs) or e.judgement.command or e.judgement.reason,
+                " ".join(r.id for r in e.judgement.runs) or e.judgement.command or e.judgement.reason,
             )
             for e in entries
         ),

@@ -12,7 +12,20 @@ from workbench.catalog.ledger import Decision, Entry, Judgement, Outcome, shown_
 from workbench.catalog.tables import questions
 from workbench.core.provenance import Provenance
 from workbench.interface.export_mode import EXPORT_MODE
-from workbench.interface.html import block, bold, code, heading, joined, lines, link, note, paragraph, small, table
+from workbench.interface.html import (
+    EMPTY,
+    block,
+    bold,
+    code,
+    heading,
+    joined,
+    lines,
+    link,
+    note,
+    paragraph,
+    small,
+    table,
+)
 from workbench.interface.panel import Panel, html, set_html
 from workbench.jobs.manager import JobManager
 
@@ -136,8 +149,8 @@ class QuestionClaims(LedgerPanel):
     def content(self, *, ending: str = "ipynb") -> Markup:  # noqa: ARG002
         """Return the table of the question's claims, and of the FAQ's decision rules where there are any."""
         rules = joined(heading(RULES_TITLE, level=3), table(RULE_HEAD, rule_rows(self.decisions), left=range(1, 4)))
-        shown = joined(table(HEAD, claim_rows(self.entries), left=range(1, 6)), note(LEGEND))
-        return joined(shown, rules) if self.decisions else shown
+        shown = joined(table(HEAD, claim_rows(self.entries), left=range(1, 6)), note(LEGEND)) if self.entries else EMPTY
+        return joined(shown, rules if self.decisions else EMPTY)
 
 
 class ClaimsScore(LedgerPanel):

@@ -28,6 +28,15 @@ SAVED_PERCENT = (
     "power_reduction", "performance_gain", "protection",
 )  # fmt: skip
 """Metrics in percent whose value without a gain is 0."""
+UNITS = {
+    "percent": " %",
+    "ratio": "×",
+    "text": "× the best other",
+    "seconds": " s",
+    "requests per second": " requests/s",
+    "billion parameters": " billion parameters",
+}
+"""What stands behind a value; of a claim in words the value is the peak request rate over that of the best other engine."""
 LESS_IS_BETTER = ("response_time", "time_to_find", "accuracy_loss")
 SHOWN_TIMES = ("mean latency", "P99 latency", "error rate")
 """Techniques whose normal range is better the lower a value is."""
@@ -242,7 +251,7 @@ def shown_value(claim: Claim, judgement: Judgement) -> str:
     """Return the value with its interval and unit as a reader would write it; a dash without one."""
     if judgement.value is None or judgement.provenance is None:
         return "–"
-    unit = {"percent": " %", "ratio": "×", "seconds": " s", "requests per second": " requests/s"}.get(claim.unit, "")
+    unit = UNITS.get(claim.unit, "")
     ends = judgement.interval
     around = f" [{three_digits(ends[0])}, {three_digits(ends[1])}]" if ends else ""
     return f"{judgement.provenance.mark} {three_digits(judgement.value)}{around}{unit}"
