@@ -19,6 +19,7 @@ from workbench.catalog.tables import claims
 from workbench.jobs.manager import JobManager
 from workbench.questions.cost.claims import faq_instances
 from workbench.questions.parallelism.claims import faq_strategies
+from workbench.questions.surge.claims import bucket_admitted, faq_admitted
 
 pytestmark = pytest.mark.usefixtures("strict")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -181,11 +182,15 @@ def test_the_faqs_rules_are_restated_as_it_wrote_them():
     assert faq_instances("h100-sxm", model_gb=16, requests_per_s=959, latency_s=0.1) == 1
     assert faq_instances("h100-sxm", model_gb=16, requests_per_s=961, latency_s=0.1) == 2
     assert faq_instances("h100-sxm", model_gb=65, requests_per_s=1, latency_s=0.1) is None
+    # 60 remembered requests are never more than 1,000; of 100 a second, the 51st is the first beyond 50, and refused ones count
+    assert faq_admitted(2000.0, 1000) == 20_000
+    assert faq_admitted(100.0, 50) == 50
+    assert bucket_admitted(100.0, 50) == pytest.approx(500, abs=2)
 
 
 def test_the_faqs_rules_stand_beside_ours(tmp_path):
     runs = all_runs(JobManager(tmp_path))
-    decided = {number: decisions(runs, number) for number in (3, 5, 8, 9, 10, 11)}
+    decided = {number: decisions(runs, number) for number in (3, 5, 6, 8, 9, 10, 11)}
     assert all(len(d) >= 2 for d in decided.values())
     broken = next(d for d in decided[10] if "degraded" in d.case and "10 of 10" in d.case)
     assert (broken.faq, broken.ours) == ("promoted", "rolled back")  # it answers every request, and wrongly

@@ -1,7 +1,22 @@
 """Judges of the claims about surges: how soon a remedy takes effect, and what a flood leaves for the other clients."""
 
-from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, not_testable, untested
+from collections import deque
+from dataclasses import dataclass
+
+from workbench.catalog.ledger import (
+    Decision,
+    Evidence,
+    Judge,
+    Judgement,
+    Judges,
+    compared,
+    first_of,
+    not_testable,
+    untested,
+)
 from workbench.catalog.tables import Claim
+from workbench.core.provenance import Provenance
+from workbench.gateway.token_bucket import Buckets, Rate, Reservation
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples
 from workbench.questions.surge.spec import SurgeSpec
 
@@ -52,6 +67,64 @@ def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
         )
         return compared(claim, shares["rates"], how, runs=(run,))
     return None
+
+
+FAQ_HISTORY = 60
+"""Requests that the FAQ's limiter remembers (12.3 Q6), so that it never counts more in a second."""
+FLOODS = ((100.0, 50), (2000.0, 1000), (500.0, 1000))
+"""Requests per second that arrive, and the limit that is set."""
+FLOOD_S = 10
+
+
+def faq_admitted(rate_per_s: float, limit: int) -> int:
+    """Return the requests that the FAQ's limiter admits in ``FLOOD_S`` seconds, restated: refused ones count too."""
+    history: deque[float] = deque(maxlen=FAQ_HISTORY)
+    admitted = 0
+    for i in range(round(FLOOD_S * rate_per_s)):
+        now = i / rate_per_s
+        history.append(now)
+        admitted += sum(now - at < 1.0 for at in history) <= limit
+    return admitted
+
+
+def bucket_admitted(rate_per_s: float, limit: int) -> int:
+    """Return the requests that a bucket of the gateway with this limit admits of the same arrivals."""
+    clock = ManualTime()
+    buckets = Buckets(Rate(per_s=limit, burst=2.0), clock=clock)
+    admitted = 0
+    for i in range(round(FLOOD_S * rate_per_s)):
+        clock.now_s = i / rate_per_s
+        admitted += isinstance(buckets.reserve("client", 1.0), Reservation)
+    return admitted
+
+
+@dataclass(slots=True)
+class ManualTime:
+    """A clock that is set."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time that was set last."""
+        return self.now_s
+
+
+def decisions(_evidence: Evidence) -> list[Decision]:
+    """Return what the FAQ's limiter and a bucket of the gateway admit of the same arrivals."""
+    rows = []
+    for rate, limit in FLOODS:
+        faq, ours = (admit(rate, limit) / FLOOD_S for admit in (faq_admitted, bucket_admitted))
+        rows.append(
+            Decision(
+                rule="should_rate_limit",
+                case=f"{rate:,.0f} requests/s for {FLOOD_S} s, limit {limit:,} requests/s",
+                faq=f"admits {faq:,.0f} requests/s",
+                ours=f"admits {ours:,.0f} requests/s",
+                is_same=abs(faq - ours) <= 0.02 * rate,
+                provenance=Provenance.SIMULATED,
+            )
+        )
+    return rows
 
 
 OPERATOR = "The factor is the number of replicas that the operator allows; any factor can be set."
