@@ -127,7 +127,8 @@ class EnginesPanel(QuestionPanel):
         if run is None:
             card = message_card("info", "No run yet.", f"No engine was measured with {asked.model}.", self.duration)
             nothing = paragraph("No launch command yet: run a measurement first.")
-            return AnswerView(answer=card, table=_published(), tabs=(nothing, features))
+            nothing_yet = paragraph("Nothing was measured with this model yet.")
+            return AnswerView(answer=card, table=joined(nothing_yet, _published()), tabs=(nothing, features))
         slo = findings.slo_of(asked)
         results = findings.results_under(run, slo)
         answer, labels = findings.verdict(results, slo), {r.engine: engine_label(r.engine) for r in results}
