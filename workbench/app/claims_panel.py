@@ -25,6 +25,7 @@ from workbench.interface.html import (
     paragraph,
     small,
     table,
+    wide,
 )
 from workbench.interface.panel import Panel, html, set_html
 from workbench.jobs.manager import JobManager
@@ -62,7 +63,7 @@ def _condition(entry: Entry) -> tuple[str, ...]:
 def _how(judgement: Judgement) -> str:
     reason = f"{judgement.reason[0].upper()}{judgement.reason[1:]}: " if judgement.reason else ""
     command = (joined("Test: ", code(judgement.command)),) if judgement.command else ()
-    return lines((joined(reason, judgement.how), *command))
+    return wide(lines((joined(reason, judgement.how), *command)))
 
 
 def rule_rows(decided: Sequence[Decision]) -> list[tuple[str, ...]]:
@@ -160,7 +161,7 @@ class ClaimsScore(LedgerPanel):
         titles = {q.number: f"{q.number}. {q.title}" for q in questions()}
         options: list[tuple[str, int]] = [("all questions", 0), *((title, n) for n, title in titles.items())]
         self.question = widgets.Dropdown(
-            options=options, value=1, description="Question", layout={"max_width": "480px"}
+            options=options, value=1, description="Question", layout={"width": "100%", "max_width": "640px"}
         )
         self.table = html()
         super().__init__(manager)

@@ -59,6 +59,11 @@ def hint(text: Text, *, title: str) -> Markup:
     return Markup("<span title='{}'>{}</span>").format(title, text)
 
 
+def wide(text: Text) -> Markup:
+    """Return text for a cell that needs more room than others."""
+    return Markup("<span class='wide'>{}</span>").format(text)
+
+
 def bold(text: Text) -> Markup:
     """Return text in bold type."""
     return Markup("<b>{}</b>").format(text)

@@ -56,6 +56,7 @@ class Panel:
         self.errors: list[BaseException] = []
         self.message = html()
         self.root: widgets.Widget = widgets.VBox([widgets.HTML(STYLE_ELEMENT)])
+        self.root.add_class("wb-root")
 
     def guarded(self, handler: Callable[..., None]) -> Callable[..., None]:
         """A handler whose failure is shown as cause and remedy, and kept in ``errors`` when it is our own mistake."""
