@@ -32,7 +32,7 @@ from workbench.jobs.manager import JobManager
 
 HEAD = ("Claim", "outcome", "value", f"claimed {Provenance.PUBLISHED.mark}", "how it was judged", "device and runs")
 SCORE_HEAD = ("Question", "judged", *(str(o) for o in Outcome))
-RULES_TITLE = "The FAQ's decision rules beside ours, on the same inputs"
+RULES_TITLE = "The FAQ's decision rules, and the answers of the workbench to the same inputs"
 RULE_HEAD = ("Rule and case", "the FAQ's rule says", "the workbench says", "comparison")
 LEGEND = (
     "“Less” and “more” are about the benefit: a shorter time than claimed is more than claimed. A value whose 95 % interval reaches into the claimed range "
@@ -172,7 +172,7 @@ class ClaimsScore(LedgerPanel):
         self.root.children = (*self.root.children, self.view, self.question, self.table)
 
     def judged(self) -> Sequence[Entry]:
-        """Return all entries."""
+        """Return the entries of all questions."""
         return ledger(all_runs(self.manager))
 
     def judge(self) -> None:

@@ -185,11 +185,11 @@ JUDGES: Judges = {
     ),
     (3, "pipeline parallelism", "model_size_from"): not_testable(
         "recommendation",
-        "A size from which to consider it, without a figure of what it gains; the decisions of the FAQ's rule stand beside ours below.",
+        "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and the workbench decide about the same cases.",
     ),
     (3, "hybrid parallelism", "model_size_from"): not_testable(
         "recommendation",
-        "A size from which to consider it, without a figure of what it gains; the decisions of the FAQ's rule stand beside ours below.",
+        "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and the workbench decide about the same cases.",
     ),
 }
 """By question, technique and metric."""
