@@ -30,8 +30,8 @@ from workbench.interface.html import (
 from workbench.interface.panel import Panel, html, set_html
 from workbench.jobs.manager import JobManager
 
-HEAD = ("Claim", "outcome", "value", f"claimed {Provenance.PUBLISHED.mark}", "how it was judged", "device and runs")
-SCORE_HEAD = ("Question", "judged", *(str(o) for o in Outcome))
+HEAD = ("Claim", "outcome", "value", f"claimed {Provenance.PUBLISHED.mark}", "device and runs", "how it was judged")
+SCORE_HEAD = ("Question", "judged", *(str(o).removesuffix(" than claimed").removesuffix(" yet") for o in Outcome))
 RULES_TITLE = "The FAQ's decision rules, and the answers of the workbench to the same inputs"
 RULE_HEAD = ("Rule and case", "the FAQ's rule says", "the workbench says", "comparison")
 LEGEND = (
@@ -49,8 +49,8 @@ def claim_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
             str(e.judgement.outcome),
             shown_value(e.claim, e.judgement),
             e.claim.shown_range if e.claim.low is not None or e.claim.high is not None else "–",
-            _how(e.judgement),
             lines([e.judgement.device, *(f"{r.id}, {r.day}" for r in e.judgement.runs)]) if e.judgement.runs else "–",
+            _how(e.judgement),
         )
         for e in entries
     ]

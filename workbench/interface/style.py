@@ -19,7 +19,7 @@ STYLE = """
 .wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
 .wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table tr.best th{background:linear-gradient(rgba(0,158,115,.14),rgba(0,158,115,.14)),var(--wb-paper)}
 .wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
-.wb-table .wide{display:block;min-width:min(30em,70vw)}
+.wb-table .wide{display:block;min-width:min(22em,70vw)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--jp-content-link-color,var(--wb-blue))}
 .wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}
