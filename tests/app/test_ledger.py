@@ -165,7 +165,7 @@ def test_the_start_page_the_notebooks_and_the_command_show_the_same(entries, tmp
         panel.judging.join()
         everywhere.question.value = number
         for shown in (panel.view.value, everywhere.table.value):
-            text = html.unescape(shown)
+            text = html.unescape(shown).split("</table>")[0]  # the FAQ's decision rules follow
             assert text.count("<tr") == 1 + len(own)
             for e in own:
                 assert f"{e.judgement.outcome}</td><td class='l'>{shown_value(e.claim, e.judgement)}</td>" in text
