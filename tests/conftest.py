@@ -58,6 +58,8 @@ FIRST = (
 """What takes longest, in the order in which it starts, so that no worker is left alone with it."""
 NOT_QUICK = (
     "app/test_command_line.py",
+    "app/test_ledger.py",
+    "app/test_start.py",
     "app/test_wheel.py",
     "alerts/test_notify.py",
     "alerts/test_promtool.py",

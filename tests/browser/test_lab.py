@@ -24,12 +24,36 @@ def set_theme(page, name):
     page.get_by_text(name, exact=True).click()
 
 
-def test_the_start_page_shows_what_is_here_and_the_claims_follow_their_control(notebook):
-    page, complaints = notebook("00_start", ".wb-table")
-    expect(page.locator(".wb-map")).to_contain_text("13. What helps on a small device?")
+def test_the_start_page_leads_with_the_questions_and_their_answers(notebook):
+    page, complaints = notebook("00_start", ".wb-map a")
+    first = page.locator(".jp-Notebook .wb-map, .jp-Notebook .wb-table").first
+    expect(first).to_contain_text("13. What helps on a small device?")
+    expect(page.locator(".wb-map a").nth(8)).to_contain_text("recall")  # the newest verdict of question 9
+    expect(page.locator(".wb-map a").nth(8)).to_contain_text("2026-")
+    shoot(page, SHOTS, "start")
+    assert complaints_of(complaints) == []
+
+
+def test_a_card_opens_a_tab_without_a_reload(notebook):
+    page, complaints = notebook("00_start", ".wb-map a")
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+    page.evaluate("window.wasNotReloaded = true")
+    scroll_to(page, ".wb-map a", up=True).click()
+    opened = "[...jupyterapp.shell.widgets('main')].find(w => w.context?.path.endsWith('01_engines.ipynb'))"
+    page.wait_for_function(f"() => Boolean({opened})")
+    assert page.evaluate("window.wasNotReloaded")
+    page.evaluate(f"{opened}.dispose()")
+    assert dialogs == []
+    assert complaints_of(complaints) == []
+
+
+def test_the_ledger_of_the_start_page_follows_its_control(notebook):
+    page, complaints = notebook("00_start", ".wb-map a")
+    scroll_to(page, "select")
     page.get_by_label("Question").select_option(label="8. What does a million tokens cost me?")
     expect(page.locator(".wb-table").last).to_contain_text("spot instances")
-    shoot(page, SHOTS, "start")
+    shoot(page, SHOTS, "start_ledger")
     assert complaints_of(complaints) == []
 
 

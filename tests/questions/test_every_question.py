@@ -20,7 +20,8 @@ from workbench.interface.knobs import command_line, control, option_name, stored
 TOPICS = sorted(p.name for p in FOLDER.iterdir() if (p / "__init__.py").exists())
 NOTEBOOKS = sorted(p.stem for p in (PACKAGE.parent / "notebooks").glob("*.ipynb"))
 STANDARD = ("spec", "rows", "measure", "findings", "figures", "panel", "command")
-SHARED = ("knobs", "limits")  # knobs of several specs of a topic; what is refused before anything is measured
+SHARED = ("knobs", "limits", "claims")
+"""Knobs of several specs of a topic; what is refused before anything is measured; judges of published claims."""
 ROOT = typer.main.get_command(app)
 
 

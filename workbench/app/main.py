@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from workbench.app import jobs, lab, runs, sharing
+from workbench.app import claims, jobs, lab, runs, sharing
 from workbench.app.catalogue import devices, models, prices
 from workbench.app.examination import MARKS, examine_all
 from workbench.catalog.paths import workbench_home
@@ -103,7 +103,7 @@ def doctor(as_json: AsJson = False) -> None:
     print_table(("", "what", "value", "remedy"), ((MARKS[f.state], f.topic, f.value, f.remedy) for f in findings))
 
 
-STORED_NAMES = ("devices", "models", "prices", "doctor", "lab", "show", "export", "runs", "jobs")
+STORED_NAMES = ("devices", "models", "prices", "claims", "doctor", "lab", "show", "export", "runs", "jobs")
 Command = tuple[str, str, Callable[..., None]]
 """Word that ``workbench --help`` lists, name of the command, and the function; the word of a command without a group is its name."""
 
@@ -146,7 +146,7 @@ def _add_all() -> None:
     app.add_typer(devices.app, name="devices", rich_help_panel=CATALOGUE)
     app.add_typer(models.app, name="models", rich_help_panel=CATALOGUE)
     app.add_typer(prices.app, name="prices", rich_help_panel=CATALOGUE)
-    for function in (lab.lab, sharing.show, sharing.export):
+    for function in (claims.claims, lab.lab, sharing.show, sharing.export):
         app.command(rich_help_panel=STORED)(function)
     app.add_typer(runs.app, name="runs", rich_help_panel=STORED)
     app.add_typer(jobs.app, name="jobs", rich_help_panel=STORED)

@@ -1,114 +1,117 @@
-"""The first page: what is here, the thirteen questions, and how the published claims stand."""
+"""The first page: the thirteen questions with their newest answers, what this machine has, and how the published claims stand."""
 
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 
-import ipywidgets as widgets
 from markupsafe import Markup
 
-from workbench.app.examination import MARKS, examine_all
-from workbench.catalog.paths import MEASURED
-from workbench.catalog.tables import claims, questions
-from workbench.core.provenance import Provenance
+from workbench.app.claims_panel import claims_of_question, claims_score
+from workbench.app.lab_links import lab_path
+from workbench.catalog.tables import Question, questions
 from workbench.core.runs import Run
-from workbench.interface.html import block, bold, cards, joined, paragraph, table
+from workbench.interface.export_mode import EXPORT_MODE
+from workbench.interface.html import Card, block, cards, folded, joined, table
 from workbench.interface.panel import Panel, StaticPanel, html, set_html
-from workbench.interface.shared_view import runs_of_kind
 from workbench.jobs.manager import JobManager
-from workbench.questions.quantization.claims.findings import score
 from workbench.telemetry.doctor import Finding
 
-OUTCOMES = ("confirmed", "partly", "refuted", "not yet tested")
-CLAIM_HEAD = ("Technique", "metric", "claimed", "condition", "outcome", "measured", "on")
-FIRST_QUESTION = 2
+__all__ = ["claims_of_question", "claims_score", "doctor", "doctor_table", "question_map"]
+HERE = "measured here"
+UNKNOWN = "Nothing was measured yet."
+COMPUTING = "…"
+HARDWARE = ("GPU", "processor")
+FOLDED_TOPICS = (
+    "transformers",
+    "numpy",
+    "jupyterlab",
+    "ipywidgets",
+    "plotly",
+    "Python",
+    "runs and jobs",
+    "reference model",
+)
+"""Findings that are folded while they have no problem."""
+DOCTOR_HEAD = ("What", "found", "remedy")
 
 
 def doctor(manager: JobManager | None = None) -> StaticPanel:
     """Return what this machine has, and every problem with its remedy."""
+    from workbench.app.examination import examine_all  # looks at engines and GPUs; the cards above must not wait
+
     return StaticPanel(doctor_table(examine_all((manager or JobManager()).home)))
 
 
 def doctor_table(findings: Sequence[Finding]) -> Markup:
-    """Return findings as a table, problems first."""
-    order = ("problem", "missing", "ok")
-    in_order = sorted(findings, key=lambda f: order.index(f.state))
-    rows = ((f"{MARKS[f.state]} {f.topic}", f.value, f.remedy) for f in in_order)
-    return table(("What", "found", "remedy"), rows, left=(1, 2))
+    """Return findings as a table, problems first, then GPUs, the processor and engines; packages without a problem are folded."""
+    order = ("problem", "ok", "missing")
+    in_order = sorted(
+        findings, key=lambda f: (f.state != "problem", not f.topic.startswith(HARDWARE), order.index(f.state))
+    )
+    shown = [f for f in in_order if f.state == "problem" or f.topic not in FOLDED_TOPICS]
+    rest = [f for f in in_order if f not in shown]
+    fold = folded(f"Packages and folders ({len(rest)})", table(DOCTOR_HEAD, _rows(rest), left=(1, 2))) if rest else ""
+    return joined(table(DOCTOR_HEAD, _rows(shown), left=(1, 2)), fold)
 
 
-class QuestionMap(StaticPanel):
-    """The thirteen questions: those that are answered link to their notebook, and in a report to the report beside it."""
+def _rows(findings: Collection[Finding]) -> list[tuple[str, ...]]:
+    from workbench.app.examination import MARKS
 
-    def __init__(self) -> None:
-        super().__init__(self._cards("ipynb"))
-
-    @staticmethod
-    def _cards(ending: str) -> Markup:
-        return cards(
-            (f"{q.number}. {q.title}", f"open {q.notebook}", f"{q.notebook}.{ending}")
-            if q.is_ready
-            else (f"{q.number}. {q.title}", f"planned: {q.notebook}", None)
-            for q in questions()
-        )
-
-    def static_html(self) -> Markup:
-        """Return the questions with links to the reports that lie beside this one."""
-        return block(self._cards("html"))
+    return [(f"{MARKS[f.state]} {f.topic}", f.value, f.remedy) for f in findings]
 
 
-def question_map() -> QuestionMap:
-    """Return the panel of the thirteen questions."""
-    return QuestionMap()
+class QuestionMap(Panel):
+    """The thirteen questions with their newest verdicts; a click opens the notebook, in a report the report beside it."""
 
-
-class ClaimsPanel(Panel):
-    """The score of the published claims, by question."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, manager: JobManager | None = None) -> None:
         super().__init__()
-        self.scored = [score(c, runs) for c in claims()]
-        titles = {q.number: q.title for q in questions()}
-        numbers = sorted({c.question for c in claims()})
-        options: list[tuple[str, int]] = [("all questions", 0), *((f"{n}. {titles[n]}", n) for n in numbers)]
-        self.question = widgets.Dropdown(
-            options=options, value=FIRST_QUESTION, description="Question", layout={"max_width": "480px"}
-        )
-        self.view = html()
-        self.question.observe(self.guarded(lambda change: self.draw(change["new"])), names="value")
-        self.root.children = (*self.root.children, self.question, self.view)
-        self.draw(FIRST_QUESTION)
+        self.manager = manager or JobManager()
+        self.answers: dict[str, tuple[str, str, str]] = {}
+        self.view = html(self.content())
+        self.root.children = (*self.root.children, self.view)
+        self.reading = None if os.environ.get(EXPORT_MODE) else self.in_background(self.read)
 
-    def draw(self, question: int) -> None:
-        """Show the claims of one question, or all for 0."""
-        set_html(self.view, self.content(question))
+    def content(self, *, ending: str = "ipynb") -> Markup:
+        """Return the cards, with links to files of an ending."""
+        return cards(self._card(q, ending) for q in questions())
 
-    def content(self, question: int) -> Markup:
-        """Return the summary of all claims and the table of one question's, or of all for 0."""
-        counts = Counter(s.outcome for s in self.scored)
-        rows = [
-            (
-                s.claim.technique,
-                s.claim.metric.replace("_", " "),
-                f"{Provenance.PUBLISHED.mark} {s.claim.shown_range}",
-                s.claim.condition,
-                s.outcome,
-                s.measured if s.measured == "–" else f"{Provenance.MEASURED.mark} {s.measured}",
-                s.device,
-            )
-            for s in self.scored
-            if question in {0, s.claim.question}
-        ]
-        summary = " · ".join(f"{counts[o]} {o}" for o in OUTCOMES)
-        total = paragraph(bold(f"All {len(self.scored)} claims:"), f" {summary}")
-        return joined(total, table(CLAIM_HEAD, rows, left=range(1, 7)))
+    def _card(self, question: Question, ending: str) -> Card:
+        title, name = f"{question.number}. {question.title}", f"{question.notebook}.{ending}"
+        if not question.is_ready:
+            return Card(title=title, text=f"planned: {question.notebook}")
+        text, note, mark = self.answers.get(question.slug, (COMPUTING, "", ""))
+        path = lab_path(name) if ending == "ipynb" else None
+        return Card(title=title, text=text, note=note, mark=mark, address=name, lab_path=path)
+
+    def read(self) -> None:
+        """Find the newest answer to each question, and show each as soon as it is known."""
+        from workbench.app.ledger import all_runs
+
+        runs = all_runs(self.manager)
+        own = {r.id for r in self.manager.store.newest()}
+        for question in questions():
+            self.answers[question.slug] = _answer(question.slug, runs, own)
+            set_html(self.view, self.content())
 
     def static_html(self) -> Markup:
-        """Return the table of all claims for a report."""
-        return block(self.content(0))
+        """Return the cards with links to the reports that lie beside this one."""
+        if not self.answers:
+            self.read()
+        return block(self.content(ending="html"))
 
 
-def claims_score(manager: JobManager | None = None) -> ClaimsPanel:
-    """Return how the FAQ's claims stand against the stored runs."""
-    store = (manager or JobManager()).store
-    kinds = ("quantization", "serving_speed")
-    return ClaimsPanel([run for kind in kinds for run in runs_of_kind(kind, store=store, shipped=MEASURED)])
+def _answer(slug: str, runs: Sequence[Run], own: Collection[str]) -> tuple[str, str, str]:
+    """Return the newest verdict of a question, where and when it was measured, and the mark of an answer of this machine."""
+    from workbench.app.verdicts import newest_answer
+
+    found = newest_answer(slug, runs)
+    if found is None:
+        return UNKNOWN, "", ""
+    if found.run is None:
+        return found.headline, f"{found.provenance.mark} {found.provenance} for {found.place}", ""
+    note = f"{found.provenance.mark} {found.place}, {found.run.day}, run {found.run.id}"
+    return found.headline, note, HERE if found.run.id in own else ""
+
+
+def question_map(manager: JobManager | None = None) -> QuestionMap:
+    """Return the panel of the thirteen questions."""
+    return QuestionMap(manager)

@@ -1,5 +1,6 @@
 """HTML of the whole product: the only place that writes tags. A ``str`` is text and is always escaped; only ``Markup`` is HTML."""
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -58,9 +59,19 @@ def hint(text: Text, *, title: str) -> Markup:
     return Markup("<span title='{}'>{}</span>").format(title, text)
 
 
+def wide(text: Text) -> Markup:
+    """Return text for a cell that needs more room than others."""
+    return Markup("<span class='wide'>{}</span>").format(text)
+
+
 def bold(text: Text) -> Markup:
     """Return text in bold type."""
     return Markup("<b>{}</b>").format(text)
+
+
+def code(text: Text) -> Markup:
+    """Return text in a fixed-width face."""
+    return Markup("<code>{}</code>").format(text)
 
 
 def marked(text: Text) -> Markup:
@@ -88,11 +99,48 @@ def block(*parts: Text, kind: str = "wb") -> Markup:
     return Markup("<div class='{}'>{}</div>").format(kind, joined(*parts))
 
 
-def cards(items: Iterable[tuple[Text, Text, str | None]]) -> Markup:
-    """Return cards of a title and a text each; one with an address is a link, one without is dashed."""
-    link, plain = Markup("<a href='{2}'><b>{0}</b>{1}</a>"), Markup("<span class='card'><b>{}</b>{}</span>")
-    made = (plain.format(*item) if item[2] is None else link.format(*item) for item in items)
-    return block(*made, kind="wb-map")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A link to a notebook with what is known of its question."""
+
+    title: str
+    text: str
+    note: str = ""
+    mark: str = ""
+    """What sets this card apart, such as that its answer was measured here."""
+    address: str | None = None
+    """None: a card that leads nowhere is dashed."""
+    lab_path: str | None = None
+    """Path of the notebook as JupyterLab's server names it: a click opens a tab there. Without one a browser tab is opened."""
+
+
+def cards(items: Iterable[Card]) -> Markup:
+    """Return cards in a grid; in JupyterLab a click on one opens a tab without leaving the page."""
+    return block(*map(_card, items), kind="wb-map")
+
+
+def _card(card: Card) -> Markup:
+    mark = Markup(" <span class='mark'>{}</span>").format(card.mark) if card.mark else EMPTY
+    note = Markup("<span class='note'>{}</span>").format(card.note) if card.note else EMPTY
+    inside = Markup("<b>{}{}</b><span>{}</span>{}").format(card.title, mark, card.text, note)
+    if card.address is None:
+        return Markup("<span class='card'>{}</span>").format(inside)
+    return joined(_anchor(card.address, card.lab_path), inside, Markup("</a>"))
+
+
+def link(text: Text, address: str, lab_path: str | None = None) -> Markup:
+    """Return a link; in JupyterLab it opens a tab without leaving the page."""
+    return joined(_anchor(address, lab_path), text, Markup("</a>"))
+
+
+def _anchor(address: str, lab_path: str | None) -> Markup:
+    if address.endswith(".html"):
+        return Markup("<a href='{}'>").format(address)
+    if lab_path is None:
+        return Markup("<a href='{}' target='_blank' rel='noopener'>").format(address)
+    return Markup("<a href='{}' data-commandlinker-command='docmanager:open' data-commandlinker-args='{}'>").format(
+        address, json.dumps({"path": lab_path})
+    )
 
 
 def table(

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from workbench.core.errors import WorkbenchError
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import Text, block, message_card
-from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.interface.style import STYLE_ELEMENT
 from workbench.interface.theme import mime_bundle
 
@@ -56,6 +56,7 @@ class Panel:
         self.errors: list[BaseException] = []
         self.message = html()
         self.root: widgets.Widget = widgets.VBox([widgets.HTML(STYLE_ELEMENT)])
+        self.root.add_class("wb-root")
 
     def guarded(self, handler: Callable[..., None]) -> Callable[..., None]:
         """A handler whose failure is shown as cause and remedy, and kept in ``errors`` when it is our own mistake."""

@@ -19,20 +19,23 @@ STYLE = """
 .wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
 .wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table tr.best th{background:linear-gradient(rgba(0,158,115,.14),rgba(0,158,115,.14)),var(--wb-paper)}
 .wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
+.wb-table .wide{display:block;min-width:min(22em,70vw)}
 .wb-code{background:var(--wb-card);padding:.6em .9em;border-radius:4px;overflow-x:auto;font-size:.88em;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-legend{color:var(--wb-soft);font-size:.88em}.wb a{color:var(--jp-content-link-color,var(--wb-blue))}
 .wb-heat{padding:.4em .2em;min-width:0}.wb-heat .wb-scroll{max-height:330px;overflow:auto}.wb-heat table{border-collapse:collapse;font-size:.92em;width:100%}
 .wb-heat th{color:var(--wb-soft);font-weight:600;padding:.2em .5em;text-align:center}.wb-heat td{padding:.3em .5em;text-align:center;border:1px solid var(--wb-line);cursor:help;font-variant-numeric:tabular-nums}
-.wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.6em}
+.wb-map{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(260px,100%),1fr));gap:.6em}
 .wb-map a,.wb-map span.card{display:block;border:1px solid var(--wb-line);border-radius:6px;padding:.6em .8em;text-decoration:none;color:var(--wb-ink)}
-.wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}
+.wb-map span.card{border-style:dashed;color:var(--wb-soft)}.wb-map b{display:block}.wb-map a>span,.wb-map .card>span{display:block}
+.wb-map .note{color:var(--wb-soft);font-size:.88em;margin-top:.25em}.wb-map .mark{display:inline-block;font-weight:500;font-size:.85em;color:var(--wb-paper);background:var(--wb-ink);border-radius:4px;padding:0 .4em}
+.wb-map a:hover,.wb-map a:focus-visible{border-color:var(--wb-blue);outline:none;box-shadow:0 0 0 1px var(--wb-blue)}
 """
 
 LIVE_STYLE = """
 .wb-panel{gap:18px;flex-flow:row wrap;align-items:flex-start}.wb-controls{flex:1 1 240px;max-width:330px;min-width:min(240px,100%)}
 .wb-view{flex:4 1 420px;min-width:min(420px,100%);overflow:hidden}.wb-plots{flex-flow:row wrap;gap:8px}
 .wb-tall .wb-plots .jp-RenderedPlotly{height:530px}.wb-plots>*{flex:1 1 320px;min-width:min(300px,100%)}.wb-plots .jp-RenderedPlotly{height:380px}
-.wb-view .widget-html-content{min-width:0;max-width:100%}
+.wb-view .widget-html-content,.wb-root>.widget-html>.widget-html-content{min-width:0;max-width:100%}.wb-root>.widget-html{max-width:100%}
 .wb-job{flex-flow:row wrap;align-items:center;gap:0 12px}.wb-job>*:first-child{flex:1 1 200px;max-width:300px}.wb-job>*:last-child{flex:3 1 240px}
 .wb-share{flex-flow:row wrap;align-items:center;gap:4px}.wb-copy{float:right;width:auto;height:24px;line-height:22px;font-size:.8em;padding:0 8px}
 .wb-methods{flex-flow:row wrap;gap:2px}

@@ -1,8 +1,9 @@
 import pytest
 from support import invented_run
 
+from workbench.catalog.ledger import Evidence
 from workbench.catalog.tables import claims
-from workbench.questions.quantization.claims.findings import score
+from workbench.questions.quantization.claims import JUDGES
 from workbench.questions.quantization.findings import KL_LIMITS, verdict
 
 
@@ -26,30 +27,36 @@ def test_without_a_baseline_it_says_what_to_run():
     assert "FP32" in answer.objection
 
 
-def claim(technique):
-    return next(c for c in claims() if c.question == 2 and c.technique == technique and c.metric == "speedup")
+def outcome(technique, *runs, metric="speedup"):
+    claim = next(c for c in claims() if (c.question, c.technique, c.metric) == (2, technique, metric))
+    return JUDGES[2, technique, metric](claim, Evidence(runs=runs))
 
 
-def test_claims_are_scored_by_the_runs_there_are():
+def test_claims_are_judged_by_the_runs_there_are():
     run = invented_run()  # int8 twice, int4 three times as fast as fp32
-    assert score(claim("INT8 PTQ"), [run]).outcome == "confirmed"
-    assert score(claim("INT4 AWQ"), [run]).outcome == "not yet tested"  # rounding to nearest is not AWQ
-    assert score(claim("FP16"), [run]).outcome == "not yet tested"
-    assert score(claim("INT8 PTQ"), []).outcome == "not yet tested"
+    assert outcome("INT8 PTQ", run).outcome == "confirmed"
+    assert outcome("INT4 AWQ", run).outcome == "not tested yet"  # rounding to nearest is not AWQ
+    assert outcome("FP16", run).outcome == "not tested yet"
+    assert outcome("INT8 PTQ").outcome == "not tested yet"
 
 
-def test_a_gain_outside_the_range_is_partly_and_no_gain_is_refuted():
+def test_a_loss_is_the_opposite_and_a_small_gain_is_less_than_claimed():
     slower = invented_run(methods=("bf16", "fp32"))  # here fp32 is the faster one
-    assert score(claim("FP16"), [slower]).outcome == "refuted"
-    assert score(claim("FP16"), [invented_run(methods=("fp32", "int8-weight", "bf16"))]).outcome == "partly"
+    assert outcome("FP16", slower).outcome == "opposite"
+    assert outcome("FP16", invented_run(methods=("fp32", "int8-weight", "bf16"))).value == pytest.approx(3)
 
 
 def test_a_change_of_engine_is_no_effect_of_quantization():
     run = invented_run(methods=("fp32", "onnx-fp32", "onnx-int8-dynamic"))  # 2x by the engine, 3x in all
-    scored = score(claim("INT8 PTQ"), [run])
-    assert scored.measured.startswith("1.50×")
+    assert outcome("INT8 PTQ", run).value == pytest.approx(1.5)
 
 
 def test_accuracy_claims_for_other_model_sizes_stay_untested():
-    accuracy = [score(c, [invented_run()]) for c in claims() if c.metric == "accuracy_loss"]
-    assert {s.outcome for s in accuracy} == {"not yet tested"}
+    sizes = {
+        c.condition: JUDGES[2, "FP16", "accuracy_loss"](c, Evidence(runs=[invented_run()]))
+        for c in claims()
+        if c.metric == "accuracy_loss"
+    }
+    assert sizes["70B"].outcome == "not testable"
+    assert sizes["8B"].outcome == "not tested yet"
+    assert not any(j.is_judged for j in sizes.values())

@@ -9,7 +9,6 @@ from support.waiting import figure_titles, wait_for
 
 from workbench.catalog.paths import MEASURED
 from workbench.jobs.manager import JobManager
-from workbench.questions.quantization.claims import panel as precision_claims
 from workbench.questions.quantization.evaluation.panel import EvaluationPanel
 from workbench.questions.quantization.plan_damage.panel import CalibrationPanel
 from workbench.questions.quantization.serving_speed.panel import ServingSpeedPanel
@@ -111,12 +110,3 @@ def test_a_plan_that_was_verified_elsewhere_does_not_take_the_curves_place(jobs,
     wait_for(lambda: panel.state.run_id == shown)
     assert "tokens of calibration text are enough here" in panel.answer.value
     assert panel.errors == []
-
-
-def test_every_row_of_the_faqs_table_stands_beside_what_was_measured(jobs):
-    content = precision_claims.claimed_and_measured(jobs).content
-    assert content.count("<tr") == 1 + 12
-    assert "W4A16 in vLLM" in content or "INT4" in content
-    assert "× at batch 256 (NVIDIA H200)" in content
-    assert "GPTQ W4A16: perplexity" in content
-    assert "refuted" in content or "partly" in content

@@ -6,7 +6,7 @@ from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.compress.technique_steps import category
 from workbench.core.errors import InvalidSpec
 from workbench.measuring.envelope import run
-from workbench.questions.utilization.techniques.findings import BoundBy, bound_by, claims_here, profile_title
+from workbench.questions.utilization.techniques.findings import BoundBy, bound_by, profile_title
 from workbench.questions.utilization.techniques.measure import Pair, compared
 from workbench.questions.utilization.techniques.rows import (
     MemoryGain,
@@ -94,29 +94,6 @@ def test_a_step_is_bound_by_what_takes_most_of_its_time():
 )
 def test_operators_are_sorted_by_what_they_do(name, kind):
     assert category(name) == kind
-
-
-def row(technique, *, gain=1.0, reduction_percent=0.0):
-    return TimeGain(
-        technique=technique,
-        label=technique,
-        what="",
-        gain=gain,
-        gain_interval=(gain, gain),
-        reduction_percent=reduction_percent,
-        without_s=1.0,
-        with_s=1.0,
-    )
-
-
-def test_claims_stand_as_they_are_measured():
-    rows = [row("batching", gain=3.0), row("precision", gain=1.2), row("overlap", reduction_percent=1.0)]
-    outcomes = {(c.claim.technique, c.claim.metric): c.outcome for c in claims_here(rows)}
-    assert outcomes["dynamic batching", "throughput_gain"] == "confirmed"
-    assert outcomes["mixed precision", "speedup"] == "partly"
-    assert outcomes["asynchronous inference", "latency_reduction"] == "refuted"
-    assert outcomes["memory pool", "fragmentation_reduction"] == "not yet tested"
-    assert outcomes["dynamic batching", "gpu_utilization"] == "not yet tested"
 
 
 def test_invalid_specs_are_refused():

@@ -15,9 +15,9 @@ from nbclient.exceptions import CellExecutionError
 
 from workbench import __version__
 from workbench.core.errors import WorkbenchError
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
 
-EXPORT_MODE = "WORKBENCH_EXPORT"
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 CELL_TIMEOUT_S = 300
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from workbench.catalog.tables import claims
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import MIB, shown_duration
@@ -23,14 +22,6 @@ from workbench.questions.edge.rows import (
 )
 from workbench.questions.edge.spec import TECHNIQUES
 
-QUESTION = 13
-CLAIMED = {
-    "quantization": "int8-static",
-    "pruning": "structured-half",
-    "distillation": "student",
-    "dynamic inference": "cascade",
-}
-"""The FAQ's strategies, and which technique here stands for each."""
 TEACHER_LABELS = {"same labels": "the same labels", "all labels": "all labels"}
 MARK = Provenance.MEASURED.mark
 VARIANT_HEAD = (
@@ -53,7 +44,6 @@ DISTILLATION_HEAD = (
     "gain, points",
 )
 RUNTIME_HEAD = (f"Runtime {MARK}", "batch size", "p50", "p99", "speed-up over ONNX Runtime", "cores used")
-CLAIM_HEAD = ("Strategy", "metric", f"claimed {Provenance.PUBLISHED.mark}", f"measured here {MARK}")
 
 
 def settings_under(run: Run, limits: Limits) -> list[Setting]:
@@ -262,32 +252,3 @@ def _runtime(r: RuntimeResult) -> tuple[str, ...]:
 def missing_runtime_rows(run: Run) -> list[tuple[str, str]]:
     """Return the runtimes that did not run, each with its reason."""
     return [(r.runtime, r.remedy) for r in run.rows(RuntimeResult) if r.state == "not run"]
-
-
-def claim_rows(variants: Sequence[VariantResult]) -> list[tuple[str, ...]]:
-    """Return the cells of ``CLAIM_HEAD`` for each saving that the FAQ claims."""
-    own = {v.technique: v for v in variants}
-    base = next(v for v in variants if v.technique == "fp32")
-    return [
-        (
-            c.technique,
-            c.metric.replace("_", " "),
-            c.shown_range,
-            _measured(c.metric, own.get(CLAIMED.get(c.technique, "")), base),
-        )
-        for c in claims()
-        if c.question == QUESTION
-    ]
-
-
-def _measured(metric: str, variant: VariantResult | None, base: VariantResult) -> str:
-    if variant is None:
-        return "not measured here"
-    if metric == "memory_saving":
-        return f"{100 * (1 - variant.n_bytes / base.n_bytes):.0f} % of the file ({variant.technique})"
-    if metric == "speedup":
-        return ", ".join(f"{t.speedup.ratio:.2f} at batch size {b}" for b, t in variant.times.items() if t.speedup)
-    if variant.energy_j and base.energy_j:
-        basis = "" if variant.energy_source == "counter" else f" ({Provenance.ESTIMATED.mark} from processor time)"
-        return f"{100 * (1 - variant.energy_j / base.energy_j):.0f} %{basis}"
-    return "not known"

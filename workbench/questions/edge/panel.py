@@ -33,7 +33,7 @@ class EdgePanel(QuestionPanel):
     n_plots = 3
     cancelled_note = BEGINS_ANEW
     duration = "Press Run; it takes about two minutes."
-    tab_titles = ("Settings within limits", "Guarantees and distillation", "Runtimes", "Published claims")
+    tab_titles = ("Settings within limits", "Guarantees and distillation", "Runtimes")
 
     def first_state(self, state: EdgeState) -> EdgeState:
         """Return the state with a batch size of the first run."""
@@ -68,7 +68,6 @@ class EdgePanel(QuestionPanel):
                 lambda: _settings(run, settings),
                 lambda: _guarantees(run),
                 lambda: _runtimes(run),
-                lambda: table(findings.CLAIM_HEAD, findings.claim_rows(variants), left=(1,)),
             ),
             run=run,
         )

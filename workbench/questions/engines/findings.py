@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from workbench.catalog.tables import claims, devices, engines, published_figures
+from workbench.catalog.tables import devices, engines, published_figures
 from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
@@ -30,7 +30,6 @@ RESULT_HEAD = (
     "memory",
     "version",
 )
-CLAIM_HEAD = ("Engine", f"Published strength {Provenance.PUBLISHED.mark}", "source")
 PUBLISHED_HEAD = ("Engine", f"Published {Provenance.PUBLISHED.mark}", "under", "source")
 FEATURE_HEAD = (
     "Engine", "version", "quantization", "parallelism", "multimodal", "hardware", "started", "get it", "source",
@@ -202,11 +201,6 @@ def _measured(result: EngineResult, trial: Trial | None, usd_per_hour: float) ->
         three_digits(good_tokens_per_s(trial)),
         *server,
     )
-
-
-def claim_rows() -> list[tuple[str, ...]]:
-    """Return the cells of ``CLAIM_HEAD`` for each engine that the FAQ recommends."""
-    return [(c.technique, c.condition, f"{c.source}, {c.date}") for c in claims() if c.question == QUESTION]
 
 
 def published_rows() -> list[tuple[str, ...]]:

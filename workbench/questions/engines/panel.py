@@ -126,20 +126,13 @@ class EnginesPanel(QuestionPanel):
         features = table(findings.FEATURE_HEAD, findings.feature_rows(), left=range(2, len(findings.FEATURE_HEAD)))
         if run is None:
             card = message_card("info", "No run yet.", f"No engine was measured with {asked.model}.", self.duration)
-            claims, nothing = (
-                _claims("Nothing was measured with this model yet."),
-                paragraph("No launch command yet: run a measurement first."),
-            )
-            return AnswerView(answer=card, table=claims, tabs=(nothing, features))
+            nothing = paragraph("No launch command yet: run a measurement first.")
+            nothing_yet = paragraph("Nothing was measured with this model yet.")
+            return AnswerView(answer=card, table=joined(nothing_yet, _published()), tabs=(nothing, features))
         slo = findings.slo_of(asked)
         results = findings.results_under(run, slo)
         answer, labels = findings.verdict(results, slo), {r.engine: engine_label(r.engine) for r in results}
         best = next((i for i, r in enumerate(results) if r.engine == answer.best), None)
-        order = (
-            f"{labels[answer.best]} ranks first in this measurement."
-            if answer.best
-            else "No engine meets the SLO in this measurement."
-        )
         rows = findings.result_rows(results, slo, usd_per_hour=self.state.usd_per_hour)
         spec = run.asked(EngineSweepSpec)
         lengths = f"{spec.input_tokens} tokens in, {spec.output_tokens} out"
@@ -153,7 +146,7 @@ class EnginesPanel(QuestionPanel):
                 ),
                 lambda: latency_by_rate(results, labels=labels, ttft_s=slo.ttft_s),
             ),
-            table=joined(table(findings.RESULT_HEAD, rows, highlighted=best), _claims(order)),
+            table=joined(table(findings.RESULT_HEAD, rows, highlighted=best), _published()),
             tabs=(lambda: _launch(run), features),
             run=run,
         )
@@ -180,11 +173,8 @@ def _asked(state: EnginesState) -> EngineSweepSpec:
     return EngineSweepSpec.stored(state.asked)
 
 
-def _claims(order: str) -> Markup:
+def _published() -> Markup:
     return joined(
-        heading("What the FAQ recommends"),
-        paragraph(order),
-        table(findings.CLAIM_HEAD, findings.claim_rows(), left=(1, 2)),
         heading("Published figures of engines that were not started here"),
         paragraph(
             "Other load and other versions than above: not to be compared line by line. None is known for SGLang."

@@ -85,7 +85,7 @@ class LatencyPanel(QuestionPanel):
 
     def first_state(self, state: LatencyState) -> LatencyState:
         """Return the state with a pair of loads whose cause is named, where none was chosen."""
-        pair = _first_pair(self.runs)
+        pair = first_pair(self.runs)
         return replace(state, asked={name: state.asked[name] or pair[name] for name in pair})
 
     def choices(self) -> Mapping[str, list[tuple[str, str | None]]]:
@@ -187,7 +187,7 @@ def _evidence(diagnosis: Diagnosis) -> Markup:
     return joined(table(answers.EVIDENCE_HEAD, answers.evidence_rows(diagnosis), left=(1,)), note)
 
 
-def _first_pair(runs: Sequence[Run]) -> dict[str, str | None]:
+def first_pair(runs: Sequence[Run]) -> dict[str, str | None]:
     """Return a load and an earlier one of the same model and device, both probed, between which a cause is named."""
     probed = [r for r in runs if isinstance(r.samples, LoadSamples) and r.samples.probe][:MOST_TRIED]
     for current in probed:

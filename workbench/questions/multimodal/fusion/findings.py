@@ -1,11 +1,9 @@
 """Accuracy and speed of two modalities: the verdict, and the columns and rows of the tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from workbench.catalog.tables import claims
 from workbench.core.columns import Columns
-from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent
 from workbench.core.verdict import Verdict
@@ -20,10 +18,8 @@ from workbench.questions.multimodal.fusion.rows import (
 )
 from workbench.vision.fusions import FUSIONS
 
-QUESTION = 12
 ROUTING_HEAD = ("Quantity", "measured")
 SPEEDUP_HEAD = ("Variant", "batch size", "speed-up")
-CLAIM_HEAD = ("Technique", f"claimed {Provenance.PUBLISHED.mark}", f"measured here {Provenance.MEASURED.mark}")
 TWO_THREADS = (
     "Handing work to another thread costs tens of microseconds, so small towers become slower. The FAQ's code claims to run modalities "
     "in parallel, but loops over them."
@@ -129,24 +125,3 @@ def speedup_rows(run: Run) -> list[tuple[str, ...]]:
     """Return the cells of ``SPEEDUP_HEAD`` for everything that was timed with a reference."""
     by_label = times_by_label(run).items()
     return [(label, str(b), _speedup(t)) for label, times in by_label for b, t in times.items() if t.speedup]
-
-
-def claim_rows(run: Run) -> list[tuple[str, ...]]:
-    """Return the gains that the FAQ claims, each with the measured one."""
-    here = {
-        "modality fusion": "no fixed gain: see accuracy by fusion above",
-        "parallel modalities": _range([r.times for r in run.rows(TwoThreads)]),
-        "feature cache": "depends on the hit rate: see the break-even in the panel of images in vLLM",
-        "per-modality quantization": _range([r.times for r in run.rows(Precision)]),
-        "dynamic routing": _range([routing_of(run).times]),
-    }
-    return [
-        (c.technique, f"{c.low:g} to {c.high:g} %", here.get(c.technique, "not measured"))
-        for c in claims()
-        if c.question == QUESTION
-    ]
-
-
-def _range(rows: Sequence[Mapping[int, BatchTimes]]) -> str:
-    ratios = [t.speedup.ratio for times in rows for t in times.values() if t.speedup]
-    return f"speed-up of {min(ratios):.2f} to {max(ratios):.2f}" if ratios else "not measured"

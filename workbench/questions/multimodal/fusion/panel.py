@@ -35,7 +35,7 @@ class FusionPanel(QuestionPanel):
     css_class = "wb-fusion"
     cancelled_note = BEGINS_ANEW
     duration = "Press Run; it takes half a minute."
-    tab_titles = ("Corrupted inputs", "Routing", "Precision", "Two threads", "Claims")
+    tab_titles = ("Corrupted inputs", "Routing", "Precision", "Two threads")
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -58,7 +58,6 @@ class FusionPanel(QuestionPanel):
                 lambda: joined(
                     paragraph(findings.TWO_THREADS), table_of(findings.parallel_columns(parallel), parallel)
                 ),
-                lambda: table(findings.CLAIM_HEAD, findings.claim_rows(run), left=(2,)),
             ),
             run=run,
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from workbench.catalog.paths import DATA
-from workbench.catalog.tables import Claim, claims
 from workbench.core.errors import InvalidSpec
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Json, plain
@@ -30,7 +29,6 @@ from workbench.simulate.autoscaling import (
 )
 
 TRAFFIC = DATA / "traffic"
-QUESTION = 6
 LONGEST_S = 366 * 86_400.0  # rules look at every second
 
 
@@ -107,7 +105,6 @@ RULE_HEAD = (
     "changes",
     "shortened",
 )
-CLAIM_HEAD = ("Claim", "metric", "published", "simulated △")
 
 
 def verdict(played: Mapping[str, Played], best: list[str], spec: ScalingSpec) -> Verdict:
@@ -145,29 +142,3 @@ def rule_rows(played: Mapping[str, Played], best: list[str]) -> list[tuple[str, 
         )
         for i, (name, p) in enumerate(played.items())
     ]
-
-
-def claim_rows(played: Mapping[str, Played], spec: ScalingSpec) -> list[tuple[str, ...]]:
-    """Return the cells of ``CLAIM_HEAD`` for each published claim about surges."""
-    here = {
-        "pre-warmed scaling": f"a warm replica serves after 5 s; {_gain(played, 'warm')}",
-        "autoscaling": f"first new replica after {spec.start_s:g} s plus up to 15 s between two decisions",
-        "rate limiting": "immediate, without more goodput: see the table of the surge above",
-        "degradation": f"immediate; {_gain(played, 'shorter')}",
-        "cache pre-warming": f"as soon as the cache is filled; {_gain(played, 'cache')}",
-    }
-    return [
-        (c.technique, c.metric.replace("_", " "), _claimed(c), here.get(c.technique, "–"))
-        for c in claims()
-        if c.question == QUESTION
-    ]
-
-
-def _gain(played: Mapping[str, Played], word: str) -> str:
-    plain = next(p for n, p in played.items() if n.startswith("workbench (trend"))
-    other = next(p for n, p in played.items() if n.startswith("workbench,") and word in n)
-    return f"minutes with SLO misses {plain.slo_minutes:.1f} → {other.slo_minutes:.1f}, GPU hours {plain.gpu_hours:.1f} → {other.gpu_hours:.1f}"
-
-
-def _claimed(c: Claim) -> str:
-    return "–" if c.low is None else f"{c.low:g} {c.unit}" if c.low == c.high else f"{c.low:g} to {c.high:g} {c.unit}"

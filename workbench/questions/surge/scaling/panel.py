@@ -8,9 +8,7 @@ from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView
 from workbench.questions.surge.figures import minutes_and_hours, replicas_over_time
 from workbench.questions.surge.scaling.findings import (
-    CLAIM_HEAD,
     RULE_HEAD,
-    claim_rows,
     compared,
     rule_rows,
     traffic_of,
@@ -28,7 +26,6 @@ class ScalingPanel(QuestionPanel):
     title = "Would scaling have helped?"
     spec_class = ScalingSpec
     css_class = "wb-scaling"
-    tab_titles = ("Published claims",)
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -46,5 +43,4 @@ class ScalingPanel(QuestionPanel):
                 table(RULE_HEAD, rule_rows(played, best)),
                 paragraph(small("★ No other rule is better in both minutes and GPU hours.")),
             ),
-            tabs=(table(CLAIM_HEAD, claim_rows(played, spec), left=(1, 3)),),
         )

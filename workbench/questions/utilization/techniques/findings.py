@@ -1,15 +1,13 @@
-"""What techniques gain here: the verdict, claims judged by measured gains, what bounds a step, and the tables."""
+"""What techniques gain here: the verdict, claimed gains, what bounds a step, and the tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench.catalog.tables import Claim, claims
+from workbench.catalog.tables import claims
 from workbench.core.columns import Columns
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict
 from workbench.questions.utilization.techniques.rows import (
-    Gain,
     MemoryGain,
     NotMeasured,
     OperatorTime,
@@ -20,14 +18,6 @@ from workbench.questions.utilization.techniques.rows import (
 )
 
 QUESTION = 4
-CLAIMED = {
-    ("dynamic batching", "throughput_gain"): ("batching", "gain"),
-    ("asynchronous inference", "latency_reduction"): ("overlap", "reduction_percent"),
-    ("memory pool", "fragmentation_reduction"): ("pool", "reduction_percent"),
-    ("operator fusion", "kernel_count_reduction"): ("fusion", "operators_percent"),
-    ("mixed precision", "speedup"): ("precision", "gain"),
-}
-"""Technique and figure of a run that a claim's technique and metric are about."""
 TECHNIQUE_HEAD = ("Technique", "without", "with", "gain", "95 % interval", "comparison")
 OPERATOR_COLUMNS: Columns[OperatorTime] = {
     "Operator": lambda x: x.name,
@@ -37,69 +27,21 @@ OPERATOR_COLUMNS: Columns[OperatorTime] = {
 """Columns of a table of ``OperatorTime`` rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimHere:
-    """A claim of the FAQ compared with the measurement on this device."""
-
-    claim: Claim
-    outcome: str
-    """"confirmed", "partly", "refuted" or "not yet tested"."""
-    measured: float | None
-    shown: str
+CLAIMED = {"batching": "throughput_gain", "overlap": "latency_reduction", "precision": "speedup"}
+"""Metric of the claim about the gain of a technique."""
+CLAIMED_AS = {"batching": "dynamic batching", "overlap": "asynchronous inference", "precision": "mixed precision"}
 
 
-CLAIM_COLUMNS: Columns[ClaimHere] = {
-    "Technique": lambda c: c.claim.technique,
-    "figure": lambda c: c.claim.metric.replace("_", " "),
-    "claimed ▬": lambda c: (
-        f"{c.claim.low:g}{'' if c.claim.low == c.claim.high else f' to {c.claim.high:g}'} {c.claim.unit}"
-    ),
-    "measured ●": lambda c: c.shown,
-    "outcome": lambda c: c.outcome,
-    "source": lambda c: c.claim.source,
-}
-"""Columns of a table of ``ClaimHere`` rows."""
-
-
-def claims_here(rows: Iterable[Gain]) -> list[ClaimHere]:
-    """Return how each claim about a gain compares with the measured one: inside its range, the same direction but outside, or neither."""
-    by_technique = {r.technique: r for r in rows}
-    return [_judged(claim, by_technique) for claim in claims() if claim.question == QUESTION]
-
-
-def _judged(claim: Claim, rows: Mapping[str, Gain]) -> ClaimHere:
-    name, figure = CLAIMED.get((claim.technique, claim.metric), ("", ""))
-    value = _figure(rows[name], figure) if name in rows else None
-    if value is None or claim.low is None or claim.high is None:
-        return ClaimHere(claim=claim, outcome="not yet tested", measured=None, shown="–")
-    low, high = (0.9 * claim.low, 1.1 * claim.high) if claim.low == claim.high else (claim.low, claim.high)
-    is_ratio = claim.unit == "ratio"
-    is_better = value > (1.05 if is_ratio else 5.0)
-    outcome = "confirmed" if low <= value <= high else "partly" if is_better else "refuted"
-    shown = f"{value:.2f}×" if is_ratio else f"{value:.0f} %"
-    return ClaimHere(claim=claim, outcome=outcome, measured=value, shown=shown)
-
-
-def _figure(row: Gain, figure: str) -> float | None:
-    match figure:
-        case "gain":
-            return row.gain
-        case "operators_percent":
-            operators = row.operators if isinstance(row, TimeGain) else None
-            return operators.reduction_percent if operators else None
-    return row.reduction_percent
-
-
-def claimed_gains(judged: Sequence[ClaimHere]) -> dict[str, tuple[float, float]]:
+def claimed_gains() -> dict[str, tuple[float, float]]:
     """Return claimed factors by technique; a time that falls by p percent is 1 / (1 - p)."""
     ranges = {}
-    for claim in (c.claim for c in judged):
-        name, figure = CLAIMED.get((claim.technique, claim.metric), ("", ""))
+    by_key = {(c.technique, c.metric): c for c in claims() if c.question == QUESTION}
+    for name, metric in CLAIMED.items():
+        claim = by_key[CLAIMED_AS[name], metric]
         if claim.low is not None and claim.high is not None:
-            if figure == "gain":
-                ranges[name] = (claim.low, claim.high)
-            elif claim.metric == "latency_reduction":
-                ranges[name] = (1 / (1 - claim.low / 100), 1 / (1 - claim.high / 100))
+            is_time = metric == "latency_reduction"
+            low, high = (1 / (1 - x / 100) if is_time else x for x in (claim.low, claim.high))
+            ranges[name] = (low, high)
     return ranges
 
 

@@ -25,7 +25,7 @@ class TechniquesPanel(QuestionPanel):
     spec_class = TechniquesSpec
     css_class = "wb-techniques"
     cancelled_note = BEGINS_ANEW
-    tab_titles = ("Published claims", "Largest operators")
+    tab_titles = ("Largest operators",)
     duration = "Press Run; the measurement takes two minutes on two cores."
 
     @cached_property
@@ -52,11 +52,7 @@ class TechniquesPanel(QuestionPanel):
         run = self.run
         if run is None:
             return self.nothing_measured()
-        verdict, judged, samples = (
-            findings.verdict(run),
-            findings.claims_here(run.rows(Gain)),
-            run.sampled(TechniquesSamples),
-        )
+        verdict, samples = findings.verdict(run), run.sampled(TechniquesSamples)
         profiles, roof, not_measured = samples.profiles, samples.roof, run.row(NotMeasured)
         reason = not_measured.reason if not_measured else ""
         answer = message_card("caution", "No technique could be measured.", reason, "Choose other techniques.")
@@ -66,15 +62,11 @@ class TechniquesPanel(QuestionPanel):
         for name, p in profiles.items():
             operators.append(heading(findings.profile_title(name, p, roof), level=4))
             operators.append(table_of(findings.OPERATOR_COLUMNS, p.largest))
-        note = "Claims on utilization are not scored: a device can be 98 % utilized at half of its speed."
         return AnswerView(
             about=f"run {run.id}: {self.run_label(run)}",
             answer=answer,
-            figures=(lambda: gains(run.rows(Gain), findings.claimed_gains(judged)), lambda: time_by_category(profiles)),
+            figures=(lambda: gains(run.rows(Gain), findings.claimed_gains()), lambda: time_by_category(profiles)),
             table=table(findings.TECHNIQUE_HEAD, findings.technique_rows(run), left=(5,)),
-            tabs=(
-                joined(table_of(findings.CLAIM_COLUMNS, judged, left=(1, 4, 5)), paragraph(note)),
-                joined(*operators),
-            ),
+            tabs=(joined(*operators),),
             run=run,
         )

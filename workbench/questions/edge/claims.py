@@ -1,0 +1,93 @@
+"""Judges of the claims about small devices, by the technique that stands for each strategy."""
+
+from collections.abc import Iterator
+
+from workbench.catalog.ledger import Evidence, Judgement, Judges, compared, first_of, untested
+from workbench.catalog.tables import Claim
+from workbench.core.runs import Run
+from workbench.questions.edge.rows import VariantResult
+
+EDGE = "workbench edge digits"
+CLAIMED = {
+    "quantization": ("int8-static", "int8-dynamic"),
+    "pruning": ("structured-half", "unstructured-80"),
+    "distillation": ("student",),
+}
+"""The FAQ's strategies, and which techniques here are one."""
+POWER = "The energy of the shipped runs is processor time times an assumed power, which only repeats the speed-up; it needs a processor with an energy counter."
+LENGTHS = "The claim is about inputs of variable length; the cascade and the early exit of the shipped runs answer images of one size."
+CHIP = "The shipped runs are of processors; a dedicated chip of a small device was not at hand."
+
+
+def variants(claim: Claim, evidence: Evidence) -> Iterator[tuple[Run, VariantResult, VariantResult]]:
+    """Yield the techniques of a strategy whose accuracy is not shown to be worse, each with float32 of the same run."""
+    for run, rows in evidence.with_rows("edge", VariantResult):
+        base = next((r for r in rows if r.technique == "fp32"), None)
+        for row in rows:
+            if base and row.technique in CLAIMED[claim.technique] and not (row.accuracy and row.accuracy.is_worse):
+                yield run, row, base
+
+
+def speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the largest speed-up over techniques, networks and batch sizes, with all others."""
+    found = [
+        (run, row, batch, times.speedup)
+        for run, row, _ in variants(claim, evidence)
+        for batch, times in row.times.items()
+        if times.speedup
+    ]
+    if not found:
+        return None
+    best = max(found, key=lambda f: f[3].ratio)
+    rest = ", ".join(
+        f"{s.ratio:.2f}× {row.technique} at {b} ({run.model})" for run, row, b, s in found if s is not best[3]
+    )
+    how = f"{best[1].label}, batch size {best[2]}, {best[0].model}. Others: {rest}."
+    runs = {f[0].id: f[0] for f in (best, *found)}.values()
+    return compared(claim, best[3].ratio, how, runs=runs, interval=best[3].ratio_interval)
+
+
+def memory(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the largest part of the file that is saved; what the process needs is named beside it."""
+    found = [(100 * (1 - row.n_bytes / base.n_bytes), run, row, base) for run, row, base in variants(claim, evidence)]
+    if not found:
+        return None
+    value, run, row, base = max(found, key=lambda f: f[0])
+    process = ""
+    if row.peak_bytes and base.peak_bytes:
+        process = f" What the process needs falls by {100 * (1 - row.peak_bytes / base.peak_bytes):.0f} %."
+    rest = ", ".join(f"{v:.0f} % {r.technique} ({x.model})" for v, x, r, _ in found if r is not row)
+    how = f"Size of the file, {row.label}, {run.model}.{process}" + (f" Others: {rest}." if rest else "")
+    return compared(claim, value, how, runs={f[1].id: f[1] for f in found}.values())
+
+
+def power(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the energy of an input that is saved, where the processor's counter measured it."""
+    for run, row, base in variants(claim, evidence):
+        if row.energy_j and base.energy_j and row.energy_source == base.energy_source == "counter":
+            return compared(
+                claim, 100 * (1 - row.energy_j / base.energy_j), f"Energy of an input, {row.label}.", runs=(run,)
+            )
+    return None
+
+
+JUDGES: Judges = {
+    **{
+        (13, strategy, metric): first_of(judge, untested(EDGE, why))
+        for strategy in CLAIMED
+        for metric, judge, why in (
+            ("memory_saving", memory, "No run measured it."),
+            ("speedup", speedup, "No run measured it."),
+            ("power_reduction", power, POWER),
+        )
+    },
+    **{
+        (13, "dynamic inference", metric): untested(EDGE, LENGTHS)
+        for metric in ("memory_saving", "speedup", "power_reduction")
+    },
+    **{
+        (13, "hardware acceleration", metric): untested(f"{EDGE}  # on the device", CHIP)
+        for metric in ("memory_saving", "speedup", "power_reduction")
+    },
+}
+"""By question, technique and metric."""

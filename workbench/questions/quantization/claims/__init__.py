@@ -1,1 +1,0 @@
-"""Published claims about precision, compared with all measurements of them."""

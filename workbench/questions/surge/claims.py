@@ -1,0 +1,146 @@
+"""Judges of the claims about surges: how soon a remedy takes effect, and what a flood leaves for the other clients."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from workbench.catalog.ledger import (
+    Decision,
+    Evidence,
+    Judge,
+    Judgement,
+    Judges,
+    compared,
+    first_of,
+    not_testable,
+    untested,
+)
+from workbench.catalog.tables import Claim
+from workbench.core.provenance import Provenance
+from workbench.gateway.token_bucket import Buckets, Rate, Reservation
+from workbench.questions.surge.rows import SurgeResult, SurgeSamples
+from workbench.questions.surge.spec import SurgeSpec
+
+SURGE = "workbench surge"
+FLOODER = "batch"
+"""Client that sends the surge; the others send what they always do."""
+
+
+def takes_effect(control: str, note: str = "") -> Judge:
+    """Return a judge of the time after which a control keeps the goodput of the surge at its own mean, by the second."""
+
+    def judge(claim: Claim, evidence: Evidence) -> Judgement | None:
+        for run, rows in evidence.with_rows("surge", SurgeResult):
+            row = next((r for r in rows if r.controls == control), None)
+            base = next((r for r in rows if r.controls == "open"), None)
+            if row is None or base is None or not isinstance(run.samples, SurgeSamples):
+                continue
+            spec = run.asked(SurgeSpec)
+            seconds = run.samples.over_time[control].good[int(spec.calm_s) : int(spec.calm_s + spec.surge_s)]
+            if not seconds or row.goodput_per_s <= 2 * base.goodput_per_s:
+                continue
+            at = next(i for i, good in enumerate(seconds) if good >= 0.5 * row.goodput_per_s)
+            how = (
+                f"Second of a surge of {spec.overload:g} times the capacity in which half of the later goodput is reached: {row.goodput_per_s:.1f} requests/s "
+                f"within the SLO, {base.goodput_per_s:.1f} without controls. Counted in whole seconds."
+            )
+            return compared(claim, float(at), f"{how} {note}".strip(), runs=(run,))
+        return None
+
+    return first_of(judge, untested(SURGE, "No run measured it beside the gateway without controls."))
+
+
+def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the share of the other clients' requests that met the SLO while one client flooded, with rate limits alone."""
+    for run, rows in evidence.with_rows("surge", SurgeResult):
+        shares = {}
+        for row in rows:
+            others = [t for name, t in row.tenants.items() if name != FLOODER]
+            asked = sum(t.asked_per_s for t in others)
+            if FLOODER in row.tenants and asked:
+                shares[row.controls] = 100 * sum(t.good_per_s for t in others) / asked
+        if "rates" not in shares:
+            continue
+        best = max(shares, key=lambda name: shares[name])
+        how = (
+            f"Requests of the other clients within the SLO while one client sends {run.asked(SurgeSpec).overload:g} times the capacity: {shares['rates']:.0f} % with rate "
+            f"limits, {shares.get('open', 0):.0f} % without controls, {shares[best]:.0f} % with “{best}”. No CDN: answers to new prompts cannot be cached by one."
+        )
+        return compared(claim, shares["rates"], how, runs=(run,))
+    return None
+
+
+FAQ_HISTORY = 60
+"""Requests that the FAQ's limiter remembers (12.3 Q6), so that it never counts more in a second."""
+FLOODS = ((100.0, 50), (2000.0, 1000), (500.0, 1000))
+"""Requests per second that arrive, and the limit that is set."""
+FLOOD_S = 10
+
+
+def faq_admitted(rate_per_s: float, limit: int) -> int:
+    """Return the requests that the FAQ's limiter admits in ``FLOOD_S`` seconds, restated: refused ones count too."""
+    history: deque[float] = deque(maxlen=FAQ_HISTORY)
+    admitted = 0
+    for i in range(round(FLOOD_S * rate_per_s)):
+        now = i / rate_per_s
+        history.append(now)
+        admitted += sum(now - at < 1.0 for at in history) <= limit
+    return admitted
+
+
+def bucket_admitted(rate_per_s: float, limit: int) -> int:
+    """Return the requests that a bucket of the gateway with this limit admits of the same arrivals."""
+    clock = ManualTime()
+    buckets = Buckets(Rate(per_s=limit, burst=2.0), clock=clock)
+    admitted = 0
+    for i in range(round(FLOOD_S * rate_per_s)):
+        clock.now_s = i / rate_per_s
+        admitted += isinstance(buckets.reserve("client", 1.0), Reservation)
+    return admitted
+
+
+@dataclass(slots=True)
+class ManualTime:
+    """A clock that is set."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time that was set last."""
+        return self.now_s
+
+
+def decisions(_evidence: Evidence) -> list[Decision]:
+    """Return what the FAQ's limiter and a bucket of the gateway admit of the same arrivals."""
+    rows = []
+    for rate, limit in FLOODS:
+        faq, ours = (admit(rate, limit) / FLOOD_S for admit in (faq_admitted, bucket_admitted))
+        rows.append(
+            Decision(
+                rule="should_rate_limit",
+                case=f"{rate:,.0f} requests/s for {FLOOD_S} s, limit {limit:,} requests/s",
+                faq=f"admits {faq:,.0f} requests/s",
+                ours=f"admits {ours:,.0f} requests/s",
+                is_same=abs(faq - ours) <= 0.02 * rate,
+                provenance=Provenance.SIMULATED,
+            )
+        )
+    return rows
+
+
+OPERATOR = "The factor is the number of replicas that the operator allows; any factor can be set."
+JUDGES: Judges = {
+    (6, "rate limiting", "response_time"): takes_effect("rates"),
+    (6, "degradation", "response_time"): takes_effect("shorter"),
+    (6, "cache pre-warming", "response_time"): takes_effect(
+        "cache", "The cache was empty before the surge: a warmed one is no later."
+    ),
+    (6, "pre-warmed scaling", "response_time"): untested(
+        "workbench scaling --warm 1", "The simulation takes the start of a warm replica as given; no run measured one."
+    ),
+    (6, "pre-warmed scaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
+    (6, "autoscaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
+    (9, "rate limits and CDN", "protection"): first_of(
+        bystanders, untested(SURGE, "No run measured rate limits alone.")
+    ),
+}
+"""By question, technique and metric."""

@@ -1,0 +1,103 @@
+"""Judges of the claims about techniques that raise the use of a GPU."""
+
+from collections.abc import Callable
+
+from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, untested
+from workbench.catalog.tables import Claim
+from workbench.core.provenance import Provenance
+from workbench.load.recording.rows import recording_of, span_of
+from workbench.questions.utilization.findings import gpus_of
+from workbench.questions.utilization.techniques.rows import Gain, TimeGain
+
+TECHNIQUES = "workbench techniques MODEL --device cuda"
+SAMPLED = "workbench load URL --telemetry-hz 10  # against a server with and without {}"
+Figure = Callable[[Gain], tuple[float, tuple[float, float] | None] | None]
+
+
+def _gain(row: Gain) -> tuple[float, tuple[float, float] | None]:
+    return row.gain, row.gain_interval if isinstance(row, TimeGain) else None
+
+
+def _saved(row: Gain) -> tuple[float, tuple[float, float] | None]:
+    if not isinstance(row, TimeGain):
+        return row.reduction_percent, None
+    low, high = row.gain_interval
+    return row.reduction_percent, (100 * (1 - 1 / low), 100 * (1 - 1 / high))
+
+
+def _operators(row: Gain) -> tuple[float, tuple[float, float] | None] | None:
+    counts = row.operators if isinstance(row, TimeGain) else None
+    return (counts.reduction_percent, None) if counts else None
+
+
+def technique(name: str, figure: Figure, note: str = "") -> Judge:
+    """Return a judge of a figure of a technique, from the newest run on a GPU; other devices are named beside it."""
+
+    def judge(claim: Claim, evidence: Evidence) -> Judgement | None:
+        rows = [
+            (run, row) for run, rows in evidence.with_rows("techniques", Gain) for row in rows if row.technique == name
+        ]
+        measured = [(run, row, found) for run, row in rows if (found := figure(row))]
+        on_gpu = [m for m in measured if m[0].environment.device_id != "cpu"]
+        if not on_gpu:
+            return None
+        run, row, (value, interval) = on_gpu[0]
+        unit = "×" if claim.unit == "ratio" else " %"
+        others = [
+            f"{r.environment.device} {v:.3g}{unit}"
+            for r, _, (v, _i) in measured
+            if r is not run and r.environment.device_id == "cpu"
+        ]
+        how = f"{row.what[0].upper()}{row.what[1:]} ({run.model})." + (f" On {', '.join(others)}." if others else "")
+        estimated = row.provenance is Provenance.ESTIMATED
+        provenance = Provenance.ESTIMATED if estimated else Provenance.MEASURED
+        return compared(claim, value, f"{how} {note}".strip(), runs=(run,), interval=interval, provenance=provenance)
+
+    return first_of(judge, untested(TECHNIQUES, "No run on a GPU measured it."))
+
+
+def under_load(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the utilization that NVML reports in the busiest load whose GPU was sampled; vLLM batches dynamically."""
+    means = []
+    for run in evidence.of("load", on_gpu=True):
+        recording = recording_of(run)
+        gpus = gpus_of(recording) if recording else []
+        if recording is None or not gpus:
+            continue
+        start, end = span_of(run, recording)
+        used, tensor = (recording.mean(f"{gpus[0]}.{q}_percent", start, end) for q in ("utilisation", "tensor_active"))
+        if used is not None:
+            means.append((used, tensor, run))
+    if not means:
+        return None
+    used, tensor, run = max(means, key=lambda m: m[0])
+    least = min(m[0] for m in means)
+    how = f"Mean of NVML's utilization in {len(means)} loads on vLLM, which batches dynamically: {least:.0f} to {used:.0f} %."
+    if tensor is not None:
+        how += f" It counts the time in which any kernel ran: tensor cores were active for {tensor:.0f} %."
+    return compared(claim, used, how, runs=(run,))
+
+
+def not_separated(flag: str) -> Judge:
+    """Return the judge of a utilization that no run measured with and without the technique."""
+    return untested(SAMPLED.format(flag), "No run measured the utilization with the technique and without it.")
+
+
+HOST = "Eager steps of PyTorch, which wait for the host: a lower bound of what a served model gains."
+JUDGES: Judges = {
+    (4, "dynamic batching", "throughput_gain"): technique("batching", _gain),
+    (4, "asynchronous inference", "latency_reduction"): technique("overlap", _saved),
+    (4, "memory pool", "fragmentation_reduction"): technique("pool", _saved),
+    (4, "operator fusion", "kernel_count_reduction"): technique("fusion", _operators),
+    (4, "mixed precision", "speedup"): technique("precision", _gain, HOST),
+    (4, "dynamic batching", "gpu_utilization"): first_of(
+        under_load, untested(SAMPLED.format("batching"), "No GPU was sampled.")
+    ),
+    (7, "GPU utilization", "normal_range"): first_of(
+        under_load, untested(SAMPLED.format("requests"), "No GPU was sampled.")
+    ),
+    (4, "asynchronous inference", "gpu_utilization"): not_separated("`--no-async-scheduling`"),
+    (4, "memory pool", "gpu_utilization"): not_separated("PyTorch's caching allocator"),
+    (4, "operator fusion", "gpu_utilization"): not_separated("`--enforce-eager`"),
+}
+"""By question, technique and metric."""
