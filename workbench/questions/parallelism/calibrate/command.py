@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from workbench.estimate.device_calibration import CALIBRATIONS, REFERENCE_DEVICE
 from workbench.estimate.load_constants import LOADS
 from workbench.estimate.machine import Split
 from workbench.estimate.precision import STORED, chosen_precision, weight_bits_of
+from workbench.estimate.prediction import Z
 from workbench.estimate.search import require_kernel
 from workbench.estimate.serving_memory import context_plan
 from workbench.interface.command import AsJson, print_table
@@ -30,11 +32,14 @@ from workbench.interface.readable import err, out
 from workbench.jobs.manager import JobManager
 from workbench.load.ask import the_model
 from workbench.load.spec import LoadSpec
+from workbench.simulate.costs import load_sigmas
 from workbench.simulate.load_fit import LoadError, fitted_loads
 from workbench.store.runs import runs_in_folder
 from workbench.telemetry.devices import chosen_device
 
 KINDS = ("calibration", "gemm", "serving_speed")
+POOR_FIT = 0.25
+"""Root mean square of the logarithm of measured over simulated medians from which the named device is in doubt."""
 ERROR_HEAD = ("Load", "TTFT p50", "error before", "after", "TPOT p50", "error before", "after")
 Loads = Annotated[
     str | None,
@@ -160,8 +165,15 @@ def _calibrate_loads(
     print_table(ERROR_HEAD, _error_rows(errors))
     out.print(
         f"{device_id}: host time {shown_duration(constants.front_s)}, decode steps {constants.step_ratio:.2f} times and steps with prompts "
-        f"{constants.prompt_ratio:.2f} times as predicted. estimate --arrival steady, simulate and plan use it from now on."
+        f"{constants.prompt_ratio:.2f} times as predicted, {constants.sequence_ratio:.2f} times the host time of each sequence. "
+        "estimate --arrival steady, simulate and plan use it from now on."
     )
+    shares = [shown_percent(exp(Z * sigma) - 1) for sigma in load_sigmas(replace(offer.machine, load=constants))]
+    out.print(f"Their nominal 80 % intervals reach at least {shares[0]} around TTFT and {shares[1]} around TPOT.")
+    if max(constants.ttft_log_error, constants.tpot_log_error) > POOR_FIT:
+        out.print(
+            "These loads are not those of the named model on the named device: the intervals are as wide as what is left of the errors."
+        )
 
 
 def _error_rows(errors: Sequence[LoadError]) -> list[tuple[str, ...]]:

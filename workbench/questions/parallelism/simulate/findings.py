@@ -24,10 +24,9 @@ from workbench.estimate.serving_memory import context_plan
 from workbench.questions.parallelism.simulate.spec import SimulateSpec
 from workbench.simulate.closed_loop import users_of_replicas
 from workbench.simulate.costs import (
-    TPOT_SIGMA,
-    TTFT_SIGMA,
     front_of,
     load_log_errors,
+    load_sigmas,
     step_cost,
 )
 from workbench.simulate.engine import EngineLimits
@@ -138,13 +137,14 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         tokens_made=tokens_per_step(spec.acceptance, spec.draft_tokens),
     )
     step_sigma, prompt_sigma = load_log_errors(model, precision, machine, is_own=offer.is_calibrated)
+    ttft_sigma, tpot_sigma = load_sigmas(machine)
     spread = with_interval(run_with, cost, log_error_step=Z * step_sigma, log_error_prompt=Z * prompt_sigma)
     return SimulationAnswer(
         simulated=spread.simulated,
         shorter_steps=spread.shorter_steps,
         longer_steps=spread.longer_steps,
-        ttft_p50_s=spread.interval(lambda s: s.service.ttft_s.p50, Z * TTFT_SIGMA),
-        tpot_p50_s=spread.interval(lambda s: s.service.tpot_s.p50, Z * TPOT_SIGMA),
+        ttft_p50_s=spread.interval(lambda s: s.service.ttft_s.p50, Z * ttft_sigma),
+        tpot_p50_s=spread.interval(lambda s: s.service.tpot_s.p50, Z * tpot_sigma),
         notes=trace.notes if trace else (),
         cache_tokens=limits.cache_tokens,
         is_calibrated=offer.is_calibrated,
