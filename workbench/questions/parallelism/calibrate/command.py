@@ -12,11 +12,11 @@ import typer
 from workbench.calibrate.device.spec import CalibrationSpec
 from workbench.calibrate.loads import LoadCalibration, measured_loads
 from workbench.catalog.models import language_model_from
-from workbench.catalog.paths import MEASURED, workbench_home
+from workbench.catalog.paths import MEASURED, located, workbench_home
 from workbench.core.errors import DoesNotFit, InvalidSpec, NotAvailable
 from workbench.core.rows import plain
 from workbench.core.runs import Run
-from workbench.core.units import shown_duration, shown_percent
+from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.device_calibration import CALIBRATIONS, REFERENCE_DEVICE, SHIPPED, from_runs, offers
 from workbench.estimate.load_constants import LOADS
@@ -90,6 +90,7 @@ def calibrate(
             model=served or the_model(LoadSpec(url=loads, model="-")),
             users=_numbers(users),
             seconds=load_seconds,
+            tokenizer=_tokenizer_of(spec.model),
         )
         _calibrate_loads(asked, spec.model, on or _device_here(), precision, tp, folder, as_json=as_json)
         return
@@ -106,6 +107,12 @@ def calibrate(
         f"steps of unseen precisions off by {100 * known.log_error_unseen_step:.1f} % (rms), "
         f"prompts by {100 * known.log_error_unseen_prompt:.1f} %"
     )
+
+
+def _tokenizer_of(place: str) -> str | None:
+    """Return the folder of a model that holds a tokenizer; None for a name in the catalogue."""
+    folder = located(place)
+    return folder if (Path(folder) / "tokenizer.json").is_file() else None
 
 
 def _device_here() -> str:
@@ -164,8 +171,8 @@ def _calibrate_loads(
         return
     print_table(ERROR_HEAD, _error_rows(errors))
     out.print(
-        f"{device_id}: host time {shown_duration(constants.front_s)}, decode steps {constants.step_ratio:.2f} times and steps with prompts "
-        f"{constants.prompt_ratio:.2f} times as predicted, {constants.sequence_ratio:.2f} times the host time of each sequence. "
+        f"{device_id}: host time {shown_duration(constants.front_s)}, decode steps {three_digits(constants.step_ratio)} times and prompts "
+        f"{three_digits(constants.prompt_ratio)} times as predicted, {three_digits(constants.sequence_ratio)} times the host time of each sequence. "
         "estimate --arrival steady, simulate and plan use it from now on."
     )
     shares = [shown_percent(exp(Z * sigma) - 1) for sigma in load_sigmas(replace(offer.machine, load=constants))]
