@@ -11,12 +11,12 @@ from workbench.core.verdict import Verdict
 from workbench.estimate.launch import launch_command
 from workbench.estimate.prediction import LEVEL
 from workbench.estimate.search import Plan
-from workbench.questions.parallelism.findings.planned import Planned, plan_load
+from workbench.questions.parallelism.findings.planned import Planned, plan_load, search
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.attained import MOST_TRIED, AttainedPlan
 from workbench.simulate.planned import basis_of, plan_label
 
-__all__ = ["Planned", "plan_load"]
+__all__ = ["Planned", "plan_load", "search"]
 
 SHOWN = 12  # plans of a table
 NOT_SIMULATED = "not simulated"
