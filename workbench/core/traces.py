@@ -101,6 +101,19 @@ class Trace:
 Line: TypeAlias = tuple[int, Mapping[str, Json]]
 
 
+def read_lengths(path: Path) -> list[tuple[int, int]]:
+    """Return the tokens of prompts and answers of a file in any form of a trace, which need not have times.
+
+    Raises:
+        InvalidSpec: The file or one of its lines cannot be read; the line and the column are named.
+    """
+    lines = _lines(path)
+    if not any(form.time in lines[0][1] for form in FORMS):
+        form = next((f for f in FORMS if f.prompt in lines[0][1] and f.answer in lines[0][1]), None)
+        lines = [(n, {**row, form.time: n}) for n, row in lines] if form else lines
+    return [(a.input_tokens, a.output_tokens) for a in _Reading(path, lines).trace(1.0).arrivals]
+
+
 def read_trace(path: Path, *, speed: float = 1.0) -> Trace:
     """Return the requests of a trace file.
 
@@ -113,6 +126,11 @@ def read_trace(path: Path, *, speed: float = 1.0) -> Trace:
     Raises:
         InvalidSpec: The file or one of its lines cannot be read; the line and the column are named.
     """
+    return _Reading(path, _lines(path)).trace(speed)
+
+
+def _lines(path: Path) -> list[Line]:
+    """Return the rows of a file with where they stand; raises ``InvalidSpec`` for a file without any."""
     try:
         data = path.expanduser().read_bytes()
         text = (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
@@ -123,7 +141,7 @@ def read_trace(path: Path, *, speed: float = 1.0) -> Trace:
     lines = list(_json_lines(path, text) if text.lstrip()[0] in "{[" else _csv_lines(path, text))
     if not lines:
         raise _refusal(path, "it has no requests")
-    return _Reading(path, lines).trace(speed)
+    return lines
 
 
 def _refusal(path: Path, reason: str) -> InvalidSpec:

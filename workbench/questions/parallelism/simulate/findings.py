@@ -12,7 +12,7 @@ from workbench.catalog.paths import workbench_home
 from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
-from workbench.core.traces import Trace, read_trace
+from workbench.core.traces import Trace, read_lengths, read_trace
 from workbench.core.traffic import Arrival, draw_arrivals
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
 from workbench.estimate.context_limit import require_within_context
@@ -192,9 +192,20 @@ def _arrivals(spec: SimulateSpec, model: ModelSpec, trace: Trace | None) -> list
                     remedy="Leave such requests out, or choose a model that was made for longer contexts.",
                 )
         return list(trace.arrivals)
-    require_within_context(model, spec.input_tokens, spec.output_tokens)
+    if not spec.lengths_file:
+        require_within_context(model, spec.input_tokens, spec.output_tokens)
     n = spec.n_requests if spec.users is None else min(spec.n_requests, max(LEAST_SENT, ROUNDS * spec.users))
-    arrivals = draw_arrivals(n, rate_per_s=spec.requests_per_s, lengths=spec.lengths, gap_cv=spec.burstiness, seed=0)
+    arrivals = draw_arrivals(
+        n,
+        rate_per_s=spec.requests_per_s,
+        lengths=spec.lengths,
+        gap_cv=spec.gap_cv,
+        end_rate_per_s=spec.end_rate_per_s,
+        seed=0,
+    )
+    if spec.lengths_file:
+        given = read_lengths(Path(spec.lengths_file))
+        arrivals = [Arrival(a.at_s, *given[i % len(given)]) for i, a in enumerate(arrivals)]
     if not limit:
         return arrivals
     inputs = [min(a.input_tokens, limit - 1) for a in arrivals]
