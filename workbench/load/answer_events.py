@@ -60,6 +60,23 @@ def repeats(event: Event, *, characters: int) -> bool:
     return all(isinstance(c, dict) and c.get("message") and not (c.get("delta") or c.get("text")) for c in choices)
 
 
+def plain_text(event: Event) -> str | None:
+    """Return the text of an event that holds a piece of one answer and nothing else, as most do; None for any other."""
+    choices = event.get("choices")
+    if type(choices) is not list or len(choices) != 1 or event.get("usage") or event.get("error"):
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index") or "usage" in choice:
+        return None
+    text = choice.get("text")
+    if text is None:
+        delta = choice.get("delta")
+        if type(delta) is not dict or delta.get("tool_calls") or delta.get("function_call"):
+            return None
+        text = delta.get("content")
+    return text if type(text) is str and text else None
+
+
 def content(event: Event) -> str:
     """Return text, reasoning, refusal or calls of all choices in an event, or of a part of a response; "" for none."""
     choices = event.get("choices")

@@ -13,6 +13,7 @@ from workbench.load.answer_events import (
     finish_reason,
     late_content,
     loaded,
+    plain_text,
     repeats,
     usage,
 )
@@ -27,6 +28,7 @@ NOBODY_ASKED = 408
 """Status that servers write to an idle connection before they close it (RFC 9110, section 15.5.9)."""
 MOST_RESENDS, MOST_REDIRECTS = 3, 5
 MOST_ERROR_CHARACTERS = 300
+PLAIN_NAMES = (b"", b"message")
 
 
 def _times() -> "array[int]":
@@ -130,6 +132,9 @@ class Flight:
     def _take(self, name: bytes, data: bytes) -> None:
         event = self._read(name, data)
         if event is None:
+            return
+        if (plain := plain_text(event)) and name in PLAIN_NAMES and not self._unfinished and "x_groq" not in event:
+            self._note(plain, event, None)
             return
         if error := error_text(event, name=name):
             self._fail(error)
