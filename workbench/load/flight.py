@@ -27,7 +27,8 @@ AT_ONCE_NS = 50_000_000
 NOBODY_ASKED = 408
 """Status that servers write to an idle connection before they close it (RFC 9110, section 15.5.9)."""
 MOST_RESENDS, MOST_REDIRECTS = 3, 5
-MOST_ERROR_CHARACTERS = 300
+MOST_ERROR_CHARACTERS, MOST_KEPT_BYTES = 300, 4096
+"""Of what a server said: shown, and kept until keys are taken out of it, of which none may be cut in the middle."""
 PLAIN_NAMES = (b"", b"message")
 
 
@@ -113,8 +114,8 @@ class Flight:
         self._now = at_ns
         if self._body is None:
             self._body = EventStream(self._event)
-        if not self.first_event_ns and len(self._start) < MOST_ERROR_CHARACTERS:
-            self._start += data[:MOST_ERROR_CHARACTERS]
+        if not self.first_event_ns and len(self._start) < MOST_KEPT_BYTES:
+            self._start += data[:MOST_KEPT_BYTES]
         self._body.feed(data)
 
     def _event(self, name: bytes, data: bytes) -> None:
@@ -172,7 +173,7 @@ class Flight:
                     self._event(name, line)
             elif data.strip() and name in {b"", b"message"} and not self.end_ns:  # at the end it is half an event
                 self._fail(
-                    f"the server sent an event that is not JSON: {data[:MOST_ERROR_CHARACTERS].decode(errors='replace')}"
+                    f"the server sent an event that is not JSON: {data[:MOST_KEPT_BYTES].decode(errors='replace')}"
                 )
             return None
         if isinstance(event, list) and len(event) == 1:
