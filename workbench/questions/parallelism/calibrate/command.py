@@ -179,7 +179,8 @@ def _calibrate_loads(
     out.print(f"Their nominal 80 % intervals reach at least {shares[0]} around TTFT and {shares[1]} around TPOT.")
     if max(constants.ttft_log_error, constants.tpot_log_error) > POOR_FIT:
         out.print(
-            "These loads are not those of the named model on the named device: the intervals are as wide as what is left of the errors."
+            "What is left of the errors is large: the loads are not those of the named model on the named device, or something else took the "
+            "server's time. The intervals are as wide as that."
         )
 
 
