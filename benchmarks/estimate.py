@@ -8,7 +8,7 @@ used for fitting (Qwen3-14B; Qwen3-30B-A3B, a mixture of experts). The same is d
 the short calibration alone, from another H200, and on H100 cards: the short calibration of one card and the all-reduces of two
 predict other precisions, and tensor-parallel steps of the 8B and the 70B shape. Intervals take their width from the other left-out
 points. aiconfigurator's predictions for the same cells come from benchmarks/peers. Prints median and largest errors, the share of points inside nominal
-80 % intervals, errors against published figures, the measured closed loops beside both, and the time of 10 000 plans.
+80 % intervals, errors against published figures, the measured closed loops beside both, and the time of 10 000 plans and of whole ones.
 """
 
 import csv
@@ -16,6 +16,8 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,8 @@ from workbench.estimate.machine import Machine
 from workbench.estimate.prediction import Question, Z, predicted
 from workbench.estimate.roofline import prefill_floor_s, step_floor_s
 from workbench.estimate.step_time import decode_step_s
+from workbench.questions.parallelism.findings import plan_load, search
+from workbench.questions.parallelism.spec import PlanSpec
 from workbench.store.runs import read_run_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # shared with the test of the same figures
@@ -204,6 +208,22 @@ def under_load():
     yield f"  median: TTFT ours {medians[0]:.1f}, aiconfigurator {medians[1]:.1f}; TPOT ours {medians[2]:.1f}, aiconfigurator {medians[3]:.1f}"
 
 
+def whole_plans():
+    """Lines with the processor time of plans with their simulated attainment, as the panel makes them: first ones, and of other rates."""
+    asked, kept = PlanSpec(model="meta-llama/Meta-Llama-3.1-70B"), lru_cache(maxsize=None)(search)
+    plan_load(asked)  # imports and catalogue
+    for what, specs in (
+        ("plan of other lengths", [replace(asked, input_tokens=1000 + 100 * i) for i in range(5)]),
+        ("plan of another rate", [replace(asked, input_tokens=1000, requests_per_s=5.0 + i) for i in range(5)]),
+    ):
+        took = []
+        for spec in specs:
+            started = time.process_time()
+            assert plan_load(spec, searched=kept).attained
+            took.append(time.process_time() - started)
+        yield f"{what}, with simulated attainment: {np.median(took):.3f} s of one core (largest of {len(took)}: {max(took):.3f} s)"
+
+
 def main() -> None:
     known = from_runs(runs_of(NAMES))
     ceilings = published_ceilings(known.device_id)
@@ -230,6 +250,8 @@ def main() -> None:
         model_spec_from("data/models/llama-3.1-8b-shape"), {}, machine, batch=batch, context=context, kv_bits=16
     )
     print(f"10 000 plans: {time.perf_counter() - started:.4f} s")
+    for line in whole_plans():
+        print(line)
 
 
 if __name__ == "__main__":

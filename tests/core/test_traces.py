@@ -1,5 +1,6 @@
 """Traces: every form that is documented, and one sentence for each mistake of a file."""
 
+import gzip
 import json
 
 import pytest
@@ -70,6 +71,30 @@ def test_each_documented_form_is_read(read, text, expected):
     assert requests(read(text, speed=2.0))[-1][0] == expected[-1][0] / 2
 
 
+def test_separators_line_ends_and_compression_change_nothing(tmp_path):
+    plain = AZURE + "2023-11-16 18:15:46.5,374,44\n2023-11-16 18:15:50.5,396,109\n"
+    expected = [(0.0, 374, 44), (4.0, 396, 109)]
+    quoted = plain.replace("TIMESTAMP", '"Note, long\nnote",TIMESTAMP').replace("\n2023", '\n"a, b\nc",2023')
+    texts = [plain.replace("\n", end) for end in ("\r\n", "\r")]
+    texts += [plain.replace(",", mark) for mark in "\t;"] + [
+        "\ufeff" + plain,
+        "\n\n" + plain,
+        plain.rstrip("\n"),
+        quoted,
+    ]
+    week = plain.replace("2023-11-16 ", "2023-W46-4T")
+    for i, data in enumerate([*(t.encode() for t in (*texts, week)), gzip.compress(plain.encode())]):
+        path = tmp_path / f"trace{i}"
+        path.write_bytes(data)
+        assert requests(read_trace(path)) == expected
+
+
+def test_lines_of_json_end_with_line_feeds_only(read):
+    row = {"timestamp_s": 0, "input_tokens": 1, "output_tokens": 2, "note": "a\u2028b\x85c"}
+    text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in (row, row | {"timestamp_s": 3}))
+    assert requests(read(text)) == [(0.0, 1, 2), (3.0, 1, 2)]
+
+
 def test_times_without_a_zone_have_no_daylight_saving(read, monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
     hours = read(AZURE + "".join(f"2024-11-03 0{h}:30:00.000001,100,10\n" for h in range(3)))
@@ -122,6 +147,7 @@ def test_the_busiest_minute_and_the_means_are_the_load(read):
         (AZURE + "2023-11-16 18:17:05,374,44,9,9\n", "line 2 has 5 columns, and the first line 3"),
         (AZURE + "2023-11-16 18:17:06,374\n", "line 2 has 2 columns"),
         ("a,b\n1,2\n", "its columns are a, b"),
+        (AZURE.replace("TIMESTAMP", "TIMESTAMP,ContextTokens") + "1,2,3,4\n", "column ContextTokens twice"),
         ("TIMESTAMP,ContextTokens\n1,2\n", "has no column GeneratedTokens"),
         ('{"timestamp": 0, "input_length": 1\n', "line 1 is no JSON"),
         ('{"timestamp_s": 0, "input_tokens": 1, "output_tokens": 2}\n7\n', "line 2 is no JSON object"),

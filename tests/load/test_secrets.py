@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -21,7 +22,8 @@ from workbench.interface.knobs import command_line
 from workbench.jobs.child import _interruptible
 from workbench.jobs.directory import JobState
 from workbench.jobs.manager import JobManager
-from workbench.load.credentials import VARIABLE
+from workbench.load.credentials import VARIABLE, redacted
+from workbench.load.flight import Flight
 from workbench.load.rows import LoadResult
 from workbench.load.spec import LoadSpec
 from workbench.measuring.envelope import run
@@ -168,3 +170,16 @@ def test_an_interrupt_between_two_steps_is_raised_inside_the_measurement():
     assert next(items) == 1
     assert items.throw(KeyboardInterrupt()) == 3
     assert seen == ["kept"]
+
+
+@pytest.mark.parametrize(("status", "before"), [(200, b"data: "), (500, b"")])
+@pytest.mark.parametrize("at", range(270, 305, 5))
+def test_no_part_of_a_key_is_left_where_an_error_is_cut(status, before, at):
+    finished = []
+    driver = SimpleNamespace(finished=finished.append, redacted=lambda text: redacted(text, (PLANTED["key"],)))
+    flight = Flight(index=0, due_ns=0, driver=driver, input_tokens=1, output_tokens=1, conversation=0)
+    flight.received(1, before + b"x" * at + PLANTED["key"].encode() + b" and more\n\n")
+    flight.ended(2, SimpleNamespace(status=status, headers={}), None)
+    assert finished == [flight]
+    assert "xxx" in flight.error
+    assert PLANTED["key"][:4] not in flight.error

@@ -6,23 +6,34 @@ from dataclasses import dataclass
 from support.raw_server import (
     CHUNKED,
     DONE,
+    HEAD,
+    PLAIN,
     SSE,
     STOP,
     Write,
     choice,
+    compressed,
     each,
     early_answer,
     events_on_lines,
     framed,
+    json_lines,
+    line_ends_of_all_kinds,
     never_closes_the_last_chunk,
+    of_length,
     one_byte_at_a_time,
+    parts_as_messages,
+    reset,
+    response_at_once,
     response_events,
     several_in_one_write,
     streamed,
+    two_choices,
     usage,
     usage_of_one_each,
     usage_of_zeros,
     usage_without_numbers,
+    verbatim,
     whole_document,
     wrapped,
 )
@@ -49,6 +60,8 @@ DONE_EVENT = (
     {"response": {"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 2}}},
     0,
 )
+RESPONSE = {"status": "completed", "output": [{"content": [{"text": "a b"}]}], "usage": {"output_tokens": 2}}
+CHUNKED_HEAD = HEAD + SSE + CHUNKED
 TOOL = {"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}]}
 
 BEHAVIOURS = {
@@ -79,7 +92,44 @@ BEHAVIOURS = {
     "no last chunk after DONE": Behaviour("RFC 9112, 8: the answer itself is whole", never_closes_the_last_chunk),
     "interim responses": Behaviour("RFC 9110, 15.2", early_answer),
     "not HTTP": Behaviour("RFC 9112, 2.1", whole_document(b"", status="SSH-2.0-OpenSSH_9\r\n\r\n"), "not HTTP"),
+    "a status line without a reason": Behaviour("RFC 9112, 4", verbatim(f"HTTP/1.1 200\r\n{CHUNKED}\r\n")),
+    "an empty line before the status": Behaviour("RFC 9112, 2.2", verbatim("\r\n" + CHUNKED_HEAD + "\r\n")),
+    "a blank before a colon": Behaviour("RFC 9112, 5.1", verbatim(CHUNKED_HEAD + "X-A : 1\r\n\r\n")),
+    "the length twice": Behaviour("RFC 9110, 8.6", of_length("Content-Length: LENGTH\r\nContent-Length: LENGTH\r\n")),
+    "the length as a list": Behaviour("RFC 9110, 8.6", of_length("Content-Length: LENGTH, LENGTH\r\n")),
+    "two lengths": Behaviour("RFC 9110, 8.6", of_length("Content-Length: LENGTH, 7\r\n"), "Content-Length"),
+    "chunks and a length": Behaviour("RFC 9112, 6.3", verbatim(CHUNKED_HEAD + "Content-Length: 5\r\n\r\n")),
+    "quoted extensions of chunks": Behaviour(
+        "RFC 9112, 7.1.1", verbatim(CHUNKED_HEAD + "\r\n", extension=b';a="b;c";d')
+    ),
+    "trailers": Behaviour(
+        "RFC 9110, 6.5", verbatim(CHUNKED_HEAD + "\r\n", ends=b"0\r\nServer-Timing: a;dur=3\r\nX-B: 1\r\n\r\n")
+    ),
+    "another protocol is offered": Behaviour(
+        "RFC 9110, 7.8", verbatim(CHUNKED_HEAD + "Upgrade: h2,h2c\r\nConnection: Upgrade\r\n\r\n")
+    ),
+    "no content": Behaviour("RFC 9110, 15.3.5", whole_document(b"", "", "HTTP/1.1 204 No Content\r\n"), "204"),
+    "moved for good": Behaviour(
+        "RFC 9110, 15.4.2: a client may not repeat a POST",
+        whole_document(b"", "Location: /x\r\n", "HTTP/1.1 301 X\r\n"),
+        "301",
+    ),
+    "sent on in a circle": Behaviour(
+        "RFC 9110, 15.4", whole_document(b"", "Location: /v1/chat/completions\r\n", "HTTP/1.1 308 X\r\n"), "308"
+    ),
+    "misdirected": Behaviour("RFC 9110, 15.5.20", whole_document(b"bad", "", "HTTP/1.1 421 X\r\n"), "421: bad"),
+    "reset after the end": Behaviour("RFC 9112, 8: the answer itself is whole", reset(STOP, usage(3), DONE)),
+    "reset in the middle": Behaviour("RFC 9112, 8", reset(), "in the middle"),
+    "gzip without its trailer": Behaviour("RFC 1952: the answer itself is whole", compressed(ends=True)),
+    "gzip cut in the middle": Behaviour("RFC 1952", compressed(ends=False), "without finish_reason"),
+    "JSON lines": Behaviour("servers that stream JSON lines", json_lines),
     # WHATWG: event streams
+    "line ends of all kinds": Behaviour("WHATWG 9.2.5", line_ends_of_all_kinds),
+    "a mark of byte order in two pieces": Behaviour(
+        "WHATWG 9.2.5", verbatim(CHUNKED_HEAD + "\r\n", b"\xef\xbb", b"\xbf" + PLAIN)
+    ),
+    "data without a colon": Behaviour("WHATWG 9.2.6", wrapped("data\n\n", "data\ndata\n\n", "id: \x00\nretry: x\n\n")),
+    "a line of 1 MB": Behaviour("WHATWG 9.2", each({"content": "x" * 1_000_000}, {"content": "y"})),
     "one byte at a time, CRLF": Behaviour("WHATWG 9.2.5", one_byte_at_a_time),
     "several events in one write": Behaviour("WHATWG 9.2.5", several_in_one_write),
     "comments, ids, retry": Behaviour("WHATWG 9.2.6", wrapped(": hi\nid: 1\nretry: 10\n\n", ":\n\n", "id: 9\n\n: bye")),
@@ -106,7 +156,19 @@ BEHAVIOURS = {
     "bytes that are not UTF-8": Behaviour(
         "llama.cpp 5715", wrapped(between=b'data: {"choices": [{"index": 0, "delta": {}, "note": "\xf0\x9f"}]}\n\n')
     ),
+    "nested too deeply": Behaviour("RFC 8259, 9", streamed(b"data: " + b"[" * 100_000 + b"\n\n", DONE), "not JSON"),
+    "numbers beyond 64 bits": Behaviour("RFC 8259, 6", wrapped(f'data: {{"choices": [], "created": {"9" * 30}}}\n\n')),
     # OpenAI's interface: chat
+    "two answers by turns": Behaviour("OpenAI: n", two_choices(ended=2)),
+    "two answers, of which one breaks off": Behaviour("OpenAI: n", two_choices(ended=1), "without finish_reason"),
+    "parts as messages": Behaviour("servers that send message instead of delta", parts_as_messages),
+    "speech": Behaviour("OpenAI: audio", each({"audio": {"id": "a", "transcript": "a"}}, {"audio": {"data": "UklG"}})),
+    "usage before the end, DONE twice": Behaviour("proxies", streamed(usage(3), STOP, DONE, DONE)),
+    "how things go": Behaviour(
+        "gateways that report their queue",
+        wrapped({"code": 0, "message": "success"}, {"status": "queued", "message": "3 before you"}),
+    ),
+    "an error line in brackets": Behaviour("exceptions of proxies", streamed("data: [ERROR] boom\n\n", DONE), "boom"),
     "a role, then null": Behaviour("OpenAI: chat", wrapped(choice("", role="assistant"), choice(None))),
     "filter results before and after": Behaviour(
         "Azure", wrapped({"choices": [], "prompt_filter_results": []}, {"choices": [{"content_filter_offsets": {}}]})
@@ -225,6 +287,22 @@ BEHAVIOURS = {
         "OpenAI: error",
         response_events((DELTA, {"delta": "a"}, 1), ("error", {"code": "ERR", "message": "boom", "param": None}, 0)),
         cause="boom",
+        endpoint="responses",
+    ),
+    "responses without deltas": Behaviour(
+        "OpenAI: response.completed",
+        response_at_once("response.completed", {"response": RESPONSE}),
+        endpoint="responses",
+    ),
+    "responses whose parts come whole": Behaviour(
+        "OpenAI: response.output_text.done",
+        response_at_once("response.output_text.done", {"text": "a b"}),
+        endpoint="responses",
+    ),
+    "responses that are cancelled": Behaviour(
+        "OpenAI: status cancelled",
+        response_events((DELTA, {"delta": "a"}, 1), ("response.cancelled", {"response": {"status": "cancelled"}}, 0)),
+        cause="cancelled",
         endpoint="responses",
     ),
     "responses without an end": Behaviour(

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 
 HEAD = "HTTP/1.1 200 OK\r\n"
@@ -283,3 +286,136 @@ class RawServer:
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
+
+
+def verbatim(head: str, *pieces: bytes, n_tokens: int = 2, ends: bytes = b"0\r\n\r\n", extension: bytes = b"") -> Write:
+    """Write a head as it is, and a plain answer, or other pieces, in chunks of it."""
+
+    async def write(w: Wire) -> None:
+        w.note(n_tokens)
+        w.raw(head)
+        for piece in pieces or (PLAIN,):
+            w.raw(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece))
+        w.raw(ends)
+
+    return write
+
+
+def sse(*events: object) -> bytes:
+    """Return events as bytes."""
+    return b"".join(f"data: {json.dumps(e)}\n\n".encode() for e in events)
+
+
+PLAIN = sse(choice(" a b"), STOP, usage(2)) + DONE.encode()
+
+
+def of_length(fields: str) -> Write:
+    """Write a plain answer whose length the fields say."""
+
+    async def write(w: Wire) -> None:
+        w.note(2)
+        w.raw(HEAD + SSE + fields.replace("LENGTH", str(len(PLAIN))) + "\r\n")
+        w.raw(PLAIN)
+
+    return write
+
+
+async def json_lines(w: Wire) -> None:
+    w.head("Content-Type: application/x-ndjson\r\n" + CHUNKED)
+    for i in range(3):
+        w.note()
+        line = json.dumps(choice(f" w{i}")) + "\n"
+        w.body(line[:9])
+        w.body(line[9:])
+        await w.pause()
+    w.body(json.dumps(STOP) + "\n")
+    w.body(json.dumps(usage(3)))
+    w.end()
+
+
+async def parts_as_messages(w: Wire) -> None:
+    w.head()
+    for i in range(4):
+        w.note()
+        part = {"index": 0, "message": {"content": f" w{i}"}, "finish_reason": "stop" if i == 3 else None}
+        w.event({"choices": [part]})
+        await w.pause()
+    w.event(usage(4))
+    w.body(DONE)
+    w.end()
+
+
+def two_choices(*, ended: int) -> Write:
+    """Write two answers by turns, of which so many end."""
+
+    async def write(w: Wire) -> None:
+        w.head()
+        for i in range(6):
+            w.note()
+            w.event({"choices": [{"index": i % 2, "delta": {"content": " a"}, "finish_reason": None}]})
+            await w.pause()
+        for i in range(ended):
+            w.event({"choices": [{"index": i, "delta": {}, "finish_reason": "stop"}]})
+        w.event(usage(6))
+        w.end()
+
+    return write
+
+
+def response_at_once(kind: str, fields: dict[str, object]) -> Write:
+    """Write a response without deltas, whose text comes with its end."""
+
+    async def write(w: Wire) -> None:
+        w.head()
+        w.event({"type": "response.created", "response": {"status": "in_progress"}}, name="response.created")
+        w.note(2)
+        w.event({"type": kind} | fields, name=kind)
+        ended = {"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 2}}
+        if kind != "response.completed":
+            w.event({"type": "response.completed", "response": ended}, name="response.completed")
+        w.end()
+
+    return write
+
+
+def compressed(*, ends: bool) -> Write:
+    """Write an answer in gzip that lacks its trailer, and, if it does not end, its last events."""
+
+    async def write(w: Wire) -> None:
+        coder = zlib.compressobj(wbits=31)
+        w.head(SSE + "Content-Encoding: gzip\r\n" + CHUNKED)
+        for i in range(3):
+            w.note()
+            w.body(coder.compress(sse(choice(f" w{i}"))) + coder.flush(zlib.Z_SYNC_FLUSH))
+            await w.pause()
+        if ends:
+            w.body(coder.compress(sse(STOP, usage(3)) + DONE.encode()) + coder.flush(zlib.Z_SYNC_FLUSH))
+        w.end()
+
+    return write
+
+
+def reset(*parts: object) -> Write:
+    """Write words and parts, then reset the connection."""
+
+    async def write(w: Wire) -> None:
+        w.head()
+        await words(w)
+        for part in parts:
+            w.put(part)
+        await w.writer.drain()
+        await asyncio.sleep(0.02)
+        w.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        w.writer.transport.abort()
+
+    return write
+
+
+async def line_ends_of_all_kinds(w: Wire) -> None:
+    w.head()
+    for i, end in enumerate(("\n\r\n", "\r\n\n", "\r\r", "\n\r")):
+        w.note()
+        w.body(f"data: {json.dumps(choice(f' w{i}'))}{end[0]}")
+        w.body(end[1:])
+        await w.pause()
+    await ending(w)

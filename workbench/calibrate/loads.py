@@ -24,6 +24,8 @@ class LoadCalibration:
     users: tuple[int, ...] = USERS
     seconds: float = 120.0
     """Time of all loads together."""
+    tokenizer: str | None = None
+    """Folder of the model's tokenizer, with which prompts are exactly as long as asked."""
 
     def __post_init__(self) -> None:
         require_each(self, "users")
@@ -43,6 +45,7 @@ class LoadCalibration:
                 duration_s=self.seconds * share / sum(shares),
                 input_tokens=prompt,
                 output_tokens=answer,
+                tokenizer=self.tokenizer,
                 calibrate=False,
             )
             for (n, prompt, answer), share in zip(asked, shares, strict=True)

@@ -7,11 +7,14 @@ The form is recognised by the columns of a CSV file, or the keys of JSON lines (
     timestamp, input_length, output_length          Mooncake, AIPerf (ms); guidellm, Bailian, vLLM's timed_trace (s)
     timestamp_s, input_tokens, output_tokens        the workbench's own
 
-The last two may have ``hash_ids``: one for each block of the prompt; where ids are equal, so is all up to the end of the block.
+CSV may be separated by commas, tabs or semicolons, and each file may be compressed with gzip. The last two may have ``hash_ids``: one for each block of the prompt; where ids are equal, so is all up to the end of the block.
 """
 
 import csv
+import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +31,8 @@ MOST_TOKENS = 100_000_000
 """Of a prompt or an answer; more is a mistake of the file."""
 BLOCK_SIZES = (512, 16, 64)
 """Tokens of a block that a hash id stands for: Mooncake's, Bailian's and vLLM's, WEKA's."""
+DELIMITERS = ",\t;"
+GZIP = b"\x1f\x8b"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REMEDY = "Give CSV or JSON lines with the columns of Azure, BurstGPT, Mooncake, or timestamp_s, input_tokens and output_tokens."
 
@@ -51,6 +56,9 @@ FORMS = (
     Form("Mooncake", "timestamp", "input_length", "output_length", is_in_ms=True),
     Form("workbench", "timestamp_s", "input_tokens", "output_tokens"),
 )
+
+
+FORM_COLUMNS = tuple(dict.fromkeys(name for f in FORMS for name in (f.time, f.prompt, f.answer)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,19 @@ class Trace:
 Line: TypeAlias = tuple[int, Mapping[str, Json]]
 
 
+def read_lengths(path: Path) -> list[tuple[int, int]]:
+    """Return the tokens of prompts and answers of a file in any form of a trace, which need not have times.
+
+    Raises:
+        InvalidSpec: The file or one of its lines cannot be read; the line and the column are named.
+    """
+    lines = _lines(path)
+    if not any(form.time in lines[0][1] for form in FORMS):
+        form = next((f for f in FORMS if f.prompt in lines[0][1] and f.answer in lines[0][1]), None)
+        lines = [(n, {**row, form.time: n}) for n, row in lines] if form else lines
+    return [(a.input_tokens, a.output_tokens) for a in _Reading(path, lines).trace(1.0).arrivals]
+
+
 def read_trace(path: Path, *, speed: float = 1.0) -> Trace:
     """Return the requests of a trace file.
 
@@ -105,16 +126,22 @@ def read_trace(path: Path, *, speed: float = 1.0) -> Trace:
     Raises:
         InvalidSpec: The file or one of its lines cannot be read; the line and the column are named.
     """
+    return _Reading(path, _lines(path)).trace(speed)
+
+
+def _lines(path: Path) -> list[Line]:
+    """Return the rows of a file with where they stand; raises ``InvalidSpec`` for a file without any."""
     try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        data = path.expanduser().read_bytes()
+        text = (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InvalidSpec(f"The trace {path} cannot be read: {error}.", remedy=REMEDY) from error
     if not text.strip():
         raise _refusal(path, "it is empty")
     lines = list(_json_lines(path, text) if text.lstrip()[0] in "{[" else _csv_lines(path, text))
     if not lines:
         raise _refusal(path, "it has no requests")
-    return _Reading(path, lines).trace(speed)
+    return lines
 
 
 def _refusal(path: Path, reason: str) -> InvalidSpec:
@@ -122,9 +149,12 @@ def _refusal(path: Path, reason: str) -> InvalidSpec:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[Line]:
-    reader = csv.reader(text.splitlines())
+    first, _, _ = text.lstrip().partition("\n")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=first.count))
     try:
-        head = [name.strip() for name in next(reader)]
+        head = [name.strip() for name in next(cells for cells in reader if any(c.strip() for c in cells))]
+        if twice := [name for name in FORM_COLUMNS if head.count(name) > 1]:
+            raise _refusal(path, f"it has column {twice[0]} twice")
         for cells in reader:
             if not any(c.strip() for c in cells):
                 continue
@@ -142,7 +172,7 @@ def _json_lines(path: Path, text: str) -> Iterator[Line]:
         whole = _decoded(path, 1, text)
         values = enumerate(whole if isinstance(whole, list) else (), 1)
     else:
-        values = ((n, _decoded(path, n, line)) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+        values = ((n, _decoded(path, n, line)) for n, line in enumerate(text.split("\n"), 1) if line.strip())
     for number, value in values:
         if not isinstance(value, dict):
             raise _refusal(path, f"line {number} is no JSON object")

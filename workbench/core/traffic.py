@@ -1,7 +1,7 @@
 """Requests over time, drawn from rates and lengths; ``traces`` reads those of a file."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, log1p, sqrt
 
 from workbench.core.errors import InvalidSpec
@@ -46,7 +46,9 @@ def sigma_of(variation: float) -> float:
     return sqrt(log1p(variation**2))
 
 
-def draw_arrivals(n: int, *, rate_per_s: float, lengths: Lengths, seed: int, gap_cv: float = 1.0) -> list[Arrival]:
+def draw_arrivals(
+    n: int, *, rate_per_s: float, lengths: Lengths, seed: int, gap_cv: float = 1.0, end_rate_per_s: float | None = None
+) -> list[Arrival]:
     """Return arrivals with gamma-distributed gaps.
 
     Args:
@@ -55,8 +57,10 @@ def draw_arrivals(n: int, *, rate_per_s: float, lengths: Lengths, seed: int, gap
         lengths: What prompts and answers are drawn from.
         seed: Seed of the drawing.
         gap_cv: Coefficient of variation of the gaps; 1 is Poisson, more is burstier, 0 is constant.
+        end_rate_per_s: Rate of the last request, up or down to which the rate moves evenly over time; the same rate if left out.
     """
-    if n < 1 or rate_per_s <= 0 or lengths.input_tokens < 1 or lengths.output_tokens < 1 or gap_cv < 0:
+    end_rate = rate_per_s if end_rate_per_s is None else end_rate_per_s
+    if n < 1 or min(rate_per_s, end_rate) <= 0 or lengths.input_tokens < 1 or lengths.output_tokens < 1 or gap_cv < 0:
         raise InvalidSpec(
             f"{n} requests at {rate_per_s} a second with {lengths.input_tokens} and {lengths.output_tokens} tokens.",
             remedy="Give numbers above zero.",
@@ -65,4 +69,18 @@ def draw_arrivals(n: int, *, rate_per_s: float, lengths: Lengths, seed: int, gap
     for _ in range(n):
         at += rng.gammavariate(1 / gap_cv**2, gap_cv**2 / rate_per_s) if gap_cv else 1 / rate_per_s
         made.append(Arrival(at, *lengths.draw(rng)))
-    return made
+    if end_rate == rate_per_s:
+        return made
+    seconds = 2 * n / (rate_per_s + end_rate)
+    return [
+        replace(a, at_s=_on_ramp(a.at_s * rate_per_s, rate_per_s, end_rate, seconds=seconds, n_expected=n))
+        for a in made
+    ]
+
+
+def _on_ramp(count: float, first: float, last: float, *, seconds: float, n_expected: float) -> float:
+    """Return when so many requests have come at a rate that moves evenly from the first to the last, and then stays."""
+    if count >= n_expected:
+        return seconds + (count - n_expected) / last
+    growth = (last - first) / seconds
+    return 2 * count / (first + sqrt(max(0.0, first**2 + 2 * growth * count)))

@@ -161,7 +161,13 @@ def _make(engine: str, recipe: Recipe, folder: Path, *, tell: Callable[[str], No
             remedy="Free disk, or name another folder with WORKBENCH_ENGINES.",
         )
     if folder.exists():
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise InstallFailed(
+                f"What an interrupted installation left in {folder} cannot be deleted: {error.strerror}.",
+                remedy="Stop the pip that may still write there, then run the command again.",
+            ) from error
     tell("making a virtual environment")
     _step([sys.executable, "-m", "venv", str(folder)])
     pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "-q"]

@@ -22,12 +22,18 @@ class LoadConstants:
     step_ratio: float
     """Decode steps over the predicted ones."""
     prompt_ratio: float
-    """Steps with prompts over the predicted ones."""
+    """Products and attention of prompts over the predicted ones."""
     sources: tuple[str, ...]
     """Ids of the runs."""
+    sequence_ratio: float = 1.0
+    """Host time of each sequence in a step over the predicted one."""
+    ttft_log_error: float = 0.0
+    """Root mean square of the logarithm of measured over simulated TTFT of the loads, with these constants."""
+    tpot_log_error: float = 0.0
+    """The same of TPOT."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "front_s", "step_ratio", "prompt_ratio")
+        require_positive(self, "front_s", "step_ratio", "prompt_ratio", "sequence_ratio")
 
     def keep(self, calibrations: Path) -> Path:
         """Write them where ``load_constants`` finds them, and return the file."""

@@ -19,8 +19,15 @@ BROKEN_OFF = {
 }  # fmt: skip
 """Values of ``finish_reason`` of an answer that the server gave up (vLLM and SGLang: abort; gateways: error; TensorRT-LLM: timeout;
 Zhipu: network_error; DeepSeek: insufficient_system_resource)."""
-TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "reasoning_details")
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "reasoning_details", "audio")
+ENDED = ("response.completed", "response.incomplete")
 CALL_FIELDS = ("tool_calls", "function_call")
+FAILED = {"response.failed": "the response failed", "response.cancelled": "the response was cancelled"}
+GOOD_CODES, GOOD_STATES = (
+    {0, 200, "0", "200"},
+    {"ok", "success", "queued", "pending", "loading", "processing", "running", "in_progress"},
+)
+"""Values of ``code`` and ``status`` with which a message says how things go, not what went wrong."""
 REFUSALS = ("message", "detail", "msg", "errors", "error_msg", "error_message")
 """Fields in which web frameworks and gateways say what went wrong, where they do not write ``error``."""
 
@@ -34,19 +41,40 @@ def loaded(data: bytes) -> object:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        value = json.loads(data.decode("utf-8", errors="replace"), strict=False)
+        pass
     try:
+        value = json.loads(data.decode("utf-8", errors="replace"), strict=False)
         return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def repeats(event: Event) -> bool:
-    """Return whether an event of a stream holds the whole answer once more, as some servers send it at the end."""
+def repeats(event: Event, *, characters: int) -> bool:
+    """Return whether an event of a stream holds the whole answer once more, as some servers send it at the end.
+
+    Others write each part as a message, which is then shorter than the ``characters`` so far, or has no end.
+    """
     choices = event.get("choices")
-    if not isinstance(choices, list) or not choices:
+    if not isinstance(choices, list) or not choices or not finish_reason(event) or len(content(event)) < characters:
         return False
     return all(isinstance(c, dict) and c.get("message") and not (c.get("delta") or c.get("text")) for c in choices)
+
+
+def plain_text(event: Event) -> str | None:
+    """Return the text of an event that holds a piece of one answer and nothing else, as most do; None for any other."""
+    choices = event.get("choices")
+    if type(choices) is not list or len(choices) != 1 or event.get("usage") or event.get("error"):
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index") or "usage" in choice:
+        return None
+    text = choice.get("text")
+    if text is None:
+        delta = choice.get("delta")
+        if type(delta) is not dict or delta.get("tool_calls") or delta.get("function_call"):
+            return None
+        text = delta.get("content")
+    return text if type(text) is str and text else None
 
 
 def content(event: Event) -> str:
@@ -63,6 +91,14 @@ def content(event: Event) -> str:
         if kind == "response.completed":
             return ""
     return _output_content(event)
+
+
+def late_content(event: Event) -> str:
+    """Return the text of an event that closes a part of a response, or all of it: what a server without deltas sends."""
+    kind, response = event.get("type"), event.get("response")
+    if kind in ENDED and isinstance(response, dict):
+        return _output_content(response)
+    return text_of(event.get("text")) if kind == "response.output_text.done" else ""
 
 
 def _choice_content(choice: object) -> str:
@@ -92,7 +128,15 @@ def text_of(value: object) -> str:
     if isinstance(value, list):
         return "".join(map(text_of, value))
     if isinstance(value, dict):
-        return text_of(value.get("text") or value.get("thinking") or value.get("summary") or value.get("refusal") or "")
+        return text_of(
+            value.get("text")
+            or value.get("thinking")
+            or value.get("summary")
+            or value.get("refusal")
+            or value.get("transcript")
+            or value.get("data")
+            or ""
+        )
     return "" if value is None else str(value)
 
 
@@ -120,7 +164,7 @@ def finish_reason(event: Event) -> str | None:
                 return str(reason.get("type") if isinstance(reason, dict) else reason).lower()
         return None
     kind = event.get("type")
-    if kind in {"response.completed", "response.incomplete"}:
+    if kind in ENDED:
         return str(kind)
     if event.get("object") == "response" and event.get("status") in {"completed", "incomplete"}:
         return str(event["status"])
@@ -168,8 +212,8 @@ def error_text(event: Event, *, name: bytes = b"") -> str | None:
     """
     error, kind = event.get("error"), event.get("type")
     response = event.get("response")
-    if kind == "response.failed" and isinstance(response, dict):
-        error = response.get("error") or "the response failed"
+    if kind in FAILED:
+        error = (response.get("error") if isinstance(response, dict) else None) or FAILED[str(kind)]
     if isinstance(error, dict) and not any(error.values()):
         error = None
     is_refusal = name in {b"", b"message"} and _is_refusal(event)
@@ -182,7 +226,11 @@ def error_text(event: Event, *, name: bytes = b"") -> str | None:
 
 def _is_refusal(event: Event) -> bool:
     """Return whether a document without an answer says that something failed, in the forms of common web frameworks."""
-    return not (event.keys() & {"choices", "output", "data", "type", "usage"}) and any(map(event.get, REFUSALS))
+    if event.keys() & {"choices", "output", "data", "type", "usage"} or not any(map(event.get, REFUSALS)):
+        return False
+    code, state = event.get("code"), event.get("status")
+    is_good = isinstance(code, int | str) and code in GOOD_CODES and not isinstance(code, bool)
+    return not is_good and not (isinstance(state, str) and state.lower() in GOOD_STATES)
 
 
 class Parts:

@@ -2,25 +2,38 @@
 
 from collections.abc import Callable
 
+import orjson
+
 BOM = b"\xef\xbb\xbf"
 
 
 class EventStream:
-    """Cuts a body into events, or finds that it is one JSON document instead, whatever its content type says.
+    """Cuts a body into events, or finds that it is one JSON document, or one on each line, whatever its content type says.
 
     Args:
         on_event: Called with the name and the data of each event; the name is "" where the event has none.
     """
 
-    __slots__ = ("_buffer", "_is_start", "_on_event", "_scanned", "_skips_line_feed", "is_document")
+    __slots__ = (
+        "_buffer",
+        "_has_lines",
+        "_is_start",
+        "_n_lines",
+        "_on_event",
+        "_scanned",
+        "_skips_line_feed",
+        "is_document",
+    )
 
     def __init__(self, on_event: Callable[[bytes, bytes], None]) -> None:
         self._on_event = on_event
         self._buffer = bytearray()
         self._scanned = 0
         self._is_start, self._skips_line_feed = True, False
+        self._has_lines: bool | None = None  # whether the first line is JSON by itself; None before its end
+        self._n_lines = 0
         self.is_document = False
-        """Whether the body begins as JSON does, which no event does."""
+        """Whether the body begins as JSON does, which no event does, and is no stream of JSON lines."""
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived, and hand on the events that it completes."""
@@ -35,7 +48,9 @@ class EventStream:
         self._buffer += data
         if self._is_start and not self._has_begun():
             return
-        if self.is_document:
+        if self.is_document or self._n_lines:
+            if self._has_lines is not False:
+                self._cut_lines()
             return
         while (end := self._buffer.find(b"\n\n", self._scanned)) >= 0:
             event = bytes(self._buffer[:end])
@@ -57,11 +72,27 @@ class EventStream:
         self.is_document = first in {b"{", b"["}
         return True
 
+    def _cut_lines(self) -> None:
+        """Hand on each line as an event, if the first one is JSON by itself: a document of several lines is not."""
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        if lines and self._has_lines is None:
+            self._has_lines = _is_json(lines[0])
+        if not self._has_lines:
+            return
+        self._buffer[:] = rest
+        for line in lines:
+            if text := line.strip():
+                self._n_lines += 1
+                self.is_document = self._n_lines == 1
+                self._on_event(b"", text)
+
     def end(self) -> bytes:
         """Hand on an event that lacks only its blank line, and return the document, if it is one.
 
         The standard drops such an event; OpenAI's own client reads it, and servers end with ``data: [DONE]`` and nothing after it.
         """
+        if self._n_lines and self._buffer.strip():
+            self.feed(b"\n")
         rest = bytes(self._buffer)
         self._buffer.clear()
         if self.is_document:
@@ -90,3 +121,11 @@ class EventStream:
         data = b"\n".join(lines)
         if data or name == b"error":
             self._on_event(name, data)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True

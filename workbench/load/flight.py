@@ -11,7 +11,9 @@ from workbench.load.answer_events import (
     content,
     error_text,
     finish_reason,
+    late_content,
     loaded,
+    plain_text,
     repeats,
     usage,
 )
@@ -25,7 +27,9 @@ AT_ONCE_NS = 50_000_000
 NOBODY_ASKED = 408
 """Status that servers write to an idle connection before they close it (RFC 9110, section 15.5.9)."""
 MOST_RESENDS, MOST_REDIRECTS = 3, 5
-MOST_ERROR_CHARACTERS = 300
+MOST_ERROR_CHARACTERS, MOST_KEPT_BYTES = 300, 4096
+"""Of what a server said: shown, and kept until keys are taken out of it, of which none may be cut in the middle."""
+PLAIN_NAMES = (b"", b"message")
 
 
 def _times() -> "array[int]":
@@ -98,6 +102,8 @@ class Flight:
     """Whether the last try went over a connection that had been used before."""
     gives_up: bool = False
     finished: bool = False
+    _unfinished: set[int] = field(default_factory=set)
+    """Numbers of choices that go on, where there are several."""
     _body: EventStream | None = None
     _start: bytes = b""
     """First bytes of a body, until they are seen to hold an event."""
@@ -108,8 +114,8 @@ class Flight:
         self._now = at_ns
         if self._body is None:
             self._body = EventStream(self._event)
-        if not self.first_event_ns and len(self._start) < MOST_ERROR_CHARACTERS:
-            self._start += data[:MOST_ERROR_CHARACTERS]
+        if not self.first_event_ns and len(self._start) < MOST_KEPT_BYTES:
+            self._start += data[:MOST_KEPT_BYTES]
         self._body.feed(data)
 
     def _event(self, name: bytes, data: bytes) -> None:
@@ -128,17 +134,32 @@ class Flight:
         event = self._read(name, data)
         if event is None:
             return
+        if (plain := plain_text(event)) and name in PLAIN_NAMES and not self._unfinished and "x_groq" not in event:
+            self._note(plain, event, None)
+            return
         if error := error_text(event, name=name):
             self._fail(error)
         count = usage(event)
-        is_again = self.is_streamed and bool(self.chunk_ns) and repeats(event)
+        is_again = self.is_streamed and bool(self.chunk_ns) and repeats(event, characters=self.characters)
         if not is_again and (text := content(event)):
             self._note(text, event, count)
-        if reason := finish_reason(event):
-            self.is_whole = True
+        elif not self.chunk_ns and (text := late_content(event)):
+            self.is_streamed = False
+            self._note(text, event, count)
+        if reason := self._reason(event):
+            self.is_whole = not self._unfinished
             if reason in BROKEN_OFF:
                 self._fail(f"the server broke the answer off (finish_reason {reason})")
         self.usage = count or self.usage
+
+    def _reason(self, event: Event) -> str | None:
+        """Return the reason of an end, and note which of several choices go on."""
+        choices = event.get("choices")
+        if isinstance(choices, list) and choices and (len(choices) > 1 or self._unfinished or _number(choices[0])):
+            for choice in choices:
+                has_ended = isinstance(choice, dict) and choice.get("finish_reason")
+                (self._unfinished.discard if has_ended else self._unfinished.add)(_number(choice))
+        return finish_reason(event)
 
     def _read(self, name: bytes, data: bytes) -> Event | None:
         """Return an event as JSON; one that is not fails the request, unless it is empty or of a name of its own."""
@@ -151,7 +172,9 @@ class Flight:
                 for line in data.split(b"\n"):  # a server that ends events with one line feed instead of two
                     self._event(name, line)
             elif data.strip() and name in {b"", b"message"} and not self.end_ns:  # at the end it is half an event
-                self._fail("the server sent an event that is not JSON")
+                self._fail(
+                    f"the server sent an event that is not JSON: {data[:MOST_KEPT_BYTES].decode(errors='replace')}"
+                )
             return None
         if isinstance(event, list) and len(event) == 1:
             (event,) = event
@@ -202,14 +225,17 @@ class Flight:
         elif self.error is None and not self.is_whole and self.chunk_ns:
             self.error = "the answer ended without finish_reason and [DONE]"
         elif self.error is None and not self.chunk_ns:
-            n = self.usage.completion_tokens if self.usage else None
-            self.error = (
-                f"the answer held no text, though its usage counts {n} tokens" if n else "the answer held no token"
-            )
+            self.error = self._nothing(status)
         if self.error is not None:
             self.error = self.driver.redacted(self.error)[:MOST_ERROR_CHARACTERS]
         self._body = None
         self.driver.finished(self)
+
+    def _nothing(self, status: int) -> str:
+        """Return what is wrong with an answer without text."""
+        n = self.usage.completion_tokens if self.usage else None
+        text = f"the answer held no text, though its usage counts {n} tokens" if n else "the answer held no token"
+        return text if status in {0, 200} else f"HTTP {status}: {text}"
 
     def _said(self) -> str:
         """Return the text of an answer that holds no event."""
@@ -236,3 +262,10 @@ class Flight:
         """Drop what came with an answer that is none."""
         self.error, self._body, self._start, self.end_ns = None, None, b"", 0
         self.first_event_ns, self.is_streamed, self.is_whole = 0, True, False
+        self._unfinished.clear()
+
+
+def _number(choice: object) -> int:
+    """Return the number of a choice, 0 where it says none."""
+    number = choice.get("index") if isinstance(choice, dict) else None
+    return number if isinstance(number, int) else 0

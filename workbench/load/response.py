@@ -21,7 +21,7 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_decoders", "_is_final", "_length_known", "_on_body", "_parser", "has_head", "headers", "is_complete", "keeps_alive", "status",
+        "_decoders", "_head", "_is_final", "_length_known", "_on_body", "_parser", "has_head", "headers", "is_complete", "keeps_alive", "status",
     )  # fmt: skip
 
     def __init__(self, on_body: Callable[[bytes], None]) -> None:
@@ -32,24 +32,22 @@ class ResponseReader:
         self.headers: dict[str, str] = {}
         self.has_head = self.is_complete = False
         self.keeps_alive = False
-        self._parser = HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(  # what other clients take from servers, RFC 9112 sections 2.2, 5.2 and 6.3
-            lenient_headers=True,
-            lenient_chunked_length=True,
-            lenient_optional_cr_before_lf=True,
-            lenient_optional_lf_after_cr=True,
-            lenient_spaces_after_chunk_size=True,
-            lenient_transfer_encoding=True,
-            lenient_data_after_close=True,
-        )
+        self._parser = _parser(self)
+        self._head: bytearray | None = bytearray()  # as it came; None once it has been read
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived; raises ``ValueError`` for what is not HTTP or cannot be decoded."""
+        if self._head is not None:
+            self._head += data
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as error:
             raise ValueError("the server wants to switch protocols") from error
         except HttpParserError as error:
+            if self._head is not None and (repaired := _repaired(bytes(self._head))) is not None:
+                self._head, self._parser, self.headers = None, _parser(self), {}
+                self.feed(repaired)
+                return
             if not self.is_complete:  # bytes after a complete response belong to nobody
                 cause = error.__context__
                 raise ValueError(str(cause) if isinstance(cause, _Undecodable) else f"not HTTP: {error}") from error
@@ -75,7 +73,7 @@ class ResponseReader:
         if not self._is_final:
             self.headers = {}
             return
-        self.has_head = True
+        self.has_head, self._head = True, None
         self.keeps_alive = self._parser.should_keep_alive()
         headers = self.headers
         self._length_known = (
@@ -101,6 +99,45 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         """Take the end of the response, if it is the final one."""
         self.is_complete = self._is_final
+
+
+def _parser(reader: ResponseReader) -> HttpResponseParser:
+    parser = HttpResponseParser(reader)
+    parser.set_dangerous_leniencies(  # what other clients take from servers, RFC 9112 sections 2.2, 5.2 and 6.3
+        lenient_headers=True,
+        lenient_chunked_length=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_optional_lf_after_cr=True,
+        lenient_spaces_after_chunk_size=True,
+        lenient_transfer_encoding=True,
+        lenient_data_after_close=True,
+    )
+    return parser
+
+
+def _repaired(data: bytes) -> bytes | None:
+    """Return a response whose head the parser refuses as clients have to read it; None where nothing can be mended.
+
+    Blanks before a colon belong to no name (RFC 9112, section 5.1), and a length that is said several times counts once, if it is
+    always the same (RFC 9110, section 8.6).
+    """
+    head, blank, body = data.partition(b"\r\n\r\n")
+    if not blank:
+        return None
+    lines, lengths = [], set[bytes]()
+    for line in head.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if name.rstrip().lower() == b"content-length":
+            lengths |= {v.strip() for v in value.split(b",")}
+        elif not line.startswith(b"HTTP/") and not line.startswith((b" ", b"\t")):
+            lines.append(name.rstrip() + colon + value)
+        else:
+            lines.append(line)
+    if len(lengths) > 1:
+        return None
+    lines += [b"Content-Length: " + n for n in lengths]
+    mended = b"\r\n".join(lines) + blank + body
+    return mended if mended != data else None
 
 
 class _Undecodable(ValueError):

@@ -12,7 +12,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.core.statistics import Interval
 from workbench.estimate.prediction import Z
 from workbench.estimate.search import SLACK, Curve, Load, Offer, Plan, choose_plans, pareto, settled, with_replicas
-from workbench.simulate.costs import TPOT_SIGMA, load_log_errors
+from workbench.simulate.costs import load_log_errors, load_sigmas
 from workbench.simulate.planned import PlanTraffic, SimulatedPlan
 
 MOST_TRIED = 6  # combinations that are simulated
@@ -88,10 +88,10 @@ def _to_try(model: ModelSpec, combinations: Sequence[Curve], load: Load, offers:
 
 def _longer(model: ModelSpec, plan: Plan, offer: Offer) -> tuple[float, float]:
     """Return the factors of steps and prompts at the longer end of their interval."""
-    step, prompt = load_log_errors(
-        model, plan.precision, replace(offer.machine, split=plan.split), is_own=offer.is_calibrated
-    )
-    return exp(Z * hypot(step, TPOT_SIGMA)), exp(Z * hypot(prompt, TPOT_SIGMA))
+    machine = replace(offer.machine, split=plan.split)
+    step, prompt = load_log_errors(model, plan.precision, machine, is_own=offer.is_calibrated)
+    _, sigma = load_sigmas(machine)
+    return exp(Z * hypot(step, sigma)), exp(Z * hypot(prompt, sigma))
 
 
 def _enough(traffic: PlanTraffic, most: int, longer: tuple[float, float]) -> AttainedPlan | None:

@@ -43,14 +43,29 @@ def load_log_errors(model: ModelSpec, precision: str, machine: Machine, *, is_ow
     return LOAD_SHARE * machine.known.log_error_unseen_step, LOAD_SHARE * machine.known.log_error_unseen_prompt
 
 
+def load_sigmas(machine: Machine) -> tuple[float, float]:
+    """Return the standard deviations of the logarithm of measured over simulated TTFT and TPOT where step times are right.
+
+    Where the reader's own loads were further off after the fit to them, their errors.
+    """
+    load = machine.load
+    return (
+        (TTFT_SIGMA, TPOT_SIGMA)
+        if load is None
+        else (max(TTFT_SIGMA, load.ttft_log_error), max(TPOT_SIGMA, load.tpot_log_error))
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TabulatedCost:
     """Times of steps as the estimator predicts them, by the number of tokens that pass the weights."""
 
     decoding_s: tuple[float, ...]
     """Time of a step of so many tokens, all of them of sequences that decode; without their attention."""
-    reading_s: tuple[float, ...]
-    """Time of a step of so many tokens, all of them of prompts; without their attention."""
+    launched_s: tuple[float, ...]
+    """Least time of a step of so many tokens of prompts: one of as many decoding sequences launches the same kernels."""
+    products_s: tuple[float, ...]
+    """Time of the products of so many tokens of prompts."""
     sequence_s: float
     """Host time of each sequence in a step."""
     pair_s: float
@@ -63,16 +78,28 @@ class TabulatedCost:
     """The same of a step of more than ``GRAPH_TOKENS`` tokens."""
     mixed_step_s: float = MIXED_STEP_S
     """Host time that a step with prompts adds."""
+    decoding_factor: float = 1.0
+    launched_factor: float = 1.0
+    products_factor: float = 1.0
+    first_product_factor: float = 1.0
+    """Factors of the three tables, and of what the products of a single token take."""
 
     def decode_s(self, sequences: int, cached: int) -> float:
         """Return the time of a step in which every sequence gets a token."""
-        return self.decoding_s[sequences] + self.sequence_s * sequences + self.cached_token_s * cached
+        return (
+            self.decoding_factor * self.decoding_s[sequences]
+            + self.sequence_s * sequences
+            + self.cached_token_s * cached
+        )
 
     def mixed_s(self, sequences: int, read: int, pairs: float, cached: int) -> float:
         """Return the time of a step that also reads prompts: all tokens pass the weights together."""
-        tokens = min(sequences + read, len(self.reading_s) - 1)
+        tokens = min(sequences + read, len(self.products_s) - 1)
         share = read / tokens
-        products = share * self.reading_s[tokens] + (1 - share) * self.decoding_s[tokens]
+        first, every = self.products_s[1], self.products_s[tokens]
+        passing = self.first_product_factor * first + self.products_factor * (every - first)
+        reading = max(self.launched_factor * self.launched_s[tokens], passing)
+        products = share * reading + (1 - share) * self.decoding_factor * self.decoding_s[tokens]
         least = self.launching_s if tokens <= GRAPH_TOKENS else self.long_launching_s
         attention = self.pair_s * pairs + self.cached_token_s * cached
         return self.mixed_step_s + max(products + attention, least) + self.sequence_s * sequences
@@ -81,14 +108,28 @@ class TabulatedCost:
         """Return the cost with decode and prefill taking so many times as long."""
         return replace(
             self,
-            decoding_s=tuple(steps * t for t in self.decoding_s),
-            reading_s=tuple(prompts * t for t in self.reading_s),
+            decoding_factor=steps * self.decoding_factor,
+            launched_factor=prompts * self.launched_factor,
+            products_factor=prompts * self.products_factor,
+            first_product_factor=prompts * self.first_product_factor,
             sequence_s=steps * self.sequence_s,
             pair_s=prompts * self.pair_s,
             launching_s=prompts * self.launching_s,
             long_launching_s=prompts * self.long_launching_s,
             mixed_step_s=prompts * self.mixed_step_s,
             cached_token_s=steps * self.cached_token_s,
+        )
+
+    def fitted(self, steps: float, prompts: float, sequences: float) -> "TabulatedCost":
+        """Return the cost with factors that loads on a server showed: of decode, of prompts without their host time, of each sequence's host time."""
+        return replace(
+            self.scaled(steps, prompts),
+            launched_factor=steps * self.launched_factor,
+            first_product_factor=steps * self.first_product_factor,
+            launching_s=self.launching_s,
+            long_launching_s=self.long_launching_s,
+            mixed_step_s=self.mixed_step_s,
+            sequence_s=sequences * self.sequence_s,
         )
 
 
@@ -119,8 +160,7 @@ def step_cost(
     tokens = np.unique(np.round(np.geomspace(1, most_tokens, POINTS)))
     launched = decoding_s(model, plan, machine, batch=tokens)
     decoding = decoding_s(model, plan, machine, batch=tokens, tokens_each=tokens_each) / tokens_made
-    # A step is never shorter than one of as many decoding sequences, which launches the same kernels.
-    reading = np.maximum(launched, prompt_products_s(model, plan, machine, tokens=tokens / machine.split.data))
+    products = prompt_products_s(model, plan, machine, tokens=tokens / machine.split.data)
     n_routed = n_expert_layers(model)
     launching = PROMPT_LAYER_S * model.n_layers
     every = np.arange(most_tokens + 1, dtype=np.float64)
@@ -129,14 +169,16 @@ def step_cost(
     at_begin = decode_step_s(model, plan, machine, batch=one, context=0 * one, kv_bits=kv_bits)
     cost = TabulatedCost(
         decoding_s=tuple(np.interp(every, tokens, decoding).tolist()),
-        reading_s=tuple(np.interp(every, tokens, reading).tolist()),
+        launched_s=tuple(np.interp(every, tokens, launched).tolist()),
+        products_s=tuple(np.interp(every, tokens, products).tolist()),
         sequence_s=machine.known.sequence_s / tokens_made,
         pair_s=float(prompt_attention_s(model, machine, context=context)[0]) / (context_tokens**2 / 2),
         launching_s=launching,
         long_launching_s=launching + (EXPERT_LAYER_S - PROMPT_LAYER_S) * n_routed,
         cached_token_s=float((at_end - at_begin)[0]) / context_tokens / tokens_made,
     )
-    return cost if machine.load is None else cost.scaled(machine.load.step_ratio, machine.load.prompt_ratio)
+    load = machine.load
+    return cost if load is None else cost.fitted(load.step_ratio, load.prompt_ratio, load.sequence_ratio)
 
 
 def front_of(machine: Machine) -> Front:

@@ -20,7 +20,13 @@ Floats = npt.NDArray[np.float64]
 ROUNDS, LEAST_REQUESTS = 6, 12  # requests of each user that are simulated, and of all
 TOWARDS_START = 0.02  # of an error in the logarithm of a time, for the same change of a constant
 STARTS_S = (FRONT.base_s, 10 * FRONT.base_s)
-EVALUATIONS = 160
+STARTS, ROUNDS_OF_SEARCH, EVALUATIONS = (
+    3,
+    12,
+    80,
+)  # searches from the best places to start, rounds of each, and steps after the best one
+DIFFERENCE = 0.03  # of a logarithm, for slopes
+LEAST_PART = 0.05  # of a measured TTFT that is the prompt's, where a search starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,7 @@ def fitted_loads(
         cache_tokens: Room of the server's cache.
         sources: Ids of the runs.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import least_squares, minimize
 
     if not loads:
         raise InvalidSpec("No load was measured.", remedy="Give one or more.")
@@ -75,29 +81,44 @@ def fitted_loads(
 
     def logs(theta: Floats) -> Floats:
         """Logarithms of simulated over measured TTFT and TPOT of each load."""
-        front_s, step, prompt = np.exp(theta)
+        front_s, *factors = np.exp(theta)
         pairs = [
-            _medians(load, cost.scaled(step, prompt), front_s, cache_tokens)
+            _medians(load, cost.fitted(*factors), front_s, cache_tokens)
             for load, cost in zip(loads, costs, strict=True)
         ]
-        measured = [(load.ttft_p50_s, load.tpot_p50_s) for load in loads]
-        off: Floats = np.log(np.array(pairs) / np.array(measured))
+        off: Floats = np.log(np.array(pairs) / measured)
+        return off
+
+    def residuals(theta: Floats) -> Floats:
+        off: Floats = np.append(logs(theta).ravel(), TOWARDS_START * theta[1:])
         return off
 
     def loss(theta: Floats) -> float:
-        return float(np.sum(logs(theta) ** 2) + TOWARDS_START**2 * np.sum(theta[1:] ** 2))
+        return float(np.sum(residuals(theta) ** 2))
 
-    found = []
-    for front_s in STARTS_S:
-        first = np.array([log(front_s), 0.0, 0.0])
-        simplex = np.vstack([first, first + np.diag([0.7, 0.2, 0.2])])
-        options = {"initial_simplex": simplex, "maxfev": EVALUATIONS, "xatol": 0.005, "fatol": 1e-6}
-        found.append(minimize(loss, first, method="Nelder-Mead", options=options))
-    theta = min(found, key=lambda r: float(r.fun)).x
-    before, after = np.exp(logs(np.array([log(FRONT.base_s), 0.0, 0.0]))) - 1, np.exp(logs(theta)) - 1
-    front_s, step, prompt = (float(v) for v in np.exp(theta))
+    measured = np.array([(load.ttft_p50_s, load.tpot_p50_s) for load in loads])
+    plain_logs = logs(np.array([log(FRONT.base_s), 0.0, 0.0, 0.0]))
+    starts = sorted(_starts(loads, plain_logs), key=loss)[:STARTS]
+    searched = [
+        least_squares(residuals, first, diff_step=DIFFERENCE, x_scale=1.0, max_nfev=ROUNDS_OF_SEARCH)
+        for first in starts
+    ]
+    near = min(searched, key=lambda r: float(r.cost)).x
+    options = {"initial_simplex": near + np.vstack([np.zeros(4), 0.1 * np.eye(4)]), "maxfev": EVALUATIONS}
+    theta = minimize(loss, near, method="Nelder-Mead", options=options).x
+    after_logs = logs(theta)
+    before, after = np.exp(plain_logs) - 1, np.exp(after_logs) - 1
+    front_s, step, prompt, sequence = (float(v) for v in np.exp(theta))
+    ttft_off, tpot_off = (float(v) for v in np.sqrt(np.mean(after_logs**2, axis=0)))
     constants = LoadConstants(
-        device_id=machine.known.device_id, front_s=front_s, step_ratio=step, prompt_ratio=prompt, sources=tuple(sources)
+        device_id=machine.known.device_id,
+        front_s=front_s,
+        step_ratio=step,
+        prompt_ratio=prompt,
+        sequence_ratio=sequence,
+        ttft_log_error=ttft_off,
+        tpot_log_error=tpot_off,
+        sources=tuple(sources),
     )
     return constants, [
         LoadError(
@@ -121,3 +142,18 @@ def _medians(load: MeasuredLoad, cost: TabulatedCost, front_s: float, cache_toke
     done = closed_loop(load.users, lengths, cost, limits)
     service = summary(done.answers, done.arrivals, ttft_s=1.0, tpot_s=1.0)
     return service.ttft_s.p50 or front_s, service.tpot_s.p50 or 1e-9
+
+
+def _starts(loads: Sequence[MeasuredLoad], plain_logs: Floats) -> list[Floats]:
+    """Return places from which to search: constants as predicted, and those that the load of the fewest users suggests."""
+    fewest = min(load.users for load in loads)
+    alone = [i for i, load in enumerate(loads) if load.users == fewest]
+    longest = max(alone, key=lambda i: loads[i].input_tokens)
+    predicted_s = float(np.exp(plain_logs[longest, 0])) * loads[longest].ttft_p50_s
+    step = -float(np.median(plain_logs[alone, 1]))
+    found = []
+    for front_s in (*STARTS_S, 0.5 * min(load.ttft_p50_s for load in loads)):
+        left_s = max(loads[longest].ttft_p50_s - front_s, LEAST_PART * loads[longest].ttft_p50_s)
+        prompt = log(left_s / max(predicted_s - FRONT.base_s, 1e-6))
+        found += [np.array([log(front_s), *rest, 0.0]) for rest in ((0.0, 0.0), (step, prompt))]
+    return found

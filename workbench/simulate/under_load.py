@@ -9,10 +9,9 @@ from workbench.estimate.precision import chosen_precision
 from workbench.estimate.prediction import Prediction, Question, Z, interval_around, predicted, tokens_per_step
 from workbench.simulate.closed_loop import ClosedLoop, closed_loop
 from workbench.simulate.costs import (
-    TPOT_SIGMA,
-    TTFT_SIGMA,
     front_of,
     load_log_errors,
+    load_sigmas,
     step_cost,
 )
 from workbench.simulate.engine import EngineLimits
@@ -56,12 +55,13 @@ def predicted_under_load(
         tokens_made=tokens_per_step(q.acceptance, q.draft_tokens) / (1 + q.draft_tokens * q.draft_fraction),
     )
     step_sigma, prompt_sigma = load_log_errors(model, chosen_precision(model, q.precision), machine, is_own=is_own)
+    ttft_sigma, tpot_sigma = load_sigmas(machine)
     spread = with_interval(run_with, cost, log_error_step=Z * step_sigma, log_error_prompt=Z * prompt_sigma)
     rate = n_replicas * spread.simulated.output_tokens_per_s
     return replace(
         static,
-        ttft_s=spread.interval(lambda s: s.ttft_s.p50, Z * TTFT_SIGMA),
+        ttft_s=spread.interval(lambda s: s.ttft_s.p50, Z * ttft_sigma),
         prefill_s=alone.prefill_s,
-        tpot_s=spread.interval(lambda s: s.tpot_s.p50, Z * TPOT_SIGMA),
-        output_tokens_per_s=interval_around(rate, hypot(step_sigma, TPOT_SIGMA)),
+        tpot_s=spread.interval(lambda s: s.tpot_s.p50, Z * tpot_sigma),
+        output_tokens_per_s=interval_around(rate, hypot(step_sigma, tpot_sigma)),
     )

@@ -15,13 +15,16 @@ from workbench.gateway.config import config_of
 from workbench.load.crowd import Outcome
 from workbench.measuring.envelope import run
 from workbench.questions.surge import measure
-from workbench.questions.surge.measure import admission_flags, calls_of, settings
+from workbench.questions.surge.measure import admission_flags, calls_of, queue_limits, settings
 from workbench.questions.surge.measure.scores import fair_shares, over_time, scored
 from workbench.questions.surge.rows import Capacity, SurgeResult, SurgeSamples
 from workbench.questions.surge.spec import SurgeSpec
 
 SPEC = SurgeSpec(model=str(REFERENCE_MODEL), calm_s=1.0, surge_s=4.0, after_s=3.0, slo_ttft_s=1.0)
-CAPACITY = Capacity(requests_per_s=10.0, prompt_tokens_per_s=4000.0, tpot_full_s=0.02, ttft_alone_s=0.01)
+CAPACITY = Capacity(
+    requests_per_s=10.0, prompt_tokens_per_s=4000.0, tpot_full_s=0.02, ttft_alone_s=0.05, tpot_alone_s=0.01
+)
+LIMITS = queue_limits(SPEC, CAPACITY)
 
 
 def test_max_min_shares_by_hand():
@@ -77,7 +80,7 @@ def test_over_time_counts_by_the_second_in_which_they_were_due():
 
 @pytest.mark.parametrize("way", ["open", "rates", "queue", "deadline", "shorter", "cache", "all"])
 def test_every_way_is_a_configuration_that_the_gateway_takes(way):
-    values = settings(way, SPEC, CAPACITY) | {"upstreams": [{"name": "e", "url": "http://localhost:1"}]}
+    values = settings(way, SPEC, CAPACITY, LIMITS) | {"upstreams": [{"name": "e", "url": "http://localhost:1"}]}
     config = config_of(tomllib.loads(tomli_w.dumps(values)))
     assert (config.concurrency.most == SPEC.max_num_seqs) == (way not in {"open", "rates"})
     assert (config.deadline_s < 1) == (way in {"deadline", "shorter", "cache", "all"})
@@ -86,13 +89,15 @@ def test_every_way_is_a_configuration_that_the_gateway_takes(way):
     assert (config.tenants[0].requests_per_s < 100) == (way == "rates")
 
 
-def test_flags_of_vllm_follow_from_what_was_measured():
-    """A first token within 1 s, of which 0.7 s may be waited: 0.7 x 10 requests, 0.7 x 4000 tokens."""
-    assert admission_flags(SPEC, CAPACITY) == {
+def test_flags_of_vllm_follow_from_the_simulated_queue():
+    n = SPEC.max_num_seqs + LIMITS.waiting
+    assert admission_flags(SPEC, LIMITS) == {
         "--max-num-seqs": 8,
-        "--max-num-queued-reqs": 15,
-        "--max-num-queued-tokens": 2800,
+        "--max-num-queued-reqs": n,
+        "--max-num-queued-tokens": n * SPEC.input_tokens,
     }
+    assert 0 < LIMITS.wait_s < SPEC.slo_ttft_s
+    assert LIMITS.ttft_p99_s <= SPEC.slo_ttft_s
 
 
 def test_the_same_seed_asks_the_same_and_the_surge_is_as_large_as_told():

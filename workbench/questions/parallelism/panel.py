@@ -1,7 +1,7 @@
 """The panel that answers how many of which devices, split how, a load needs."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import plotly.graph_objects as go
@@ -39,6 +39,7 @@ from workbench.questions.parallelism.findings import (
     queue_rows,
     queue_text,
     reason_rows,
+    search,
     sensitivity_rows,
 )
 from workbench.questions.parallelism.findings.beside import predictions_beside
@@ -46,7 +47,8 @@ from workbench.questions.parallelism.spec import PlanSpec
 from workbench.simulate.planned import combination_label
 from workbench.telemetry.devices import chosen_device
 
-plan_load_once = lru_cache(maxsize=32)(plan_load)
+search_once = lru_cache(maxsize=8)(search)
+plan_load_once = lru_cache(maxsize=32)(partial(plan_load, searched=search_once))
 CONTEXT_SHOWN = 1024  # of the measured cells that predictions are drawn over
 
 

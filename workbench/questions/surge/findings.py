@@ -93,8 +93,25 @@ def vllm_flags(run: Run) -> tuple[str, str]:
     samples = run.sampled(SurgeSamples)
     capacity = samples.capacity
     line = "vllm serve MODEL " + " ".join(f"{flag} {limit}" for flag, limit in samples.flags.items())
+    slo_ttft_s = run.asked(SurgeSpec).slo_ttft_s
     return line, (
         f"Derived from the measured capacity ({three_digits(capacity.requests_per_s)} requests/s and {capacity.prompt_tokens_per_s:,.0f} prompt tokens/s) and an "
-        f"SLO of {run.asked(SurgeSpec).slo_ttft_s:g} s for TTFT. The two queue limits exist from vLLM 0.33 on; older versions need a "
+        f"SLO of {slo_ttft_s:g} s for TTFT. {_limits_text(samples, slo_ttft_s)}The two queue limits exist from vLLM 0.33 on; older versions need a "
         "gateway. vLLM refuses with status 503, without regard to tenants and without a Retry-After header."
+    )
+
+
+def _limits_text(samples: SurgeSamples, slo_ttft_s: float) -> str:
+    """Return what was simulated to find the limits; empty for older runs, whose limits were shares of the SLO."""
+    limits = samples.limits
+    if limits is None:
+        return ""
+    if limits.ttft_p99_s > slo_ttft_s:
+        return (
+            f"In a simulation of the surge with these step times a first token takes up to {shown_duration(limits.ttft_p99_s)} (p99) even where "
+            "nobody waits: the SLO needs a faster engine, shorter prompts or smaller batches. "
+        )
+    return (
+        f"In a simulation of the surge with these step times, {limits.waiting:,} requests may wait so that 99 % of those that are let in meet "
+        f"it (TTFT p99 {shown_duration(limits.ttft_p99_s)}); a gateway that refuses by time keeps a request for {shown_duration(limits.wait_s)}. "
     )

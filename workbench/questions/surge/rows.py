@@ -66,6 +66,8 @@ class Capacity:
     ttft_alone_s: float
     """With one request at a time."""
     ttft_full_s: float | None = None
+    tpot_alone_s: float | None = None
+    """With one request at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,18 @@ class Cores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    """What may wait in front of the engine, from a simulation of the surge with the measured step times."""
+
+    waiting: int
+    """Longest queue with which 99 % of the requests that are let in meet the SLO of TTFT."""
+    wait_s: float
+    """Time that the SLO leaves for the queue."""
+    ttft_p99_s: float
+    """Of requests that are let in, simulated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SurgeSamples(Samples):
     """Raw samples of a surge, and what limits were derived from."""
 
@@ -114,6 +128,8 @@ class SurgeSamples(Samples):
     """Server flags that give vLLM the same limits."""
     engine_version: str | None
     cores: Cores
+    limits: QueueLimits | None = None
+    """None in older runs, whose limits are shares of the SLO."""
 
 
 ROWS = (SurgeResult,)

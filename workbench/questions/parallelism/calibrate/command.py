@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,17 @@ import typer
 from workbench.calibrate.device.spec import CalibrationSpec
 from workbench.calibrate.loads import LoadCalibration, measured_loads
 from workbench.catalog.models import language_model_from
-from workbench.catalog.paths import MEASURED, workbench_home
+from workbench.catalog.paths import MEASURED, located, workbench_home
 from workbench.core.errors import DoesNotFit, InvalidSpec, NotAvailable
 from workbench.core.rows import plain
 from workbench.core.runs import Run
-from workbench.core.units import shown_duration, shown_percent
+from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.device_calibration import CALIBRATIONS, REFERENCE_DEVICE, SHIPPED, from_runs, offers
 from workbench.estimate.load_constants import LOADS
 from workbench.estimate.machine import Split
 from workbench.estimate.precision import STORED, chosen_precision, weight_bits_of
+from workbench.estimate.prediction import Z
 from workbench.estimate.search import require_kernel
 from workbench.estimate.serving_memory import context_plan
 from workbench.interface.command import AsJson, print_table
@@ -30,11 +32,14 @@ from workbench.interface.readable import err, out
 from workbench.jobs.manager import JobManager
 from workbench.load.ask import the_model
 from workbench.load.spec import LoadSpec
+from workbench.simulate.costs import load_sigmas
 from workbench.simulate.load_fit import LoadError, fitted_loads
 from workbench.store.runs import runs_in_folder
 from workbench.telemetry.devices import chosen_device
 
 KINDS = ("calibration", "gemm", "serving_speed")
+POOR_FIT = 0.25
+"""Root mean square of the logarithm of measured over simulated medians from which the named device is in doubt."""
 ERROR_HEAD = ("Load", "TTFT p50", "error before", "after", "TPOT p50", "error before", "after")
 Loads = Annotated[
     str | None,
@@ -85,6 +90,7 @@ def calibrate(
             model=served or the_model(LoadSpec(url=loads, model="-")),
             users=_numbers(users),
             seconds=load_seconds,
+            tokenizer=_tokenizer_of(spec.model),
         )
         _calibrate_loads(asked, spec.model, on or _device_here(), precision, tp, folder, as_json=as_json)
         return
@@ -101,6 +107,12 @@ def calibrate(
         f"steps of unseen precisions off by {100 * known.log_error_unseen_step:.1f} % (rms), "
         f"prompts by {100 * known.log_error_unseen_prompt:.1f} %"
     )
+
+
+def _tokenizer_of(place: str) -> str | None:
+    """Return the folder of a model that holds a tokenizer; None for a name in the catalogue."""
+    folder = located(place)
+    return folder if (Path(folder) / "tokenizer.json").is_file() else None
 
 
 def _device_here() -> str:
@@ -159,9 +171,17 @@ def _calibrate_loads(
         return
     print_table(ERROR_HEAD, _error_rows(errors))
     out.print(
-        f"{device_id}: host time {shown_duration(constants.front_s)}, decode steps {constants.step_ratio:.2f} times and steps with prompts "
-        f"{constants.prompt_ratio:.2f} times as predicted. estimate --arrival steady, simulate and plan use it from now on."
+        f"{device_id}: host time {shown_duration(constants.front_s)}, decode steps {three_digits(constants.step_ratio)} times and prompts "
+        f"{three_digits(constants.prompt_ratio)} times as predicted, {three_digits(constants.sequence_ratio)} times the host time of each sequence. "
+        "estimate --arrival steady, simulate and plan use it from now on."
     )
+    shares = [shown_percent(exp(Z * sigma) - 1) for sigma in load_sigmas(replace(offer.machine, load=constants))]
+    out.print(f"Their nominal 80 % intervals reach at least {shares[0]} around TTFT and {shares[1]} around TPOT.")
+    if max(constants.ttft_log_error, constants.tpot_log_error) > POOR_FIT:
+        out.print(
+            "What is left of the errors is large: the loads are not those of the named model on the named device, or something else took the "
+            "server's time. The intervals are as wide as that."
+        )
 
 
 def _error_rows(errors: Sequence[LoadError]) -> list[tuple[str, ...]]:

@@ -11,14 +11,15 @@ from workbench.core.verdict import Verdict
 from workbench.estimate.launch import launch_command
 from workbench.estimate.prediction import LEVEL
 from workbench.estimate.search import Plan
-from workbench.questions.parallelism.findings.planned import Planned, plan_load
+from workbench.questions.parallelism.findings.planned import Planned, plan_load, search
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
-from workbench.simulate.attained import AttainedPlan
+from workbench.simulate.attained import MOST_TRIED, AttainedPlan
 from workbench.simulate.planned import basis_of, plan_label
 
-__all__ = ["Planned", "plan_load"]
+__all__ = ["Planned", "plan_load", "search"]
 
 SHOWN = 12  # plans of a table
+NOT_SIMULATED = "not simulated"
 PLAN_HEAD = (
     "Plan ◌",
     "devices",
@@ -122,7 +123,7 @@ def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
     judged = [*answer.attained, *([answer.by_means] if answer.by_means else [])]
     simulated = [(a.plan, shown_attainment(a)) for a in judged]
     known = {a.plan for a in judged}
-    by_means = [(p, "not simulated") for p in answer.plans if p.reason is None and p not in known]
+    by_means = [(p, NOT_SIMULATED) for p in answer.plans if p.reason is None and p not in known]
     return [
         (
             ("◆ " if p in answer.best else "") + plan_label(p),
@@ -141,10 +142,17 @@ def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
 
 
 def hidden_plans(answer: Planned) -> list[str]:
-    """Return what the table leaves out, in words: further plans, and devices without a price with their best plan."""
+    """Return what the table leaves out, in words: why rows were not simulated, further plans, and devices without a price."""
     good = [p for p in answer.plans if p.reason is None]
     rest = [p for p in good[SHOWN:] if p.usd_per_hour is not None]
-    lines = [f"{len(rest)} more with a price."] if rest else []
+    lines = []
+    if any(cell == NOT_SIMULATED for row in plan_rows(answer) for cell in row):
+        lines.append(
+            f"Rows that are “{NOT_SIMULATED}” stand by their mean latencies, with the fewest replicas that these allow. Simulated were the "
+            f"cheapest {MOST_TRIED} combinations by mean latencies with the longest step times, each with as many replicas as the SLO attainment "
+            "needs and no dearer than one that holds already, and the cheapest row as it stands."
+        )
+    lines += [f"{len(rest)} more with a price."] if rest else []
     unpriced = [p for p in good[SHOWN:] if p.usd_per_hour is None]
     best = {p.device_name: p for p in reversed(unpriced)}
     if unpriced:

@@ -1,6 +1,6 @@
 """A search for plans: what was asked, every combination, and what a simulation says of the cheapest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -63,19 +63,39 @@ class Planned:
         return sensitivities(self.model, self.spec, self.offers, self.best[0], precisions=asked)
 
 
-def plan_load(spec: PlanSpec) -> Planned:
-    """Return all plans for a load; raises ``NotAvailable`` for a model or a device that cannot be planned."""
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """Every combination for requests of some lengths, whatever their rate and SLO are."""
+
+    model: ModelSpec
+    offers: Sequence[Offer]
+    curves: Sequence[Curve]
+
+
+def search(spec: PlanSpec) -> Searched:
+    """Return every combination for the lengths of a load; raises ``NotAvailable`` for a model or a device that cannot be planned."""
     model = language_model_from(spec.model)
     if not model.kv_layers:
         raise NotAvailable(
             f"What the layers of {model.name} keep of a token is not in the catalogue.", remedy="Choose another model."
         )
-    spec = _traced(spec)
     prices = own_prices(Path(spec.prices)) if spec.prices else None
     candidates = offers(spec.devices, own=workbench_home() / CALIBRATIONS, prices=prices)
-    by_sequences = curves(model, spec, candidates, precisions=precisions_of(spec, model))
-    plans = choose_plans(by_sequences, spec)
-    return Planned(spec=spec, model=model, offers=candidates, curves=by_sequences, plans=plans, best=pareto(plans))
+    found = curves(model, spec, candidates, precisions=precisions_of(spec, model))
+    return Searched(model=model, offers=candidates, curves=found)
+
+
+def plan_load(spec: PlanSpec, *, searched: Callable[[PlanSpec], Searched] = search) -> Planned:
+    """Return all plans for a load; raises ``NotAvailable`` for a model or a device that cannot be planned.
+
+    ``searched`` is called with the same spec for all rates and SLOs, so that a panel may keep what it returns.
+    """
+    spec = _traced(spec)
+    found = searched(replace(spec, trace=None, requests_per_s=1.0, ttft_s=1.0, tpot_s=1.0))
+    plans = choose_plans(found.curves, spec)
+    return Planned(
+        spec=spec, model=found.model, offers=found.offers, curves=found.curves, plans=plans, best=pareto(plans)
+    )
 
 
 def precisions_of(spec: PlanSpec, model: ModelSpec) -> tuple[str, ...]:

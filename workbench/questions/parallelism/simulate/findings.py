@@ -12,7 +12,7 @@ from workbench.catalog.paths import workbench_home
 from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
-from workbench.core.traces import Trace, read_trace
+from workbench.core.traces import Trace, read_lengths, read_trace
 from workbench.core.traffic import Arrival, draw_arrivals
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
 from workbench.estimate.context_limit import require_within_context
@@ -24,10 +24,9 @@ from workbench.estimate.serving_memory import context_plan
 from workbench.questions.parallelism.simulate.spec import SimulateSpec
 from workbench.simulate.closed_loop import users_of_replicas
 from workbench.simulate.costs import (
-    TPOT_SIGMA,
-    TTFT_SIGMA,
     front_of,
     load_log_errors,
+    load_sigmas,
     step_cost,
 )
 from workbench.simulate.engine import EngineLimits
@@ -138,13 +137,14 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
         tokens_made=tokens_per_step(spec.acceptance, spec.draft_tokens),
     )
     step_sigma, prompt_sigma = load_log_errors(model, precision, machine, is_own=offer.is_calibrated)
+    ttft_sigma, tpot_sigma = load_sigmas(machine)
     spread = with_interval(run_with, cost, log_error_step=Z * step_sigma, log_error_prompt=Z * prompt_sigma)
     return SimulationAnswer(
         simulated=spread.simulated,
         shorter_steps=spread.shorter_steps,
         longer_steps=spread.longer_steps,
-        ttft_p50_s=spread.interval(lambda s: s.service.ttft_s.p50, Z * TTFT_SIGMA),
-        tpot_p50_s=spread.interval(lambda s: s.service.tpot_s.p50, Z * TPOT_SIGMA),
+        ttft_p50_s=spread.interval(lambda s: s.service.ttft_s.p50, Z * ttft_sigma),
+        tpot_p50_s=spread.interval(lambda s: s.service.tpot_s.p50, Z * tpot_sigma),
         notes=trace.notes if trace else (),
         cache_tokens=limits.cache_tokens,
         is_calibrated=offer.is_calibrated,
@@ -192,9 +192,20 @@ def _arrivals(spec: SimulateSpec, model: ModelSpec, trace: Trace | None) -> list
                     remedy="Leave such requests out, or choose a model that was made for longer contexts.",
                 )
         return list(trace.arrivals)
-    require_within_context(model, spec.input_tokens, spec.output_tokens)
+    if not spec.lengths_file:
+        require_within_context(model, spec.input_tokens, spec.output_tokens)
     n = spec.n_requests if spec.users is None else min(spec.n_requests, max(LEAST_SENT, ROUNDS * spec.users))
-    arrivals = draw_arrivals(n, rate_per_s=spec.requests_per_s, lengths=spec.lengths, gap_cv=spec.burstiness, seed=0)
+    arrivals = draw_arrivals(
+        n,
+        rate_per_s=spec.requests_per_s,
+        lengths=spec.lengths,
+        gap_cv=spec.gap_cv,
+        end_rate_per_s=spec.end_rate_per_s,
+        seed=0,
+    )
+    if spec.lengths_file:
+        given = read_lengths(Path(spec.lengths_file))
+        arrivals = [Arrival(a.at_s, *given[i % len(given)]) for i, a in enumerate(arrivals)]
     if not limit:
         return arrivals
     inputs = [min(a.input_tokens, limit - 1) for a in arrivals]

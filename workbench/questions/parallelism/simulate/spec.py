@@ -25,6 +25,9 @@ from workbench.estimate.knobs import (
 from workbench.estimate.machine import Split
 from workbench.estimate.precision import STORED, require_precision
 
+GAMMA_CV = 2.0
+"""Of gamma arrivals, as of ``workbench load``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulateSpec(Spec):
@@ -84,10 +87,24 @@ class SimulateSpec(Spec):
         low=0,
         is_advanced=True,
     )
+    lengths_file: str | None = knob(
+        None,
+        "File of lengths",
+        "CSV or JSON lines with the prompt and answer tokens of requests, in the columns of any trace, times may be missing; drawn "
+        "requests take them one after the other.",
+        is_path=True,
+        option="lengths",
+    )
+    arrivals: Literal["poisson", "gamma", "constant", "ramp"] = knob(
+        "poisson", "Arrival process", "How the arrivals of drawn requests are spaced."
+    )
+    end_rate_per_s: float | None = knob(
+        None, "Last rate of a ramp", "Rate at which a ramp ends.", unit="requests/s", option="end-rate"
+    )
     burstiness: float = knob(
         1.0,
         "Burstiness",
-        "Coefficient of variation of the gaps between drawn requests; 1 is Poisson, 0 is constant.",
+        "Coefficient of variation of the gaps between drawn requests; 1 is Poisson, 0 is constant; gamma arrivals have 2 if it is left out.",
         low=0,
     )
     n_replicas: int = knob(1, "Replicas", "Number of engines behind the router.", option="replicas")
@@ -133,6 +150,19 @@ class SimulateSpec(Spec):
                 f"{' and '.join(given).capitalize()} were asked for; each decides when requests are sent.",
                 remedy="Give one of them.",
             )
+        if given and (self.arrivals != "poisson" or self.lengths_file):
+            raise InvalidSpec(
+                f"{given[0].capitalize()} and an arrival process or a file of lengths were asked for.",
+                remedy="Arrival processes and lengths are those of drawn requests: leave one of the two out.",
+            )
+        if (self.arrivals == "ramp") != (self.end_rate_per_s is not None):
+            raise InvalidSpec(
+                "A ramp has a last rate, and nothing else has.", remedy="Give --arrivals ramp and --end-rate."
+            )
+        if min(self.burstiness, self.think_s) < 0:
+            raise InvalidSpec(
+                f"A burstiness of {self.burstiness:g} and {self.think_s:g} s to think.", remedy="Give 0 or more."
+            )
         if self.kv_bits not in {8, 16}:
             raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
 
@@ -140,6 +170,13 @@ class SimulateSpec(Spec):
     def split(self) -> Split:
         """How the model is cut over the devices of one engine."""
         return Split(tensor=self.tensor, pipeline=self.pipeline, is_expert_parallel=self.is_expert_parallel)
+
+    @property
+    def gap_cv(self) -> float:
+        """Coefficient of variation of the gaps between drawn requests."""
+        if self.arrivals == "constant":
+            return 0.0
+        return GAMMA_CV if self.arrivals == "gamma" and self.burstiness == 1.0 else self.burstiness
 
     @property
     def lengths(self) -> Lengths:

@@ -3,10 +3,11 @@
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,8 +25,9 @@ from workbench.load.rows import KeptRequest, LoadSamples
 from workbench.load.spec import LoadSpec
 from workbench.measuring.envelope import Record, run
 from workbench.questions.surge.measure.scores import over_time, scored
-from workbench.questions.surge.rows import Capacity, Cores, OverTime, SurgeSamples
+from workbench.questions.surge.rows import Capacity, Cores, OverTime, QueueLimits, SurgeSamples
 from workbench.questions.surge.spec import CONTROLS, TENANTS, SurgeSpec
+from workbench.simulate.admission import FullEngine, longest_queue
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.metrics_source import MetricsSource
 from workbench.telemetry.sampler import SourceLost
@@ -36,9 +38,11 @@ WARM_UP_S, FULL_S, ALONE_S, PREFILL_S = 2.0, 8.0, 3.0, 4.0
 POPULAR = 8
 TPOT_FACTOR = 3.0
 DRAIN_S = 60.0
+Timed: TypeAlias = tuple[KeptRequest, float, float, float]
+"""An answered request, with when it was sent, had its first token, and ended."""
 RATE_BURST_S = 2.0
-SHED_AT = 0.7  # of the SLO of TTFT may be spent in the queue
-DEGRADE_AT = 0.2  # likewise, before answers become shorter
+LEAST_WAIT = 0.01  # of the SLO of TTFT, for which a gateway keeps a request also where none should wait
+DEGRADE_AT = 0.3  # of the time that may be waited, before answers become shorter
 
 
 def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
@@ -75,6 +79,7 @@ def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
         with on_cores(own_cores):
             capacity = capacity_of(spec, room, engine.url, folder)
         tpot_s = spec.slo_tpot_s or TPOT_FACTOR * capacity.tpot_full_s
+        limits = queue_limits(spec, capacity)
         calls = calls_of(spec, capacity.requests_per_s)
         for n, name in enumerate(spec.controls):
             yield Progress(step=CONTROLS[name], done=2 + n, total=total)
@@ -82,7 +87,8 @@ def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
             with on_cores(own_cores), ExitStack() as stack:
                 url, keys = engine.url, {}
                 if name != "direct":
-                    url = stack.enter_context(_before(room, folder, engine.url, settings(name, spec, capacity)))
+                    made = settings(name, spec, capacity, limits)
+                    url = stack.enter_context(_before(room, folder, engine.url, made))
                     keys = {t: _key(t) for t in TENANTS}
                 outcomes = ask_all(url, calls, keys=keys, patience_s=spec.patience_s)
             record.rows.append(scored(name, outcomes, spec, capacity_per_s=capacity.requests_per_s, tpot_s=tpot_s))
@@ -93,9 +99,10 @@ def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
         capacity=capacity,
         slo_tpot_s=tpot_s,
         over_time=times,
-        flags=admission_flags(spec, capacity),
+        flags=admission_flags(spec, limits),
         engine_version=launch.version,
         cores=Cores(engine=len(engine_cores), gateway_and_clients=len(own_cores)),
+        limits=limits,
     )
 
 
@@ -142,19 +149,39 @@ def capacity_of(spec: SurgeSpec, room: ServerRoom, url: str, folder: Path) -> Ca
     _answered(full)  # warm-up
     alone = _answered(replace(full, concurrency=1, duration_s=ALONE_S))
     prefill = _answered(replace(full, duration_s=PREFILL_S, output_tokens=1))
-    with _before(room, folder, url, settings("open", spec, None) | {"anonymous": ANYBODY}) as through:
+    with _before(room, folder, url, settings("open", spec) | {"anonymous": ANYBODY}) as through:
         # Twice as many users as it takes, so that it never waits for the next question of one.
         answered = _answered(replace(full, url=through, concurrency=2 * spec.max_num_seqs, duration_s=FULL_S))
-    tpot = [(end_s - first_s) / max(1, q.output_tokens - 1) for q, _, first_s, end_s in answered]
     return Capacity(
         requests_per_s=_per_s([end_s for *_, end_s in answered]),
         prompt_tokens_per_s=_per_s([end_s for *_, end_s in prefill]) * spec.input_tokens,
-        tpot_full_s=float(np.median(tpot)),
+        tpot_full_s=_tpot_s(answered),
         ttft_alone_s=float(np.median([first_s - sent_s for _, sent_s, first_s, _ in alone])),
+        tpot_alone_s=_tpot_s(alone),
     )
 
 
-def _answered(load: LoadSpec) -> list[tuple[KeptRequest, float, float, float]]:
+def _tpot_s(answered: Sequence[Timed]) -> float:
+    """Return the median time per token after the first."""
+    return float(np.median([(end_s - first_s) / max(1, q.output_tokens - 1) for q, _, first_s, end_s in answered]))
+
+
+def queue_limits(spec: SurgeSpec, capacity: Capacity) -> QueueLimits:
+    """Return what may wait so that requests that are let in meet the SLO, from the surge simulated on the engine that was measured."""
+    full = FullEngine(
+        requests_per_s=capacity.requests_per_s,
+        prompt_tokens_per_s=capacity.prompt_tokens_per_s,
+        ttft_alone_s=capacity.ttft_alone_s,
+        tpot_alone_s=capacity.tpot_alone_s or capacity.tpot_full_s,
+        input_tokens=spec.input_tokens,
+        output_tokens=spec.output_tokens,
+        max_sequences=spec.max_num_seqs,
+    )
+    found = longest_queue(full, ttft_s=spec.slo_ttft_s, overload=spec.overload)
+    return QueueLimits(waiting=found.waiting, wait_s=found.wait_s, ttft_p99_s=found.ttft_p99_s)
+
+
+def _answered(load: LoadSpec) -> list[Timed]:
     """Return the answered requests of a load, with when each was sent, had its first token, and ended."""
     return [
         (q, q.sent_s, q.first_content_s, q.end_s)
@@ -209,8 +236,10 @@ def _as_traced(file: Path, start: float, until: float, n: int) -> list[float]:
     return [start + a.at_s * scale for a in arrivals[:-1]]
 
 
-def settings(controls: str, spec: SurgeSpec, capacity: Capacity | None) -> dict[str, object]:
-    """Return the gateway configuration of a set of controls, with limits derived from the measured capacity."""
+def settings(
+    controls: str, spec: SurgeSpec, capacity: Capacity | None = None, limits: QueueLimits | None = None
+) -> dict[str, object]:
+    """Return the gateway configuration of a set of controls, with limits derived from the measured capacity; without it, none."""
     on = {
         "open": set(),
         "rates": {"rates"},
@@ -223,7 +252,7 @@ def settings(controls: str, spec: SurgeSpec, capacity: Capacity | None) -> dict[
     n = spec.max_num_seqs if "queue" in on else 4096
     tokens = spec.input_tokens + spec.output_tokens
     per_tenant = capacity.requests_per_s / len(TENANTS) if capacity is not None and "rates" in on else NO_LIMIT
-    wait_s = round(SHED_AT * spec.slo_ttft_s, 4)
+    wait_s = max(LEAST_WAIT * spec.slo_ttft_s, limits.wait_s if limits is not None else NO_LIMIT)
     configuration: dict[str, object] = {
         "deadline_s": wait_s if "deadline" in on else spec.patience_s * 10,
         "max_waiting": 4096,
@@ -248,18 +277,18 @@ def settings(controls: str, spec: SurgeSpec, capacity: Capacity | None) -> dict[
         ],
     }
     if "shorter" in on:
-        step = {"above_wait_s": round(DEGRADE_AT * spec.slo_ttft_s, 4)}
+        step = {"above_wait_s": round(DEGRADE_AT * wait_s, 4)}
         configuration["degradation"] = [step | {"most_answer_tokens": max(1, spec.output_tokens // 2)}]
     return configuration
 
 
-def admission_flags(spec: SurgeSpec, capacity: Capacity) -> dict[str, int]:
+def admission_flags(spec: SurgeSpec, limits: QueueLimits) -> dict[str, int]:
     """Return the same limits as vLLM server flags (0.33 and later): batch size and queue limits that keep TTFT within the SLO."""
-    wait_s = SHED_AT * spec.slo_ttft_s
+    requests = spec.max_num_seqs + limits.waiting
     return {
         "--max-num-seqs": spec.max_num_seqs,
-        "--max-num-queued-reqs": spec.max_num_seqs + int(wait_s * capacity.requests_per_s),
-        "--max-num-queued-tokens": int(wait_s * capacity.prompt_tokens_per_s),
+        "--max-num-queued-reqs": requests,
+        "--max-num-queued-tokens": requests * spec.input_tokens,
     }
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.catalog.paths import DATA
+from workbench.catalog.models import language_model_from
+from workbench.catalog.paths import DATA, workbench_home
 from workbench.core.errors import InvalidSpec
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Json, plain
 from workbench.core.traces import read_trace
 from workbench.core.units import shown_percent
 from workbench.core.verdict import Verdict
+from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.questions.surge.scaling.spec import TRACES, ScalingSpec
 from workbench.simulate.autoscaling import (
     Covered,
@@ -27,6 +29,7 @@ from workbench.simulate.autoscaling import (
     Utilization,
     play,
 )
+from workbench.simulate.saturation import ReplicaSpeed, replica_speed
 
 TRAFFIC = DATA / "traffic"
 LONGEST_S = 366 * 86_400.0  # rules look at every second
@@ -48,8 +51,24 @@ def traffic_of(case: ScalingSpec) -> Traffic:
         seconds = np.array([int(a.at_s) for a in arrivals])
         spans = np.zeros((seconds.max() + 1, 3))
         np.add.at(spans, seconds, [[1, a.input_tokens, a.output_tokens] for a in arrivals])
-    work = spans[:, 1] / case.prompt_tokens_per_s + spans[:, 2] / case.answer_tokens_per_s
+    n, n_in, n_out = spans.sum(axis=0).tolist()
+    speed = speed_of(case, input_tokens=n_in / n, output_tokens=n_out / n)
+    work = spans[:, 1] / speed.prompt_tokens_per_s + spans[:, 2] / speed.answer_tokens_per_s
     return Traffic(requests=spans[:, 0] * case.times, work_s=work * case.times)
+
+
+def speed_of(case: ScalingSpec, *, input_tokens: float, output_tokens: float) -> ReplicaSpeed:
+    """Return the throughput of a replica: what was given, and what is simulated for the model and the device where nothing was."""
+    given = case.prompt_tokens_per_s, case.answer_tokens_per_s
+    if given[0] is not None and given[1] is not None:
+        return ReplicaSpeed(prompt_tokens_per_s=given[0], answer_tokens_per_s=given[1])
+    (offer,) = offers([case.device], own=workbench_home() / CALIBRATIONS)
+    model = language_model_from(case.model)
+    simulated = replica_speed(model, offer, input_tokens=input_tokens, output_tokens=output_tokens)
+    return ReplicaSpeed(
+        prompt_tokens_per_s=given[0] or simulated.prompt_tokens_per_s,
+        answer_tokens_per_s=given[1] or simulated.answer_tokens_per_s,
+    )
 
 
 def compared(case: ScalingSpec) -> dict[str, Played]:

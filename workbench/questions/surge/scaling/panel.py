@@ -35,7 +35,7 @@ class ScalingPanel(QuestionPanel):
         names = list(played)
         drawn = {n: played[n].replicas for n in (names[2], names[3], names[5])}
         return AnswerView(
-            about=f"on {TRACES.get(spec.trace, spec.trace)} (CC BY 4.0); each replica is one H200 with an 8B model",
+            about=f"on {TRACES.get(spec.trace, spec.trace)} (CC BY 4.0); each replica is one {spec.device} with {spec.model}",
             provenance=Provenance.SIMULATED,
             answer=verdict_card(verdict(played, best, spec)),
             figures=(lambda: minutes_and_hours(played, best), lambda: replicas_over_time(drawn, work)),

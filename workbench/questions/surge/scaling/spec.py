@@ -8,8 +8,6 @@ from workbench.core.knobs import knob
 from workbench.core.specs import Spec
 
 TRACES = {"conv": "Azure 2023, conversations", "code": "Azure 2023, code"}
-PROMPT_TOKENS_PER_S, ANSWER_TOKENS_PER_S = 64_000.0, 8_000.0
-"""Of one H200 with an 8B model in BF16 (vLLM 0.26.0): with these it answers 22.4 of the conversations a second, as measured at saturation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +37,31 @@ class ScalingSpec(Spec):
         high=600,
         option="wait-s",
     )
-    prompt_tokens_per_s: float = knob(
-        PROMPT_TOKENS_PER_S,
+    model: str = knob(
+        "meta-llama/Meta-Llama-3.1-8B",
+        "Model",
+        "Folder of a transformers model, or a name in the model catalogue: what each replica serves.",
+        suggestions=("meta-llama/Meta-Llama-3.1-8B",),
+    )
+    device: str = knob(
+        "h200-sxm",
+        "Device",
+        "Id of an accelerator in the hardware catalogue: each replica is one. Its throughput is simulated with the lengths of the traffic.",
+        suggestions=("h200-sxm",),
+    )
+    prompt_tokens_per_s: float | None = knob(
+        None,
         "Prefill throughput of a replica",
-        "Prompt tokens that one replica prefills in a second.",
+        "Prompt tokens that one replica prefills in a second; simulated for the model and the device if left out.",
         unit="tokens/s",
         low=1,
         high=1e9,
         is_advanced=True,
     )
-    answer_tokens_per_s: float = knob(
-        ANSWER_TOKENS_PER_S,
+    answer_tokens_per_s: float | None = knob(
+        None,
         "Decode throughput of a replica",
-        "Output tokens that one replica decodes in a second.",
+        "Output tokens that one replica decodes in a second; simulated for the model and the device if left out.",
         unit="tokens/s",
         low=1,
         high=1e9,
@@ -69,7 +79,8 @@ class ScalingSpec(Spec):
     )
 
     def __post_init__(self) -> None:
-        if min(self.times, self.start_s, self.slo_wait_s, self.prompt_tokens_per_s, self.answer_tokens_per_s) <= 0:
+        speeds = [s for s in (self.prompt_tokens_per_s, self.answer_tokens_per_s) if s is not None]
+        if min(self.times, self.start_s, self.slo_wait_s, *speeds) <= 0:
             raise InvalidSpec(f"{self} is no case.", remedy="Give numbers above zero.")
         if self.warm < 0 or not 0 <= self.cached < 1:
             raise InvalidSpec(f"{self.warm} warm, {self.cached} cached.", remedy="Give 0 or more, and a share below 1.")
