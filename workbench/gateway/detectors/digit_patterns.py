@@ -7,6 +7,7 @@ beginning into shared nodes; two equal nodes are one, so that the automaton is t
 import re
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from workbench.gateway.detectors.groups import Bools, Bytes
 
 DEAD, END = 0, 1
 _TOKEN = re.compile(r"\\d|\[[^\]]*\]|\(\?:|\(|\)|\||\{\d+(?:,\d*)?\}|\?|\d")
-Pattern = tuple[str, object]
+Pattern = tuple[str, Any]
 
 
 class DigitPatterns:
@@ -63,12 +64,14 @@ class DigitPatterns:
     def _build(self, pattern: Pattern, then: int) -> int:
         kind, value = pattern
         if kind == "digits":
-            return self._node(False, tuple(then if str(d) in value else DEAD for d in range(10)))  # type: ignore[operator]
+            return self._node(False, tuple(then if str(d) in value else DEAD for d in range(10)))
         if kind == "sequence":
-            return reduce(lambda node, part: self._build(part, node), reversed(value), then)  # type: ignore[call-overload,no-any-return]
+            for part in reversed(value):
+                then = self._build(part, then)
+            return then
         if kind == "choice":
-            return self.union([self._build(part, then) for part in value])  # type: ignore[attr-defined]
-        part, least, most = value  # type: ignore[misc]
+            return self.union([self._build(part, then) for part in value])
+        part, least, most = value
         node = then
         for _ in range(most - least):
             node = self._union(self._build(part, node), then)
@@ -127,4 +130,5 @@ def matching(following: npt.NDArray[np.int32], accepts: Bools, start: int, digit
     state = np.full(lengths.size, start, np.int32)
     for i in range(min(digits.shape[1], int(lengths.max(initial=0)))):
         state = np.where(i < lengths, following[state, digits[:, i]], state)
-    return accepts[state]
+    accepted: Bools = accepts[state]
+    return accepted

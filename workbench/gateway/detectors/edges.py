@@ -26,32 +26,33 @@ def begins(text: Text, starts: Ints) -> Bools:
 def ends(text: Text, places: Ints) -> Bools:
     """Return which numbers are not the beginning of a word or of a longer number."""
     after, second = text.at(places), text.at(places + 1)
-    return ~WORD[after] & ~((after == _HYPHEN) & ALNUM[second]) & ~(_POINTS[after] & DIGITS[second])
+    ok: Bools = ~WORD[after] & ~((after == _HYPHEN) & ALNUM[second]) & ~(_POINTS[after] & DIGITS[second])
+    return ok
 
 
 def phone_begins(text: Text, starts: Ints) -> Bools:
     """Return which numbers may be telephone numbers by what stands before them."""
     before, second = text.at(starts - 1), text.at(starts - 2)
     euro = np.zeros(starts.size, np.bool_) if text.wide is text.codes else (before == 255) & _is_euro(text, starts - 1)
-    return (
-        ~_BEFORE_PHONE[before]
-        & ~(_BEFORE_PHONE_DIGIT[before] & DIGITS[second])
-        & ~((before == _HYPHEN) & LETTERS[second])
-        & ~euro
-    )
+    ok: Bools = ~_BEFORE_PHONE[before] & ~(_BEFORE_PHONE_DIGIT[before] & DIGITS[second])
+    ok &= ~((before == _HYPHEN) & LETTERS[second]) & ~euro
+    return ok
 
 
 def _is_euro(text: Text, places: Ints) -> Bools:
-    return text.wide[np.maximum(places, 0)] == ord("\u20ac")
+    ok: Bools = text.wide[np.maximum(places, 0)] == ord("\u20ac")
+    return ok
 
 
 def international_begins(text: Text, starts: Ints) -> Bools:
     """Return which numbers with a plus sign are not part of something else."""
     before, second = text.at(starts - 1), text.at(starts - 2)
-    return ~WORD[before] & (before != ord("+")) & ~(((before == _HYPHEN) | (before == ord("."))) & DIGITS[second])
+    ok: Bools = ~WORD[before] & (before != ord("+")) & ~(((before == _HYPHEN) | (before == ord("."))) & DIGITS[second])
+    return ok
 
 
 def phone_ends(text: Text, places: Ints) -> Bools:
     """Return which telephone numbers end here."""
     after, second = text.at(places), text.at(places + 1)
-    return ~WORD[after] & ~(_AFTER_PHONE_DIGIT[after] & DIGITS[second])
+    ok: Bools = ~WORD[after] & ~(_AFTER_PHONE_DIGIT[after] & DIGITS[second])
+    return ok

@@ -24,12 +24,41 @@ _BEGINS, _INSIDE, _ENDS = (
 QUOTED = re.compile(r'"[^"@\s]{1,62}"\Z')
 _VERSION = re.compile(r"@[0-9]+\.[0-9]+\.")
 _FILES = frozenset(
-    "png jpg jpeg gif svg webp ico js mjs ts tsx jsx css scss json htm html txt pdf yml yaml toml lock csv exe dll tgz".split()
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "js",
+        "mjs",
+        "ts",
+        "tsx",
+        "jsx",
+        "css",
+        "scss",
+        "json",
+        "htm",
+        "html",
+        "txt",
+        "pdf",
+        "yml",
+        "yaml",
+        "toml",
+        "lock",
+        "csv",
+        "exe",
+        "dll",
+        "tgz",
+    ]
 )
 _CALLED = re.compile(r"\(|=[^=\s]|\.[A-Za-z_]+\(|:(?:[~/]|[\w.\-]+/)|/[\w.\-]+\.git")
 _MARKS = tuple("(=.:/")
 _SERVICES = {"git", "hg", "svn"}
 _LABEL_BYTES = WORD | table("-") | (np.arange(256) > 0xBF)
+_TAIL = _LABEL_BYTES | table(".")
 
 
 def emails(text: Text) -> Spans:
@@ -52,9 +81,11 @@ def _signs(text: Text) -> Ints:
         return ats
     others = text.marked(~_LABEL_BYTES)
     ends = np.append(others, text.codes.size)[np.searchsorted(others, ats + 1)]
-    good: Ints = ats[
-        (_LABEL_BYTES[after] & (text.at(ends) == ord(".")) & _LABEL_BYTES[text.at(ends + 1)]) | (after == ord("["))
-    ]
+    named = (
+        _LABEL_BYTES[after] & (text.at(ends) == ord(".")) & _LABEL_BYTES[text.at(ends + 1)] & _TAIL[text.at(ends + 2)]
+    )
+    numbered = (after == ord("[")) & ("]" in text.plain)
+    good: Ints = ats[named | numbered]
     return good
 
 

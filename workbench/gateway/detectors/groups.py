@@ -161,7 +161,8 @@ class Groups:
 
     def digits(self, first: Ints, n: int) -> Bytes:
         """Return the first digits of the numbers that begin with these groups: (numbers, n)."""
-        return self.digit_values[self.digits_before[first][:, None] + np.arange(n)]
+        digits: Bytes = self.digit_values[self.digits_before[first][:, None] + np.arange(n)]
+        return digits
 
 
 def code_of(shape: tuple[int, ...]) -> int:

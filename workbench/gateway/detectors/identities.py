@@ -8,7 +8,6 @@ from importlib import import_module
 
 import numpy as np
 
-from workbench.gateway.detectors.cards import digits_of
 from workbench.gateway.detectors.edges import begins, ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
 from workbench.gateway.detectors.groups import LETTERS, WORD, Bools, Bytes, Groups, luhn_sums, table, weighted
@@ -20,7 +19,7 @@ class Identity:
     """A national number, the forms in which it is written, and who judges it."""
 
     module: str
-    """Module of python-stdnum; "cn" and "us": the workbench judges it."""
+    """Module of python-stdnum; "cn" and "us": the workbench judges it, the latter by its digits alone."""
     shapes: tuple[tuple[int, ...], ...]
     """Lengths of its groups of digits."""
     before: str = ""
@@ -39,12 +38,6 @@ def is_chinese_id(text: str) -> bool:
         return False
     total = sum(int(digit) * (2 ** (17 - i) % 11) for i, digit in enumerate(body))
     return "10X98765432"[total % 11] == check
-
-
-def is_us_ssn(text: str) -> bool:
-    """Return whether a text is a valid US social security number: no area 000, 666 or 9xx, no group 00, no serial 0000."""
-    area, group, serial = text[:3], text[3:5], text[5:]
-    return area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000"
 
 
 _X = "Xx"
@@ -124,7 +117,8 @@ def _aadhaar(digits: Bytes) -> Bools:
     check = np.zeros(len(digits), np.uint8)
     for i in range(12):
         check = product[check, power[i % 8][digits[:, 11 - i]]]
-    return (digits[:, 0] > 1) & (check == 0)
+    valid: Bools = (digits[:, 0] > 1) & (check == 0)
+    return valid
 
 
 def _chinese(digits: Bytes) -> Bools:
@@ -132,23 +126,33 @@ def _chinese(digits: Bytes) -> Bools:
     check = weighted(digits, (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11
     last = np.array([1, 0, 10, 9, 8, 7, 6, 5, 4, 3, 2])[check]
     of_digits = last == (digits[:, 17] if digits.shape[1] > 17 else 10)
-    return ((century == 19) | (century == 20)) & of_digits
+    valid: Bools = ((century == 19) | (century == 20)) & of_digits
+    return valid
 
 
 def _cpf(digits: Bytes) -> Bools:
     first = weighted(digits, (10, 9, 8, 7, 6, 5, 4, 3, 2)) * 10 % 11 % 10
     second = weighted(digits, (11, 10, 9, 8, 7, 6, 5, 4, 3, 2)) * 10 % 11 % 10
-    return (first == digits[:, 9]) & (second == digits[:, 10])
+    valid: Bools = (first == digits[:, 9]) & (second == digits[:, 10])
+    return valid
 
 
 def _nir(digits: Bytes) -> Bools:
     number = digits.astype(np.int64) @ 10 ** np.arange(14, -1, -1)
-    return 97 - number // 100 % 97 == number % 100
+    valid: Bools = 97 - number // 100 % 97 == number % 100
+    return valid
 
 
 CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "cn": _chinese,
-    "us": lambda d: (d[:, :3].any(1)) & (d[:, 0] < 9) & d[:, 3:5].any(1) & d[:, 5:9].any(1),
+    "us": lambda d: (
+        d[:, :3].any(1)
+        & (d[:, :3] != 6).any(1)
+        & (d[:, 0] < 9)
+        & d[:, 3:5].any(1)
+        & d[:, 5:9].any(1)
+        & (d != d[:, :1]).any(1)
+    ),
     "fr.nir": _nir,
     "br.cpf": _cpf,
     "in_.aadhaar": _aadhaar,
@@ -168,8 +172,7 @@ _SPANISH = np.frombuffer(b"TRWAGMYFPDXBNJZSQVHLCKE", np.uint8)
 
 @cache
 def _judge(module: str) -> Callable[[str], bool]:
-    own = {"cn": is_chinese_id, "us": is_us_ssn}
-    return own[module] if module in own else import_module(f"stdnum.{module}").is_valid  # type: ignore[no-any-return]
+    return is_chinese_id if module == "cn" else import_module(f"stdnum.{module}").is_valid
 
 
 @lru_cache(maxsize=4096)
@@ -210,6 +213,8 @@ def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...])
     starts, stops = starts[ok], stops[ok]
     if identity.words is not None:
         starts, stops = kept((starts, stops), identity.words.stands_before(text, starts))
+    if identity.module == "us":
+        return starts, stops
     return kept((starts, stops), _judged(identity.module, text.plain, starts, stops))
 
 

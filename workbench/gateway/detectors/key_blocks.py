@@ -29,11 +29,7 @@ def key_blocks(text: str) -> Spans:
         limit = min(begins[i + 1][0] if i + 1 < len(begins) else len(text), start + LONGEST_KEY)
         j = bisect_left(end_starts, after)
         whole = j < len(all_ends) and all_ends[j][1] <= limit
-        if whole:
-            end = all_ends[j][1]
-        else:
-            end = limit if limit - after < SHORTEST_BODY else _end_of_body(text, after, limit)
-        found.append((start, end))
+        found.append((start, all_ends[j][1] if whole else _end_of_body(text, after, limit)))
     return spans(found)
 
 
@@ -45,6 +41,8 @@ def _dashes_before(text: str, place: int) -> int:
 
 def _end_of_body(text: str, at: int, limit: int) -> int:
     """Return where the body of a key without an end stops."""
+    if limit - at < SHORTEST_BODY:
+        return limit
     end = at
     while at < limit and (m := _GO_ON.match(text, at, limit)):
         at = m.end()

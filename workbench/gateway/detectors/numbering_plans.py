@@ -154,7 +154,8 @@ def of_possible_length(digits: Bytes, lengths: Ints) -> Bools:
     first = digits[np.arange(lengths.size), n_code[code]]
     fits = (possible[code] >> np.maximum(n_national, 0)) & 1
     fits |= (first == 0) & ((possible[code] >> np.maximum(n_national - 1, 0)) & 1)
-    return (n_code[code] > 0) & (n_national > 0) & (lengths >= 8) & (lengths <= 15) & (fits > 0)
+    result: Bools = (n_code[code] > 0) & (n_national > 0) & (lengths >= 8) & (lengths <= 15) & (fits > 0)
+    return result
 
 
 def is_international(digits: Bytes, lengths: Ints) -> Bools:

@@ -51,7 +51,8 @@ class _Rows:
     def digits(self, skip: int = 0) -> Bytes:
         """Return their digits after some first ones: (candidates, 17)."""
         offsets = self.groups.digits_before[self.first] + skip
-        return self.groups.digit_values[offsets[:, None] + np.arange(LONGEST)]
+        digits: Bytes = self.groups.digit_values[offsets[:, None] + np.arange(LONGEST)]
+        return digits
 
     @property
     def shapes(self) -> Ints:
@@ -178,7 +179,8 @@ def _is_date(groups: Groups, first: Ints) -> Bools:
 
 def _is_year(groups: Groups, at: Ints) -> Bools:
     century = groups.digits(at, 2) @ np.array([10, 1], np.int64)
-    return (century == 19) | (century == 20)
+    is_year: Bools = (century == 19) | (century == 20)
+    return is_year
 
 
 def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
@@ -186,8 +188,9 @@ def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
     groups = rows.groups
     if rows.n_groups <= 4:
         return np.ones(rows.first.size, np.bool_)
-    zero = groups.digit_values[groups.digits_before[rows.first]] == 0
-    return zero | ((rows.n_groups == 5) & (groups.text.at(starts) == _OPEN))
+    may: Bools = groups.digit_values[groups.digits_before[rows.first]] == 0
+    may |= (rows.n_groups == 5) & (groups.text.at(starts) == _OPEN)
+    return may
 
 
 def _has_form(rows: _Rows, starts: Ints) -> Bools:
@@ -240,7 +243,8 @@ def _is_north_american(rows: _Rows, digits: Bytes) -> Bools:
     if skip:
         ok &= digits[:, 0] == 1
     area, office = digits[:, skip : skip + 3], digits[:, skip + 3]
-    return ok & (area[:, 0] > 1) & (office > 1) & ~((area[:, 1] == 1) & (area[:, 2] == 1))
+    ok &= (area[:, 0] > 1) & (office > 1) & ~((area[:, 1] == 1) & (area[:, 2] == 1))
+    return ok
 
 
 def _is_chinese(rows: _Rows, digits: Bytes) -> Bools:

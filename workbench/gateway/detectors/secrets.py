@@ -20,7 +20,7 @@ for _each in FORMATS:
 _PAIRS = np.zeros(1 << 16, np.bool_)
 _PAIRS[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = True
 _KEY_SIGNS = WORD | table("-.+/=:")
-_HYPHEN, _COLON, _SLASH, _AT = (ord(c) for c in "-:/@")
+_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E = (ord(c) for c in "-:/@.e")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
 MAILCHIMP = re.compile(r"(?<![0-9A-Za-z_])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z_])")
 _WORD = r"[A-Za-z0-9_\-]"
@@ -46,10 +46,7 @@ LONGEST_USER, LONGEST_PASSWORD = 64, 128
 
 def secrets(text: Text) -> Spans:
     """Return the secrets of a text."""
-    if text.codes.size < SHORTEST:
-        parts = []
-    else:
-        parts = [spans(_of_formats(text)), spans(_shaped(text)), spans(_named(text))]
+    parts = [spans(_of_formats(text)), spans(_shaped(text)), spans(_named(text))] if text.codes.size >= SHORTEST else []
     if "://" in text.plain and "@" in text.plain:
         parts.append(_in_addresses(text))
     return joined(parts)
@@ -71,11 +68,13 @@ def _beginnings(text: Text) -> Ints:
     begins[1:] &= ~text.is_word[:-2]
     places = np.flatnonzero(begins)
     places = places[_PAIRS[(c[places].astype(np.int64) << 8) | c[places + 1]]]
-    # What a hyphen joins to a word before it is part of that word.
-    places = places[~((text.at(places - 1) == _HYPHEN) & WORD[text.at(places - 2)])]
+    # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
+    before, second = text.at(places - 1), text.at(places - 2)
+    places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
     others = text.marked(~_KEY_SIGNS)
     ends = np.append(others, c.size)[np.searchsorted(others, places)]
-    return places[ends - places >= SHORTEST]
+    result: Ints = places[ends - places >= SHORTEST]
+    return result
 
 
 def _shaped(text: Text) -> Iterator[tuple[int, int]]:
