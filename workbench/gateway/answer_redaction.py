@@ -21,7 +21,7 @@ KEPT = frozenset(
         "system_fingerprint",
         "service_tier",
     }
-    | {"item_id", "response_id", "call_id", "event"}
+    | {"item_id", "response_id", "previous_response_id", "call_id", "event", "encrypted_content"}
 )
 """Fields that name things and hold nothing that a model wrote."""
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
@@ -87,8 +87,7 @@ class EventRedactor:
     def _message(self, others: list[bytes], message: dict[str, Json]) -> bytes:
         kind = str(message.get("type", ""))
         if "choices" not in message and not kind.endswith("delta"):
-            front = self._rest(()) if kind.endswith(ENDS) else b""
-            return front + _framed(others, _json(_redacted(message)))
+            return self._rest_of(message, kind) + _framed(others, _json(_redacted(message)))
         last = (others, message)
 
         def decided(place: Place, text: str) -> str:
@@ -103,6 +102,15 @@ class EventRedactor:
             else b""
         )
         return self._before_last(root, changed, front) + _framed(others, _json(changed))
+
+    def _rest_of(self, message: dict[str, Json], kind: str) -> bytes:
+        """Return what is held back of the texts that an event ends: those of its item where it names one, all of them otherwise."""
+        if not kind.endswith(ENDS):
+            return b""
+        if "output_index" not in message:
+            return self._rest(())
+        item = f"output_index {message['output_index']}"
+        return b"".join(self._rest(place) for place in self._redactors if place[1] == item)
 
     def _before_last(self, root: Place, changed: Json, front: bytes) -> bytes:
         """Return an event with the texts of a last event, which come before what is left of them, and then the rest."""
@@ -141,8 +149,12 @@ def _cleared(message: Json, root: Place) -> bool:
 
 def _root(message: dict[str, Json]) -> Place:
     """Return what tells the texts of an event from those of others: its type and its numbers."""
-    numbers = (f"{name} {message[name]}" for name in ("output_index", "content_index", "index") if name in message)
-    return (str(message.get("type", "")), *numbers)
+    return (str(message.get("type", "")), *_numbers(message))
+
+
+def _numbers(message: dict[str, Json]) -> Place:
+    names = ("output_index", "content_index", "summary_index", "index")
+    return tuple(f"{name} {message[name]}" for name in names if name in message)
 
 
 def _changed(value: Json, place: Place, change: Callable[[Place, str], str]) -> Json:
@@ -155,10 +167,15 @@ def _changed(value: Json, place: Place, change: Callable[[Place, str], str]) -> 
     if isinstance(value, dict):
         # Log-probabilities hold every token again, in pieces that cannot be redacted.
         return {
-            k: v if k in KEPT else None if k == "logprobs" else _changed(v, (*place, k), change)
+            k: v if k in KEPT else _without(v) if k == "logprobs" else _changed(v, (*place, k), change)
             for k, v in value.items()
         }
     return value
+
+
+def _without(value: Json) -> Json:
+    """Return what stands in place of log-probabilities: an empty list where events have one in every case, otherwise null."""
+    return [] if isinstance(value, list) else None
 
 
 def _redacted(message: Json) -> Json:

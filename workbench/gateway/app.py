@@ -33,7 +33,7 @@ from workbench.gateway.asgi import (
 from workbench.gateway.audit import AuditLog, LogEntry
 from workbench.gateway.config import GatewayConfig
 from workbench.gateway.counters import GatewayCounters
-from workbench.gateway.endpoints import ENDPOINTS, RESPONSE, Endpoint
+from workbench.gateway.endpoints import ENDPOINTS, Endpoint
 from workbench.gateway.outcome import OutcomeWatch
 from workbench.gateway.relay import Question, Relay
 from workbench.gateway.request_json import BadRequest
@@ -233,10 +233,6 @@ class Gateway:
         except BadRequest as error:
             raise Denied(error.status, error.code, f"{error.cause} {error.remedy}", field=error.field) from error
         if self.config.redact:
-            if endpoint is RESPONSE:
-                raise Denied(
-                    400, "not_redacted", "Answers of this endpoint are not redacted; ask /v1/chat/completions."
-                )
             body, entry.redacted = redact_request(asked)
         else:
             body = json.dumps(asked.forwarded, ensure_ascii=False).encode() if asked.added else raw

@@ -36,7 +36,8 @@ _HARD = r"\n\r,;<>\[\]{}|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
 _MAY_DECIDE = re.compile(rf"[\s{_HARD}]")
 _MAY_GO_ON = re.compile(r"[^A-Za-z]|[A-Za-z]{1,4}\Z")
-_HAS_SIGN = re.compile(r"[0-9(+\-]|^[A-Za-z]{1,2}\Z")
+LONGEST_DOMAIN = 260
+_DOMAIN_GOES_ON = re.compile(r"@(?:[^\s@,;<>\[\]{}|()\"'/:\u3000-\u3003\uff00-\uffef]*|\[[0-9.]*\]?)")
 
 
 def findings(text: str, *, start: int = 0) -> list[Finding]:
@@ -177,6 +178,15 @@ def _undecided_plain(plain: str) -> int:
 
 
 def _words_undecided(plain: str) -> int:
+    """Return the beginning of what the last words may still become; an address goes on over signs that end everything else."""
+    place = _number_undecided(plain)
+    at = plain.rfind("@", max(0, len(plain) - LONGEST_DOMAIN))
+    if at > 0 and _DOMAIN_GOES_ON.fullmatch(plain, at):
+        place = min(place, _number_undecided(plain[: at + 1]))
+    return place
+
+
+def _number_undecided(plain: str) -> int:
     """Return the beginning of the last word, or of the first one before it that may belong to the same number."""
     hard = _AFTER_HARD.match(plain)
     line = hard.end() if hard else 0
