@@ -10,6 +10,7 @@ import msgspec
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.rows import plain
+from workbench.gateway import redaction
 from workbench.gateway.abuse import AbuseWatch
 from workbench.gateway.access import ANONYMOUS, KeyDoor, client_address
 from workbench.gateway.accounts import Accounts
@@ -160,7 +161,9 @@ class Gateway:
                 return
 
     async def open(self) -> None:
-        """Open the connections to the servers and to Redis."""
+        """Open the connections to the servers and to Redis, and load what redaction needs, which takes seconds on a busy machine."""
+        if self.config.redact:
+            await asyncio.to_thread(redaction.load)
         await self.upstreams.open()
         if self.accounts.link is not None:
             self.accounts.link.open()
