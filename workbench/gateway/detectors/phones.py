@@ -189,7 +189,8 @@ def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
     if rows.n_groups <= 4:
         return np.ones(rows.first.size, np.bool_)
     may: Bools = groups.digit_values[groups.digits_before[rows.first]] == 0
-    may |= (rows.n_groups == 5) & (groups.text.at(starts) == _OPEN)
+    if rows.n_groups == 5:
+        may |= (groups.text.at(starts) == _OPEN) | (groups.text.at(starts) == ord("8"))
     return may
 
 
