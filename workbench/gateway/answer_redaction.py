@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from workbench.core.rows import Json
 from workbench.gateway.redaction import StreamRedactor, redact_text
+from workbench.gateway.request_json import written
 
 KEPT = frozenset(
     {
@@ -37,7 +38,7 @@ def redacted_answer(body: bytes) -> bytes:
         message: Json = json.loads(body)
     except ValueError:
         return redact_text(body.decode("utf-8", "replace"))[0].encode()
-    return json.dumps(_redacted(message), ensure_ascii=False).encode()
+    return written(_redacted(message))
 
 
 class EventRedactor:
@@ -82,12 +83,12 @@ class EventRedactor:
             return _framed(others, redact_text(data.decode("utf-8", "replace"))[0].encode())
         if isinstance(message, dict):
             return self._message(others, message)
-        return _framed(others, json.dumps(_redacted(message), ensure_ascii=False).encode())
+        return _framed(others, written(_redacted(message)))
 
     def _message(self, others: list[bytes], message: dict[str, Json]) -> bytes:
         kind = str(message.get("type", ""))
         if "choices" not in message and not kind.endswith("delta"):
-            return self._rest_of(message, kind) + _framed(others, _json(_redacted(message)))
+            return self._rest_of(message, kind) + _framed(others, written(_redacted(message)))
         last = (others, message)
 
         def decided(place: Place, text: str) -> str:
@@ -101,7 +102,7 @@ class EventRedactor:
             if _finished(message)
             else b""
         )
-        return self._before_last(root, changed, front) + _framed(others, _json(changed))
+        return self._before_last(root, changed, front) + _framed(others, written(changed))
 
     def _rest_of(self, message: dict[str, Json], kind: str) -> bytes:
         """Return what is held back of the texts that an event ends: those of its item where it names one, all of them otherwise."""
@@ -116,7 +117,7 @@ class EventRedactor:
         """Return an event with the texts of a last event, which come before what is left of them, and then the rest."""
         if not front:
             return b""
-        return _framed([], _json(_unfinished(changed))) + front if _cleared(changed, root) else front
+        return _framed([], written(_unfinished(changed))) + front if _cleared(changed, root) else front
 
     def _rest(self, before: Place) -> bytes:
         """Return what is still held back of the texts below a place, each in an event like the last one that held it."""
@@ -125,7 +126,7 @@ class EventRedactor:
             if place[: len(before)] == before and (text := redactor.end()):
                 others, message = self._last[place]
                 event = _changed(message, _root(message), _only(place, text))
-                out += _framed(others, _json(_unfinished(event)))
+                out += _framed(others, written(_unfinished(event)))
         return out
 
 
@@ -198,10 +199,6 @@ def _unfinished(message: Json) -> Json:
         return message
     open_ = [c | {"finish_reason": None} if isinstance(c, dict) and "finish_reason" in c else c for c in choices]
     return {k: open_ if k == "choices" else v for k, v in message.items() if k != "usage"}
-
-
-def _json(message: Json) -> bytes:
-    return json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _framed(others: list[bytes], data: bytes | None) -> bytes:

@@ -37,7 +37,7 @@ from workbench.gateway.counters import GatewayCounters
 from workbench.gateway.endpoints import ENDPOINTS, Endpoint
 from workbench.gateway.outcome import OutcomeWatch
 from workbench.gateway.relay import Question, Relay
-from workbench.gateway.request_json import BadRequest
+from workbench.gateway.request_json import BadRequest, written
 from workbench.gateway.shared_limits import RedisLink, redis_client
 from workbench.gateway.slots import Slots
 from workbench.gateway.token_bucket import Clock
@@ -238,7 +238,7 @@ class Gateway:
         if self.config.redact:
             body, entry.redacted = redact_request(asked)
         else:
-            body = json.dumps(asked.forwarded, ensure_ascii=False).encode() if asked.added else raw
+            body = written(asked.forwarded) if asked.added else raw
         entry.prompt_tokens, entry.stream = asked.n_prompt_tokens, bool(asked.request.stream)
         assignment = self._versions.assign(f"{_who(entry)} {asked.request.user}" if asked.request.user else None)
         entry.version = assignment.version if assignment is not None else None

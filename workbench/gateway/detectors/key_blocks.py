@@ -13,7 +13,9 @@ _BEGIN = re.compile(rf"BEGIN (?<=----BEGIN |--- BEGIN ){_NAME}")
 _END = re.compile(rf"END (?<=----END |--- END ){_NAME}")
 _FIELD = r"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject): ?[^\n\\]{0,120}"
 _GO_ON = re.compile(rf"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt]){{1,40}}|{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}")
-_LAST = re.compile(r"=[A-Za-z0-9+/]{4}(?!\w)|[A-Za-z0-9+/]{1,23}=?=?(?:(?![\w ])|(?<=[0-9=])|(?<=[A-Z]{2})|(?<=[a-z][A-Z]))")
+_LAST = re.compile(
+    r"=[A-Za-z0-9+/]{4}(?!\w)|[A-Za-z0-9+/]{1,23}=?=?(?:(?![\w ])|(?<=[0-9=])|(?<=[A-Z]{2})|(?<=[a-z][A-Z]))"
+)
 _GAP = " \t\r\n>\"'+,|#*\\/-"
 
 
