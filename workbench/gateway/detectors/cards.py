@@ -68,6 +68,8 @@ def cards(groups: Groups) -> Spans:
 def _of(groups: Groups, n_groups: int) -> Spans:
     """Return the card numbers in so many groups."""
     first, packed = groups.rows(n_groups)
+    if not first.size:
+        return spans(())
     n_digits = groups.digits_before[first + n_groups] - groups.digits_before[first]
     inside = (n_digits >= SHORTEST) & (n_digits <= LONGEST)
     first, packed, n_digits = first[inside], packed[inside], n_digits[inside]

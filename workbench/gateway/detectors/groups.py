@@ -126,6 +126,9 @@ class Groups:
         rows = [(first, self.lengths)]
         for k in range(1, MOST_GROUPS):
             first, packed = rows[-1]
+            if not first.size:
+                rows.append((first, packed))
+                continue
             more = self.is_next[first + k - 1]
             first = first[more]
             rows.append((first, packed[more] | (self.lengths[first + k] << (5 * k))))
@@ -146,6 +149,8 @@ class Groups:
         """Return the first groups of sequences with lengths of one of the shapes, all of one number of groups, each joined to the next."""
         codes = [code_of(shape) for shape in shapes]
         first, packed = self.rows(len(shapes[0]))
+        if not first.size:
+            return first
         return first[packed == codes[0]] if len(codes) == 1 else first[np.isin(packed, codes)]
 
     @cached_property

@@ -83,7 +83,8 @@ def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, 
     """Return for each first group the longest row of groups for which something holds."""
     found: list[Spans] = []
     left = np.arange(first.size)
-    for n_groups in range(MOST_GROUPS, 0, -1):
+    longest = int((groups.last_of_row[first] - first).max(initial=-1)) + 1
+    for n_groups in range(min(MOST_GROUPS, longest), 0, -1):
         there = left[groups.last_of_row[first[left]] >= first[left] + n_groups - 1]
         rows = _Rows(groups, first[there], n_groups)
         fits = (rows.n_digits >= SHORTEST) & (rows.n_digits <= LONGEST) & phone_ends(groups.text, rows.ends)
