@@ -104,3 +104,9 @@ def test_a_whole_answer():
     assert got["id"] == body["id"]
     assert "4111" not in json.dumps(got["choices"])
     assert got["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "f"
+
+
+def test_half_of_a_pair_of_surrogates_is_written_as_it_came():
+    assert json.loads(redacted_answer(b'{"text": "\\ud800 a@example.com"}')) == {"text": "\ud800 [EMAIL]"}
+    messages, _ = streamed(b'data: {"choices":[{"index":0,"text":"\\ud800 b"}]}\n\n', 5)
+    assert "".join(m["choices"][0]["text"] for m in messages) == "\ud800 b"

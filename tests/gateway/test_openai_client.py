@@ -121,6 +121,26 @@ def test_the_key_of_a_server_comes_from_the_environment_or_a_file(tmp_path, monk
     assert keys == ["Bearer from-the-environment", "Bearer from-a-file", None]
 
 
+def test_responses_are_redacted_in_requests_answers_and_events():
+    how = Upstream(words=("card", "4111", "1111", "1111", "1111", "of", "a@example.com"))
+
+    async def work():
+        async with gateway_to(how, redact=True) as gateway, client(gateway) as ai:
+            asked = [{"role": "user", "content": [{"type": "input_text", "text": "I am b@example.com"}]}]
+            options = {"model": "m", "instructions": "Write to c@example.com.", "max_output_tokens": 7}
+            whole = await ai.responses.create(input=asked, **options)
+            assert whole.output_text == "card [CARD] of [EMAIL] "
+            assert how.bodies[-1]["input"][0]["content"][0]["text"] == "I am [EMAIL]"
+            assert how.bodies[-1]["instructions"] == "Write to [EMAIL]."
+            events = [e async for e in await ai.responses.create(input="d@example.com", stream=True, **options)]
+            assert how.bodies[-1]["input"] == "[EMAIL]"
+            texts = [e.delta for e in events if e.type == "response.output_text.delta"]
+            assert "".join(texts) == "card [CARD] of [EMAIL] " == events[-1].response.output_text
+            assert "4111" not in str(events)
+
+    in_a_loop(work)
+
+
 def test_the_agents_package_runs_its_tools_and_streams():
     agents = pytest.importorskip("agents")
     agents.set_tracing_disabled(True)

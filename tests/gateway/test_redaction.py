@@ -14,6 +14,8 @@ from workbench.gateway.redaction import LONGEST, StreamRedactor, findings, redac
 
 POSITIVE = {
     "CARD": [
+        "4 6040 7001 1536",
+        "6759 39053132897806",
         "4111 1111 1111 1111",
         "4111111111111111",
         "4111-1111-1111-1111",
@@ -23,7 +25,13 @@ POSITIVE = {
         "２２２３００３１２２００３２２２",  # full width
         "我的卡号是4111111111111111谢谢",
     ],
-    "EMAIL": ["jane.doe+x@mail.example.co.uk", "写信给zhang@example.com吧", "<a@b.io>"],
+    "EMAIL": [
+        "anna@例子.公司",
+        "x@[192.168.2.1]",
+        "jane.doe+x@mail.example.co.uk",
+        "写信给zhang@example.com吧",
+        "<a@b.io>",
+    ],
     "PHONE": [
         "+1 415-555-2671",
         "(415) 555-2671",
@@ -33,13 +41,32 @@ POSITIVE = {
         "010-62781234",
         "+86 138 0013 8000",
         "+49 30 901820",
+        "(86-13915200947)",
+        "(11) 99189-7840",
+        "8 (912) 335-24-95",
+        "057126289394",
+        "tel. 030 901820",
     ],
-    "ID": ["123-45-6789", "11010519491231002X", "身份证11010519491231002X。"],
-    "IBAN": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"],
+    "ID": [
+        "AB 37 81 79 C",
+        "123.45.6789",
+        "12345678Z",
+        "123-45-6789",
+        "11010519491231002X",
+        "身份证11010519491231002X。",
+    ],
+    "IBAN": [
+        "DE 89 3704 0044 0532 0130 00",
+        "de89-3704-0044-0532-0130-00",
+        "DE89 3704 0044 0532 0130 00",
+        "GB82WEST12345698765432",
+    ],
     "SECRET": [
         "sk-proj-abcdefghijklmnopqrstuvwx",
         "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
         "AKIAIOSFODNN7EXAMPLE",
+        "26795627:AAOMobeZE4frk6Zm4Hj3Gi-cpee4ZexFBfB",
+        "sq0atp-qTIMi-6S_bw-uCgnBHhnqN",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
     ],
     "PRIVATE KEY": ["-----BEGIN RSA PRIVATE KEY-----"],
@@ -59,6 +86,10 @@ NEGATIVE = [
     "0000 0000 0000 0000",
     "GB82 WEST 1234 5698 7654 33",
     "192.168.100.200",
+    "xoxb-your-token-here",
+    "09106-8738",  # a ZIP code
+    "id 835052386",
+    "DE00994410183878958231",
 ]
 
 

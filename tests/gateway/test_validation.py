@@ -267,3 +267,10 @@ json_values = st.recursive(
 def test_no_json_does_either(body, endpoint):
     with suppress(BadRequest):
         assert check_request(json.dumps(body).encode(), LIMITS, endpoint=endpoint).body == body
+
+
+@pytest.mark.parametrize(("field", "value"), [("n", "\ud800"), ("stream", "\udfff"), ("\ud800", 1)])
+def test_half_of_a_pair_of_surrogates_is_refused_with_its_field(field, value):
+    refused = refusal({**COMPLETION, field: value})
+    assert refused.status == 400
+    assert refused.field == field.encode("ascii", "backslashreplace").decode()

@@ -37,6 +37,7 @@ class Upstream:
     """How it answers, and what it has seen and made."""
 
     framing: str = "usual"
+    words: tuple = WORDS
     per_event: int = 1
     usage: str = "asked"
     """asked: as the API says; always: without being asked; never; running: with every event."""
@@ -113,7 +114,7 @@ class Server:
 
     def _tokens(self, body):
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or body.get("max_output_tokens")
-        return [WORDS[i % len(WORDS)] + " " for i in range(min(limit or 40, 40))]
+        return [self.how.words[i % len(self.how.words)] + " " for i in range(min(limit or 40, 40))]
 
     def _whole(self, path, body, n_prompt):
         how, tokens = self.how, self._tokens(body)

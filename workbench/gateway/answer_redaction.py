@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from workbench.core.rows import Json
 from workbench.gateway.redaction import StreamRedactor, redact_text
+from workbench.gateway.request_json import written
 
 KEPT = frozenset(
     {
@@ -21,7 +22,7 @@ KEPT = frozenset(
         "system_fingerprint",
         "service_tier",
     }
-    | {"item_id", "response_id", "call_id", "event"}
+    | {"item_id", "response_id", "previous_response_id", "call_id", "event", "encrypted_content"}
 )
 """Fields that name things and hold nothing that a model wrote."""
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
@@ -37,7 +38,7 @@ def redacted_answer(body: bytes) -> bytes:
         message: Json = json.loads(body)
     except ValueError:
         return redact_text(body.decode("utf-8", "replace"))[0].encode()
-    return json.dumps(_redacted(message), ensure_ascii=False).encode()
+    return written(_redacted(message))
 
 
 class EventRedactor:
@@ -82,13 +83,12 @@ class EventRedactor:
             return _framed(others, redact_text(data.decode("utf-8", "replace"))[0].encode())
         if isinstance(message, dict):
             return self._message(others, message)
-        return _framed(others, json.dumps(_redacted(message), ensure_ascii=False).encode())
+        return _framed(others, written(_redacted(message)))
 
     def _message(self, others: list[bytes], message: dict[str, Json]) -> bytes:
         kind = str(message.get("type", ""))
         if "choices" not in message and not kind.endswith("delta"):
-            front = self._rest(()) if kind.endswith(ENDS) else b""
-            return front + _framed(others, _json(_redacted(message)))
+            return self._rest_of(message, kind) + _framed(others, written(_redacted(message)))
         last = (others, message)
 
         def decided(place: Place, text: str) -> str:
@@ -102,13 +102,22 @@ class EventRedactor:
             if _finished(message)
             else b""
         )
-        return self._before_last(root, changed, front) + _framed(others, _json(changed))
+        return self._before_last(root, changed, front) + _framed(others, written(changed))
+
+    def _rest_of(self, message: dict[str, Json], kind: str) -> bytes:
+        """Return what is held back of the texts that an event ends: those of its item where it names one, all of them otherwise."""
+        if not kind.endswith(ENDS):
+            return b""
+        if "output_index" not in message:
+            return self._rest(())
+        item = f"output_index {message['output_index']}"
+        return b"".join(self._rest(place) for place in self._redactors if place[1] == item)
 
     def _before_last(self, root: Place, changed: Json, front: bytes) -> bytes:
         """Return an event with the texts of a last event, which come before what is left of them, and then the rest."""
         if not front:
             return b""
-        return _framed([], _json(_unfinished(changed))) + front if _cleared(changed, root) else front
+        return _framed([], written(_unfinished(changed))) + front if _cleared(changed, root) else front
 
     def _rest(self, before: Place) -> bytes:
         """Return what is still held back of the texts below a place, each in an event like the last one that held it."""
@@ -117,7 +126,7 @@ class EventRedactor:
             if place[: len(before)] == before and (text := redactor.end()):
                 others, message = self._last[place]
                 event = _changed(message, _root(message), _only(place, text))
-                out += _framed(others, _json(_unfinished(event)))
+                out += _framed(others, written(_unfinished(event)))
         return out
 
 
@@ -141,8 +150,12 @@ def _cleared(message: Json, root: Place) -> bool:
 
 def _root(message: dict[str, Json]) -> Place:
     """Return what tells the texts of an event from those of others: its type and its numbers."""
-    numbers = (f"{name} {message[name]}" for name in ("output_index", "content_index", "index") if name in message)
-    return (str(message.get("type", "")), *numbers)
+    return (str(message.get("type", "")), *_numbers(message))
+
+
+def _numbers(message: dict[str, Json]) -> Place:
+    names = ("output_index", "content_index", "summary_index", "index")
+    return tuple(f"{name} {message[name]}" for name in names if name in message)
 
 
 def _changed(value: Json, place: Place, change: Callable[[Place, str], str]) -> Json:
@@ -155,10 +168,15 @@ def _changed(value: Json, place: Place, change: Callable[[Place, str], str]) -> 
     if isinstance(value, dict):
         # Log-probabilities hold every token again, in pieces that cannot be redacted.
         return {
-            k: v if k in KEPT else None if k == "logprobs" else _changed(v, (*place, k), change)
+            k: v if k in KEPT else _without(v) if k == "logprobs" else _changed(v, (*place, k), change)
             for k, v in value.items()
         }
     return value
+
+
+def _without(value: Json) -> Json:
+    """Return what stands in place of log-probabilities: an empty list where events have one in every case, otherwise null."""
+    return [] if isinstance(value, list) else None
 
 
 def _redacted(message: Json) -> Json:
@@ -181,10 +199,6 @@ def _unfinished(message: Json) -> Json:
         return message
     open_ = [c | {"finish_reason": None} if isinstance(c, dict) and "finish_reason" in c else c for c in choices]
     return {k: open_ if k == "choices" else v for k, v in message.items() if k != "usage"}
-
-
-def _json(message: Json) -> bytes:
-    return json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _framed(others: list[bytes], data: bytes | None) -> bytes:

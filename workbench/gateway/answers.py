@@ -1,10 +1,9 @@
 """Redaction of answers while they are forwarded."""
 
-import json
-
 from workbench.core.rows import Json
 from workbench.gateway.answer_redaction import KEPT, EventRedactor, redacted_answer
 from workbench.gateway.redaction import redact_text
+from workbench.gateway.request_json import written
 from workbench.gateway.validation import CheckedRequest
 
 PROMPTS = frozenset({"prompt", "messages", "input", "instructions", "suffix"})
@@ -51,4 +50,4 @@ def redact_request(asked: CheckedRequest) -> tuple[bytes, int]:
         return value
 
     body = {k: cleaned(v) if k in PROMPTS else v for k, v in asked.forwarded.items()}
-    return json.dumps(body, ensure_ascii=False).encode(), n
+    return written(body), n

@@ -10,6 +10,7 @@ import msgspec
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.rows import plain
+from workbench.gateway import redaction
 from workbench.gateway.abuse import AbuseWatch
 from workbench.gateway.access import ANONYMOUS, KeyDoor, client_address
 from workbench.gateway.accounts import Accounts
@@ -33,10 +34,10 @@ from workbench.gateway.asgi import (
 from workbench.gateway.audit import AuditLog, LogEntry
 from workbench.gateway.config import GatewayConfig
 from workbench.gateway.counters import GatewayCounters
-from workbench.gateway.endpoints import ENDPOINTS, RESPONSE, Endpoint
+from workbench.gateway.endpoints import ENDPOINTS, Endpoint
 from workbench.gateway.outcome import OutcomeWatch
 from workbench.gateway.relay import Question, Relay
-from workbench.gateway.request_json import BadRequest
+from workbench.gateway.request_json import BadRequest, written
 from workbench.gateway.shared_limits import RedisLink, redis_client
 from workbench.gateway.slots import Slots
 from workbench.gateway.token_bucket import Clock
@@ -160,7 +161,9 @@ class Gateway:
                 return
 
     async def open(self) -> None:
-        """Open the connections to the servers and to Redis."""
+        """Open the connections to the servers and to Redis, and load what redaction needs, which takes seconds on a busy machine."""
+        if self.config.redact:
+            await asyncio.to_thread(redaction.load)
         await self.upstreams.open()
         if self.accounts.link is not None:
             self.accounts.link.open()
@@ -233,13 +236,9 @@ class Gateway:
         except BadRequest as error:
             raise Denied(error.status, error.code, f"{error.cause} {error.remedy}", field=error.field) from error
         if self.config.redact:
-            if endpoint is RESPONSE:
-                raise Denied(
-                    400, "not_redacted", "Answers of this endpoint are not redacted; ask /v1/chat/completions."
-                )
             body, entry.redacted = redact_request(asked)
         else:
-            body = json.dumps(asked.forwarded, ensure_ascii=False).encode() if asked.added else raw
+            body = written(asked.forwarded) if asked.added else raw
         entry.prompt_tokens, entry.stream = asked.n_prompt_tokens, bool(asked.request.stream)
         assignment = self._versions.assign(f"{_who(entry)} {asked.request.user}" if asked.request.user else None)
         entry.version = assignment.version if assignment is not None else None

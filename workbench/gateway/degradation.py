@@ -9,6 +9,7 @@ import msgspec
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.rows import Json
+from workbench.gateway.request_json import written
 from workbench.gateway.token_bucket import Clock
 
 DOWN_BELOW = 0.5  # of the wait of a rung, for a while, before the rung is left
@@ -98,4 +99,4 @@ def degrade_request(body: bytes, rung: Rung) -> bytes | None:
             changes |= {"min_tokens": most}
     if rung.model and asked.model != rung.model:
         changes |= {"model": rung.model}
-    return json.dumps(json.loads(body) | changes, ensure_ascii=False).encode() if changes else None
+    return written(json.loads(body) | changes) if changes else None

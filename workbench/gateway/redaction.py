@@ -7,16 +7,20 @@ unchanged. Whether a place is found depends on few characters around it, so that
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from workbench.gateway.detectors.accounts import accounts
+from workbench.gateway.detectors.cards import SHORTEST as SHORTEST_CARD
 from workbench.gateway.detectors.cards import cards
 from workbench.gateway.detectors.emails import emails
-from workbench.gateway.detectors.finding import Finding
+from workbench.gateway.detectors.finding import Finding, Ints, Spans, joined
 from workbench.gateway.detectors.groups import Groups, Text
 from workbench.gateway.detectors.identities import identities
 from workbench.gateway.detectors.key_blocks import BEGIN, LONGEST_KEY, is_whole, key_blocks
 from workbench.gateway.detectors.normal import normal
 from workbench.gateway.detectors.phones import phones
-from workbench.gateway.detectors.secret_formats import LONGEST_SECRET, secrets
+from workbench.gateway.detectors.secret_formats import LONGEST_SECRET
+from workbench.gateway.detectors.secrets import secrets
 
 LONGEST = LONGEST_SECRET + 256
 """Largest number of characters of a finding and its context; outside of a private key a stream never holds back more than twice as many."""
@@ -24,13 +28,16 @@ CONTEXT = 128
 """Characters before a finding that its class may depend on, such as the word "phone"."""
 MARK = "[{kind}]"
 KINDS = ("PRIVATE KEY", "SECRET", "EMAIL", "IBAN", "CARD", "ID", "PHONE")
-_ORDER = {kind: i for i, kind in enumerate(KINDS)}
+MARKS = {kind: MARK.format(kind=kind) for kind in KINDS}
+FEWEST_DIGITS = 4
+"""Digits of a text that may hold a number: an account number has no fewer."""
 # Signs that are part of nothing but private keys: what stands before them is decided.
 _HARD = r"\n\r,;<>\[\]{}|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
 _MAY_DECIDE = re.compile(rf"[\s{_HARD}]")
 _MAY_GO_ON = re.compile(r"[^A-Za-z]|[A-Za-z]{1,4}\Z")
-_HAS_SIGN = re.compile(r"[0-9(+\-]|^[A-Za-z]{1,2}\Z")
+LONGEST_DOMAIN = 260
+_DOMAIN_GOES_ON = re.compile(r"@(?:[^\s@,;<>\[\]{}|()\"'/:\u3000-\u3003\uff00-\uffef]*|\[[0-9.]*\]?)")
 
 
 def findings(text: str, *, start: int = 0) -> list[Finding]:
@@ -39,41 +46,63 @@ def findings(text: str, *, start: int = 0) -> list[Finding]:
     Those that overlap are one finding, of the class of the one that begins first, and of the longest one where two begin at the same place.
     """
     plain, codes, origin = normal(text)
-    first = start if origin is None else next((i for i, at in enumerate(origin) if at >= start), len(plain))
-    result: list[Finding] = []
-    found = _proposed(Text(plain=plain, codes=codes), first)
-    for f in sorted(found, key=lambda f: (f.start, -f.end, _ORDER[f.kind])):
-        if not result or f.start >= result[-1].end:
-            result.append(f)
-        elif f.end > result[-1].end:
-            result[-1] = Finding(kind=result[-1].kind, start=result[-1].start, end=f.end)
+    first = start if origin is None else int(np.searchsorted(origin, start))
+    kinds, starts, ends = _merged(Text(plain, codes), first)
     if origin is not None:
-        result = [Finding(kind=f.kind, start=origin[f.start], end=origin[f.end - 1] + 1) for f in result]
-    return result
+        starts, ends = origin[starts], origin[ends - 1] + 1
+    return list(
+        map(Finding._make, zip(map(KINDS.__getitem__, kinds.tolist()), starts.tolist(), ends.tolist(), strict=True))
+    )
 
 
-def _proposed(text: Text, first: int) -> Iterator[Finding]:
+def _merged(text: Text, first: int) -> tuple[Ints, Ints, Ints]:
+    """Return class, beginning and end of the findings from a place on, those that overlap as one."""
+    found = list(_proposed(text))
+    kinds = np.repeat([KINDS.index(kind) for kind, _ in found], [places[0].size for _, places in found]).astype(
+        np.int64
+    )
+    starts, ends = joined(places for _, places in found)
+    kinds, starts, ends = (values[starts >= first] for values in (kinds, starts, ends))
+    order = np.lexsort((kinds, -ends, starts))
+    kinds, starts, ends = kinds[order], starts[order], np.maximum.accumulate(ends[order])
+    if not starts.size:
+        return kinds, starts, ends
+    begins = np.flatnonzero(np.concatenate(([True], starts[1:] >= ends[:-1])))
+    return kinds[begins], starts[begins], ends[np.append(begins[1:], starts.size) - 1]
+
+
+def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
     plain = text.plain
-    yield from secrets(text, first)
+    yield "SECRET", secrets(text)
     if "@" in plain:
-        yield from emails(text, first)
-    if "BEGIN " in plain:
-        yield from key_blocks(plain, first)
+        yield "EMAIL", emails(text)
+    if "PRIVATE KEY" in plain:
+        yield "PRIVATE KEY", key_blocks(plain)
     groups = Groups(text)
-    if groups.digits_before[-1] >= 7:
-        yield from cards(groups, first)
-        yield from accounts(groups, first)
-        yield from identities(groups, first)
-        yield from phones(groups, first)
+    n_digits = int(groups.digits_before[-1])
+    if n_digits >= FEWEST_DIGITS:
+        yield "IBAN", accounts(text)
+        yield "ID", identities(groups)
+        yield "PHONE", phones(groups)
+    if n_digits >= SHORTEST_CARD:
+        yield "CARD", cards(groups)
+
+
+def load() -> None:
+    """Read the metadata of telephone and account numbers and the forms of all scripts, so that no request waits for them."""
+    redact_text(
+        "é +1 415 555 2671, DE89370400440532013000, tel 030 901820, a@example.com, ID 12345678Z 4111111111111111"
+    )
 
 
 def redact_text(text: str) -> tuple[str, list[Finding]]:
     """Return the text with its findings replaced, and the findings with their places in the original text."""
     replaced = findings(text)
     parts, at = [], 0
-    for f in replaced:
-        parts += [text[at : f.start], MARK.format(kind=f.kind)]
-        at = f.end
+    for kind, start, end in replaced:
+        parts.append(text[at:start])
+        parts.append(MARKS[kind])
+        at = end
     return "".join([*parts, text[at:]]), replaced
 
 
@@ -156,6 +185,15 @@ def _undecided_plain(plain: str) -> int:
 
 
 def _words_undecided(plain: str) -> int:
+    """Return the beginning of what the last words may still become; an address goes on over signs that end everything else."""
+    place = _number_undecided(plain)
+    at = plain.rfind("@", max(0, len(plain) - LONGEST_DOMAIN))
+    if at > 0 and _DOMAIN_GOES_ON.fullmatch(plain, at):
+        place = min(place, _number_undecided(plain[: at + 1]))
+    return place
+
+
+def _number_undecided(plain: str) -> int:
     """Return the beginning of the last word, or of the first one before it that may belong to the same number."""
     hard = _AFTER_HARD.match(plain)
     line = hard.end() if hard else 0

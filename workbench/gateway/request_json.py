@@ -11,6 +11,14 @@ REST_OF_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)  # possessive: one
 MOST_VALUES = 100_000
 
 
+def written(message: Json) -> bytes:
+    """Return a message as JSON in UTF-8, or in ASCII where it holds half of a pair of surrogates, which UTF-8 cannot hold."""
+    try:
+        return json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(message).encode()
+
+
 class BadRequest(WorkbenchError):
     """A request that is refused because it is invalid."""
 

@@ -159,6 +159,11 @@ def _typed(body: Mapping[str, Json], endpoint: Endpoint) -> Request:
         raise BadRequest(400, "missing_field", f"{name} is missing.", field=name)
     try:
         return msgspec.convert(body, endpoint.kind)
+    except UnicodeEncodeError as error:
+        name = next((k for k, v in body.items() if _is_broken(k) or (isinstance(v, str) and _is_broken(v))), "body")
+        field = name.encode("ascii", "backslashreplace").decode()
+        cause = f"{field} holds half of a pair of surrogates where no text is expected."
+        raise BadRequest(400, "invalid_field", cause, field=field) from error
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$.")
         place = where.rstrip("`")
@@ -167,6 +172,15 @@ def _typed(body: Mapping[str, Json], endpoint: Endpoint) -> Request:
         if not place.startswith("messages"):
             place = place.split("[")[0]
         raise BadRequest(400, "invalid_field", f"{place}: {reason}.", field=place) from error
+
+
+def _is_broken(text: str) -> bool:
+    """Return whether a text cannot be written in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _require_within(request: Request, endpoint: Endpoint, limits: Limits) -> None:

@@ -1,96 +1,157 @@
-"""Groups of digits of a text, and the places where groups of given lengths follow one another, from a few vectorized passes."""
+"""A text as arrays, and its groups of digits, each joined to the next or not, from a few vectorized passes."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from workbench.gateway.detectors.finding import Ints
 from workbench.gateway.detectors.normal import Codes
 
 Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 LONGEST_GROUP = 31
-MOST_GROUPS = 8
+MOST_GROUPS = 9
+MOST_DIGITS = 19
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
+_EDGE = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+def table(signs: str) -> Bools:
+    """Return for each byte whether it is one of the signs."""
+    result = np.zeros(256, np.bool_)
+    result[[ord(sign) for sign in signs]] = True
+    return result
+
+
+LETTERS = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+DIGITS = table("0123456789")
+ALNUM = LETTERS | DIGITS
+WORD = ALNUM | table("_")
+_IS_SEPARATOR = table(SEPARATORS)
+
+
 class Text:
     """A text in its plain form."""
 
-    plain: str
-    codes: Codes
+    def __init__(self, plain: str, wide: Codes) -> None:
+        self.plain = plain
+        self.wide = wide
+        self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 
     @cached_property
-    def is_digit(self) -> Bools:
-        """Whether each character is a digit."""
-        is_digit: Bools = (self.codes - 48) < 10  # below 48 wraps around
-        return is_digit
+    def _raw(self) -> bytes:
+        return self.codes.tobytes()
+
+    def has(self, which: Bools) -> Bools:
+        """Return for each character whether its byte belongs to a class."""
+        return np.frombuffer(self._raw.translate(which.tobytes()), np.bool_)
 
     @cached_property
-    def is_letter(self) -> Bools:
-        """Whether each character is a letter of ASCII."""
-        is_letter: Bools = ((self.codes | 32) - 97) < 26
-        return is_letter
+    def _padded(self) -> Bytes:
+        edge = np.full(_EDGE, 10, np.uint8)
+        return np.concatenate((edge, self.codes, edge))
+
+    def at(self, places: Ints) -> Bytes:
+        """Return the bytes at places, which may lie a few characters outside of the text, where line breaks are assumed."""
+        return self._padded[places + _EDGE]
+
+    def marked(self, which: Bools) -> Ints:
+        """Return the places of all characters of a class of bytes."""
+        return np.flatnonzero(self.has(which))
+
+    def count(self, which: Bools) -> Ints:
+        """Return for each place the number of characters of a class before it."""
+        result = np.zeros(self.codes.size + 1, np.int32)
+        np.cumsum(self.has(which), out=result[1:])
+        return result  # type: ignore[return-value]
 
     @cached_property
     def is_word(self) -> Bools:
         """Whether each character is a letter or digit of ASCII, or an underscore."""
-        is_word: Bools = self.is_digit | self.is_letter | (self.codes == 95)
-        return is_word
+        return self.has(WORD)
+
+    @cached_property
+    def line_breaks(self) -> Ints:
+        """Places of the line breaks."""
+        return np.flatnonzero(self.codes == 10)
 
 
 class Groups:
     """Groups of digits in the order of a text."""
 
     def __init__(self, text: Text) -> None:
-        self.text = text.plain
-        self.codes = text.codes
-        self.is_digit = text.is_digit
-        self.is_letter = text.is_letter
+        self.text = text
         padded = np.zeros(text.codes.size + 2, np.int8)
-        padded[1:-1] = self.is_digit
-        edges = np.flatnonzero(np.diff(padded))
-        self.starts: Ints = edges[::2].astype(np.int64)
-        self.ends: Ints = edges[1::2].astype(np.int64)
+        padded[1:-1] = text.has(DIGITS)
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        self.starts: Ints = edges[::2]
+        self.ends: Ints = edges[1::2]
         self.lengths: Ints = np.minimum(self.ends - self.starts, LONGEST_GROUP)
 
     @cached_property
     def is_next(self) -> Bools:
         """Whether one to three separators, and nothing else, stand between a group and the next."""
-        joined = np.zeros(self.starts.size, np.bool_)
+        result = np.zeros(self.starts.size, np.bool_)
         if self.starts.size > 1:
-            gap = self.starts[1:] - self.ends[:-1]
-            is_separator = np.zeros(self.codes.size, np.bool_)
-            for sign in SEPARATORS:
-                is_separator |= self.codes == ord(sign)
-            last = self.codes.size - 1
-            ok = (gap <= 3) & is_separator[self.ends[:-1]]
-            for i in (1, 2):
-                ok &= (gap <= i) | is_separator[np.minimum(self.ends[:-1] + i, last)]
-            joined[:-1] = ok
-        return joined
+            ends, gap = self.ends[:-1], self.starts[1:] - self.ends[:-1]
+            near = gap <= 3
+            ends, gap = ends[near], gap[near]
+            at = self.text.at
+            ok = _IS_SEPARATOR[at(ends)]
+            ok &= (gap <= 1) | _IS_SEPARATOR[at(ends + 1)]
+            ok &= (gap <= 2) | _IS_SEPARATOR[at(ends + 2)]
+            result[:-1][near] = ok
+        return result
 
     @cached_property
-    def _windows(self) -> list[Ints]:
-        """Packed lengths of one to eight groups from each on; -1 where they are not joined."""
-        packed: list[Ints] = [self.lengths]
+    def follows(self) -> Bools:
+        """Whether each group is joined to the one before it."""
+        result = np.zeros(self.starts.size, np.bool_)
+        result[1:] = self.is_next[:-1]
+        return result
+
+    @cached_property
+    def last_of_row(self) -> Ints:
+        """Index of the last group of the row of joined groups to which each belongs."""
         n = self.starts.size
+        last = np.where(self.is_next, n, np.arange(n))
+        return np.minimum.accumulate(last[::-1])[::-1]
+
+    @cached_property
+    def _rows(self) -> list[tuple[Ints, Ints]]:
+        """First groups of rows of one group, two and so on, and the lengths of their groups in one number."""
+        first = np.arange(self.starts.size)
+        rows = [(first, self.lengths)]
         for k in range(1, MOST_GROUPS):
-            before = packed[-1]
-            window = np.full(n, -1, np.int64)
-            if n > k:
-                fits = (before[: n - k] >= 0) & self.is_next[k - 1 : n - 1]
-                window[: n - k] = np.where(fits, before[: n - k] | (self.lengths[k:] << (5 * k)), -1)
-            packed.append(window)
+            first, packed = rows[-1]
+            if not first.size:
+                rows.append((first, packed))
+                continue
+            more = self.is_next[first + k - 1]
+            first = first[more]
+            rows.append((first, packed[more] | (self.lengths[first + k] << (5 * k))))
+        return rows
+
+    def rows(self, n_groups: int) -> tuple[Ints, Ints]:
+        """Return the first groups of all rows of so many joined groups, and the lengths of their groups in one number."""
+        return self._rows[n_groups - 1]
+
+    def packed(self, first: Ints, n_groups: int) -> Ints:
+        """Return the lengths of the groups of rows of so many in one number."""
+        packed = self.lengths[first]
+        for k in range(1, n_groups):
+            packed = packed | (self.lengths[first + k] << (5 * k))
         return packed
 
-    def of_shape(self, shape: tuple[int, ...]) -> Ints:
-        """Return the first groups of sequences with these lengths, each joined to the next."""
-        code = sum(length << (5 * i) for i, length in enumerate(shape))
-        return np.flatnonzero(self._windows[len(shape) - 1] == code)
+    def of_shape(self, *shapes: tuple[int, ...]) -> Ints:
+        """Return the first groups of sequences with lengths of one of the shapes, all of one number of groups, each joined to the next."""
+        codes = [code_of(shape) for shape in shapes]
+        first, packed = self.rows(len(shapes[0]))
+        if not first.size:
+            return first
+        return first[packed == codes[0]] if len(codes) == 1 else first[np.isin(packed, codes)]
 
     @cached_property
     def digits_before(self) -> Ints:
@@ -98,6 +159,30 @@ class Groups:
         return np.concatenate(([0], np.cumsum(self.ends - self.starts)))
 
     @cached_property
-    def digit_values(self) -> npt.NDArray[np.int16]:
-        """All digits of the text, in order."""
-        return (self.codes[self.is_digit] - 48).astype(np.int16)
+    def digit_values(self) -> Bytes:
+        """All digits of the text, in order, and a few more zeros."""
+        values = self.text.codes[self.text.has(DIGITS)] - 48
+        return np.concatenate((values, np.zeros(MOST_DIGITS, np.uint8)))
+
+    def digits(self, first: Ints, n: int) -> Bytes:
+        """Return the first digits of the numbers that begin with these groups: (numbers, n)."""
+        digits: Bytes = self.digit_values[self.digits_before[first][:, None] + np.arange(n)]
+        return digits
+
+
+def code_of(shape: tuple[int, ...]) -> int:
+    """Return the lengths of groups in one number."""
+    return sum(length << (5 * i) for i, length in enumerate(shape))
+
+
+def weighted(digits: Bytes, weights: tuple[int, ...]) -> Ints:
+    """Return the sum of the first digits, each times its weight."""
+    return digits[:, : len(weights)].astype(np.int64) @ np.array(weights, np.int64)
+
+
+def luhn_sums(digits: Bytes) -> Ints:
+    """Return the sums of ISO/IEC 7812-1 of numbers of one length: every second digit from the right is doubled, and its digits are added."""
+    doubled = np.where(digits > 4, 2 * digits - 9, 2 * digits)
+    n = digits.shape[1]
+    total: Ints = digits[:, n - 1 :: -2].sum(1, dtype=np.int64) + doubled[:, n - 2 :: -2].sum(1, dtype=np.int64)
+    return total

@@ -3,18 +3,15 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 
 import numpy as np
 
-from workbench.gateway.detectors.cards import digits_of
-from workbench.gateway.detectors.finding import Finding
-from workbench.gateway.detectors.groups import Groups, Ints
-from workbench.gateway.detectors.words import ID_WORDS, has_word_before
-
-BEGINS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9][.\-/])(?<![A-Za-z]-)(?<![0-9]\.)")
-ENDS = re.compile(r"(?![0-9A-Za-z_])(?![.\-/][0-9A-Za-z])")
+from workbench.gateway.detectors.edges import begins, ends
+from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
+from workbench.gateway.detectors.groups import LETTERS, WORD, Bools, Bytes, Groups, luhn_sums, table, weighted
+from workbench.gateway.detectors.words import ID_WORDS, TAX_WORDS, Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +19,15 @@ class Identity:
     """A national number, the forms in which it is written, and who judges it."""
 
     module: str
-    """Module of python-stdnum; empty: the workbench judges it."""
+    """Module of python-stdnum; "cn" and "us": the workbench judges it, the latter by its digits alone."""
     shapes: tuple[tuple[int, ...], ...]
     """Lengths of its groups of digits."""
     before: str = ""
-    """Pattern of the letters before its digits."""
+    """Letters of which one stands before its digits."""
     after: str = ""
-    """Pattern of what follows its digits."""
-    needs_word: bool = False
+    """Letters of which one stands after its digits."""
+    words: Words | None = None
+    """Words of which one must stand before it."""
 
 
 def is_chinese_id(text: str) -> bool:
@@ -42,13 +40,8 @@ def is_chinese_id(text: str) -> bool:
     return "10X98765432"[total % 11] == check
 
 
-def is_us_ssn(text: str) -> bool:
-    """Return whether a text is a valid US social security number: no area 000, 666 or 9xx, no group 00, no serial 0000."""
-    area, group, serial = text[:3], text[3:5], text[5:]
-    return area not in {"000", "666"} and area[0] != "9" and group != "00" and serial != "0000"
-
-
-_X = "[ -]?[Xx]"
+_X = "Xx"
+_ANY = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IDENTITIES = (
     Identity(
         module="cn",
@@ -84,19 +77,19 @@ IDENTITIES = (
         after=_X,
     ),
     Identity(module="us", shapes=((3, 2, 4),)),
-    Identity(module="us", shapes=((9,),), needs_word=True),
-    Identity(module="fr.nir", shapes=((15,), (13, 2), (1, 2, 2, 2, 3, 3, 2), (1, 2, 2, 2, 3, 3))),
-    Identity(module="es.dni", shapes=((8,), (2, 3, 3)), after="[ -]?[A-Za-z]"),
-    Identity(module="es.nie", shapes=((7,),), before="[XYZxyz][ -]?", after="[ -]?[A-Za-z]"),
-    Identity(module="de.idnr", shapes=((11,), (2, 3, 3, 3)), needs_word=True),
-    Identity(module="nl.bsn", shapes=((9,), (4, 2, 3), (3, 3, 3)), needs_word=True),
+    Identity(module="us", shapes=((9,),), words=TAX_WORDS),
+    Identity(module="fr.nir", shapes=((15,), (13, 2), (1, 2, 2, 2, 3, 3, 2))),
+    Identity(module="es.dni", shapes=((8,), (2, 3, 3)), after=_ANY),
+    Identity(module="es.nie", shapes=((7,),), before="XYZxyz", after=_ANY),
+    Identity(module="de.idnr", shapes=((11,), (2, 3, 3, 3)), words=ID_WORDS),
+    Identity(module="nl.bsn", shapes=((9,), (4, 2, 3), (3, 3, 3)), words=ID_WORDS),
     Identity(module="br.cpf", shapes=((3, 3, 3, 2),)),
     Identity(module="in_.aadhaar", shapes=((4, 4, 4),)),
-    Identity(module="in_.aadhaar", shapes=((12,),), needs_word=True),
-    Identity(module="pl.pesel", shapes=((11,),), needs_word=True),
+    Identity(module="in_.aadhaar", shapes=((12,),), words=ID_WORDS),
+    Identity(module="pl.pesel", shapes=((11,),), words=ID_WORDS),
     Identity(module="se.personnummer", shapes=((6, 4), (8, 4))),
     Identity(module="kr.rrn", shapes=((6, 7),)),
-    Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), needs_word=True),
+    Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), words=ID_WORDS),
 )
 """National numbers that are claimed, beside the Italian codice fiscale and the British national insurance number, which are mostly letters."""
 CODICE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z]{6} ?[0-9]{2}[A-Za-z][0-9]{2} ?[A-Za-z][0-9]{3}[A-Za-z](?![0-9A-Za-z_])")
@@ -105,82 +98,159 @@ NINO = re.compile(
 )
 
 
+_BLANK_OR_HYPHEN = table(" -")
+
+
+def _verhoeff() -> tuple[Bytes, Bytes]:
+    """Return the multiplication table and the permutations of Verhoeff's check digit."""
+    turn = [[(i + j) % 5 if j < 5 else (i + j - 5) % 5 + 5 for j in range(10)] for i in range(5)]
+    flip = [[(i - 5 - j) % 5 + 5 if j < 5 else (i - j) % 5 for j in range(10)] for i in range(5, 10)]
+    step = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+    powers = [list(range(10))]
+    for _ in range(7):
+        powers.append([step[d] for d in powers[-1]])
+    return np.array(turn + flip, np.uint8), np.array(powers, np.uint8)
+
+
+def _aadhaar(digits: Bytes) -> Bools:
+    product, power = _verhoeff()
+    check = np.zeros(len(digits), np.uint8)
+    for i in range(12):
+        check = product[check, power[i % 8][digits[:, 11 - i]]]
+    valid: Bools = (digits[:, 0] > 1) & (check == 0)
+    return valid
+
+
+def _chinese(digits: Bytes) -> Bools:
+    century = digits[:, 6] * 10 + digits[:, 7]
+    check = weighted(digits, (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11
+    last = np.array([1, 0, 10, 9, 8, 7, 6, 5, 4, 3, 2])[check]
+    of_digits = last == (digits[:, 17] if digits.shape[1] > 17 else 10)
+    valid: Bools = ((century == 19) | (century == 20)) & of_digits
+    return valid
+
+
+def _cpf(digits: Bytes) -> Bools:
+    first = weighted(digits, (10, 9, 8, 7, 6, 5, 4, 3, 2)) * 10 % 11 % 10
+    second = weighted(digits, (11, 10, 9, 8, 7, 6, 5, 4, 3, 2)) * 10 % 11 % 10
+    valid: Bools = (first == digits[:, 9]) & (second == digits[:, 10])
+    return valid
+
+
+def _nir(digits: Bytes) -> Bools:
+    number = digits.astype(np.int64) @ 10 ** np.arange(14, -1, -1)
+    valid: Bools = 97 - number // 100 % 97 == number % 100
+    return valid
+
+
+CHECKS: dict[str, Callable[[Bytes], Bools]] = {
+    "cn": _chinese,
+    "us": lambda d: (
+        d[:, :3].any(1)
+        & (d[:, :3] != 6).any(1)
+        & (d[:, 0] < 9)
+        & d[:, 3:5].any(1)
+        & d[:, 5:9].any(1)
+        & (d != d[:, :1]).any(1)
+    ),
+    "fr.nir": _nir,
+    "br.cpf": _cpf,
+    "in_.aadhaar": _aadhaar,
+    "nl.bsn": lambda d: weighted(d, (9, 8, 7, 6, 5, 4, 3, 2, 10)) % 11 == 0,
+    "pl.pesel": lambda d: weighted(d, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)) % 10 == 0,
+    "se.personnummer": lambda d: luhn_sums(d[:, -10:]) % 10 == 0,
+    "kr.rrn": lambda d: (11 - weighted(d, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)) % 11) % 10 == d[:, 12],
+    "gb.nhs": lambda d: weighted(d, (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)) % 11 == 0,
+}
+"""What python-stdnum asks of the digits, for many numbers at once: those that fail are not given to it."""
+
+
+LETTERS_BY_REST = {"es.dni": 8, "es.nie": 7}
+"""Spanish numbers, whose last letter is a check, and their digits."""
+_SPANISH = np.frombuffer(b"TRWAGMYFPDXBNJZSQVHLCKE", np.uint8)
+
+
+@cache
+def _judge(module: str) -> Callable[[str], bool]:
+    return is_chinese_id if module == "cn" else import_module(f"stdnum.{module}").is_valid
+
+
 @lru_cache(maxsize=4096)
 def _holds(module: str, number: str) -> bool:
-    if module == "cn":
-        return is_chinese_id(number)
-    if module == "us":
-        return is_us_ssn(number)
-    judge: Callable[[str], bool] = import_module(f"stdnum.{module}").is_valid
-    return len(set(number)) > 2 and judge(number)
+    return len(set(number)) > 2 and _judge(module)(number)
 
 
-def identities(groups: Groups, first: int) -> Iterator[Finding]:
-    """Yield the identity numbers that begin at a place or after it."""
-    yield from _lettered(groups, first)
+def identities(groups: Groups) -> Spans:
+    """Return the identity numbers of a text."""
+    parts = [spans(_lettered(groups))]
     for identity in IDENTITIES:
         for shape in identity.shapes:
-            for i in _proposed(groups, identity, shape).tolist():
-                found = _whole(groups, identity, i, len(shape))
-                if found is not None and found.start >= first:
-                    yield found
+            first = groups.of_shape(shape)
+            if first.size:
+                parts.append(_of(groups, identity, first, shape))
+    return joined(parts)
 
 
-def _proposed(groups: Groups, identity: Identity, shape: tuple[int, ...]) -> Ints:
-    """Return the first groups of numbers of a shape: for Chinese ones with a year in its place, for most others with no group around them."""
-    first = groups.of_shape(shape)
-    if identity.module == "us" or not first.size:
-        return first
-    if identity.module == "cn":
-        values, century = groups.digit_values, groups.digits_before[first] + 6
-        dated: Ints = first[
-            ((values[century] == 1) & (values[century + 1] == 9))
-            | ((values[century] == 2) & (values[century + 1] == 0))
-        ]
-        return dated
-    joined_before = np.concatenate(([False], groups.is_next[:-1]))
-    alone: Ints = first[~joined_before[first] & ~groups.is_next[first + len(shape) - 1]]
-    return alone
-
-
-def _whole(groups: Groups, identity: Identity, i: int, n_groups: int) -> Finding | None:
-    """Return the identity number of which these groups are the digits."""
-    text, start, end = groups.text, int(groups.starts[i]), int(groups.ends[i + n_groups - 1])
+def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...]) -> Spans:
+    """Return the identity numbers among groups of one shape: those of most countries have no group around them."""
+    text = groups.text
+    if identity.module not in {"us", "cn"}:
+        first = first[~groups.follows[first] & ~groups.is_next[first + len(shape) - 1]]
+    check = CHECKS.get(identity.module)
+    if check is not None:
+        first = first[check(groups.digits(first, sum(shape)))]
+    starts, stops = groups.starts[first], groups.ends[first + len(shape) - 1]
+    ok = np.ones(first.size, np.bool_)
     if identity.after:
-        m = re.compile(identity.after).match(text, end)
-        if m is None:
-            return None
-        end = m.end()
+        stops = stops + _BLANK_OR_HYPHEN[text.at(stops)] + 1
+        ok &= table(identity.after)[text.at(stops - 1)]
     if identity.before:
-        front = text[max(0, start - 2) : start]
-        m = re.search(identity.before + r"\Z", front)
-        if m is None:
-            return None
-        start -= len(m[0])
-    number = re.sub("[^0-9A-Za-z]", "", text[start:end])
-    if identity.module == "fr.nir" and len(digits_of(number)) != 15:
-        return None
-    if not BEGINS.match(text, start) or not ENDS.match(text, end) or not _holds(identity.module, number):
-        return None
-    if identity.needs_word and not has_word_before(text, start, ID_WORDS):
-        return None
-    return Finding(kind="ID", start=start, end=end)
+        starts = starts - _BLANK_OR_HYPHEN[text.at(starts - 1)] - 1
+        ok &= table(identity.before)[text.at(starts)]
+    if identity.module in LETTERS_BY_REST:
+        ok &= _has_letter(groups, identity.module, first, starts, stops)
+    ok &= begins(text, starts) & ends(text, stops)
+    starts, stops = starts[ok], stops[ok]
+    if identity.words is not None:
+        starts, stops = kept((starts, stops), identity.words.stands_before(text, starts))
+    if identity.module == "us":
+        return starts, stops
+    return kept((starts, stops), _judged(identity.module, text.plain, starts, stops))
 
 
-def _lettered(groups: Groups, first: int) -> Iterator[Finding]:
+def _has_letter(groups: Groups, module: str, first: Ints, starts: Ints, stops: Ints) -> Bools:
+    """Return which Spanish numbers end in the letter that the remainder of their digits by 23 asks for."""
+    text, n = groups.text, LETTERS_BY_REST[module]
+    rest = groups.digits(first, n) @ 10 ** np.arange(n - 1, -1, -1)
+    if n == 7:
+        rest = rest + (text.at(starts) & 0xDF).astype(np.int64) % ord("X") * 10**7
+    result: Bools = _SPANISH[rest % 23] == text.at(stops - 1) & 0xDF
+    return result
+
+
+def _judged(module: str, text: str, starts: Ints, stops: Ints) -> Bools:
+    """Return which numbers are valid; equal ones are judged once."""
+    written = [text[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+    valid = {w: _holds(module, re.sub("[^0-9A-Za-z]", "", w)) for w in set(written)}
+    return np.array([valid[w] for w in written], np.bool_)
+
+
+def _lettered(groups: Groups) -> Iterator[tuple[int, int]]:
     """Yield the identity numbers of letters and digits, looked for around the groups of digits that they hold."""
     text = groups.text
-    places = groups.starts[(groups.lengths == 2) & (groups.starts >= 7) & (groups.ends + 10 <= len(text))]
-    is_letter = groups.is_letter
+    places = groups.starts[(groups.lengths == 2) & (groups.starts >= 6)]
+    places = places[~WORD[text.at(places - 7)] | ~WORD[text.at(places - 8)]]
     for back in (2, 3, 4, 5, 6):
-        places = places[is_letter[places - back]]
-    for place in places[is_letter[places + 2]].tolist():
+        places = places[LETTERS[text.at(places - back)] | (back == 6)]
+    for place in places[LETTERS[text.at(places + 2)]].tolist():
         for back in (6, 7):
-            m = CODICE.match(text, place - back) if place - back >= first else None
+            m = CODICE.match(text.plain, place - back) if place >= back else None
             if m and _holds("it.codicefiscale", m[0].replace(" ", "")):
-                yield Finding(kind="ID", start=m.start(), end=m.end())
-    for i in np.concatenate((groups.of_shape((2, 2, 2)), groups.of_shape((6,)))).tolist():
-        for back in (2, 3):
-            place = int(groups.starts[i]) - back
-            if place >= first and text[place + 1].isalpha() and (m := NINO.match(text, place)):
-                yield Finding(kind="ID", start=m.start(), end=m.end())
+                yield m.start(), m.end()
+    first = groups.starts[np.concatenate((groups.of_shape((2, 2, 2)), groups.of_shape((6,))))]
+    for back in (2, 3):
+        at = first[first >= back] - back
+        at = at[~WORD[text.at(at - 1)]]
+        for place in at[LETTERS[text.at(at)] & LETTERS[text.at(at + 1)]].tolist():
+            if m := NINO.match(text.plain, place):
+                yield m.start(), m.end()

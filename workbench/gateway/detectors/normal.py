@@ -5,26 +5,28 @@ stays apart from the decimal comma. No character depends on its neighbours, so t
 """
 
 import unicodedata
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-Codes = npt.NDArray[np.uint32]
-INVISIBLE = (0xAD, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF)
-"""Characters without a width, which may stand inside anything: soft hyphen, joiners, marks of direction, byte order mark."""
+Codes = npt.NDArray[np.uint32] | npt.NDArray[np.uint8]
+INVISIBLE = (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10))
+"""Characters without a width, which may stand inside anything, beside all of the category of formats (soft hyphen, joiners, marks of direction)."""
 DROPPED = 0x110000
+LAST_PLAIN = 0x20000
+"""First code behind the planes of which any code has another plain form; only the tags of plane 14 are invisible."""
 LINE_BREAKS = "\n\r"
 
 
 @cache
-def _plain() -> Codes:
+def _plain() -> npt.NDArray[np.uint32]:
     """Return the plain code of every code point."""
     table = np.arange(0x110001, dtype=np.uint32)
-    for code in range(0x80, 0x110000):
+    for code in (*range(0x80, 0x3400), *range(0xA000, 0xAC00), *range(0xF900, LAST_PLAIN)):
         table[code] = _plain_code(chr(code))
-    for code in (0x09, 0x0B, 0x0C, 0x85):
+    table[0xE0000:0xE01F0] = DROPPED
+    for code in (0x09, 0x0B, 0x0C, 0x85, 0x2800, 0x3164, 0xFFA0):
         table[code] = 0x20
     table[list(INVISIBLE)] = DROPPED
     return table
@@ -32,7 +34,9 @@ def _plain() -> Codes:
 
 def _plain_code(char: str) -> int:
     category = unicodedata.category(char)
-    if category in {"Cn", "Co", "Cs"} or 0x3400 <= ord(char) <= 0x9FFF or 0xAC00 <= ord(char) <= 0xD7A3:
+    if category == "Cf":
+        return DROPPED
+    if category in {"Cn", "Co", "Cs"}:
         return ord(char)
     if category in {"Zs", "Zl", "Zp"}:
         return 0x20
@@ -46,13 +50,13 @@ def _plain_code(char: str) -> int:
 
 
 def codes_of(text: str) -> Codes:
-    """Return the code points of a text."""
+    """Return the code points of a text, in bytes where it is of ASCII."""
     if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8).astype(np.uint32)
+        return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def normal(text: str) -> tuple[str, Codes, Sequence[int] | None]:
+def normal(text: str) -> tuple[str, Codes, npt.NDArray[np.int64] | None]:
     """Return the plain form of a text, its codes, and the original place of each of its characters; None where the places are the same."""
     if text.isascii():
         plain = text.translate({9: " ", 11: " ", 12: " "}) if any(c in text for c in "\t\v\f") else text
@@ -61,5 +65,5 @@ def normal(text: str) -> tuple[str, Codes, Sequence[int] | None]:
     if (codes == DROPPED).any():
         kept = np.flatnonzero(codes != DROPPED)
         codes = codes[kept]
-        return codes.tobytes().decode("utf-32-le", "surrogatepass"), codes, [*kept.tolist(), len(text)]
+        return codes.tobytes().decode("utf-32-le", "surrogatepass"), codes, np.append(kept, len(text))
     return codes.tobytes().decode("utf-32-le", "surrogatepass"), codes, None

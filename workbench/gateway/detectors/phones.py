@@ -1,177 +1,264 @@
 """Telephone numbers: international forms by country calling code, and national forms of the regions that are claimed, by libphonenumber's patterns."""
 
-import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable
 
 import numpy as np
 
-from workbench.gateway.detectors.cards import digits_of
-from workbench.gateway.detectors.finding import Finding
-from workbench.gateway.detectors.groups import Groups, Ints
-from workbench.gateway.detectors.numbering_plans import is_international, national_regions
-from workbench.gateway.detectors.words import PHONE_WORDS, REACH, has_word_before, places_of_phone_words
-
-_BODY = r"[0-9](?:[ .\-/()_\u00b7]{0,3}[0-9]){6,16}"
-INTERNATIONAL = re.compile(r"(?<![0-9A-Za-z_+])(?<![0-9][.\-])(?:\(\+[0-9]{1,3}\)|\+ ?)[ .\-]?\(?" + _BODY)
-_ENDS = re.compile(r"(?![0-9A-Za-z_])(?![.\-/:_][0-9])(?!,[0-9]{1,2}(?![0-9]))")
-_BEGINS = re.compile(r"(?<![0-9A-Za-z_+$#=])(?<![0-9][.\-/:])(?<![$€£#%&])(?<![A-Za-z]-)")
-_DATE = re.compile(
-    r"(?:(?:19|20)[0-9]{2}[-./ ][01]?[0-9][-./ ][0-3]?[0-9]|[0-3]?[0-9][-./ ][01]?[0-9][-./ ](?:19|20)[0-9]{2})(?![0-9])"
+from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
+from workbench.gateway.detectors.finding import Ints, Spans, joined
+from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, code_of, table
+from workbench.gateway.detectors.numbering_plans import (
+    LONGEST,
+    is_international,
+    is_mobile,
+    is_national,
+    of_possible_length,
 )
-_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
+from workbench.gateway.detectors.words import PHONE_WORDS
 
-
-def phones(groups: Groups, first: int) -> Iterator[Finding]:
-    """Yield the telephone numbers that begin at a place or after it."""
-    text = groups.text
-    if "+" in text:
-        yield from _international(groups, first)
-    for i in _national_starts(groups).tolist():
-        start = int(groups.starts[i])
-        if start and text[start - 1] == "(":
-            start -= 1
-        if start >= first and (end := _national_end(groups, i, start)) is not None:
-            yield Finding(kind="PHONE", start=start, end=end)
-
-
-def _international(groups: Groups, first: int) -> Iterator[Finding]:
-    text = groups.text
-    for at in _pluses(groups).tolist():
-        start = at - 1 if at > first and text[at - 1] == "(" else at
-        m = (INTERNATIONAL.match(text, start) or INTERNATIONAL.match(text, at)) if at >= first else None
-        if m and (end := _international_end(text, m)):
-            yield Finding(kind="PHONE", start=m.start(), end=end)
-
-
-def _pluses(groups: Groups) -> Ints:
-    """Return every plus sign that at least seven digits follow before the next one."""
-    at = np.flatnonzero(groups.codes == ord("+"))
-    total = np.concatenate(([0], np.cumsum(groups.is_digit)))
-    ends = np.minimum(at + 40, groups.codes.size)
-    ends[:-1] = np.minimum(ends[:-1], at[1:])
-    good: Ints = at[total[ends] - total[at] >= 7]
-    return good
-
-
-def _international_end(text: str, m: re.Match[str]) -> int | None:
-    """Return the end of the longest number that begins with a match, leaving off groups from its end."""
-    end = m.end()
-    for _ in range(MOST_TRIES):
-        part = text[m.start() : end]
-        number = digits_of(part.replace("(0)", ""))
-        if len(number) < 7:
-            return None
-        signs = re.findall(r"[^0-9+]+", part)
-        is_decimal = len(signs) == 1 and signs[0] == "."
-        if _ENDS.match(text, end) and len(number) <= 15 and is_international(number, strictly=is_decimal):
-            return end
-        shorter = re.search(r"[ .\-/()_\u00b7]+[0-9]+\Z", part)
-        if shorter is None:
-            return None
-        end = m.start() + shorter.start()
-    return None
-
-
-MOST_TRIES = 7
-
-
+SHORTEST = 7
 MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
-LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4))
-SHAPES = ((3, 3, 4), (1, 3, 3, 4), *MOBILE_SHAPES)
-"""Lengths of the groups of numbers of North America and of Chinese numbers."""
+LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
+_BEFORE_DIGITS = table(" .-(")
+_BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
+_OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
+_ALL_NAMED = 13
+
+
+def phones(groups: Groups) -> Spans:
+    """Return the telephone numbers of a text."""
+    parts = [_national(groups)]
+    if "+" in groups.text.plain:
+        parts.append(_international(groups))
+    return joined(parts)
+
+
+class _Rows:
+    """Rows of as many joined groups, each a candidate."""
+
+    def __init__(self, groups: Groups, first: Ints, n_groups: int) -> None:
+        self.groups = groups
+        self.first = first
+        self.last = first + n_groups - 1
+        self.n_groups = n_groups
+        self.ends = groups.ends[self.last]
+        self.n_digits = groups.digits_before[self.last + 1] - groups.digits_before[first]
+
+    def only(self, which: Bools) -> "_Rows":
+        """Return some of the candidates."""
+        return _Rows(self.groups, self.first[which], self.n_groups)
+
+    def digits(self, skip: int = 0) -> Bytes:
+        """Return their digits after some first ones: (candidates, 17)."""
+        offsets = self.groups.digits_before[self.first] + skip
+        digits: Bytes = self.groups.digit_values[offsets[:, None] + np.arange(LONGEST)]
+        return digits
+
+    @property
+    def shapes(self) -> Ints:
+        """Return the lengths of their groups in one number."""
+        return self.groups.packed(self.first, self.n_groups)
+
+    def is_of(self, shapes: tuple[tuple[int, ...], ...]) -> Bools:
+        """Return which have the lengths of one of the shapes."""
+        return np.isin(self.shapes, [code_of(s) for s in shapes if len(s) == self.n_groups])
+
+    @property
+    def n_distinct(self) -> Bytes:
+        """Return how many different digits they hold."""
+        digits, n = self.digits(), self.n_digits
+        bits = np.where(np.arange(LONGEST) < n[:, None], np.left_shift(1, digits.astype(np.int16)), 0)
+        return _BITS[np.bitwise_or.reduce(bits, axis=1)]
+
+    def joined_by_points(self) -> Bools:
+        """Return which are joined by single points and nothing else."""
+        result = np.ones(self.first.size, np.bool_)
+        for i in range(self.n_groups - 1):
+            at = self.groups.ends[self.first + i]
+            result &= (self.groups.text.at(at) == _POINT) & (self.groups.starts[self.first + i + 1] - at == 1)
+        return result
+
+
+def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, Ints], Bools]) -> Spans:
+    """Return for each first group the longest row of groups for which something holds."""
+    found: list[Spans] = []
+    left = np.arange(first.size)
+    longest = int((groups.last_of_row[first] - first).max(initial=-1)) + 1
+    for n_groups in range(min(MOST_GROUPS, longest), 0, -1):
+        there = left[groups.last_of_row[first[left]] >= first[left] + n_groups - 1]
+        rows = _Rows(groups, first[there], n_groups)
+        fits = (rows.n_digits >= SHORTEST) & (rows.n_digits <= LONGEST) & phone_ends(groups.text, rows.ends)
+        there, rows = there[fits], rows.only(fits)
+        if not there.size:
+            continue
+        good = holds(rows, starts[there])
+        found.append((starts[there[good]], rows.ends[good]))
+        left = np.setdiff1d(left, there[good], assume_unique=True)
+    return joined(found)
+
+
+def _international(groups: Groups) -> Spans:
+    """Return the numbers that begin with a plus sign, which may stand in brackets with the country calling code."""
+    first, plus = _after_plus(groups)
+    text = groups.text
+    opened = (text.at(plus - 1) == _OPEN) & international_begins(text, plus - 1)
+    good = opened | international_begins(text, plus)
+    first, plus, opened = first[good], plus[good], opened[good]
+
+    def holds(rows: _Rows, starts: Ints) -> Bools:  # noqa: ARG001
+        digits, n = rows.digits(), rows.n_digits
+        ok = (rows.n_distinct > 2) & of_possible_length(digits, n)
+        if rows.n_groups == 2:
+            # One point in a number makes a decimal fraction of it, unless it is a valid number.
+            decimal = rows.joined_by_points() & ok
+            ok[decimal] = is_international(digits[decimal], n[decimal])
+        return ok
+
+    return _longest(groups, first, plus - opened, holds)
+
+
+def _after_plus(groups: Groups) -> tuple[Ints, Ints]:
+    """Return the groups that a plus sign stands before, with at most a bracket, a blank and such between, and the place of the sign."""
+    text, starts = groups.text, groups.starts
+    place = np.full(starts.size, -1, np.int64)
+    between = np.ones(starts.size, np.bool_)
+    for back in (1, 2, 3, 4):
+        sign = text.at(starts - back)
+        place[between & (sign == _PLUS) & (place < 0)] = back
+        between &= _BEFORE_DIGITS[sign]
+    which = place > 0
+    return np.flatnonzero(which), (starts - place)[which]
+
+
+def _national(groups: Groups) -> Spans:
+    """Return the numbers without a plus sign: by their form, or behind a word such as "phone"."""
+    text = groups.text
+    first = _national_starts(groups)
+    starts = groups.starts[first] - (text.at(groups.starts[first] - 1) == _OPEN)
+    good = phone_begins(text, starts) & ~_is_date(groups, first)
+    first, starts = first[good], starts[good]
+    named = np.zeros(groups.starts.size, np.bool_)
+    named[first] = PHONE_WORDS.stands_before(text, starts)
+
+    def holds(rows: _Rows, starts: Ints) -> Bools:
+        ok = _may_have_form(rows, starts)
+        ok[ok] = _has_form(rows.only(ok), starts[ok])
+        behind = ~ok & named[rows.first] & ~groups.is_next[rows.last] & (rows.n_digits <= _ALL_NAMED)
+        behind &= ~((rows.n_groups == 4) & rows.joined_by_points())
+        some = rows.only(behind)
+        digits, n = some.digits(), some.n_digits
+        ok[behind] = (is_national(digits, n) | is_international(digits, n)) & (some.n_distinct > 2)
+        return ok
+
+    return _longest(groups, first, starts, holds)
 
 
 def _national_starts(groups: Groups) -> Ints:
     """Return the groups with which a number without a plus sign can begin: the first and the second one of a row."""
-    n = groups.starts.size
-    is_first = np.ones(n, np.bool_)
-    is_first[1:] = ~groups.is_next[:-1]
-    before = np.full(n, 0, np.uint32)
-    inside = groups.starts > 0
-    before[inside] = groups.codes[groups.starts[inside] - 1]
-    opens = before == ord("(")
-    follows_first = np.zeros(n, np.bool_)
-    follows_first[1:] = is_first[:-1] & (before[1:] == 32)
+    is_first = ~groups.follows
+    before = groups.text.at(groups.starts - 1)
+    opens = before == _OPEN
+    follows_first = np.zeros(groups.starts.size, np.bool_)
+    follows_first[1:] = is_first[:-1] & (before[1:] == _BLANK)
     single = is_first & ~groups.is_next
-    fits = np.where(single, (groups.lengths >= 7) & (groups.lengths <= 17), groups.lengths <= 13)
-    fits &= is_first | follows_first | opens
-    has_form = (groups.codes[groups.starts] == 48) & (~single | (groups.lengths >= 10))
-    for shape in SHAPES:
-        of_shape = groups.of_shape(shape)
-        has_form[of_shape[~single[of_shape] | (groups.codes[groups.starts[of_shape]] == 49)]] = True
-    words = np.array(places_of_phone_words(groups.text), np.int64)
-    if words.size:
-        behind = np.searchsorted(words, groups.starts) - 1
-        has_form |= (behind >= 0) & (groups.starts - words[np.maximum(behind, 0)] <= REACH)
-    return np.flatnonzero(fits & has_form)
+    fits = np.where(single, (groups.lengths >= SHORTEST) & (groups.lengths <= LONGEST), groups.lengths <= 13)
+    return np.flatnonzero(fits & (is_first | follows_first | opens))
 
 
-def _national_end(groups: Groups, i: int, start: int) -> int | None:
-    """Return the end of the longest national number, or international one with 00, that begins with a group."""
-    text, last, n_digits = groups.text, i, int(groups.lengths[i])
-    if not _BEGINS.match(text, start) or _DATE.match(text, start):
-        return None
-    while last + 1 < groups.starts.size and last - i < MOST_TRIES and groups.is_next[last] and n_digits < 17:
-        last += 1
-        n_digits += int(groups.lengths[last])
-    has_word: bool | None = None
-    while last >= i:
-        end = int(groups.ends[last])
-        part = text[start:end]
-        if 7 <= n_digits <= 17 and _ENDS.match(text, end):
-            if _is_plain_phone(part):
-                return end
-            if has_word is None:
-                has_word = has_word_before(text, start, PHONE_WORDS)
-            if has_word and not groups.is_next[last] and _is_named_phone(part):
-                return end
-        n_digits -= int(groups.lengths[last])
-        last -= 1
-    return None
+def _is_date(groups: Groups, first: Ints) -> Bools:
+    """Return which groups begin a date of three numbers with a year of four digits at one end."""
+    n = groups.starts.size
+    second, third = np.minimum(first + 1, n - 1), np.minimum(first + 2, n - 1)
+    lengths = groups.lengths
+    ok = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
+    ok &= (groups.starts[second] - groups.ends[first] == 1) & (groups.starts[third] - groups.ends[second] == 1)
+    begins = (lengths[first] == 4) & (lengths[second] <= 2) & (lengths[third] <= 2) & _is_year(groups, first)
+    ends = (lengths[first] <= 2) & (lengths[second] <= 2) & (lengths[third] == 4) & _is_year(groups, third)
+    result: Bools = ok & (begins | ends)
+    return result
 
 
-@lru_cache(maxsize=8192)
-def _is_plain_phone(part: str) -> bool:
-    """Return whether a text is a telephone number by its form alone."""
-    number, lengths = digits_of(part), tuple(len(g) for g in re.findall("[0-9]+", part))
-    if len(set(number)) < 3 or _ADDRESS.fullmatch(part) or "_" in part:
-        return False
-    if number.startswith("00"):
-        return is_international(number[2:], strictly=len(lengths) == 1)
-    if number.startswith("011") and len(lengths) > 1 and is_international(number[3:], strictly=True):
-        return True
-    return _is_north_american(number, lengths) or _is_chinese(number, lengths) or _has_prefix(part, number, lengths)
+def _is_year(groups: Groups, at: Ints) -> Bools:
+    century = groups.digits(at, 2) @ np.array([10, 1], np.int64)
+    is_year: Bools = (century == 19) | (century == 20)
+    return is_year
 
 
-def _is_north_american(number: str, lengths: tuple[int, ...]) -> bool:
-    if lengths not in {(3, 3, 4), (1, 3, 3, 4)} or (len(number) == 11 and number[0] != "1"):
-        return False
-    area, office = number[-10:-7], number[-7:-4]
-    return area[0] in "23456789" and office[0] in "23456789" and area[1:] != "11"
+def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
+    """Return which rows begin with a 0 or a bracket, or have few groups: the forms of numbers have no others."""
+    groups = rows.groups
+    if rows.n_groups <= 4:
+        return np.ones(rows.first.size, np.bool_)
+    may: Bools = groups.digit_values[groups.digits_before[rows.first]] == 0
+    if rows.n_groups == 5:
+        may |= (groups.text.at(starts) == _OPEN) | (groups.text.at(starts) == ord("8"))
+    return may
 
 
-def _is_chinese(number: str, lengths: tuple[int, ...]) -> bool:
-    if lengths in MOBILE_SHAPES and len(number) == 11 and re.match("1[3-9]", number):
-        return True
-    return lengths in LANDLINE_SHAPES and re.match("0(?:10|2[0-9]|[3-9][0-9]{2})[2-8]", number) is not None
+def _has_form(rows: _Rows, starts: Ints) -> Bools:
+    """Return which rows of groups are telephone numbers by their form alone."""
+    groups, n_groups = rows.groups, rows.n_groups
+    text, digits, n = groups.text, rows.digits(), rows.n_digits
+    is_bracketed = (text.at(starts) == _OPEN) & (text.at(groups.ends[rows.first]) == _CLOSED) & (n_groups > 1)
+    ok = _is_north_american(rows, digits) | _is_chinese(rows, digits)
+    zero = ~ok & (digits[:, 0] == 0)
+    double = zero & (digits[:, 1] == 0)
+    single = zero & ~double
+    some = rows.only(double)
+    after = some.digits(2)
+    ok[double] = of_possible_length(after, some.n_digits - 2)
+    if n_groups == 1:
+        ok[double] &= is_international(after, some.n_digits - 2)
+        single &= (n >= 10) & (n <= 11)
+        ok[single] = is_mobile(digits[single], n[single])
+    else:
+        points = rows.joined_by_points()
+        eleven = single & (digits[:, 1] == 1) & (digits[:, 2] == 1)
+        ok[eleven] = is_international(rows.only(eleven).digits(3), n[eleven] - 3)
+        single &= ~ok & (n >= 9) & (n <= 12) & (n_groups <= 6) & ~rows.is_of(((3, 2, 4), (5, 4)))
+        single &= ~points | (n_groups > 3)
+        russian = (digits[:, 0] == 8) & (n == 11) & (text.at(groups.starts[rows.first + 1] - 1) == _OPEN)
+        national = single | (~ok & ((is_bracketed & (n >= 9) & (n <= 12)) | russian))
+        ok[national] = is_national(digits[national], n[national])
+        if n_groups == 4:
+            ok &= ~points | (groups.lengths[np.stack([rows.first + i for i in range(4)])] > 3).any(0)
+    ok[ok] = rows.only(ok).n_distinct > 2
+    ok[ok] = ~_holds_line(rows.only(ok))
+    return ok
 
 
-def _has_prefix(part: str, number: str, lengths: tuple[int, ...]) -> bool:
-    """Return whether a number begins with the 0 of national calls and is one of a claimed region; a mobile one where it has no groups."""
-    if not number.startswith("0"):
-        return False
-    if len(lengths) == 1:
-        return 10 <= len(number) <= 11 and bool(national_regions(number, mobile=True))
-    if lengths == (3, 2, 4) or (set(re.findall("[^0-9]", part)) == {"."} and len(lengths) < 4):
-        return False
-    return 9 <= len(number) <= 12 and len(lengths) <= 6 and bool(national_regions(number, mobile=False))
+def _holds_line(rows: _Rows) -> Bools:
+    """Return which rows are joined by an underscore somewhere."""
+    result = np.zeros(rows.first.size, np.bool_)
+    for i in range(rows.n_groups - 1):
+        at = rows.groups.ends[rows.first + i]
+        for j in range(3):
+            result |= (at + j < rows.groups.starts[rows.first + i + 1]) & (rows.groups.text.at(at + j) == _LINE)
+    return result
 
 
-@lru_cache(maxsize=8192)
-def _is_named_phone(part: str) -> bool:
-    """Return whether a text that follows a word such as "phone" is a telephone number of a claimed region."""
-    number = digits_of(part)
-    if len(set(number)) < 3 or _ADDRESS.fullmatch(part) or not 7 <= len(number) <= 13:
-        return False
-    return bool(national_regions(number, mobile=False)) or is_international(number, strictly=True)
+def _is_north_american(rows: _Rows, digits: Bytes) -> Bools:
+    if rows.n_groups not in {3, 4}:
+        return np.zeros(rows.first.size, np.bool_)
+    skip = rows.n_groups - 3
+    ok = rows.is_of(((3, 3, 4), (1, 3, 3, 4)))
+    if skip:
+        ok &= digits[:, 0] == 1
+    area, office = digits[:, skip : skip + 3], digits[:, skip + 3]
+    ok &= (area[:, 0] > 1) & (office > 1) & ~((area[:, 1] == 1) & (area[:, 2] == 1))
+    return ok
+
+
+def _is_chinese(rows: _Rows, digits: Bytes) -> Bools:
+    """Return which are mobile numbers, with 86 before them or not, or numbers with the code of a city."""
+    n = rows.n_digits
+    mobile = (digits[:, 0] == 1) & (digits[:, 1] > 2) & rows.is_of(MOBILE_SHAPES)
+    mobile |= (n == 13) & (digits[:, 0] == 8) & (digits[:, 1] == 6) & (digits[:, 2] == 1) & (digits[:, 3] > 2)
+    two, three = digits[:, 1] * 10 + digits[:, 2], digits[:, 3]
+    of_three = (two == 10) | (digits[:, 1] == 2)
+    first_digit = np.where(of_three, three, digits[:, 4])
+    city = (digits[:, 0] == 0) & (of_three | (digits[:, 1] > 2)) & (first_digit > 1) & (first_digit < 9)
+    if rows.n_groups == 1:
+        city &= np.where(of_three, n == 11, n == 12)
+    result: Bools = mobile | (city & rows.is_of(LANDLINE_SHAPES))
+    return result

@@ -1,75 +1,138 @@
 """Words that say what the number behind them is."""
 
-import re
-from collections.abc import Iterator
+import numpy as np
+
+from workbench.gateway.detectors.finding import Ints
+from workbench.gateway.detectors.groups import WORD, Bools, Text
+from workbench.gateway.detectors.normal import Codes
 
 REACH = 40
 """Characters before a number in which such a word is looked for."""
-PHONE_WORDS = re.compile(
-    r"phone|\bt[eé]l\b|telef|téléph|\bfon\b|handy|mobil|móvil|\bcell|\bcall|\bring\b|\bfax|whatsapp|sms|text me|dial|hotline|rufen|ruf |anruf|appel|joindre"
-    r"|reach me|reach us|电话|電話|手机|手機|联系电话|聯絡電話|拨打|致电|携帯|전화|тел",
-    re.IGNORECASE,
+
+
+class Words:
+    """Words of one meaning. A bar before or after a word stands for the edge of a word."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
+        self._first, self._second = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+        for _, codes, _ in self._words:
+            for which, code in ((self._first, codes[0]), (self._second, codes[1])):
+                byte = min(int(code), 255)
+                which[[byte, byte - 32] if (97 <= byte <= 122 or 0xE0 <= byte <= 0xFE) else [byte, 255]] = True
+
+    def places(self, text: Text) -> tuple[Ints, Ints]:
+        """Return beginnings and ends of the words of a text, by their ends."""
+        lower = _lower(text.wide)
+        if lower.size < 2:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        likely = np.flatnonzero(text.has(self._first)[:-1] & text.has(self._second)[1:])
+        begins, ends = [likely[:0]], [likely[:0]]
+        for left, codes, right in self._words:
+            at = likely[likely <= lower.size - codes.size]
+            for i, code in enumerate(codes.tolist()):
+                at = at[lower[at + i] == code]
+            if left:
+                at = at[~WORD[text.at(at - 1)]]
+            if right:
+                at = at[~WORD[text.at(at + codes.size)]]
+            begins.append(at)
+            ends.append(at + codes.size)
+        begin, end = np.concatenate(begins), np.concatenate(ends)
+        order = np.lexsort((begin, end))
+        return begin[order], end[order]
+
+    def stands_before(self, text: Text, places: Ints) -> Bools:
+        """Return before which places one of the words stands on the same line, at most ``REACH`` characters back."""
+        if not places.size:
+            return np.zeros(0, np.bool_)
+        begin, end = self.places(text)
+        if not begin.size:
+            return np.zeros(places.size, np.bool_)
+        breaks = np.concatenate(([-1], text.line_breaks))
+        line = breaks[np.searchsorted(breaks, places, "right") - 1] + 1
+        nearest = np.maximum.accumulate(begin)[np.maximum(np.searchsorted(end, places, "right") - 1, 0)]
+        result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - REACH, line))
+        return result
+
+
+def _codes(word: str) -> Codes:
+    return np.frombuffer(word.encode("utf-32-le"), np.uint32)
+
+
+def _lower(codes: Codes) -> Codes:
+    """Return the codes with the capital letters of Latin-1, of Greek and of Cyrillic as small ones."""
+    if codes.dtype == np.uint8:
+        return codes + 32 * ((codes - 65) < 26).astype(np.uint8)
+    lower = codes.copy()
+    for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
+        lower[(codes >= first) & (codes <= last)] += shift
+    return lower
+
+
+PHONE_WORDS = Words(
+    *(
+        "phone",
+        "|tel|",
+        "|tél|",
+        "telef",
+        "teléf",
+        "téléph",
+        "|fon|",
+        "handy",
+        "mobil",
+        "móvil",
+        "|cell",
+        "|call",
+        "|ring|",
+    ),
+    *(
+        "|fax",
+        "whatsapp",
+        "sms",
+        "text me",
+        "dial",
+        "hotline",
+        "rufen",
+        "ruf ",
+        "anruf",
+        "appel",
+        "joindre",
+        "reach me",
+    ),
+    *("reach us", "电话", "電話", "手机", "手機", "拨打", "致电", "携帯", "전화", "тел"),
 )
-ID_WORDS = re.compile(
-    r"\bid\b|_id\b|ident|ausweis|steuer|tax|tin\b|national|passport|insur|social|sécu|secu|\bn\.?i\.?r\b|bsn|burgerservice|pesel|cpf|cnpj|aadhaar|nhs|ssn|dni|nie\b"
-    r"|codice|fiscal|personn|nino|rut\b|身份|证件|證|주민",
-    re.IGNORECASE,
+TAX_WORDS = Words("ssn", "social", "|tin|", "itin", "taxpayer", "tax id", "tax_id", "taxid")
+ID_WORDS = Words(
+    *(
+        "|id|",
+        "_id|",
+        "ident",
+        "ausweis",
+        "steuer",
+        "tax",
+        "tin|",
+        "national",
+        "passport",
+        "insur",
+        "social",
+        "sécu",
+        "secu",
+    ),
+    *(
+        "|nir|",
+        "|n.i.r|",
+        "bsn",
+        "burgerservice",
+        "pesel",
+        "cpf",
+        "cnpj",
+        "aadhaar",
+        "nhs",
+        "ssn",
+        "dni",
+        "nie|",
+        "codice",
+    ),
+    *("fiscal", "personn", "nino", "rut|", "身份", "证件", "證件", "證號", "身分證", "주민"),
 )
-
-
-def has_word_before(text: str, place: int, words: re.Pattern[str]) -> bool:
-    """Return whether one of the words stands on the same line shortly before a place."""
-    before = text[max(0, place - REACH) : place]
-    return words.search(before, max(before.rfind("\n"), 0)) is not None
-
-
-PHONE_BEGINNINGS = (
-    "phone",
-    "tel",
-    "tél",
-    "fon",
-    "handy",
-    "mobil",
-    "móvil",
-    "cell",
-    "call",
-    "ring",
-    "fax",
-    "whatsapp",
-    "sms",
-    "text me",
-    "dial",
-    "hotline",
-)
-OTHER_PHONE_BEGINNINGS = (
-    "rufen",
-    "ruf ",
-    "anruf",
-    "appel",
-    "joindre",
-    "reach",
-    "电话",
-    "電話",
-    "手机",
-    "手機",
-    "拨打",
-    "致电",
-    "携帯",
-    "전화",
-    "тел",
-)
-
-
-def places_of_phone_words(text: str) -> list[int]:
-    """Return, in order, the places where a word that names telephone numbers may begin."""
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters become two in lower case
-        lower = text
-    return sorted(at for word in (*PHONE_BEGINNINGS, *OTHER_PHONE_BEGINNINGS) for at in _all(lower, word))
-
-
-def _all(text: str, word: str) -> Iterator[int]:
-    at = text.find(word)
-    while at >= 0:
-        yield at
-        at = text.find(word, at + len(word))

@@ -1,0 +1,58 @@
+"""What may stand before and after a number, for many numbers at once."""
+
+import numpy as np
+
+from workbench.gateway.detectors.finding import Ints
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
+
+_JOINS_NUMBERS = table(".-/")
+_POINTS = table("./")
+_HYPHEN, _COMMA, _ZERO = ord("-"), ord(","), ord("0")
+_BEFORE_PHONE = WORD | table("+$#\u00a3%")
+_BEFORE_PHONE_DIGIT = table(".-/:")
+_AFTER_PHONE_DIGIT = table(".-/:_")
+
+
+def begins(text: Text, starts: Ints) -> Bools:
+    """Return which numbers are not the rest of a word, of a longer number or of a decimal fraction."""
+    before, second, third = text.at(starts - 1), text.at(starts - 2), text.at(starts - 3)
+    ok = ~WORD[before]
+    ok &= ~(_JOINS_NUMBERS[before] & DIGITS[second])
+    ok &= ~((before == _HYPHEN) & LETTERS[second])
+    ok &= ~((before == _COMMA) & (second == _ZERO) & ~DIGITS[third])
+    return ok
+
+
+def ends(text: Text, places: Ints) -> Bools:
+    """Return which numbers are not the beginning of a word or of a longer number."""
+    after, second = text.at(places), text.at(places + 1)
+    ok: Bools = ~WORD[after] & ~((after == _HYPHEN) & ALNUM[second]) & ~(_POINTS[after] & DIGITS[second])
+    return ok
+
+
+def phone_begins(text: Text, starts: Ints) -> Bools:
+    """Return which numbers may be telephone numbers by what stands before them."""
+    before, second = text.at(starts - 1), text.at(starts - 2)
+    euro = np.zeros(starts.size, np.bool_) if text.wide is text.codes else (before == 255) & _is_euro(text, starts - 1)
+    ok: Bools = ~_BEFORE_PHONE[before] & ~(_BEFORE_PHONE_DIGIT[before] & DIGITS[second])
+    ok &= ~((before == _HYPHEN) & LETTERS[second]) & ~euro
+    return ok
+
+
+def _is_euro(text: Text, places: Ints) -> Bools:
+    ok: Bools = text.wide[np.maximum(places, 0)] == ord("\u20ac")
+    return ok
+
+
+def international_begins(text: Text, starts: Ints) -> Bools:
+    """Return which numbers with a plus sign are not part of something else."""
+    before, second = text.at(starts - 1), text.at(starts - 2)
+    ok: Bools = ~WORD[before] & (before != ord("+")) & ~(((before == _HYPHEN) | (before == ord("."))) & DIGITS[second])
+    return ok
+
+
+def phone_ends(text: Text, places: Ints) -> Bools:
+    """Return which telephone numbers end here."""
+    after, second = text.at(places), text.at(places + 1)
+    ok: Bools = ~WORD[after] & ~(_AFTER_PHONE_DIGIT[after] & DIGITS[second])
+    return ok
