@@ -88,6 +88,17 @@ def report_progress(n_steps: int) -> None:
     pipeline.tqdm = passes
 
 
+def forget_image_modules() -> None:
+    """Forget the old names of transformers' image processors, which ask for torchvision.
+
+    Loading experts lists every module of transformers, and stops at the first that cannot be imported.
+    """
+    for name in [
+        n for n in sys.modules if n.startswith("transformers.") and "image_processing" in n and n.endswith("_fast")
+    ]:
+        del sys.modules[name]
+
+
 def main() -> None:
     """Read the request and write the checkpoint."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -109,6 +120,7 @@ def main() -> None:
         # Without an accelerator it fails with "Cannot access accelerator device when none is available".
         IntermediatesCache.pin_memory = lambda *_, **__: None
     report("loading the model", 0, 100)
+    forget_image_modules()
     with load_quantizable_moe():  # experts that are one tensor become linear layers
         model = AutoModelForCausalLM.from_pretrained(request.model, dtype=torch.bfloat16)
     calibration: dict[str, object] = {}

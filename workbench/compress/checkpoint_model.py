@@ -1,6 +1,6 @@
 """Any checkpoint that transformers can read, quantized ones included, as a model whose answers are scored."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 
 from workbench.compress.kv_quant import RoundedCache, require_kv_cache
-from workbench.compress.quality import window_quality
+from workbench.compress.packed_experts import read_packed_experts
+from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel, first_line
-from workbench.understanding.loading import loaded
+from workbench.understanding.loading import loaded, packed_experts
 
 Ids = npt.NDArray[np.int64]
 Logits: TypeAlias = list[torch.Tensor]
@@ -43,7 +44,12 @@ class CheckpointModel:
         # NVFP4 scales are bfloat16; a float32 base fails with "expected m1 and m2 to have the same dtype".
         config = Path(place) / "config.json"
         nvfp4 = config.is_file() and "nvfp4" in config.read_text(encoding="utf-8")
-        self.model = loaded(place, dtype=torch.bfloat16 if nvfp4 else torch.float32)
+        if packed_experts(place):
+            self.model = read_packed_experts(place, dtype=torch.float32)
+        else:
+            self.model = loaded(place, dtype=torch.bfloat16 if nvfp4 else torch.float32)
+        for module in self.model.modules():
+            _with_scale_per_token(module)
         try:
             # Packed weights are unpacked at the first use, where a wrong shape shows.
             self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
@@ -75,6 +81,12 @@ class CheckpointModel:
             qualities.append(window_quality(expected, logits, torch.from_numpy(window[1:])))
             top1.append(logits.argmax(-1).tolist())
         return Compared(quality=qualities, top1=top1)
+
+    def nll_nat(self, ids: Ids, positions: Ids) -> float:
+        """Return the negative log-likelihood of the tokens at some positions, the first excluded, each after all before it."""
+        logits = self._logits(ids[:-1])
+        logp = log_probabilities(logits[torch.from_numpy(positions - 1).to(logits.device)])
+        return -float(logp.gather(-1, torch.from_numpy(ids[positions])[:, None].to(logits.device)).sum())
 
     def all_logits(self, windows: Ids) -> Logits:
         """Return the logits, (tokens, vocabulary), of each window without its last token; windows: (windows, tokens + 1)."""
@@ -117,3 +129,19 @@ class CheckpointModel:
                 for i, row in zip(part, tokens.tolist(), strict=True):
                     answers[i] = row
         return answers
+
+
+def _with_scale_per_token(layer: torch.nn.Module) -> None:
+    """Make a layer round its inputs with a scale for each token, also where they have two dimensions, as those of experts.
+
+    compressed-tensors takes one scale for all tokens then.
+    """
+    args = getattr(getattr(layer, "quantization_scheme", None), "input_activations", None)
+    if args is None or args.strategy != "token":
+        return
+    plain: Callable[[torch.Tensor], torch.Tensor] = layer.forward
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return plain(x[None])[0] if x.dim() == 2 else plain(x)
+
+    layer.forward = forward

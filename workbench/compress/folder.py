@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from workbench.catalog.formats import LayerGroup, layer_groups
 from workbench.compress.layers import Layers, plain_layers
-from workbench.core.errors import InvalidSpec, NotAModel, first_line
+from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, first_line
 
 Ids = npt.NDArray[np.int64]
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
@@ -96,20 +96,31 @@ def token_text(place: str, ids: Ids) -> str:
     return text
 
 
-def require_same_tokenizer(place: str, other: str, text: str) -> None:
-    """Raise ``NotAModel`` where another folder splits a text into other tokens, so that no token can be compared.
+def has_same_tokens(place: str, other: str, text: str) -> bool:
+    """Return whether another folder splits a text into the same tokens, so that tokens can be compared.
 
     A folder without a tokenizer is taken to use that of the original.
     """
     if not has_tokenizer(other):
-        return
+        return True
     ours, theirs = (np.concatenate([prefix_ids(p), token_ids(p, text)]) for p in (place, other))
-    if not np.array_equal(ours, theirs):
-        raise NotAModel(
-            f"{Path(other).name} has another tokenizer than {Path(place).name}: {theirs.size:,} instead of {ours.size:,} tokens "
-            "for the same text, so that divergence per token means nothing.",
-            remedy="Compare checkpoints of one model; models with different tokenizers can be compared per byte only.",
+    return np.array_equal(ours, theirs)
+
+
+def token_starts(place: str, text: str) -> tuple[Ids, list[int]]:
+    """Return all token ids of a text, without special tokens, and the character that each begins at: (tokens,) each.
+
+    Raises:
+        NotAvailable: The tokenizer does not tell where its tokens begin.
+    """
+    tokenizer = _tokenizer(place)
+    if not tokenizer.is_fast:
+        raise NotAvailable(
+            f"The tokenizer of {Path(place).name} does not tell where its tokens begin, so that it cannot be compared per byte.",
+            remedy="Save it as tokenizer.json.",
         )
+    coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return _within(coded["input_ids"], place), [begin for begin, _ in coded["offset_mapping"]]
 
 
 def has_tokenizer(place: str) -> bool:

@@ -85,6 +85,18 @@ class SplitExperts(torch.nn.Module):
         out: torch.Tensor = expert["down_proj"](self._activated(first))
         return out
 
+    @torch.no_grad()
+    def is_interleaved(self) -> bool:
+        """Return whether rows of gate and up matrix alternate in the first matrix (gpt-oss), instead of lying one after the other."""
+        expert: torch.nn.ModuleDict = getattr(self, "0")
+        first = expert[self._first]
+        assert isinstance(first, torch.nn.Linear)
+        probe = torch.ones((1, first.out_features), dtype=first.weight.dtype, device=first.weight.device)
+        changed = probe.clone()
+        changed[0, 1] = 0.5
+        differs = self._activated(probe) != self._activated(changed)
+        return bool(differs[0, 0])
+
     def _act(self, x: torch.Tensor) -> torch.Tensor:
         function: Callable[..., torch.Tensor] = getattr(self.rest, "act_fn", torch.nn.functional.silu)
         return function(x)

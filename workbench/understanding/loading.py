@@ -1,24 +1,28 @@
 """A causal language model read from its folder, or refused in one sentence; what is missing is never drawn at random."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from workbench.core.errors import NotAModel, NotAvailable, first_line
+from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
 
+PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @contextmanager
 def refused_as_folder(name: str) -> Iterator[None]:
-    """Turn what transformers or a file format says against a folder into ``NotAModel``; lack of memory stays what it is."""
+    """Turn what transformers or a file format says against a folder into ``NotAModel``; lack of memory and what is said in one sentence already stay as they are."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, WorkbenchError):
         raise
     except Exception as error:  # each file format and each architecture has errors of its own
         raise NotAModel(
@@ -48,22 +52,36 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
     """
     transformers_logging.disable_progress_bar()
     name = Path(place).name
+    if packed_experts(place):
+        raise NotAvailable(
+            f"The quantized experts of {name} are read by `workbench evaluate` alone: transformers keeps all experts in one tensor.",
+            remedy="Serve the checkpoint with vLLM, or name the model that it was made from.",
+        )
     with refused_as_folder(name):
         model, info = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
     for what, keys in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
         wrong = sorted(map(str, info.get(keys, ())))
-        if wrong and all("experts" in key for key in wrong) and getattr(model.config, "quantization_config", None):
-            raise NotAvailable(
-                f"The quantized experts of {name} cannot be read by transformers, which keeps all experts in one tensor: "
-                f"{len(wrong)} tensors would be drawn at random.",
-                remedy="Serve the checkpoint with vLLM, and compare its answers there.",
-            )
         if wrong:
             raise NotAModel(
                 f"{name} {what} {len(wrong)} tensors of its architecture, first {wrong[0]}.",
                 remedy="Make or copy the folder again.",
             )
     return model.eval()
+
+
+def packed_experts(place: str) -> bool:
+    """Return whether a folder is a checkpoint of compressed-tensors with quantized experts."""
+    try:
+        config = json.loads((Path(place) / "config.json").read_text(encoding="utf-8"))
+        if (config.get("quantization_config") or {}).get("quant_method") != "compressed-tensors":
+            return False
+        for file in Path(place).glob("*.safetensors"):
+            with safe_open(file, framework="np") as tensors:
+                if any(PACKED_EXPERT.search(key) for key in tensors.keys()):  # noqa: SIM118 - the file is no mapping
+                    return True
+    except (OSError, ValueError, AttributeError, SafetensorError):
+        return False  # loading says what is wrong with the folder
+    return False
 
 
 def _require_finite(model: torch.nn.Module, name: str) -> None:

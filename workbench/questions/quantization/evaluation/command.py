@@ -4,7 +4,8 @@ from workbench.catalog.models import model_spec_from
 from workbench.core.runs import Run
 from workbench.interface.command import measures, print_table
 from workbench.interface.readable import out
-from workbench.questions.quantization.evaluation.findings import comparison
+from workbench.questions.quantization.evaluation.findings import candidate_label, comparison, per_byte_text
+from workbench.questions.quantization.evaluation.rows import per_byte_of
 from workbench.questions.quantization.evaluation.spec import EvaluationSpec
 
 
@@ -14,6 +15,8 @@ def evaluate(run: Run) -> None:
     head, lines = comparison(run)
     for columns in (slice(1, 5), slice(5, None)):  # all in one table are too wide for a terminal
         print_table((head[0], *head[columns]), [(x[0], *x[columns]) for x in lines if len(x) == len(head)])
+    for row in per_byte_of(run):
+        out.print(f"{candidate_label(row.folder)} has another tokenizer: {per_byte_text(row)}.")
     for failure in run.failures:
         out.print(f"{failure}")
 

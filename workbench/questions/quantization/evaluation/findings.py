@@ -11,7 +11,14 @@ from workbench.core.statistics import Interval
 from workbench.core.units import NOT_KNOWN, shown_percent, three_digits
 from workbench.core.verdict import Verdict, sentence
 from workbench.interface.numbers import interval_text, with_ends
-from workbench.questions.quantization.evaluation.rows import CandidateResult, TaskScore, candidates_of, original_of
+from workbench.questions.quantization.evaluation.rows import (
+    ByteResult,
+    CandidateResult,
+    TaskScore,
+    candidates_of,
+    original_of,
+    per_byte_of,
+)
 from workbench.questions.quantization.evaluation.spec import EvaluationSpec, kl_band
 
 
@@ -45,6 +52,8 @@ def about(run: Run) -> str:
 def evaluation_verdict(run: Run) -> Verdict:
     """Return the closest and the farthest candidate, with intervals and the strongest objection."""
     rows = candidates_of(run)
+    if not rows:
+        return _per_byte_verdict(per_byte_of(run))
     near, far = rows[0], rows[-1]
     name, kl = candidate_label(near.folder), near.kl_nat_per_token
     headline = f"{name} is closest to the original: KL {three_digits(kl)} nat/token ({kl_band(kl)})"
@@ -57,6 +66,26 @@ def evaluation_verdict(run: Run) -> Verdict:
         f"{text.window_tokens} tokens; {three_digits(changed)} % of the most likely tokens change."
     )
     return Verdict(best=near.folder, headline=headline + ".", evidence=evidence, objection=_objection(rows))
+
+
+def _per_byte_verdict(rows: Sequence[ByteResult]) -> Verdict:
+    best = rows[0]
+    few = "fewer" if best.change_bits_per_byte.value < 0 else "more"
+    bits = three_digits(abs(best.change_bits_per_byte.value))
+    return Verdict(
+        best=best.folder,
+        headline=f"{candidate_label(best.folder)} needs {bits} bits {few} than the original for a byte of this text.",
+        evidence=f"{per_byte_text(best)}, paired over {best.n_windows} stretches of text, {best.n_bytes:,} bytes.",
+        objection=sentence(
+            ["its tokenizer is another one, so that single tokens, pass keys and lines were not compared"]
+        ),
+    )
+
+
+def per_byte_text(row: ByteResult) -> str:
+    """Return the bits per byte of a model and of the original, and the difference."""
+    change = _estimate(row.change_bits_per_byte, sign=True)
+    return f"{row.bits_per_byte:.3f} bits/byte, the original {row.original_bits_per_byte:.3f} (difference {change})"
 
 
 def _objection(rows: Sequence[CandidateResult]) -> str:
@@ -86,6 +115,7 @@ def comparison(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     answers = _share(original.passkey), _share(original.completion)
     lines = [("the original", "0", "–", "100 %", "0 %", *answers, *["–"] * 4), *cells_of(COLUMNS, rows)]
     scored = [(*line, *(_score(by_task.get(t)) for t in tasks)) for line, by_task in zip(lines, metrics, strict=True)]
+    scored += [(candidate_label(r.folder), f"another tokenizer: {per_byte_text(r)}") for r in per_byte_of(run)]
     failed = [(candidate_label(f.subject or ""), f"failed: {f.cause}") for f in run.failures]
     return (*COLUMNS, *(f"{t} (lm-eval)" for t in tasks)), [*scored, *failed]
 

@@ -12,8 +12,15 @@ from workbench.catalog.formats import KV
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.checkpoint_model import CheckpointModel, Logits
-from workbench.compress.folder import folder_layers, prefix_ids, require_context, require_same_tokenizer, token_ids
+from workbench.compress.folder import (
+    folder_layers,
+    has_same_tokens,
+    prefix_ids,
+    require_context,
+    token_ids,
+)
 from workbench.compress.measure import accuracy_of
+from workbench.compress.per_byte import bits_per_byte, stretches
 from workbench.compress.rows import Coverage
 from workbench.compress.stored_weights import stored_coverage
 from workbench.compress.task_scores import task_scores
@@ -21,13 +28,14 @@ from workbench.compress.variant import TokenValues
 from workbench.core.errors import NotAModel, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
-from workbench.core.statistics import Floats, mcnemar_p, minimum_detectable
+from workbench.core.statistics import Floats, block_bootstrap, mcnemar_p, minimum_detectable
 from workbench.engines.environments import require
 from workbench.engines.inside_vllm.call import script_lines
 from workbench.measuring.envelope import Record
 from workbench.measuring.passkey import random_facts
 from workbench.measuring.text import Ids, read_text, windows_of
 from workbench.questions.quantization.evaluation.rows import (
+    ByteResult,
     CandidateResult,
     ReferenceResult,
     TaskMetrics,
@@ -40,6 +48,9 @@ from workbench.telemetry.environment import n_usable_cpus
 CONTEXT_TOKENS = 256  # before a line that is to be completed
 LINE_TOKENS = 24
 TOKENIZER_CHARACTERS = 20_000  # of the text, on which the tokenizers of original and candidate are compared
+STRETCH_CHARACTERS = (
+    2  # for each token of a window: text has more characters than that, so that few tokenizers reach the context's end
+)
 VLLM_WINDOWS = 16
 N_DEPTHS = 5  # places of a pass key, from the first to the last in the text
 
@@ -124,6 +135,10 @@ def measure(spec: EvaluationSpec, record: Record) -> Iterator[Progress]:
         yield Progress(step=Path(candidate).name, done=1.0 + i, total=total)
         try:
             own = kept.scratch / str(i)
+            if not _has_same_tokens(spec, candidate):
+                bits = kept.once(f"{i} per byte", _Bits, _candidate_bits, spec, candidate, model, device=device.kind)
+                record.rows.append(_per_byte(candidate, bits, seed=spec.seed))
+                continue
             part = kept.once(
                 str(i), _Part, _candidate_part, spec, candidate, tasks, reference, scratch=own, device=device.kind
             )
@@ -186,6 +201,48 @@ class Tasks:
         return Answers(passkey=self.passkey.answered(model), completion=self.completion.answered(model))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bits:
+    """Bits per byte of each stretch of text, of a candidate and of the original, kept for a resumed evaluation."""
+
+    candidate: Sequence[float]
+    original: Sequence[float]
+    n_bytes: int
+
+
+def _has_same_tokens(spec: EvaluationSpec, candidate: str) -> bool:
+    if candidate.startswith(KV) or not Path(located(candidate)).is_dir():
+        return True
+    text = read_text(spec.text, default=HELD_OUT_TEXT)[:TOKENIZER_CHARACTERS]
+    return has_same_tokens(located(spec.model), located(candidate), text)
+
+
+def _candidate_bits(spec: EvaluationSpec, candidate: str, original: CheckpointModel, *, device: str) -> _Bits:
+    text, place = read_text(spec.text, default=HELD_OUT_TEXT), located(candidate)
+    theirs, ours = (
+        stretches(p, text, n=spec.n_windows, tokens=spec.window_tokens) for p in (place, located(spec.model))
+    )
+    model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()))
+    return _Bits(
+        candidate=bits_per_byte(model, theirs),
+        original=bits_per_byte(original, ours),
+        n_bytes=sum(s.n_bytes for s in ours),
+    )
+
+
+def _per_byte(candidate: str, bits: _Bits, *, seed: int) -> ByteResult:
+    theirs, ours = np.asarray(bits.candidate), np.asarray(bits.original)
+    change = theirs - ours
+    return ByteResult(
+        folder=candidate,
+        n_windows=change.size,
+        n_bytes=bits.n_bytes,
+        bits_per_byte=float(theirs.mean()),
+        original_bits_per_byte=float(ours.mean()),
+        change_bits_per_byte=block_bootstrap(change.size, lambda i: float(change[i].mean()), seed=seed),
+    )
+
+
 def _candidate_part(
     spec: EvaluationSpec, candidate: str, tasks: Tasks, reference: Logits, *, scratch: Path, device: str
 ) -> _Part:
@@ -194,10 +251,6 @@ def _candidate_part(
     place = located(spec.model if cache else candidate)
     if not Path(place).is_dir():
         raise NotAModel(f"{candidate} is no folder.", remedy="Name the folder of a checkpoint.")
-    if cache is None:
-        require_same_tokenizer(
-            located(spec.model), place, read_text(spec.text, default=HELD_OUT_TEXT)[:TOKENIZER_CHARACTERS]
-        )
     model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()), kv_format=cache)
     compared, answers, agreement = model.compared(tasks.windows, reference), tasks.answered(model), None
     if spec.in_vllm and cache is None:

@@ -12,7 +12,7 @@ from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView
 from workbench.questions.quantization.evaluation import findings
 from workbench.questions.quantization.evaluation.figures import divergence, retrieved_by_depth
-from workbench.questions.quantization.evaluation.rows import candidates_of
+from workbench.questions.quantization.evaluation.rows import candidates_of, per_byte_of
 from workbench.questions.quantization.evaluation.spec import EvaluationSpec
 
 
@@ -41,7 +41,8 @@ class EvaluationPanel(QuestionPanel):
         if run is None:
             return self.nothing_measured()
         rows, verdict = candidates_of(run), findings.evaluation_verdict(run)
-        labels = {r.folder: findings.candidate_label(r.folder) for r in rows}
+        folders = [*(r.folder for r in rows), *(r.folder for r in per_byte_of(run))]
+        labels = {folder: findings.candidate_label(folder) for folder in folders}
         with_keys = [r for r in rows if r.passkey_right_fraction_by_depth]
         context_tokens = run.asked(EvaluationSpec).passkey_tokens
         by_depth = (lambda: retrieved_by_depth(with_keys, labels=labels, context_tokens=context_tokens),)
@@ -50,7 +51,10 @@ class EvaluationPanel(QuestionPanel):
         return AnswerView(
             about=findings.about(run),
             answer=verdict_card(verdict),
-            figures=(lambda: divergence(rows, labels=labels), *(by_depth if with_keys else ())),
+            figures=(
+                *((lambda: divergence(rows, labels=labels),) if rows else ()),
+                *(by_depth if with_keys else ()),
+            ),
             table=table(head, lines, highlighted=best, left=(2,)),
             run=run,
         )

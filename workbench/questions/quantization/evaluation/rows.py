@@ -7,6 +7,7 @@ from typing import ClassVar
 from workbench.compress.rows import Accuracy, Coverage
 from workbench.core.rows import Row
 from workbench.core.runs import Run
+from workbench.core.statistics import Interval
 
 TaskMetrics = Mapping[str, Mapping[str, float]]
 """Metrics of lm-eval by task; ``<metric>_stderr`` is the standard error of one."""
@@ -74,6 +75,22 @@ class CandidateResult(Row):
         return self.accuracy.mean_kl_nat_per_token.value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteResult(Row):
+    """A model with another tokenizer than the original's, compared by the bits that each needs for a byte of the same text."""
+
+    part: ClassVar[str] = "per byte"
+    folder: str
+    n_windows: int
+    """Stretches of text, which the interval is over."""
+    n_bytes: int
+    """Bytes of text (UTF-8) that the original was scored on; the candidate's may differ by a token at the ends of each stretch."""
+    bits_per_byte: float
+    original_bits_per_byte: float
+    change_bits_per_byte: Interval
+    """What the candidate needs more than the original, paired over the stretches of text."""
+
+
 def original_of(run: Run) -> ReferenceResult:
     """Return the row of the original model."""
     return run.rows(ReferenceResult)[0]
@@ -84,4 +101,9 @@ def candidates_of(run: Run) -> list[CandidateResult]:
     return sorted(run.rows(CandidateResult), key=lambda r: r.kl_nat_per_token)
 
 
-ROWS = (ReferenceResult, CandidateResult)
+def per_byte_of(run: Run) -> list[ByteResult]:
+    """Return the rows of models with another tokenizer, fewest bits per byte first."""
+    return sorted(run.rows(ByteResult), key=lambda r: r.bits_per_byte)
+
+
+ROWS = (ReferenceResult, CandidateResult, ByteResult)

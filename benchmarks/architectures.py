@@ -1,0 +1,475 @@
+"""Small random models of many architectures through the commands that measure a model, each figure against a loop of its own over transformers.
+
+    python benchmarks/architectures.py OUT [--types mixtral,gpt2] [--commands quantize,evaluate] [--onnx]
+
+A cell is "right", "refused" with its sentence, or WRONG with what differs. Models are made in OUT with the reference model's tokenizer;
+results are added to OUT/results.jsonl, and what lies there is not measured again. The last lines are the table of docs/measured.md.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the small configurations are shared with the tests
+
+import numpy as np
+import torch
+from support.small_models import small_fields
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as transformers_logging
+from typer.testing import CliRunner
+
+from workbench.app.main import app
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import REFERENCE_MODEL, located
+from workbench.compress.quality import window_quality
+from workbench.compress.spec import QuantizationSpec
+from workbench.compress.torch_model import TorchModel
+from workbench.core.errors import WorkbenchError
+from workbench.core.ports import Generation
+from workbench.engines.openai_server import open_engine
+from workbench.measuring.envelope import run
+from workbench.questions.edge.spec import EdgeSpec
+from workbench.questions.long_context.quality.rows import TextStretch
+from workbench.questions.long_context.quality.spec import ContextQualitySpec
+from workbench.questions.long_context.spec import LongContextSpec
+from workbench.questions.quantization.evaluation.measure import Tasks
+from workbench.questions.quantization.evaluation.rows import candidates_of
+from workbench.questions.quantization.evaluation.spec import EvaluationSpec
+from workbench.questions.quantization.sensitivity.rows import GroupDamage, LayerCoverage, PlanResult
+from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
+from workbench.questions.utilization.batch_size.rows import BatchTrial
+from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
+
+TYPES = (
+    *("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "gptj", "gpt_bigcode", "codegen", "cohere", "cohere2"),
+    *("starcoder2", "falcon", "phi", "phi3", "bloom", "opt", "mpt", "stablelm", "nemotron", "olmo2", "granite", "glm4", "exaone4"),
+    *("smollm3", "helium", "minicpm3", "ernie4_5", "hunyuan_v1_dense", "seed_oss", "xglm", "persimmon", "biogpt"),
+    *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe", "granitemoe", "deepseek_v2", "deepseek_v3", "gpt_oss", "llama4_text"),
+    *("dots1", "glm4_moe", "ernie4_5_moe", "hunyuan_v1_moe", "jetmoe", "flex_olmo"),
+    *("mamba", "mamba2", "falcon_mamba", "falcon_h1", "jamba", "bamba", "zamba2", "rwkv", "recurrent_gemma", "lfm2", "xlstm"),
+    *("granitemoehybrid", "nemotron_h", "qwen3_next", "minimax", "t5", "bert"),
+)  # fmt: skip
+INPUTS_FIRST = {"gpt_oss", "llama4_text"}
+"""Types whose experts are stored (experts, inputs, outputs)."""
+KEPT = re.compile(
+    r"bias$|embed|wte|wpe|shared\.weight|lm_head|embed_out|output_layer|(^|\.)router|gate\.(weight|wg)|gate$|norm|conv|A_log|dt_proj|"
+    r"dt_bias|time_|expert_bias|bias_k|ssm_D|\.ln_|sinks|r_k|head\.weight"
+)
+"""Parameters that formats of serving engines leave in float."""
+N_TOKENS = 96
+TOLERANCE = 0.03
+
+
+class Wrong(Exception):
+    """A figure of the workbench that differs from an own calculation."""
+
+
+def same(what: str, got: float, expected: float, *, tolerance: float = TOLERANCE) -> None:
+    """Raise ``Wrong`` where two figures differ by more than a share."""
+    if not np.isfinite(got) or abs(got - expected) > tolerance * abs(expected) + 1e-9:
+        raise Wrong(f"{what}: {got:.6g} instead of {expected:.6g}")
+
+
+def positive(what: str, *values: float) -> None:
+    """Raise ``Wrong`` where a figure is zero or not finite."""
+    if not values or not all(np.isfinite(v) and v > 0 for v in values):
+        raise Wrong(f"{what}: {values[:4]}")
+
+
+def made(model_type: str, out: Path) -> Path:
+    """Return a folder with a small model of a type whose weights are large enough that damage shows."""
+    folder = out / model_type
+    if (folder / "model.safetensors").exists():
+        return folder
+    fields = small_fields(model_type)
+    fields |= {"vocab_size": 4096} | ({"max_position_embeddings": 512} if "max_position_embeddings" in fields else {})
+    for name in ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_dim"):
+        if name in fields and model_type not in {"gemma3n_text"}:
+            fields[name] = 64
+    fields |= {k: 512 for k in ("n_positions", "n_ctx", "max_seq_len", "context_length") if k in fields}
+    fields |= {k: 8 for k in ("num_experts", "num_local_experts") if isinstance(fields.get(k), int) and fields[k] > 8}
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    torch.manual_seed(0)
+    model = (
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        if model_type not in {"t5", "bert"}
+        else None
+    )
+    if model is None:
+        from transformers import AutoModel
+
+        model = AutoModel.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(4.0)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(located(REFERENCE_MODEL)) / name, folder)
+    return folder
+
+
+class Own:
+    """The model read by transformers alone, and figures of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.place = folder, str(folder)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.ids = torch.arange(7, 7 + N_TOKENS) * 37 % 4096
+
+    @torch.no_grad()
+    def logits(self, ids: torch.Tensor, model: PreTrainedModel | None = None) -> torch.Tensor:
+        """Return logits of ids, (tokens,), read in one pass: (tokens, vocabulary)."""
+        out: torch.Tensor = (model or self.model)(input_ids=ids[None], use_cache=False).logits[0].float()
+        return out
+
+    def nll(self, window: np.ndarray) -> float:
+        """Return the mean negative log-likelihood of the tokens of a window after its first."""
+        ids = torch.from_numpy(window)
+        logp = torch.log_softmax(self.logits(ids[:-1]).double(), -1)
+        return -float(logp.gather(-1, ids[1:, None]).mean())
+
+    def kl(self, other: PreTrainedModel, ids: torch.Tensor) -> float:
+        """Return the mean KL divergence of another model on ids."""
+        p, q = (torch.log_softmax(self.logits(ids, m).double(), -1) for m in (None, other))
+        return float((p.exp() * (p - q)).sum(-1).mean())
+
+    def int8(self) -> tuple[PreTrainedModel, int]:
+        """Return a copy with every matrix of a linear layer or an expert on a grid of 8 bits per row, and the number of those weights."""
+        model = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32).eval()
+        conv1d = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, Conv1D)}
+        heads = {id(m.weight) for m in (model.get_output_embeddings(), model.get_input_embeddings()) if m is not None}
+        count, seen = 0, set(heads)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim not in {2, 3} or KEPT.search(name) or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            turned = name in conv1d or (parameter.ndim == 3 and model.config.model_type in INPUTS_FIRST)
+            w = parameter.data.transpose(-1, -2) if turned else parameter.data
+            scale = w.abs().amax(-1, keepdim=True) / 127.5
+            w = (w * (1 / scale)).round().clamp(-128, 127) * scale
+            parameter.data = w.transpose(-1, -2) if turned else w
+            count += parameter.numel()
+        return model, count
+
+
+def quantize(own: Own) -> None:
+    """INT8 weights: float logits, share of the weights, bytes, KL."""
+    spec = QuantizationSpec(model=own.place)
+    plain = TorchModel(spec, "fp32", device="cpu")
+    reference = own.logits(own.ids)
+    same(
+        "largest difference of FP32 logits + 1",
+        1 + float((plain.logits(own.ids) - reference).abs().max()),
+        1,
+        tolerance=1e-3,
+    )
+    variant = TorchModel(spec, "int8-weight", device="cpu")
+    by_hand, n = own.int8()
+    same("quantized weights", sum(c.n_quantized for c in variant.coverage), n, tolerance=0)
+    same(
+        "all weights",
+        sum(c.n_weights for c in variant.coverage),
+        sum(p.numel() for p in own.model.parameters()),
+        tolerance=0,
+    )
+    kl = window_quality(reference, variant.logits(own.ids), own.ids).kl_nat.mean()
+    positive("KL", kl)
+    same("KL", float(kl), own.kl(by_hand, own.ids), tolerance=0.1)
+    same("saved bytes", plain.weight_bytes - variant.weight_bytes, 3 * n, tolerance=0.2)
+
+
+def sensitivity(own: Own) -> None:
+    """One format in every layer group: weights, damage of each group, and of a whole plan."""
+    spec = SensitivitySpec(
+        model=own.place,
+        formats=("w8a16",),
+        n_windows=2,
+        window_tokens=64,
+        n_samples=2,
+        budgets_bits=(12.0,),
+        n_random=1,
+        random_budget_bits=12.0,
+    )
+    result = run(spec)
+    _, n = own.int8()
+    same("weights of the groups", sum(r.n_weights for r in result.rows(GroupDamage)), n, tolerance=0)
+    positive("KL of groups", *(r.kl_nat_per_token.value for r in result.rows(GroupDamage)))
+    positive("KL of plans", *(r.verified_kl_nat_per_token.value for r in result.rows(PlanResult)))
+    same("coverage", sum(c.n_quantized for c in result.rows(LayerCoverage)[0].coverage), n, tolerance=0)
+
+
+def shell(*words: str) -> str:
+    """Return what a command prints; raises ``WorkbenchError`` with its sentence where it is refused, and ``Wrong`` at a traceback."""
+    result = CliRunner().invoke(app, list(words))
+    if isinstance(result.exception, WorkbenchError):
+        raise result.exception
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise Wrong(f"{type(result.exception).__name__}: {str(result.exception)[:200]}")
+    if result.exit_code:
+        raise WorkbenchError(" ".join(result.output.split())[-300:], remedy="")
+    return result.output
+
+
+def plan(own: Own) -> None:
+    """Plans, and the parameters that they count."""
+    same(
+        "parameters",
+        model_spec_from(own.place).n_params,
+        sum(p.numel() for p in own.model.parameters()),
+        tolerance=0,
+    )
+    shell("plan", own.place, "--input-tokens", "64", "--output-tokens", "16", "--on", "h200-sxm")
+
+
+def recipe(own: Own) -> None:
+    """A recipe that names every quantized matrix of the model, experts by a pattern."""
+    from workbench.compress.folder import folder_layers
+
+    layers, groups = folder_layers(own.place)
+    text = json.loads(
+        shell("checkpoints", own.place, "--plan", json.dumps({g.name: "w8a16" for g in groups}), "--recipe")
+    )
+    targets = text["quantization_stage"]["quantization_modifiers"]["GPTQModifier"]["config_groups"]["w8a16"]["targets"]
+    named = [m for m in layers.linears for t in targets if (re.match(t[3:], m) if t.startswith("re:") else t == m)]
+    same("weights that it names", sum(layers.linears[m].weight.numel() for m in named), own.int8()[1], tolerance=0)
+
+
+def evaluate(own: Own) -> None:
+    """A candidate with changed weights, and an INT8 cache: perplexity and KL."""
+    other = own.folder.with_name(own.folder.name + "-changed")
+    by_hand, _ = own.int8()
+    by_hand.save_pretrained(other)
+    spec = EvaluationSpec(
+        model=own.place,
+        candidates=(str(other), "kv:int8-token"),
+        n_windows=2,
+        window_tokens=64,
+        n_passkeys=2,
+        passkey_tokens=128,
+        n_completions=2,
+    )
+    try:
+        result = run(spec)
+    finally:
+        shutil.rmtree(other)
+    windows = Tasks(spec).windows
+    rows = {r.folder: r for r in candidates_of(result)}
+    row = rows[str(other)]
+    nll = np.mean([Own.nll(_With(own, by_hand), w) for w in windows])
+    same("perplexity", row.accuracy.perplexity, float(np.exp(nll)))
+    same("KL", row.kl_nat_per_token, float(np.mean([own.kl(by_hand, torch.from_numpy(w[:-1])) for w in windows])))
+    if "kv:int8-token" in rows:
+        positive("KL of the cache", rows["kv:int8-token"].kl_nat_per_token)
+    elif not any(f.cause for f in result.failures):
+        raise Wrong("The cache format has neither a row nor a reason")
+
+
+class _With(Own):
+    def __init__(self, own: Own, model: PreTrainedModel) -> None:
+        self.model, self.ids, self.folder, self.place = model, own.ids, own.folder, own.place
+
+
+def long_context(own: Own) -> None:
+    """Prefills in pieces, and the bytes of the cache."""
+    result = run(
+        LongContextSpec(
+            model=own.place, lengths=(64, 128), chunks=(32,), decode_steps=4, caches=("dynamic",), search=False
+        )
+    )
+    whole = [r for r in result.results if getattr(r, "length_tokens", 0) == 128 and hasattr(r, "kv_held_bytes")]
+    refused = [r for r in result.results if type(r).__name__ == "NotMeasured"]
+    if not whole:
+        raise WorkbenchError(refused[0].reason if refused else "No row and no reason", remedy="")
+    cache = DynamicCache(config=own.model.config)
+    with torch.no_grad():
+        own.model(input_ids=torch.arange(whole[0].kv_held_tokens)[None] % 4096, past_key_values=cache, use_cache=True)
+    tensors = [
+        t for layer in cache.layers for t in (*vars(layer).values(), *(x for v in vars(layer).values() if isinstance(v, dict | list | tuple) for x in (v.values() if isinstance(v, dict) else v)))
+        if isinstance(t, torch.Tensor) and t.is_floating_point()
+    ]  # fmt: skip
+    held = sum(t.numel() * t.element_size() for t in tensors)
+    same("cache bytes", whole[0].kv_held_bytes, held, tolerance=0.02)
+    if whole[0].kv_predicted_bytes is not None:
+        same("predicted cache bytes", whole[0].kv_predicted_bytes, held, tolerance=0.05)
+    positive("times", whole[0].ttft_s, whole[0].step_p50_s)
+
+
+def context_quality(own: Own) -> None:
+    """Full attention's surprise, and the divergence of a window."""
+    spec = ContextQualitySpec(
+        model=own.place,
+        variants=("full", "window:32"),
+        lengths=(128,),
+        n_depths=2,
+        n_per_cell=1,
+        n_windows=1,
+        window_tokens=128,
+        tasks=("single",),
+    )
+    result = run(spec)
+    from workbench.questions.long_context.quality.measure import _windows
+
+    full = [r for r in result.rows(TextStretch) if r.variant == "full"]
+    sizes = [r.end_position - r.first_position for r in full]
+    nll = sum(r.nll_nat_per_token * n for r, n in zip(full, sizes, strict=True)) / sum(sizes)
+    same("surprise of full attention", nll, own.nll(_windows(spec)[0]))
+    window = [r.kl_nat_per_token for r in result.rows(TextStretch) if r.variant == "window:32"]
+    if window:
+        positive("KL of the window", max(window))
+    elif not result.failures:
+        raise Wrong("The window has neither a row nor a reason")
+
+
+def serve(own: Own) -> None:
+    """Three requests at once: the tokens of a greedy loop without a cache."""
+    engine = open_engine("torch", own.folder, device="cpu", dtype=None, random_weights=False)
+    prompts = [own.ids[:n].tolist() for n in (5, 40, 70)]
+    try:
+        wishes = [Generation(prompt=tuple(p), max_tokens=6, ignore_eos=True) for p in prompts]
+        with ThreadPoolExecutor() as threads:
+            answers = list(threads.map(lambda w: [t for e in engine.generate(w) for t in e.token_ids], wishes))
+    finally:
+        engine.close()
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor(prompt)
+        for token in answer:
+            top = own.logits(ids)[-1]
+            if float(top.max() - top[token]) > 1e-3:
+                raise Wrong(f"token {token} after {len(ids)} tokens instead of {int(top.argmax())}")
+            ids = torch.cat([ids, torch.tensor([token])])
+        same("tokens", len(answer), 6, tolerance=0)
+
+
+def batch_size(own: Own) -> None:
+    """Every batch up to four, with times."""
+    result = run(BatchSearchSpec(model=own.place, context_tokens=32, largest=4, rounds=3))
+    trials = result.rows(BatchTrial)
+    positive("batches", len(trials), *(t.batch for t in trials))
+
+
+def onnx(own: Own) -> None:
+    """The float graph and dynamic INT8 in ONNX Runtime."""
+    from workbench.compress.onnx_model import OnnxModel
+
+    folder = own.folder / "graphs"
+    folder.mkdir(exist_ok=True)
+    spec = QuantizationSpec(model=own.place)
+    scored = own.ids.numpy()[None]
+    reference = own.logits(own.ids)
+    try:
+        graph = OnnxModel(spec, "onnx-fp32", folder=folder, scored=scored, threads=2)
+        kl = window_quality(reference, graph.logits(own.ids), own.ids).kl_nat.mean()
+        same("KL of the float graph + 1", 1 + float(kl), 1, tolerance=1e-5)
+        del graph
+        small = OnnxModel(spec, "onnx-int8-dynamic", folder=folder, scored=scored, threads=2)
+        positive("KL of INT8", window_quality(reference, small.logits(own.ids), own.ids).kl_nat.mean())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def edge(own: Own) -> None:
+    """The folder through `edge`: the float graph flips no token, INT8 has a figure."""
+    result = run(EdgeSpec(model=own.place, techniques=("fp32", "int8-dynamic"), batches=(1,), rounds=3))
+    if not result.results:
+        raise Wrong("No row")
+
+
+COMMANDS: dict[str, Callable[[Own], None]] = {
+    "quantize": quantize,
+    "sensitivity": sensitivity,
+    "plan": plan,
+    "recipe": recipe,
+    "evaluate": evaluate,
+    "long-context": long_context,
+    "context-quality": context_quality,
+    "serve": serve,
+    "batch-size": batch_size,
+}
+WITH_ONNX: dict[str, Callable[[Own], None]] = {"quantize (ONNX)": onnx, "edge": edge}
+
+
+def outcome(check: Callable[[], None]) -> str:
+    """Return "right", "refused: ..." or "WRONG: ...", whatever happens."""
+    try:
+        check()
+    except WorkbenchError as error:
+        sentence = " ".join(error.cause.split())
+        return f"refused: {sentence}"
+    except Wrong as error:
+        return f"WRONG: {error}"
+    except Exception as error:  # a traceback is what is looked for
+        import traceback
+
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"WRONG: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {str(error)[:200]}"
+    return "right"
+
+
+def main() -> None:
+    """Measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--types", default=",".join(TYPES))
+    parser.add_argument("--commands")
+    parser.add_argument("--onnx", action="store_true")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    warnings.simplefilter("ignore")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    known = COMMANDS | WITH_ONNX
+    commands = asked.commands.split(",") if asked.commands else [*COMMANDS, *(WITH_ONNX if asked.onnx else ())]
+    file = asked.out / "results.jsonl"
+    done: dict[tuple[str, str], str] = {}
+    if file.exists():
+        done = {(r["type"], r["command"]): r["result"] for r in map(json.loads, file.read_text().splitlines())}
+    for model_type in asked.types.split(","):
+        missing = [c for c in commands if (model_type, c) not in done]
+        if not missing:
+            continue
+        try:
+            own = Own(made(model_type, asked.out))
+        except Exception as error:  # transformers' own, or no causal model: the commands must say so
+            own = _Folder(asked.out / model_type, f"{type(error).__name__}: {error}")
+        for command in missing:
+            result = outcome(partial(known[command], own))
+            done[model_type, command] = result
+            with file.open("a") as lines:
+                lines.write(json.dumps({"type": model_type, "command": command, "result": result}) + "\n")
+            sys.stdout.write(f"{model_type:20} {command:16} {result}\n")
+            sys.stdout.flush()
+    columns = [c for c in known if any(command == c for _, command in done)]
+    sys.stdout.write(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}\n")
+    for model_type in dict.fromkeys(t for t, _ in done):
+        cells = [done.get((model_type, c), "–").split(":")[0] for c in columns]
+        sys.stdout.write(f"| {model_type} | {' | '.join(cells)} |\n")
+
+
+class _Folder(Own):
+    """A folder that transformers does not read as a causal model."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder, self.place, self.reason = folder, str(folder), reason
+        self.ids = torch.arange(7, 7 + N_TOKENS) * 37 % 4096
+
+    def logits(self, *_: object) -> torch.Tensor:
+        """Raise ``Wrong``: the workbench measured what transformers does not read."""
+        raise Wrong(f"measured, though transformers says {self.reason[:150]}")
+
+    int8 = nll = logits  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main()
