@@ -33,7 +33,7 @@ from workbench.interface.job_panel import POLL_S, JobPanel
 from workbench.interface.knobs import command_line, control, hold, set_control, stored
 from workbench.interface.panel import Plot, html, set_html, show_all
 from workbench.interface.report.page import figure_div, page
-from workbench.interface.shared_view import download_links, origin, place_of, run_label, runs_of_kind
+from workbench.interface.shared_view import busy_note, download_links, origin, place_of, run_label, runs_of_kind
 from workbench.interface.toggles import Toggles
 from workbench.interface.view import AnswerView, PanelState
 from workbench.jobs.directory import JobView
@@ -295,7 +295,7 @@ class QuestionPanel(JobPanel):
     def show_answer(self, view: AnswerView) -> None:
         """Show what the reader waits for: verdict, table and what stands beside the plots."""
         set_html(self.beside, view.beside)
-        set_html(self.answer, view.answer)
+        set_html(self.answer, joined(busy_note(view.run), view.answer))
         set_html(self.table, view.table)
 
     def show_rest(self, view: AnswerView) -> None:
@@ -386,7 +386,7 @@ class QuestionPanel(JobPanel):
         line, code = self._plan_tabs()
         tabs = joined(tabs, heading(FRAME_TABS[0], level=3), line, heading(FRAME_TABS[1], level=3), code)
         shown = block(
-            self._header(view), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
+            self._header(view), busy_note(view.run), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
         )
         where = origin(view.run) if view.run else ""
         more = block(folded("Launch command and measurement", tabs, where))

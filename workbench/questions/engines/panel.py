@@ -138,7 +138,7 @@ class EnginesPanel(QuestionPanel):
         order = (
             f"{labels[answer.best]} ranks first in this measurement."
             if answer.best
-            else "No engine meets the SLO in this measurement."
+            else answer.headline
         )
         rows = findings.result_rows(results, slo, usd_per_hour=self.state.usd_per_hour)
         spec = run.asked(EngineSweepSpec)
