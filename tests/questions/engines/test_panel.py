@@ -67,7 +67,7 @@ def test_the_answer_names_the_engine_that_sustains_most(panel):
 def test_a_changed_slo_is_answered_from_the_stored_requests(panel):
     with_run(panel)
     panel.controls["slo_ttft_s"].value = 3.0  # now also the slow answers are good
-    assert "no higher rate was tried" in text(panel)
+    assert "No higher rate was tried" in text(panel)
     panel.controls["slo_tpot_s"].value = 0.005  # 10 ms were measured
     assert "No engine meets this SLO" in text(panel)
 

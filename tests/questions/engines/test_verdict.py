@@ -81,13 +81,19 @@ def test_every_claim_of_the_verdict_follows_from_the_trials(drawn):
     said = answer.headline
     for r in results:
         if not r.trials:
-            assert f"{engine_label(r.engine)} was not measured: its server did not start" in (answer.scope or answer.evidence)
+            assert f"{engine_label(r.engine)} was not measured: its server did not start" in (
+                answer.scope or answer.evidence
+            )
     if not peaks:
         assert answer.best is None
         assert answer.answer != "yes"
         if said == "No engine meets this SLO at any rate that was tried.":
             assert not any(met for _, met in counted.values())
-            assert all(t.attainment_interval[1] < asked for r in results for t in sorted(r.trials, key=lambda t: t.rate_per_s)[:1])
+            assert all(
+                t.attainment_interval[1] < asked
+                for r in results
+                for t in sorted(r.trials, key=lambda t: t.rate_per_s)[:1]
+            )
         return
     assert answer.answer == "yes"
     assert "No engine" not in said

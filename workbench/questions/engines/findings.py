@@ -166,7 +166,11 @@ def _none_reached(results: Sequence[EngineResult], reaches: Mapping[str, Reach],
         points.append("the attainment is not monotone over the rate: measure these rates again, for longer")
     elif is_open:
         headline = "No engine is shown to meet this SLO at any rate that was tried."
-        points += [f"the interval of {engine_label(e)} reaches the SLO at {_rates(r.possible)}" for e, r in reaches.items() if r.possible]
+        points += [
+            f"the interval of {engine_label(e)} reaches the SLO at {_rates(r.possible)}"
+            for e, r in reaches.items()
+            if r.possible
+        ]
     lowest = min(t.rate_per_s for t, _ in tried)
     points.append(f"rates below {three_digits(lowest)}/s were not tried")
     return Verdict(
@@ -203,7 +207,9 @@ def _objections(
     if trial.client != "good":
         points.append(f"the load generator was {trial.client} at this rate, so latencies may be its own")
     if reach.uncertain:
-        points.append(f"the attainment is not monotone: only {' and '.join(map(_at, reach.uncertain))}, which is uncertain")
+        points.append(
+            f"the attainment is not monotone: only {' and '.join(map(_at, reach.uncertain))}, which is uncertain"
+        )
     if trial.attainment_interval[0] < asked:
         points.append(f"the interval at {three_digits(trial.rate_per_s)}/s reaches below {100 * asked:g} %")
     for e in order[1:]:
@@ -211,14 +217,18 @@ def _objections(
             points.append(f"{engine_label(e)} may meet the SLO at {_rates(reaches[e].possible)} too")
     for r in results:
         if reaches[r.engine].beyond:
-            points.append(f"{engine_label(r.engine)} met the SLO at {_rates(reaches[r.engine].beyond)}, above a rate that missed it")
+            points.append(
+                f"{engine_label(r.engine)} met the SLO at {_rates(reaches[r.engine].beyond)}, above a rate that missed it"
+            )
     higher = [t for r in results if r.engine == best for t in r.trials if t.rate_per_s > trial.rate_per_s]
     if not higher:
         points.append("no higher rate was tried, so the peak may lie above")
     else:
         following = min(higher, key=lambda t: t.rate_per_s)
         is_sure = following.surely_misses(asked)
-        peak = "so the peak lies between the two" if is_sure else "but its interval reaches it, so the peak may lie above"
+        peak = (
+            "so the peak lies between the two" if is_sure else "but its interval reaches it, so the peak may lie above"
+        )
         points.append(f"the next rate tried missed the SLO ({_at(following)}), {peak}")
     return points
 
@@ -241,7 +251,9 @@ def _partly_ranked(
             answer="open",
         )
     ranked = verdict([r for r in results if r.engine not in unranked], slo)
-    return replace(ranked, evidence=f"{ranked.evidence} {by_tokens}", objection=f"{reasons} {ranked.objection or ''}".strip())
+    return replace(
+        ranked, evidence=f"{ranked.evidence} {by_tokens}", objection=f"{reasons} {ranked.objection or ''}".strip()
+    )
 
 
 def warning_texts(results: Sequence[EngineResult]) -> list[str]:

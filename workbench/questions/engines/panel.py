@@ -135,11 +135,7 @@ class EnginesPanel(QuestionPanel):
         results = findings.results_under(run, slo)
         answer, labels = findings.verdict(results, slo), {r.engine: engine_label(r.engine) for r in results}
         best = next((i for i, r in enumerate(results) if r.engine == answer.best), None)
-        order = (
-            f"{labels[answer.best]} ranks first in this measurement."
-            if answer.best
-            else answer.headline
-        )
+        order = f"{labels[answer.best]} ranks first in this measurement." if answer.best else answer.headline
         rows = findings.result_rows(results, slo, usd_per_hour=self.state.usd_per_hour)
         spec = run.asked(EngineSweepSpec)
         lengths = f"{spec.input_tokens} tokens in, {spec.output_tokens} out"
