@@ -386,7 +386,12 @@ class QuestionPanel(JobPanel):
         line, code = self._plan_tabs()
         tabs = joined(tabs, heading(FRAME_TABS[0], level=3), line, heading(FRAME_TABS[1], level=3), code)
         shown = block(
-            self._header(view), busy_note(view.run), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
+            self._header(view),
+            busy_note(view.run),
+            view.answer,
+            block(figures, view.beside, kind="wb-figures"),
+            view.table,
+            note(LEGEND),
         )
         where = origin(view.run) if view.run else ""
         more = block(folded("Launch command and measurement", tabs, where))
