@@ -24,7 +24,7 @@ ALLOWANCE = 0.5  # in standard deviations: shifts of twice this are found soones
 LEAST_BASELINE = 20
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 STREAMS, REDRAWN = 4000, 500
-ALIKE, PER_DEPENDENCE = 1.5, 3.0
+ALIKE, PER_DEPENDENCE = 2.0, 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,12 @@ def threshold_for(n_baseline: int, horizon: int, false_alarm_rate: float) -> flo
 
     Centre and scale are estimated from ``n_baseline`` values.
     """
+    _require(n_baseline, horizon, false_alarm_rate)
+    return float(np.quantile(_highest_sums(n_baseline, horizon), 1 - false_alarm_rate))
+
+
+def _require(n_baseline: int, horizon: int, false_alarm_rate: float) -> None:
+    """Raise ``InvalidSpec`` for what cannot be watched."""
     if not 0 < false_alarm_rate < 1:
         cause = f"A false-alarm rate of {false_alarm_rate}."
         raise InvalidSpec(cause, remedy="Give a share between 0 and 1, such as 0.01.")
@@ -52,7 +58,6 @@ def threshold_for(n_baseline: int, horizon: int, false_alarm_rate: float) -> flo
             f"A baseline of {n_baseline} and a horizon of {horizon}.",
             remedy=f"Give {LEAST_BASELINE} or more values before the watch, and one or more to watch.",
         )
-    return float(np.quantile(_highest_sums(n_baseline, horizon), 1 - false_alarm_rate))
 
 
 @lru_cache(maxsize=32)
@@ -113,9 +118,10 @@ def first_change(
         raise InvalidSpec("A latency is not above zero.", remedy="Give seconds.")
     if not after.size:
         return None
-    size = together(np.log(before)) if before.size >= LEAST_BASELINE else 1
+    _require(int(before.size), int(after.size), false_alarm_rate)
+    size = together(np.log(before))
     logs, watched = _means(np.log(before), size), _means(np.log(after), size)
-    if size > 1 and logs.size < LEAST_BASELINE or not watched.size:
+    if logs.size < LEAST_BASELINE or not watched.size:
         return None
     # A power of two, so that few thresholds are simulated; a longer horizon keeps the rate all the more.
     horizon = 1 << (int(watched.size) - 1).bit_length()

@@ -102,7 +102,7 @@ def test_every_claim_of_the_verdict_on_a_long_context_follows_from_the_rows(wait
 
 def test_two_numbers_of_memory_say_what_each_is_of():
     model = language_model_from("data/models/llama-3.1-8b-shape")
-    _, _, planned, _ = findings.plan_message(model, ServingCase(model="data/models/llama-3.1-8b-shape", device="h200-sxm"))
+    _, _, planned, _ = findings.plan_message(model, ServingCase())
     measured = findings.verdict(CONTEXT).headline
     assert "in a server with 90 % of the memory" in planned
     assert "all free memory, without a server" in measured

@@ -15,7 +15,7 @@ from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_percent, three_digits
-from workbench.core.verdict import Verdict, objections
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.estimate.fleet import (
     DayCost,
@@ -251,7 +251,8 @@ def cost_verdict(answer: Priced) -> Verdict:
         evidence=f"{plan_label(answer.plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
         f"({_attainment(answer)} do in the simulation).",
         objection=objections(points),
-        scope=f"{most}; {spread}. The hourly price is divided between prompts ({prompt}) and answers: a price by output tokens alone is higher.".capitalize(),
+        scope=f"{sentence([most, spread])} The hourly price is divided between prompts ({prompt}) and answers; a price by output tokens alone, as "
+        "under What if, carries all of it.",
         provenance=Provenance.ESTIMATED,
     )
 

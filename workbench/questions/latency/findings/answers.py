@@ -1,7 +1,7 @@
 """What a diagnosis says: its verdict, the rows of its tables, and when a test detects the change."""
 
 from workbench.core.units import shown_percent
-from workbench.core.verdict import Verdict, objections
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.change_point import LEAST_BASELINE, first_change
 from workbench.questions.latency.findings import Diagnosis, Ranked
 from workbench.questions.latency.findings.cause_list import CAUSES
@@ -27,7 +27,7 @@ def verdict(diagnosis: Diagnosis, tested: Outcome | None) -> Verdict:
     if diagnosis.differences:
         return Verdict(
             headline=f"These two loads cannot be compared: they differ in {', '.join(d.split(':')[0] for d in diagnosis.differences)}.",
-            evidence=f"{'; '.join(diagnosis.differences)}. Choose two loads of the same model on the same machine.".capitalize(),
+            evidence=f"{sentence(diagnosis.differences)} Choose two loads of the same model on the same machine.",
             answer="open",
         )
     if diagnosis.withheld is not None:
