@@ -9,8 +9,8 @@ from workbench.core.verdict import Verdict, objections, sentence
 from workbench.interface.html import verdict_card
 from workbench.interface.shared_view import busy_note
 from workbench.interface.style import STYLE
-from workbench.measuring.envelope import asks_a_server
 from workbench.load.spec import LoadSpec
+from workbench.measuring.envelope import asks_a_server
 
 ANSWER = Verdict(headline="Stay.", evidence="It is as fast.")
 

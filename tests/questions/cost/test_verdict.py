@@ -19,7 +19,9 @@ def priced() -> Priced:
 
 
 MONEY = st.integers(1, 900).map(lambda n: n / 100)
-DRAWN = st.tuples(MONEY, MONEY, MONEY, st.lists(st.one_of(st.none(), st.integers(-50, 90)), min_size=5, max_size=5), st.booleans())
+DRAWN = st.tuples(
+    MONEY, MONEY, MONEY, st.lists(st.one_of(st.none(), st.integers(-50, 90)), min_size=5, max_size=5), st.booleans()
+)
 
 
 @given(DRAWN)
@@ -29,12 +31,20 @@ def test_every_claim_of_the_verdict_follows_from_the_numbers(priced, drawn):
         priced.units,
         usd_per_million_input_tokens=per_input,
         usd_per_million_output_tokens=per_output,
-        usd_per_request=1e-6 * (per_input * priced.case.load.input_tokens + per_output * priced.case.load.output_tokens),
+        usd_per_request=1e-6
+        * (per_input * priced.case.load.input_tokens + per_output * priced.case.load.output_tokens),
     )
-    savings = [replace(s, saved_fraction=None if n is None else n / 100) for s, n in zip(priced.savings, saved, strict=True)]
+    savings = [
+        replace(s, saved_fraction=None if n is None else n / 100) for s, n in zip(priced.savings, saved, strict=True)
+    ]
     share = Interval(0.97, 0.955, 0.99)
     made = replace(
-        priced, units=units, savings=savings, usd_per_hour=hourly, attainment_fraction=share, plan=replace(priced.plan, is_calibrated=is_own)
+        priced,
+        units=units,
+        savings=savings,
+        usd_per_hour=hourly,
+        attainment_fraction=share,
+        plan=replace(priced.plan, is_calibrated=is_own),
     )
     answer = cost_verdict(made)
     shown = [float(x) for x in re.findall(r"([\d.e-]+) USD", answer.headline)]

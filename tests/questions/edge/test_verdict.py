@@ -21,8 +21,15 @@ def runs(draw):
     settings = []
     for row in SETTINGS[: draw(st.integers(0, 5))]:
         p50 = draw(st.integers(1, 50)) / 1e4
-        times = replace(row.times, p50_s=p50, p99_s=p50 * draw(st.sampled_from((1.1, 5.0, 30.0))), n=draw(st.sampled_from((13, 99, 100, 900))))
-        settings.append(replace(row, times=times, inputs_per_s=row.batch / p50, breaks=draw(st.sampled_from(((), ("accuracy",))))))
+        times = replace(
+            row.times,
+            p50_s=p50,
+            p99_s=p50 * draw(st.sampled_from((1.1, 5.0, 30.0))),
+            n=draw(st.sampled_from((13, 99, 100, 900))),
+        )
+        settings.append(
+            replace(row, times=times, inputs_per_s=row.batch / p50, breaks=draw(st.sampled_from(((), ("accuracy",)))))
+        )
     variants = []
     for row in VARIANTS:
         kind = draw(st.sampled_from(("faster", "slower", "no difference shown")))
@@ -37,7 +44,9 @@ def test_every_claim_of_the_verdict_follows_from_the_rows(drawn):
     variants, settings = run.rows(VariantResult), run.rows(Setting)
     shown = settings_under(run, Limits(latency_ms=latency_ms, memory_mib=None, power_w=None))
     answer = verdict(variants, shown, 1)
-    within = [s for s in settings if "accuracy" not in s.breaks and (latency_ms is None or 1e3 * s.times.p99_s <= latency_ms)]
+    within = [
+        s for s in settings if "accuracy" not in s.breaks and (latency_ms is None or 1e3 * s.times.p99_s <= latency_ms)
+    ]
     if within:
         fastest = max(s.inputs_per_s for s in within)
         best = next(s for s in within if s.inputs_per_s == fastest)
@@ -52,7 +61,11 @@ def test_every_claim_of_the_verdict_follows_from_the_rows(drawn):
         named = float(re.search(r"([\d,]+) inputs/s", answer.headline)[1].replace(",", ""))
         assert round(named) in {round(s.inputs_per_s) for s in settings}
     kinds = {v.technique: v.times[1].speedup.verdict for v in variants if v.times[1].speedup}
-    for kind, words in (("faster", "faster than float32"), ("slower", "slower"), ("no difference shown", "not shown to differ")):
+    for kind, words in (
+        ("faster", "faster than float32"),
+        ("slower", "slower"),
+        ("no difference shown", "not shown to differ"),
+    ):
         names = [t for t, k in kinds.items() if k == kind]
         for name in names:
             part = next(p for p in answer.evidence.rstrip(".").split("; ") if p.endswith(words))

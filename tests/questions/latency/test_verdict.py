@@ -36,10 +36,18 @@ def diagnoses(draw):
     causes = []
     for i in range(3):
         evidence = tuple(
-            Evidence(text=f"clue {i}{k}", score=draw(st.integers(-10, 10)) / 10, weight=1.0) for k in range(draw(st.integers(0, 3)))
+            Evidence(text=f"clue {i}{k}", score=draw(st.integers(-10, 10)) / 10, weight=1.0)
+            for k in range(draw(st.integers(0, 3)))
         )
         causes.append(
-            Ranked(key=f"k{i}", title=f"Cause {i}", remedy="Mend it.", score=0.5, probability=draw(st.integers(0, 100)) / 100, evidence=evidence)
+            Ranked(
+                key=f"k{i}",
+                title=f"Cause {i}",
+                remedy="Mend it.",
+                score=0.5,
+                probability=draw(st.integers(0, 100)) / 100,
+                evidence=evidence,
+            )
         )
     symptoms = ("TTFT 50 → 500 ms",) if draw(st.booleans()) else ()
     return Diagnosis(
@@ -73,9 +81,7 @@ SHARES = st.integers(0, 100).map(lambda n: Interval(n / 100, max(0, n - 10) / 10
 
 @given(st.lists(st.tuples(SHARES, SHARES, SHARES), min_size=1, max_size=4))
 def test_every_claim_of_the_verdict_on_faults_follows_from_the_scores(drawn):
-    rows = [
-        replace(r, top1=a, top3=b, false_alarms=c) for r, (a, b, c) in zip(FAULTS.rows(Score), drawn, strict=False)
-    ]
+    rows = [replace(r, top1=a, top3=b, false_alarms=c) for r, (a, b, c) in zip(FAULTS.rows(Score), drawn, strict=False)]
     answer = faults_verdict(replace(FAULTS, results=rows))
     own, *others = rows
     shown = [int(x) for x in re.findall(r"(\d+) % of|in (\d+) %", answer.headline)[0] if x]
@@ -87,5 +93,7 @@ def test_every_claim_of_the_verdict_on_faults_follows_from_the_scores(drawn):
         name = re.search(r"simple method, (.*), names (\d+) %", answer.evidence)
         assert next(r for r in others if r.method == name[1]).top1.value == most
         assert ("names more causes" in (answer.objection or "")) == (most > own.top1.value)
-    missed = [e for e in FAULTS.sampled(FaultsSamples).episodes if e.cause and e.took_effect and e.answer.named != e.cause]
+    missed = [
+        e for e in FAULTS.sampled(FaultsSamples).episodes if e.cause and e.took_effect and e.answer.named != e.cause
+    ]
     assert all(e.fault in answer.objection for e in missed)

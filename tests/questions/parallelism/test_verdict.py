@@ -13,26 +13,34 @@ from hypothesis import strategies as st
 from workbench.catalog.models import catalog_models
 from workbench.estimate.launch import serve_command
 from workbench.estimate.search import Curve, Load, Plan, settled
+from workbench.questions.parallelism.figures import cost_and_speed
 from workbench.questions.parallelism.findings import plan_verdict
 from workbench.questions.parallelism.findings.planned import Planned
-from workbench.questions.parallelism.figures import cost_and_speed
 from workbench.questions.parallelism.spec import PlanSpec
 
 MODEL = next(iter(catalog_models().values()))
 
 
 def plan(**changes):
-    made = Plan(device_id="h200-sxm", device_name="H200", n_devices=1, precision="fp8", kernel="fp8", kv_bits=16, reason=None)
+    made = Plan(
+        device_id="h200-sxm", device_name="H200", n_devices=1, precision="fp8", kernel="fp8", kv_bits=16, reason=None
+    )
     return replace(made, **changes)
 
 
-@given(st.lists(st.tuples(st.sampled_from(("TTFT", "TPOT", "memory", "kernel")), st.integers(101, 900)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("TTFT", "TPOT", "memory", "kernel")), st.integers(101, 900)), min_size=1, max_size=8
+    )
+)
 def test_a_refusal_names_the_nearest_plan_and_what_would_have_to_change(drawn):
     plans = [
         plan(n_devices=i + 1, reason=f"{kind}: plan {i}", excess=None if kind == "kernel" else e / 100)
         for i, (kind, e) in enumerate(drawn)
     ]
-    answer = plan_verdict(Planned(spec=PlanSpec(model=MODEL.name), model=MODEL, offers=[], curves=[], plans=plans, best=[]))
+    answer = plan_verdict(
+        Planned(spec=PlanSpec(model=MODEL.name), model=MODEL, offers=[], curves=[], plans=plans, best=[])
+    )
     late = [(e, i) for i, (kind, e) in enumerate(drawn) if kind in {"TTFT", "TPOT"}]
     full = [(e, i) for i, (kind, e) in enumerate(drawn) if kind == "memory"]
     assert (answer.answer, answer.best, answer.objection) == ("no", None, None)
@@ -50,7 +58,15 @@ def test_a_refusal_names_the_nearest_plan_and_what_would_have_to_change(drawn):
 @given(st.floats(0.01, 5), st.floats(0.001, 0.5), st.floats(0.01, 5), st.floats(0.001, 0.5))
 def test_the_limit_that_is_named_is_the_one_that_is_exceeded_most(ttft, tpot, slo_ttft, slo_tpot):
     one = np.ones(1)
-    curve = Curve(plan=plan(), usd_per_device_hour=1.0, batch=one, ttft_s=one * ttft, tpot_s=one * tpot, capacity_requests_per_s=one, memory_fraction=one / 2)
+    curve = Curve(
+        plan=plan(),
+        usd_per_device_hour=1.0,
+        batch=one,
+        ttft_s=one * ttft,
+        tpot_s=one * tpot,
+        capacity_requests_per_s=one,
+        memory_fraction=one / 2,
+    )
     made = settled(curve, Load(ttft_s=slo_ttft, tpot_s=slo_tpot))
     worst = max(ttft / slo_ttft, tpot / slo_tpot)
     if worst <= 1:
@@ -71,7 +87,9 @@ def test_the_served_length_covers_what_the_load_draws(prompt, answer):
         lengths.append(sum(round(rng.lognormvariate(log(max(1, mean * middle)), 0.8)) for mean in (prompt, answer)))
     assert max(lengths) <= limit
     assert max(lengths) > prompt + answer  # the sum of the means would not do
-    most = serve_command("model", plan(concurrency=8), Load(input_tokens=prompt, output_tokens=answer), most_tokens=2048)
+    most = serve_command(
+        "model", plan(concurrency=8), Load(input_tokens=prompt, output_tokens=answer), most_tokens=2048
+    )
     assert "--max-model-len 2048" in most
 
 

@@ -21,13 +21,19 @@ RUN = read_run_file(MEASURED / "rollout_stdlib-9m_epyc-2-cores.json")
 N = len(RUN.rows(RolloutResult))
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 90), st.integers(1, 900)), min_size=N, max_size=N))
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 90), st.integers(1, 900)), min_size=N, max_size=N)
+)
 def test_every_claim_of_the_verdict_follows_from_the_rows(drawn):
     rows = []
     for row, (is_right, is_verified, seconds, n_new) in zip(RUN.rows(RolloutResult), drawn, strict=True):
         is_back = is_right != (row.scenario in HEALTHY)
         phase = Phase.ROLLED_BACK if is_back else Phase.PROMOTED
-        rows.append(replace(row, phase=phase, is_right=is_right, is_verified=is_verified, duration_s=float(seconds), n_new=n_new))
+        rows.append(
+            replace(
+                row, phase=phase, is_right=is_right, is_verified=is_verified, duration_s=float(seconds), n_new=n_new
+            )
+        )
     answer = verdict(replace(RUN, results=rows))
     right = [r for r in rows if (r.phase is Phase.PROMOTED) == (r.scenario in HEALTHY)]
     assert answer.headline.startswith(f"{len(right)} of {len(rows)} rollouts ended as they should")

@@ -41,7 +41,11 @@ def test_every_claim_of_the_verdict_follows_from_the_scores(drawn, n_different):
     if len(weak) < 3:
         assert ("streams were redacted differently" in (answer.objection or "")) == (n_different > 0)
     least = min(min(a or 0, b or 0) for a, b in drawn)
-    assert any(f"weakest class is {r.kind.lower()}:" in answer.evidence for r, (a, b) in zip(rows, drawn, strict=True) if min(a or 0, b or 0) == least)
+    assert any(
+        f"weakest class is {r.kind.lower()}:" in answer.evidence
+        for r, (a, b) in zip(rows, drawn, strict=True)
+        if min(a or 0, b or 0) == least
+    )
 
 
 def test_what_is_no_objection_is_none():

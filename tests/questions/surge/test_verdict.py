@@ -67,7 +67,15 @@ def test_goodput_above_the_capacity_is_explained():
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 90)), min_size=6, max_size=6))
 def test_every_claim_of_the_verdict_on_scaling_follows_from_what_was_played(drawn):
     none = np.zeros(1)
-    rest = {"late_fraction": 0.0, "most": 1, "n_changes": 0, "wait_p99_s": 0.0, "shorter_fraction": 0.0, "replicas": none, "waits_s": none}
+    rest = {
+        "late_fraction": 0.0,
+        "most": 1,
+        "n_changes": 0,
+        "wait_p99_s": 0.0,
+        "shorter_fraction": 0.0,
+        "replicas": none,
+        "waits_s": none,
+    }
     played = {n: Played(slo_minutes=m, gpu_hours=h, **rest) for n, (m, h) in zip(RULES, drawn, strict=True)}
     best = [
         n for n, (m, h) in zip(RULES, drawn, strict=True)

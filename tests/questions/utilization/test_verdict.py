@@ -117,9 +117,19 @@ def test_the_panel_of_batches_opens_undimmed(manager):
 
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=4))
 def test_the_largest_loss_of_a_gpu_is_the_largest_one(shares):
-    losses = [Loss(cause=f"cause {i}", fraction=s / 100, evidence="seen", remedy="mend it") for i, s in enumerate(shares)]
+    losses = [
+        Loss(cause=f"cause {i}", fraction=s / 100, evidence="seen", remedy="mend it") for i, s in enumerate(shares)
+    ]
     left = 1 - sum(shares) / 100
-    use = GpuUse(gpu="gpu0", span_s=10, losses=losses, achieved_fraction=left, achieved="a kernel ran", dram_fraction=None, not_seen=["the clock"])
+    use = GpuUse(
+        gpu="gpu0",
+        span_s=10,
+        losses=losses,
+        achieved_fraction=left,
+        achieved="a kernel ran",
+        dram_fraction=None,
+        not_seen=["the clock"],
+    )
     answer = use_findings.verdict(use)
     assert f"{100 * left:.0f} %" in answer.headline
     if max(shares) < 2:

@@ -72,9 +72,9 @@ def verdict(run: Run) -> Verdict:
     unclear = [f"{s.ratio:.2f} at batch size {b}" for b, s in speeds.items() if s.verdict == "no difference shown"]
     points = []
     if slower:
-        points.append(f"routing is slower than always reading the image: {', '.join(slower)} times the speed")
+        points.append(f"routing is slower than always reading the image, with a speed-up of {', '.join(slower)}")
     if unclear:
-        points.append(f"routing is not shown to be faster: {', '.join(unclear)} times the speed")
+        points.append(f"routing is not shown to be faster, with a speed-up of {', '.join(unclear)}")
     if r.held_out.lost_fraction > r.threshold.limit_fraction:
         points.append("on held-out data routing loses more than it guarantees")
     if same:

@@ -77,7 +77,7 @@ def verdict(run: Run) -> Verdict | None:
     if cold := cold_batches(trials):
         points.insert(
             0,
-            f"the first steps of batch size {', '.join(map(str, cold))} were not warm: they took longer than those of a larger batch",
+            f"a step of batch size {', '.join(map(str, cold))} took longer than one of a larger batch: it was not warm, or the machine was busy",
         )
     if smallest not in cold and smallest != best:
         headline += f", {per_s[best] / per_s[smallest]:.1f}x batch size {smallest}"
