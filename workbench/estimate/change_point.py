@@ -84,7 +84,8 @@ def threshold_of(logs: Floats, horizon: int, false_alarm_rate: float) -> float:
 
     def drawn(size: int) -> Floats:
         starts = rng.integers(0, n, size=(REDRAWN, -(-size // length)))
-        return logs[(starts[:, :, None] + np.arange(length)).reshape(REDRAWN, -1)[:, :size] % n]
+        rows: Floats = logs[(starts[:, :, None] + np.arange(length)).reshape(REDRAWN, -1)[:, :size] % n]
+        return rows
 
     baseline, watched = drawn(n), drawn(horizon)
     centre = np.median(baseline, axis=1)
@@ -147,4 +148,5 @@ def first_change(
 def _means(values: Floats, size: int) -> Floats:
     """Return the means of so many neighbours; what is left at the end is left out."""
     n = values.size // size
-    return values[: n * size].reshape(n, size).mean(axis=1)
+    means: Floats = values[: n * size].reshape(n, size).mean(axis=1)
+    return means

@@ -106,7 +106,7 @@ def verdict(run: Run) -> Verdict:
 
 def served_rows(loads: Sequence[Run]) -> list[tuple[str, ...]]:
     """Return the cells of ``SERVED_HEAD`` for each load that sent images to a server."""
-    rows = []
+    rows = list[tuple[str, ...]]()
     for run, spec in ((load, load.asked(LoadSpec)) for load in loads):
         if not spec.n_images:
             continue

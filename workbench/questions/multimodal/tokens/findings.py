@@ -98,7 +98,7 @@ def verdict(spec: ImageCostSpec) -> Verdict:
 
 def beyond_limits(spec: ImageCostSpec, cost: ImageRequest) -> list[str]:
     """Return the limits that a request exceeds: the context of the model, and the memory of the device beside the weights."""
-    limits, model = [], catalog_models().get(spec.model)
+    limits, model = list[str](), catalog_models().get(spec.model)
     if model is None:
         return limits
     if model.max_context_tokens and cost.prompt_tokens > model.max_context_tokens:
