@@ -38,7 +38,7 @@ def test_small_devices(notebook):
     expect(panel.locator(".wb-verdict .headline")).to_contain_text("inputs/s")
     panel.get_by_label("Memory limit (MiB)").fill("0.1")
     panel.get_by_label("Memory limit (MiB)").press("Enter")
-    expect(panel.locator(".wb-verdict .headline")).to_contain_text("No technique meets these limits")
+    expect(panel.locator(".wb-verdict .headline")).to_contain_text("No setting is within these limits")
     panel.get_by_label("Memory limit (MiB)").fill("")
     panel.get_by_label("Memory limit (MiB)").press("Enter")
     panel.get_by_label("Batch size shown").select_option("256")

@@ -35,7 +35,7 @@ def test_a_batch_is_searched_and_shown(notebook):
         box.press("Enter")
     panel.get_by_role("button", name="Run").click()
     expect(panel.get_by_text("done ·")).to_be_visible(timeout=240_000)
-    expect(panel.locator(".wb-verdict .headline")).to_contain_text("sequences/s")
+    expect(panel.locator(".wb-verdict .headline")).to_contain_text("tokens/s")
     wait_until_drawn(page, ".wb-batch", 2)
     shoot(page, SHOTS, "batch_search")
     assert complaints_of(complaints) == []

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from workbench.core.dependent import dependence, mean_with_dependence, share_with_dependence
-from workbench.core.statistics import block_bootstrap, drift_fraction, median_over_rounds
+from workbench.core.statistics import (
+    block_bootstrap,
+    drift_fraction,
+    median_over_rounds,
+    resampled_mean_interval,
+    share_interval,
+)
+from workbench.estimate.change_point import first_change
 
 SLO_MET = 0.9
 
@@ -81,6 +88,42 @@ def test_a_decode_step_timed_in_rounds_that_differ(round_sd):
     steps = (1 + round_sd * rng.normal(size=(500, 7, 1))) * np.exp(0.02 * rng.normal(size=(500, 7, 32)))
     found = map(median_over_rounds, np.median(steps, axis=2))
     assert 0.93 <= covered([(m.low, m.high) for m in found], 1.0) <= 0.97
+
+
+def healthy(rng, kind, n_loads, n):
+    if kind == "constant and exponential":
+        return 0.1 + rng.exponential(0.02, (n_loads, n))
+    if kind == "log-normal":
+        return np.exp(0.3 * rng.normal(size=(n_loads, n)))
+    return 1 + queue(rng, n_loads, n, 0.6)
+
+
+@pytest.mark.parametrize("kind", ["log-normal", "constant and exponential", "queue"])
+def test_a_change_of_latency_is_seldom_found_where_there_is_none(kind):
+    loads = healthy(np.random.default_rng(17), kind, 60, 300)
+    alarms = sum(first_change(x[:150], x[150:], false_alarm_rate=0.01) is not None for x in loads)
+    assert alarms <= 3  # 5 % of 60, where 1 % is asked for
+
+
+def test_a_doubled_latency_is_found():
+    loads = healthy(np.random.default_rng(18), "log-normal", 30, 300)
+    found = sum(first_change(x[:150], 2 * x[150:], false_alarm_rate=0.01) is not None for x in loads)
+    assert found >= 24
+
+
+@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_share_of_independent_trials(n, share):
+    hits = np.random.default_rng(19).binomial(n, share, 2000)
+    found = [share_interval(int(h), n) for h in hits]
+    assert 0.90 <= covered([(f.low, f.high) for f in found], share) <= 0.99  # Wilson's, of whole numbers
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_a_mean_of_independent_values(n):
+    values = np.random.default_rng(20).normal(5, 1, (300, n))
+    found = [resampled_mean_interval(v, seed=0, resamples=400) for v in values]
+    assert 0.92 <= covered(found, 5.0) <= 0.98
 
 
 def test_dependence_is_one_for_independent_values_and_grows_with_their_correlation():

@@ -12,7 +12,7 @@ from workbench.catalog.models import catalog_models
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.estimate import launch
 from workbench.estimate.device_calibration import offers
-from workbench.estimate.launch import hub_name, launch_command
+from workbench.estimate.launch import hub_name, launch_command, longest_request
 from workbench.estimate.machine import Split
 from workbench.estimate.search import Load, Plan, splits
 
@@ -27,7 +27,7 @@ PLAN = Plan(
 def test_a_shell_reads_any_name_as_one_word(name):
     words = shlex.split(launch_command(f"folder/{name}", PLAN, LOAD))
     assert words[2] == hub_name(f"folder/{name}")
-    assert words[words.index("--max-model-len") + 1] == "1024"
+    assert words[words.index("--max-model-len") + 1] == str(longest_request(1000, 24))
 
 
 def test_remarks_of_the_catalogue_are_no_part_of_a_name():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from workbench.catalog.models import catalog_models
 from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.estimate.device_calibration import offers
-from workbench.estimate.launch import launch_command
+from workbench.estimate.launch import launch_command, longest_request
 from workbench.estimate.search import Load, n_replicas_for, pareto, plans
 
 EIGHT, SEVENTY = (catalog_models()[f"meta-llama/Meta-Llama-3.1-{n}B"] for n in ("8", "70"))
@@ -87,7 +87,7 @@ def test_a_plan_becomes_a_command():
     command = launch_command("m", plan, LOAD)
     assert f"--tensor-parallel-size {plan.n_devices}" in command
     assert "--quantization fp8" in command
-    assert "--max-model-len 1152" in command
+    assert f"--max-model-len {longest_request(LOAD.input_tokens, LOAD.output_tokens)}" in command
 
 
 def test_nonsense_is_refused():

@@ -33,6 +33,9 @@ class Environment:
     python: str
     packages: Mapping[str, str]
     git_revision: str | None
+    other_load_fraction: float | None = None
+    """Share of the machine's processor time that processes without a part in the measurement took meanwhile; None: not known, as for a
+    server that was there already."""
 
     def with_package(self, name: str, version: str) -> "Environment":
         """The same with a package that took part from another environment."""

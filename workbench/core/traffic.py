@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
-from math import log, log1p, sqrt
+from math import exp, log, log1p, sqrt
 
 from workbench.core.errors import InvalidSpec
 
@@ -39,6 +39,12 @@ class Lengths:
         parts = ((self.input_tokens, self.input_sigma), (self.output_tokens, self.output_sigma))
         first, second = (max(1, round(rng.lognormvariate(log(median), sigma))) for median, sigma in parts)
         return first, second
+
+
+def around_mean(input_tokens: float, output_tokens: float) -> Lengths:
+    """Return lengths with these means."""
+    median = exp(-(SPREAD**2) / 2)
+    return Lengths(input_tokens=max(1.0, input_tokens * median), output_tokens=max(1.0, output_tokens * median))
 
 
 def sigma_of(variation: float) -> float:

@@ -54,6 +54,21 @@ def shown_percent(fraction: float | None, decimals: int = 0, *, sign: bool = Fal
     return NOT_KNOWN if fraction is None else f"{100 * fraction:{'+' if sign else ''}.{decimals}f} %"
 
 
+LEAST_FOR_P99 = 100
+"""A p99 of fewer samples is hardly more than their largest one, and tells little of what one in a hundred exceeds: it is not shown."""
+
+
+def shown_p99(seconds: float | None, *, n: int) -> str:
+    """Return a p99 of ``n`` samples, or that they are too few for one.
+
+    >>> shown_p99(0.25, n=1000), shown_p99(0.25, n=13), shown_p99(None, n=0)
+    ('250 ms', 'n = 13', '–')
+    """
+    if seconds is None:
+        return NOT_KNOWN
+    return shown_duration(seconds) if n >= LEAST_FOR_P99 else f"n = {n}"
+
+
 def shown_usd(usd: float) -> str:
     """Money with cents, or three significant digits below a dollar."""
     return f"{usd:,.2f}" if usd >= 1 else three_digits(usd)

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from workbench.core.provenance import Provenance
+
+Answer: TypeAlias = Literal["yes", "no", "open"]
+"""yes: there is something to choose, or all is well; no: there is nothing to choose, or something is wrong; open: the rows do not decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,14 +16,31 @@ class Verdict:
 
     headline: str
     evidence: str
-    objection: str
+    objection: str | None = None
+    """What speaks against trusting the headline or acting on it; None where the rows hold nothing of the kind."""
+    scope: str | None = None
+    """What the answer is about, and how it was obtained, where that speaks neither for nor against it."""
+    answer: Answer = "yes"
     best: str | None = None
     """What the verdict recommends, by its name in the run."""
     provenance: Provenance = Provenance.MEASURED
     """How the numbers of the evidence were obtained."""
 
+    @property
+    def lines(self) -> list[str]:
+        """Return the verdict as lines of text, the headline first."""
+        more = (("Against it", self.objection), ("Scope", self.scope))
+        return [self.headline, f"{self.provenance.mark} {self.evidence}", *(f"{n}: {t}" for n, t in more if t)]
+
 
 def sentence(points: Iterable[str]) -> str:
-    """Return points as one sentence."""
+    """Return points as one sentence; a name such as vLLM keeps its letters."""
     text = "; ".join(points)
-    return text[:1].upper() + text[1:] + "."
+    first = text.split(" ", 1)[0]
+    return (text[:1].upper() + text[1:] if first.islower() else text) + "."
+
+
+def objections(points: Iterable[str], *, most: int = 3) -> str | None:
+    """Return the strongest objections as one sentence; None without any."""
+    kept = list(points)[:most]
+    return sentence(kept) if kept else None

@@ -12,10 +12,13 @@ from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.formats import FORMATS, SCHEMES
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.paths import DATA, located
+from workbench.core.traces import read_trace
+from workbench.core.traffic import around_mean, draw_arrivals
 from workbench.estimate.precision import official_precision
 from workbench.estimate.search import IN_ONE_MACHINE, Load, Plan
 
 SIBLINGS = "siblings.csv"
+MOST_DRAWN, BLOCK = 1500, 16  # requests, as many as a simulation of a plan sends; tokens
 OUT = "checkpoints"
 """Folder that made checkpoints are written to."""
 PRESETS = {"nvfp4": "NVFP4", "mxfp4": "MXFP4"}
@@ -99,11 +102,41 @@ def _made_checkpoint(name: str, plan: Plan) -> Checkpoint:
     )
 
 
-def serve_command(place: str, plan: Plan, load: Load, *, flags: tuple[str, ...] = ()) -> str:
-    """Return vLLM's command line for one replica; ``place`` is written as a shell takes it."""
+@cache
+def longest_request(input_tokens: int, output_tokens: int) -> int:
+    """Return the tokens of the longest of the requests that a load of these mean lengths draws, in whole blocks."""
+    drawn = draw_arrivals(MOST_DRAWN, rate_per_s=1.0, lengths=around_mean(input_tokens, output_tokens), seed=0)
+    return ceil(max(a.input_tokens + a.output_tokens for a in drawn) / BLOCK) * BLOCK
+
+
+@cache
+def longest_of_trace(trace: str) -> int:
+    """Return the tokens of the longest request of a trace."""
+    return max(a.input_tokens + a.output_tokens for a in read_trace(Path(trace)).arrivals)
+
+
+def longest_of(load: Load, *, most: int | None) -> int:
+    """Return the tokens that a server must take for a load: of its trace, or of requests drawn around its means, within the model's length."""
+    trace = getattr(load, "trace", None)
+    longest = longest_of_trace(str(trace)) if trace else longest_request(load.input_tokens, load.output_tokens)
+    return min(longest, most) if most else longest
+
+
+def serve_command(
+    place: str, plan: Plan, load: Load, *, flags: tuple[str, ...] = (), most_tokens: int | None = None
+) -> str:
+    """Return vLLM's command line for one replica.
+
+    Args:
+        place: The model, written as a shell takes it.
+        plan: What is started.
+        load: Its requests.
+        flags: Further ones.
+        most_tokens: Longest context that the model was made for.
+    """
     split = plan.split
     options = [
-        *("--max-model-len", str(load.input_tokens + load.output_tokens)),
+        *("--max-model-len", str(longest_of(load, most=most_tokens))),
         *("--max-num-seqs", str(max(1, ceil(plan.concurrency / split.data)))),  # of each data-parallel rank
         *("--gpu-memory-utilization", "0.9"),
     ]
@@ -128,7 +161,8 @@ def launch_command(model: str, plan: Plan, load: Load, *, spec: ModelSpec | None
     """
     official = official_precision(spec) if spec is not None else "bf16"
     checkpoint = checkpoint_in(model, plan, official=official)
-    serve = serve_command(checkpoint.place, plan, load, flags=checkpoint.flags)
+    most = spec.max_context_tokens if spec is not None else None
+    serve = serve_command(checkpoint.place, plan, load, flags=checkpoint.flags, most_tokens=most)
     return "\n".join([*checkpoint.lines, ray_sketch(serve, plan)])
 
 

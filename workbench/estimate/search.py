@@ -84,6 +84,9 @@ class Plan:
     kv_bits: int
     reason: str | None
     """Why the load cannot be served so; None when it can."""
+    excess: float | None = None
+    """How many times as much as a limit the nearest way takes: of the SLO, or of the usable memory; None where it can be served, or nothing
+    like that stands against it."""
     concurrency: int = 0
     """Sequences of one replica at once."""
     n_replicas: int = 0
@@ -269,7 +272,8 @@ def _curves(
         )
         reason = _reason_against(offer, memory, bits=bits, n_devices=n)
         if reason is not None:
-            return Curve(plan=replace(plan, reason=reason), usd_per_device_hour=usd)
+            excess = memory.needed_bytes / memory.usable_bytes if reason.startswith("memory") else None
+            return Curve(plan=replace(plan, reason=reason, excess=excess), usd_per_device_hour=usd)
         batch = BATCHES[min(_most_held(memory), most_sequences) >= BATCHES]
         middle = np.full_like(batch, load.input_tokens + load.output_tokens / 2)
         step = decode_step_s(model, roles, machine, batch=batch, context=middle, kv_bits=bits)
@@ -315,10 +319,13 @@ def settled(curve: Curve, load: Load) -> Plan:
         return plan
     holds = (tpot <= load.tpot_s) & (ttft <= load.ttft_s)
     if not holds.any():
-        is_ttft = ttft[0] > load.ttft_s
-        least, slo = (float(ttft[0]), load.ttft_s) if is_ttft else (float(tpot[0]), load.tpot_s)
-        what = "TTFT: a prompt alone" if is_ttft else "TPOT: one sequence alone"
-        return replace(plan, reason=f"{what} takes {shown_duration(least)}, the SLO is {shown_duration(slo)}")
+        what, least, slo = max(
+            ("TTFT: a prompt alone", float(ttft[0]), load.ttft_s),
+            ("TPOT: one sequence alone", float(tpot[0]), load.tpot_s),
+            key=lambda limit: limit[1] / limit[2],
+        )
+        reason = f"{what} takes {shown_duration(least)}, the SLO is {shown_duration(slo)}"
+        return replace(plan, reason=reason, excess=least / slo)
     at = int(np.flatnonzero(holds)[-1])
     capacity = float(curve.capacity_requests_per_s[at])
     replicas = n_replicas_for(load.requests_per_s, capacity)
@@ -345,6 +352,12 @@ def with_replicas(plan: Plan, n: int) -> Plan:
         None if usd is None else usd * share for usd in (plan.usd_per_hour, plan.usd_per_million_output_tokens)
     )
     return replace(plan, n_replicas=n, usd_per_hour=hourly, usd_per_million_output_tokens=per_million)
+
+
+def nearest_plan(combinations: Sequence[Plan]) -> Plan | None:
+    """Return the plan that comes nearest to serving a load where none does: by its latencies, else by its memory."""
+    failing = [p for p in combinations if p.reason and p.excess]
+    return min(failing, key=lambda p: ((p.reason or "").startswith("memory"), p.excess or 0.0), default=None)
 
 
 def would_fit(memory: ContextPlan, n_devices: int) -> str:

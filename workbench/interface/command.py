@@ -17,6 +17,7 @@ from workbench.core.units import shown_duration
 from workbench.interface.follow import measured
 from workbench.interface.knobs import asks_for
 from workbench.interface.readable import out
+from workbench.measuring.machine import busy_text
 
 S = TypeVar("S", bound=Spec)
 A = TypeVar("A")
@@ -61,6 +62,8 @@ def measures(
                 print(json.dumps(summary(run) | kept | more, indent=1, ensure_ascii=False))
                 return
             show(run, **options)
+            if busy := busy_text(run.environment.other_load_fraction):
+                out.print(f"The machine was busy: {busy}. Measure again while it has no other work.")
 
         measure.__signature__ = _with_json_option(show)  # type: ignore[attr-defined]
         return asks_for(spec_class)(measure)

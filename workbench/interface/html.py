@@ -225,11 +225,12 @@ def with_interval(value: Interval | None, factor: float = 1.0, unit: str = "", *
 
 
 def verdict_card(verdict: Verdict, *, is_stale: bool = False) -> Markup:
-    """Return the answer first, then what it stands on, then what speaks against it; dimmed when it is stale."""
-    return Markup(
-        "<div class='wb-verdict{}' role='status'><p class='headline'>{}</p><p>{} {}</p><p>Against it: {}</p></div>"
-    ).format(
-        " stale" if is_stale else "", verdict.headline, verdict.provenance.mark, verdict.evidence, verdict.objection
+    """Return the answer first, then what it stands on, then what speaks against it; its colour follows the answer, and it is dimmed when it is stale."""
+    headline, evidence, *more = verdict.lines
+    kind = f"{verdict.answer}{' stale' if is_stale else ''}"
+    rest = joined(*(paragraph(line) for line in (evidence, *more)))
+    return Markup("<div class='wb-verdict {}' role='status'><p class='headline'>{}</p>{}</div>").format(
+        kind, headline, rest
     )
 
 

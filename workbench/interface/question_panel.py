@@ -47,6 +47,7 @@ from workbench.interface.shared_state import (
     view_file,
 )
 from workbench.interface.shared_view import (
+    busy_note,
     download_links,
     origin,
     place_of,
@@ -422,7 +423,7 @@ class QuestionPanel(JobPanel):
     def show_answer(self, view: AnswerView) -> None:
         """Show what the reader waits for: verdict, table and what stands beside the plots."""
         set_html(self.beside, view.beside)
-        set_html(self.answer, view.answer)
+        set_html(self.answer, joined(busy_note(view.run), view.answer))
         set_html(self.table, view.table)
 
     def show_rest(self, view: AnswerView) -> None:
@@ -542,7 +543,12 @@ class QuestionPanel(JobPanel):
         line, code = self._plan_tabs()
         tabs = joined(tabs, heading(FRAME_TABS[0], level=3), line, heading(FRAME_TABS[1], level=3), code)
         shown = block(
-            self._header(view), view.answer, block(figures, view.beside, kind="wb-figures"), view.table, note(LEGEND)
+            self._header(view),
+            busy_note(view.run),
+            view.answer,
+            block(figures, view.beside, kind="wb-figures"),
+            view.table,
+            note(LEGEND),
         )
         where = origin(view.run) if view.run else ""
         if self._compared():

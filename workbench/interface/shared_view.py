@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes
-from workbench.interface.html import heading, joined, paragraph, table
+from workbench.interface.html import EMPTY, heading, joined, message_card, paragraph, table
+from workbench.measuring.machine import busy_text
 from workbench.store.runs import RunStore, runs_in_folder
 
 
@@ -37,6 +38,15 @@ def minute_of(run: Run) -> str:
 def place_of(run: Run) -> str:
     """Return where a run was measured, its id and its day."""
     return f"on {run.environment.device}, run {run.id}, {run.day}"
+
+
+def busy_note(run: Run | None) -> Markup:
+    """Return a caution where other processes took much of the machine while a run was measured; empty otherwise."""
+    text = busy_text(run.environment.other_load_fraction) if run else None
+    if text is None:
+        return EMPTY
+    remedy = "Times may be too long and speed-ups wrong: measure again while the machine has no other work."
+    return message_card("caution", "The machine was busy.", f"{text[0].upper()}{text[1:]}.", remedy)
 
 
 def run_label(run: Run) -> str:

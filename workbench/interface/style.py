@@ -7,6 +7,7 @@ STYLE = """
 --wb-card:var(--jp-layout-color2,#f6f8fa);--wb-paper:var(--jp-layout-color0,#fff);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
 .wb h2{margin:0;font-size:1.35em}.wb .sub{margin:.1em 0 .6em;color:var(--wb-soft)}.wb p{margin:.25em 0}.wb small{opacity:.75}
 .wb-verdict{border-left:4px solid var(--wb-green);background:var(--wb-card);padding:.6em .9em;border-radius:4px}
+.wb-verdict.no{border-color:#D55E00}.wb-verdict.open{border-color:#E69F00}
 .wb-verdict .headline{font-size:1.12em;font-weight:600}.wb-verdict.stale,.wb .stale{opacity:.55}
 .wb-message{border-left:4px solid #0072B2;background:var(--wb-card);padding:.5em .9em;border-radius:4px;margin:.4em 0}
 .wb-message.caution{border-color:#E69F00}.wb-message.failure{border-color:#D55E00}.wb-message pre{white-space:pre-wrap;font-size:.8em}

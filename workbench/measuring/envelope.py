@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from workbench.core.rows import Failure, Row, Samples
 from workbench.core.runs import Environment, Run, last_run, utc_now
 from workbench.core.specs import Spec
 from workbench.measuring.kept import Kept
+from workbench.measuring.machine import OtherLoad
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
 
@@ -54,10 +55,12 @@ def measured(spec: Spec, folder: Path) -> Iterator[Progress | Run]:
     """Yield the progress of a spec's measurement and, last, its run; a second call in the folder resumes it."""
     measure: Measure = import_module(type(spec).__module__.removesuffix("spec") + "measure").measure
     folder.mkdir(parents=True, exist_ok=True)
-    record, started_at = Record(folder), utc_now()
+    record, started_at, others = Record(folder), utc_now(), OtherLoad()
     yield from measure(spec, record)
     device = record.device or chosen_device(getattr(spec, "device", "auto"))
-    environment = record.environment or read_environment(device)
+    environment = record.environment or replace(
+        read_environment(device), other_load_fraction=None if asks_a_server(spec) else round(others.fraction(), 3)
+    )
     for name, version in record.packages.items():
         environment = environment.with_package(name, version)
     yield Run(
@@ -72,6 +75,11 @@ def measured(spec: Spec, folder: Path) -> Iterator[Progress | Run]:
         failures=record.failures,
         provenance=record.provenance,
     )
+
+
+def asks_a_server(spec: Spec) -> bool:
+    """Return whether a spec measures a server by its URL, whose work is no disturbance."""
+    return any("://" in str(value) for value in spec.to_dict().values())
 
 
 def run(spec: Spec, *, on_progress: Callable[[Progress], None] | None = None) -> Run:

@@ -66,10 +66,11 @@ def interleaved_rounds(
     batch: int,
     rounds: int,
     seed: int,
+    least: int = 1,
 ) -> Iterator[float | dict[str, Timed]]:
     """Time each variant once in each round, in an order drawn anew; yield the share that is done and, last, the times.
 
-    Inputs go round, so that a variant whose time depends on the input meets all of them.
+    Inputs go round, so that a variant whose time depends on the input meets all of them. ``least`` batches are timed in each round.
     """
     rng = random.Random(seed)
     names = list(answers)
@@ -87,7 +88,7 @@ def interleaved_rounds(
             answer = answers[name]
             own: list[float] = []
             began = time.perf_counter()
-            while not own or (time.perf_counter() - began < SLICE_S and len(own) < 400):
+            while len(own) < least or (time.perf_counter() - began < SLICE_S and len(own) < 400):
                 x = batches[len(own) % len(batches)]
                 before = time.perf_counter()
                 answer(x)
@@ -104,9 +105,10 @@ def interleaved_times(
     batch: int,
     rounds: int,
     seed: int,
+    least: int = 1,
 ) -> dict[str, Timed]:
-    """Return the times of each variant, once in each round, in an order drawn anew."""
-    *_, times = interleaved_rounds(answers, inputs, batch=batch, rounds=rounds, seed=seed)
+    """Return the times of each variant, at least so many batches in each round, in an order drawn anew."""
+    *_, times = interleaved_rounds(answers, inputs, batch=batch, rounds=rounds, seed=seed, least=least)
     assert isinstance(times, dict)
     return times
 

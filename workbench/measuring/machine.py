@@ -36,8 +36,16 @@ def _own_s() -> float:
             used = process.cpu_times()
         except psutil.Error:  # it ended meanwhile
             continue
-        total += used.user + used.system
+        ended = (getattr(used, name, 0.0) for name in ("children_user", "children_system"))
+        total += used.user + used.system + sum(ended)
     return total
+
+
+def busy_text(other_load_fraction: float | None) -> str | None:
+    """Return how much of the machine others took; None where that is little, or not known."""
+    if other_load_fraction is None or other_load_fraction <= BUSY:
+        return None
+    return f"other processes took {other_load_fraction:.0%} of the processors meanwhile"
 
 
 def timing_caution(*, drift_fraction: float | None, other_load_fraction: float | None) -> str | None:
@@ -45,6 +53,6 @@ def timing_caution(*, drift_fraction: float | None, other_load_fraction: float |
     reasons = []
     if drift_fraction is not None and abs(drift_fraction) > DRIFT:
         reasons.append(f"times changed by {drift_fraction:+.0%} from the first to the last rounds")
-    if other_load_fraction is not None and other_load_fraction > BUSY:
-        reasons.append(f"other processes took {other_load_fraction:.0%} of the processors meanwhile")
+    if busy := busy_text(other_load_fraction):
+        reasons.append(busy)
     return " and ".join(reasons) or None

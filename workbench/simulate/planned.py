@@ -1,10 +1,9 @@
 """What a plan is called, and its load simulated on it."""
 
 from dataclasses import dataclass, replace
-from math import exp
 
 from workbench.catalog.model_spec import ModelSpec
-from workbench.core.traffic import SPREAD, Lengths, draw_arrivals
+from workbench.core.traffic import around_mean, draw_arrivals
 from workbench.estimate.precision import weight_bits_of
 from workbench.estimate.search import Load, Offer, Plan
 from workbench.estimate.serving_memory import context_plan
@@ -77,11 +76,7 @@ class PlanTraffic:
         load, concurrency = self.load, max(1, self.plan.concurrency)
         n = min(n_replicas, MOST_REPLICAS)
         least = min(MOST_SIMULATED, max(SIMULATED, TURNS * n * concurrency))
-        mean_to_median = exp(-(SPREAD**2) / 2)
-        lengths = Lengths(
-            input_tokens=max(1.0, load.input_tokens * mean_to_median),
-            output_tokens=max(1.0, load.output_tokens * mean_to_median),
-        )
+        lengths = around_mean(load.input_tokens, load.output_tokens)
         rate = load.requests_per_s * n / n_replicas
         arrivals = draw_arrivals(round(requests_share * least), rate_per_s=rate, lengths=lengths, seed=0)
         limits = EngineLimits(

@@ -1,8 +1,9 @@
 """How often a way to judge a new version rolls a good one back, and a bad one forward: many rollouts with known error rates."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from workbench.core.errors import InvalidSpec
 from workbench.release.rule import MEASURES
@@ -44,26 +45,24 @@ def odds(
     play = {JUDGES[0]: _sequential(alpha), JUDGES[1]: _threshold(0.95, n_failed=1, per_step=1), JUDGES[2]: checks}[
         judge
     ]
-    rng, back, bad = random.Random(seed), 0, 0
+    rng, back, bad = np.random.default_rng(seed), 0, 0
     for _ in range(n):
         is_back, n_bad = play(rng, old_rate, new_rate, per_interval)
         back, bad = back + is_back, bad + n_bad
     return Odds(rolled_back=back / n, bad_answers=bad / n)
 
 
-Play = Callable[[random.Random, float, float, int], tuple[bool, int]]
+Play = Callable[[np.random.Generator, float, float, int], tuple[bool, int]]
 
 
-def _failures(rng: random.Random, n: int, rate: float) -> int:
-    if hasattr(rng, "binomialvariate"):  # from Python 3.12 on
-        return int(rng.binomialvariate(n, rate))
-    return sum(rng.random() < rate for _ in range(n))
+def _failures(rng: np.random.Generator, n: int, rate: float) -> int:
+    return int(rng.binomial(n, rate))
 
 
 def _sequential(alpha: float) -> Play:
     limit = len(MEASURES) / alpha
 
-    def play(rng: random.Random, old: float, new: float, per: int) -> tuple[bool, int]:
+    def play(rng: np.random.Generator, old: float, new: float, per: int) -> tuple[bool, int]:
         test, bad = WorseThanBaseline(), 0
         for share in STEPS[:-1]:  # with everybody on the new version nothing is beside it
             for _ in range(INTERVALS_PER_STEP):
@@ -83,10 +82,10 @@ def _sequential(alpha: float) -> Play:
 def _threshold(success: float, *, n_failed: int, per_step: int) -> Play:
     """Return whether a rollout is rolled back: after so many checks with less success, whatever the old version does."""
 
-    def play(rng: random.Random, _old: float, new: float, per: int) -> tuple[bool, int]:
+    def play(rng: np.random.Generator, _old: float, new: float, per: int) -> tuple[bool, int]:
         bad = checks = 0
         for share in (share for share in STEPS for _ in range(per_step)):
-            n_new = max(1, round(per * share))
+            n_new = max(1, round(per * share * INTERVALS_PER_STEP / per_step))  # all rules see the same traffic
             failed = _failures(rng, n_new, new)
             bad += failed
             checks += 1 - failed / n_new < success

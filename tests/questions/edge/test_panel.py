@@ -23,7 +23,7 @@ def test_edge_shows_speed_verdicts_and_chooses_within_limits(panel):
     assert "relative to student: slower" in panel.table.value
     before = panel.answer.value
     panel.controls["memory_mib"].value = "0.1"
-    assert "No technique meets these limits" in panel.answer.value
+    assert "No setting is within these limits" in panel.answer.value
     assert "memory" in panel.tabs_html[0].value
     panel.controls["memory_mib"].value = ""
     assert panel.answer.value == before

@@ -109,7 +109,8 @@ def test_an_engine_whose_answers_are_not_those_asked_for_is_not_ranked(kind):
 
 
 def test_a_rate_beyond_a_broken_one_does_not_count():
-    result = EngineResult(engine="torch", status="measured", trials=(trial(1, 1.0), trial(2, 0.5), trial(4, 1.0)))
+    missed = replace(trial(2, 0.5), attainment_interval=(0.4, 0.6))
+    result = EngineResult(engine="torch", status="measured", trials=(trial(1, 1.0), missed, trial(4, 1.0)))
     assert result.best(0.9).rate_per_s == 1
 
 

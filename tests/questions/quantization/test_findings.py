@@ -24,7 +24,7 @@ def test_the_sentence_carries_its_evidence_and_an_objection():
 def test_without_a_baseline_it_says_what_to_run():
     answer = verdict(invented_run(methods=("int8-weight",)), kl_limit=1, batch=1)
     assert answer.best is None
-    assert "FP32" in answer.objection
+    assert "FP32" in answer.evidence
 
 
 def outcome(technique, *runs, metric="speedup"):

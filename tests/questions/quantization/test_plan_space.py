@@ -69,14 +69,14 @@ def test_where_time_is_paid_the_plan_uses_what_is_fast_there(run, products):
     large = space_of(run, products, cost=cost, formats=("w4a16",), batch=4096)
     assert [set(s.plan.values()) for s in large.corners] == [{"bf16"}]  # four bits only cost time there
     answer = plan_verdict(large, large.best(large.high), missing={}, transferred=None)
-    assert "does not pay" in answer.objection
+    assert "does not pay" in answer.evidence
 
 
 def test_without_formats_everything_stays_as_it_is(run, products):
     space = space_of(run, products, formats=())
     assert set(space.best(1.0).plan.values()) == {"bf16"}
     answer = plan_verdict(space, space.best(1.0), missing={}, transferred=None)
-    assert "nothing to choose from" in answer.objection
+    assert "nothing to choose from" in answer.evidence
 
 
 def test_a_batch_that_was_not_timed_is_refused(run, products):

@@ -59,7 +59,7 @@ def test_the_search_finds_the_batch_of_brute_force_and_predicts_memory():
     answer = verdict(searched)
     assert "the search ended at the largest batch" in answer.evidence
     assert answer.best == "32"
-    assert "2420 sequences/s, 24.5x batch size 1" in answer.headline
+    assert "2420 tokens/s, 24.5x batch size 1" in answer.headline
     assert {row[0] for row in batch_rows(searched)} == {str(r.batch) for r in searched.rows(BatchTrial)}
     assert len(trial_rows(searched)) == len(searched.rows(BatchTrial))
 

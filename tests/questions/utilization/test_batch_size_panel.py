@@ -25,7 +25,7 @@ def test_a_search_answers_with_a_batch_and_goes_stale_when_a_limit_changes(panel
     panel.job_bar.run.click()
     wait_for(lambda: panel.errors or (panel.run.spec["largest"] == 3 and "stale" not in panel.answer.value), 240)
     assert panel.errors == []
-    assert "sequences/s" in panel.answer.value
+    assert "tokens/s" in panel.answer.value
     assert [t.split("<br>")[0] for t in figure_titles(panel)] == [
         "<b>Throughput and step time by batch size</b>",
         "<b>Peak memory, predicted and measured</b>",

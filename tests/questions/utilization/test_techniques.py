@@ -78,7 +78,9 @@ def test_a_step_is_bound_by_what_takes_most_of_its_time():
     profile = StepProfile(wall_s=2.0, busy_s=2.0, flop=4e12, bytes=1e12, n_operators=7, by_category_s={}, largest=())
     roof = Roof(flop_per_s=1e13, bytes_per_s=1e12)
     assert bound_by(profile, roof) == BoundBy(compute=0.2, memory=0.5, neither=0.5)
-    assert profile_title("a step", profile, roof) == "A step: 2.00 s, 7 operators, bound by memory (50 % of its time)"
+    assert profile_title("a step", profile, roof) == (
+        "A step: 2.00 s, 7 operators; 50 % explained by reading weights, 20 % by arithmetic"
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_gains_stand_beside_what_is_claimed(panel):
     ]
     assert "CUDA graphs need an NVIDIA GPU" in panel.table.value
     assert "◌ pool of cache blocks" in panel.table.value
-    assert "bound by" in panel.tabs_html[0].value
+    assert "explained by reading weights" in panel.tabs_html[0].value
     assert panel.errors == []
 
 

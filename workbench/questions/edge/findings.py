@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
-from workbench.core.units import MIB, shown_duration
-from workbench.core.verdict import Verdict
+from workbench.core.units import LEAST_FOR_P99, MIB, shown_duration, shown_p99
+from workbench.core.verdict import Verdict, objections
 from workbench.measuring.interleaved import Speedup, SpeedVerdict
 from workbench.questions.edge.rows import (
     AdaptiveResult,
@@ -22,6 +22,7 @@ from workbench.questions.edge.rows import (
 )
 from workbench.questions.edge.spec import TECHNIQUES
 
+NOISY = 10.0  # times the median
 TEACHER_LABELS = {"same labels": "the same labels", "all labels": "all labels"}
 MARK = Provenance.MEASURED.mark
 VARIANT_HEAD = (
@@ -59,7 +60,12 @@ def setting_words(s: MeasuredSetting) -> str:
     """Return a setting in words: its technique and conditions, then its throughput and p99 latency."""
     threads = f"{s.threads} thread{'s' if s.threads > 1 else ''}"
     p99 = shown_duration(s.times.p99_s)
-    return f"{s.technique} at {threads} and batch size {s.batch}: {s.inputs_per_s:,.0f} inputs/s with a p99 latency of {p99}"
+    latency = (
+        f"a p99 latency of {p99}"
+        if s.times.n >= LEAST_FOR_P99
+        else f"{p99} for nearly the longest of {s.times.n} batches"
+    )
+    return f"{s.technique} at {threads} and batch size {s.batch}: {s.inputs_per_s:,.0f} inputs/s with {latency}"
 
 
 def verdict(variants: Sequence[VariantResult], settings: Sequence[Setting], batch: int) -> Verdict:
@@ -81,24 +87,44 @@ def verdict(variants: Sequence[VariantResult], settings: Sequence[Setting], batc
     ]
     best = settings[0] if settings and not settings[0].breaks else None
     if best is not None:
-        headline = f"The fastest setting within the limits is {setting_words(best)}."
+        headline, answer = f"The fastest setting within the limits is {setting_words(best)}.", "yes"
+    elif settings:
+        headline, answer = f"No setting is within these limits; {_nearest(settings)}.", "no"
     else:
-        headline = "No technique meets these limits." if settings else f"At batch size {batch}, {compared[0]}."
-    objection = "The times hold for this processor: another one may lack fast INT8, or have a sparse kernel."
-    if variants[0].note:
-        objection = f"The graph was measured so: {variants[0].note}. {objection}"
-    if variants[0].accuracy is not None:
-        worse = ", ".join(v.technique for v in variants if v.accuracy and v.accuracy.is_worse)
-        accuracy = (
-            f"A paired test shows lower accuracy for: {worse}." if worse else "No paired test shows lower accuracy."
-        )
-        objection = f"{accuracy} {objection}"
+        headline, answer = f"At batch size {batch}, {compared[0]}.", "yes" if by["faster"] else "no"
+    points = _unsteady(best) if best else []
+    worse = [v.technique for v in variants if v.accuracy and v.accuracy.is_worse]
+    if worse:
+        points.append(f"a paired test shows lower accuracy for {', '.join(worse)}")
+    noisy = [v.technique for v in variants if v.times[batch].p99_s > NOISY * v.times[batch].p50_s]
+    if noisy:
+        points.append(f"the p99 of {', '.join(noisy)} is over {NOISY:g} times the p50: the machine was not quiet")
+    noted = f"The graph was measured so: {variants[0].note}. " if variants[0].note else ""
     return Verdict(
         headline=headline,
-        evidence=f"At batch size {batch}, {'; '.join(part for part in compared if part)}.",
-        objection=objection,
+        evidence=f"At batch size {batch}, by the median of a batch, {'; '.join(part for part in compared if part)}.",
+        objection=objections(points),
+        scope=f"{noted}The times are of this processor, and memory is of the largest batch.",
+        answer=answer,  # type: ignore[arg-type]
         best=best.technique if best else None,
     )
+
+
+def _nearest(settings: Sequence[Setting]) -> str:
+    """Return the setting that exceeds the fewest limits, the fastest of them, and which they are."""
+    nearest = min(settings, key=lambda s: (len(s.breaks), -s.inputs_per_s))
+    return f"the nearest, {setting_words(nearest)}, exceeds {' and '.join(nearest.breaks)}"
+
+
+def _unsteady(best: Setting) -> list[str]:
+    points = []
+    if best.times.n < LEAST_FOR_P99:
+        points.append(f"the latency of this setting rests on {best.times.n} batches, too few for a p99")
+    if best.times.p99_s > NOISY * best.times.p50_s:
+        points.append(
+            f"its longest batches take {best.times.p99_s / best.times.p50_s:.0f} times the median: the machine was not quiet"
+        )
+    return points
 
 
 def _sentence(techniques: Sequence[str], adjective: str) -> str:
@@ -164,7 +190,7 @@ def _variant(v: VariantResult, batch: int) -> tuple[str, ...]:
         gate_words(v, batch),
         ratio_words(times.speedup),
         shown_duration(times.p50_s),
-        shown_duration(times.p99_s),
+        shown_p99(times.p99_s, n=times.n),
         accuracy_words(v),
         flip_words(v),
         "–" if v.accuracy is None or v.technique == "fp32" else f"{v.accuracy.mcnemar_p:.2g}",
@@ -182,7 +208,7 @@ def setting_rows(settings: Sequence[Setting]) -> list[tuple[str, ...]]:
             str(s.threads),
             str(s.batch),
             f"{s.inputs_per_s:,.0f}",
-            shown_duration(s.times.p99_s),
+            shown_p99(s.times.p99_s, n=s.times.n),
             f"{s.peak_bytes / MIB:.1f} MiB",
             f"{s.power_w:.1f} W {_mark(s.power_source)}",
             ", ".join(s.breaks) or "–",
@@ -194,7 +220,7 @@ def setting_rows(settings: Sequence[Setting]) -> list[tuple[str, ...]]:
 def adaptive_rows(run: Run) -> list[tuple[str, ...]]:
     """Return the cells of ``ADAPTIVE_HEAD``: a fixed choice and one that follows the machine, quiet and busy."""
     return [
-        (r.phase, r.choice, TECHNIQUES[r.model], shown_duration(r.p50_s), shown_duration(r.p99_s))
+        (r.phase, r.choice, TECHNIQUES[r.model], shown_duration(r.p50_s), shown_p99(r.p99_s, n=r.n))
         for r in run.rows(AdaptiveResult)
     ]
 
@@ -245,7 +271,7 @@ def _runtime(r: RuntimeResult) -> tuple[str, ...]:
     if r.measured is None:
         return (r.runtime, f"{r.state}: {r.remedy}")
     times = r.measured.times
-    shown = (shown_duration(times.p50_s), shown_duration(times.p99_s))
+    shown = (shown_duration(times.p50_s), shown_p99(times.p99_s, n=times.n))
     return (r.runtime, str(r.measured.batch), *shown, ratio_words(times.speedup), f"{r.measured.cores_used:.1f}")
 
 

@@ -105,7 +105,7 @@ def compare(run: Run) -> None:
     """Measure which engine sustains the highest request rate within an SLO."""
     slo = slo_of(run.asked(EngineSweepSpec))
     answer = verdict(results_under(run, slo), slo)
-    print(f"{answer.headline}\n{answer.provenance.mark} {answer.evidence}\nAgainst it: {answer.objection}")
+    print(*answer.lines, sep="\n")
     for r in run.rows(EngineResult):
         rates = ", ".join(f"{t.rate_per_s:.3g}/s {t.attainment_fraction:.0%}" for t in r.trials)
         print(f"{engine_label(r.engine)}: {r.status} {r.reason or ''} {rates}".rstrip())

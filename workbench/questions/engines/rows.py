@@ -21,7 +21,7 @@ class Trial:
     attainment_fraction: float
     """SLO attainment: share of the requests that met the SLO."""
     attainment_interval: tuple[float, float]
-    """95 % interval of the attainment (Wilson 1927)."""
+    """95 % interval of the attainment: Wilson's for the independent requests, since neighbours in a queue are alike."""
     good_per_s: float
     """Goodput: requests per second that met the SLO."""
     output_tokens_per_s: float
@@ -41,10 +41,28 @@ class Trial:
     nonce: int | None = None
     """Prompt nonce of the load."""
 
+    def surely_misses(self, attainment: float) -> bool:
+        """Return whether even the upper end of the interval is below a required attainment."""
+        return self.attainment_interval[1] < attainment
+
     @property
     def not_comparable(self) -> tuple[LoadWarning, ...]:
         """Return the warnings for which requests/s within an SLO cannot be set beside those of other engines."""
         return tuple(w for w in self.warnings if w.kind in NOT_COMPARABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far the trials of an engine meet an SLO, lower rates first."""
+
+    peak: Trial | None
+    """Highest rate that met it, no lower rate having surely missed it; None where there is none."""
+    uncertain: tuple[Trial, ...]
+    """Lower rates than the peak that missed it by no more than their intervals."""
+    possible: tuple[Trial, ...]
+    """Higher rates that missed it by no more than their intervals, up to the first that surely missed it."""
+    beyond: tuple[Trial, ...]
+    """Rates that met it above one that surely missed it: the attainment is not monotone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +83,21 @@ class EngineResult(Row):
     """Launch command of the server, without paths of the machine."""
     trials: tuple[Trial, ...] = ()
 
+    def reach(self, attainment: float) -> Reach:
+        """Return how far the trials meet an SLO, whose attainment they were counted under."""
+        ordered = sorted(self.trials, key=lambda t: t.rate_per_s)
+        first_miss = next((i for i, t in enumerate(ordered) if t.surely_misses(attainment)), len(ordered))
+        at = max((i for i, t in enumerate(ordered[:first_miss]) if t.attainment_fraction >= attainment), default=-1)
+        return Reach(
+            peak=ordered[at] if at >= 0 else None,
+            uncertain=tuple(t for t in ordered[: max(at, 0)] if t.attainment_fraction < attainment),
+            possible=tuple(ordered[at + 1 : first_miss]),
+            beyond=tuple(t for t in ordered[first_miss:] if t.attainment_fraction >= attainment),
+        )
+
     def best(self, attainment: float) -> Trial | None:
-        """Return the trial with the highest rate that met the SLO, none of a lower rate having missed it."""
-        highest = None
-        for trial in sorted(self.trials, key=lambda t: t.rate_per_s):
-            if trial.attainment_fraction < attainment:
-                break
-            highest = trial
-        return highest
+        """Return the trial with the highest rate that met the SLO, none of a lower rate having surely missed it."""
+        return self.reach(attainment).peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def latencies_over_time(
     detected = "no change detected" if changed_at_s is None else f"change detected {changed_at_s:.1f} s after the start"
     fig = figure(
         name,
-        subtitle=f"● measured · {detected}<br>CUSUM, {100 * false_alarm_rate:g} % false alarms of independent requests",
+        subtitle=f"● measured · {detected}<br>CUSUM, {100 * false_alarm_rate:g} % false alarms by the healthy load itself",
         x_title="due time of the request, s after the start",
         y_title=f"{name}, ms",
         legend_y=-0.22,

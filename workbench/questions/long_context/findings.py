@@ -9,13 +9,14 @@ from workbench.core.columns import Columns, cells
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict, sentence
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.serving_memory import ContextPlan, MemorySettings, context_plan
 from workbench.questions.long_context.rows import Limit, Series, Served, timed_series
 from workbench.questions.long_context.spec import PRECISIONS, LongContextSpec, ServingCase
 
 CONTEXTS = tuple(2**n for n in range(10, 21))
 EXACT = 1e-6
+TIE = 1.02
 CHUNK_TOKENS, USABLE_FRACTION = 8192, 0.9
 """Of the launch command, and of the memory that is planned for it."""
 CACHE_COLUMNS: Columns[ComparedCache] = {
@@ -81,7 +82,8 @@ def plan_message(model: ModelSpec, case: ServingCase) -> tuple[str, str, str, st
         beyond = f" {limit}; beyond them its answers may be meaningless."
     mark = Provenance.ESTIMATED.mark
     if plan.does_fit:
-        end = f"the longest context is {plan.longest_tokens:,} tokens"
+        share = shown_percent(USABLE_FRACTION)
+        end = f"the longest context is {plan.longest_tokens:,} tokens in a server with {share} of the memory"
         cause = f"{mark} {sequences} tokens fit on {place}: {parts}; {end}.{beyond}"
         return "caution" if is_beyond else "info", "It fits.", cause, ""
     remedy = "Use fewer bits for the weights, a larger device or more devices."
@@ -145,7 +147,9 @@ def verdict(run: Run) -> Verdict:
     longest = {name: rows[-1] for name, rows in series.items()}
     if not longest:
         return Verdict(
-            headline="No prefill was measured.", evidence="Every context length failed.", objection="see below."
+            headline="No prefill was measured.",
+            evidence="Every context length failed; the table says why.",
+            answer="open",
         )
     at = max(r.length_tokens for r in longest.values())
     reached = {name: row for name, row in longest.items() if row.length_tokens == at}
@@ -155,7 +159,9 @@ def verdict(run: Run) -> Verdict:
     evidence = []
     if limit and limit.found_tokens:
         off = shown_percent(limit.predicted_tokens / limit.found_tokens - 1, 1, sign=True)
-        headline += f"; the longest context that fits is {limit.found_tokens:,} tokens"
+        headline += (
+            f"; the longest context that fits into all free memory, without a server, is {limit.found_tokens:,} tokens"
+        )
         evidence.append(f"Predicted before loading: {limit.predicted_tokens:,} tokens ({off}).")
     elif limit:
         mark = Provenance.ESTIMATED.mark
@@ -166,22 +172,39 @@ def verdict(run: Run) -> Verdict:
         nearest = min(held, key=lambda r: abs(r.length_tokens - at))
         agreement = "its formula is exact" if worst < EXACT else f"its formula is off by {100 * worst:.2g} %"
         evidence.append(f"KV cache of {at:,} tokens: {shown_bytes(nearest.kv_held_bytes)}; {agreement}.")
-    return Verdict(best=name, headline=headline + ".", evidence=" ".join(evidence), objection=_objection(run, limit))
+    failed = [r for r in run.rows(NotMeasured) if r.what == "prefill"]
+    points = [f"{len(failed)} prefills were not measured: {failed[0].reason}"] if failed else []
+    others = [n for n, row in reached.items() if row is not fastest and row.ttft_s <= TIE * fastest.ttft_s]
+    if others:
+        points.append(f"{' and '.join(others)} takes no more than 2 % longer")
+    return Verdict(
+        best=name,
+        headline=headline + ".",
+        evidence=" ".join(evidence),
+        objection=objections([*points, *_against(limit)]),
+        scope=_scope(run),
+    )
 
 
-def _objection(run: Run, limit: Limit | None) -> str:
-    points = []
+def _against(limit: Limit | None) -> list[str]:
     made_for, reached = (limit.model_limit_tokens, limit.found_tokens) if limit else (None, None)
-    if made_for and reached and reached > made_for:
-        times = three_digits(reached / made_for)
-        points.append(f"the model was made for {made_for:,} tokens, and memory holds {times} times as many")
+    if not made_for or not reached or reached <= made_for:
+        return []
+    times = three_digits(reached / made_for)
+    return [f"the model was made for {made_for:,} tokens, and memory holds {times} times as many"]
+
+
+def _scope(run: Run) -> str:
+    """Return whether a server shares its cache, and what a cached prefix changes."""
+    points = ["measured with one sequence at a time; a server shares its KV cache among many"]
     if served := run.rows(Served):
         last = max(served, key=lambda r: r.length_tokens)
+        change = "falls" if last.ttft_prefix_s < last.ttft_s else "goes"
         points.append(
-            f"TTFT falls from {shown_duration(last.ttft_s)} to {shown_duration(last.ttft_prefix_s)} "
-            "where the prefix is cached, so not every request pays for the whole prefill"
+            f"TTFT {change} from {shown_duration(last.ttft_s)} to {shown_duration(last.ttft_prefix_s)} where the prefix of "
+            f"{last.length_tokens:,} tokens is cached"
         )
-    return sentence(points or ["measured with one sequence at a time; a server shares its KV cache among many"])
+    return sentence(points)
 
 
 def cache_rows(run: Run) -> list[tuple[str, ...]]:

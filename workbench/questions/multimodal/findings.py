@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from workbench.core.columns import Columns
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
-from workbench.core.units import shown_duration, shown_percent
-from workbench.core.verdict import Verdict
+from workbench.core.units import shown_duration, shown_p99, shown_percent
+from workbench.core.verdict import Verdict, objections
 from workbench.load.rows import LoadResult
 from workbench.load.spec import LoadSpec
 from workbench.questions.multimodal.rows import BreakEven, Cell, Stream, cells
@@ -83,24 +83,37 @@ def verdict(run: Run) -> Verdict:
     host, encoder, model = (percent(part_s / middle.ttft_p50_s) for part_s in parts)
     errors = [abs(c.error_fraction) for c in measured if c.is_held_out]
     n_within = sum(e <= WITHIN for e in errors)
-    pay = [f"{percent(e.hit_rate)} for {CACHES[e.cache]}" for e in run.rows(BreakEven) if e.hit_rate is not None]
+    caches = run.rows(BreakEven)
+    pay = [f"{percent(e.hit_rate)} for {CACHES[e.cache]}" for e in caches if e.hit_rate is not None]
+    dearer = [e for e in caches if e.missed_s > e.without_s]
+    points = []
+    if n_within < len(errors):
+        points.append(f"{len(errors) - n_within} predictions are off by more than {percent(WITHIN)}")
+    if never := [CACHES[e.cache] for e in caches if e.hit_rate is None]:
+        points.append(f"no hit rate makes {' and '.join(never)} pay")
+    if dearer:
+        worst = max(dearer, key=lambda e: e.missed_s / e.without_s)
+        points.append(
+            f"where all images miss, {CACHES[worst.cache]} costs {percent(worst.missed_s / worst.without_s - 1)} more TTFT than no cache"
+        )
     return Verdict(
         headline=f"For {middle.label} pixels, the host takes {host} of TTFT, the encoder {encoder} and the language model {model}.",
         evidence=f"TTFT is predicted within {percent(WITHIN)} for {n_within} of {len(errors)} held-out sizes and numbers of images (largest error "
         f"{percent(max(errors, default=0))}). Break-even hit rates: {', '.join(pay) or 'not measured'}.",
-        objection="A cache miss costs more than no cache: the host looks the image up, separates text from image, and stores the result.",
+        objection=objections(points),
     )
 
 
 def served_rows(loads: Sequence[Run]) -> list[tuple[str, ...]]:
     """Return the cells of ``SERVED_HEAD`` for each load that sent images to a server."""
-    rows = []
+    rows = list[tuple[str, ...]]()
     for run, spec in ((load, load.asked(LoadSpec)) for load in loads):
         if not spec.n_images:
             continue
         result = run.row(LoadResult)
         ttft = (result.ttft_s.from_due.p50, result.ttft_s.from_due.p99) if result else (None, None)
         sent = f"{spec.n_images} × {spec.image_sizes}", f"{spec.rate_per_s:g}/s {spec.arrivals}"
-        times = (shown_duration(s) for s in ttft)
+        n = result.ttft_s.from_due.n if result else 0
+        times = shown_duration(ttft[0]), shown_p99(ttft[1], n=n)
         rows.append((*sent, percent(spec.image_hit_fraction), *times, run.day))
     return rows

@@ -25,7 +25,7 @@ def plan(answer: Planned) -> None:
     verdict = plan_verdict(answer)
     out.print(verdict.headline)
     print_table(PLAN_HEAD, plan_rows(answer))
-    for line in (*hidden_plans(answer), *reasons_by_precision(answer)[:SHOWN], verdict.evidence, verdict.objection):
+    for line in (*hidden_plans(answer), *reasons_by_precision(answer)[:SHOWN], *verdict.lines[1:]):
         out.print(line)
     if answer.spec.trace:
         load = answer.spec

@@ -44,7 +44,9 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
     points(frontier, "Pareto-optimal", BEST, mode="lines+markers", line=line, marker=diamond)
     fig.add_hline(y=slo_tpot_s * 1e3, line={"color": CAUTION, "width": 1.5, "dash": "dot"})
     fig.update_xaxes(type="log", tickangle=0, tickvals=[m * 10.0**e for e in range(-1, 5) for m in (1, 2, 5)])
-    fig.update_yaxes(rangemode="tozero")
+    shown = [p.tpot_s for p in (*plans, *frontier)]
+    # From 0 on, unless all points would lie close together at the top.
+    fig.update_yaxes(rangemode="tozero" if min(shown, default=0.0) < 0.7 * max(shown, default=1.0) else "normal")
     return fig
 
 

@@ -10,7 +10,7 @@ from workbench.compress.rows import QuantizationSamples, VariantResult, before_e
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
 from workbench.estimate.weights import decode_floor_s, weight_bytes
 from workbench.measuring.machine import timing_caution
@@ -36,6 +36,7 @@ ESTIMATE_HEAD = (
     "lowest USD / M tokens ◌",
 )
 MOST_IN_HISTORY = 12
+RUNTIMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 LITTLE_QUANTIZED = 0.5  # a smaller share of the weights is an objection
 
 
@@ -53,45 +54,110 @@ def speedup(result: VariantResult, base: VariantResult, *, batch: int) -> float 
     return base_time.p50_s / time.p50_s if time and base_time else None
 
 
+def is_faster(result: VariantResult, base: VariantResult, *, batch: int) -> bool:
+    """Return whether the steps of a method are shorter than those of another beyond both intervals."""
+    time, other = result.decode_at(batch), base.decode_at(batch)
+    return time is not None and other is not None and time.p50_high_s < other.p50_low_s
+
+
 def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
-    """Return the fastest method at a batch size whose mean KL lies within the limit with 95 % confidence."""
+    """Return the fastest method at a batch size whose mean KL lies within the limit with 95 % confidence.
+
+    A method whose interval of the step overlaps the baseline's is not taken.
+    """
     results = [r for r in run.rows(VariantResult) if r.status == "measured" and r.decode_at(batch)]
     base = baseline_of(results)
     if base is None:
         return Verdict(
             headline="The run has no baseline to compare with.",
-            evidence="Neither FP32 nor BF16 was measured at this batch size.",
-            objection="Run again with FP32 among the methods.",
+            evidence="Neither FP32 nor BF16 was measured at this batch size. Run again with FP32 among the methods.",
+            answer="open",
         )
     if all(r.accuracy is None for r in results):
         return _verdict_without_accuracy(results, base, batch)
     within = [r for r in results if r.accuracy and r.accuracy.mean_kl_nat_per_token.high <= kl_limit]
-    best = min(within or [base], key=lambda r: _step_s(r, batch))
-    if best.method == base.method:
+    faster = [r for r in within if is_faster(r, base, batch=batch)]
+    limit = f"a mean KL of {three_digits(kl_limit)} nat/token, at batch {batch}"
+    if not faster:
+        nearest = [r for r in within if r is not base and _step_s(r, batch) < _step_s(base, batch)]
+        why = "is shown to be faster" if nearest else "is faster"
         return Verdict(
             best=base.method,
-            headline=f"Stay with {METHODS[base.method].label}: no faster method meets the accuracy limit.",
-            evidence=f"The limit is a mean KL of {three_digits(kl_limit)} nat/token, at batch {batch}.",
-            objection=_objection(base, base, results, batch),
+            headline=f"Stay with {_label(base)}: no method within the accuracy limit {why}.",
+            evidence=f"The limit is {limit}; {len(within)} of {len(results)} methods are within it. {_too_damaged(results, base, kl_limit, batch)}".strip(),
+            objection=objections(_against(base, base, results, batch)),
+            answer="no",
         )
+    best = min(faster, key=lambda r: _step_s(r, batch))
     accuracy, time = best.accuracy, best.decode_at(batch)
     assert accuracy is not None
     assert time is not None
     kl, top1 = accuracy.mean_kl_nat_per_token, accuracy.top1_agreement_fraction
     changed = three_digits((1 - top1.value) * 100)
-    memory = 1 - (best.weight_bytes or 0) / (base.weight_bytes or 1)
-    size = f"{three_digits(memory * 100)} % less weight memory" if memory > 0 else "no saving in weight memory"
-    faster = speedup(best, base, batch=batch) or 1.0
+    factor = speedup(best, base, batch=batch) or 1.0
+    rounds = f" in {time.n_rounds} rounds" if time.n_rounds else ""
     return Verdict(
         best=best.method,
-        headline=f"Take {METHODS[best.method].label}. {faster:.2f}× as fast as {METHODS[base.method].label} at batch {batch} with {size}; "
+        headline=f"Take {_label(best)}. {factor:.2f}× as fast as {_label(base)} at batch {batch}{_engines(best, base)} with {_memory(best, base)}; "
         f"it changes {changed} % of next-token choices.",
         evidence=f"KL {three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}] nat/token, top-1 agreement "
         f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}], "
-        f"n = {accuracy.n_tokens} tokens{_windows(accuracy.n_windows)}; step {shown_duration(time.p50_s)} against {shown_duration(_step_s(base, batch))} "
-        f"(medians of {time.n} steps){_coverage(best)}.",
-        objection=_objection(best, base, results, batch),
+        f"n = {accuracy.n_tokens} tokens{_windows(accuracy.n_windows)}; step {_interval(best, batch)} against {_interval(base, batch)} "
+        f"(medians of {time.n} steps{rounds}){_coverage(best)}.",
+        objection=objections(_against(best, base, results, batch)),
     )
+
+
+def may_be_taken(results: Sequence[VariantResult], *, kl_limit: float) -> list[VariantResult]:
+    """Return the timed methods within the accuracy limit, and the baseline; all of them where no accuracy was measured."""
+    timed, base = [r for r in results if r.decode], baseline_of(results)
+    if all(r.accuracy is None for r in timed):
+        return timed
+    return [r for r in timed if r is base or (r.accuracy and r.accuracy.mean_kl_nat_per_token.high <= kl_limit)]
+
+
+def left_out_text(results: Sequence[VariantResult], *, kl_limit: float) -> str:
+    """Return which timed methods are beyond the accuracy limit, in words; empty without any."""
+    allowed = may_be_taken(results, kl_limit=kl_limit)
+    names = [_label(r) for r in results if r.decode and r not in allowed]
+    return f"Beyond the accuracy limit, and left out: {', '.join(names)}." if names else ""
+
+
+def _label(result: VariantResult) -> str:
+    return METHODS[result.method].label
+
+
+def _engines(best: VariantResult, base: VariantResult) -> str:
+    """Return the change of engine that a speed-up contains; empty where both ran in one."""
+    before, after = (RUNTIMES[METHODS[r.method].runtime] for r in (base, best))
+    return "" if before == after else f" (the change from {before} to {after} included)"
+
+
+def _memory(best: VariantResult, base: VariantResult) -> str:
+    if not best.weight_bytes or not base.weight_bytes:
+        return "weight memory that is not known"
+    saved = 1 - best.weight_bytes / base.weight_bytes
+    return f"{three_digits(saved * 100)} % less weight memory" if saved > 0 else "no saving in weight memory"
+
+
+def _interval(result: VariantResult, batch: int) -> str:
+    time = result.decode_at(batch)
+    assert time is not None
+    return f"{shown_duration(time.p50_s)} [{shown_duration(time.p50_low_s)}, {shown_duration(time.p50_high_s)}]"
+
+
+def _too_damaged(results: Sequence[VariantResult], base: VariantResult, kl_limit: float, batch: int) -> str:
+    """Return the nearest method that would be faster, and the accuracy limit that it needs; empty without one."""
+    beyond = [
+        (r, r.accuracy.mean_kl_nat_per_token.high)
+        for r in results
+        if r.accuracy and r.accuracy.mean_kl_nat_per_token.high > kl_limit and is_faster(r, base, batch=batch)
+    ]
+    if not beyond:
+        return ""
+    nearest, kl = min(beyond, key=lambda pair: pair[1])
+    factor = speedup(nearest, base, batch=batch) or 1.0
+    return f"The nearest faster one is {_label(nearest)}, {factor:.2f}×: it needs a limit of {three_digits(kl)}."
 
 
 def _windows(n: int | None) -> str:
@@ -109,23 +175,45 @@ def _step_s(result: VariantResult, batch: int) -> float:
 
 
 def _verdict_without_accuracy(results: Sequence[VariantResult], base: VariantResult, batch: int) -> Verdict:
-    best = min(results, key=lambda r: _step_s(r, batch))
+    faster = [r for r in results if is_faster(r, base, batch=batch)]
+    scope = "The weights are random, so this is about speed alone: measure accuracy on trained weights."
+    if not faster:
+        return Verdict(
+            best=base.method,
+            headline=f"No method is shown to be faster than {_label(base)} at batch {batch}.",
+            evidence=f"Its step takes {_interval(base, batch)}; the intervals of all others reach it, or lie above.",
+            objection=objections(_against(base, base, results, batch)),
+            scope=scope,
+            answer="no",
+        )
+    best = min(faster, key=lambda r: _step_s(r, batch))
     factor = speedup(best, base, batch=batch) or 1.0
     return Verdict(
         best=best.method,
-        headline=f"{METHODS[best.method].label} is fastest at batch {batch}: {factor:.2f}× {METHODS[base.method].label}.",
-        evidence=f"Step {shown_duration(_step_s(best, batch))}, weights {shown_bytes(best.weight_bytes or 0)}; speed only.",
-        objection="The weights are random, so this run says nothing about accuracy: measure it on trained weights.",
+        headline=f"{_label(best)} is fastest at batch {batch}: {factor:.2f}× {_label(base)}{_engines(best, base)}.",
+        evidence=f"Step {_interval(best, batch)} against {_interval(base, batch)}; {_memory(best, base)}.",
+        objection=objections(_against(best, base, results, batch)),
+        scope=scope,
     )
 
 
-def _objection(best: VariantResult, base: VariantResult, results: Sequence[VariantResult], batch: int) -> str:
-    """Return the strongest points against the choice, from the same run."""
+def _against(best: VariantResult, base: VariantResult, results: Sequence[VariantResult], batch: int) -> list[str]:
+    """Return the points against the choice, from the same run, the strongest first."""
     points = []
+    plain = next((r for r in results if r.method == "onnx-fp32"), None)
+    if plain is not None and best is not plain and METHODS[best.method].runtime == "onnxruntime":
+        factor = _step_s(base, batch) / _step_s(plain, batch)
+        points.append(f"ONNX Runtime alone, without quantization, gives a speed-up of {factor:.2f}×")
+    share = quantized_fraction(best.coverage)
+    if best.coverage and best.method not in {base.method, "fp32", "bf16"} and share < LITTLE_QUANTIZED:
+        points.append(f"only {three_digits(100 * share)} % of the weights are quantized")
     at = best.decode_at(batch)
     caution = at and timing_caution(drift_fraction=at.drift_fraction, other_load_fraction=at.other_load_fraction)
     if caution:
         points.append(caution)
+    equal = [r for r in results if r is not best and r is not base and _overlap(r, best, batch)]
+    if best is not base and equal:
+        points.append(f"its step is not shown to be shorter than that of {' and '.join(map(_label, equal))}")
     chosen = speedup(best, base, batch=batch)
     for d in best.decode:
         other = speedup(best, base, batch=d.batch)
@@ -134,19 +222,21 @@ def _objection(best: VariantResult, base: VariantResult, results: Sequence[Varia
     if best.accuracy and best.method != base.method:
         p99 = best.accuracy.p99_kl_nat_per_token.value
         points.append(f"one token in a hundred diverges by {three_digits(p99)} nat or more")
-    share = quantized_fraction(best.coverage)
-    if best.coverage and best.method not in {base.method, "fp32", "bf16"} and share < LITTLE_QUANTIZED:
-        points.insert(0, f"only {three_digits(100 * share)} % of the weights are quantized")
-    smaller = [r for r in results if (r.weight_bytes or 0) < 0.8 * (best.weight_bytes or 0)]
+    smaller = [r for r in results if r.weight_bytes and best.weight_bytes and r.weight_bytes < 0.8 * best.weight_bytes]
     if smaller:
         least = min(smaller, key=lambda r: r.weight_bytes or 0)
-        points.append(f"{METHODS[least.method].label} needs only {shown_bytes(least.weight_bytes or 0)} of weights")
-    plain = next((r for r in results if r.method == "onnx-fp32"), None)
-    if plain is not None and best.method != "onnx-fp32" and METHODS[best.method].runtime == "onnxruntime":
-        factor = _step_s(base, batch) / _step_s(plain, batch)
-        points.insert(0, f"ONNX Runtime alone, without quantization, gives a speed-up of {factor:.2f}×")
-    text = "; ".join(points[:2]) or "no other measured method is faster or smaller"
-    return text[0].upper() + text[1:] + "."
+        points.append(f"{_label(least)} needs only {shown_bytes(least.weight_bytes or 0)} of weights")
+    return points
+
+
+def _overlap(a: VariantResult, b: VariantResult, batch: int) -> bool:
+    first, second = a.decode_at(batch), b.decode_at(batch)
+    return (
+        first is not None
+        and second is not None
+        and first.p50_low_s <= second.p50_high_s
+        and second.p50_low_s <= first.p50_high_s
+    )
 
 
 def batches_of(run: Run | None) -> list[int]:
@@ -182,19 +272,22 @@ def usd_by_method(run: Run, *, usd_per_hour: float, utilization_fraction: float,
 
 
 def claim_points(run: Run, batch: int) -> tuple[list[tuple[str, float, float, float]], str]:
-    """Return speed-ups by claimed technique with intervals, and the name of the baseline."""
+    """Return speed-ups by claimed technique with intervals, each over the baseline in its own engine, and the name of that baseline."""
     results = run.rows(VariantResult)
     base = baseline_of(results)
     if base is None:
         return [], "–"
+    plain_onnx = next((r for r in results if r.method == "onnx-fp32"), None)
+    plain = {"onnxruntime": plain_onnx, METHODS[base.method].runtime: base}
     points = []
-    base_time = base.decode_at(batch)
     for r in results:
         method, time = METHODS[r.method], r.decode_at(batch)
-        if method.claim and time and base_time and method.runtime == METHODS[base.method].runtime:
+        own = plain.get(method.runtime)
+        base_time = own.decode_at(batch) if own is not None and own.method != r.method else None
+        if method.claim and time and base_time:
             low, high = base_time.p50_low_s / time.p50_high_s, base_time.p50_high_s / time.p50_low_s
             points.append((method.claim, base_time.p50_s / time.p50_s, low, high))
-    return points, METHODS[base.method].label
+    return points, f"{METHODS[base.method].label} in the same engine"
 
 
 def history_rows(runs: Sequence[Run], shown_id: str) -> list[tuple[str, ...]]:

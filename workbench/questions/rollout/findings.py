@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.core.runs import Run
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.rollout.rows import RolloutResult
 from workbench.questions.rollout.spec import SCENARIOS, RolloutSpec
 from workbench.release.rule import MEASURES, CanaryRule
@@ -53,12 +53,18 @@ def verdict(run: Run) -> Verdict:
         evidence = (
             f"Degraded versions were rolled back within {slowest_s:.0f} s, after at most {most:,} of their requests."
         )
-    check = f"the wrong version answered for: {', '.join(unverified)}" if unverified else "the right version answered"
+    wrong = [SCENARIOS[r.scenario] for r in rows if not r.is_right]
+    points = [f"not as they should: {', '.join(wrong)}"] if wrong else []
+    if unverified:
+        points.append(f"after the end the wrong version answered for: {', '.join(unverified)}")
+    power = power_text(run.asked(RolloutSpec))
     return Verdict(
-        headline=f"{n_right} of {len(rows)} rollouts ended as they should: healthy versions promoted, degraded versions rolled back.",
+        headline=f"{n_right} of {len(rows)} rollouts ended as they should: healthy versions are to be promoted, degraded versions rolled back.",
         evidence=evidence,
-        objection=f"{power_text(run.asked(RolloutSpec))} Requests after the end of each rollout verify it: {check}. The new version is compared with the old one, which serves at the "
-        "same time, after every request: by failures, late TTFT, slow TPOT, and next tokens that differ.",
+        objection=" ".join(filter(None, (objections(points), power))),
+        scope="The new version is compared with the old one, which serves at the same time, after every request: by failures, late TTFT, slow "
+        "TPOT, and next tokens that differ.",
+        answer="yes" if n_right == len(rows) and not unverified else "no",
     )
 
 

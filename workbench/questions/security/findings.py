@@ -9,7 +9,7 @@ from workbench.catalog.paths import DATA
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.gateway.redaction import findings
 from workbench.questions.security.rows import DetectorScore, RedactionSamples
 from workbench.questions.security.spec import DETECTORS, LAST_TUNING_SEED, OWN
@@ -49,18 +49,27 @@ def percent(share: Interval | None) -> str:
 
 def verdict(run: Run) -> Verdict:
     """Return whether the workbench's detector reaches the target in every class."""
-    scores = [s for s in run.rows(DetectorScore) if s.detector == OWN]
-    n_good = sum(s.weakest >= BAR for s in scores)
-    worst = min(scores, key=lambda s: s.weakest, default=None)
-    scope = "every class" if n_good == len(scores) else f"{n_good} of {len(scores)} classes"
-    tuned = "" if run.seed > LAST_TUNING_SEED else " This seed was used for tuning."
+    scores, samples = [s for s in run.rows(DetectorScore) if s.detector == OWN], run.sampled(RedactionSamples)
+    if not scores:
+        return Verdict(
+            headline="This run did not score the workbench's detector.", evidence=stream_summary(run), answer="open"
+        )
+    weak = [s for s in scores if s.weakest < BAR]
+    worst = min(scores, key=lambda s: s.weakest)
+    scope = "every class" if not weak else f"{len(scores) - len(weak)} of {len(scores)} classes"
+    points = [f"{s.kind.lower()}: recall {percent(s.recall)}, precision {percent(s.precision)}" for s in weak]
+    if samples.n_streams_different:
+        points.append(
+            f"{samples.n_streams_different:,} of {samples.n_streams:,} streams were redacted differently from the whole text"
+        )
+    if run.seed <= LAST_TUNING_SEED:
+        points.append("this seed was used for tuning")
     return Verdict(
         headline=f"The workbench's detector reaches {100 * BAR:.0f} % recall and {100 * BAR:.0f} % precision in {scope}.",
-        evidence=f"The weakest class is {worst.kind.lower()}: recall {percent(worst.recall)}, precision {percent(worst.precision)}."
-        if worst is not None
-        else "This run did not score the workbench's detector.",
-        objection=f"{stream_summary(run)} Half of the texts are look-alikes. Names and postal addresses have no pattern and are not "
-        f"detected.{tuned}",
+        evidence=f"The weakest class is {worst.kind.lower()}: recall {percent(worst.recall)}, precision {percent(worst.precision)}. {stream_summary(run)}",
+        objection=objections(points),
+        scope="Half of the texts are look-alikes. Names and postal addresses have no pattern and are not detected.",
+        answer="no" if weak else "yes",
     )
 
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples, without_controls
 from workbench.questions.surge.spec import CONTROLS, SurgeSpec
 
 LEAST_GOODPUT, LEAST_SHARE = 0.9, 0.5
 WATCHED_TO_THE_END_S = 1.0
+NEAR = 0.9
+BEYOND = ((("cache", "all"), "answers from the cache"), (("shorter", "all"), "shorter answers"))
+"""Controls with which more requests than the engine's own capacity can be answered, and how."""
 RESULT_HEAD = (
     "Controls",
     "goodput / capacity",
@@ -29,21 +32,50 @@ def verdict(run: Run) -> Verdict:
     """Return the set of controls with the highest goodput, compared with no gateway."""
     rows, spec, samples = run.rows(SurgeResult), run.asked(SurgeSpec), run.sampled(SurgeSamples)
     best = max(rows, key=lambda r: (r.goodput_fraction, -(r.ttft_p99_s or 0)))
-    bare = without_controls(run)
+    bare, capacity_per_s = without_controls(run), samples.capacity.requests_per_s
     fair = [CONTROLS[r.controls] for r in rows if (r.least_fair_share_fraction or 0) >= LEAST_SHARE]
-    below = "" if best.goodput_fraction >= LEAST_GOODPUT else " That is below 90 % of its capacity."
+    near = [CONTROLS[r.controls] for r in rows if r is not best and r.goodput_fraction >= NEAR * best.goodput_fraction]
     without = ""
     if bare is not None and bare is not best:
         without = f" Without a gateway it is {shown_percent(bare.goodput_fraction)}; the engine {_recovery(bare, spec.after_s)}."
-    capacity_per_s = samples.capacity.requests_per_s
+    points = []
+    if (best.least_fair_share_fraction or 0) < LEAST_SHARE:
+        points.append("some tenant gets less than half of its fair share with it")
+    if near and best.goodput_fraction > 0:
+        points.append(f"within a tenth of it: {'; '.join(near)}")
+    if best.goodput_fraction < LEAST_GOODPUT:
+        points.append("it is below 90 % of the engine's capacity")
+    if best.degraded_fraction > 0:
+        points.append(
+            f"{shown_percent(best.degraded_fraction)} of the requests got a shorter answer than they asked for"
+        )
+    is_gain = bare is None or best.goodput_fraction > bare.goodput_fraction
     return Verdict(
-        headline=f"With “{CONTROLS[best.controls]}”, goodput is {shown_percent(best.goodput_fraction)} of the engine's capacity at a request rate "
+        headline=f"With “{CONTROLS[best.controls]}”, goodput is {shown_percent(best.goodput_fraction)} of the engine's own capacity at a request rate "
         f"of {spec.overload:g} times that capacity.{without}",
-        evidence=f"The capacity is {three_digits(capacity_per_s)} requests/s. Of all requests of the surge, "
-        f"{shown_percent(best.refused_fraction)} were refused with a Retry-After header.{below}",
-        objection=f"Every tenant gets at least half of its fair share with: {'; '.join(fair) or 'none of the controls'}. "
+        evidence=f"The capacity is {three_digits(capacity_per_s)} requests/s{_beyond_capacity(best)}. {_refused(best)}",
+        objection=objections(points, most=4),
+        scope=f"Every tenant gets at least half of its fair share with: {'; '.join(fair) or 'none of the controls'}. "
         f"The SLO is a TTFT of at most {spec.slo_ttft_s:g} s and a TPOT of at most {1e3 * samples.slo_tpot_s:.0f} ms.",
+        answer="yes" if is_gain and best.goodput_fraction > 0 else "no",
+        best=best.controls,
     )
+
+
+def _refused(best: SurgeResult) -> str:
+    if best.refused_fraction is None:
+        return "How many requests were refused is not known."
+    return (
+        f"Of all requests of the surge, {shown_percent(best.refused_fraction)} were refused with a Retry-After header."
+    )
+
+
+def _beyond_capacity(best: SurgeResult) -> str:
+    """Return what lets goodput exceed the capacity, which is of full answers by the engine alone; empty where it does not."""
+    if best.goodput_fraction <= 1:
+        return ""
+    ways = [text for names, text in BEYOND if best.controls in names]
+    return f" with full answers and without a cache; beyond it go {' and '.join(ways) or 'requests that were shorter by chance'}"
 
 
 def _recovery(row: SurgeResult, after_s: float) -> str:

@@ -241,12 +241,14 @@ def verdict(use: GpuUse) -> Verdict:
     dram = ""
     if use.dram_fraction is not None and "memory bandwidth" not in loss.evidence:
         dram = f" Memory bandwidth in use {shown_percent(use.dram_fraction)}."
-    not_seen = f" Not sampled: {'; '.join(use.not_seen)}." if use.not_seen else ""
+    largest = f"the largest loss is {loss.cause} ({shown_percent(loss.fraction)})"
+    if loss.fraction < SMALL:
+        largest = f"no loss is above {shown_percent(SMALL)}"
     return Verdict(
-        headline=f"For {shown_percent(use.achieved_fraction)} of the time at the highest clock, {use.achieved}; the largest loss is "
-        f"{loss.cause} ({shown_percent(loss.fraction)}).",
-        evidence=f"{loss.evidence[0].upper()}{loss.evidence[1:]}. {loss.remedy}{dram}",
-        objection=f"Losses are subtracted in the order shown; where two overlap, the first one counts.{not_seen}",
+        headline=f"For {shown_percent(use.achieved_fraction)} of the time at the highest clock, {use.achieved}; {largest}.",
+        evidence=f"{loss.evidence[0].upper()}{loss.evidence[1:]}.{f' {loss.remedy}' if loss.fraction >= SMALL else ''}{dram}",
+        objection=f"Not sampled: {'; '.join(use.not_seen)}." if use.not_seen else None,
+        scope="Losses are subtracted in the order shown; where two overlap, the first one counts.",
     )
 
 

@@ -15,7 +15,7 @@ from workbench.core.errors import NotAvailable
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.estimate.fleet import (
     DayCost,
@@ -28,11 +28,11 @@ from workbench.estimate.fleet import (
 )
 from workbench.estimate.launch import launch_command
 from workbench.estimate.precision import STORED, chosen_precision, offered_precisions, roles_of
-from workbench.estimate.search import GROUP_SIZES, Plan, plans, require_kernel
+from workbench.estimate.search import GROUP_SIZES, Plan, nearest_plan, plans, require_kernel
 from workbench.estimate.step_time import decode_step_s
 from workbench.questions.cost.findings.savings import QUANTIZED, Case, Saving, prompt_time_fraction, savings
 from workbench.questions.cost.spec import CostSpec
-from workbench.simulate.planned import basis_of, plan_label
+from workbench.simulate.planned import basis_of, combination_label, plan_label
 
 WHAT_IF_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNIT_HEAD = ("Price ◌", "USD")
@@ -148,7 +148,10 @@ def no_plan(case: Case) -> NotAvailable:
         reasons = [
             "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
         ]
-    binding = next((r for r in reasons if r.startswith(("TTFT", "TPOT"))), next(iter(reasons), "no split was possible"))
+    nearest = nearest_plan(ranked)
+    binding = next(iter(reasons), "no split was possible")
+    if nearest is not None and not any(p.reason is None for p in ranked):
+        binding = f"the nearest is {combination_label(nearest)}, where {nearest.reason}"
     names = ", ".join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
     return NotAvailable(
         f"No plan in {names} meets this SLO on up to {max(GROUP_SIZES)} x {case.offer.name}: {binding}.",
@@ -226,15 +229,30 @@ def cost_verdict(answer: Priced) -> Verdict:
         good = f"{1e3 * u.usd_per_good_request:.3g} USD per 1000 that meet the SLO"
     listed = median_price(device_id)
     spread = f"a device is listed at {listed.shown_range} USD/h" if listed else "no price is listed"
+    points = [] if answer.plan.is_calibrated else [basis_of(answer.plan)]
     if listed and listed.n_stale:
-        spread += f", {listed.n_stale} of {listed.n_providers} prices stale"
-    largest = max(answer.savings, key=lambda s: s.saved_fraction or 0.0)
+        points.append(f"{spread}, {listed.n_stale} of {listed.n_providers} prices stale")
+    saving = max(
+        (s for s in answer.savings if (s.saved_fraction or 0.0) > 0),
+        key=lambda s: s.saved_fraction or 0.0,
+        default=None,
+    )
+    most = (
+        f"the largest saving comes from {saving.technique}: {shown_percent(saving.saved_fraction)}"
+        if saving
+        else "no way to save that was tried saves anything"
+    )
+    prompt = shown_percent(
+        1 - u.usd_per_million_output_tokens * answer.case.load.output_tokens / (1e6 * u.usd_per_request)
+    )
     return Verdict(
         headline=f"This load costs {u.usd_per_million_input_tokens:.3g} USD per million input tokens and "
         f"{u.usd_per_million_output_tokens:.3g} USD per million output tokens, {answer.usd_per_hour:.2f} USD/h in all.",
         evidence=f"{plan_label(answer.plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
         f"({_attainment(answer)} do in the simulation).",
-        objection=f"{basis_of(answer.plan)}; {spread}; the largest saving comes from {largest.technique}.",
+        objection=objections(points),
+        scope=f"{sentence([most, spread])} The hourly price is divided between prompts ({prompt}) and answers; a price by output tokens alone, as "
+        "under What if, carries all of it.",
         provenance=Provenance.ESTIMATED,
     )
 
@@ -257,7 +275,8 @@ def unit_rows(answer: Priced) -> list[tuple[str, str]]:
     u, even, good_usd = answer.units, answer.reserved_break_even_fraction, answer.units.usd_per_good_request
     pays = "" if even is None else f" (cheaper if used {shown_percent(even)} of the term)"
     good = f"{_attainment(answer)} do, simulated"
-    less = f"{shown_percent(answer.day.saving_fraction)} less than {answer.day.n_peak} replicas all day"
+    change = answer.scaled_usd_per_hour / answer.usd_per_hour - 1
+    less = f"{shown_percent(abs(change))} {'less' if change <= 0 else 'more'} than on demand all day"
     return [
         ("per million input tokens", three_digits(u.usd_per_million_input_tokens)),
         ("per million output tokens", three_digits(u.usd_per_million_output_tokens)),

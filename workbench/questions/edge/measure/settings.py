@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from workbench.apparatus.burden import Burden
 from workbench.apparatus.footprint import FootprintFailed, footprint
+from workbench.core.units import LEAST_FOR_P99
 from workbench.measuring.interleaved import batch_times, interleaved_times
 from workbench.questions.edge.rows import AdaptiveResult, Limits, Setting
 from workbench.questions.edge.spec import EdgeSpec
@@ -21,6 +23,8 @@ from workbench.vision.sessions import Examples, Graph
 Floats = npt.NDArray[np.float32]
 GRID_BATCHES = (1, 16, 256)
 GRID_ROUNDS = 7
+QUICK_S, ENOUGH = 0.02, ceil(LEAST_FOR_P99 / GRID_ROUNDS)
+"""Batches up to so long are timed often enough for a p99: so many in a round."""
 LONGEST_S = 2.0
 """Batch sizes whose single batch would take longer are not timed."""
 PHASE_S = 1.0
@@ -60,12 +64,14 @@ def settings(
     }
     with tempfile.TemporaryDirectory(prefix="workbench-") as scratch:
         for size in (batch,) if batch else GRID_BATCHES:
-            if rows and size * max(r.times.p50_s / r.batch for r in rows) > LONGEST_S:
+            slowest_s = size * max((r.times.p50_s / r.batch for r in rows), default=0.0)
+            if slowest_s > LONGEST_S:
                 break
             one = Path(scratch) / f"{size}.npy"
             np.save(one, np.concatenate([inputs] * -(-size // len(inputs)))[:size])
+            least = ENOUGH if slowest_s <= QUICK_S else 1
             named = {f"{t}|{n}": answer for (t, n), answer in answers.items()}
-            timed = interleaved_times(named, inputs, batch=size, rounds=GRID_ROUNDS, seed=spec.seed)
+            timed = interleaved_times(named, inputs, batch=size, rounds=GRID_ROUNDS, seed=spec.seed, least=least)
             for technique, threads in answers:
                 times = batch_times(timed[f"{technique}|{threads}"])
                 try:

@@ -8,7 +8,7 @@ from workbench.core.columns import Columns
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.units import NOT_KNOWN, shown_percent
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.latency.faults.rows import WORKBENCH, Episode, FaultsSamples, MethodAnswer, Score
 from workbench.questions.latency.faults.spec import LAST_TUNING_SEED, FaultsSpec
 
@@ -92,7 +92,7 @@ def label(run: Run) -> str:
 def verdict(run: Run) -> Verdict:
     """Return how often the workbench named the true cause, beside the best simple method."""
     own, *others = run.rows(Score)
-    best = max(others, key=lambda s: s.top1.value if s.top1 else 0.0)
+    best = max(others, key=lambda s: s.top1.value if s.top1 else 0.0, default=None)
     interval = own.top1 or Interval(0.0, 0.0, 1.0)
     missed = [
         f"{e.fault} ({e.dose})"
@@ -100,14 +100,26 @@ def verdict(run: Run) -> Verdict:
         if e.cause is not None and e.took_effect and e.answer.named != e.cause
     ]
     is_unseen = all(seed > LAST_TUNING_SEED for seed in run.asked(FaultsSpec).seeds)
-    unseen = "Seeds and loads were not used for tuning, but the kinds of faults were."
+    points = [f"the cause was not named for: {', '.join(missed)}"] if missed else []
+    if not is_unseen:
+        points.append("these seeds were used to tune the diagnosis")
+    if best is not None and (best.top1.value if best.top1 else 0.0) > interval.value:
+        points.append(f"{best.method} names more causes")
+    beside = (
+        ""
+        if best is None
+        else (
+            f" The best simple method, {best.method}, names {_percent(best.top1)} of the causes and raises an alarm on "
+            f"{_percent(best.false_alarms)} of the healthy loads."
+        )
+    )
     return Verdict(
         headline=f"The true cause was named in {_percent(own.top1)} of {own.n_faults} faults, and was among the first three "
         f"in {_percent(own.top3)}; {_percent(own.false_alarms)} of {own.n_controls} healthy loads raised a false alarm.",
-        evidence=f"95 % interval of the first figure: {shown_percent(interval.low)} to {shown_percent(interval.high)}. The best simple "
-        f"method, {best.method}, names {_percent(best.top1)} of the causes and raises an alarm on {_percent(best.false_alarms)} of the healthy loads.",
-        objection=(f"The cause was not named for: {', '.join(missed)}. " if missed else "")
-        + (unseen if is_unseen else "These seeds were used to tune the diagnosis."),
+        evidence=f"95 % interval of the first figure: {shown_percent(interval.low)} to {shown_percent(interval.high)}.{beside}",
+        objection=objections(points),
+        scope="Seeds and loads were not used for tuning, but the kinds of faults were." if is_unseen else None,
+        answer="yes" if interval.low > 0.5 else "no",
     )
 
 

@@ -7,7 +7,8 @@ set on tuning loads (``workbench faults``, other seeds than those that are repor
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -78,6 +79,9 @@ class Diagnosis:
     withheld: str | None = None
     """Changes that other programs on the machine may have caused, as they compete with the server in the healthy load too; no alarm is raised."""
 
+    differences: tuple[str, ...] = ()
+    """What else than a cause differs between the two loads: model or machine; no cause is named then."""
+
     @property
     def alarm(self) -> bool:
         """Whether users notice a change."""
@@ -86,12 +90,31 @@ class Diagnosis:
     @property
     def named(self) -> str | None:
         """Cause that the diagnosis names; None where it names none."""
-        return self.causes[0].key if self.alarm and self.abstains is None else None
+        is_open = self.abstains is not None or bool(self.differences)
+        return self.causes[0].key if self.alarm and not is_open else None
 
 
 def diagnose(baseline: Run, current: Run) -> Diagnosis:
     """Return the change that users notice between two loads, and its causes; raises ``NotAvailable`` for runs without requests."""
-    return diagnosis_of(observe(baseline), observe(current))
+    return replace(diagnosis_of(observe(baseline), observe(current)), differences=differences_of(baseline, current))
+
+
+def differences_of(baseline: Run, current: Run) -> tuple[str, ...]:
+    """Return what keeps two loads from being compared: another model, device or number of cores."""
+    sides = [
+        {
+            "model": Path(r.model).name if r.model else None,
+            "device": r.environment.device,
+            "processor": r.environment.cpu,
+            "cores": str(r.environment.n_cpus),
+        }
+        for r in (baseline, current)
+    ]
+    return tuple(
+        f"{name}: {before} and {now}"
+        for (name, before), now in zip(sides[0].items(), sides[1].values(), strict=True)
+        if before and now and before != now
+    )
 
 
 def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:

@@ -1,7 +1,7 @@
 """What a diagnosis says: its verdict, the rows of its tables, and when a test detects the change."""
 
 from workbench.core.units import shown_percent
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.change_point import LEAST_BASELINE, first_change
 from workbench.questions.latency.findings import Diagnosis, Ranked
 from workbench.questions.latency.findings.cause_list import CAUSES
@@ -24,30 +24,37 @@ def evidence_against(cause: Ranked) -> list[str]:
 
 def verdict(diagnosis: Diagnosis, tested: Outcome | None) -> Verdict:
     """Return the named cause, or why none is named, with the outcome of the confirming load if one was sent."""
+    if diagnosis.differences:
+        return Verdict(
+            headline=f"These two loads cannot be compared: they differ in {', '.join(d.split(':')[0] for d in diagnosis.differences)}.",
+            evidence=f"{sentence(diagnosis.differences)} Choose two loads of the same model on the same machine.",
+            answer="open",
+        )
     if diagnosis.withheld is not None:
         return Verdict(
             headline="Latency differs, but no more than other programs on the machine explain.",
-            evidence=f"{diagnosis.withheld[0].upper()}{diagnosis.withheld[1:]}.",
-            objection="Measure both loads again while the machine has no other work.",
+            evidence=f"{diagnosis.withheld[0].upper()}{diagnosis.withheld[1:]}. Measure both loads again while the machine has no other work.",
+            answer="open",
         )
     if not diagnosis.alarm:
         return Verdict(
             headline="Users notice no change between the two loads.",
             evidence="TTFT, TPOT and end-to-end latency did not grow noticeably, no more requests fail, and answers are the same.",
-            objection="A change smaller than the noise of these loads is not detected.",
+            scope="A change smaller than the noise of these loads is not detected.",
         )
     top = diagnosis.causes[0]
     outcome = "" if tested is None else f" {tested.verdict}: {tested.text}"
     symptoms = f"Users notice: {'; '.join(diagnosis.symptoms)}."
     against = evidence_against(top)
-    objection = f"{'; '.join(against)}." if against else "no evidence."
+    objection = objections(against)
     if diagnosis.abstains is not None:
         headline = f"The cause is not clear: {diagnosis.abstains}."
-        return Verdict(headline=headline, evidence=f"{symptoms}{outcome}", objection=objection)
+        return Verdict(headline=headline, evidence=f"{symptoms}{outcome}", objection=objection, answer="open")
     return Verdict(
         headline=f"{top.title} (probability {shown_percent(top.probability)}).",
         evidence=f"{'; '.join(evidence_for(top, least=0.3))}. {symptoms} {top.remedy}{outcome}",
         objection=objection,
+        answer="no",
         best=top.key,
     )
 

@@ -9,7 +9,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.core.columns import Columns
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict, sentence
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.long_context.attention.rows import (
     CEILINGS,
     AnyCell,
@@ -21,6 +21,7 @@ from workbench.questions.long_context.attention.rows import (
 from workbench.questions.long_context.attention.spec import AttentionSpec
 from workbench.questions.long_context.quality.rows import VariantResult
 
+LEAST_ROUNDS = 3
 TIE = 1.02  # medians closer than this are called equal
 DOING = {"prefill": "prefill of", "decode": "decode after"}
 QUALITY_COLUMNS: Columns[VariantResult] = {
@@ -73,11 +74,16 @@ def verdict(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) -> Verd
     exact = [r for r in here if is_exact(r)]
     if not exact:
         headline = f"No full attention was measured at {length_tokens:,} tokens."
-        return Verdict(headline=headline, evidence="Choose another length.", objection="nothing to compare.")
+        return Verdict(headline=headline, evidence="Choose another length.", answer="open")
     best = exact[0]
+    equal = [r.label for r in exact[1:] if r.p50_s.low <= best.p50_s.high]
+    who = (
+        "is the fastest exact kernel"
+        if not equal
+        else f"is not shown to differ from {' and '.join(equal)}, the fastest exact kernels,"
+    )
     headline = (
-        f"{best.label} is the fastest exact kernel for {DOING[phase]} {length_tokens:,} tokens: "
-        f"{shown_duration(best.p50_s.value)} a layer"
+        f"{best.label} {who} for {DOING[phase]} {length_tokens:,} tokens: {shown_duration(best.p50_s.value)} a layer"
     )
     sparse = [r for r in here if not is_exact(r)]
     if sparse and sparse[0].p50_s.value * TIE < best.p50_s.value:
@@ -92,22 +98,23 @@ def verdict(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) -> Verd
         evidence=f"{share}{memory}; median {shown_duration(best.p50_s.value)} "
         f"[{shown_duration(best.p50_s.low)}, {shown_duration(best.p50_s.high)}], n = {best.n}; "
         f"largest error against float64 {three_digits(best.max_error)}.",
-        objection=_objection(cells, phase),
+        objection=objections(_against(cells, phase, best)),
+        scope="Measured for one layer alone, with random inputs.",
     )
 
 
-def _objection(cells: Sequence[AnyCell], phase: str) -> str:
-    points = []
+def _against(cells: Sequence[AnyCell], phase: str, best: Cell) -> list[str]:
+    points = [f"timed in {best.n} rounds only, so that no interval shows its spread"] if best.n < LEAST_ROUNDS else []
     names = dict.fromkeys(r.technique for r in measured_cells(cells) if not is_exact(r))
     starts = {n: crossover_tokens(cells, n, phase=phase) for n in names}
     paying = {n: at for n, at in starts.items() if at is not None}
     if paying:
         text = ", ".join(f"{TECHNIQUES[n].label} from {at:,} tokens" for n, at in paying.items())
-        points.append(f"sparse techniques are faster only in long contexts ({text}), and they ignore the other keys")
+        points.append(f"techniques that ignore some keys beat every exact kernel: {text}")
     never = [TECHNIQUES[n].label for n, at in starts.items() if at is None]
     if never:
-        points.append(f"{', '.join(never)} never beat the fastest full kernel on this device")
-    return sentence([*points, "measured for one layer alone, with random inputs"])
+        points.append(f"not faster at the longest length that was measured: {', '.join(never)}")
+    return points
 
 
 def technique_head(length_tokens: int) -> tuple[str, ...]:

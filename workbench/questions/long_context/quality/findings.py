@@ -39,7 +39,7 @@ def verdict(run: Run) -> Verdict:
         return Verdict(
             headline=f"The server retrieves {shown_percent(rows[0].right_fraction.value)} of the hidden facts.",
             evidence=f"[{_range(rows[0], ', ')}] %, n = {rows[0].n}.",
-            objection="No other variant was measured.",
+            scope="No other variant was measured.",
         )
     others = [r for r in rows if r is not base]
     compared = [(r, r.against_full) for r in others if r.against_full]
@@ -52,7 +52,7 @@ def verdict(run: Run) -> Verdict:
     if keeping:
         headline += f"; no loss beyond chance with {' and '.join(r.label for r, _ in keeping)}"
     if not others:
-        return Verdict(headline=f"{headline}.", evidence=f"n = {base.n}.", objection="No other variant was measured.")
+        return Verdict(headline=f"{headline}.", evidence=f"n = {base.n}.", scope="No other variant was measured.")
     losses = [f"{r.label} loses {c.lost} of {r.n} answers ({_range(r, ' to ')} % correct)" for r, c in losing]
     evidence = "; ".join(losses) or f"No variant loses answers beyond chance (McNemar, p < {SIGNIFICANT_P})"
     fewest = min(r.n for r in rows)
@@ -73,6 +73,7 @@ def verdict(run: Run) -> Verdict:
         headline=headline + ".",
         evidence=evidence + ".",
         objection=objection + ".",
+        answer="yes" if keeping else "no" if losing else "open",
     )
 
 

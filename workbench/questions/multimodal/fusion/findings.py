@@ -6,7 +6,7 @@ from typing import TypeVar
 from workbench.core.columns import Columns
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.measuring.interleaved import BatchTimes
 from workbench.questions.multimodal.fusion.rows import (
     CorruptedInputs,
@@ -61,15 +61,30 @@ def verdict(run: Run) -> Verdict:
     """Return the accuracy that modality dropout saves, and the images that routing skips."""
     drops, r = run.rows(DropoutGain), routing_of(run)
     best = min(drops, key=lambda d: d.ratio)
-    same = ", ".join(d.fusion for d in drops if d.ratio_interval[1] >= 1)
-    no_gain = f"For {same} fusion, which weighs the logits of each modality, modality dropout makes no difference. "
+    is_gain = best.ratio_interval[1] < 1
+    same = [d.fusion for d in drops if d is not best and d.ratio_interval[1] >= 1]
+    speeds = {b: t.speedup for b, t in r.times.items() if t.speedup}
+    slower = [f"{s.ratio:.2f} at batch size {b}" for b, s in speeds.items() if s.verdict == "slower"]
+    unclear = [f"{s.ratio:.2f} at batch size {b}" for b, s in speeds.items() if s.verdict == "no difference shown"]
+    points = []
+    if slower:
+        points.append(f"routing is slower than always reading the image, with a speed-up of {', '.join(slower)}")
+    if unclear:
+        points.append(f"routing is not shown to be faster, with a speed-up of {', '.join(unclear)}")
+    if r.held_out.lost_fraction > r.threshold.limit_fraction:
+        points.append("on held-out data routing loses more than it guarantees")
+    if same:
+        points.append(f"modality dropout is not shown to help {', '.join(same)} fusion")
+    words = ", ".join(f"{s.ratio:.2f} at batch size {b}" for b, s in speeds.items())
     return Verdict(
         headline=f"With half of the images missing, {best.fusion} fusion loses {100 * best.lost_without_dropout_fraction:.0f} points of accuracy without "
         f"modality dropout in training, and {100 * best.lost_with_dropout_fraction:.0f} points with it.",
-        evidence=f"The ratio of the losses is {_interval(best.ratio, best.ratio_interval)}. {no_gain if same else ''}Routing skips "
-        f"{shown_percent(r.held_out.exit_fraction)} of the images and loses {shown_percent(r.held_out.lost_fraction, 1)} of the "
-        f"answers (guaranteed: at most {shown_percent(r.threshold.limit_fraction, 1)}).",
-        objection="The data are digits of 8 by 8 pixels with generated captions; on your data the shares will differ.",
+        evidence=f"The ratio of the losses is {_interval(best.ratio, best.ratio_interval)}. Routing skips "
+        f"{shown_percent(r.held_out.exit_fraction)} of the images, loses {shown_percent(r.held_out.lost_fraction, 1)} of the "
+        f"answers (guaranteed: at most {shown_percent(r.threshold.limit_fraction, 1)}), and has a speed-up of {words or 'not known'}.",
+        objection=objections(points),
+        scope="The data are digits of 8 by 8 pixels with generated captions; on your data the shares will differ.",
+        answer="yes" if is_gain else "no",
     )
 
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from workbench.catalog.models import catalog_models
 from workbench.catalog.prices import median_price
+from workbench.catalog.tables import devices
 from workbench.catalog.vision import vision_model, vision_models
 from workbench.catalog.vision_spec import ImageTokens
 from workbench.core.errors import WorkbenchError
@@ -14,6 +15,7 @@ from workbench.estimate.device_calibration import machine_of
 from workbench.estimate.image_cost import ImageRequest, image_request
 from workbench.estimate.image_time import Asked, encoder_work
 from workbench.estimate.image_tokens import image_tokens
+from workbench.estimate.weights import weight_bytes
 from workbench.questions.multimodal.spec import size_of
 from workbench.questions.multimodal.tokens.spec import ALL, ImageCostSpec, ImageTokensSpec
 
@@ -83,17 +85,35 @@ def verdict(spec: ImageCostSpec) -> Verdict:
     t, cost = _tokens(spec.model, spec.size), cost_of(spec)
     share = shown_percent(spec.n_images * t.n_tokens / cost.prompt_tokens)
     _, _, seen, patches, tflop = model_row(spec.model, t)
+    limits = beyond_limits(spec, cost)
+    headline = f"One image takes {t.n_tokens:,} tokens; the prompt has {cost.prompt_tokens:,} tokens, {share} of them image tokens."
     return Verdict(
-        headline=f"One image takes {t.n_tokens:,} tokens; the prompt has {cost.prompt_tokens:,} tokens, {share} of them image tokens.",
+        headline=f"This request cannot be served: {'; '.join(limits)}. {headline}" if limits else headline,
         evidence=f"{spec.size.replace('x', ' × ')} pixels are processed as {seen} pixels, which the encoder reads as {patches} patches ({tflop} TFLOP).",
-        objection="The number of tokens follows the defaults of the processor; a service that limits pixels needs fewer.",
+        scope="The number of tokens follows the defaults of the processor; a service that limits pixels needs fewer.",
+        answer="no" if limits else "yes",
         provenance=Provenance.ESTIMATED,
     )
+
+
+def beyond_limits(spec: ImageCostSpec, cost: ImageRequest) -> list[str]:
+    """Return the limits that a request exceeds: the context of the model, and the memory of the device beside the weights."""
+    limits, model = list[str](), catalog_models().get(spec.model)
+    if model is None:
+        return limits
+    if model.max_context_tokens and cost.prompt_tokens > model.max_context_tokens:
+        limits.append(f"its {cost.prompt_tokens:,} tokens exceed the model's context of {model.max_context_tokens:,}")
+    memory = devices()[spec.device].memory_bytes
+    needed = weight_bytes(model, weight_bits=16) + (cost.kv_bytes or 0.0)
+    if memory and needed > memory:
+        limits.append(f"weights and KV cache take {shown_bytes(needed)}, the device has {shown_bytes(memory)}")
+    return limits
 
 
 def cost_rows(spec: ImageCostSpec) -> list[tuple[str, str]]:
     """Return memory, device time and price of the request, as far as they are known."""
     cost, (usd, source) = cost_of(spec), price_of(spec)
+    is_beyond = bool(beyond_limits(spec, cost))
     rows = [("encoder and projector, bf16", shown_bytes(cost.encoder_bytes))]
     if cost.kv_bytes is not None and cost.picture_kv_bytes is not None:
         rows.append(("KV cache of the request, bf16", shown_bytes(cost.kv_bytes)))
@@ -101,7 +121,7 @@ def cost_rows(spec: ImageCostSpec) -> list[tuple[str, str]]:
     if cost.parts is not None:
         times = (shown_duration(s) for s in (cost.parts.ttft_s, cost.parts.encoder_s))
         rows.append((f"device time until the first token, {spec.device}", "{}, of which encoder {}".format(*times)))
-    if (usd_per_thousand := cost.usd_per_thousand_requests) is not None:
+    if not is_beyond and (usd_per_thousand := cost.usd_per_thousand_requests) is not None:
         rows.append(("1,000 requests, at full utilization", f"{usd_per_thousand:.3f} USD"))
         rows.append(("device price", f"{usd:g} USD/h ({source})"))
     return rows

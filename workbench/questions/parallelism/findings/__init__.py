@@ -7,19 +7,20 @@ from math import floor
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.estimate.launch import launch_command
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Plan
+from workbench.estimate.search import Plan, nearest_plan
 from workbench.questions.parallelism.findings.planned import Planned, plan_load, search
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.attained import MOST_TRIED, AttainedPlan
-from workbench.simulate.planned import basis_of, plan_label
+from workbench.simulate.planned import basis_of, combination_label, plan_label
 
 __all__ = ["Planned", "plan_load", "search"]
 
 SHOWN = 12  # plans of a table
 NOT_SIMULATED = "not simulated"
+LITTLE_MORE = 1.1
 PLAN_HEAD = (
     "Plan ◌",
     "devices",
@@ -55,22 +56,45 @@ def plan_verdict(answer: Planned) -> Verdict:
             f"No plan meets the SLO for {asked} of the requests: on {plan_label(plan)} for {usd:.2f} USD/h, the cheapest whose mean "
             f"latencies do, {shown_attainment(simulated)} of the simulated requests meet it."
         )
-        objection = _what_would_do(answer, simulated)
-    else:
-        headline = (
-            f"The cheapest plan that meets the SLO for {asked} of the requests is {plan_label(plan)} for {usd:.2f} USD/h: "
-            f"{shown_attainment(simulated)} of the simulated requests meet it."
+        change = _what_would_do(answer, simulated)
+        return Verdict(
+            headline=headline,
+            evidence=f"{change} {_evidence(simulated)}",
+            objection=_doubt(plan),
+            answer="no",
+            provenance=Provenance.SIMULATED,
         )
-        objection = (
-            f"{basis_of(plan)}; the interval is of step times, nominal {shown_percent(LEVEL)}{_by_means(answer)}."
-        )
+    headline = (
+        f"The cheapest plan that meets the SLO for {asked} of the requests is {plan_label(plan)} for {usd:.2f} USD/h: "
+        f"{shown_attainment(simulated)} of the simulated requests meet it."
+    )
+    points = [p for p in ((_doubt(plan) or "").rstrip("."), _faster(answer, simulated)) if p]
+    by_means = _by_means(answer)
+    calibrated = "" if not plan.is_calibrated else f"{basis_of(plan)}; "
     return Verdict(
-        best=plan.device_id if answer.offered else None,
+        best=plan.device_id,
         headline=headline,
         evidence=_evidence(simulated),
-        objection=objection,
+        objection=objections(points),
+        scope=f"{calibrated}the interval is of step times, nominal {shown_percent(LEVEL)}{by_means}.",
         provenance=Provenance.SIMULATED,
     )
+
+
+def _doubt(plan: Plan) -> str | None:
+    """Return why the predicted times of a plan may be off; None where they stand on measurements of such a plan."""
+    return None if plan.is_calibrated else f"{basis_of(plan)}."
+
+
+def _faster(answer: Planned, offered: AttainedPlan) -> str | None:
+    """Return a plan that gives shorter steps for little more money; None without one."""
+    usd, tpot = offered.plan.usd_per_hour or 0.0, offered.simulated.service.tpot_s.p50 or 0.0
+    for other in answer.attained[1:]:
+        price, own = other.plan.usd_per_hour or 0.0, other.simulated.service.tpot_s.p50 or 0.0
+        if usd and tpot and price <= LITTLE_MORE * usd and own * LITTLE_MORE < tpot:
+            less, more = shown_percent(1 - own / tpot), shown_percent(price / usd - 1)
+            return f"{plan_label(other.plan)} has {less} less TPOT p50 for {more} more money"
+    return None
 
 
 def _evidence(simulated: AttainedPlan) -> str:
@@ -101,20 +125,35 @@ def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
     return (
         f"{name} binds: its p99 is {shown_duration(p99)} with the predicted step times, the SLO {shown_duration(slo)}, and what was asked "
         f"for must hold with the longest step times too. Relax the {name} (--{name.lower()}-ms), {less}allow other devices (--on), or "
-        f"measure this one for a narrower interval (`workbench calibrate`). {basis_of(nearest.plan)}."
+        "measure this one for a narrower interval (`workbench calibrate`)."
     )
 
 
 def _nothing_verdict(answer: Planned) -> Verdict:
-    """Return what binds where no plan's mean latencies meet the SLO."""
+    """Return the plan that comes nearest where no plan's mean latencies meet the SLO, and what would have to change for it."""
     reasons = [p.reason for p in answer.plans if p.reason]
-    binding = next((r for r in reasons if not r.startswith("memory")), next(iter(reasons), "no plan has a price"))
-    kinds = ", ".join(dict.fromkeys(r.split(":")[0] for r in reasons)) or "prices"
-    return Verdict(
-        headline=f"No plan meets the SLO: {binding}.",
-        evidence=f"{len(answer.plans)} combinations were tried; they fail on: {kinds}.",
-        objection="Relax the limit that binds (--ttft-ms, --tpot-ms), allow other devices (--on), or use fewer bits (--precision).",
-        provenance=Provenance.ESTIMATED,
+    nearest, kinds = nearest_plan(answer.plans), ", ".join(dict.fromkeys(r.split(":")[0] for r in reasons)) or "prices"
+    tried = f"{len(answer.plans)} combinations were tried; they fail on: {kinds}."
+    if nearest is None:
+        what = next(iter(reasons), "no plan has a price")
+        evidence, headline = (
+            f"{tried} Allow other devices (--on) or precisions (--precision).",
+            f"No plan meets the SLO: {what}.",
+        )
+    else:
+        headline = f"No plan meets the SLO; the nearest is {combination_label(nearest)}: {nearest.reason}."
+        evidence = f"{_change_for(nearest)} {tried}"
+    return Verdict(headline=headline, evidence=evidence, answer="no", provenance=Provenance.ESTIMATED)
+
+
+def _change_for(nearest: Plan) -> str:
+    """Return what would have to change for a plan to serve the load."""
+    name, _, _ = (nearest.reason or "").partition(":")
+    if name == "memory":
+        return "Allow more devices in a group or larger ones (--on), or use fewer bits (--precision)."
+    return (
+        f"It would need a {name} of {nearest.excess or 0.0:.2f} times the SLO: relax it (--{name.lower()}-ms), allow other devices (--on), or use "
+        "fewer bits (--precision)."
     )
 
 

@@ -9,7 +9,7 @@ from workbench.core.columns import cells_of
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.units import NOT_KNOWN, shown_percent, three_digits
-from workbench.core.verdict import Verdict, sentence
+from workbench.core.verdict import Verdict, objections
 from workbench.interface.numbers import interval_text, with_ends
 from workbench.questions.quantization.evaluation.rows import (
     ByteResult,
@@ -53,19 +53,31 @@ def evaluation_verdict(run: Run) -> Verdict:
     """Return the closest and the farthest candidate, with intervals and the strongest objection."""
     rows = candidates_of(run)
     if not rows:
-        return _per_byte_verdict(per_byte_of(run))
+        if per_byte := per_byte_of(run):
+            return _per_byte_verdict(per_byte)
+        return Verdict(headline="No candidate was evaluated.", evidence="See the failures below.", answer="open")
     near, far = rows[0], rows[-1]
     name, kl = candidate_label(near.folder), near.kl_nat_per_token
-    headline = f"{name} is closest to the original: KL {three_digits(kl)} nat/token ({kl_band(kl)})"
-    if len(rows) > 1:
-        times = far.kl_nat_per_token / max(kl, 1e-12)
+    ends = near.accuracy.mean_kl_nat_per_token
+    equal = [candidate_label(r.folder) for r in rows[1:] if r.accuracy.mean_kl_nat_per_token.low <= ends.high]
+    alike = f", not shown to differ from {' and '.join(equal)}" if equal else ""
+    headline = f"{name} is closest to the original{alike}: KL {three_digits(kl)} nat/token ({kl_band(kl)})"
+    if len(rows) > 1 and kl > 0:
+        times = far.kl_nat_per_token / kl
         headline += f"; {candidate_label(far.folder)} diverges {three_digits(times)} times as much"
     changed, text = 100 * (1 - near.accuracy.top1_agreement_fraction.value), run.asked(EvaluationSpec)
     evidence = (
         f"KL {with_ends(near.accuracy.mean_kl_nat_per_token)} nat/token, paired over {text.n_windows} windows of "
         f"{text.window_tokens} tokens; {three_digits(changed)} % of the most likely tokens change."
     )
-    return Verdict(best=near.folder, headline=headline + ".", evidence=evidence, objection=_objection(rows))
+    is_tasked = any(task for r in rows for task in (r.passkey, r.completion))
+    return Verdict(
+        best=near.folder,
+        headline=headline + ".",
+        evidence=evidence,
+        objection=objections(_against(rows)),
+        scope=None if is_tasked else "No task was run: this is about next tokens alone.",
+    )
 
 
 def _per_byte_verdict(rows: Sequence[ByteResult]) -> Verdict:
@@ -76,9 +88,7 @@ def _per_byte_verdict(rows: Sequence[ByteResult]) -> Verdict:
         best=best.folder,
         headline=f"{candidate_label(best.folder)} needs {bits} bits {few} than the original for a byte of this text.",
         evidence=f"{per_byte_text(best)}, paired over {best.n_windows} stretches of text, {best.n_bytes:,} bytes.",
-        objection=sentence(
-            ["its tokenizer is another one, so that single tokens, pass keys and lines were not compared"]
-        ),
+        scope="Its tokenizer is another one, so that single tokens, pass keys and lines were not compared.",
     )
 
 
@@ -88,9 +98,9 @@ def per_byte_text(row: ByteResult) -> str:
     return f"{row.bits_per_byte:.3f} bits/byte, the original {row.original_bits_per_byte:.3f} (difference {change})"
 
 
-def _objection(rows: Sequence[CandidateResult]) -> str:
+def _against(rows: Sequence[CandidateResult]) -> list[str]:
     points = []
-    lost = [r for r in rows if any(task and task.mcnemar_p < 0.05 for task in (r.passkey, r.completion))]
+    lost = [r for r in rows if any(t and t.mcnemar_p < 0.05 and t.lost > t.won for t in (r.passkey, r.completion))]
     if lost:
         names = " and ".join(dict.fromkeys(candidate_label(r.folder) for r in lost))
         points.append(f"{names} answered significantly fewer questions than the original (McNemar, p < 0.05)")
@@ -104,7 +114,7 @@ def _objection(rows: Sequence[CandidateResult]) -> str:
         agreement, folder = min(in_vllm)
         share, name = three_digits(100 * agreement), candidate_label(folder)
         points.append(f"vLLM's kernels choose the same token in only {share} % of positions with {name}")
-    return sentence(points or ["no task was run"])
+    return points
 
 
 def comparison(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -39,6 +39,8 @@ from workbench.questions.quantization.findings import (
     comparison_rows,
     estimated_rows,
     history_rows,
+    left_out_text,
+    may_be_taken,
     subject_of,
     usd_by_method,
     verdict,
@@ -87,6 +89,11 @@ class QuantizationPanel(QuestionPanel):
         name = hardware.removeprefix(STORED) if hardware.startswith(STORED) else self._devices[0].name
         return price_suggestion(hardware, name)
 
+    def _price_source(self) -> str:
+        """Return where the price of the shown run's machine comes from; of the chosen hardware without a run."""
+        run = self.run
+        return price_suggestion("", run.environment.device)[1] if run else self._price(self.state.hardware)[1]
+
     @property
     def asked(self) -> QuantizationSpec:
         """The values of the controls, which may not go together."""
@@ -112,6 +119,8 @@ class QuantizationPanel(QuestionPanel):
             state = replace(state, hardware=here)
         if state.hardware != self.state.hardware:
             state = self._with_methods(replace(state, usd_per_hour=self._price(state.hardware)[0]))
+        if run is not None:  # the price of the machine that the run is from, whatever machine this is
+            state = replace(state, usd_per_hour=price_suggestion("", run.environment.device)[0])
         if {"hardware", "model"} & set(changes):
             state = self._with_newest_run(state)
         return self._with_batch(state)
@@ -163,7 +172,7 @@ class QuantizationPanel(QuestionPanel):
         super().show_controls()
         for method, button in self.controls["methods"].buttons.items():
             button.tooltip = button.tooltip or METHODS[method].note
-        set_html(self.price_source, note(self._price(self.state.hardware)[1]))
+        set_html(self.price_source, note(self._price_source()))
         self.job_bar.allow_run(self.state.hardware.startswith(HERE))
 
     # --- jobs ---------------------------------------------------------------------------------------------------
@@ -211,6 +220,8 @@ class QuantizationPanel(QuestionPanel):
 
     def _unmeasured(self, run: Run) -> list[str]:
         """Return the methods that are chosen for this machine and that a run did not measure."""
+        if self.state.asked == self._opened_with:  # nothing was chosen since the panel opened
+            return []
         is_here, measured = self.state.hardware.startswith(HERE), run.asked(QuantizationSpec).methods
         return [METHODS[m].label for m in self.asked.methods if is_here and m not in measured]
 
@@ -296,15 +307,16 @@ class QuantizationPanel(QuestionPanel):
         """Return the price of a million tokens with controls that work without a kernel."""
         if view.run is None:
             return Markup("")
+        results, limit = view.run.rows(VariantResult), KL_LIMITS[self.state.limit]
         rows = [
             WhatIfRow(label=METHODS[r.method].label, decode_s={d.batch: d.p50_s for d in r.decode})
-            for r in view.run.rows(VariantResult)
-            if r.decode
+            for r in may_be_taken(results, kl_limit=limit)
         ]
         return what_if(
             rows,
+            basis=f"Estimated from measured step times. {left_out_text(results, kl_limit=limit)}",
             usd_per_hour=self.state.usd_per_hour,
-            price_source=self._price(self.state.hardware)[1],
+            price_source=self._price_source(),
             utilization_fraction=self.state.utilization_fraction,
             batch=self.state.batch,
         )

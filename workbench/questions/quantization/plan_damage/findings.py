@@ -7,7 +7,8 @@ from workbench.catalog.formats import short_format
 from workbench.compress.rows import before_each, coverage_text
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
+from workbench.interface.numbers import with_ends
 from workbench.questions.quantization.plan_damage.rows import PlanDamage, PlanSamples, by_text, rounded
 from workbench.questions.quantization.plan_damage.spec import PlanDamageSpec
 
@@ -26,28 +27,50 @@ def about(run: Run) -> str:
     return f"{name} on {device} · {rows[0].n_windows} windows{before}{quantized} · run {run.id}, {run.day}"
 
 
-def enough_tokens(rows: Sequence[PlanDamage], *, within: float = 0.05) -> int:
-    """Return the fewest calibration tokens whose divergence, and that of all larger amounts, is within a share of the last one's."""
+def enough_tokens(rows: Sequence[PlanDamage], *, within: float = 0.05) -> int | None:
+    """Return the fewest calibration tokens whose divergence, and that of all larger amounts, is within a share of the last one's.
+
+    None where only the largest amount is: whether more text would help was not seen.
+    """
     ordered = by_text(rows)
-    goal = ordered[-1].mean_kl_nat_per_token.value * (1 + within)
-    enough = ordered[-1]
-    for row in reversed(ordered):
-        if row.mean_kl_nat_per_token.value > goal:
-            break
-        enough = row
-    return enough.calibration_tokens
+    last = ordered[-1].mean_kl_nat_per_token.value
+    enough = len(ordered) - 1
+    while enough and abs(ordered[enough - 1].mean_kl_nat_per_token.value - last) <= within * last:
+        enough -= 1
+    return ordered[enough].calibration_tokens if enough < len(ordered) - 1 else None
 
 
 def verdict(run: Run) -> Verdict:
     """Return the amount of text beyond which KL hardly changes, and the KL of rounding without text."""
     rows = run.rows(PlanDamage)
-    most, plain = by_text(rows)[-1], rounded(rows)
+    ordered, plain, enough = by_text(rows), rounded(rows), enough_tokens(rows)
+    most = ordered[-1]
     kl = most.mean_kl_nat_per_token.value
-    evidence = f"KL {three_digits(kl)} nat/token with {most.calibration_tokens:,} tokens"
+    evidence = f"KL {with_ends(most.mean_kl_nat_per_token)} nat/token with {most.calibration_tokens:,} tokens"
     if plain:
         evidence += f"; rounding without calibration gives {plain.mean_kl_nat_per_token.value / kl:.1f} times that KL"
+    least = min(ordered, key=lambda r: r.mean_kl_nat_per_token.value)
+    points = []
+    if least is not most and least.mean_kl_nat_per_token.high < most.mean_kl_nat_per_token.low:
+        points.append(
+            f"{least.calibration_tokens:,} tokens gave a lower KL, {three_digits(least.mean_kl_nat_per_token.value)}"
+        )
+    if enough is None:
+        one = (
+            "only one amount was measured"
+            if len(ordered) == 1
+            else "KL still changes by over 5 % up to the largest amount"
+        )
+        headline = f"It is not known whether {most.calibration_tokens:,} tokens of calibration text are enough: {one}."
+    else:
+        headline = (
+            f"{enough:,} tokens of calibration text are enough here: up to {most.calibration_tokens:,} tokens, more text changes KL by at "
+            "most 5 %."
+        )
     return Verdict(
-        headline=f"{enough_tokens(rows):,} tokens of calibration text are enough here: more text changes KL by less than 5 %.",
+        headline=headline,
         evidence=evidence + ".",
-        objection="A wider model has larger Hessians and needs more text: measure the model that you serve.",
+        objection=objections(points),
+        scope="A wider model has larger Hessians and needs more text: measure the model that you serve.",
+        answer="open" if enough is None else "yes",
     )

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -238,7 +238,7 @@ class MixedPrecisionPanel(QuestionPanel):
             low, high = _bounds(self._space(run, self.state))
             if (slider.min, slider.max) != (low, high):
                 slider.min = min(low, slider.max)
-                slider.max, slider.min, slider.step = high, low, (high - low) / N_STEPS
+                slider.max, slider.min, slider.step = high, low, step_of(high - low)
         super().show_controls()
         missing, measured = without_kernel(self.products), run.asked(SensitivitySpec).formats if run else MAKEABLE
         for name, button in self.controls["allowed"].buttons.items():
@@ -338,4 +338,12 @@ class MixedPrecisionPanel(QuestionPanel):
 def _bounds(space: PlanSpace) -> tuple[float, float]:
     """Return the smallest and the largest budget of a space, as shown."""
     low, high = space.low * space.unit.factor, max(space.high, space.low * 1.001) * space.unit.factor
-    return floor(low * 1e4) / 1e4, ceil(high * 1e4) / 1e4
+    step = step_of(high - low)
+    return floor(low / step) * step, ceil(high / step) * step
+
+
+def step_of(span: float) -> float:
+    """Return a round step of the slider, so that round budgets such as 6.0 can be set: one that is not on a step is moved."""
+    step = span / N_STEPS
+    power = 10.0 ** floor(log10(step))
+    return max(m * power for m in (1, 2, 5) if m * power <= step * (1 + 1e-9))

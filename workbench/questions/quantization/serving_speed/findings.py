@@ -1,7 +1,7 @@
 """Findings of a run of vLLM's steps: the fastest precision in each cell, and the batch size where INT4 is no longer faster."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.calibrate.serving_speed.rows import TIE, cells_of, crossover_batch
@@ -9,8 +9,8 @@ from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
 from workbench.catalog.served import Served
 from workbench.core.columns import cells
 from workbench.core.runs import Run
-from workbench.core.units import NOT_KNOWN, shown_duration, three_digits
-from workbench.core.verdict import Verdict, sentence
+from workbench.core.units import NOT_KNOWN, shown_duration, shown_p99, three_digits
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.rows import StepCell, StepTime
 
 PLAIN = "bf16"
@@ -43,16 +43,30 @@ def speed_verdict(run: Run, *, batch: int, context_tokens: int) -> Verdict:
     if not here:
         return Verdict(
             headline="This cell was not measured.",
-            evidence="Its sequences do not fit into the KV cache, or the run left it out.",
-            objection="Choose another batch size or context length.",
+            evidence="Its sequences do not fit into the KV cache, or the run left it out. Choose another batch size or context length.",
+            answer="open",
         )
     best = min(here, key=lambda name: here[name].tpot_p50_s.value)
     row, plain = here[best], here.get(PLAIN)
-    headline = f"At {batch} × {context_tokens} tokens, {_label(best)} is fastest: {shown_duration(row.tpot_p50_s.value)} per token"
-    if plain and best != PLAIN:
+    equal = [name for name, r in here.items() if name != best and r.tpot_p50_s.low <= row.tpot_p50_s.high]
+    who = f"{_label(best)} is fastest" if not equal else f"{_label(best)} is not shown to differ from {_names(equal)}"
+    headline = f"At {batch} × {context_tokens} tokens, {who}: {shown_duration(row.tpot_p50_s.value)} per token"
+    if plain and best != PLAIN and PLAIN not in equal:
         headline += f", {plain.tpot_p50_s.value / row.tpot_p50_s.value:.2f} times as fast as BF16"
-    objection = _objection(run, cells, best, context_tokens)
-    return Verdict(best=best, headline=headline + ".", evidence=_evidence(here, best), objection=objection)
+    return Verdict(
+        best=best,
+        headline=headline + ".",
+        evidence=_evidence(here, best),
+        objection=objections(_against(run, cells, best, context_tokens)),
+        scope="Weights are random, so this is about speed alone.",
+        answer="no" if best == PLAIN or PLAIN in equal else "yes",
+    )
+
+
+def _names(served: Sequence[str]) -> str:
+    """Return the labels of precisions as a list in words."""
+    *others, last = map(_label, served)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _label(served: str) -> str:
@@ -65,13 +79,13 @@ def _evidence(here: Mapping[str, StepTime], best: str) -> str:
     rivals = sorted((r.tpot_p50_s.value, name) for name, r in here.items() if name != best)[:2]
     return sentence(
         [
-            f"median of {row.n_steps} steps [{low}, {high}], p99 {shown_duration(row.tpot_p99_s)}",
+            f"median of {row.n_steps} steps [{low}, {high}]",
             *(f"{_label(name)} {shown_duration(seconds)}" for seconds, name in rivals),
         ]
     )
 
 
-def _objection(run: Run, cells: Cells, best: str, context_tokens: int) -> str:
+def _against(run: Run, cells: Cells, best: str, context_tokens: int) -> list[str]:
     points = [p for p in (four_bits_against_eight(run), _stops_paying(run, best, context_tokens)) if p]
     largest = max((b, c) for n, b, c in cells if n == best)
     prefills = {name: r.prefill_tokens_per_s for (name, b, c), r in cells.items() if (b, c) == largest}
@@ -79,7 +93,7 @@ def _objection(run: Run, cells: Cells, best: str, context_tokens: int) -> str:
     gain = prefills[quickest] / prefills[best]
     if gain > TIE:
         points.append(f"{_label(quickest)} prefills long prompts {gain:.2f} times as fast")
-    return sentence([*points, "weights are random, so this says nothing about accuracy"][:3])
+    return points
 
 
 def four_bits_against_eight(run: Run) -> str | None:
@@ -101,7 +115,7 @@ def _stops_paying(run: Run, best: str, context_tokens: int) -> str | None:
     for other in dict.fromkeys(["fp8" if best != "fp8" else PLAIN, PLAIN]) if best != PLAIN else ():
         batch = crossover_batch(run, best, other, context_tokens=context_tokens)
         if batch is not None:
-            return f"from batch size {batch} on it is no faster than {_label(other)}"
+            return f"at this context it is no faster than {_label(other)} from batch size {batch} on"
     return None
 
 
@@ -132,7 +146,9 @@ def cell_table(run: Run, *, batch: int, context_tokens: int) -> tuple[tuple[str,
     plain = next((r.tpot_p50_s.value for r in here if isinstance(r, StepTime) and r.served == PLAIN), None)
     columns: Mapping[str, Callable[[StepTime], str]] = {
         "Precision ●": lambda r: r.label,
-        "time per token, p50 / p99": lambda r: f"{shown_duration(r.tpot_p50_s.value)} / {shown_duration(r.tpot_p99_s)}",
+        "time per token, p50 / p99": lambda r: (
+            f"{shown_duration(r.tpot_p50_s.value)} / {shown_p99(r.tpot_p99_s, n=r.n_steps)}"
+        ),
         "over BF16": lambda r: f"{plain / r.tpot_p50_s.value:.2f}×" if plain else NOT_KNOWN,
         "of roofline ◌": lambda r: shown_share(r.roofline.step_fraction if r.roofline else None),
         "prefill, tok/s": lambda r: three_digits(r.prefill_tokens_per_s),

@@ -6,11 +6,12 @@ from functools import lru_cache
 
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_percent
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.rollout.odds.spec import OddsSpec
 from workbench.simulate.rollouts import JUDGES, Odds, odds
 
 N_ROLLOUTS = 200
+HALF = 0.5
 RULE_HEAD = ("Rollback rule", "healthy: rolled back", "chosen: rolled back", "chosen: failed answers")
 METHOD = (
     "The new version gets 10, 25, 50 and 100 % of the users, for five intervals each. The sequential test is evaluated after every failure: a mixture "
@@ -51,12 +52,27 @@ def verdict(report: RuleReport, spec: OddsSpec) -> Verdict:
     """Return how often the sequential test errs, compared with a fixed threshold."""
     sequential, threshold = (report[rule] for rule in JUDGES[:2])
     alike, worse = sequential.healthy, sequential.chosen
+    is_worse = spec.new_rate > spec.old_rate
+    points = []
+    if alike.rolled_back > threshold.healthy.rolled_back:
+        points.append(
+            f"a fixed threshold rolls back healthy versions less often ({shown_percent(threshold.healthy.rolled_back, 1)})"
+        )
+    if is_worse and worse.rolled_back < threshold.chosen.rolled_back:
+        points.append(
+            f"a fixed threshold rolls the degraded version back more often ({shown_percent(threshold.chosen.rolled_back)})"
+        )
+    if is_worse and worse.bad_answers > threshold.chosen.bad_answers:
+        points.append(f"with a fixed threshold fewer requests fail until then ({threshold.chosen.bad_answers:,.0f})")
     return Verdict(
         headline=f"The sequential test rolls back a healthy version in {shown_percent(alike.rolled_back, 1)} of the rollouts, and a version with "
         f"{100 * spec.new_rate:g} % instead of {100 * spec.old_rate:g} % failures in {100 * worse.rolled_back:.0f} %.",
         evidence=f"That version fails {worse.bad_answers:,.0f} requests per rollout on average; with a fixed threshold of 95 % success it "
-        f"fails {threshold.chosen.bad_answers:,.0f}, and {100 * threshold.chosen.rolled_back:.0f} % of its rollouts are rolled back.",
-        objection="A fixed threshold ignores the old version: it rolls back healthy versions where the old version fails as often.",
+        f"fails {threshold.chosen.bad_answers:,.0f} of the same traffic, and {100 * threshold.chosen.rolled_back:.0f} % of its rollouts are rolled "
+        f"back, as are {shown_percent(threshold.healthy.rolled_back, 1)} of the healthy ones.",
+        objection=objections(points),
+        scope="Failures are taken to be independent: bursts on one server are counted as one before the test sees them.",
+        answer="yes" if not is_worse or worse.rolled_back >= HALF else "no",
         best=JUDGES[0],
         provenance=Provenance.SIMULATED,
     )

@@ -13,13 +13,15 @@ STYLES = {"fits": (MEASURED, "circle"), "latency": (CAUTION, "x"), "memory": (FA
 HEIGHT_PX = 530
 
 
-def throughput_and_step(trials: Sequence[BatchTrial], *, best: int | None, latency_ms: float | None) -> go.Figure:
-    """Return the throughput above and the step time below, by batch size; trials above a limit are marked."""
+def throughput_and_step(
+    trials: Sequence[BatchTrial], *, best: int | None, latency_ms: float | None, unit: str
+) -> go.Figure:
+    """Return the throughput above and the step time below, by batch size; trials above a limit are marked. ``unit``: what a step finishes."""
     fig = figure(
         "Throughput and step time by batch size",
         subtitle="● measured · higher is better above, lower below",
         x_title="batch size, sequences",
-        y_title="throughput, sequences/s",
+        y_title=f"throughput, {unit}/s",
         legend_y=-0.18,
         height=HEIGHT_PX,
     )
@@ -27,9 +29,9 @@ def throughput_and_step(trials: Sequence[BatchTrial], *, best: int | None, laten
         points = [(t.batch, t.times) for t in trials if t.times and t.status == status]
         x, label = [batch for batch, _ in points], STATUSES[status]
         throughput, p90_ms = [times.sequences_per_s for _, times in points], [times.p90_s * 1e3 for _, times in points]
-        for y, axis, unit in ((throughput, "y", "sequences/s"), (p90_ms, "y2", "ms")):
+        for y, axis, of in ((throughput, "y", f"{unit}/s"), (p90_ms, "y2", "ms")):
             marker = {"color": colour, "symbol": symbol, "size": 9}
-            hover = f"batch %{{x}}, {label}: %{{y:.3g}} {unit}<extra></extra>"
+            hover = f"batch %{{x}}, {label}: %{{y:.3g}} {of}<extra></extra>"
             look = {"mode": "markers", "marker": marker, "showlegend": axis == "y" and bool(points)}
             fig.add_scatter(x=x, y=y, yaxis=axis, name=label, hovertemplate=hover, **look)
     at_best = [t.times.sequences_per_s for t in trials if t.times and t.batch == best]
@@ -43,7 +45,7 @@ def throughput_and_step(trials: Sequence[BatchTrial], *, best: int | None, laten
             textposition="middle left",
             cliponaxis=False,
             marker={"color": BEST, "symbol": "diamond", "size": 14},
-            hovertemplate="best: batch %{x}, %{y:.3g} sequences/s<extra></extra>",
+            hovertemplate=f"best: batch %{{x}}, %{{y:.3g}} {unit}/s<extra></extra>",
         )
     fig.update_yaxes(rangemode="tozero")
     set_second_part(fig, "step time p90, ms")

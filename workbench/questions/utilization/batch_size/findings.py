@@ -1,15 +1,19 @@
 """What a search for the best batch says: the verdict, and the rows of its tables."""
 
+from collections.abc import Sequence
+
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
+from workbench.estimate.best_batch import CLOSE
 from workbench.questions.utilization.batch_size.rows import STATUSES, BatchChoice, BatchTrial, by_batch
 from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
 
+COLD = 1.2  # times the step of a larger batch
 BATCH_HEAD = (
     "Batch size",
-    "throughput, sequences/s ●",
+    "throughput, per second ●",
     "step time p50 / p90 ●",
     "peak memory ●",
     "predicted peak ◌",
@@ -18,7 +22,7 @@ BATCH_HEAD = (
 TRIAL_HEAD = (
     "Trial",
     "batch size",
-    "throughput, sequences/s ●",
+    "throughput, per second ●",
     "step time p50 ●",
     "peak memory ●",
     "predicted peak ◌",
@@ -40,6 +44,11 @@ def limits(run: Run) -> str:
     return f"{latency_ms:g} ms a step and {memory}" if latency_ms else memory
 
 
+def unit_of(run: Run) -> str:
+    """Return what a step finishes for each sequence: a token of its answer, or the reading of its whole prompt."""
+    return "tokens" if run.asked(BatchSearchSpec).work == "decode" else "prompts"
+
+
 def verdict(run: Run) -> Verdict | None:
     """Return the best batch and what binds; None where no batch size is within the limits."""
     choice, trials, spec = choice_of(run), run.rows(BatchTrial), run.asked(BatchSearchSpec)
@@ -47,30 +56,57 @@ def verdict(run: Run) -> Verdict | None:
     if best is None:
         return None
     of_best = by_batch(trials)[best]
-    smallest, peak = min(per_s), max(t.peak_bytes for t in of_best)
+    peak = max(t.peak_bytes for t in of_best)
     predicted = next((t.predicted_bytes for t in of_best if t.predicted_bytes), None)
     memory = f"peak {shown_bytes(peak)}"
     if predicted:
         memory += f", predicted {shown_bytes(predicted)} ({shown_percent(predicted / peak - 1, sign=True)})"
     over = [t for t in trials if t.status != "fits"]
+    points = []
     if over:
-        binds = f"the {over[0].status} limit binds from batch size {min(t.batch for t in over)} on"
+        first = min(over, key=lambda t: t.batch)
+        binds = f"the {first.status} limit binds from batch size {first.batch} on"
     elif max(t.batch for t in trials) < spec.largest:
         binds = "larger batches are predicted to need more memory than the limit"
     else:
         binds = "the search ended at the largest batch size to try"
-    tried = f"the best one was tried {len(of_best)} times, interleaved with its closest rivals"
-    repeats = tried if len(of_best) > 1 else "no other batch size came close"
+        if best == max(t.batch for t in trials):
+            points.append("no larger batch size was tried")
+    headline = f"Batch size {best} has the highest throughput within {limits(run)}: {three_digits(per_s[best])} {unit_of(run)}/s"
+    smallest = min(per_s)
+    if cold := cold_batches(trials):
+        points.insert(
+            0,
+            f"a step of batch size {', '.join(map(str, cold))} took longer than one of a larger batch: it was not warm, or the machine was busy",
+        )
+    if smallest not in cold and smallest != best:
+        headline += f", {per_s[best] / per_s[smallest]:.1f}x batch size {smallest}"
+    near = [b for b, rate in per_s.items() if b != best and rate > (1 - CLOSE) * per_s[best]]
+    if near:
+        points.append(f"batch size {', '.join(map(str, sorted(near)))} is within 10 % of it")
     times = of_best[0].times
     step = (
         f"One step takes {shown_duration(times.p50_s)} at p50 ({shown_duration(times.p90_s)} at p90); " if times else ""
     )
+    tried = f"; batch size {best} was tried {len(of_best)} times" if len(of_best) > 1 else ""
     return Verdict(
-        headline=f"Batch size {best} has the highest throughput within {limits(run)}: {three_digits(per_s[best])} sequences/s, "
-        f"{per_s[best] / per_s[smallest]:.1f}x batch size {smallest}.",
+        headline=headline + ".",
         evidence=f"{step}{memory}; {binds}.",
-        objection=f"{len(trials)} trials of {spec.rounds} steps each on a machine that may be shared; {repeats}.",
+        objection=objections(points),
+        scope=f"{len(trials)} trials of {spec.rounds} steps each{tried}.",
         best=str(best),
+    )
+
+
+def cold_batches(trials: Sequence[BatchTrial]) -> list[int]:
+    """Return the batch sizes whose steps took longer than those of a larger batch: something else than the batch took time there."""
+    steps = {
+        batch: min(t.times.p50_s for t in own if t.times)
+        for batch, own in by_batch(trials).items()
+        if any(t.times for t in own)
+    }
+    return sorted(
+        b for b, s in steps.items() if any(larger > b and s > COLD * other for larger, other in steps.items())
     )
 
 

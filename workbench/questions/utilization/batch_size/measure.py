@@ -34,6 +34,7 @@ def measure(spec: BatchSearchSpec, record: Record) -> Iterator[Progress]:
             f"The model alone takes {alone / GIB:.2f} GiB of {limit / GIB:.2f}.",
             remedy="Allow more memory, or take a smaller model or precision.",
         )
+    worker.trial(1, limit_bytes=limit)  # the first steps of a process are slow, and count for no batch
     done = Search()
 
     def try_batch(batch: int) -> Trial:

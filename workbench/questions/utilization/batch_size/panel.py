@@ -42,7 +42,7 @@ class BatchPanel(QuestionPanel):
             about=f"{place_of(run)}; {spec.model}, {spec.work}, {spec.context_tokens} tokens of context",
             answer=answer,
             figures=(
-                lambda: throughput_and_step(trials, best=best, latency_ms=spec.latency_ms),
+                lambda: throughput_and_step(trials, best=best, latency_ms=spec.latency_ms, unit=findings.unit_of(run)),
                 lambda: memory_by_batch(trials, limit_bytes=choice.memory_limit_bytes),
             ),
             table=table(findings.BATCH_HEAD, findings.batch_rows(run), highlighted=highlighted),

@@ -67,8 +67,9 @@ def verdict(spans: Mapping[str, Span], *, shown_s: float) -> Verdict:
     grain_s = float(np.diff(times).min()) if times.size > 1 else 1.0
     return Verdict(
         headline=f"In the last {shown_duration(shown_s)}: {'; '.join(sayings) or 'samples without these signals'}.",
-        evidence=f"{times.size} intervals of {shown_duration(grain_s)} are drawn; every second is on disk.",
-        objection="Seconds without a recording are neither drawn nor counted.",
+        evidence=f"{times.size} intervals of {shown_duration(grain_s)} are drawn.",
+        scope="Seconds without a recording are neither drawn nor counted.",
+        answer="yes" if sayings else "open",
     )
 
 

@@ -6,7 +6,7 @@ from workbench.catalog.tables import claims
 from workbench.core.columns import Columns
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Verdict, objections
 from workbench.questions.utilization.techniques.rows import (
     MemoryGain,
     NotMeasured,
@@ -18,6 +18,7 @@ from workbench.questions.utilization.techniques.rows import (
 )
 
 QUESTION = 4
+UNSTEADY = 1.5  # times the same step
 TECHNIQUE_HEAD = ("Technique", "without", "with", "gain", "95 % interval", "comparison")
 OPERATOR_COLUMNS: Columns[OperatorTime] = {
     "Operator": lambda x: x.name,
@@ -54,14 +55,23 @@ class BoundBy:
     neither: float
 
 
-def bound_by(profile: StepProfile, roof: Roof) -> BoundBy:
+def bound_by(profile: StepProfile, roof: Roof, *, wall_s: float | None = None) -> BoundBy:
     """Return shares of a step's time that its arithmetic and its bytes need at what this device reaches, and what neither explains.
 
     Weights are read once a step; what caches and activations move comes on top, so the second is a lower bound.
+    ``wall_s`` is the time of the step where it was timed better than beside the profile.
     """
-    compute = profile.flop / roof.flop_per_s / profile.wall_s
-    memory = profile.bytes / roof.bytes_per_s / profile.wall_s
+    seconds = wall_s or profile.wall_s
+    compute = profile.flop / roof.flop_per_s / seconds
+    memory = profile.bytes / roof.bytes_per_s / seconds
     return BoundBy(compute=compute, memory=memory, neither=max(0.0, 1 - max(compute, memory)))
+
+
+def step_of_one_s(run: Run) -> tuple[float, float]:
+    """Return the shortest and the longest time of a token for one sequence that a run measured: interleaved with batches, and beside the profile."""
+    profile = next(iter(run.sampled(TechniquesSamples).profiles.values()))
+    own = next((r.without_s for r in run.rows(TimeGain) if r.technique == "batching"), profile.wall_s)
+    return min(own, profile.wall_s), max(own, profile.wall_s)
 
 
 def verdict(run: Run) -> Verdict | None:
@@ -70,18 +80,36 @@ def verdict(run: Run) -> Verdict | None:
     if not measured:
         return None
     best = max(measured, key=lambda r: r.gain)
+    (low, high), is_gain = best.gain_interval, best.gain_interval[0] > 1
     slower = [r.label for r in measured if r.gain_interval[1] < 1]
+    unclear = [r.label for r in measured if r.gain_interval[0] <= 1 <= r.gain_interval[1]]
+    equal = [r.label for r in measured if r is not best and r.gain_interval[1] >= low]
     name, profile = next(iter(samples.profiles.items()))
-    bound, (low, high) = bound_by(profile, samples.roof), best.gain_interval
+    least_s, most_s = step_of_one_s(run)
+    bound, points = bound_by(profile, samples.roof, wall_s=least_s), list[str]()
+    if slower:
+        points.append(f"slower on this device: {', '.join(slower)}")
+    if equal and is_gain:
+        points.append(f"its gain is not shown to be larger than that of {', '.join(equal)}")
+    if most_s > UNSTEADY * least_s:
+        points.append(
+            f"the same step took {shown_duration(least_s)} and {shown_duration(most_s)} in this run, so that gains over eager steps may be those "
+            "of a slow host"
+        )
+    if unclear:
+        points.append(f"no gain is shown for {', '.join(unclear)}")
+    headline = f"{best.label.capitalize()} has the largest measured gain: {best.gain:.2f}x the throughput."
+    if not is_gain:
+        headline = "No technique is shown to raise the throughput of this device."
     return Verdict(
-        headline=f"{best.label.capitalize()} has the largest measured gain: {best.gain:.2f}x the throughput.",
-        evidence=f"95 % interval {low:.2f} to {high:.2f}; {best.what}. {name.capitalize()} spends "
-        f"{shown_percent(bound.memory)} of its time on reading weights at this device's bandwidth, "
-        f"{shown_percent(bound.compute)} on arithmetic, and {shown_percent(bound.neither)} on neither, "
-        "which is the room for improvement.",
-        objection=(f"Slower on this device: {', '.join(slower)}. " if slower else "")
-        + "Each was measured alone; together they gain less than the product of their gains.",
-        best=best.technique,
+        headline=headline,
+        evidence=f"{best.label.capitalize()}: 95 % interval {low:.2f} to {high:.2f}; {best.what}. {name.capitalize()} takes {shown_duration(least_s)}: "
+        f"{shown_percent(bound.memory)} of it is explained by reading weights at this device's bandwidth, "
+        f"{shown_percent(bound.compute)} by arithmetic, and {shown_percent(bound.neither)} by neither.",
+        objection=objections(points),
+        scope="Each technique was measured alone: gains of several are not their product.",
+        best=best.technique if is_gain else None,
+        answer="yes" if is_gain else "no",
     )
 
 
@@ -114,10 +142,9 @@ def roof_text(roof: Roof) -> str:
 
 
 def profile_title(name: str, profile: StepProfile, roof: Roof) -> str:
-    """Return how long a step takes and what bounds it."""
-    shares = bound_by(profile, roof)
-    share, kind = max((shares.memory, "memory"), (shares.compute, "arithmetic"), key=lambda pair: pair[0])
+    """Return how long a step takes and what of it reading and arithmetic explain."""
+    bound = bound_by(profile, roof)
     return (
-        f"{name.capitalize()}: {shown_duration(profile.wall_s)}, {profile.n_operators:.0f} operators, bound by {kind} "
-        f"({shown_percent(share)} of its time)"
+        f"{name.capitalize()}: {shown_duration(profile.wall_s)}, {profile.n_operators:.0f} operators; {shown_percent(bound.memory)} explained by reading "
+        f"weights, {shown_percent(bound.compute)} by arithmetic"
     )

@@ -11,7 +11,7 @@ from workbench.compress.rows import before_each, coverage_text
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_percent, three_digits
-from workbench.core.verdict import Verdict, sentence
+from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.mixed_precision import Solution
 from workbench.interface.html import HeatCell, Text, lines, small
 from workbench.interface.numbers import with_ends
@@ -73,23 +73,36 @@ def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, st
         transferred: Why costs are of another model than damages, if they are.
     """
     if chosen.damage == 0:
-        objection = "Only BF16 is allowed, so there is nothing to choose from."
+        why = "Only BF16 is allowed, so there is nothing to choose from."
         if space.low < chosen.cost:
-            objection = f"The cheapest plan costs {space.unit.shown(space.low)}."
+            why = f"The cheapest plan costs {space.unit.shown(space.low)}."
         elif len(space.uniform) > 1:
-            objection = "No allowed format is cheaper here: quantization does not pay off for these products."
+            why = "No allowed format is cheaper here: quantization does not pay off for these products."
         headline = (
             f"With this budget ({space.unit.shown(chosen.cost)}) every layer stays in BF16, without loss of accuracy."
         )
-        return Verdict(headline=headline, evidence="No layer is quantized.", objection=objection)
+        return Verdict(headline=headline, evidence=f"No layer is quantized. {why}", answer="no")
     mix = ", ".join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
-    damage = f"KL {three_digits(chosen.damage)} nat/token ({kl_band(chosen.damage)})"
+    verified = space.verified(chosen)
+    shown = verified.kl.value if verified else chosen.damage
+    damage = f"KL {three_digits(shown)} nat/token ({kl_band(shown)})"
     return Verdict(
         headline=f"At {space.unit.shown(chosen.cost)}, the best plan has {damage}: {mix}.",
         evidence=_evidence(space, chosen),
-        provenance=Provenance.MEASURED if space.verified(chosen) else Provenance.ESTIMATED,
-        objection=_objection(space, chosen, missing, transferred),
+        provenance=Provenance.MEASURED if verified else Provenance.ESTIMATED,
+        objection=objections(_against(space, chosen, missing, transferred)),
+        scope=_scope(space, chosen),
     )
+
+
+def _scope(space: PlanSpace, chosen: Solution) -> str | None:
+    """Return what the prediction leaves out, and whether mixing formats is needed at all."""
+    points = []
+    if len(set(chosen.plan.values())) == 1:
+        points.append("one format everywhere is the best plan: no mixing is needed")
+    if space.verified(chosen) is None:
+        points.append("the sum of damages leaves out interactions between layer groups")
+    return sentence(points) if points else None
 
 
 def _evidence(space: PlanSpace, chosen: Solution) -> str:
@@ -99,10 +112,10 @@ def _evidence(space: PlanSpace, chosen: Solution) -> str:
         return f"{predicted}; this plan has not been measured as a whole: press Verify."
     kl = verified.kl.value
     off = f", {abs(chosen.damage / kl - 1) * 100:.1f} % off" if kl else ""
-    return f"{predicted}; verified: {with_ends(verified.kl)} nat/token{off}."
+    return f"{predicted}: {three_digits(chosen.damage)}; verified: {with_ends(verified.kl)} nat/token{off}."
 
 
-def _objection(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], transferred: str | None) -> str:
+def _against(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], transferred: str | None) -> list[str]:
     points = []
     unserved = sorted({f for f in chosen.plan.values() if f in missing})
     if unserved:
@@ -113,16 +126,14 @@ def _objection(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], t
         name, rival = min(affordable, key=lambda item: (item[1].damage, item[1].cost))
         gain = rival.damage / chosen.damage
         everywhere = f"{short_format(name)} everywhere is"
-        if len(set(chosen.plan.values())) == 1:
-            points.append("one format everywhere is the best plan: no mixing is needed")
-        elif gain < 1.05:
+        if len(set(chosen.plan.values())) > 1 and gain < 1.05:
             points.append(f"{everywhere} as good for {space.unit.shown(rival.cost)}")
-        else:
+        elif len(set(chosen.plan.values())) > 1:
             cost, kl = space.unit.shown(rival.cost), three_digits(rival.damage)
             points.append(f"{everywhere} simpler: {cost}, KL {kl} ({gain:.1f} times as much)")
     if transferred:
         points.append(transferred)
-    return sentence(points[:3] or ["the sum of damages leaves out interactions between layer groups"])
+    return points
 
 
 def plan_table(space: PlanSpace, book: Ledger, chosen: Solution) -> tuple[tuple[Text, ...], list[tuple[Text, ...]]]:
