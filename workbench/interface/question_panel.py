@@ -18,6 +18,7 @@ from workbench.core.knobs import KnobField, knobs_of
 from workbench.core.rows import Json, flat
 from workbench.core.runs import Run
 from workbench.interface.compared_runs import side_by_side
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import (
     EMPTY,
     LEGEND,
@@ -35,7 +36,6 @@ from workbench.interface.html import (
 from workbench.interface.job_panel import POLL_S, JobPanel
 from workbench.interface.knobs import command_line, control, hold, set_control, stored
 from workbench.interface.panel import Plot, html, set_html, show_all
-from workbench.interface.report.notebook import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
 from workbench.interface.shared_state import (
     COMPARED,
