@@ -23,7 +23,7 @@ def dependence(values: Floats) -> float:
     n = values.size
     differences = np.asarray(values - values.mean(), dtype=np.float64)
     variance = float((differences**2).mean())
-    if n < 4 or variance <= 0:
+    if n < 4 or variance <= (1e-9 * float(values.mean())) ** 2:  # what differs by rounding alone is constant
         return 1.0
     size = 1 << math.ceil(math.log2(2 * n))
     spectrum = np.fft.rfft(differences, size)
