@@ -30,9 +30,9 @@ def test_problems_come_first():
     assert "do &lt;it&gt;" in shown
 
 
-def test_the_map_has_thirteen_cards_and_links_only_what_exists():
+def test_the_map_has_fourteen_cards_and_links_only_what_exists():
     content = start.question_map().content
-    assert content.count("<b>") == 13
+    assert content.count("<b>") == 14
     linked = re.findall(r"(\d\d_[a-z_]+)\.ipynb", content)
     assert content.count("<a ") == len(linked) == len(set(linked))
     assert set(linked) == {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {"00_start"}

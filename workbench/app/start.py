@@ -1,4 +1,4 @@
-"""The first page: what is here, the thirteen questions, and how the published claims stand."""
+"""The first page: what is here, the fourteen questions, and how the published claims stand."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def doctor_table(findings: Sequence[Finding]) -> Markup:
 
 
 class QuestionMap(StaticPanel):
-    """The thirteen questions: those that are answered link to their notebook, and in a report to the report beside it."""
+    """The fourteen questions: those that are answered link to their notebook, and in a report to the report beside it."""
 
     def __init__(self) -> None:
         super().__init__(self._cards("ipynb"))
@@ -57,7 +57,7 @@ class QuestionMap(StaticPanel):
 
 
 def question_map() -> QuestionMap:
-    """Return the panel of the thirteen questions."""
+    """Return the panel of the fourteen questions."""
     return QuestionMap()
 
 

@@ -1,1 +1,1 @@
-"""Which settings for my load, and whether a trick pays: speculation, caches, a split, adapters, structured output."""
+"""The question which server flags, and which other means, are best for the reader's load."""
