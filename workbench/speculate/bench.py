@@ -18,7 +18,8 @@ from workbench.understanding.reading import open_causal_model, refused_in_words
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 SLACK = 4  # places in the cache beyond the last draft token
-WARM = 2
+Variant: TypeAlias = tuple[str, int]
+"""A method, "ngram", "draft" or "plain", and its draft tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,50 +87,54 @@ class SpeculationBench:
         with torch.inference_mode():
             return Decoding(self.target, ids, room=room, drafter=self._drafter(method), k=k)
 
-    def continued(self, prompts: Ids, *, method: str, k: int, steps: int) -> Continued:
-        """Return what the model writes to prompts, (texts, tokens), in so many steps.
+    def continued(self, prompts: Ids, *, variants: Sequence[Variant], steps: int) -> dict[Variant, Continued]:
+        """Return what the model writes to prompts, (texts, tokens), in so many steps, by variant.
 
-        Args:
-            prompts: Texts of one length.
-            method: "ngram", "draft" or "plain".
-            k: Draft tokens of a step; 0 for "plain".
-            steps: Forward passes of the model.
+        The variants take each step one after the other, so that what slows the machine slows all of them.
         """
         with one_thread(self.device), refused_in_words(self.target, "decode a batch"):
-            decoding = self._decoding(prompts, method, k, steps)
-            began_s = self.now_s()
+            decodings = {(m, k): self._decoding(prompts, m, k, steps) for m, k in variants}
+            seconds = dict.fromkeys(decodings, 0.0)
             for _ in range(steps):
-                decoding.step()
-            seconds = self.now_s() - began_s
-        texts = decoding.texts
-        return Continued(
-            answers=tuple(tuple(t[prompts.shape[1] :]) for t in texts.tokens),
-            accepted=np.array(texts.accepted, dtype=np.int64),
-            proposed=np.array(texts.proposed, dtype=np.int64),
-            seconds=seconds,
-        )
+                for variant, decoding in decodings.items():
+                    began_s = self.now_s()
+                    decoding.step()
+                    seconds[variant] += self.now_s() - began_s
+        return {
+            variant: Continued(
+                answers=tuple(tuple(t[prompts.shape[1] :]) for t in decoding.texts.tokens),
+                accepted=np.array(decoding.texts.accepted, dtype=np.int64),
+                proposed=np.array(decoding.texts.proposed, dtype=np.int64),
+                seconds=seconds[variant],
+            )
+            for variant, decoding in decodings.items()
+        }
 
-    def verify_s(self, prompts: Ids, *, k: int, calls: int) -> float:
-        """Return the time in which the model verifies k draft tokens of each text; 0 is a plain step."""
-        decoding = self._decoding(prompts, "plain", k, 1)
-        guesses = torch.from_numpy(prompts[:, :k]).to(self.target.device) if k else None
-        return self._per_call(lambda: decoding.verified(guesses), calls)
+    def parts_s(self, prompts: Ids, *, parts: Sequence[Variant], calls: int) -> dict[Variant, float]:
+        """Return the time of each part of a step, called one after the other: ("verify", k) verifies k draft tokens of each text.
 
-    def draft_s(self, prompts: Ids, *, method: str, k: int, calls: int) -> float:
-        """Return the time in which k tokens are guessed for each text."""
-        decoding = self._decoding(prompts, method, k, 1)
+        ("verify", 0) is a plain step; a method with k makes k draft tokens for each text.
+        """
+        with one_thread(self.device), torch.inference_mode():
+            doing = {part: self._part(prompts, *part) for part in parts}
+            for do in doing.values():
+                do()
+            seconds = dict.fromkeys(doing, 0.0)
+            for _ in range(calls):
+                for part, do in doing.items():
+                    began_s = self.now_s()
+                    do()
+                    seconds[part] += self.now_s() - began_s
+        return {part: total / calls for part, total in seconds.items()}
+
+    def _part(self, prompts: Ids, what: str, k: int) -> Callable[[], object]:
+        decoding = self._decoding(prompts, "plain" if what == "verify" else what, k, 1)
+        if what == "verify":
+            guesses = torch.from_numpy(prompts[:, :k]).to(self.target.device) if k else None
+            return lambda: decoding.verified(guesses)
         drafter = decoding.drafter
         assert drafter is not None
-        return self._per_call(lambda: drafter.drafts(decoding.texts, k), calls)
-
-    def _per_call(self, call: Callable[[], object], calls: int) -> float:
-        with one_thread(self.device), torch.inference_mode():
-            for _ in range(WARM):
-                call()
-            began_s = self.now_s()
-            for _ in range(calls):
-                call()
-            return (self.now_s() - began_s) / calls
+        return lambda: drafter.drafts(decoding.texts, k)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class _RaggedLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self, place: _Place, room: int) -> None:
         super().__init__()
         self.place, self.room = place, room
+        self.is_initialized: bool = False
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_rest: object, **_named: object

@@ -110,7 +110,12 @@ def main() -> None:
         step, n_tokens[kind] = step + 1, n_tokens[kind] + SEQUENCES * TOKENS
         if step % 50 == 0 or progress >= 1:
             history.append(
-                {"step": step, "phase": kind, "loss_nat_per_token": round(loss.item(), 4), "progress": round(progress, 3)}
+                {
+                    "step": step,
+                    "phase": kind,
+                    "loss_nat_per_token": round(loss.item(), 4),
+                    "progress": round(progress, 3),
+                }
             )
             print(json.dumps(history[-1]), flush=True)
     report = {

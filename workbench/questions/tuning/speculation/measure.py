@@ -4,14 +4,15 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from workbench.catalog.paths import DATA, HELD_OUT_TEXT, located
-from workbench.compress.folder import require_same_tokenizer, token_ids
+from workbench.compress.folder import has_tokenizer, token_ids
 from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
-from workbench.core.statistics import Floats, Interval, block_bootstrap, median_over_rounds
+from workbench.core.statistics import Floats, block_bootstrap, median_over_rounds
 from workbench.measuring.envelope import Record
 from workbench.measuring.text import Ids, read_text, windows_of
 from workbench.questions.tuning.speculation.rows import Acceptance, SpeculationSamples, SpeedUp, StepTime
@@ -24,8 +25,8 @@ FIRST_CODE = '"""A generic class to build line-oriented command interpreters.'
 """Where the documentation ends in the held-out text, and source begins."""
 LEAST_TEXTS = 8
 """Texts that are timed at smaller batches, one batch after the other."""
-CALLS_TOKENS = 48
-"""Sequences in the calls over which the time of a part is averaged, at least three calls."""
+CALLS, CALLS_TOKENS = 3, 48
+"""Least calls over which the time of a part is averaged, and sequences in them."""
 
 
 def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
@@ -36,7 +37,7 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     texts = texts_of(spec)
     draft = located(spec.draft_model) if "draft" in spec.methods else None
     if draft is not None:
-        require_same_tokenizer(located(spec.model), draft, read_text(None, default=CHAT_TEXT))
+        require_same_tokens(located(spec.model), draft)
     bench = SpeculationBench(
         located(spec.model), draft=draft, device=device.kind, shortest=spec.shortest, longest=spec.longest
     )
@@ -48,7 +49,7 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     for n, (method, k) in enumerate(variants(spec), 1):
         yield Progress(step=f"acceptance of {method} with {k}", done=n, total=total)
         for name, prompts in texts.items():
-            done = bench.continued(prompts, method=method, k=k, steps=spec.steps)
+            done = bench.continued(prompts, variants=[(method, k)], steps=spec.steps)[method, k]
             row = acceptance(done, method=method, k=k, text_class=name, seed=spec.seed)
             record.rows.append(row)
             each = 1 + done.accepted.mean(axis=0)
@@ -66,6 +67,16 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     record.rows += rounds.speedups(spec, timed, proposing)
     gained = {f"{m} {k} {b}": v for (m, k, b), v in rounds.ratios.items()}
     record.samples = SpeculationSamples(speedups=gained, tokens_per_step=per_text)
+
+
+def require_same_tokens(model: str, draft: str) -> None:
+    """Raise ``InvalidSpec`` where a draft model splits text into other tokens than the model; one without a tokenizer is taken to split alike."""
+    text = read_text(None, default=CHAT_TEXT)
+    if has_tokenizer(draft) and not np.array_equal(token_ids(model, text), token_ids(draft, text)):
+        raise InvalidSpec(
+            f"{Path(draft).name} has another tokenizer than {Path(model).name}, so that it cannot draft for it.",
+            remedy="Choose a draft model that was made with the model's tokenizer.",
+        )
 
 
 def variants(spec: SpeculationSpec) -> list[tuple[str, int]]:
@@ -152,26 +163,19 @@ class Rounds:
     ) -> None:
         """Time each part and each loop once, in an order drawn anew."""
         groups = groups_of(prompts, batch)
-        calls = max(3, CALLS_TOKENS // batch)
+        calls = max(CALLS, CALLS_TOKENS // batch)
         ks = sorted({k for _, k in variants(spec)})
-        parts = [(0, "verify"), *((k, "verify") for k in ks), *((k, m) for m, k in variants(spec))]
-        rng.shuffle(parts)
-        for k, what in parts:
-            of = groups[rng.randrange(len(groups))]
-            seconds = (
-                bench.verify_s(of, k=k, calls=calls)
-                if what == "verify"
-                else bench.draft_s(of, method=what, k=k, calls=calls)
-            )
-            self.parts[batch, what, k].append(seconds)
+        parts = [("verify", 0), *(("verify", k) for k in ks), *variants(spec)]
         loops = [("plain", 0), *variants(spec)]
+        rng.shuffle(parts)
         rng.shuffle(loops)
-        done = {
-            (m, k): [bench.continued(g, method=m, k=k, steps=spec.steps) for g in groups] for m, k in loops
-        }
-        plain = done["plain", 0]
+        of = groups[rng.randrange(len(groups))]
+        for (what, k), seconds in bench.parts_s(of, parts=parts, calls=calls).items():
+            self.parts[batch, what, k].append(seconds)
+        done = [bench.continued(g, variants=loops, steps=spec.steps) for g in groups]
+        plain = [d["plain", 0] for d in done]
         for m, k in variants(spec):
-            own = done[m, k]
+            own = [d[m, k] for d in done]
             self.ratios[m, k, batch].append(_rate(own) / _rate(plain))
             self.equal[m, k, batch] = sum(map(_n_equal, own, plain))
 

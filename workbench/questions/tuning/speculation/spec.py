@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
@@ -77,7 +78,9 @@ class SpeculationSpec(Spec):
         require_each(self, "draft_tokens", "batches")
         require_positive(self, "n_texts", "prompt_tokens", "steps", "rounds", "shortest")
         if self.prompt_tokens < max(8, *self.draft_tokens):
-            raise InvalidSpec(f"Prompts of {self.prompt_tokens} tokens.", remedy="Give 8 or more, and as many as draft tokens.")
+            raise InvalidSpec(
+                f"Prompts of {self.prompt_tokens} tokens.", remedy="Give 8 or more, and as many as draft tokens."
+            )
         if self.longest < self.shortest:
             raise InvalidSpec(
                 f"The longest run has {self.longest} tokens and the shortest {self.shortest}.",
@@ -98,3 +101,10 @@ class SpeculationSpec(Spec):
 def label(method: str, draft_tokens: int) -> str:
     """Return what readers call a method with its number of draft tokens."""
     return f"{METHODS[method]}, {draft_tokens} draft token{'s' if draft_tokens > 1 else ''}"
+
+
+def check_models(spec: SpeculationSpec) -> None:
+    """Raise ``NotAModel`` for a model or a draft model that cannot be read."""
+    model_spec_from(spec.model)
+    if "draft" in spec.methods:
+        model_spec_from(spec.draft_model)
