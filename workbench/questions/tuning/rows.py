@@ -93,7 +93,9 @@ class TuneChoice(Row):
     default: str
     best_measured: str
     gain_fraction: Interval | None
-    """Gain of the best setting over the default on fresh seeds, with its 95 % interval; None where only the default was measured."""
+    """Gain of the best setting over the default with its 95 % interval; None where the default itself is the best one."""
+    is_confirmed: bool
+    """Whether the gain was measured on fresh seeds, which decided nothing."""
     n_settings: int
     n_simulated: int
     n_refused: int
