@@ -6,6 +6,7 @@ it by ``--scheduler-cls workbench.engines.inside_vllm.live_limits.LiveScheduler`
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # type: ignore[import-not-found,unused-ignore]
@@ -16,7 +17,7 @@ class LiveScheduler(AsyncScheduler):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._limits_file = os.environ["WORKBENCH_LIVE_LIMITS"]
+        self._limits_file = Path(os.environ["WORKBENCH_LIVE_LIMITS"])
         self._limits_changed = 0
         self._most_sequences = self.max_num_running_reqs
         self._most_tokens = self.max_num_scheduled_tokens
@@ -29,10 +30,9 @@ class LiveScheduler(AsyncScheduler):  # type: ignore[misc,unused-ignore]
 
     def _follow(self) -> None:
         try:
-            changed = os.stat(self._limits_file).st_mtime_ns
+            changed = self._limits_file.stat().st_mtime_ns
             if changed != self._limits_changed:
-                with open(self._limits_file, encoding="utf-8") as file:
-                    limits = json.load(file)
+                limits = json.loads(self._limits_file.read_text())
                 self._limits_changed = changed
                 self._most_tokens = int(limits["max_num_batched_tokens"])
                 self._most_sequences = int(limits["max_num_seqs"])
@@ -41,5 +41,7 @@ class LiveScheduler(AsyncScheduler):  # type: ignore[misc,unused-ignore]
         except OSError:
             return
         self.max_num_scheduled_tokens = self._most_tokens
-        # Sequences that run already go on; the scheduler refuses to hold more than its limit.
-        self.max_num_running_reqs = max(self._most_sequences, len(self.running))
+        if hasattr(self, "max_num_active_reqs"):  # in 0.32, not in 0.26: admission apart from the slots of the runner
+            self.max_num_active_reqs = self._most_sequences
+        else:  # sequences that run already go on; the scheduler refuses to hold more than its limit
+            self.max_num_running_reqs = max(self._most_sequences, len(self.running))

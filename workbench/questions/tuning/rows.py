@@ -36,11 +36,13 @@ class SettingResult(Row):
     """Time of a launch until the server answered."""
     goodput_per_s: float | None = None
     """Requests per second that met the SLO, measured where there are loads, else simulated."""
+    simulated_answered_per_s: float | None = None
+    """Requests per second that were answered while the simulated load lasted."""
     output_tokens_per_s: float | None = None
     ttft_p50_s: float | None = None
-    ttft_p99_s: float | None = None
+    ttft_p90_s: float | None = None
     tpot_p50_s: float | None = None
-    tpot_p99_s: float | None = None
+    tpot_p90_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

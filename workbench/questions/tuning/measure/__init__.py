@@ -1,6 +1,6 @@
 """Settings of a server under one load: all are simulated, the promising ones measured, the best one confirmed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +9,14 @@ from workbench.catalog.prices import median_price
 from workbench.core.devices import Device
 from workbench.core.progress import Progress
 from workbench.core.statistics import Floats, Interval
-from workbench.engines.vllm_settings import VllmSetting
+from workbench.engines.environments import require
+from workbench.engines.vllm import require_flags
 from workbench.measuring.envelope import Record
-from workbench.questions.tuning.measure.scoring import Aim, aim_of, mean_score, window_scores
+from workbench.questions.tuning.measure.scoring import Aim, aim_of, counted, mean_score, window_scores
 from workbench.questions.tuning.measure.search import WORTH, Search, Z
 from workbench.questions.tuning.measure.servers import Launched, Running, Servers
 from workbench.questions.tuning.measure.space import Space, constant_flags, space
-from workbench.questions.tuning.measure.step_times import shape_of
+from workbench.questions.tuning.measure.step_times import Shape, shape_of
 from workbench.questions.tuning.measure.tuner import MeasuredLoad, Tuner, key_of
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples
 from workbench.questions.tuning.spec import TuneSpec
@@ -30,6 +31,8 @@ KEPT_REQUESTS = 64
 def measure(spec: TuneSpec, record: Record) -> Iterator[Progress]:
     """Yield the progress of a tuning run on this machine; a second call in the folder goes on with what is missing."""
     device = chosen_device(spec.device)
+    if spec.url is None:
+        require_flags(require("vllm", device=device.kind), spec.flags)
     n_devices = max(1, len(gpu_devices()[0])) if device.kind == "cuda" else 1
     tried = space(spec, device, n_devices=n_devices)
     servers: Servers = (
@@ -57,7 +60,7 @@ def priced(spec: TuneSpec, device: Device) -> Aim:
     return replace(aim_of(spec), usd_per_hour=spec.usd_per_hour or listed)
 
 
-def shape_for(spec: TuneSpec, device: Device, tried: Space):  # type: ignore[no-untyped-def]
+def shape_for(spec: TuneSpec, device: Device, tried: Space) -> Shape:
     """Return the form of step times for all settings of a space."""
     most = max(max(s.max_num_batched_tokens, s.max_num_seqs + 1) for s in tried.valid)
     return shape_of(spec, device, most_tokens=most)
@@ -69,10 +72,11 @@ def add_rows(tuner: Tuner, record: Record) -> None:
     search = tuner.search
     assert search is not None
     mean, sd = search.predicted()
-    record.rows += [_result(tuner, search, i, mean, sd) for i in range(len(tuner.space.valid))]
+    with_room = [i for i, s in enumerate(tuner.space.valid) if s not in tuner.does_not_fit]
+    record.rows += [_result(tuner, search, i, mean, sd) for i in with_room]
     record.rows += [
         SettingResult(name=s.label, setting=s, status="refused", reason=reason, launch=" ".join(s.flags))
-        for s, reason in tuner.space.refused
+        for s, reason in [*tuner.space.refused, *tuner.does_not_fit.items()]
     ]
     record.rows += sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
     record.rows += tuner.fitted_loads
@@ -80,12 +84,12 @@ def add_rows(tuner: Tuner, record: Record) -> None:
     best_first = np.argsort(-search.simulated[0])[:KEPT_SIMULATED]
     names = [s.label for s in tuner.space.valid]
     record.samples = TuneSamples(
-        measured=_by_setting(tuner, loads.values()),
+        measured=_by_setting(loads.values()),
         simulated={names[i]: _thinned(tuner.simulated_times[i]) for i in best_first if i in tuner.simulated_times},
     )
 
 
-def _by_setting(tuner: Tuner, loads) -> dict[str, dict[str, RequestTimes]]:  # type: ignore[no-untyped-def]
+def _by_setting(loads: Iterable[MeasuredLoad]) -> dict[str, dict[str, RequestTimes]]:
     found: dict[str, dict[str, RequestTimes]] = {}
     for m in sorted(loads, key=lambda m: m.trial.seed):
         found.setdefault(m.trial.name, {})[f"{m.trial.purpose} {m.trial.seed}"] = m.times
@@ -107,7 +111,7 @@ def _thinned(times: RequestTimes) -> RequestTimes:
 def _result(tuner: Tuner, search: Search, index: int, mean: Floats, sd: Floats) -> SettingResult:
     setting = tuner.space.valid[index]
     launch = tuner.launches.get(key_of(setting))
-    loads = [m for m in tuner.kept.named(f"load@{key_of(setting)}@", MeasuredLoad).values()]
+    loads = list(tuner.kept.named(f"load@{key_of(setting)}@", MeasuredLoad).values())
     windows = [window_scores(m.times, tuner.aim, devices=setting.tensor_parallel_size) for m in loads]
     times = [m.times for m in loads] or ([tuner.simulated_times[index]] if index in tuner.simulated_times else [])
     goodput = [float(window_scores(t, replace(tuner.aim, objective="goodput")).mean()) for t in times]
@@ -128,10 +132,13 @@ def _result(tuner: Tuner, search: Search, index: int, mean: Floats, sd: Floats) 
         startup_s=launch.startup_s / launch.n if launch and launch.startup_s else None,
         goodput_per_s=float(np.mean(goodput)) if goodput else None,
         output_tokens_per_s=float(np.mean([m.output_tokens_per_s for m in loads])) if loads else None,
+        simulated_answered_per_s=float(counted(tuner.simulated_times[index], tuner.aim).sum()) / tuner.aim.duration_s
+        if index in tuner.simulated_times
+        else None,
         ttft_p50_s=_quantile(times, "ttft_s", 0.5),
-        ttft_p99_s=_quantile(times, "ttft_s", 0.99),
+        ttft_p90_s=_quantile(times, "ttft_s", 0.9),
         tpot_p50_s=_quantile(times, "tpot_s", 0.5),
-        tpot_p99_s=_quantile(times, "tpot_s", 0.99),
+        tpot_p90_s=_quantile(times, "tpot_s", 0.9),
     )
 
 
@@ -153,7 +160,7 @@ def _choice(tuner: Tuner, search: Search) -> TuneChoice:
         is_confirmed=tuner.confirmed is not None,
         n_settings=len(names) + len(tuner.space.refused),
         n_simulated=len(tuner.simulated_times),
-        n_refused=len(tuner.space.refused),
+        n_refused=len(tuner.space.refused) + len(tuner.does_not_fit),
         n_measured=len({m.trial.name for m in loads.values() if m.trial.purpose != "grid"}),
         n_launches=sum(launch.n for launch in tuner.launches.values() if launch.startup_s),
         simulation_s=tuner.simulation_s,

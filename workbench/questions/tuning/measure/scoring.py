@@ -74,6 +74,13 @@ def window_scores(times: RequestTimes, aim: Aim, *, devices: int = 1) -> Floats:
     return goodput
 
 
+def counted(times: RequestTimes, aim: Aim) -> np.ndarray:
+    """Return which requests count: those due while the load lasted, or of a closed loop those that ended by then."""
+    due, e2e = np.asarray(times.due_s, dtype=np.float64), floats(times.e2e_s)
+    inside: np.ndarray = (due + e2e if aim.is_closed else due) < aim.duration_s
+    return inside
+
+
 def mean_score(windows: Floats) -> Interval:
     """Return the score of all windows with its 95 % interval."""
     return block_bootstrap(

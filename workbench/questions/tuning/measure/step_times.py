@@ -26,7 +26,8 @@ from workbench.questions.tuning.spec import TuneSpec
 from workbench.simulate.costs import FRONT, TabulatedCost, step_cost
 from workbench.simulate.step_cost import Front, LinearCost, StepCost
 
-EVALUATIONS = 250
+EVALUATIONS = 50
+"""Simulations of the loads for each constant that is fitted."""
 TOWARDS_START = 0.03
 """Of an error in the logarithm of a time, for the same change of a constant."""
 FITTED_STEP, FITTED_PROMPT = 0.05, 0.10
@@ -180,7 +181,7 @@ def fitted(shape: Shape, setting: VllmSetting, probes: Sequence[ProbeLoad]) -> t
         return float(np.sum(off(theta) ** 2) + TOWARDS_START**2 * np.sum((theta - shape.start) ** 2))
 
     simplex = np.vstack([shape.start, shape.start + np.diag(np.full(shape.start.size, 0.5))])
-    options = {"initial_simplex": simplex, "maxfev": EVALUATIONS, "xatol": 0.005, "fatol": 1e-5}
+    options = {"initial_simplex": simplex, "maxfev": EVALUATIONS * shape.start.size, "xatol": 0.005, "fatol": 1e-5}
     theta: Floats = minimize(loss, shape.start, method="Nelder-Mead", options=options).x
     rows = []
     for probe, error in zip(probes, off(theta), strict=True):

@@ -18,7 +18,7 @@ from workbench.questions.tuning.measure.loads import LoadOutcome, drain_s, outco
 from workbench.questions.tuning.measure.scoring import Aim, gain, window_scores
 from workbench.questions.tuning.measure.search import Search
 from workbench.questions.tuning.measure.servers import Served, Servers
-from workbench.questions.tuning.measure.simulation import limits_of, simulated, simulated_load
+from workbench.questions.tuning.measure.simulation import SimulatedLoad, limits_of, simulated, simulated_load
 from workbench.questions.tuning.measure.space import Space
 from workbench.questions.tuning.measure.step_times import ProbeLoad, Shape, StepTimes, fitted
 from workbench.questions.tuning.rows import FittedLoad, RequestTimes, TuneTrial
@@ -89,11 +89,13 @@ class Tuner:
         self.search: Search | None = None
         self.first_search: Search | None = None
         self.simulated_times: dict[int, RequestTimes] = {}
+        self.does_not_fit: dict[VllmSetting, str] = {}
+        """Why settings that the simulation refuses have no room."""
         self.simulation_s = 0.0
         self.confirmed: Interval | None = None
         self.stopped: str = "the budget is used"
-        self.reserves = True
-        """Whether the budget has room for the confirmation too."""
+        self.confirms = True
+        """Whether the best setting is confirmed on fresh seeds, for which the budget has room."""
         self._is_warm = False
         self._group: object = None
 
@@ -327,12 +329,15 @@ class Tuner:
             if t is None:
                 self.search.fail(i)
 
-    def _simulated(self, setting: VllmSetting, draw: int, load: object) -> RequestTimes | None:
+    def _simulated(self, setting: VllmSetting, draw: int, load: SimulatedLoad) -> RequestTimes | None:
         assert self.steps is not None
         try:
             cost, front, room = self.steps.draws(setting)[draw]
-            return simulated(load, cost, limits_of(setting, cache_tokens=room, front=front))  # type: ignore[arg-type]
-        except DoesNotFit:
+            return simulated(load, cost, limits_of(setting, cache_tokens=room, front=front))
+        except DoesNotFit as error:
+            if setting == self.space.default:
+                raise
+            self.does_not_fit[setting] = error.cause
             return None
 
     def _observe_all(self) -> None:
@@ -346,19 +351,21 @@ class Tuner:
 
     def has_time_for(self, n_visits: int, n_loads: int) -> bool:
         """Return whether so many visits with loads fit into the budget beside the confirmation."""
-        reserve = 2 * (self.launch_s + CONFIRMED * self.load_s) if self.reserves else 0.0
+        reserve = 2 * (self.launch_s + CONFIRMED * self.load_s) if self.confirms else 0.0
         visit = n_visits * (self.launch_s + self.load_s * 0.3) + n_loads * self.load_s
         return self.spent_s + visit + reserve <= self.budget_s
 
     def explore(self) -> Iterator[Progress]:
         """Measure settings one by one while another may be better by more than 2 %: first those that need no launch."""
         assert self.search is not None
-        while self.has_time_for(1, self.n_seeds):
+        while True:
             here = [i for i, s in enumerate(self.space.valid) if self.servers.group(s) == self._group]
             index = self.search.next(here)
             index = self.search.next() if index is None else index
             if index is None:
                 self.stopped = "the winner is certain"
+                return
+            if not self.has_time_for(1, self.n_seeds):
                 return
             yield from self.visit(index, self.first_seeds())
 
@@ -398,7 +405,7 @@ class Tuner:
         search = self.search
         assert search is not None
         best = search.best()
-        if best == search.default:
+        if best == search.default or not self.confirms:
             return
         seeds = [self.spec.seed + FRESH + k for k in range(CONFIRMED)]
         for index in (best, search.default):
