@@ -187,6 +187,8 @@ def verdict(tuned: Tuned) -> Verdict:
         headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
     elif g is None:
         headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
+    elif tuned.default.score <= 0 < best.score:
+        headline = f"{best.result.name}: {name} {shown_score(best.score, tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
     elif tuned.is_worth_it:
         headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
     elif g.high <= WORTH:
