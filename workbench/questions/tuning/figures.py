@@ -1,23 +1,91 @@
-"""Figures of a tuning run: what settings reach, simulated and measured."""
+"""Figures of a tuning run: what settings reach in TTFT and TPOT, and what each flag contributes."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from workbench.interface.theme import MEASURED, figure
-from workbench.questions.tuning.rows import SettingResult
+from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure
+from workbench.questions.tuning.findings import SCORES, Contribution, Judged, Tuned, shown_score
+
+SIMULATED = "#56B4E9"
 
 
-def front(results: Sequence[SettingResult]) -> go.Figure:
-    """Return goodput over TTFT of every setting."""
-    fig = figure("Goodput and TTFT of the settings", x_title="TTFT p99, ms", y_title="goodput, requests/s")
-    shown = [r for r in results if r.ttft_p99_s is not None and r.goodput_per_s is not None]
-    fig.add_scatter(
-        x=[1e3 * (r.ttft_p99_s or 0.0) for r in shown],
-        y=[r.goodput_per_s for r in shown],
-        mode="markers",
-        marker={"color": MEASURED, "size": 8},
-        text=[r.name for r in shown],
-        hovertemplate="%{text}: %{y:.3g} requests/s<extra></extra>",
+def front(tuned: Tuned) -> go.Figure:
+    """Return TTFT and TPOT of every setting with the SLO: simulated ones shaded, measured ones as points, the chosen one as a star."""
+    name, unit = SCORES[tuned.aim.objective]
+    fig = figure(
+        "Settings by TTFT and TPOT",
+        subtitle=f"● measured, darker is more {name} · △ simulated · line: Pareto front · dotted: SLO",
+        x_title="TTFT p90, ms (lower is better)",
+        y_title="TPOT p90, ms (lower is better)",
+        legend_y=-0.25,
     )
+    known = [j for j in tuned.settings if j.result.ttft_p90_s is not None and j.result.tpot_p90_s is not None]
+    simulated = [j for j in known if not j.is_measured]
+    measured = [j for j in known if j.is_measured]
+
+    def points(settings: Sequence[Judged], **look: object) -> None:
+        fig.add_scatter(
+            x=[1e3 * (j.result.ttft_p90_s or 0.0) for j in settings],
+            y=[1e3 * (j.result.tpot_p90_s or 0.0) for j in settings],
+            text=[f"{j.result.name}<br>{name} {shown_score(j.score, tuned.aim.objective)} {unit}" for j in settings],
+            hovertemplate="%{text}<br>TTFT %{x:.3g} ms, TPOT %{y:.3g} ms<extra></extra>",
+            **look,
+        )
+
+    if simulated:
+        marker = {"symbol": "triangle-up", "size": 7, "color": SIMULATED, "opacity": 0.45}
+        points(simulated, mode="markers", name="simulated", marker=marker)
+    top = max((j.score for j in measured), default=1.0) or 1.0
+    opacity = [0.3 + 0.7 * j.score / top for j in measured]
+    points(measured, mode="markers", name="measured", marker={"size": 10, "color": MEASURED, "opacity": opacity})
+    points(pareto(measured), mode="lines", name="Pareto front", line={"color": INK, "width": 1})
+    points(
+        [tuned.default], mode="markers", name="default", marker={"symbol": "square-open", "size": 14, "color": CAUTION}
+    )
+    star = {"symbol": "star", "size": 16, "color": BEST}
+    points([tuned.chosen], mode="markers", name="chosen setting", marker=star)
+    fig.add_vline(x=1e3 * tuned.aim.slo_ttft_s, line={"dash": "dot", "color": BEST})
+    fig.add_hline(y=1e3 * tuned.aim.slo_tpot_s, line={"dash": "dot", "color": BEST})
+    fig.update_xaxes(type="log", minor={"showgrid": False}, dtick=1)
+    fig.update_layout(margin={"b": 90})
+    return fig
+
+
+def pareto(settings: Sequence[Judged]) -> list[Judged]:
+    """Return the settings that no other one beats in both TTFT and TPOT, by rising TTFT."""
+    ordered = sorted(settings, key=lambda j: (j.result.ttft_p90_s or 0.0, j.result.tpot_p90_s or 0.0))
+    kept: list[Judged] = []
+    for j in ordered:
+        if not kept or (j.result.tpot_p90_s or 0.0) < (kept[-1].result.tpot_p90_s or 0.0):
+            kept.append(j)
+    return kept
+
+
+def flag_contributions(found: Sequence[Contribution], *, objective_name: str) -> go.Figure:
+    """Return how the score changes from the best setting when one flag is changed at a time."""
+    fig = figure(
+        "What each flag contributes",
+        subtitle="● measured · △ simulated · one flag of the best setting changed at a time",
+        x_title=f"{objective_name}, % of the best setting",
+        y_title="",
+        height=max(300, 110 + 24 * len(found)),
+    )
+    labels = [f"{c.flag} {c.value}" for c in found]
+    fig.add_scatter(
+        x=[100 * (1 + c.change_fraction) for c in found],
+        y=labels,
+        mode="markers",
+        marker={
+            "size": [14 if c.is_chosen else 10 for c in found],
+            "symbol": ["star" if c.is_chosen else "circle" if c.is_measured else "triangle-up" for c in found],
+            "color": [BEST if c.is_chosen else MEASURED if c.is_measured else SIMULATED for c in found],
+        },
+        hovertemplate="%{y}: %{x:.3g} %<extra></extra>",
+    )
+    for c, label in zip(found, labels, strict=True):
+        fig.add_shape(
+            type="line", x0=100, x1=100 * (1 + c.change_fraction), y0=label, y1=label, line={"color": INK, "width": 1}
+        )
+    fig.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels)
     return fig

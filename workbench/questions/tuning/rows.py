@@ -36,11 +36,13 @@ class SettingResult(Row):
     """Time of a launch until the server answered."""
     goodput_per_s: float | None = None
     """Requests per second that met the SLO, measured where there are loads, else simulated."""
+    simulated_answered_per_s: float | None = None
+    """Requests per second that were answered while the simulated load lasted."""
     output_tokens_per_s: float | None = None
     ttft_p50_s: float | None = None
-    ttft_p99_s: float | None = None
+    ttft_p90_s: float | None = None
     tpot_p50_s: float | None = None
-    tpot_p99_s: float | None = None
+    tpot_p90_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,9 @@ class TuneChoice(Row):
     default: str
     best_measured: str
     gain_fraction: Interval | None
-    """Gain of the best setting over the default on fresh seeds, with its 95 % interval; None where only the default was measured."""
+    """Gain of the best setting over the default with its 95 % interval; None where the default itself is the best one."""
+    is_confirmed: bool
+    """Whether the gain was measured on fresh seeds, which decided nothing."""
     n_settings: int
     n_simulated: int
     n_refused: int

@@ -44,8 +44,9 @@ class TuneSpec(Spec):
         "Largest time to first token (TTFT) of a request that meets the SLO, from when it was due.",
         unit="ms",
         factor=1e3,
-        low=1,
-        high=6e5,
+        low=10,
+        high=20_000,
+        step=10,
         option="ttft-ms",
     )
     slo_tpot_s: float = knob(
@@ -54,8 +55,9 @@ class TuneSpec(Spec):
         "Largest time per output token (TPOT) of a request that meets the SLO.",
         unit="ms",
         factor=1e3,
-        low=0.1,
-        high=6e4,
+        low=1,
+        high=250,
+        step=0.5,
         option="tpot-ms",
     )
     arrivals: Arrivals = knob("poisson", "Arrival process", "How the arrivals of requests are spaced.")
