@@ -29,7 +29,7 @@ READING_SHARE = 0.5
 
 
 def draft_config(target: LlamaConfig) -> LlamaConfig:
-    """One layer with three heads and a feed-forward network of 192: 1,991,424 parameters, 1,572,864 of them embeddings."""
+    """One layer with three heads and a feed-forward network of 192: 1,991,808 parameters, 1,572,864 of them embeddings."""
     return LlamaConfig(
         vocab_size=target.vocab_size,
         hidden_size=target.hidden_size,
