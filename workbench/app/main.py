@@ -39,7 +39,14 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "latency": ("latency", "latency.faults"),
     "multimodal": ("multimodal", "multimodal.tokens", "multimodal.fusion"),
     "edge": ("edge", "edge.encoders"),
-    "tuning": ("tuning", "tuning.speculation", "tuning.offload", "tuning.split", "tuning.decision"),
+    "tuning": (
+        "tuning",
+        "tuning.speculation",
+        "tuning.speculation_estimate",
+        "tuning.offload",
+        "tuning.split",
+        "tuning.decision",
+    ),
 }
 """Folders of ``questions``, and modules of this room, whose ``COMMANDS`` belong to a question; its main command comes first."""
 GROUPS = {

@@ -8,10 +8,10 @@ from workbench.questions.tuning.decision.findings import Decision
 MOST_RATIO = 1.0
 
 
-def bills_by_utilisation(answer: Decision, *, mean_fraction: float) -> go.Figure:
+def bills_by_utilization(answer: Decision, *, mean_fraction: float) -> go.Figure:
     """Return the bill of a month over the mean rate, with the present one and the break-even marked."""
     fig = figure(
-        "Bill of a month by utilisation",
+        "Bill of a month by utilization",
         subtitle="lower is better · ◌ estimated · dashed: your mean rate",
         x_title="mean request rate, % of the peak",
         y_title="USD a month",

@@ -42,7 +42,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Everything on the page."""
+    """Everything that stands on the page of a decision."""
 
     model: str
     plan: Plan
@@ -188,7 +188,7 @@ def verdict(answer: Decision) -> Verdict:
     threshold = (
         f"own devices cost less from a mean rate of {shown_percent(even)} of the peak on"
         if even <= 1
-        else "own devices cost more at any utilisation"
+        else "own devices cost more at any utilization"
     )
     prices = answer.own_usd_per_month_range
     objection = answer.risks[0]

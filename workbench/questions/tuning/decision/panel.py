@@ -21,7 +21,7 @@ from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.report.page import figure_div, page
 from workbench.interface.view import AnswerView
 from workbench.questions.tuning.decision import findings
-from workbench.questions.tuning.decision.figures import bills_by_utilisation
+from workbench.questions.tuning.decision.figures import bills_by_utilization
 from workbench.questions.tuning.decision.findings import Decision
 from workbench.questions.tuning.decision.spec import DecisionSpec
 
@@ -49,7 +49,7 @@ class DecisionPanel(QuestionPanel):
             about=findings.load_sentence(spec),
             provenance=Provenance.ESTIMATED,
             answer=verdict_card(findings.verdict(answer)),
-            figures=(lambda: bills_by_utilisation(answer, mean_fraction=spec.mean_fraction),),
+            figures=(lambda: bills_by_utilization(answer, mean_fraction=spec.mean_fraction),),
             table=joined(
                 table(findings.BILL_HEAD, findings.bill_rows(answer)),
                 table(findings.ENERGY_HEAD, findings.energy_rows(answer)),
@@ -67,7 +67,7 @@ def decision_page(spec: DecisionSpec, answer: Decision) -> str:
         subtitle(f"{answer.model} on {answer.plan.device_name}. {findings.load_sentence(spec)}"),
         verdict_card(said),
         table(findings.BILL_HEAD, findings.bill_rows(answer)),
-        figure_div(bills_by_utilisation(answer, mean_fraction=spec.mean_fraction)),
+        figure_div(bills_by_utilization(answer, mean_fraction=spec.mean_fraction)),
         note(findings.price_sentence(spec, answer)),
     )
     second = (

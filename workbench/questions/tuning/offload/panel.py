@@ -29,8 +29,7 @@ class OffloadPanel(QuestionPanel):
     def first_state(self, state: Any) -> Any:
         """Return the state with a bandwidth to begin with."""
         return replace(
-            state,
-            asked={"host_bytes_per_s": FIRST_BYTES_PER_S} | {k: v for k, v in state.asked.items() if v is not None},
+            state, asked={**state.asked, "host_bytes_per_s": state.asked["host_bytes_per_s"] or FIRST_BYTES_PER_S}
         )
 
     def view(self) -> AnswerView:

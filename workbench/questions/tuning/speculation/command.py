@@ -9,7 +9,7 @@ from workbench.questions.tuning.speculation.rows import Acceptance, SpeedUp
 from workbench.questions.tuning.speculation.spec import SpeculationSpec, check_models
 
 
-@measures(SpeculationSpec, check=check_models)
+@measures(SpeculationSpec, can_resume=True, check=check_models)
 def speculation(run: Run) -> None:
     """Measure whether speculative decoding pays: acceptance by kind of text, time of drafts, speed-up by batch size."""
     rows = run.rows(SpeedUp)

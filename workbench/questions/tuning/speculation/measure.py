@@ -12,7 +12,7 @@ from workbench.catalog.paths import DATA, HELD_OUT_TEXT, located
 from workbench.compress.folder import has_tokenizer, token_ids
 from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
-from workbench.core.statistics import Floats, block_bootstrap, median_over_rounds
+from workbench.core.statistics import block_bootstrap, median_over_rounds
 from workbench.measuring.envelope import Record
 from workbench.measuring.text import Ids, read_text, windows_of
 from workbench.questions.tuning.speculation.rows import Acceptance, SpeculationSamples, SpeedUp, StepTime
@@ -43,30 +43,87 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     )
     texts |= {"random": np.random.default_rng(spec.seed).integers(0, bench.n_words, (spec.n_texts, spec.prompt_tokens))}
     texts = {name: texts[name] for name in ((OWN,) if spec.text else ()) + spec.classes}
-    per_text: dict[str, list[float]] = {}
-    timed: dict[tuple[str, int], Floats] = {}
-    proposing: dict[tuple[str, int], float] = {}
+    accepted: dict[str, AcceptancePart] = {}
     for n, (method, k) in enumerate(variants(spec), 1):
         yield Progress(step=f"acceptance of {method} with {k}", done=n, total=total)
         for name, prompts in texts.items():
-            done = bench.continued(prompts, variants=[(method, k)], steps=spec.steps)[method, k]
-            row = acceptance(done, method=method, k=k, text_class=name, seed=spec.seed)
-            record.rows.append(row)
-            each = 1 + done.accepted.mean(axis=0)
-            per_text[f"{method} {k} {name}"] = each.tolist()
-            if name == spec.timed_class:
-                timed[method, k], proposing[method, k] = each, row.proposing_fraction
+            key = f"{method} {k} {name}"
+            accepted[key] = record.kept.once(
+                f"acceptance {key}", AcceptancePart, accept, bench, prompts, spec, variant=(method, k), text_class=name
+            )
     rounds = Rounds()
-    rng = random.Random(spec.seed)
     for number in range(spec.rounds):
         for i, batch in enumerate(spec.batches):
-            done_before = 1 + len(variants(spec)) + number * len(spec.batches) + i
-            yield Progress(step=f"round {number + 1}, batch {batch}", done=done_before, total=total)
-            rounds.add(bench, texts[spec.timed_class], spec, batch=batch, rng=rng)
+            done = 1 + len(variants(spec)) + number * len(spec.batches) + i
+            yield Progress(step=f"round {number + 1}, batch {batch}", done=done, total=total)
+            part = record.kept.once(
+                f"round {number} {batch}",
+                RoundPart,
+                time_round,
+                bench,
+                texts[spec.timed_class],
+                spec,
+                batch=batch,
+                number=number,
+            )
+            rounds.add(part, batch)
+    timed = {(m, k): accepted[f"{m} {k} {spec.timed_class}"] for m, k in variants(spec)}
+    record.rows += [part.row for part in accepted.values()]
     record.rows += rounds.times()
-    record.rows += rounds.speedups(spec, timed, proposing)
-    gained = {f"{m} {k} {b}": v for (m, k, b), v in rounds.ratios.items()}
-    record.samples = SpeculationSamples(speedups=gained, tokens_per_step=per_text)
+    record.rows += rounds.speedups(spec, timed)
+    record.samples = SpeculationSamples(
+        speedups={f"{what} {batch}": v for (batch, what), v in rounds.ratios.items()},
+        tokens_per_step={key: part.tokens_per_step for key, part in accepted.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptancePart:
+    """What a variant accepts on one kind of text, as a resumed measurement finds it."""
+
+    row: Acceptance
+    tokens_per_step: tuple[float, ...]
+    """Of each text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPart:
+    """Times of one round at one batch size, as a resumed measurement finds it."""
+
+    seconds: Mapping[str, float]
+    """Time of each part of a step, by "verify" or the method, and the draft tokens."""
+    ratios: Mapping[str, float]
+    """Speed-up of each variant."""
+    equal: Mapping[str, int]
+    """Texts with the answers of plain decoding, by variant."""
+
+
+def accept(
+    bench: SpeculationBench, prompts: Ids, spec: SpeculationSpec, *, variant: tuple[str, int], text_class: str
+) -> AcceptancePart:
+    """Return what a variant accepts on texts of one kind."""
+    done = bench.continued(prompts, variants=[variant], steps=spec.steps)[variant]
+    row = acceptance(done, method=variant[0], k=variant[1], text_class=text_class, seed=spec.seed)
+    return AcceptancePart(row=row, tokens_per_step=tuple((1 + done.accepted.mean(axis=0)).tolist()))
+
+
+def time_round(bench: SpeculationBench, prompts: Ids, spec: SpeculationSpec, *, batch: int, number: int) -> RoundPart:
+    """Time each part of a step and each variant once, in an order drawn anew."""
+    rng, groups = random.Random(f"{spec.seed}-{number}-{batch}"), groups_of(prompts, batch)
+    parts = [("verify", 0), *(("verify", k) for k in sorted(set(spec.draft_tokens))), *variants(spec)]
+    loops = [("plain", 0), *variants(spec)]
+    rng.shuffle(parts)
+    rng.shuffle(loops)
+    of, calls = groups[rng.randrange(len(groups))], max(CALLS, CALLS_TOKENS // batch)
+    seconds = bench.parts_s(of, parts=parts, calls=calls)
+    done = [bench.continued(g, variants=loops, steps=spec.steps) for g in groups]
+    plain = [d["plain", 0] for d in done]
+    own = {f"{m} {k}": [d[m, k] for d in done] for m, k in variants(spec)}
+    return RoundPart(
+        seconds={f"{what} {k}": s for (what, k), s in seconds.items()},
+        ratios={name: _rate(d) / _rate(plain) for name, d in own.items()},
+        equal={name: sum(map(_n_equal, d, plain)) for name, d in own.items()},
+    )
 
 
 def require_same_tokens(model: str, draft: str) -> None:
@@ -150,74 +207,62 @@ def predicted_speedup(
 
 @dataclass(slots=True)
 class Rounds:
-    """Times and speed-ups of each round."""
+    """Times and speed-ups of all rounds."""
 
-    parts: dict[tuple[int, str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds by batch, part and draft tokens."""
-    ratios: dict[tuple[str, int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Speed-ups by method, draft tokens and batch."""
-    equal: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    parts: dict[tuple[int, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds by batch, and by part with its draft tokens."""
+    ratios: dict[tuple[int, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Speed-ups by batch, and by method with its draft tokens."""
+    equal: dict[tuple[int, str], int] = field(default_factory=dict)
 
-    def add(
-        self, bench: SpeculationBench, prompts: Ids, spec: SpeculationSpec, *, batch: int, rng: random.Random
-    ) -> None:
-        """Time each part and each loop once, in an order drawn anew."""
-        groups = groups_of(prompts, batch)
-        calls = max(CALLS, CALLS_TOKENS // batch)
-        ks = sorted({k for _, k in variants(spec)})
-        parts = [("verify", 0), *(("verify", k) for k in ks), *variants(spec)]
-        loops = [("plain", 0), *variants(spec)]
-        rng.shuffle(parts)
-        rng.shuffle(loops)
-        of = groups[rng.randrange(len(groups))]
-        for (what, k), seconds in bench.parts_s(of, parts=parts, calls=calls).items():
-            self.parts[batch, what, k].append(seconds)
-        done = [bench.continued(g, variants=loops, steps=spec.steps) for g in groups]
-        plain = [d["plain", 0] for d in done]
-        for m, k in variants(spec):
-            own = [d[m, k] for d in done]
-            self.ratios[m, k, batch].append(_rate(own) / _rate(plain))
-            self.equal[m, k, batch] = sum(map(_n_equal, own, plain))
+    def add(self, part: RoundPart, batch: int) -> None:
+        """Take what a round has measured."""
+        for what, seconds in part.seconds.items():
+            self.parts[batch, what].append(seconds)
+        for what, ratio in part.ratios.items():
+            self.ratios[batch, what].append(ratio)
+            self.equal[batch, what] = part.equal[what]
 
     def times(self) -> list[StepTime]:
         """Return the time of each part."""
+        rows = []
+        for (batch, name), seconds in sorted(self.parts.items()):
+            what, _, k = name.partition(" ")
+            p50_s = median_over_rounds(np.array(seconds))
+            rows.append(StepTime(batch=batch, what=what, draft_tokens=int(k), p50_s=p50_s))
+        return rows
+
+    def speedups(self, spec: SpeculationSpec, timed: Mapping[tuple[str, int], AcceptancePart]) -> list[SpeedUp]:
+        """Return the speed-ups beside what the tokens of a step and the times of its parts predict."""
         return [
-            StepTime(batch=b, what=what, draft_tokens=k, p50_s=median_over_rounds(np.array(seconds)))
-            for (b, what, k), seconds in sorted(self.parts.items())
+            self._speedup(variant, batch, accepted) for variant, accepted in timed.items() for batch in spec.batches
         ]
 
-    def speedups(
-        self, spec: SpeculationSpec, timed: Mapping[tuple[str, int], Floats], proposing: Mapping[tuple[str, int], float]
-    ) -> list[SpeedUp]:
-        """Return the speed-ups beside what the tokens of a step and the times of its parts predict."""
-        rows = []
-        for m, k in variants(spec):
-            for batch in spec.batches:
-                n = n_timed(len(timed[m, k]), batch)
-                per_step = float(timed[m, k][:n].mean())
-                plain, verify, draft = (
-                    median_over_rounds(np.array(self.parts[batch, what, i])).value
-                    for what, i in (("verify", 0), ("verify", k), (m, k))
-                )
-                rows.append(
-                    SpeedUp(
-                        method=m,
-                        draft_tokens=k,
-                        batch=batch,
-                        tokens_per_step=per_step,
-                        predicted=predicted_speedup(
-                            per_step,
-                            plain_s=plain,
-                            verify_s=verify,
-                            draft_s=draft,
-                            proposing_fraction=1 - (1 - proposing[m, k]) ** batch,
-                        ),
-                        measured=median_over_rounds(np.array(self.ratios[m, k, batch])),
-                        n_texts=n,
-                        n_equal=self.equal[m, k, batch],
-                    )
-                )
-        return rows
+    def _speedup(self, variant: tuple[str, int], batch: int, accepted: AcceptancePart) -> SpeedUp:
+        name = f"{variant[0]} {variant[1]}"
+        n = n_timed(len(accepted.tokens_per_step), batch)
+        per_step = float(np.mean(accepted.tokens_per_step[:n]))
+        plain, verify, draft = (
+            median_over_rounds(np.array(self.parts[batch, what])).value
+            for what in ("verify 0", f"verify {variant[1]}", name)
+        )
+        predicted = predicted_speedup(
+            per_step,
+            plain_s=plain,
+            verify_s=verify,
+            draft_s=draft,
+            proposing_fraction=1 - (1 - accepted.row.proposing_fraction) ** batch,
+        )
+        return SpeedUp(
+            method=variant[0],
+            draft_tokens=variant[1],
+            batch=batch,
+            tokens_per_step=per_step,
+            predicted=predicted,
+            measured=median_over_rounds(np.array(self.ratios[batch, name])),
+            n_texts=n,
+            n_equal=self.equal[batch, name],
+        )
 
 
 def n_timed(n_texts: int, batch: int) -> int:
