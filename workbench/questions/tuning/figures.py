@@ -47,7 +47,7 @@ def front(tuned: Tuned) -> go.Figure:
     points([tuned.chosen], mode="markers", name="chosen setting", marker=star)
     fig.add_vline(x=1e3 * tuned.aim.slo_ttft_s, line={"dash": "dot", "color": BEST})
     fig.add_hline(y=1e3 * tuned.aim.slo_tpot_s, line={"dash": "dot", "color": BEST})
-    fig.update_xaxes(type="log", minor={"showgrid": False}, dtick=1)
+    fig.update_xaxes(type="log", minor={"showgrid": False})
     fig.update_layout(margin={"b": 90})
     return fig
 

@@ -291,13 +291,16 @@ def setting_head(objective: Objective) -> tuple[str, ...]:
     return (SETTING_HEAD[0], f"{name}, {unit}", *SETTING_HEAD[2:])
 
 
-def setting_rows(tuned: Tuned, n: int = SHOWN_ROWS) -> list[tuple[str, ...]]:
-    """Return the cells of ``setting_head``: the default, the best measured settings, then the best simulated ones."""
+def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
+    """Return the settings of the table: the best measured ones, the best simulated ones, and the default."""
     measured = [j for j in tuned.settings if j.is_measured]
     shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][: max(3, n - len(measured))]]
-    if tuned.default not in shown:
-        shown.append(tuned.default)
-    return [_row(j, tuned) for j in shown]
+    return shown if tuned.default in shown else [*shown, tuned.default]
+
+
+def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
+    """Return the cells of ``setting_head``."""
+    return [_row(j, tuned) for j in shown_settings(tuned)]
 
 
 def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:

@@ -80,7 +80,11 @@ class TuningPanel(QuestionPanel):
             about=f"with {Path(tuned.spec.model).name} on {run.environment.device} · {load_words(tuned.spec)} · run {run.id}, {run.day}",
             answer=joined(self._notes(tuned), verdict_card(findings.verdict(tuned))),
             figures=figures,
-            table=table(findings.setting_head(objective), findings.setting_rows(tuned), highlighted=0),
+            table=table(
+                findings.setting_head(objective),
+                findings.setting_rows(tuned),
+                highlighted=findings.shown_settings(tuned).index(tuned.chosen),
+            ),
             tabs=(code_block(findings.launch_command(tuned)), lambda: _fit(run), lambda: _refused(run)),
             run=run,
         )
