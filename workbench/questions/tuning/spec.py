@@ -98,6 +98,13 @@ class TuneSpec(Spec):
         unit="tokens",
         option="shared-tokens",
     )
+    turns: int = advanced(
+        1,
+        "Turns of a session",
+        "Turns of each conversation, which go on from all before them; the next is sent when the last answer has ended.",
+        low=1,
+        high=1000,
+    )
     trace: str | None = advanced(
         None,
         "Arrival trace",
@@ -194,6 +201,11 @@ class TuneSpec(Spec):
                 f"The restart command {self.restart!r} has no {{flags}}, or no URL stands beside it.",
                 remedy="Give --url, and write {flags} where the server's flags belong.",
             )
+        if self.turns > 1 and (self.concurrency is not None or self.arrivals in {"closed", "trace"}):
+            raise InvalidSpec(
+                f"Sessions of {self.turns} turns start at a rate, not with users or a trace.",
+                remedy="Choose poisson, constant or gamma arrivals, and leave the users out.",
+            )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
         self.load("http://127.0.0.1:1", "model", seed=0)  # refuses what no load can be
@@ -215,8 +227,10 @@ class TuneSpec(Spec):
             input_cv=self.input_cv,
             output_cv=self.output_cv,
             shared_prefix_tokens=self.shared_prefix_tokens,
+            turns=self.turns,
+            endpoint="chat" if self.turns > 1 else "completions",
             tokenizer=tokenizer,
-            token_ids=tokenizer is not None,
+            token_ids=tokenizer is not None and self.turns == 1,
             timeout_s=max(30.0, 3 * self.duration_s),
             slo_ttft_s=self.slo_ttft_s,
             slo_tpot_s=self.slo_tpot_s,

@@ -49,6 +49,7 @@ def probe_loads(spec: TuneSpec, served: Served, *, most: int) -> list[LoadSpec]:
         spec.load(served.url, served.model, seed=spec.seed, tokenizer=tokenizer_of(spec)),
         arrivals="closed",
         trace=None,
+        turns=1,
         duration_s=PROBE_S,
         input_cv=0.0,
         output_cv=0.0,

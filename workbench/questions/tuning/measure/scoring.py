@@ -36,7 +36,7 @@ def aim_of(spec: TuneSpec) -> Aim:
         slo_ttft_s=spec.slo_ttft_s,
         slo_tpot_s=spec.slo_tpot_s,
         duration_s=spec.duration_s,
-        is_closed=spec.arrivals == "closed",
+        is_closed=spec.arrivals == "closed" or spec.turns > 1,
         usd_per_hour=spec.usd_per_hour or 1.0,
     )
 

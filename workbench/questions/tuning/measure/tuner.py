@@ -275,6 +275,7 @@ class Tuner:
             output_cv=0.0,
             shared_prefix_tokens=0,
             trace=None,
+            turns=1,
             duration_s=3.0,
         )
         lengths = simulated_load(plain, self.spec.seed)
@@ -320,7 +321,7 @@ class Tuner:
                 found = self._simulated(setting, draw, load)
                 scores[i, draw] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
         self.simulated_times = {i: t for i, t in times.items() if t is not None}
-        is_limited = self.aim.objective == "goodput" and load.users is None
+        is_limited = self.aim.objective == "goodput" and not self.aim.is_closed
         ceiling = len(load.arrivals) / load.duration_s if is_limited else np.inf
         self.search = Search(settings, scores.transpose(1, 0, 2), default=0, ceiling=ceiling)
         self.simulation_s = time.monotonic() - started
