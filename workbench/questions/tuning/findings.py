@@ -23,7 +23,7 @@ SCORES: Mapping[Objective, tuple[str, str]] = {
     "latency": ("end-to-end latency, mean", "s"),
 }
 """Name and unit of what is shown for each aim."""
-SHOWN_ROWS = 12
+SHOWN_ROWS, SHOWN_SIMULATED = 12, 4
 FLAG_NAMES = {
     "max_num_batched_tokens": "tokens of a step",
     "max_num_seqs": "sequences",
@@ -294,7 +294,7 @@ def setting_head(objective: Objective) -> tuple[str, ...]:
 def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
     """Return the settings of the table: the best measured ones, the best simulated ones, and the default."""
     measured = [j for j in tuned.settings if j.is_measured]
-    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][: max(3, n - len(measured))]]
+    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][:SHOWN_SIMULATED]]
     return shown if tuned.default in shown else [*shown, tuned.default]
 
 
