@@ -133,6 +133,14 @@ class TuneSamples(Samples):
     """Evenly spaced requests of the simulation, by setting."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredSoFar:
+    """Settings that a running search has measured, in their order."""
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
 ROWS = (SettingResult, TuneTrial, FittedLoad, TuneChoice)
 SAMPLES = TuneSamples
 

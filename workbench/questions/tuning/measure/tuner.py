@@ -21,7 +21,7 @@ from workbench.questions.tuning.measure.servers import Served, Servers
 from workbench.questions.tuning.measure.simulation import SimulatedLoad, limits_of, simulated, simulated_load
 from workbench.questions.tuning.measure.space import Space
 from workbench.questions.tuning.measure.step_times import ProbeLoad, Shape, StepTimes, fitted
-from workbench.questions.tuning.rows import FittedLoad, RequestTimes, TuneTrial
+from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, RequestTimes, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
 
 Purpose = Literal["search", "confirmation", "grid"]
@@ -139,7 +139,16 @@ class Tuner:
     def progress(self, step: str, more_s: float = 0.0) -> Progress:
         """Return how much of the budget is used."""
         done = min(self.spent_s + more_s, self.budget_s)
-        return Progress(step=step, done=done, total=self.budget_s)
+        return Progress(step=step, done=done, total=self.budget_s, result=self.so_far)
+
+    @property
+    def so_far(self) -> MeasuredSoFar | None:
+        """Return the settings that were measured until now, for whoever looks on."""
+        if self.search is None:
+            return None
+        measured = self.search.measured
+        names = tuple(self.space.valid[i].label for i in measured)
+        return MeasuredSoFar(names=names, scores=tuple(self.search.score(i) for i in measured))
 
     # --- measuring ----------------------------------------------------------------------------------------------
 
@@ -193,7 +202,7 @@ class Tuner:
             else:
                 step = f"{setting.label} · {'seed ' + str(seed) if name else 'warming up'} · {item.step}"
                 done = min(started + item.done, self.budget_s)
-                yield Progress(step=step, done=done, total=self.budget_s)
+                yield Progress(step=step, done=done, total=self.budget_s, result=self.so_far)
 
     def _keep(
         self, name: str, setting: VllmSetting, seed: int, purpose: Purpose, done: LoadOutcome, at_s: float
