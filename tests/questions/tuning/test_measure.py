@@ -1,6 +1,7 @@
 """A tuning run on a server at a URL: measured as it is, simulated otherwise, and refused a restart; and that a resumed run measures nothing twice."""
 
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_stricter_slo_counts_the_kept_requests_anew(run_and_folder):
     run, _, _ = run_and_folder
     loose = findings.tuned_under(run, slo_ttft_s=1.0, slo_tpot_s=0.05).default.score
     assert findings.tuned_under(run, slo_ttft_s=0.001, slo_tpot_s=0.05).default.score == 0
-    assert loose == pytest.approx(run.rows(TuneTrial)[0].goodput_per_s)
+    assert loose == pytest.approx(mean(t.goodput_per_s for t in run.rows(TuneTrial)))
 
 
 def test_a_second_call_in_the_folder_measures_nothing_again(run_and_folder):
