@@ -17,7 +17,7 @@ WORTH = 0.02
 """Gain below which a change is not worth it."""
 Z = 1.28
 """Ends of a nominal 80 % interval."""
-RESIDUAL, UNKNOWN = 0.06, 0.15
+RESIDUAL, UNKNOWN = 0.08, 0.15
 """Standard deviation of a setting's own error, as a share of the best simulated score: where the simulation knows its flags, and where not."""
 SCALE_ERROR = 0.3
 """Standard deviation of the factor between measured and simulated scores."""
