@@ -385,10 +385,10 @@ def kept_pairs(tuned: Tuned, most: int = 120) -> list[KeptPairs]:
     for j in tuned.settings:
         loads = samples.measured.get(j.result.name)
         times = list(loads.values()) if loads else [samples.simulated[j.result.name]]
-        pairs = [
+        pairs: list[tuple[float | None, float | None]] = [
             (t.ttft_s[i], t.tpot_s[i]) if t.e2e_s[i] is not None else (None, None)
             for t in times
-            for i in np.flatnonzero(counted(t, tuned.aim) if loads else np.ones(len(t.due_s), dtype=bool))
+            for i in (np.flatnonzero(counted(t, tuned.aim)).tolist() if loads else range(len(t.due_s)))
         ]
         kept = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(most, len(pairs)))})
         found.append(KeptPairs(judged=j, pairs=[pairs[i] for i in kept]))

@@ -35,9 +35,9 @@ def measure(spec: TuneSpec, record: Record) -> Iterator[Progress]:
         require_flags(require("vllm", device=device.kind), spec.flags)
     n_devices = max(1, len(gpu_devices()[0])) if device.kind == "cuda" else 1
     tried = space(spec, device, n_devices=n_devices)
-    servers: Servers = (
-        Running(spec, default=tried.default) if spec.url else Launched(spec, record.folder, device=device.kind)
-    )
+    servers: Servers = Launched(spec, record.folder, device=device.kind)
+    if spec.url:
+        servers = Running(spec, default=tried.default)
     yield from tune(spec, record, servers, tried, device=device)
 
 
@@ -78,7 +78,8 @@ def add_rows(tuner: Tuner, record: Record) -> None:
         SettingResult(name=s.label, setting=s, status="refused", reason=reason, launch=" ".join(s.flags))
         for s, reason in [*tuner.space.refused, *tuner.does_not_fit.items()]
     ]
-    record.rows += sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
+    trials = sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
+    record.rows += trials
     record.rows += tuner.fitted_loads
     record.rows.append(_choice(tuner, search))
     best_first = np.argsort(-search.simulated[0])[:KEPT_SIMULATED]

@@ -105,8 +105,9 @@ def outcome(spec: LoadSpec, folder: Path, *, wait_s: float | None = None) -> Ite
         )
 
 
-def _cut(items: Generator[Progress | Run, None, None], end_s: float | None) -> Iterator[Progress | Run]:
+def _cut(items: Iterator[Progress | Run], end_s: float | None) -> Iterator[Progress | Run]:
     """Yield the items of a load, which is stopped as by Ctrl-C when its end has come."""
+    assert isinstance(items, Generator)
     for item in items:
         yield item
         live = item.result if isinstance(item, Progress) else None

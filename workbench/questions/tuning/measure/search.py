@@ -87,7 +87,7 @@ class Search:
     def _factor(self, simulated: Floats, seen: Floats) -> float:
         """Return measured over simulated scores, drawn towards 1."""
         prior = (RESIDUAL / SCALE_ERROR) ** 2 * self.scale**2
-        return float((seen @ simulated + prior) / (simulated @ simulated + prior))
+        return float(np.dot(seen, simulated) + prior) / float(np.dot(simulated, simulated) + prior)
 
     def _kernel(self) -> Floats:
         own = self._own * self.scale
@@ -121,7 +121,7 @@ class Search:
             return None
         open_ = [i for i in (allowed if allowed is not None else range(len(self.settings))) if self._is_open(i)]
         worth = [i for i in open_ if mean[i] + Z * sd[i] > bar]
-        return max(worth, key=lambda i: (_improvement(mean[i], sd[i], bar), -i), default=None)
+        return max(worth, key=lambda i: (_improvement(float(mean[i]), float(sd[i]), bar), -i), default=None)
 
     def _is_open(self, index: int) -> bool:
         return index not in self.measured and index not in self.failed

@@ -322,7 +322,8 @@ class Tuner:
         times = {}
         for i, setting in enumerate(settings):
             times[i] = self._simulated(setting, 0, load)
-            scores[i, :] = window_scores(times[i], self.aim, devices=setting.tensor_parallel_size) if times[i] else 0.0
+            found = times[i]
+            scores[i, :] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
             middle[i] = scores[i, 0].mean()
         bar = PROMISING * middle.max() if len(settings) > MANY else -1.0
         for i, setting in enumerate(settings):
