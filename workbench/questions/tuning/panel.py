@@ -35,7 +35,7 @@ class TuningPanel(QuestionPanel):
     title = "Which server settings are best for my load?"
     spec_class = TuneSpec
     css_class = "wb-tuning"
-    first = ("model", "maximise", "slo_ttft_s", "slo_tpot_s")
+    first = ("model", "slo_ttft_s", "slo_tpot_s")
     tab_titles = ("Launch command", "How far the simulation can be trusted", "Refused and failed settings")
     duration = "Press Run: a tuning run takes the minutes of its budget."
 

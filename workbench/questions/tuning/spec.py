@@ -37,6 +37,7 @@ class TuneSpec(Spec):
         "Aim",
         "What the best setting has most or least of: requests within the SLO per second, USD per good token, or end-to-end latency.",
         choices=OBJECTIVES,
+        is_advanced=True,
     )
     slo_ttft_s: float = knob(
         1.0,
@@ -60,11 +61,11 @@ class TuneSpec(Spec):
         step=0.5,
         option="tpot-ms",
     )
-    arrivals: Arrivals = knob("poisson", "Arrival process", "How the arrivals of requests are spaced.")
+    arrivals: Arrivals = advanced("poisson", "Arrival process", "How the arrivals of requests are spaced.")
     rate_per_s: float = knob(
         10.0, "Request rate", "Mean request rate; closed loops and traces ignore it.", unit="requests/s", option="rate"
     )
-    concurrency: int | None = knob(
+    concurrency: int | None = advanced(
         None, "Users", "Users of a closed loop, of whom each sends again when it has its answer."
     )
     input_tokens: int = knob(128, "Prompt tokens", "Mean number of tokens of a prompt.", low=1, high=1_000_000)

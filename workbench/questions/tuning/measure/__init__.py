@@ -43,7 +43,9 @@ def measure(spec: TuneSpec, record: Record) -> Iterator[Progress]:
 
 def tune(spec: TuneSpec, record: Record, servers: Servers, tried: Space, *, device: Device) -> Iterator[Progress]:
     """Yield the progress of a tuning run on given servers, which are stopped at its end."""
-    tuner = Tuner(spec, record, servers, tried, aim=priced(spec, device), shape=shape_for(spec, device, tried))
+    shape = shape_for(spec, device, tried)
+    shape.made(shape.start, tried.default)  # refuses a model that does not fit before anything is launched
+    tuner = Tuner(spec, record, servers, tried, aim=priced(spec, device), shape=shape)
     try:
         yield from tuner.run()
     finally:
