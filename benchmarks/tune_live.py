@@ -22,7 +22,7 @@ from workbench.questions.tuning.spec import TuneSpec
 sys.path.insert(0, str(Path(__file__).parent))
 from tune_grid import spec_of
 
-SETTINGS = ((2048, 128), (2048, 16), (256, 8))
+SETTINGS = ((256, 8), (2048, 128))
 SEEDS = (0, 1)
 
 

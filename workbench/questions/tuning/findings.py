@@ -187,7 +187,7 @@ def verdict(tuned: Tuned) -> Verdict:
         headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
     elif g is None:
         headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
-    elif tuned.default.score <= 0 < best.score:
+    elif _default_has_none(tuned):
         headline = f"{best.result.name}: {name} {shown_score(best.score, tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
     elif tuned.is_worth_it:
         headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
@@ -198,15 +198,26 @@ def verdict(tuned: Tuned) -> Verdict:
             f"No setting is shown to be better than vLLM's defaults: {best.result.name} has "
             f"{shown_percent(g.value, sign=True)} ({shown_percent(g.low, sign=True)} to {shown_percent(g.high, sign=True)})."
         )
-    scores = f"{name} {shown_score(best.score, tuned.aim.objective)} {unit}"
+    pair = (best.score, tuned.default.score)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
+        pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
+    scores = f"{name} {shown_score(pair[0], tuned.aim.objective)} {unit}"
     if best is not tuned.default:
-        scores += f", {shown_score(tuned.default.score, tuned.aim.objective)} with the defaults"
+        scores += f", {shown_score(pair[1], tuned.aim.objective)} with the defaults"
     return Verdict(
         headline=headline,
         evidence=f"{scores} (SLO: TTFT {shown_duration(tuned.aim.slo_ttft_s)}, TPOT {shown_duration(tuned.aim.slo_tpot_s)}). {_effort(tuned)}",
         objection=_objection(tuned),
         best=tuned.chosen.result.name,
     )
+
+
+def _default_has_none(tuned: Tuned) -> bool:
+    """Return whether the default meets the SLO for no request, on the fresh seeds where there are some."""
+    choice = tuned.run.row(TuneChoice)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_default_score is not None:
+        return choice.confirmed_default_score <= 0 < (choice.confirmed_score or 0.0) and tuned.is_worth_it
+    return tuned.default.score <= 0 < tuned.best.score
 
 
 def _effort(tuned: Tuned) -> str:

@@ -161,6 +161,8 @@ def _choice(tuner: Tuner, search: Search) -> TuneChoice:
         best_measured=names[best],
         gain_fraction=gain,
         is_confirmed=tuner.confirmed is not None,
+        confirmed_score=tuner.confirmed_scores[0] if tuner.confirmed_scores else None,
+        confirmed_default_score=tuner.confirmed_scores[1] if tuner.confirmed_scores else None,
         n_settings=len(names) + len(tuner.space.refused),
         n_simulated=len(tuner.simulated_times),
         n_refused=len(tuner.space.refused) + len(tuner.does_not_fit),

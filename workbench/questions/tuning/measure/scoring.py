@@ -94,9 +94,9 @@ def mean_score(windows: Floats) -> Interval:
 def gain(better: Floats, than: Floats) -> Interval:
     """Return by which fraction one score is above another, over windows of the same loads, with its 95 % interval."""
     scale = float(than.mean())
-    if scale <= 0:
-        value = 1.0 if better.mean() > 0 else 0.0
-        return Interval(value, 0.0, value)
+    if scale <= 0:  # more than nothing is no percentage: 1 where it is more than nothing in all of its interval
+        its = mean_score(better)
+        return Interval(float(its.value > 0), float(its.low > 0), float(its.value > 0))
     return block_bootstrap(
         better.size, lambda i: float(better[i].mean() - than[i].mean()) / scale, seed=0, resamples=400
     )

@@ -93,6 +93,7 @@ class Tuner:
         """Why settings that the simulation refuses have no room."""
         self.simulation_s = 0.0
         self.confirmed: Interval | None = None
+        self.confirmed_scores: tuple[float, float] | None = None
         self.stopped: str = "the budget is used"
         self.confirms = True
         """Whether the best setting is confirmed on fresh seeds, for which the budget has room."""
@@ -421,7 +422,11 @@ class Tuner:
         seeds = [self.spec.seed + FRESH + k for k in range(CONFIRMED)]
         for index in (best, search.default):
             yield from self.measure(self.space.valid[index], seeds, "confirmation")
-        found = [self.windows(self.space.valid[i], "confirmation") for i in (best, search.default)]
-        if all(found):
-            n = min(map(len, found))
-            self.confirmed = gain(np.concatenate(found[0][:n]), np.concatenate(found[1][:n]))
+        self.note_confirmed(*(self.windows(self.space.valid[i], "confirmation") for i in (best, search.default)))
+
+    def note_confirmed(self, best: Sequence[Floats], default: Sequence[Floats]) -> None:
+        """Note the gain of the best setting over the default in loads of the same fresh seeds."""
+        n = min(len(best), len(default))
+        if n:
+            ours, others = np.concatenate(best[:n]), np.concatenate(default[:n])
+            self.confirmed, self.confirmed_scores = gain(ours, others), (float(ours.mean()), float(others.mean()))
