@@ -6,6 +6,7 @@ than 2 %.
 """
 
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Search:
         first = self.measured[index][0]
         off = first - factor * self._windows[index][: first.size] if first.size == self._windows.shape[1] else first
         n = sum(w.size for w in self.measured[index])
-        return max(float(off.std()) / np.sqrt(n), LEAST_NOISE * self.scale)
+        return max(float(off.std()) / sqrt(n), LEAST_NOISE * self.scale)
 
     def best(self) -> int:
         """Return the setting with the highest measured score."""
