@@ -29,7 +29,6 @@ from workbench.load.rows import LoadResult
 from workbench.measuring.envelope import Record, run
 from workbench.questions.tuning.measure import add_rows, priced, shape_for
 from workbench.questions.tuning.measure.loads import tokenizer_of
-from workbench.questions.tuning.measure.scoring import gain
 from workbench.questions.tuning.measure.servers import Launched, Live, Servers, Several
 from workbench.questions.tuning.measure.space import space
 from workbench.questions.tuning.measure.tuner import FRESH, Tuner, key_of
@@ -172,9 +171,8 @@ def measure_grid(tuner: Tuner, *, began: float, end_s: float) -> None:
             if time.monotonic() - began < end_s:
                 follow(tuner.measure(setting, [seed + 2 * FRESH + k], "grid"), began)
     fresh = [tuner.windows(s, "grid")[1:] for s in (chosen, tried.default)]
-    if chosen != tried.default and all(fresh):
-        n = min(map(len, fresh))
-        tuner.confirmed = gain(np.concatenate(fresh[0][:n]), np.concatenate(fresh[1][:n]))
+    if chosen != tried.default:
+        tuner.note_confirmed(*fresh)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """A tuning run on a server at a URL: measured as it is, simulated otherwise, and refused a restart; and that a resumed run measures nothing twice."""
 
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 
@@ -12,9 +13,11 @@ from workbench.core.runs import last_run
 from workbench.measuring.envelope import measured
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.measure.servers import Running
+from workbench.questions.tuning.measure.simulation import limits_of, simulated, simulated_load
 from workbench.questions.tuning.measure.space import space
 from workbench.questions.tuning.rows import FittedLoad, SettingResult, TuneChoice, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
+from workbench.simulate.step_cost import AT_ONCE, LinearCost
 from workbench.telemetry.devices import cpu_device
 
 SPEC = TuneSpec(
@@ -61,7 +64,7 @@ def test_a_stricter_slo_counts_the_kept_requests_anew(run_and_folder):
     run, _, _ = run_and_folder
     loose = findings.tuned_under(run, slo_ttft_s=1.0, slo_tpot_s=0.05).default.score
     assert findings.tuned_under(run, slo_ttft_s=0.001, slo_tpot_s=0.05).default.score == 0
-    assert loose == pytest.approx(run.rows(TuneTrial)[0].goodput_per_s)
+    assert loose == pytest.approx(mean(t.goodput_per_s for t in run.rows(TuneTrial)))
 
 
 def test_a_second_call_in_the_folder_measures_nothing_again(run_and_folder):
@@ -83,3 +86,26 @@ def test_a_restart_command_that_fails_says_what_it_said():
     tried = space(spec, cpu_device())
     with pytest.raises(WorkbenchError, match="ended with code 3: no such unit"):
         Running(spec, default=tried.default).served(tried.valid[1])
+
+
+def test_sessions_grow_and_find_their_earlier_turns_in_the_prefix_cache():
+    spec = replace(SPEC, turns=3, rate_per_s=4.0, input_tokens=512, output_tokens=32)
+    load, cost = simulated_load(spec, 0), LinearCost(fixed_s=0.01, sequence_s=0, prompt_token_s=1e-4, cached_token_s=0)
+    both = [
+        simulated(load, cost, limits_of(replace(s, prefix_caching=on), cache_tokens=100_000, front=AT_ONCE))
+        for s in space(spec, cpu_device()).valid[:1]
+        for on in (True, False)
+    ]
+    assert [len(t.due_s) for t in both] == [3 * len(load.arrivals)] * 2
+    assert sum(both[0].ttft_s) < 0.8 * sum(both[1].ttft_s)
+
+
+def test_a_simulated_closed_loop_sends_as_long_as_the_load_lasts():
+    """Two users, steps of 10 ms and prompts of 0.1 s: a request of 10 tokens takes about 0.2 s, so that each user sends about 10 in 2 s."""
+    spec = replace(SPEC, arrivals="closed", concurrency=2, input_tokens=100, output_tokens=10)
+    load = simulated_load(spec, 0)
+    cost = LinearCost(fixed_s=0.01, sequence_s=0, prompt_token_s=1e-3, cached_token_s=0)
+    setting = space(spec, cpu_device()).default
+    times = simulated(load, cost, limits_of(setting, cache_tokens=10_000, front=AT_ONCE))
+    assert max(times.due_s) < 2.0 < max(a + b for a, b in zip(times.due_s, times.e2e_s, strict=True)) + 0.4
+    assert 12 <= len(times.due_s) <= 22

@@ -5,9 +5,10 @@ import pytest
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.core.devices import Device
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.engines.vllm_settings import VllmSetting, reason_against
 from workbench.questions.tuning.measure.space import constant_flags, space
+from workbench.questions.tuning.measure.step_times import shape_of
 from workbench.questions.tuning.spec import TuneSpec
 
 CPU = Device(kind="cpu", name="a processor", memory_bytes=8 << 30, free_bytes=4 << 30)
@@ -70,3 +71,11 @@ def test_too_many_settings_are_refused():
     spec = TuneSpec(model=REFERENCE_MODEL_PLACE, batched_tokens=tuple(range(200, 300)), sequences=tuple(range(1, 60)))
     with pytest.raises(InvalidSpec, match="settings are too many"):
         space(spec, CPU)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_launched():
+    spec = TuneSpec(model="data/models/llama-3.1-8b-shape")
+    t4 = Device(kind="cuda", name="Tesla T4", memory_bytes=16 << 30, free_bytes=16 << 30, catalog_id="t4")
+    shape = shape_of(spec, t4, most_tokens=4096)
+    with pytest.raises(DoesNotFit, match="leaves 0 tokens of cache on"):
+        shape.made(shape.start, space(spec, t4).default)

@@ -15,6 +15,10 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # type: ignore[im
 class LiveScheduler(AsyncScheduler):  # type: ignore[misc,unused-ignore]
     """vLLM's own scheduler, which looks at the file before each step."""
 
+    max_num_running_reqs: int
+    max_num_active_reqs: int
+    max_num_scheduled_tokens: int
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits_file = Path(os.environ["WORKBENCH_LIVE_LIMITS"])

@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 
 from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure
 from workbench.questions.tuning.findings import SCORES, Contribution, Judged, Tuned, shown_score
+from workbench.questions.tuning.rows import MeasuredSoFar
+from workbench.questions.tuning.spec import Objective
 
 SIMULATED = "#56B4E9"
 
@@ -47,8 +49,29 @@ def front(tuned: Tuned) -> go.Figure:
     points([tuned.chosen], mode="markers", name="chosen setting", marker=star)
     fig.add_vline(x=1e3 * tuned.aim.slo_ttft_s, line={"dash": "dot", "color": BEST})
     fig.add_hline(y=1e3 * tuned.aim.slo_tpot_s, line={"dash": "dot", "color": BEST})
-    fig.update_xaxes(type="log", minor={"showgrid": False}, dtick=1)
+    fig.update_xaxes(type="log", minor={"showgrid": False})
     fig.update_layout(margin={"b": 90})
+    return fig
+
+
+def measured_so_far(found: MeasuredSoFar, *, objective: Objective) -> go.Figure:
+    """Return the scores of the settings that a running search has measured."""
+    name, unit = SCORES[objective]
+    fig = figure("Measured so far", subtitle="● the best one is green", x_title=f"{name}, {unit}", y_title="")
+    best = max(found.scores, default=0.0)
+    shown = [
+        0.0 if s <= 0 else s if objective == "goodput" else 1e6 / s if objective == "cost" else 1 / s
+        for s in found.scores
+    ]
+    colours = [BEST if s == best else MEASURED for s in found.scores]
+    fig.add_bar(
+        y=list(found.names),
+        x=shown,
+        orientation="h",
+        marker={"color": colours},
+        hovertemplate="%{y}: %{x:.3g}<extra></extra>",
+    )
+    fig.update_yaxes(autorange="reversed")
     return fig
 
 

@@ -23,7 +23,7 @@ SCORES: Mapping[Objective, tuple[str, str]] = {
     "latency": ("end-to-end latency, mean", "s"),
 }
 """Name and unit of what is shown for each aim."""
-SHOWN_ROWS = 12
+SHOWN_ROWS, SHOWN_SIMULATED = 12, 4
 FLAG_NAMES = {
     "max_num_batched_tokens": "tokens of a step",
     "max_num_seqs": "sequences",
@@ -187,7 +187,7 @@ def verdict(tuned: Tuned) -> Verdict:
         headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
     elif g is None:
         headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
-    elif tuned.default.score <= 0 < best.score:
+    elif _default_has_none(tuned):
         headline = f"{best.result.name}: {name} {shown_score(best.score, tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
     elif tuned.is_worth_it:
         headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
@@ -198,15 +198,26 @@ def verdict(tuned: Tuned) -> Verdict:
             f"No setting is shown to be better than vLLM's defaults: {best.result.name} has "
             f"{shown_percent(g.value, sign=True)} ({shown_percent(g.low, sign=True)} to {shown_percent(g.high, sign=True)})."
         )
-    scores = f"{name} {shown_score(best.score, tuned.aim.objective)} {unit}"
+    pair = (best.score, tuned.default.score)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
+        pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
+    scores = f"{name} {shown_score(pair[0], tuned.aim.objective)} {unit}"
     if best is not tuned.default:
-        scores += f", {shown_score(tuned.default.score, tuned.aim.objective)} with the defaults"
+        scores += f", {shown_score(pair[1], tuned.aim.objective)} with the defaults"
     return Verdict(
         headline=headline,
         evidence=f"{scores} (SLO: TTFT {shown_duration(tuned.aim.slo_ttft_s)}, TPOT {shown_duration(tuned.aim.slo_tpot_s)}). {_effort(tuned)}",
         objection=_objection(tuned),
         best=tuned.chosen.result.name,
     )
+
+
+def _default_has_none(tuned: Tuned) -> bool:
+    """Return whether the default meets the SLO for no request, on the fresh seeds where there are some."""
+    choice = tuned.run.row(TuneChoice)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_default_score is not None:
+        return choice.confirmed_default_score <= 0 < (choice.confirmed_score or 0.0) and tuned.is_worth_it
+    return tuned.default.score <= 0 < tuned.best.score
 
 
 def _effort(tuned: Tuned) -> str:
@@ -291,13 +302,16 @@ def setting_head(objective: Objective) -> tuple[str, ...]:
     return (SETTING_HEAD[0], f"{name}, {unit}", *SETTING_HEAD[2:])
 
 
-def setting_rows(tuned: Tuned, n: int = SHOWN_ROWS) -> list[tuple[str, ...]]:
-    """Return the cells of ``setting_head``: the default, the best measured settings, then the best simulated ones."""
+def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
+    """Return the settings of the table: the best measured ones, the best simulated ones, and the default."""
     measured = [j for j in tuned.settings if j.is_measured]
-    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][: max(3, n - len(measured))]]
-    if tuned.default not in shown:
-        shown.append(tuned.default)
-    return [_row(j, tuned) for j in shown]
+    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][:SHOWN_SIMULATED]]
+    return shown if tuned.default in shown else [*shown, tuned.default]
+
+
+def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
+    """Return the cells of ``setting_head``."""
+    return [_row(j, tuned) for j in shown_settings(tuned)]
 
 
 def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
@@ -382,10 +396,10 @@ def kept_pairs(tuned: Tuned, most: int = 120) -> list[KeptPairs]:
     for j in tuned.settings:
         loads = samples.measured.get(j.result.name)
         times = list(loads.values()) if loads else [samples.simulated[j.result.name]]
-        pairs = [
+        pairs: list[tuple[float | None, float | None]] = [
             (t.ttft_s[i], t.tpot_s[i]) if t.e2e_s[i] is not None else (None, None)
             for t in times
-            for i in np.flatnonzero(counted(t, tuned.aim) if loads else np.ones(len(t.due_s), dtype=bool))
+            for i in (np.flatnonzero(counted(t, tuned.aim)).tolist() if loads else range(len(t.due_s)))
         ]
         kept = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(most, len(pairs)))})
         found.append(KeptPairs(judged=j, pairs=[pairs[i] for i in kept]))

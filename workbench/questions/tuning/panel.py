@@ -18,9 +18,10 @@ from workbench.interface.knobs import report_input
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.report.page import SettingRequests, setting_explorer
 from workbench.interface.view import AnswerView, PanelState
+from workbench.jobs.directory import JobView
 from workbench.questions.tuning import findings
-from workbench.questions.tuning.figures import flag_contributions, front
-from workbench.questions.tuning.rows import FittedLoad, csv_rows
+from workbench.questions.tuning.figures import flag_contributions, front, measured_so_far
+from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, csv_rows
 from workbench.questions.tuning.spec import TuneSpec
 
 SLO_FIELDS = ("slo_ttft_s", "slo_tpot_s")
@@ -34,9 +35,11 @@ class TuningPanel(QuestionPanel):
     title = "Which server settings are best for my load?"
     spec_class = TuneSpec
     css_class = "wb-tuning"
-    first = ("model", "maximise", "slo_ttft_s", "slo_tpot_s")
+    first = ("model", "slo_ttft_s", "slo_tpot_s")
     tab_titles = ("Launch command", "How far the simulation can be trusted", "Refused and failed settings")
     duration = "Press Run: a tuning run takes the minutes of its budget."
+
+    _drawn: MeasuredSoFar | None = None
 
     def check(self) -> None:
         """Raise where the model is none, before servers are started."""
@@ -80,7 +83,11 @@ class TuningPanel(QuestionPanel):
             about=f"with {Path(tuned.spec.model).name} on {run.environment.device} · {load_words(tuned.spec)} · run {run.id}, {run.day}",
             answer=joined(self._notes(tuned), verdict_card(findings.verdict(tuned))),
             figures=figures,
-            table=table(findings.setting_head(objective), findings.setting_rows(tuned), highlighted=0),
+            table=table(
+                findings.setting_head(objective),
+                findings.setting_rows(tuned),
+                highlighted=findings.shown_settings(tuned).index(tuned.chosen),
+            ),
             tabs=(code_block(findings.launch_command(tuned)), lambda: _fit(run), lambda: _refused(run)),
             run=run,
         )
@@ -123,9 +130,13 @@ class TuningPanel(QuestionPanel):
             basis=f"Goodput is counted anew from requests of each setting. {load_words(tuned.spec)}. A simulated setting is offered only to be measured.",
         )
 
-    def live_figure(self, view: Any) -> go.Figure | None:  # noqa: ARG002
-        """Return no figure: the job bar says what is measured."""
-        return None
+    def live_figure(self, view: JobView) -> go.Figure | None:
+        """Return the settings that the running search has measured, when there is another load."""
+        live = view.partial(MeasuredSoFar)
+        if live is None or live == self._drawn:
+            return None
+        self._drawn = live
+        return measured_so_far(live, objective=self.state.asked["maximise"])
 
 
 def load_words(spec: TuneSpec) -> str:

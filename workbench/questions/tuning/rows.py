@@ -98,6 +98,10 @@ class TuneChoice(Row):
     """Gain of the best setting over the default with its 95 % interval; None where the default itself is the best one."""
     is_confirmed: bool
     """Whether the gain was measured on fresh seeds, which decided nothing."""
+    confirmed_score: float | None = None
+    """Score of the best setting on the fresh seeds."""
+    confirmed_default_score: float | None = None
+    """Score of the default there."""
     n_settings: int
     n_simulated: int
     n_refused: int
@@ -131,6 +135,14 @@ class TuneSamples(Samples):
     """By setting and seed."""
     simulated: Mapping[str, RequestTimes] = field(default_factory=dict)
     """Evenly spaced requests of the simulation, by setting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredSoFar:
+    """Settings that a running search has measured, in their order."""
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
 
 
 ROWS = (SettingResult, TuneTrial, FittedLoad, TuneChoice)

@@ -37,6 +37,7 @@ class TuneSpec(Spec):
         "Aim",
         "What the best setting has most or least of: requests within the SLO per second, USD per good token, or end-to-end latency.",
         choices=OBJECTIVES,
+        is_advanced=True,
     )
     slo_ttft_s: float = knob(
         1.0,
@@ -60,11 +61,11 @@ class TuneSpec(Spec):
         step=0.5,
         option="tpot-ms",
     )
-    arrivals: Arrivals = knob("poisson", "Arrival process", "How the arrivals of requests are spaced.")
+    arrivals: Arrivals = advanced("poisson", "Arrival process", "How the arrivals of requests are spaced.")
     rate_per_s: float = knob(
         10.0, "Request rate", "Mean request rate; closed loops and traces ignore it.", unit="requests/s", option="rate"
     )
-    concurrency: int | None = knob(
+    concurrency: int | None = advanced(
         None, "Users", "Users of a closed loop, of whom each sends again when it has its answer."
     )
     input_tokens: int = knob(128, "Prompt tokens", "Mean number of tokens of a prompt.", low=1, high=1_000_000)
@@ -97,6 +98,13 @@ class TuneSpec(Spec):
         "First tokens that all prompts share, as they share a system prompt.",
         unit="tokens",
         option="shared-tokens",
+    )
+    turns: int = advanced(
+        1,
+        "Turns of a session",
+        "Turns of each conversation, which go on from all before them; the next is sent when the last answer has ended.",
+        low=1,
+        high=1000,
     )
     trace: str | None = advanced(
         None,
@@ -194,6 +202,11 @@ class TuneSpec(Spec):
                 f"The restart command {self.restart!r} has no {{flags}}, or no URL stands beside it.",
                 remedy="Give --url, and write {flags} where the server's flags belong.",
             )
+        if self.turns > 1 and (self.concurrency is not None or self.arrivals in {"closed", "trace"}):
+            raise InvalidSpec(
+                f"Sessions of {self.turns} turns start at a rate, not with users or a trace.",
+                remedy="Choose poisson, constant or gamma arrivals, and leave the users out.",
+            )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
         self.load("http://127.0.0.1:1", "model", seed=0)  # refuses what no load can be
@@ -215,8 +228,10 @@ class TuneSpec(Spec):
             input_cv=self.input_cv,
             output_cv=self.output_cv,
             shared_prefix_tokens=self.shared_prefix_tokens,
+            turns=self.turns,
+            endpoint="chat" if self.turns > 1 else "completions",
             tokenizer=tokenizer,
-            token_ids=tokenizer is not None,
+            token_ids=tokenizer is not None and self.turns == 1,
             timeout_s=max(30.0, 3 * self.duration_s),
             slo_ttft_s=self.slo_ttft_s,
             slo_tpot_s=self.slo_tpot_s,

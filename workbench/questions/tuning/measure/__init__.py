@@ -35,15 +35,17 @@ def measure(spec: TuneSpec, record: Record) -> Iterator[Progress]:
         require_flags(require("vllm", device=device.kind), spec.flags)
     n_devices = max(1, len(gpu_devices()[0])) if device.kind == "cuda" else 1
     tried = space(spec, device, n_devices=n_devices)
-    servers: Servers = (
-        Running(spec, default=tried.default) if spec.url else Launched(spec, record.folder, device=device.kind)
-    )
+    servers: Servers = Launched(spec, record.folder, device=device.kind)
+    if spec.url:
+        servers = Running(spec, default=tried.default)
     yield from tune(spec, record, servers, tried, device=device)
 
 
 def tune(spec: TuneSpec, record: Record, servers: Servers, tried: Space, *, device: Device) -> Iterator[Progress]:
     """Yield the progress of a tuning run on given servers, which are stopped at its end."""
-    tuner = Tuner(spec, record, servers, tried, aim=priced(spec, device), shape=shape_for(spec, device, tried))
+    shape = shape_for(spec, device, tried)
+    shape.made(shape.start, tried.default)  # refuses a model that does not fit before anything is launched
+    tuner = Tuner(spec, record, servers, tried, aim=priced(spec, device), shape=shape)
     try:
         yield from tuner.run()
     finally:
@@ -78,7 +80,8 @@ def add_rows(tuner: Tuner, record: Record) -> None:
         SettingResult(name=s.label, setting=s, status="refused", reason=reason, launch=" ".join(s.flags))
         for s, reason in [*tuner.space.refused, *tuner.does_not_fit.items()]
     ]
-    record.rows += sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
+    trials = sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
+    record.rows += trials
     record.rows += tuner.fitted_loads
     record.rows.append(_choice(tuner, search))
     best_first = np.argsort(-search.simulated[0])[:KEPT_SIMULATED]
@@ -158,6 +161,8 @@ def _choice(tuner: Tuner, search: Search) -> TuneChoice:
         best_measured=names[best],
         gain_fraction=gain,
         is_confirmed=tuner.confirmed is not None,
+        confirmed_score=tuner.confirmed_scores[0] if tuner.confirmed_scores else None,
+        confirmed_default_score=tuner.confirmed_scores[1] if tuner.confirmed_scores else None,
         n_settings=len(names) + len(tuner.space.refused),
         n_simulated=len(tuner.simulated_times),
         n_refused=len(tuner.space.refused) + len(tuner.does_not_fit),

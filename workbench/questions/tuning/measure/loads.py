@@ -49,6 +49,7 @@ def probe_loads(spec: TuneSpec, served: Served, *, most: int) -> list[LoadSpec]:
         spec.load(served.url, served.model, seed=spec.seed, tokenizer=tokenizer_of(spec)),
         arrivals="closed",
         trace=None,
+        turns=1,
         duration_s=PROBE_S,
         input_cv=0.0,
         output_cv=0.0,
@@ -104,8 +105,9 @@ def outcome(spec: LoadSpec, folder: Path, *, wait_s: float | None = None) -> Ite
         )
 
 
-def _cut(items: Generator[Progress | Run, None, None], end_s: float | None) -> Iterator[Progress | Run]:
+def _cut(items: Iterator[Progress | Run], end_s: float | None) -> Iterator[Progress | Run]:
     """Yield the items of a load, which is stopped as by Ctrl-C when its end has come."""
+    assert isinstance(items, Generator)
     for item in items:
         yield item
         live = item.result if isinstance(item, Progress) else None

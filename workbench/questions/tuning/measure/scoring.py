@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.core.statistics import Floats, Interval, block_bootstrap
 from workbench.questions.tuning.rows import RequestTimes
@@ -35,7 +36,7 @@ def aim_of(spec: TuneSpec) -> Aim:
         slo_ttft_s=spec.slo_ttft_s,
         slo_tpot_s=spec.slo_tpot_s,
         duration_s=spec.duration_s,
-        is_closed=spec.arrivals == "closed",
+        is_closed=spec.arrivals == "closed" or spec.turns > 1,
         usd_per_hour=spec.usd_per_hour or 1.0,
     )
 
@@ -45,11 +46,12 @@ def floats(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
-def are_good(times: RequestTimes, aim: Aim) -> np.ndarray:
+def are_good(times: RequestTimes, aim: Aim) -> npt.NDArray[np.bool_]:
     """Return whether each request met the SLO; one of a single token has no TPOT to miss."""
     ttft, tpot = floats(times.ttft_s), floats(times.tpot_s)
     answered = ~np.isnan(floats(times.e2e_s))
-    return answered & (ttft <= aim.slo_ttft_s) & ~(tpot > aim.slo_tpot_s)
+    good: npt.NDArray[np.bool_] = answered & (ttft <= aim.slo_ttft_s) & ~(tpot > aim.slo_tpot_s)
+    return good
 
 
 def window_scores(times: RequestTimes, aim: Aim, *, devices: int = 1) -> Floats:
@@ -64,7 +66,8 @@ def window_scores(times: RequestTimes, aim: Aim, *, devices: int = 1) -> Floats:
         total = np.bincount(place, weights=seconds * inside, minlength=WINDOWS)
         n = np.bincount(place, weights=inside, minlength=WINDOWS)
         overall = float(seconds.mean()) if seconds.size else TIMED_OUT * aim.duration_s
-        return 1.0 / np.where(n > 0, total / np.maximum(n, 1), overall)
+        inverse: Floats = 1.0 / np.where(n > 0, total / np.maximum(n, 1), overall)
+        return inverse
     good = are_good(times, aim) & inside
     if aim.objective == "cost":
         tokens = np.bincount(place, weights=good * np.asarray(times.output_tokens, dtype=np.float64), minlength=WINDOWS)
@@ -74,10 +77,10 @@ def window_scores(times: RequestTimes, aim: Aim, *, devices: int = 1) -> Floats:
     return goodput
 
 
-def counted(times: RequestTimes, aim: Aim) -> np.ndarray:
+def counted(times: RequestTimes, aim: Aim) -> npt.NDArray[np.bool_]:
     """Return which requests count: those due while the load lasted, or of a closed loop those that ended by then."""
     due, e2e = np.asarray(times.due_s, dtype=np.float64), floats(times.e2e_s)
-    inside: np.ndarray = (due + e2e if aim.is_closed else due) < aim.duration_s
+    inside: npt.NDArray[np.bool_] = (due + e2e if aim.is_closed else due) < aim.duration_s
     return inside
 
 
@@ -91,9 +94,9 @@ def mean_score(windows: Floats) -> Interval:
 def gain(better: Floats, than: Floats) -> Interval:
     """Return by which fraction one score is above another, over windows of the same loads, with its 95 % interval."""
     scale = float(than.mean())
-    if scale <= 0:
-        value = 1.0 if better.mean() > 0 else 0.0
-        return Interval(value, 0.0, value)
+    if scale <= 0:  # more than nothing is no percentage: 1 where it is more than nothing in all of its interval
+        its = mean_score(better)
+        return Interval(float(its.value > 0), float(its.low > 0), float(its.value > 0))
     return block_bootstrap(
         better.size, lambda i: float(better[i].mean() - than[i].mean()) / scale, seed=0, resamples=400
     )

@@ -6,6 +6,7 @@ than 2 %.
 """
 
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 
@@ -17,7 +18,7 @@ WORTH = 0.02
 """Gain below which a change is not worth it."""
 Z = 1.28
 """Ends of a nominal 80 % interval."""
-RESIDUAL, UNKNOWN = 0.06, 0.15
+RESIDUAL, UNKNOWN = 0.08, 0.15
 """Standard deviation of a setting's own error, as a share of the best simulated score: where the simulation knows its flags, and where not."""
 SCALE_ERROR = 0.3
 """Standard deviation of the factor between measured and simulated scores."""
@@ -87,7 +88,7 @@ class Search:
     def _factor(self, simulated: Floats, seen: Floats) -> float:
         """Return measured over simulated scores, drawn towards 1."""
         prior = (RESIDUAL / SCALE_ERROR) ** 2 * self.scale**2
-        return float((seen @ simulated + prior) / (simulated @ simulated + prior))
+        return float(np.dot(seen, simulated) + prior) / float(np.dot(simulated, simulated) + prior)
 
     def _kernel(self) -> Floats:
         own = self._own * self.scale
@@ -103,7 +104,7 @@ class Search:
         first = self.measured[index][0]
         off = first - factor * self._windows[index][: first.size] if first.size == self._windows.shape[1] else first
         n = sum(w.size for w in self.measured[index])
-        return max(float(off.std()) / np.sqrt(n), LEAST_NOISE * self.scale)
+        return max(float(off.std()) / sqrt(n), LEAST_NOISE * self.scale)
 
     def best(self) -> int:
         """Return the setting with the highest measured score."""
@@ -121,7 +122,7 @@ class Search:
             return None
         open_ = [i for i in (allowed if allowed is not None else range(len(self.settings))) if self._is_open(i)]
         worth = [i for i in open_ if mean[i] + Z * sd[i] > bar]
-        return max(worth, key=lambda i: (_improvement(mean[i], sd[i], bar), -i), default=None)
+        return max(worth, key=lambda i: (_improvement(float(mean[i]), float(sd[i]), bar), -i), default=None)
 
     def _is_open(self, index: int) -> bool:
         return index not in self.measured and index not in self.failed

@@ -204,11 +204,11 @@ class Running:
     """A server that runs at a URL: as it is, or restarted by the reader's command."""
 
     changes_live = False
-    version = None
 
     def __init__(self, spec: TuneSpec, *, default: VllmSetting) -> None:
         assert spec.url is not None
         self.spec, self.default, self.url = spec, default, spec.url
+        self.version: str | None = None
         self._setting: VllmSetting = default
 
     def group(self, setting: VllmSetting) -> Hashable:

@@ -10,7 +10,11 @@ from workbench.questions.tuning.rows import RequestTimes
 from workbench.questions.tuning.spec import TuneSpec
 from workbench.simulate.engine import Answer, Engine, EngineLimits
 from workbench.simulate.prefix_cache import BLOCK_TOKENS
+from workbench.simulate.sessions import BLOCK_TOKENS as SESSION_BLOCK
+from workbench.simulate.sessions import Session, Turn, sessions_of_replicas
 from workbench.simulate.step_cost import Front, StepCost
+
+PAUSE_S = 1e-3  # between an answer and the next turn, which the load generator sends at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,8 @@ class SimulatedLoad:
     """With their times; of a closed loop the lengths alone, in the order in which they are taken."""
     users: int | None
     duration_s: float
+    turns: int = 1
+    """Turns of the session that each arrival begins."""
 
 
 def simulated_load(spec: TuneSpec, seed: int) -> SimulatedLoad:
@@ -35,7 +41,10 @@ def simulated_load(spec: TuneSpec, seed: int) -> SimulatedLoad:
         Arrival(at_s, n_in, n_out, ids, block) for at_s, (n_in, n_out), ids in zip(due, lengths, named, strict=True)
     ]
     return SimulatedLoad(
-        arrivals=arrivals, users=None if planned.due_s else spec.concurrency, duration_s=spec.duration_s
+        arrivals=arrivals,
+        users=None if planned.due_s else spec.concurrency,
+        duration_s=spec.duration_s,
+        turns=spec.turns,
     )
 
 
@@ -53,6 +62,9 @@ def limits_of(setting: VllmSetting, *, cache_tokens: int, front: Front) -> Engin
 
 def simulated(load: SimulatedLoad, cost: StepCost, limits: EngineLimits) -> RequestTimes:
     """Return the times of the requests; raises ``DoesNotFit`` where one alone is longer than the cache."""
+    if load.turns > 1:
+        done, following = sessions_of_replicas(1, _sessions(load), cost, limits)
+        return request_times(following, done.answers)
     if load.users is None:
         answers = Engine(cost, limits).run(load.arrivals)
         return request_times(load.arrivals, answers)
@@ -69,6 +81,18 @@ def simulated(load: SimulatedLoad, cost: StepCost, limits: EngineLimits) -> Requ
         send(0.0)
     engine.advance()
     return request_times(sent, [engine.answers[i] for i in range(len(sent))])
+
+
+def _sessions(load: SimulatedLoad) -> list[Session]:
+    """Return the conversations that the arrivals begin: each turn brings a prompt and an answer of the same lengths to all before it."""
+    made, next_id = [], 1
+    for a in load.arrivals:
+        both = a.input_tokens + a.output_tokens
+        turns = [Turn(PAUSE_S if k else 0.0, k * both + a.input_tokens, a.output_tokens) for k in range(load.turns)]
+        n_blocks = -(-turns[-1].input_tokens // SESSION_BLOCK)
+        made.append(Session(a.at_s, turns, tuple(range(next_id, next_id + n_blocks))))
+        next_id += n_blocks
+    return made
 
 
 def request_times(arrivals: Sequence[Arrival], answers: Sequence[Answer]) -> RequestTimes:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from workbench.catalog.models import model_spec_from
 from workbench.core.devices import Device
@@ -41,32 +42,19 @@ def space(spec: TuneSpec, device: Device, *, n_devices: int = 1) -> Space:
     )
     model = model_spec_from(spec.model)
     length = spec.max_model_len or model.max_context_tokens
-    made = [
-        VllmSetting(
-            max_num_batched_tokens=b,
-            max_num_seqs=s,
-            prefix_caching=cache == "on",
-            chunked_prefill=chunked == "on",
-            long_prefill_token_threshold=threshold,
-            async_scheduling=is_async == "on",
-            kv_cache_dtype=kv,
-            tensor_parallel_size=tp,
-            checkpoint=checkpoint,
-            extra=tuple(x for o in extra for x in o),
-        )
-        for b, s, cache, chunked, threshold, is_async, kv, tp, checkpoint, *extra in product(
-            spec.batched_tokens or [round(f * tokens) for f in TOKENS_LADDER],
-            spec.sequences or [round(f * sequences) for f in SEQUENCES_LADDER],
-            spec.prefix_caching,
-            spec.chunked_prefill,
-            spec.long_prefill,
-            spec.async_scheduling,
-            spec.kv_cache,
-            spec.tensor,
-            (None, *spec.checkpoints),
-            *extras,
-        )
-    ]
+    values: dict[str, Sequence[Any]] = {
+        "max_num_batched_tokens": spec.batched_tokens or [round(f * tokens) for f in TOKENS_LADDER],
+        "max_num_seqs": spec.sequences or [round(f * sequences) for f in SEQUENCES_LADDER],
+        "prefix_caching": [v == "on" for v in spec.prefix_caching],
+        "chunked_prefill": [v == "on" for v in spec.chunked_prefill],
+        "long_prefill_token_threshold": spec.long_prefill,
+        "async_scheduling": [v == "on" for v in spec.async_scheduling],
+        "kv_cache_dtype": spec.kv_cache,
+        "tensor_parallel_size": spec.tensor,
+        "checkpoint": (None, *spec.checkpoints),
+        "extra": [tuple(x for option in chosen for x in option) for chosen in product(*extras)],
+    }
+    made = [VllmSetting(**dict(zip(values, chosen, strict=True))) for chosen in product(*values.values())]
     settings = list(dict.fromkeys([default, *made]))
     if len(settings) > MOST_SETTINGS:
         raise InvalidSpec(

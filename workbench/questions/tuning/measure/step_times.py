@@ -175,7 +175,8 @@ def fitted(shape: Shape, setting: VllmSetting, probes: Sequence[ProbeLoad]) -> t
         cost, front, room = shape.made(theta, setting)
         limits = limits_of(setting, cache_tokens=room, front=front)
         pairs = [medians(simulated(p.load, cost, limits)) for p in probes]
-        return np.nan_to_num(np.log(np.maximum(np.array(pairs), 1e-6)) - measured)
+        errors: Floats = np.nan_to_num(np.log(np.maximum(np.array(pairs), 1e-6)) - measured)
+        return errors
 
     def loss(theta: Floats) -> float:
         return float(np.sum(off(theta) ** 2) + TOWARDS_START**2 * np.sum((theta - shape.start) ** 2))

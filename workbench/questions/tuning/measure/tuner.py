@@ -21,7 +21,7 @@ from workbench.questions.tuning.measure.servers import Served, Servers
 from workbench.questions.tuning.measure.simulation import SimulatedLoad, limits_of, simulated, simulated_load
 from workbench.questions.tuning.measure.space import Space
 from workbench.questions.tuning.measure.step_times import ProbeLoad, Shape, StepTimes, fitted
-from workbench.questions.tuning.rows import FittedLoad, RequestTimes, TuneTrial
+from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, RequestTimes, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
 
 Purpose = Literal["search", "confirmation", "grid"]
@@ -93,6 +93,7 @@ class Tuner:
         """Why settings that the simulation refuses have no room."""
         self.simulation_s = 0.0
         self.confirmed: Interval | None = None
+        self.confirmed_scores: tuple[float, float] | None = None
         self.stopped: str = "the budget is used"
         self.confirms = True
         """Whether the best setting is confirmed on fresh seeds, for which the budget has room."""
@@ -139,7 +140,16 @@ class Tuner:
     def progress(self, step: str, more_s: float = 0.0) -> Progress:
         """Return how much of the budget is used."""
         done = min(self.spent_s + more_s, self.budget_s)
-        return Progress(step=step, done=done, total=self.budget_s)
+        return Progress(step=step, done=done, total=self.budget_s, result=self.so_far)
+
+    @property
+    def so_far(self) -> MeasuredSoFar | None:
+        """Return the settings that were measured until now, for whoever looks on."""
+        if self.search is None:
+            return None
+        measured = self.search.measured
+        names = tuple(self.space.valid[i].label for i in measured)
+        return MeasuredSoFar(names=names, scores=tuple(self.search.score(i) for i in measured))
 
     # --- measuring ----------------------------------------------------------------------------------------------
 
@@ -193,7 +203,7 @@ class Tuner:
             else:
                 step = f"{setting.label} · {'seed ' + str(seed) if name else 'warming up'} · {item.step}"
                 done = min(started + item.done, self.budget_s)
-                yield Progress(step=step, done=done, total=self.budget_s)
+                yield Progress(step=step, done=done, total=self.budget_s, result=self.so_far)
 
     def _keep(
         self, name: str, setting: VllmSetting, seed: int, purpose: Purpose, done: LoadOutcome, at_s: float
@@ -275,6 +285,7 @@ class Tuner:
             output_cv=0.0,
             shared_prefix_tokens=0,
             trace=None,
+            turns=1,
             duration_s=3.0,
         )
         lengths = simulated_load(plain, self.spec.seed)
@@ -312,7 +323,8 @@ class Tuner:
         times = {}
         for i, setting in enumerate(settings):
             times[i] = self._simulated(setting, 0, load)
-            scores[i, :] = window_scores(times[i], self.aim, devices=setting.tensor_parallel_size) if times[i] else 0.0
+            found = times[i]
+            scores[i, :] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
             middle[i] = scores[i, 0].mean()
         bar = PROMISING * middle.max() if len(settings) > MANY else -1.0
         for i, setting in enumerate(settings):
@@ -320,7 +332,7 @@ class Tuner:
                 found = self._simulated(setting, draw, load)
                 scores[i, draw] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
         self.simulated_times = {i: t for i, t in times.items() if t is not None}
-        is_limited = self.aim.objective == "goodput" and load.users is None
+        is_limited = self.aim.objective == "goodput" and not self.aim.is_closed
         ceiling = len(load.arrivals) / load.duration_s if is_limited else np.inf
         self.search = Search(settings, scores.transpose(1, 0, 2), default=0, ceiling=ceiling)
         self.simulation_s = time.monotonic() - started
@@ -410,7 +422,11 @@ class Tuner:
         seeds = [self.spec.seed + FRESH + k for k in range(CONFIRMED)]
         for index in (best, search.default):
             yield from self.measure(self.space.valid[index], seeds, "confirmation")
-        found = [self.windows(self.space.valid[i], "confirmation") for i in (best, search.default)]
-        if all(found):
-            n = min(map(len, found))
-            self.confirmed = gain(np.concatenate(found[0][:n]), np.concatenate(found[1][:n]))
+        self.note_confirmed(*(self.windows(self.space.valid[i], "confirmation") for i in (best, search.default)))
+
+    def note_confirmed(self, best: Sequence[Floats], default: Sequence[Floats]) -> None:
+        """Note the gain of the best setting over the default in loads of the same fresh seeds."""
+        n = min(len(best), len(default))
+        if n:
+            ours, others = np.concatenate(best[:n]), np.concatenate(default[:n])
+            self.confirmed, self.confirmed_scores = gain(ours, others), (float(ours.mean()), float(others.mean()))
