@@ -147,7 +147,7 @@ def _tuned(spec: DecisionSpec) -> str | None:
 
 def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is_tuned: bool) -> list[str]:
     points = [
-        f"{basis_of(plan)}; at the peak {shown_percent(attained.low)} to {shown_percent(attained.high)} of the requests meet the SLO. "
+        f"{basis_of(plan)}; at the peak {shown_percent(attained.low)} or more of the requests meet the SLO in a simulation. "
         "Measure one replica with `workbench load` before you order."
     ]
     if plan.n_replicas == 1:
@@ -167,7 +167,7 @@ def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is
         )
     points.append(
         "The API's price can change at any time, its quality and speed are not compared here, and prompts leave the house. "
-        "People who run servers of one's own are not in the bill."
+        "The people who run your servers are not in the bill."
     )
     points.append(
         f"Energy is that of rated power all the time, an upper bound; CO2 is the mean of {grid.name} in {grid.year}, not your contract's."
@@ -178,8 +178,11 @@ def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is
 def verdict(answer: Decision) -> Verdict:
     """Return which way costs less, and what speaks against it."""
     own, api, even = answer.own.usd_per_month, answer.api.usd_per_month, answer.break_even_fraction
-    times = api / own
-    if times > 1 + NEAR:
+    times, prices = api / own, answer.own_usd_per_month_range
+    is_open = prices is not None and prices[0] < api < prices[1]
+    if is_open:
+        headline = f"Your own quote decides: {own:,.0f} USD a month on your own devices at the median listed price, {api:,.0f} for the API."
+    elif times > 1 + NEAR:
         headline = f"Serve it yourself: {own:,.0f} USD a month instead of {api:,.0f} for the API."
     elif times < 1 / (1 + NEAR):
         headline = f"Use the API: {api:,.0f} USD a month instead of {own:,.0f} for your own devices."
@@ -190,12 +193,10 @@ def verdict(answer: Decision) -> Verdict:
         if even <= 1
         else "own devices cost more at any utilization"
     )
-    prices = answer.own_usd_per_month_range
     objection = answer.risks[0]
-    if prices and (prices[0] < api < prices[1]):
+    if is_open and prices is not None:
         objection = (
-            f"With other listed prices of the device the bill is {prices[0]:,.0f} to {prices[1]:,.0f} USD, so that your own quote decides. "
-            + objection
+            f"With listed prices of the device the bill is {prices[0]:,.0f} to {prices[1]:,.0f} USD. {objection}"
         )
     return Verdict(
         headline=headline,
