@@ -246,7 +246,8 @@ def _over_loads(done: Sequence[Service], number: Callable[[Service], float]) -> 
 def _gain(done: Sequence[Service], both: Sequence[Service]) -> Interval:
     """Return the gain by load: the same requests and the same error of step times on both sides."""
     gains = np.array([a.attainment_fraction - b.attainment_fraction for a, b in zip(done, both, strict=True)])
-    return Interval(float(gains.mean()), *resampled_mean_interval(gains, seed=0))
+    low, high = resampled_mean_interval(gains, seed=0)
+    return Interval(float(gains.mean()), max(-1.0, low), min(1.0, high))
 
 
 def _ratio(n_prefill: int, n_devices: int, done: Sequence[Service], both: Sequence[Service]) -> Ratio:
