@@ -17,7 +17,7 @@ def front(tuned: Tuned) -> go.Figure:
     name, unit = SCORES[tuned.aim.objective]
     fig = figure(
         "Settings by TTFT and TPOT",
-        subtitle=f"● measured, darker is more {name} · △ simulated · line: Pareto front · dotted: SLO",
+        subtitle="● measured (darker: better) · dotted: SLO",
         x_title="TTFT p90, ms (lower is better)",
         y_title="TPOT p90, ms (lower is better)",
         legend_y=-0.25,
@@ -89,7 +89,7 @@ def flag_contributions(found: Sequence[Contribution], *, objective_name: str) ->
     """Return how the score changes from the best setting when one flag is changed at a time."""
     fig = figure(
         "What each flag contributes",
-        subtitle="● measured · △ simulated · one flag of the best setting changed at a time",
+        subtitle="● measured · △ simulated · one flag changed",
         x_title=f"{objective_name}, % of the best setting",
         y_title="",
         height=max(300, 110 + 24 * len(found)),

@@ -11,7 +11,7 @@ from workbench.core.statistics import Floats, Interval
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict
 from workbench.engines.vllm_settings import VllmSetting
-from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, mean_score, window_scores
+from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, window_scores
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
 from workbench.questions.tuning.spec import Objective, TuneSpec
 
@@ -52,15 +52,11 @@ class Judged:
     result: SettingResult
     score: float
     """Measured where there are loads; else simulated, times what the measured settings have of their simulation."""
-    interval: Interval | None
-    """95 % interval of a measured score."""
+    is_measured: bool
+    over_default_fraction: float | None
+    """Gain over the default: of a measured setting in the loads that both had; None where there is none to compare."""
     per_s: float
     """Requests per second of which a share meets the SLO: all that were due, or in a closed loop all that were answered."""
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether it was measured."""
-        return self.interval is not None
 
     @property
     def provenance(self) -> Provenance:
@@ -119,7 +115,8 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
         Judged(
             result=r,
             score=scores[r.name],
-            interval=mean_score(np.concatenate(list(windows[r.name].values()))),
+            is_measured=True,
+            over_default_fraction=_over(windows[r.name], windows[default.name]),
             per_s=float(np.mean([counted(t, aim).sum() / aim.duration_s for t in samples.measured[r.name].values()])),
         )
         for r in measured
@@ -129,7 +126,8 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
         Judged(
             result=r,
             score=factor * plain[r.name],
-            interval=None,
+            is_measured=False,
+            over_default_fraction=plain[r.name] / plain[default.name] - 1 if plain.get(default.name) else None,
             per_s=factor * (r.simulated_answered_per_s or 0.0),
         )
         for r in results
@@ -160,6 +158,13 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
     )
 
 
+def _over(its: Mapping[str, Floats], default: Mapping[str, Floats]) -> float | None:
+    """Return the gain over the default in the loads that both had; None where the default has none of them, or scores nothing there."""
+    shared = [k for k in its if k in default]
+    base = sum(float(default[k].mean()) for k in shared)
+    return sum(float(its[k].mean()) for k in shared) / base - 1 if base > 0 else None
+
+
 def _windows(loads: Mapping[str, RequestTimes], setting: VllmSetting, aim: Aim) -> dict[str, Floats]:
     return {name: window_scores(t, aim, devices=setting.tensor_parallel_size) for name, t in loads.items()}
 
@@ -183,12 +188,15 @@ def verdict(tuned: Tuned) -> Verdict:
     name, unit = SCORES[tuned.aim.objective]
     best, g = tuned.best, tuned.gain_fraction
     choice = tuned.run.row(TuneChoice)
+    pair = (best.score, tuned.default.score)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
+        pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
     if g is None and choice is not None and choice.n_measured == 1 and choice.stopped == "the winner is certain":
         headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
     elif g is None:
         headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
     elif _default_has_none(tuned):
-        headline = f"{best.result.name}: {name} {shown_score(best.score, tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
+        headline = f"{best.result.name}: {name} {shown_score(pair[0], tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
     elif tuned.is_worth_it:
         headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
     elif g.high <= WORTH:
@@ -198,9 +206,6 @@ def verdict(tuned: Tuned) -> Verdict:
             f"No setting is shown to be better than vLLM's defaults: {best.result.name} has "
             f"{shown_percent(g.value, sign=True)} ({shown_percent(g.low, sign=True)} to {shown_percent(g.high, sign=True)})."
         )
-    pair = (best.score, tuned.default.score)
-    if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
-        pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
     scores = f"{name} {shown_score(pair[0], tuned.aim.objective)} {unit}"
     if best is not tuned.default:
         scores += f", {shown_score(pair[1], tuned.aim.objective)} with the defaults"
@@ -316,12 +321,11 @@ def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
 
 def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
     r = judged.result
-    over = judged.score / tuned.default.score - 1 if tuned.default.score > 0 else None
     label = f"{r.name} (default)" if r.is_default else r.name
     return (
         f"{judged.provenance.mark} {label}",
         shown_score(judged.score, tuned.aim.objective),
-        "–" if r.is_default else shown_percent(over, sign=True),
+        "–" if r.is_default else shown_percent(judged.over_default_fraction, sign=True),
         f"{shown_duration(r.ttft_p50_s)} / {shown_duration(r.ttft_p90_s)}",
         f"{shown_duration(r.tpot_p50_s)} / {shown_duration(r.tpot_p90_s)}",
         str(r.n_loads),

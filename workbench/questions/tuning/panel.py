@@ -36,7 +36,7 @@ class TuningPanel(QuestionPanel):
     spec_class = TuneSpec
     css_class = "wb-tuning"
     first = ("model", "slo_ttft_s", "slo_tpot_s")
-    tab_titles = ("Launch command", "How far the simulation can be trusted", "Refused and failed settings")
+    tab_titles = ("Launch command", "Simulation", "Not tried")
     duration = "Press Run: a tuning run takes the minutes of its budget."
 
     _drawn: MeasuredSoFar | None = None

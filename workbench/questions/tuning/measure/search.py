@@ -110,18 +110,13 @@ class Search:
         """Return the setting with the highest measured score."""
         return max(self.measured, key=lambda i: (self.score(i), i == self.default))
 
-    def next(self, allowed: Sequence[int] | None = None) -> int | None:
-        """Return the unmeasured setting that is most likely to be better by more than 2 %; None where none may be.
-
-        Args:
-            allowed: Settings that may be measured now; all where left out.
-        """
+    def next(self) -> int | None:
+        """Return the unmeasured setting that is expected to improve most beyond 2 %; None where none may be better by so much."""
         mean, sd = self.predicted()
         bar = self.score(self.best()) * (1 + WORTH) if self.measured else -np.inf
         if bar >= self.ceiling:
             return None
-        open_ = [i for i in (allowed if allowed is not None else range(len(self.settings))) if self._is_open(i)]
-        worth = [i for i in open_ if mean[i] + Z * sd[i] > bar]
+        worth = [i for i in range(len(self.settings)) if self._is_open(i) and mean[i] + Z * sd[i] > bar]
         return max(worth, key=lambda i: (_improvement(float(mean[i]), float(sd[i]), bar), -i), default=None)
 
     def _is_open(self, index: int) -> bool:

@@ -98,7 +98,6 @@ class Tuner:
         self.confirms = True
         """Whether the best setting is confirmed on fresh seeds, for which the budget has room."""
         self._is_warm = False
-        self._group: object = None
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -182,7 +181,6 @@ class Tuner:
             self.kept.write(name, Launch(startup_s=time.monotonic() - started, failure=error.cause))
             self.record.failures.append(Failure.of(error, setting.label))
             return None
-        self._group = self.servers.group(setting)
         if served.startup_s is not None:
             total = served.startup_s + (before.startup_s if before else 0.0)
             n = 1 + (before.n if before else 0)
@@ -368,12 +366,10 @@ class Tuner:
         return self.spent_s + visit + reserve <= self.budget_s
 
     def explore(self) -> Iterator[Progress]:
-        """Measure settings one by one while another may be better by more than 2 %: first those that need no launch."""
+        """Measure settings one by one while another may be better by more than 2 %."""
         assert self.search is not None
         while True:
-            here = [i for i, s in enumerate(self.space.valid) if self.servers.group(s) == self._group]
-            index = self.search.next(here)
-            index = self.search.next() if index is None else index
+            index = self.search.next()
             if index is None:
                 self.stopped = "the winner is certain"
                 return
