@@ -84,6 +84,8 @@ class AcceptancePart:
     row: Acceptance
     tokens_per_step: tuple[float, ...]
     """Of each text."""
+    proposing: tuple[float, ...]
+    """Share of the steps in which anything was proposed, of each text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,11 @@ def accept(
     """Return what a variant accepts on texts of one kind."""
     done = bench.continued(prompts, variants=[variant], steps=spec.steps)[variant]
     row = acceptance(done, method=variant[0], k=variant[1], text_class=text_class, seed=spec.seed)
-    return AcceptancePart(row=row, tokens_per_step=tuple((1 + done.accepted.mean(axis=0)).tolist()))
+    return AcceptancePart(
+        row=row,
+        tokens_per_step=tuple((1 + done.accepted.mean(axis=0)).tolist()),
+        proposing=tuple((done.proposed > 0).mean(axis=0).tolist()),
+    )
 
 
 def time_round(bench: SpeculationBench, prompts: Ids, spec: SpeculationSpec, *, batch: int, number: int) -> RoundPart:
@@ -242,6 +248,7 @@ class Rounds:
         name = f"{variant[0]} {variant[1]}"
         n = n_timed(len(accepted.tokens_per_step), batch)
         per_step = float(np.mean(accepted.tokens_per_step[:n]))
+        groups = [accepted.proposing[i : i + batch] for i in range(0, n, batch)]
         plain, verify, draft = (
             median_over_rounds(np.array(self.parts[batch, what])).value
             for what in ("verify 0", f"verify {variant[1]}", name)
@@ -251,7 +258,7 @@ class Rounds:
             plain_s=plain,
             verify_s=verify,
             draft_s=draft,
-            proposing_fraction=1 - (1 - accepted.row.proposing_fraction) ** batch,
+            proposing_fraction=float(np.mean([1 - np.prod(1 - np.array(g)) for g in groups])),
         )
         return SpeedUp(
             method=variant[0],
