@@ -29,9 +29,10 @@ from workbench.load.rows import LoadResult
 from workbench.measuring.envelope import Record, run
 from workbench.questions.tuning.measure import add_rows, priced, shape_for
 from workbench.questions.tuning.measure.loads import tokenizer_of
+from workbench.questions.tuning.measure.parts import key_of
 from workbench.questions.tuning.measure.servers import Launched, Live, Servers, Several
 from workbench.questions.tuning.measure.space import space
-from workbench.questions.tuning.measure.tuner import FRESH, Tuner, key_of
+from workbench.questions.tuning.measure.tuner import FRESH, Tuner
 from workbench.questions.tuning.spec import TuneSpec
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -155,13 +156,13 @@ def follow(items: Iterator[Progress], began: float) -> None:
             last = step
 
 
-def measure_grid(tuner: Tuner, *, began: float, end_s: float) -> None:
+def measure_grid(tuner: Tuner, *, began: float, end_s: float, after_grid_s: float) -> None:
     """Measure every setting once, in a shuffled order, then the tuner's choice, the best of the grid and the default on fresh seeds."""
     tried, seed = tuner.space, tuner.spec.seed
     order = list(tried.valid)
     random.Random(1).shuffle(order)
     for setting in sorted(order, key=lambda s: s.kv_cache_dtype):
-        if time.monotonic() - began < end_s - AFTER_GRID_S:
+        if time.monotonic() - began < end_s - after_grid_s:
             follow(tuner.measure(setting, [seed], "grid"), began)
     grid = {s: w[0].mean() for s in tried.valid if (w := tuner.windows(s, "grid"))}
     best = sorted(grid, key=lambda s: -grid[s])[:3]
@@ -180,11 +181,25 @@ def main() -> None:
     parser.add_argument("workload", choices=("chat", "long", "cpu", "cpu-live"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=21.0)
+    parser.add_argument(
+        "--few", action="store_true", help="24 settings in loads of 6 s, where a GPU can be had for ten minutes only"
+    )
     args = parser.parse_args()
     began, started_at = time.monotonic(), utc_now()
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     spec = spec_of(args.workload, out)
+    if args.few:
+        spec = replace(
+            spec,
+            duration_s=6.0,
+            budget_min=1.2,
+            kv_cache=("auto",),
+            rate_per_s=38.9 if args.workload == "chat" else 10.0,
+        )
+        if args.workload == "chat":
+            spec = replace(spec, batched_tokens=(512, 2048, 8192, 16384), sequences=(32, 128, 256))
+    after_grid_s = 100.0 if args.few else AFTER_GRID_S
     device = chosen_device(spec.device)
     record = Record(out)
 
@@ -216,7 +231,7 @@ def main() -> None:
         follow(tuner.run(), began)
         search_s = time.monotonic() - began
         (out / "tuner_s.json").write_text(json.dumps({"until_grid_s": search_s, "spent_s": tuner.spent_s}))
-        measure_grid(tuner, began=began, end_s=60 * args.minutes)
+        measure_grid(tuner, began=began, end_s=60 * args.minutes, after_grid_s=after_grid_s)
     finally:
         servers.stop()
     if version := servers.version:

@@ -31,7 +31,7 @@ class VllmSetting:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Return the server flags."""
+        """Return the server flags of the setting, all of them with their values."""
         on_off = (
             ("enable-prefix-caching", self.prefix_caching),
             ("enable-chunked-prefill", self.chunked_prefill),

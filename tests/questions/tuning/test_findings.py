@@ -10,6 +10,7 @@ from workbench.core.statistics import Interval
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.figures import flag_contributions, front, pareto
+from workbench.questions.tuning.findings.flags import contributions
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
 
@@ -123,7 +124,7 @@ def test_defaults_that_meet_the_slo_for_nobody_give_no_percentage():
 
 
 def test_a_flag_contributes_what_changes_when_it_alone_is_changed():
-    found = findings.contributions(tuned(a_run(Interval(0.29, 0.2, 0.4))))
+    found = contributions(tuned(a_run(Interval(0.29, 0.2, 0.4))))
     assert [(c.flag, c.value, round(c.change_fraction, 2), c.is_measured) for c in found] == [
         ("tokens of a step", "512", 0.0, True),
         ("tokens of a step", "2048", -0.22, True),

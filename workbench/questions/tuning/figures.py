@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure
-from workbench.questions.tuning.findings import SCORES, Contribution, Judged, Tuned, shown_score
+from workbench.questions.tuning.findings import SCORES, Judged, Tuned, shown_score
+from workbench.questions.tuning.findings.flags import Contribution
 from workbench.questions.tuning.rows import MeasuredSoFar
 from workbench.questions.tuning.spec import Objective
 

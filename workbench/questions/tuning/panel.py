@@ -21,6 +21,7 @@ from workbench.interface.view import AnswerView, PanelState
 from workbench.jobs.directory import JobView
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.figures import flag_contributions, front, measured_so_far
+from workbench.questions.tuning.findings.flags import contributions
 from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, csv_rows
 from workbench.questions.tuning.spec import TuneSpec
 
@@ -75,7 +76,7 @@ class TuningPanel(QuestionPanel):
         if tuned is None:
             return self.nothing_measured()
         objective, run = tuned.aim.objective, tuned.run
-        found = findings.contributions(tuned)
+        found = contributions(tuned)
         figures: tuple[Any, ...] = (lambda: front(tuned),)
         if found:
             figures += (lambda: flag_contributions(found, objective_name=findings.SCORES[objective][0]),)

@@ -87,7 +87,7 @@ class FittedLoad(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneChoice(Row):
-    """What the run recommends."""
+    """What the run recommends, and what the search has cost."""
 
     part: ClassVar[str] = "choice"
     name: str

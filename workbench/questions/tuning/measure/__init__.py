@@ -12,12 +12,13 @@ from workbench.core.statistics import Floats, Interval
 from workbench.engines.environments import require
 from workbench.engines.vllm import require_flags
 from workbench.measuring.envelope import Record
+from workbench.questions.tuning.measure.parts import MeasuredLoad, key_of
 from workbench.questions.tuning.measure.scoring import Aim, aim_of, counted, mean_score, window_scores
 from workbench.questions.tuning.measure.search import WORTH, Search, Z
 from workbench.questions.tuning.measure.servers import Launched, Running, Servers
 from workbench.questions.tuning.measure.space import Space, constant_flags, space
 from workbench.questions.tuning.measure.step_times import Shape, shape_of
-from workbench.questions.tuning.measure.tuner import MeasuredLoad, Tuner, key_of
+from workbench.questions.tuning.measure.tuner import Tuner
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples
 from workbench.questions.tuning.spec import TuneSpec
 from workbench.telemetry.devices import chosen_device, gpu_devices

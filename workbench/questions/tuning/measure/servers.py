@@ -39,7 +39,7 @@ class Served:
 
 
 class Servers(Protocol):
-    """Where settings are measured."""
+    """Where settings are measured: something that serves the model with given flags."""
 
     changes_live: bool
     """Whether limits are changed while the server runs."""
@@ -52,7 +52,7 @@ class Servers(Protocol):
         """Return a server with a setting; raises ``WorkbenchError`` where it does not start or cannot have it."""
 
     def stop(self) -> None:
-        """End what was started."""
+        """End all servers that were started."""
 
 
 class Launched:
@@ -113,7 +113,7 @@ class Launched:
         )
 
     def stop(self) -> None:
-        """End the server."""
+        """End the server that runs, if one does."""
         if self._card is not None:
             self.room.stop(self._card)
         self._card = self._setting = None
@@ -195,7 +195,7 @@ class Several:
         return served
 
     def stop(self) -> None:
-        """End all servers."""
+        """End the servers of all groups."""
         for server in self._by_group.values():
             server.stop()
 

@@ -1,9 +1,8 @@
 """A tuning run: probes on the default, a simulation of all settings, measurements where they decide, and a confirmation on fresh seeds."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from workbench.core.statistics import Floats, Interval
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.measuring.envelope import Record
 from workbench.questions.tuning.measure.loads import LoadOutcome, drain_s, outcome, probe_loads, tokenizer_of, warm_up
+from workbench.questions.tuning.measure.parts import Launch, MeasuredLoad, Probed, key_of
 from workbench.questions.tuning.measure.scoring import Aim, gain, window_scores
 from workbench.questions.tuning.measure.search import Search
 from workbench.questions.tuning.measure.servers import Served, Servers
@@ -36,40 +36,6 @@ PROMISING = 0.7
 """Share of the best middle score from which on a setting is simulated with all step times."""
 FIRST_LAUNCH_S = 30.0
 """Assumed time of a launch before one was seen."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What a launch of a setting left behind."""
-
-    startup_s: float
-    """Of all its launches together."""
-    n: int = 1
-    failure: str | None = None
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
-    """A closed loop on the default setting."""
-
-    users: int
-    times: RequestTimes
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredLoad:
-    """A trial with its requests."""
-
-    trial: TuneTrial
-    times: RequestTimes
-    output_tokens_per_s: float
-
-
-def key_of(setting: VllmSetting) -> str:
-    """Return a name for files, different for each setting."""
-    return hashlib.sha256(repr(setting).encode()).hexdigest()[:10]
 
 
 class Tuner:
