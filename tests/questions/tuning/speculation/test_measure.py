@@ -84,3 +84,8 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(wrong, said):
 def test_a_draft_model_that_is_none_is_refused(tmp_path):
     with pytest.raises(NotAModel):
         check_models(SpeculationSpec(draft_model=str(tmp_path)))
+
+
+def test_a_shape_without_weights_is_refused_with_the_estimate_as_remedy():
+    with pytest.raises(InvalidSpec, match="speculation-estimate"):
+        check_models(SpeculationSpec(model="data/models/llama-3.1-8b-shape"))

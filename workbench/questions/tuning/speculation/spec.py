@@ -1,10 +1,11 @@
 """What can be asked of speculative decoding: a model, what drafts for it, and the texts."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from workbench.catalog.models import model_spec_from
-from workbench.catalog.paths import REFERENCE_MODEL_PLACE
+from workbench.catalog.paths import REFERENCE_MODEL_PLACE, located
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced, knob
@@ -104,7 +105,12 @@ def label(method: str, draft_tokens: int) -> str:
 
 
 def check_models(spec: SpeculationSpec) -> None:
-    """Raise ``NotAModel`` for a model or a draft model that cannot be read."""
-    model_spec_from(spec.model)
-    if "draft" in spec.methods:
-        model_spec_from(spec.draft_model)
+    """Raise ``NotAModel`` for a model or a draft model that cannot be read, and ``InvalidSpec`` for one without weights."""
+    for place in (spec.model, *((spec.draft_model,) if "draft" in spec.methods else ())):
+        model_spec_from(place)
+        folder = Path(located(place))
+        if folder.is_dir() and not any(f.suffix in {".safetensors", ".bin"} for f in folder.iterdir()):
+            raise InvalidSpec(
+                f"{place} has no weights, so that no acceptance can be measured.",
+                remedy="Name a folder with weights, or use `workbench speculation-estimate` with an acceptance rate.",
+            )
