@@ -41,10 +41,10 @@ def test_problems_come_first():
     assert "do &lt;it&gt;" in shown
 
 
-def test_the_map_has_thirteen_cards_and_links_only_what_exists(manager):
+def test_the_map_has_fourteen_cards_and_links_only_what_exists(manager):
     panel = start.question_map(manager)
     content = panel.content()
-    assert content.count("<b>") == 13
+    assert content.count("<b>") == 14
     linked = re.findall(r"href='(\d\d_[a-z_]+)\.ipynb'", content)
     assert content.count("<a ") == len(linked) == len(set(linked))
     assert set(linked) == {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {"00_start"}
@@ -56,11 +56,11 @@ def test_cards_stand_before_their_answers_are_known(manager, monkeypatch):
     read = threading.Event()
     monkeypatch.setattr(start, "_answer", lambda *_: read.wait() and ("The answer.", "", ""))
     panel = start.question_map(manager)
-    assert panel.view.value.count("<b>") == 13
+    assert panel.view.value.count("<b>") == 14
     assert "The answer." not in panel.view.value
     read.set()
     panel.reading.join()
-    assert panel.view.value.count("The answer.") == 13
+    assert panel.view.value.count("The answer.") == 14
 
 
 def test_each_card_shows_the_verdict_that_its_notebook_opens_with(manager):

@@ -49,13 +49,13 @@ def test_the_h200_has_its_published_rates():
 
 def test_all_tables_of_the_faq_are_claims():
     by_question = {c.question for c in claims()}
-    assert by_question == set(range(1, 14)) - {10}  # question 10 has no table
+    assert by_question == set(range(1, 14)) - {10}  # questions 10 and 14 have no table
     int4 = next(c for c in claims() if c.technique == "INT4 AWQ" and c.metric == "speedup")
     assert (int4.low, int4.high, int4.shown_range) == (3, 6, "3–6×")
 
 
-def test_there_are_thirteen_questions_and_ready_ones_have_a_notebook():
-    assert [q.number for q in questions()] == list(range(1, 14))
+def test_there_are_fourteen_questions_and_ready_ones_have_a_notebook():
+    assert [q.number for q in questions()] == list(range(1, 15))
     for q in questions():
         assert (DATA.parent / "notebooks" / f"{q.notebook}.ipynb").exists() == q.is_ready
     assert {e.id for e in engines()} >= {"torch", "onnx", "vllm"}

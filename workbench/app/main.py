@@ -39,6 +39,14 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "latency": ("latency", "latency.faults"),
     "multimodal": ("multimodal", "multimodal.tokens", "multimodal.fusion"),
     "edge": ("edge", "edge.encoders"),
+    "tuning": (
+        "tuning",
+        "tuning.speculation",
+        "tuning.speculation_estimate",
+        "tuning.offload",
+        "tuning.split",
+        "tuning.decision",
+    ),
 }
 """Folders of ``questions``, and modules of this room, whose ``COMMANDS`` belong to a question; its main command comes first."""
 GROUPS = {
@@ -81,7 +89,7 @@ def _root(
 
 
 def _print_questions() -> None:
-    """Print the thirteen questions, each with its notebook and its main command, and where to start."""
+    """Print the fourteen questions, each with its notebook and its main command, and where to start."""
     by_title = dict(_commands_by_question())
     rows = []
     for question in questions():

@@ -1,4 +1,4 @@
-"""The first page: the thirteen questions with their newest answers, what this machine has, and how the published claims stand."""
+"""The first page: the fourteen questions with their newest answers, what this machine has, and how the published claims stand."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -60,7 +60,7 @@ def _rows(findings: Collection[Finding]) -> list[tuple[str, ...]]:
 
 
 class QuestionMap(Panel):
-    """The thirteen questions with their newest verdicts; a click opens the notebook, in a report the report beside it."""
+    """The fourteen questions with their newest verdicts; a click opens the notebook, in a report the report beside it."""
 
     def __init__(self, manager: JobManager | None = None) -> None:
         super().__init__()
@@ -113,5 +113,5 @@ def _answer(slug: str, runs: Sequence[Run], own: Collection[str]) -> tuple[str, 
 
 
 def question_map(manager: JobManager | None = None) -> QuestionMap:
-    """Return the panel of the thirteen questions."""
+    """Return the panel of the fourteen questions."""
     return QuestionMap(manager)

@@ -162,6 +162,17 @@ def _edge(runs: Sequence[Run]) -> Answer | None:
     return _of_run(run, findings.verdict(variants, settings, batches_of(run)[0]))
 
 
+def _tuning(runs: Sequence[Run]) -> Answer | None:
+    from workbench.questions.tuning.findings import tuned_under, verdict
+    from workbench.questions.tuning.spec import TuneSpec
+
+    for run in (r for r in runs if r.kind == TuneSpec.kind):
+        spec = run.asked(TuneSpec)
+        if (tuned := tuned_under(run, slo_ttft_s=spec.slo_ttft_s, slo_tpot_s=spec.slo_tpot_s)) is not None:
+            return _of_run(run, verdict(tuned))
+    return None
+
+
 ANSWERS: Mapping[str, Callable[[Sequence[Run]], Answer | None]] = {
     "engines": _engines,
     "quantization": _quantization,
@@ -176,6 +187,7 @@ ANSWERS: Mapping[str, Callable[[Sequence[Run]], Answer | None]] = {
     "latency": _latency,
     "multimodal": _multimodal,
     "edge": _edge,
+    "tuning": _tuning,
 }
 """By question; what a function needs is imported when it is called, so that the start page shows its cards at once."""
 

@@ -182,7 +182,7 @@ def published_figures() -> tuple[PublishedFigure, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One of the thirteen questions."""
+    """One of the fourteen questions."""
 
     number: int
     slug: str
@@ -205,7 +205,7 @@ class _QuestionRow:
 
 @cache
 def questions() -> tuple[Question, ...]:
-    """Return the thirteen questions in order."""
+    """Return the fourteen questions in order."""
     return tuple(
         Question(number=r.number, slug=r.slug, title=r.title, notebook=r.notebook, is_ready=r.state == "ready")
         for r in rows_of("questions.csv", _QuestionRow)

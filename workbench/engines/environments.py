@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -108,7 +109,7 @@ def find(engine: str, *, device: str) -> EngineEnvironment | None:
     named = os.environ.get(variable)
     if named:
         try:
-            version = _version(engine, Path(named), _recipe(engine, device))
+            version = _named_version(engine, Path(named), _recipe(engine, device))
         except (OSError, subprocess.SubprocessError) as error:
             raise NotAvailable(
                 f"{variable} names {named}, which cannot import {engine}.", remedy=f"Correct or unset {variable}."
@@ -206,6 +207,12 @@ def _recipe(engine: str, device: str) -> Recipe:
 
 def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
+
+
+@cache
+def _named_version(engine: str, python: Path, recipe: Recipe) -> str:
+    """Return the version of a named interpreter, asked once: importing an engine takes long, and servers are launched often."""
+    return _version(engine, python, recipe)
 
 
 def _version(engine: str, python: Path, recipe: Recipe) -> str:

@@ -1,7 +1,12 @@
 """How a vLLM server is started."""
 
+import re
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
+from workbench.core.errors import InvalidSpec
+from workbench.core.names import did_you_mean
 from workbench.engines.environments import EngineEnvironment
 
 CPU_KV_CACHE_GIB = 1
@@ -23,3 +28,32 @@ def vllm_variables(*, device: str, offline: bool) -> dict[str, str]:
     cpu = {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)} if device == "cpu" else {}
     hub = {"HF_HUB_OFFLINE": "1"} if offline else {}
     return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cpu, **hub}
+
+
+FLAG_SOURCES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py", "entrypoints/launchers/cli_args.py")
+"""Files of vLLM that name its server flags: as options, and as fields of classes."""
+
+
+def known_flags(environment: EngineEnvironment) -> frozenset[str]:
+    """Return the server flags that an environment's vLLM names in its source; nothing of it is imported, which would take long."""
+    place = "import importlib.util as u; print(u.find_spec('vllm').submodule_search_locations[0])"
+    done = subprocess.run([str(environment.python), "-c", place], capture_output=True, text=True, check=True)
+    package, flags = Path(done.stdout.strip().splitlines()[-1]), set[str]()
+    for source in (package / name for name in FLAG_SOURCES):
+        text = source.read_text(encoding="utf-8") if source.is_file() else ""
+        flags.update(re.findall(r'"(--[a-z][a-z0-9-]+)"', text))
+        flags.update("--" + name.replace("_", "-") for name in re.findall(r"^    ([a-z][a-z0-9_]+):", text, re.M))
+    return frozenset(flags)
+
+
+def require_flags(environment: EngineEnvironment, flags: Sequence[str]) -> None:
+    """Raise ``InvalidSpec`` for a flag that vLLM does not have; values after ``=`` and fields after a dot are not looked at."""
+    known = known_flags(environment)
+    for flag in flags:
+        name = flag.partition("=")[0].partition(".")[0]
+        if known and name not in known and name.replace("--no-", "--", 1) not in known:
+            hint = did_you_mean(name, sorted(known))
+            raise InvalidSpec(
+                f"vLLM {environment.version} has no flag {name}.",
+                remedy=hint or "See `vllm serve --help=all` for those that it has.",
+            )

@@ -152,7 +152,7 @@ def prompt_s(
     *,
     batch: Floats,
     context: Floats,
-    cached_fraction: float = 0.0,
+    cached_fraction: float | Floats = 0.0,
 ) -> Floats:
     """Time to read ``batch`` prompts of ``context`` tokens, ``STEP_TOKENS`` in a step, until each has its first token.
 
@@ -169,7 +169,7 @@ def reading_s(
     *,
     batch: Floats,
     context: Floats,
-    cached_fraction: float = 0.0,
+    cached_fraction: float | Floats = 0.0,
 ) -> Floats:
     """Return the prefill time without what a batch of prompts costs once, as when it is interleaved with decode steps."""
     _, reading = prompt_and_reading_s(
@@ -185,7 +185,7 @@ def prompt_and_reading_s(
     *,
     batch: Floats,
     context: Floats,
-    cached_fraction: float = 0.0,
+    cached_fraction: float | Floats = 0.0,
 ) -> tuple[Floats, Floats]:
     """Return what ``prompt_s`` and ``reading_s`` return, computed once."""
 
@@ -204,7 +204,7 @@ def _own_reading_s(
     *,
     batch: Floats,
     context: Floats,
-    cached_fraction: float,
+    cached_fraction: float | Floats,
 ) -> Floats:
     """Return the prefill time by the constants of the machine alone."""
     split = machine.split

@@ -184,6 +184,59 @@ def load_planner(
     return _controls("wb-load", "Another load?", data, inputs=inputs, below=below, note=basis)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRequests:
+    """A setting of a server with the latencies of some requests."""
+
+    label: str
+    launch: str
+    """Launch command."""
+    is_measured: bool
+    is_default: bool
+    per_s: float
+    """Requests per second, of which those within the SLO are the goodput."""
+    pairs: Sequence[tuple[float | None, float | None]]
+    """TTFT and TPOT; None, None: not answered, a TPOT of None: a single token."""
+    ttft_p90_s: float | None
+    tpot_p90_s: float | None
+    """Place in the plot."""
+
+
+def setting_explorer(
+    rows: Sequence[SettingRequests], *, inputs: Sequence[Markup], worth_fraction: float, basis: str
+) -> Markup:
+    """Return sliders of the SLO that choose a setting without a kernel: table, command and the star in the plot follow.
+
+    Args:
+        rows: Settings, of which one is the default.
+        inputs: Sliders named ``ttft`` and ``tpot``, in milliseconds.
+        worth_fraction: Gain over the default from which on another setting is chosen.
+        basis: What it stands on.
+    """
+
+    def milliseconds(seconds: float | None) -> float | None:
+        return None if seconds is None else round(1e3 * seconds, 1)
+
+    settings = [
+        {
+            "label": r.label,
+            "launch": r.launch,
+            "measured": r.is_measured,
+            "default": r.is_default,
+            "per_s": round(r.per_s, 4),
+        }
+        | {"x": milliseconds(r.ttft_p90_s), "y": milliseconds(r.tpot_p90_s)}
+        | {"pairs": [[milliseconds(a), milliseconds(b)] for a, b in r.pairs]}
+        for r in rows
+    ]
+    data = {"worth": worth_fraction, "rows": settings}
+    filled = _filled_table("Setting", "goodput, requests/s", "over the default")
+    below = Markup(
+        '<p aria-live="polite" data-shows="status"></p>{}<pre class="wb-code" data-shows="launch"></pre>'
+    ).format(filled)
+    return _controls("wb-tune", "Another SLO?", data, inputs=inputs, below=below, note=basis)
+
+
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 

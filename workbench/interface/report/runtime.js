@@ -29,6 +29,16 @@ const Workbench = {
     });
     return plans.sort((a, b) => a.usd - b.usd || a.tpot - b.tpot);
   },
+  /** Settings by their goodput within an SLO (milliseconds), the best measured one first, and which to use: the default unless another is worth it. */
+  settingsFor({rows, worth}, ttft, tpot) {
+    const isGood = ([first, next]) => first !== null && first <= ttft && (next === null || next <= tpot);
+    const goodput = (row) => row.pairs.length ? row.per_s * row.pairs.filter(isGood).length / row.pairs.length : 0;
+    const all = rows.map((row) => ({...row, goodput: goodput(row)}));
+    const own = all.find((row) => row.default);
+    all.sort((a, b) => b.measured - a.measured || b.goodput - a.goodput || b.default - a.default);
+    const chosen = all[0].goodput > own.goodput * (1 + worth) ? all[0] : own;
+    return {all, own, chosen};
+  },
   shown(usd) {
     return usd >= 1 ? usd.toLocaleString("en", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : Number(usd.toPrecision(3)).toString();
   },
@@ -130,6 +140,41 @@ if (typeof document !== "undefined") {
     update();
   };
 
+  /* An SLO: goodput of each setting is counted anew; table, launch command and the star in the plot follow. */
+  const startTune = (section) => {
+    const data = read(section);
+    const field = (name) => Number(section.querySelector(`[name="${name}"]`).value);
+    const shows = (name) => section.querySelector(`[data-shows="${name}"]`);
+    const before = section.previousElementSibling;
+    const start = [field("ttft"), field("tpot")];
+    const plot = () => before.querySelector(".plot");
+    const number = (value) => Number(value.toPrecision(3)).toString();
+    const update = () => {
+      const {all, own, chosen} = Workbench.settingsFor(data, field("ttft"), field("tpot"));
+      showValues(section);
+      const isStart = start[0] === field("ttft") && start[1] === field("tpot");
+      before.querySelectorAll(".wb-verdict").forEach((card) => card.classList.toggle("stale", !isStart));
+      const more = own.goodput > 0 ? ` (${(100 * (chosen.goodput / own.goodput - 1)).toFixed(0)} % over the default)` : "";
+      shows("status").textContent = chosen === own
+        ? `Not worth tuning under this SLO: the default has ${number(own.goodput)} requests/s within it.`
+        : `${chosen.label}: ${number(chosen.goodput)} requests/s within the SLO${more}.`;
+      shows("launch").textContent = chosen.launch;
+      const over = (row) => row === own || !own.goodput ? "–" : `${(100 * (row.goodput / own.goodput - 1)).toFixed(0)} %`;
+      const simulated = all.filter((row) => !row.measured && row.goodput > chosen.goodput * (1 + data.worth)).slice(0, 3);
+      const shown = [...new Set([chosen, own, ...all.filter((row) => row.measured).slice(0, 6), ...simulated])];
+      fill(section.querySelector("tbody"), shown.map((row) => [row.label + (row.default ? " (default)" : ""), number(row.goodput), over(row)]), 0);
+      const trace = (plot()?.data ?? []).findIndex((t) => t.name === "chosen setting");
+      if (trace < 0) return;
+      globalThis.Plotly.restyle(plot(), {x: [[chosen.x]], y: [[chosen.y]]}, [trace]);
+      const shapes = plot().layout.shapes.map((shape, i) => i ? {...shape, y0: field("tpot"), y1: field("tpot")} : {...shape, x0: field("ttft"), x1: field("ttft")});
+      globalThis.Plotly.relayout(plot(), {shapes});
+    };
+    section.addEventListener("input", update);
+    section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    document.addEventListener("wb-figures-drawn", update, {once: true});
+    update();
+  };
+
   const drawFigures = async () => {
     const figures = [...document.querySelectorAll(".wb-figure")];
     if (!figures.length) return;
@@ -154,7 +199,7 @@ if (typeof document !== "undefined") {
 
   /* What the reader sets stands in the address, so that a copied link opens with it. */
   const keepInAddress = () => {
-    const sections = [...document.querySelectorAll(".wb-whatif, .wb-plans, .wb-load")];
+    const sections = [...document.querySelectorAll(".wb-whatif, .wb-plans, .wb-load, .wb-tune")];
     const inputs = sections.flatMap((section, i) => [...section.querySelectorAll("input[name], select[name]")].map((input) => [`${i}.${input.name}`, input]));
     const given = new URLSearchParams(new URLSearchParams(location.hash.slice(1)).get("state") ?? "");
     for (const [name, input] of inputs) if (given.has(name)) input.value = given.get(name);
@@ -184,6 +229,7 @@ if (typeof document !== "undefined") {
     document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
     document.querySelectorAll(".wb-plans").forEach(startPlans);
     document.querySelectorAll(".wb-load").forEach(startLoad);
+    document.querySelectorAll(".wb-tune").forEach(startTune);
     if (typeof DecompressionStream === "undefined") {
       document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
     } else drawFigures();

@@ -1,0 +1,272 @@
+"""An exhaustive grid of vLLM settings against the tuner's choice, under one load.
+
+    python benchmarks/tune_grid.py chat OUT     # 6 step sizes x 4 numbers of sequences x prefix cache on and off, one GPU
+    python benchmarks/tune_grid.py long OUT     # the same x KV cache as the model and in FP8, one GPU
+    python benchmarks/tune_grid.py cpu OUT      # 12 settings of the reference model, each launched with its flags
+    python benchmarks/tune_grid.py cpu-live OUT # the same 12 on one server whose limits are changed while it runs
+
+First the request rate is settled on the default (GPU: it must meet the SLO for some requests and miss it for others), then the tuner runs, then the whole grid in a
+shuffled order, then the tuner's choice, the three best of the grid and the default on fresh seeds. On a GPU an 8B shape with dummy weights
+is served, and the limits change while the server runs (``workbench/engines/inside_vllm/live_limits.py``): memory, CUDA graphs and compiled
+code are those of the largest setting. Each load is a file in OUT/parts as soon as it is measured; OUT/run.json is written at the end, or by
+a second call after an interruption, which measures what is missing. ``--minutes`` ends the grid in time for what comes after it.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from workbench.catalog.paths import DATA, REFERENCE_MODEL_PLACE
+from workbench.core.progress import Progress
+from workbench.core.runs import Run, utc_now
+from workbench.load.rows import LoadResult
+from workbench.measuring.envelope import Record, run
+from workbench.questions.tuning.measure import add_rows, priced, shape_for
+from workbench.questions.tuning.measure.loads import tokenizer_of
+from workbench.questions.tuning.measure.parts import key_of
+from workbench.questions.tuning.measure.servers import Launched, Live, Servers, Several
+from workbench.questions.tuning.measure.space import space
+from workbench.questions.tuning.measure.tuner import FRESH, Tuner
+from workbench.questions.tuning.spec import TuneSpec
+from workbench.telemetry.devices import chosen_device
+from workbench.telemetry.environment import read_environment
+
+TOKENS, SEQUENCES = (512, 1024, 2048, 4096, 8192, 16384), (32, 64, 128, 256)
+LARGEST = (16384, 1024)
+LEAST_MET, MOST_MET, FASTER, SLOWER, MOST_SETTLING = 0.4, 0.85, 1.12, 0.92, 3
+"""Share within the SLO that the default should reach, and factors by which the rate changes until it does."""
+CONFIRMED, N_WORDS = 2, 4000
+AFTER_GRID_S = 170.0
+"""Time that the loads on fresh seeds take, with a margin."""
+SHAPE = DATA / "models" / "llama-3.1-8b-shape" / "config.json"
+
+
+def gpu_model(folder: Path) -> Path:
+    """Return a folder with the shape and an invented tokenizer that has a word for each id, so that every answer is text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads(SHAPE.read_text())
+    (folder / "config.json").write_text(json.dumps(config))
+    letters = "abcdefghijklmnopqrstuvwxyz"
+
+    def word(i: int) -> str:
+        """Words of letters for prompts; later ones have a digit, so that the load generator does not look through them."""
+        return "▁" + "".join(letters[i // 26**k % 26] for k in range(4)) + ("" if i < N_WORDS else "0")
+
+    vocab = {"[UNK]": 0, "▁a": 1} | {word(i): i for i in range(2, config["vocab_size"])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"})
+    )
+    return folder
+
+
+def spec_of(workload: str, out: Path) -> TuneSpec:
+    """Return what is tuned; on a GPU its rate is settled later."""
+    if workload.startswith("cpu"):
+        return TuneSpec(
+            model=REFERENCE_MODEL_PLACE,
+            arrivals="closed",
+            concurrency=32,
+            input_tokens=256,
+            output_tokens=48,
+            input_cv=0.5,
+            output_cv=0.5,
+            slo_ttft_s=4.0,
+            slo_tpot_s=0.1,
+            duration_s=10.0,
+            budget_min=3,
+            batched_tokens=(256, 512, 2048),
+            sequences=(4, 8, 16, 128),
+            prefix_caching=("on",),
+            flags=("--enforce-eager",),
+            device="cpu",
+        )
+    common = TuneSpec(
+        model=str(gpu_model(out / "model")),
+        budget_min=2.5,
+        batched_tokens=TOKENS,
+        sequences=SEQUENCES,
+        duration_s=10.0,
+        max_model_len=16384,
+        device="cuda",
+        flags=("--load-format=dummy",),
+        input_tokens=1536,
+        output_tokens=160,
+        input_cv=0.15,
+        output_cv=0.3,
+        shared_prefix_tokens=1024,
+        rate_per_s=46.0,
+        slo_ttft_s=0.5,
+        slo_tpot_s=0.025,
+    )
+    if workload == "chat":
+        return common
+    return replace(
+        common,
+        input_tokens=4096,
+        output_tokens=96,
+        input_cv=0.3,
+        shared_prefix_tokens=0,
+        rate_per_s=10.0,
+        slo_ttft_s=2.0,
+        slo_tpot_s=0.04,
+        prefix_caching=("on",),
+        kv_cache=("auto", "fp8"),
+        flags=("--load-format=dummy", "--gpu-memory-utilization=0.45"),
+    )
+
+
+def settled(spec: TuneSpec, url: str, model: str, out: Path) -> TuneSpec:
+    """Return the spec with a request rate at which the default answers some requests within the SLO and some not."""
+    file = out / "settled.json"
+    if not file.exists():
+        load = spec.load(url, model, seed=999, tokenizer=tokenizer_of(spec))
+        run(replace(load, duration_s=4.0, seed=998))
+        rate, tried = spec.rate_per_s, list[tuple[float, float]]()
+        for _ in range(MOST_SETTLING):
+            result = run(replace(load, rate_per_s=rate)).row(LoadResult)
+            tried.append((rate, result.goodput.attainment_fraction))
+            print(f"{rate:.1f} requests/s: {tried[-1][1]:.0%} within the SLO", flush=True)
+            if LEAST_MET <= tried[-1][1] <= MOST_MET:
+                break
+            rate *= FASTER if tried[-1][1] > MOST_MET else SLOWER
+        rate = min(tried, key=lambda pair: abs(pair[1] - (LEAST_MET + MOST_MET) / 2))[0]
+        file.write_text(json.dumps({"rate_per_s": round(rate, 2), "tried": tried}))
+    return replace(spec, rate_per_s=json.loads(file.read_text())["rate_per_s"])
+
+
+def follow(items: Iterator[Progress], began: float) -> None:
+    """Carry out a part of the run and print its steps."""
+    last = ""
+    for item in items:
+        step = item.step.rpartition(" · ")[0] or item.step
+        if step != last:
+            print(f"{time.monotonic() - began:5.0f} s  {step}", flush=True)
+            last = step
+
+
+def measure_grid(tuner: Tuner, *, began: float, end_s: float, after_grid_s: float) -> None:
+    """Measure every setting once, in a shuffled order, then the tuner's choice, the best of the grid and the default on fresh seeds."""
+    tried, seed = tuner.space, tuner.spec.seed
+    order = list(tried.valid)
+    random.Random(1).shuffle(order)
+    for setting in sorted(order, key=lambda s: s.kv_cache_dtype):
+        if time.monotonic() - began < end_s - after_grid_s:
+            follow(tuner.measure(setting, [seed], "grid"), began)
+    grid = {s: w[0].mean() for s in tried.valid if (w := tuner.windows(s, "grid"))}
+    best = sorted(grid, key=lambda s: -grid[s])[:3]
+    chosen = tried.valid[tuner.search.best()]
+    for k in range(CONFIRMED):  # interleaved, so that a drift of the machine meets all of them
+        for setting in dict.fromkeys([chosen, *best, tried.default]):
+            if time.monotonic() - began < end_s:
+                follow(tuner.measure(setting, [seed + 2 * FRESH + k], "grid"), began)
+    fresh = [tuner.windows(s, "grid")[1:] for s in (chosen, tried.default)]
+    if chosen != tried.default:
+        tuner.note_confirmed(*fresh)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", choices=("chat", "long", "cpu", "cpu-live"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=21.0)
+    parser.add_argument(
+        "--few", action="store_true", help="24 settings in loads of 6 s, where a GPU can be had for ten minutes only"
+    )
+    args = parser.parse_args()
+    began, started_at = time.monotonic(), utc_now()
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    spec = spec_of(args.workload, out)
+    if args.few:
+        spec = replace(
+            spec,
+            duration_s=6.0,
+            budget_min=1.2,
+            kv_cache=("auto",),
+            rate_per_s=38.9 if args.workload == "chat" else 10.0,
+        )
+        if args.workload == "chat":
+            spec = replace(spec, batched_tokens=(512, 2048, 8192, 16384), sequences=(32, 128, 256))
+    after_grid_s = 100.0 if args.few else AFTER_GRID_S
+    device = chosen_device(spec.device)
+    record = Record(out)
+
+    def live(folder: Path) -> Live:
+        return Live(spec, folder, device=device.kind, largest_tokens=largest[0], largest_sequences=largest[1])
+
+    largest = LARGEST if device.kind == "cuda" else (2048, 128)
+    servers: Servers
+    if args.workload == "cpu":
+        servers = Launched(spec, out, device=device.kind)
+    elif args.workload == "long":
+        servers = Several(live, out / "servers-of")
+    else:
+        servers = live(out)
+    tried = space(spec, device)
+    try:
+        if not args.workload.startswith("cpu"):
+            served = servers.served(tried.default)
+            print(
+                f"{time.monotonic() - began:5.0f} s  the server answers after {served.startup_s or 0:.0f} s", flush=True
+            )
+            spec = settled(spec, served.url, served.model, out)
+            print(
+                f"{spec.rate_per_s} requests/s, SLO TTFT {spec.slo_ttft_s} s and TPOT {spec.slo_tpot_s} s", flush=True
+            )
+        aim, shape = priced(spec, device), shape_for(spec, device, tried)
+        tuner = Tuner(spec, record, servers, tried, aim=aim, shape=shape)
+        tuner.confirms = False  # the fresh seeds after the grid do
+        follow(tuner.run(), began)
+        search_s = time.monotonic() - began
+        (out / "tuner_s.json").write_text(json.dumps({"until_grid_s": search_s, "spent_s": tuner.spent_s}))
+        measure_grid(tuner, began=began, end_s=60 * args.minutes, after_grid_s=after_grid_s)
+    finally:
+        servers.stop()
+    if version := servers.version:
+        record.packages["vllm"] = version.removeprefix("vLLM ")
+    add_rows(tuner, record)
+    environment = read_environment(device)
+    for name, version in record.packages.items():
+        environment = environment.with_package(name, version)
+    shown = replace(spec, model="data/models/llama-3.1-8b-shape") if device.kind == "cuda" else spec
+    done = Run(
+        kind=spec.kind,
+        spec=shown.to_dict(),
+        environment=environment,
+        started_at=started_at,
+        finished_at=utc_now(),
+        seed=spec.seed,
+        results=record.rows,
+        samples=record.samples,
+        failures=record.failures,
+    )
+    (out / "run.json").write_text(done.to_json())
+    table(tuner, out)
+
+
+def table(tuner: Tuner, out: Path) -> None:
+    """Print the settings on the fresh seeds, and how long tuner and grid took."""
+    loads = tuner.loads().values()
+    for setting in tuner.space.valid:
+        fresh = [w.mean() for w in tuner.windows(setting, "grid")[1:]]
+        if fresh:
+            tuned = " (the tuner's)" if setting == tuner.space.valid[tuner.search.best()] else ""
+            print(f"{np.mean(fresh):8.3f}  {setting.label}{tuned}  [{', '.join(f'{f:.3f}' for f in fresh)}]")
+    grid_s = sum(m.trial.seconds for m in loads if m.trial.purpose == "grid" and m.trial.seed == tuner.spec.seed)
+    print(f"tuner {tuner.spent_s:.0f} s, grid {grid_s:.0f} s; {key_of(tuner.space.default)}; {out / 'run.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Both bills follow from the prices, the page needs no network, and what cannot be decided is refused in a sentence."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench.app.main import app
+from workbench.catalog.grid import grids
+from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.questions.tuning.decision.findings import HOURS_PER_MONTH, api_usd_per_request, decision, verdict
+from workbench.questions.tuning.decision.panel import decision_page
+from workbench.questions.tuning.decision.spec import DecisionSpec
+
+MODEL = "meta-llama/Meta-Llama-3.1-8B"
+
+
+def asked(**changed):
+    return DecisionSpec(**{"model": MODEL, "device": "h200-sxm", "requests_per_s": 4.0} | changed)
+
+
+@pytest.fixture(scope="module")
+def answer():
+    return decision(asked())
+
+
+def test_the_api_bills_cached_input_at_its_own_price():
+    """1000 input tokens, half of them cached: 500 x 2 + 500 x 0.5; 100 output tokens x 10; USD per million."""
+    spec = asked(
+        input_tokens=1000,
+        output_tokens=100,
+        api_input_usd=2.0,
+        api_cached_usd=0.5,
+        api_output_usd=10.0,
+        api_cached_fraction=0.5,
+    )
+    assert api_usd_per_request(spec) == pytest.approx((1000 + 250 + 1000) / 1e6)
+
+
+def test_at_the_break_even_both_bills_are_the_same(answer):
+    spec = asked()
+    at_peak = answer.api.usd_per_month / spec.mean_fraction
+    assert answer.break_even_fraction * at_peak == pytest.approx(answer.own.usd_per_month)
+    assert answer.own.usd_per_month == pytest.approx(answer.plan.usd_per_hour * HOURS_PER_MONTH)
+
+
+def test_a_dearer_api_never_makes_own_devices_worse():
+    said = [decision(asked(api_output_usd=p, api_input_usd=p / 4)) for p in (0.1, 1.0, 10.0)]
+    even = [d.break_even_fraction for d in said]
+    assert even == sorted(even, reverse=True)
+    assert verdict(said[0]).headline.startswith("Use the API")
+    assert verdict(said[-1]).headline.startswith("Serve it yourself")
+
+
+def test_co2_is_energy_times_the_countrys_grid(answer):
+    assert answer.grid == grids()["DEU"]
+    assert answer.kg_co2_per_month == pytest.approx(answer.kwh_per_month * answer.grid.g_co2_per_kwh / 1000)
+    assert decision(asked(country="SWE")).kg_co2_per_month < answer.kg_co2_per_month
+
+
+def test_every_grid_names_its_source_and_year():
+    assert all(g.source and 2015 < g.year < 2100 and 10 < g.g_co2_per_kwh < 1100 for g in grids().values())
+
+
+def test_the_page_needs_no_network_and_has_what_is_signed(answer):
+    html = decision_page(asked(), answer)
+    assert len(html) < 1_000_000
+    assert not re.search(r"(?:src|href)=[\"']https?:", html)
+    for text in ("What may go wrong", "CO2", "vllm serve", "USD a month", "Decision"):
+        assert text in html
+    assert verdict(answer).headline in html
+
+
+def test_the_command_writes_the_page(tmp_path):
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["decide", MODEL, "h200-sxm", "--rate", "4", "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    assert "Serve it ourselves" in page.read_text()
+
+
+def test_what_cannot_be_decided_is_refused_in_a_sentence():
+    with pytest.raises(NotAvailable, match="No plan"):
+        decision(asked(ttft_s=0.001, tpot_s=0.0005))
+    with pytest.raises(InvalidSpec, match="API prices"):
+        asked(api_input_usd=0.0, api_output_usd=0.0)
+    with pytest.raises(InvalidSpec, match="countries"):
+        asked(country="Atlantis")
+    with pytest.raises(InvalidSpec, match="cached share"):
+        asked(api_cached_fraction=1.5)

@@ -1,0 +1,108 @@
+"""The search: what is measured next, when it ends, and how good its choice is."""
+
+import numpy as np
+import pytest
+
+from workbench.engines.vllm_settings import VllmSetting
+from workbench.questions.tuning.measure.scoring import Aim, gain, mean_score, window_scores
+from workbench.questions.tuning.measure.search import Search
+from workbench.questions.tuning.rows import RequestTimes
+
+TOKENS, SEQUENCES = (512, 1024, 2048, 4096, 8192, 16384), (32, 64, 128, 256)
+SETTINGS = [
+    VllmSetting(max_num_batched_tokens=b, max_num_seqs=s, prefix_caching=p)
+    for b in TOKENS
+    for s in SEQUENCES
+    for p in (True, False)
+]
+DEFAULT = SETTINGS.index(VllmSetting(max_num_batched_tokens=8192, max_num_seqs=256))
+AIM = Aim(objective="goodput", slo_ttft_s=0.5, slo_tpot_s=0.05, duration_s=10.0, is_closed=False)
+
+
+def surface(peak_tokens, peak_sequences, cached):
+    """Scores with one peak over the logarithms of the limits."""
+    return np.array(
+        [
+            40
+            - 2 * np.log2(s.max_num_batched_tokens / peak_tokens) ** 2
+            - 3 * np.log2(s.max_num_seqs / peak_sequences) ** 2
+            - (0 if s.prefix_caching else cached)
+            for s in SETTINGS
+        ]
+    ).clip(0)
+
+
+def windows(scores, rng, noise=0.0):
+    return np.maximum(scores[:, None] + rng.normal(0, noise, (len(scores), 10)), 0)
+
+
+def searched(simulated, truth, rng, *, most=9):
+    draws = np.stack([windows(simulated * f, rng) for f in (1.0, 0.95, 1.05)])
+    search = Search(SETTINGS, draws, default=DEFAULT)
+    observed = windows(truth, rng, noise=1.0)
+    search.observe(DEFAULT, [observed[DEFAULT]])
+    while (index := search.next()) is not None and len(search.measured) < most:
+        search.observe(index, [observed[index]])
+    return search
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fifth_of_the_grid_finds_97_percent_of_the_best_where_the_simulation_is_a_little_wrong(seed):
+    rng = np.random.default_rng(seed)
+    truth = surface(1024 * 2 ** rng.uniform(0, 2), 64 * 2 ** rng.uniform(0, 1), cached=15)
+    off = 0.8 * truth * np.exp(rng.normal(0, 0.04, len(truth)))  # a common factor, and an error of each setting
+    search = searched(off, truth, rng)
+    assert len(search.measured) <= 9
+    assert truth[search.best()] >= 0.97 * truth.max()
+
+
+def test_nothing_is_measured_where_all_requests_meet_the_slo():
+    draws = np.full((3, len(SETTINGS), 10), 20.0)
+    search = Search(SETTINGS, draws, default=DEFAULT, ceiling=20.0)
+    search.observe(DEFAULT, [np.full(10, 20.0)])
+    assert search.next() is None
+
+
+def test_a_setting_that_failed_is_never_asked_for_again():
+    rng = np.random.default_rng(0)
+    search = Search(SETTINGS, np.stack([windows(surface(2048, 64, 15), rng)] * 3), default=DEFAULT)
+    search.observe(DEFAULT, [np.full(10, 20.0)])
+    first = search.next()
+    search.fail(first)
+    assert search.next() not in (None, first)
+
+
+def test_measurements_correct_the_simulation_of_settings_that_are_alike():
+    rng = np.random.default_rng(0)
+    flat = np.full(len(SETTINGS), 30.0)
+    search = Search(SETTINGS, np.stack([windows(flat, rng), windows(flat * 0.9, rng)]), default=DEFAULT)
+    low = SETTINGS.index(VllmSetting(max_num_batched_tokens=512, max_num_seqs=32))
+    search.observe(DEFAULT, [np.full(10, 30.0)])
+    search.observe(low, [np.full(10, 20.0)])
+    mean, sd = search.predicted()
+    near = SETTINGS.index(VllmSetting(max_num_batched_tokens=1024, max_num_seqs=32))
+    far = SETTINGS.index(VllmSetting(max_num_batched_tokens=16384, max_num_seqs=256))
+    assert mean[low] < mean[near] < mean[far]
+    assert sd[low] < sd[near]
+
+
+def test_windows_count_requests_within_the_slo_when_they_were_due():
+    """Five requests of 10 s: one late, one with a slow stream, one unanswered; two are good, in the first and the last window."""
+    times = RequestTimes(
+        due_s=[0.1, 1.5, 3.0, 5.0, 9.9],
+        ttft_s=[0.2, 0.9, 0.2, None, 0.4],
+        tpot_s=[0.03, 0.03, 0.09, None, None],
+        e2e_s=[1.0, 2.0, 4.0, None, 0.4],
+        output_tokens=[20, 20, 20, 0, 1],
+    )
+    assert window_scores(times, AIM).tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert mean_score(window_scores(times, AIM)).value == pytest.approx(0.2)
+
+
+def test_a_gain_is_paired_so_that_what_both_loads_share_cancels():
+    rng = np.random.default_rng(1)
+    common = 20 + rng.normal(0, 5, 20)
+    found = gain(common * 1.1, common)
+    assert found.value == pytest.approx(0.1)
+    assert found.low > 0.05
+    assert gain(common, common).high == 0

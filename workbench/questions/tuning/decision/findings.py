@@ -1,0 +1,259 @@
+"""What a decision stands on: the cheapest plan within the SLO, both bills, the break-even, energy and CO2, and risks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.catalog.grid import Grid, grids
+from workbench.catalog.models import language_model_from
+from workbench.catalog.paths import workbench_home
+from workbench.catalog.prices import median_price, own_prices
+from workbench.catalog.tables import devices
+from workbench.core.errors import NotAvailable
+from workbench.core.provenance import Provenance
+from workbench.core.statistics import Interval
+from workbench.core.units import shown_percent, three_digits
+from workbench.core.verdict import Verdict
+from workbench.estimate.device_calibration import CALIBRATIONS, offers
+from workbench.estimate.fleet import HOURS_PER_YEAR
+from workbench.estimate.launch import launch_command
+from workbench.estimate.precision import STORED, chosen_precision, offered_precisions
+from workbench.estimate.search import Plan, curves, require_kernel
+from workbench.questions.tuning import findings as tuner
+from workbench.questions.tuning.decision.spec import DecisionSpec
+from workbench.simulate.attained import attained_plans
+from workbench.simulate.planned import basis_of, plan_label
+from workbench.store.runs import RunStore
+
+HOURS_PER_MONTH = HOURS_PER_YEAR / 12
+NEAR = 0.15
+"""Bills that differ by no more are called alike: prices and step times are not known better."""
+OLD_YEARS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What a way to serve the load costs."""
+
+    usd_per_month: float
+    usd_per_million_tokens: float
+    """Input and output together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Everything that stands on the page of a decision."""
+
+    model: str
+    plan: Plan
+    plan_label: str
+    launch_command: str
+    price_label: str
+    attainment_fraction: Interval
+    """Share of the simulated requests at the peak that meet the SLO, with its nominal 80 % interval of step times."""
+    own: Bill
+    """Devices by the hour, day and night, for the peak."""
+    own_usd_per_month_range: tuple[float, float] | None
+    """With the lowest and the highest listed price of the device."""
+    api: Bill
+    break_even_fraction: float
+    """Mean over peak rate from which on own devices cost less than the API; above 1 they never do."""
+    kwh_per_month: float
+    """With all devices at their rated power all the time: an upper bound."""
+    kg_co2_per_month: float
+    wh_per_thousand_output_tokens: float
+    grid: Grid
+    tuned: str | None
+    """What the newest tuning run of this model says; None where there is none."""
+    risks: Sequence[str]
+    provenance: Provenance = Provenance.ESTIMATED
+
+
+def decision(spec: DecisionSpec) -> Decision:
+    """Return what a decision stands on.
+
+    Raises:
+        NotAvailable: The device has no price or no rated power, or no plan meets the SLO.
+    """
+    model, device = language_model_from(spec.model), devices()
+    own = own_prices(Path(spec.prices)) if spec.prices else None
+    (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS, prices=own)
+    power_w = device[spec.device].power_w
+    if offer.usd_per_hour is None or power_w is None:
+        what = "price" if offer.usd_per_hour is None else "rated power"
+        raise NotAvailable(
+            f"No {what} of {offer.name} is listed.", remedy="Give a price with --prices, or choose another device."
+        )
+    if spec.precision != STORED:
+        require_kernel(offer, spec.precision)
+    chosen = chosen_precision(model, spec.precision)
+    plans = attained_plans(model, spec, [offer], curves(model, spec, [offer], precisions=(chosen,)))
+    if not any(a.does_hold for a in plans) and spec.precision == STORED:
+        plans = attained_plans(model, spec, [offer], curves(model, spec, [offer], precisions=offered_precisions(model)))
+    best = next((a for a in plans if a.does_hold), None)
+    if best is None or best.plan.usd_per_hour is None:
+        raise NotAvailable(
+            f"No plan of {model.name} on {offer.name} meets this SLO for {shown_percent(spec.attainment_fraction)} of the requests.",
+            remedy="Relax the SLO, or choose another device; `workbench plan` lists all reasons.",
+        )
+    plan = best.plan
+    requests = spec.requests_per_s * spec.mean_fraction * 3600 * HOURS_PER_MONTH
+    tokens = requests * (spec.input_tokens + spec.output_tokens)
+    own_month, api_month = best.plan.usd_per_hour * HOURS_PER_MONTH, requests * api_usd_per_request(spec)
+    listed = None if own else median_price(spec.device)
+    kwh = plan.total_devices * power_w / 1e3 * spec.overhead * HOURS_PER_MONTH
+    grid, tuned = grids()[spec.country], _tuned(spec)
+    return Decision(
+        model=model.name,
+        plan=plan,
+        plan_label=plan_label(plan),
+        launch_command=launch_command(spec.model, plan, spec, spec=model),
+        price_label=offer.price_label,
+        attainment_fraction=best.attainment_fraction,
+        own=Bill(usd_per_month=own_month, usd_per_million_tokens=own_month / tokens * 1e6),
+        own_usd_per_month_range=(
+            plan.total_devices * listed.low.usd_per_gpu_hour * HOURS_PER_MONTH,
+            plan.total_devices * listed.high.usd_per_gpu_hour * HOURS_PER_MONTH,
+        )
+        if listed
+        else None,
+        api=Bill(usd_per_month=api_month, usd_per_million_tokens=api_month / tokens * 1e6),
+        break_even_fraction=own_month / (api_month / spec.mean_fraction),
+        kwh_per_month=kwh,
+        kg_co2_per_month=kwh * grid.g_co2_per_kwh / 1e3,
+        wh_per_thousand_output_tokens=1e3 * kwh / (requests * spec.output_tokens) * 1e3,
+        grid=grid,
+        tuned=tuned,
+        risks=_risks(spec, plan, best.attainment_fraction, grid, is_tuned=tuned is not None),
+    )
+
+
+def api_usd_per_request(spec: DecisionSpec) -> float:
+    """Return what the API bills for a request."""
+    cached = spec.api_cached_fraction
+    per_input = (1 - cached) * spec.api_input_usd + cached * spec.api_cached_usd
+    return (spec.input_tokens * per_input + spec.output_tokens * spec.api_output_usd) / 1e6
+
+
+def _tuned(spec: DecisionSpec) -> str | None:
+    """Return what the newest tuning run of the model says under the SLO, with its launch command."""
+    file = workbench_home() / "runs.sqlite"
+    runs = [r for r in RunStore(file).newest("tuning") if r.model == spec.model] if file.is_file() else []
+    tuned = tuner.tuned_under(runs[0], slo_ttft_s=spec.ttft_s, slo_tpot_s=spec.tpot_s) if runs else None
+    if tuned is None:
+        return None
+    return f"{tuner.verdict(tuned).headline} {tuner.launch_command(tuned)} (run {runs[0].id}, {runs[0].day})"
+
+
+def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is_tuned: bool) -> list[str]:
+    points = [
+        f"{basis_of(plan)}; at the peak {shown_percent(attained.low)} or more of the requests meet the SLO in a simulation. "
+        "Measure one replica with `workbench load` before you order."
+    ]
+    if plan.n_replicas == 1:
+        points.append("One replica: while it is down nobody is served. A second one doubles the price.")
+    else:
+        lost = 1 / plan.n_replicas
+        points.append(
+            f"No spare replica is in the price: when one is down, {shown_percent(lost)} of the peak capacity is missing."
+        )
+    if plan.precision != chosen_precision(language_model_from(spec.model), STORED):
+        points.append(
+            f"The plan serves {plan.precision.upper()} weights: check the answers first with `workbench quantize` or `workbench evaluate`."
+        )
+    if not is_tuned:
+        points.append(
+            "The server's flags are defaults of the plan, not tuned on your load: `workbench tune` measures them."
+        )
+    points.append(
+        "The API's price can change at any time, its quality and speed are not compared here, and prompts leave the house. "
+        "The people who run your servers are not in the bill."
+    )
+    points.append(
+        f"Energy is that of rated power all the time, an upper bound; CO2 is the mean of {grid.name} in {grid.year}, not your contract's."
+    )
+    return points
+
+
+def verdict(answer: Decision) -> Verdict:
+    """Return which way costs less, and what speaks against it."""
+    own, api, even = answer.own.usd_per_month, answer.api.usd_per_month, answer.break_even_fraction
+    times, prices = api / own, answer.own_usd_per_month_range
+    is_open = prices is not None and prices[0] < api < prices[1]
+    if is_open:
+        headline = f"Your own quote decides: {own:,.0f} USD a month on your own devices at the median listed price, {api:,.0f} for the API."
+    elif times > 1 + NEAR:
+        headline = f"Serve it yourself: {own:,.0f} USD a month instead of {api:,.0f} for the API."
+    elif times < 1 / (1 + NEAR):
+        headline = f"Use the API: {api:,.0f} USD a month instead of {own:,.0f} for your own devices."
+    else:
+        headline = f"Both cost about the same: {own:,.0f} USD a month on your own devices, {api:,.0f} for the API."
+    threshold = (
+        f"own devices cost less from a mean rate of {shown_percent(even)} of the peak on"
+        if even <= 1
+        else "own devices cost more at any utilization"
+    )
+    objection = answer.risks[0]
+    if is_open and prices is not None:
+        objection = (
+            f"With listed prices of the device the bill is {prices[0]:,.0f} to {prices[1]:,.0f} USD. {objection}"
+        )
+    return Verdict(
+        headline=headline,
+        evidence=f"{answer.plan_label} for the peak; per million tokens {three_digits(answer.own.usd_per_million_tokens)} USD against "
+        f"{three_digits(answer.api.usd_per_million_tokens)} USD; {threshold}.",
+        objection=objection,
+        provenance=answer.provenance,
+    )
+
+
+BILL_HEAD = ("A month ◌", "own devices", "API")
+
+
+def bill_rows(answer: Decision) -> list[tuple[str, str, str]]:
+    """Return the cells of ``BILL_HEAD``."""
+    own, api = answer.own, answer.api
+    prices = answer.own_usd_per_month_range
+    rows = [
+        ("bill, USD", f"{own.usd_per_month:,.0f}", f"{api.usd_per_month:,.0f}"),
+        (
+            "per million tokens, USD",
+            three_digits(own.usd_per_million_tokens),
+            three_digits(api.usd_per_million_tokens),
+        ),
+        ("over a year, USD", f"{12 * own.usd_per_month:,.0f}", f"{12 * api.usd_per_month:,.0f}"),
+    ]
+    if prices:
+        rows.insert(
+            1, ("bill at the lowest and highest listed price, USD", f"{prices[0]:,.0f} to {prices[1]:,.0f}", "–")
+        )
+    return rows
+
+
+ENERGY_HEAD = ("Energy ◌", "upper bound")
+
+
+def energy_rows(answer: Decision) -> list[tuple[str, str]]:
+    """Return the cells of ``ENERGY_HEAD``."""
+    return [
+        ("energy of a month, kWh", f"{answer.kwh_per_month:,.0f}"),
+        ("energy of a thousand output tokens, Wh", three_digits(answer.wh_per_thousand_output_tokens)),
+        (f"CO2 equivalents of a month, kg ({answer.grid.g_co2_per_kwh:,.0f} g/kWh)", f"{answer.kg_co2_per_month:,.0f}"),
+    ]
+
+
+def load_sentence(spec: DecisionSpec) -> str:
+    """Return the load and its SLO in a sentence."""
+    return (
+        f"{three_digits(spec.requests_per_s)} requests/s at the peak and {shown_percent(spec.mean_fraction)} of it on average, "
+        f"{spec.input_tokens:,} prompt and {spec.output_tokens:,} output tokens; SLO: TTFT {1e3 * spec.ttft_s:,.0f} ms, TPOT "
+        f"{1e3 * spec.tpot_s:,.0f} ms for {shown_percent(spec.attainment_fraction)} of the requests."
+    )
+
+
+def price_sentence(spec: DecisionSpec, answer: Decision) -> str:
+    """Return where the prices are from."""
+    return (
+        f"Device: {answer.price_label}. API, as given: {spec.api_input_usd:g} USD input, {spec.api_cached_usd:g} cached input "
+        f"({shown_percent(spec.api_cached_fraction)} of the input), {spec.api_output_usd:g} output, per million tokens."
+    )

@@ -1,0 +1,79 @@
+"""What a decision is about: a load with its SLO, a device, the price of an API, and where the power comes from."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from workbench.catalog.grid import grids
+from workbench.core.checks import require_fraction, require_known, require_positive
+from workbench.core.errors import InvalidSpec
+from workbench.core.knobs import advanced, knob
+from workbench.core.specs import Spec
+from workbench.estimate.knobs import CatalogueDevice, OwnPrices, Precision, model_knob
+from workbench.estimate.precision import STORED, require_precision
+from workbench.estimate.search import Load
+
+COUNTRIES = {g.id: g.name for g in grids().values()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSpec(Load, Spec):
+    """A load that is served on one's own devices, or by an API."""
+
+    command: ClassVar[str] = "decide"
+    computed_by: ClassVar[str] = "decision"
+
+    model: Annotated[str, model_knob("meta-llama/Meta-Llama-3.1-8B")]
+    device: CatalogueDevice
+    mean_fraction: float = knob(
+        0.4,
+        "Mean over peak rate",
+        "Mean request rate over a month, as a share of the peak rate.",
+        low=0.01,
+        high=1,
+        option="mean",
+    )
+    api_input_usd: float = knob(
+        0.2, "API price, input", "Price of a million input tokens of the API.", unit="USD", low=0, option="api-input"
+    )
+    api_cached_usd: float = knob(
+        0.05,
+        "API price, cached input",
+        "Price of a million input tokens that the API has cached.",
+        unit="USD",
+        low=0,
+        option="api-cached",
+    )
+    api_output_usd: float = knob(
+        0.6, "API price, output", "Price of a million output tokens of the API.", unit="USD", low=0, option="api-output"
+    )
+    api_cached_fraction: float = knob(
+        0.3,
+        "Cached share of input",
+        "Share of the input tokens that the API bills as cached.",
+        low=0,
+        high=1,
+        option="api-cached-share",
+    )
+    country: str = knob("DEU", "Country", "Country whose electricity the devices use.", choices=COUNTRIES)
+    overhead: float = advanced(
+        1.3, "PUE", "Power of the building over that of the machines.", low=1, high=3, option="pue"
+    )
+    precision: Precision = STORED
+    prices: OwnPrices = None
+
+    def __post_init__(self) -> None:
+        Load.__post_init__(self)
+        require_precision(self.precision)
+        require_fraction(self, "mean_fraction")
+        require_positive(self, "overhead")
+        require_known("countries", (self.country,), COUNTRIES)
+        if (
+            min(self.api_input_usd, self.api_cached_usd, self.api_output_usd) < 0
+            or self.api_input_usd + self.api_output_usd <= 0
+        ):
+            raise InvalidSpec(
+                f"API prices of {self.api_input_usd}, {self.api_cached_usd} and {self.api_output_usd} USD.",
+                remedy="Give prices from 0 on, and one above it.",
+            )
+        if not 0 <= self.api_cached_fraction <= 1:
+            raise InvalidSpec(f"A cached share of {self.api_cached_fraction}.", remedy="Give a share from 0 to 1.")

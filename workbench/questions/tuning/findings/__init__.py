@@ -1,0 +1,358 @@
+"""What a tuning run says under any SLO: the best setting, whether it is worth the change, what each flag contributes, and table rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from workbench.core.provenance import Provenance
+from workbench.core.runs import Run
+from workbench.core.statistics import Floats, Interval
+from workbench.core.units import shown_duration, shown_percent, three_digits
+from workbench.core.verdict import Verdict
+from workbench.engines.vllm_settings import VllmSetting
+from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, window_scores
+from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
+from workbench.questions.tuning.spec import Objective, TuneSpec
+
+WORTH = 0.02
+"""Gain over the defaults below which a change is not worth it."""
+SCORES: Mapping[Objective, tuple[str, str]] = {
+    "goodput": ("goodput", "requests/s"),
+    "cost": ("cost", "USD / M good tokens"),
+    "latency": ("end-to-end latency, mean", "s"),
+}
+"""Name and unit of what is shown for each aim."""
+SHOWN_ROWS, SHOWN_SIMULATED = 12, 4
+
+
+def shown_score(score: float | None, objective: Objective) -> str:
+    """Return a score as readers see it: requests/s, USD for a million good tokens, or seconds."""
+    if score is None or (score <= 0 and objective != "goodput"):
+        return "–"
+    return three_digits(score if objective == "goodput" else 1e6 / score if objective == "cost" else 1 / score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A setting under the SLO that is asked about."""
+
+    result: SettingResult
+    score: float
+    """Measured where there are loads; else simulated, times what the measured settings have of their simulation."""
+    is_measured: bool
+    over_default_fraction: float | None
+    """Gain over the default: of a measured setting in the loads that both had; None where there is none to compare."""
+    per_s: float
+    """Requests per second of which a share meets the SLO: all that were due, or in a closed loop all that were answered."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Return how its score was obtained."""
+        return Provenance.MEASURED if self.is_measured else Provenance.SIMULATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A run under an SLO."""
+
+    run: Run
+    spec: TuneSpec
+    aim: Aim
+    settings: Sequence[Judged]
+    """The best measured first, then the simulated ones."""
+    default: Judged
+    gain_fraction: Interval | None
+    """Of the best measured setting over the default, in the loads that both had; None where it is the default."""
+    is_own_slo: bool
+    """Whether the SLO is that of the run, whose search stands behind the choice."""
+
+    @property
+    def best(self) -> Judged:
+        """Return the best measured setting."""
+        return self.settings[0]
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the best setting is better than the default by more than 2 %, and by more than nothing in all of its interval."""
+        g = self.gain_fraction
+        return g is not None and g.value > WORTH and g.low > 0
+
+    @property
+    def chosen(self) -> Judged:
+        """Return the setting to use: the default where no other is worth the change."""
+        return self.best if self.is_worth_it else self.default
+
+
+def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | None:
+    """Return a run with all scores counted anew under an SLO, from the requests that it kept; None where nothing was measured."""
+    spec = run.asked(TuneSpec)
+    aim = replace(aim_of(spec), slo_ttft_s=slo_ttft_s, slo_tpot_s=slo_tpot_s)
+    samples, results = run.sampled(TuneSamples), run.rows(SettingResult)
+    windows = {r.name: _windows(samples.measured.get(r.name, {}), r.setting, aim) for r in results}
+    measured = [r for r in results if windows[r.name]]
+    default = next((r for r in measured if r.is_default), None)
+    if default is None:
+        return None
+    scores = {r.name: float(np.concatenate(list(windows[r.name].values())).mean()) for r in measured}
+    plain = {r.name: s for r in results if (s := _simulated(samples.simulated.get(r.name), r, aim)) is not None}
+    both = [r.name for r in measured if r.name in plain]
+    scale = sum(plain[n] for n in both)
+    factor = sum(scores[n] for n in both) / scale if scale > 0 else 1.0
+    judged = [
+        Judged(
+            result=r,
+            score=scores[r.name],
+            is_measured=True,
+            over_default_fraction=_over(windows[r.name], windows[default.name]),
+            per_s=float(np.mean([counted(t, aim).sum() / aim.duration_s for t in samples.measured[r.name].values()])),
+        )
+        for r in measured
+    ]
+    judged.sort(key=lambda j: (-j.score, not j.result.is_default))
+    rest = [
+        Judged(
+            result=r,
+            score=factor * plain[r.name],
+            is_measured=False,
+            over_default_fraction=plain[r.name] / plain[default.name] - 1 if plain.get(default.name) else None,
+            per_s=factor * (r.simulated_answered_per_s or 0.0),
+        )
+        for r in results
+        if r.name in plain and not windows[r.name]
+    ]
+    rest.sort(key=lambda j: -j.score)
+    best, own = judged[0], next(j for j in judged if j.result.is_default)
+    is_own = (slo_ttft_s, slo_tpot_s) == (spec.slo_ttft_s, spec.slo_tpot_s)
+    choice = run.row(TuneChoice)
+    if is_own and choice is not None:  # the search and its confirmation decide, not the highest of all means
+        best = next((j for j in judged if j.result.name == choice.best_measured), best)
+        judged = [best, *(j for j in judged if j is not best)]
+    shared = [k for k in windows[best.result.name] if k in windows[default.name]]
+    paired = (
+        [np.concatenate([windows[r][k] for k in shared]) for r in (best.result.name, default.name)] if shared else []
+    )
+    fraction = None
+    if best is not own:
+        fraction = choice.gain_fraction if is_own and choice else gain(paired[0], paired[1]) if paired else None
+    return Tuned(
+        run=run,
+        spec=spec,
+        aim=aim,
+        settings=[*judged, *rest],
+        default=own,
+        gain_fraction=fraction,
+        is_own_slo=is_own,
+    )
+
+
+def _over(its: Mapping[str, Floats], default: Mapping[str, Floats]) -> float | None:
+    """Return the gain over the default in the loads that both had; None where the default has none of them, or scores nothing there."""
+    shared = [k for k in its if k in default]
+    base = sum(float(default[k].mean()) for k in shared)
+    return sum(float(its[k].mean()) for k in shared) / base - 1 if base > 0 else None
+
+
+def _windows(loads: Mapping[str, RequestTimes], setting: VllmSetting, aim: Aim) -> dict[str, Floats]:
+    return {name: window_scores(t, aim, devices=setting.tensor_parallel_size) for name, t in loads.items()}
+
+
+def _simulated(times: RequestTimes | None, result: SettingResult, aim: Aim) -> float | None:
+    """Return the score of a simulation of which some requests were kept."""
+    if times is None or result.simulated is None:
+        return None
+    if aim.objective == "latency":
+        return result.simulated.value
+    share = float(are_good(times, aim).mean())
+    per_s = (result.simulated_answered_per_s or 0.0) * share
+    if aim.objective == "goodput":
+        return per_s
+    tokens = float(np.mean(times.output_tokens))
+    return per_s * tokens * 3600 / (aim.usd_per_hour * result.setting.tensor_parallel_size)
+
+
+def verdict(tuned: Tuned) -> Verdict:
+    """Return the setting to use, and what it gains over the defaults."""
+    name, unit = SCORES[tuned.aim.objective]
+    best, g = tuned.best, tuned.gain_fraction
+    choice = tuned.run.row(TuneChoice)
+    pair = (best.score, tuned.default.score)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
+        pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
+    if g is None and choice is not None and choice.n_measured == 1 and choice.stopped == "the winner is certain":
+        headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
+    elif g is None:
+        headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
+    elif _default_has_none(tuned):
+        headline = f"{best.result.name}: {name} {shown_score(pair[0], tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
+    elif tuned.is_worth_it:
+        headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
+    elif g.high <= WORTH:
+        headline = f"Not worth tuning: within 2 % of vLLM's defaults ({tuned.default.result.name})."
+    else:
+        headline = (
+            f"No setting is shown to be better than vLLM's defaults: {best.result.name} has "
+            f"{shown_percent(g.value, sign=True)} ({shown_percent(g.low, sign=True)} to {shown_percent(g.high, sign=True)})."
+        )
+    scores = f"{name} {shown_score(pair[0], tuned.aim.objective)} {unit}"
+    if best is not tuned.default:
+        scores += f", {shown_score(pair[1], tuned.aim.objective)} with the defaults"
+    return Verdict(
+        headline=headline,
+        evidence=f"{scores} (SLO: TTFT {shown_duration(tuned.aim.slo_ttft_s)}, TPOT {shown_duration(tuned.aim.slo_tpot_s)}). {_effort(tuned)}",
+        objection=_objection(tuned),
+        answer="no" if headline.startswith("Not worth") else "open" if headline.startswith("No setting") else "yes",
+        best=tuned.chosen.result.name,
+    )
+
+
+def _default_has_none(tuned: Tuned) -> bool:
+    """Return whether the default meets the SLO for no request, on the fresh seeds where there are some."""
+    choice = tuned.run.row(TuneChoice)
+    if tuned.is_own_slo and choice is not None and choice.confirmed_default_score is not None:
+        return choice.confirmed_default_score <= 0 < (choice.confirmed_score or 0.0) and tuned.is_worth_it
+    return tuned.default.score <= 0 < tuned.best.score
+
+
+def _effort(tuned: Tuned) -> str:
+    choice = tuned.run.row(TuneChoice)
+    if choice is None:
+        return ""
+    text = (
+        f"{choice.n_simulated:,} settings were simulated in {shown_duration(choice.simulation_s)} and {choice.n_measured} of them measured in "
+        f"{shown_duration(choice.measurement_s)}; the search ended because {ENDS[choice.stopped]}."
+    )
+    if choice.is_confirmed and tuned.is_own_slo:
+        text += " The gain is that of fresh seeds, which decided nothing."
+    grid = grid_comparison(tuned.run)
+    if grid is not None:
+        text += " " + grid
+    return text
+
+
+ENDS = {
+    "the winner is certain": "no other setting is likely to be better by more than 2 %",
+    "a tie within 2 %": "what remains is alike within 2 %",
+    "the budget is used": "the budget was used",
+    "the server cannot be restarted": "the server cannot be restarted with other flags",
+}
+
+
+def _objection(tuned: Tuned) -> str:
+    choice, points = tuned.run.row(TuneChoice), []
+    trials = tuned.run.rows(TuneTrial)
+    if not tuned.is_own_slo:
+        points.append("the search was made for another SLO: run again to measure what is promising under this one")
+    better = [j for j in tuned.settings if not j.is_measured and j.score > (1 + WORTH) * tuned.best.score]
+    if better:
+        points.append(
+            f"{len(better)} settings that were not measured are simulated better, {better[0].result.name} first"
+        )
+    if choice is not None and choice.stopped == "the server cannot be restarted":
+        points.append("only the default was measured: give --restart, or let the workbench launch the server")
+    if choice is not None and choice.stopped == "the budget is used":
+        points.append("a longer budget may find a better setting")
+    if any(t.changed_live for t in trials):
+        points.append(
+            "limits were changed on a running server: memory and CUDA graphs were those of the largest setting"
+        )
+    if choice is not None and choice.gain_fraction is not None and not choice.is_confirmed:
+        points.append("the gain was not confirmed on fresh seeds, and the best of several is flattered by chance")
+    if not points:
+        points.append("the gain holds for this load and this machine; other lengths or rates want another run")
+    return "; ".join(points)[:1].upper() + "; ".join(points)[1:] + "."
+
+
+def grid_comparison(run: Run) -> str | None:
+    """Return how the tuner's choice compares with an exhaustive grid in the same run, on seeds that decided neither."""
+    trials = [t for t in run.rows(TuneTrial) if t.purpose == "grid"]
+    choice = run.row(TuneChoice)
+    if not trials or choice is None:
+        return None
+    first = min(t.seed for t in trials)
+    grid = [t for t in trials if t.seed == first]
+    fresh: dict[str, list[float]] = {}
+    for t in trials:
+        if t.seed != first:
+            fresh.setdefault(t.name, []).append(t.score)
+    means = {name: float(np.mean(scores)) for name, scores in fresh.items()}
+    if choice.best_measured not in means or len(means) < 2:
+        return None
+    best = max(means, key=lambda name: means[name])
+    share = means[choice.best_measured] / means[best] if means[best] > 0 else 1.0
+    grid_s = sum(t.seconds for t in grid)
+    return (
+        f"An exhaustive grid of {len(grid)} settings took {shown_duration(grid_s)}; on fresh seeds the tuner's choice has "
+        f"{shown_percent(share)} of the score of the grid's best ({best})."
+    )
+
+
+SETTING_HEAD = ("Setting", "goodput, requests/s", "gain over the defaults", "TTFT p50 / p90", "TPOT p50 / p90", "loads")
+
+
+def setting_head(objective: Objective) -> tuple[str, ...]:
+    """Return the titles of the table's columns."""
+    name, unit = SCORES[objective]
+    return (SETTING_HEAD[0], f"{name}, {unit}", *SETTING_HEAD[2:])
+
+
+def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
+    """Return the settings of the table: the best measured ones, the best simulated ones, and the default."""
+    measured = [j for j in tuned.settings if j.is_measured]
+    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][:SHOWN_SIMULATED]]
+    return shown if tuned.default in shown else [*shown, tuned.default]
+
+
+def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
+    """Return the cells of ``setting_head``."""
+    return [_row(j, tuned) for j in shown_settings(tuned)]
+
+
+def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
+    r = judged.result
+    label = f"{r.name} (default)" if r.is_default else r.name
+    return (
+        f"{judged.provenance.mark} {label}",
+        shown_score(judged.score, tuned.aim.objective),
+        "–" if r.is_default else shown_percent(judged.over_default_fraction, sign=True),
+        f"{shown_duration(r.ttft_p50_s)} / {shown_duration(r.ttft_p90_s)}",
+        f"{shown_duration(r.tpot_p50_s)} / {shown_duration(r.tpot_p90_s)}",
+        str(r.n_loads),
+    )
+
+
+def refused_rows(run: Run) -> list[tuple[str, str]]:
+    """Return the settings that vLLM refuses or that failed, with the reason."""
+    return [(r.name, r.reason or "") for r in run.rows(SettingResult) if r.status in {"refused", "failed"}]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPairs:
+    """TTFT and TPOT of some requests of a setting, from which its goodput under any SLO follows."""
+
+    judged: Judged
+    pairs: Sequence[tuple[float | None, float | None]]
+    """None, None: not answered."""
+
+
+def kept_pairs(tuned: Tuned, most: int = 120) -> list[KeptPairs]:
+    """Return requests of each setting, evenly spaced, the measured ones where there are some."""
+    samples = tuned.run.sampled(TuneSamples)
+    found = []
+    for j in tuned.settings:
+        loads = samples.measured.get(j.result.name)
+        times = list(loads.values()) if loads else [samples.simulated[j.result.name]]
+        pairs: list[tuple[float | None, float | None]] = [
+            (t.ttft_s[i], t.tpot_s[i]) if t.e2e_s[i] is not None else (None, None)
+            for t in times
+            for i in (np.flatnonzero(counted(t, tuned.aim)).tolist() if loads else range(len(t.due_s)))
+        ]
+        kept = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, min(most, len(pairs)))})
+        found.append(KeptPairs(judged=j, pairs=[pairs[i] for i in kept]))
+    return found
+
+
+def launch_command(tuned: Tuned) -> str:
+    """Return the command that serves the model with the chosen setting."""
+    model = tuned.chosen.result.setting.checkpoint or tuned.spec.model
+    return f"vllm serve {model} {tuned.chosen.result.launch}"

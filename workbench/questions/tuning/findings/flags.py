@@ -1,0 +1,66 @@
+"""What each flag contributes to the score of the best setting of a run."""
+
+from dataclasses import dataclass, fields, replace
+
+from workbench.engines.vllm_settings import VllmSetting
+from workbench.questions.tuning.findings import Tuned
+
+FLAG_NAMES = {
+    "max_num_batched_tokens": "tokens of a step",
+    "max_num_seqs": "sequences",
+    "prefix_caching": "prefix cache",
+    "chunked_prefill": "chunked prefill",
+    "long_prefill_token_threshold": "long prompts by",
+    "async_scheduling": "async scheduling",
+    "kv_cache_dtype": "KV cache",
+    "tensor_parallel_size": "TP",
+    "checkpoint": "weights",
+    "extra": "flags",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """The chosen setting with one flag changed."""
+
+    flag: str
+    value: str
+    change_fraction: float
+    """Of the score, from the chosen setting."""
+    is_measured: bool
+    is_chosen: bool
+
+
+def contributions(tuned: Tuned) -> list[Contribution]:
+    """Return what each flag contributes: settings that differ from the best one in one flag alone."""
+    best = tuned.best
+    made: list[Contribution] = []
+    for f in fields(VllmSetting):
+        value = getattr(best.result.setting, f.name)
+        others = [
+            j
+            for j in tuned.settings
+            if getattr(j.result.setting, f.name) != value
+            and replace(j.result.setting, **{f.name: value}) == best.result.setting
+        ]
+        if others:
+            its = sorted([best, *others], key=lambda j: str(getattr(j.result.setting, f.name)).rjust(12))
+            made += [
+                Contribution(
+                    flag=FLAG_NAMES[f.name],
+                    value=_value(getattr(j.result.setting, f.name)),
+                    change_fraction=j.score / best.score - 1 if best.score > 0 else 0.0,
+                    is_measured=j.is_measured,
+                    is_chosen=j is best,
+                )
+                for j in its
+            ]
+    return made
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(value) or "none"
+    return "as the model" if value in (None, "auto") else str(value)
