@@ -94,3 +94,20 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path):
     (tmp_path / "x.ipynb").write_text("nonsense")
     with pytest.raises(ReportFailed, match=r"x\.ipynb"):
         write_report(tmp_path / "x.ipynb", tmp_path / "x.html")
+
+
+def test_a_panels_title_that_repeats_the_heading_above_it_is_left_out(tmp_path):
+    code = "from IPython.display import HTML\nHTML('<h2>{}</h2><p>first</p><h2>Other</h2>')"
+    cells = [code.format("A title"), code.format("Other")]
+    text = write_report(notebook(tmp_path, *cells), tmp_path / "n.html").read_text()
+    assert text.count("<h1>A title</h1>") == 1
+    assert "<h2>A title</h2>" not in text
+    assert text.count("<h2>Other</h2>") == 1
+    assert text.count("<p>first</p>") == 2
+
+
+def test_settings_reach_the_code_of_a_notebook(tmp_path):
+    target = write_report(
+        notebook(tmp_path, "print(settings['rate_per_s'])"), tmp_path / "n.html", {"rate_per_s": "123.5"}
+    )
+    assert "123.5" in target.read_text()

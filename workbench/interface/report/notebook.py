@@ -1,9 +1,11 @@
 """Runs a notebook headless and writes its report."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from workbench.interface.report.page import figure_div, page
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 CELL_TIMEOUT_S = 300
+HEADING = re.compile(r"<h[12]>(.*?)</h[12]>")
 
 
 class ReportFailed(WorkbenchError):
@@ -67,10 +70,22 @@ def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | 
         ) from error
     texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
     title = next((text.splitlines()[0][2:] for text in texts if text.startswith("# ")), notebook.stem)
-    body = Markup("\n").join(_cell_html(cell) for cell in content.cells)
+    body = _without_repeats(Markup("\n").join(_cell_html(cell) for cell in content.cells))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page(title, body, footer=footer(notebook.name)), encoding="utf-8")
     return target
+
+
+def _without_repeats(body: Markup) -> Markup:
+    """Leave out a panel's title where the notebook's heading above it has the same words."""
+    last = ""
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal last
+        before, last = last, unescape(found[1])
+        return "" if last == before else found[0]
+
+    return Markup(HEADING.sub(kept, body))
 
 
 def footer(source: str) -> Markup:
