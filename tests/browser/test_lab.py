@@ -244,9 +244,7 @@ def test_the_engines_notebook_with_a_changed_slo_and_a_live_run(notebook):
     page.wait_for_function(f"({DRAWN})() === 2", timeout=180_000)
     assert page.locator(SHARE).count() == 0
     shoot(page, SHOTS, "engines")
-    inside = (
-        "[...document.querySelectorAll('.wb-scroll')].every(e => e.clientWidth <= e.closest('.wb-view').clientWidth)"
-    )
+    inside = "[...document.querySelectorAll('.wb-view .wb-scroll')].every(e => e.clientWidth <= e.closest('.wb-view').clientWidth)"
     assert page.evaluate(inside)  # a wide table can be scrolled, it is not cut off
     verdict = page.locator(".wb-verdict .headline")
     before = verdict.inner_text()

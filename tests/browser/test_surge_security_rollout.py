@@ -14,7 +14,7 @@ def test_a_surge_and_rules_for_scaling(notebook):
     page, complaints = notebook("06_surge", ".wb-scaling .wb-verdict")
     panel = scroll_to(page, ".wb-surge", up=True)
     wait_until_drawn(page, ".wb-surge", 2)
-    expect(panel.locator(".wb-verdict .headline")).to_contain_text("of the engine's capacity")
+    expect(panel.locator(".wb-verdict .headline")).to_contain_text("of the engine's own capacity")
     panel.get_by_label("Controls in the plot").select_option("gateway, all controls off")
     expect(panel.locator(".gtitle").first).to_contain_text("all controls off")
     shoot(page, SHOTS, "surge")
