@@ -123,6 +123,7 @@ def main() -> None:
                 started(
                     ["litellm", "--config", str(folder / "litellm.json"), "--port", str(other)],
                     f"http://127.0.0.1:{other}/health/liveliness",
+                    seconds=180,
                 )
             )
             ways["litellm"] = (f"http://127.0.0.1:{other}", "mock")
