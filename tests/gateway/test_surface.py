@@ -116,7 +116,7 @@ async def timed(header_timeout_s, most_waiting=100):
         await task
 
 
-@pytest.mark.parametrize("sent", [b"", HEALTH[:30] + b"X-Slow: ", HEALTH + HEALTH[:7]])
+@pytest.mark.parametrize("sent", [b"", HEALTH[:31] + b"X-Slow: ", HEALTH + HEALTH[:7]])
 def test_connections_without_whole_headers_are_closed(sent):
     async def work():
         async with timed(0.3) as (address, waiting):
@@ -135,7 +135,7 @@ CHUNKED = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n
 
 
 @pytest.mark.parametrize(
-    "lead", [HEALTH[:30] + b"X-Long: ", b"GET /", b"", HEALTH + b"GET /", CHUNKED + b"1\r\na\r\n0\r\nX-Trailer: "]
+    "lead", [HEALTH[:31] + b"X-Long: ", b"GET /", b"", HEALTH + b"GET /", CHUNKED + b"1\r\na\r\n0\r\nX-Trailer: "]
 )
 def test_headers_without_an_end_are_closed_before_they_fill_memory(lead):
     filler = b"\r\n" * 2048 if not lead else b"a" * 4096
