@@ -119,7 +119,7 @@ class Upstreams:
         """Yield an answer once it has begun; before that, a failed call is retried on another replica of the version, within the budget.
 
         A stream whose first byte takes longer than ``first_byte_timeout_s`` is a failed call. Raises ``UpstreamFailed`` when no replica answers. A
-        failure after the beginning reaches the reader of the answer. ``calling`` is told of every call that is made.
+        failure after the beginning reaches the reader of the answer. ``calling`` gets every call that is made.
         """
         self._retries.request()
         tried: set[str] = set()
