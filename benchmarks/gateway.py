@@ -118,11 +118,15 @@ def main() -> None:
                     },
                 }
             ]
-            (folder / "litellm.json").write_text(json.dumps({"model_list": listed}))
+            settings = {
+                "dangerously_permit_weak_or_unset_master_key": True
+            }  # on this machine alone, as the gateway here
+            (folder / "litellm.json").write_text(json.dumps({"model_list": listed, "general_settings": settings}))
             stack.enter_context(
                 started(
                     ["litellm", "--config", str(folder / "litellm.json"), "--port", str(other)],
                     f"http://127.0.0.1:{other}/health/liveliness",
+                    seconds=180,
                 )
             )
             ways["litellm"] = (f"http://127.0.0.1:{other}", "mock")

@@ -77,36 +77,80 @@ def read(answer):
 
 
 @pytest.mark.parametrize("has_tokenizer", [True, False])
-@pytest.mark.parametrize("is_stream", [True, False])
-def test_a_client_that_leaves_pays_for_what_was_made(is_stream, has_tokenizer):
-    how = Upstream(delay_s=0.0, has_tokenizer=has_tokenizer)
+def test_a_client_that_leaves_a_stream_pays_for_what_was_made(has_tokenizer):
+    how = Upstream(has_tokenizer=has_tokenizer)
 
     async def work():
         async with gateway_to(how, **MANY) as gateway:
-            await asked(gateway, CHATS, CHAT | {"max_tokens": 40})  # from which the rate of a whole answer is known
+            await asked(gateway, CHATS, CHAT | {"max_tokens": 40})
             before = await spent(gateway)
             assert before == pytest.approx(how.made)
-            how.delay_s, how.prompt_made, how.answer_made = (0.02 if is_stream else 60.0), 0, 0
+            how.delay_s, how.prompt_made, how.answer_made = 0.02, 0, 0
             async with aiohttp.ClientSession() as session:
-                body = CHAT | {"max_tokens": 40, "stream": is_stream}
-                asking = asyncio.ensure_future(session.post(gateway.url + CHATS, json=body))
-                await until(lambda: how.prompt_made)
-                if is_stream:
-                    response = await asking
-                    for _ in range(10):
-                        await response.content.readuntil(b"\n\n")
-                    response.close()
-                else:
-                    asking.cancel()
+                response = await session.post(gateway.url + CHATS, json=CHAT | {"max_tokens": 40, "stream": True})
+                for _ in range(10):
+                    await response.content.readuntil(b"\n\n")
+                response.close()
             return await spent(gateway) - before
 
     charged = in_a_loop(work)
-    if is_stream:
-        assert how.n_stopped == 1
-        estimated = 0 if has_tokenizer else how.made * 0.5  # without a tokenizer the prompt is an estimate
-        assert charged == pytest.approx(how.made, abs=2 + estimated)  # an event may have been on its way
-    else:
-        assert how.prompt_made <= charged <= how.prompt_made + 60
+    assert how.n_stopped == 1
+    estimated = 0 if has_tokenizer else how.made * 0.5  # without a tokenizer the prompt is an estimate
+    assert charged == pytest.approx(how.made, abs=2 + estimated)  # an event may have been on its way
+
+
+async def left_alone(gateway, how, path, body):
+    """Ask, and leave as soon as the server computes; return what was charged."""
+    before, how.prompt_made, how.answer_made, how.delay_s = await spent(gateway), 0, 0, how.delay_s or 0.3
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.ensure_future(session.post(gateway.url + path, json=body))
+        await until(lambda: how.prompt_made)
+        asking.cancel()
+    return await spent(gateway) - before
+
+
+@pytest.mark.parametrize("more", [{}, {"n": 3}, {"max_tokens": 7}])
+@pytest.mark.parametrize("path", [COMPLETIONS, CHATS])
+def test_a_client_that_leaves_a_whole_answer_pays_what_the_server_reports(path, more):
+    how = Upstream()
+
+    async def work():
+        async with gateway_to(how, cache_bytes=10**6, **MANY) as gateway:
+            body = (CHAT if path == CHATS else PROMPT) | {"temperature": 0} | more
+            charged = await left_alone(gateway, how, path, body)
+            assert how.answer_made
+            assert charged == pytest.approx(how.made, abs=0.01)
+            if "n" not in more:  # the answer was kept, and is not computed again
+                how.delay_s = 60.0
+                status, _, _ = await asked(gateway, path, body)
+                assert status == 200
+                assert await spent(gateway) == pytest.approx(charged, abs=0.01)
+
+    in_a_loop(work)
+
+
+def test_a_whole_answer_is_awaited_for_a_bounded_time_and_then_estimated():
+    how = Upstream()
+
+    async def work():
+        async with gateway_to(how, abandoned_answer_s=0.2, **MANY) as gateway:
+            await asked(gateway, CHATS, CHAT | {"max_tokens": 40})  # from which the rate of a whole answer is known
+            how.delay_s = 60.0
+            charged = await left_alone(gateway, how, CHATS, CHAT | {"max_tokens": 40})
+            assert how.answer_made == 0
+            assert how.prompt_made <= charged <= how.prompt_made + 60
+
+    in_a_loop(work)
+
+
+def test_an_answer_that_fails_after_its_client_left_is_not_charged():
+    how = Upstream(delay_s=0.3, fail_late=True)
+
+    async def work():
+        async with gateway_to(how, **MANY) as gateway:
+            assert await left_alone(gateway, how, CHATS, CHAT) == 0
+
+    in_a_loop(work)
 
 
 def test_what_was_not_served_is_not_charged():

@@ -12,6 +12,7 @@ import re
 import time
 
 import aiohttp
+import pytest
 import uvicorn
 from aiohttp import web
 from support.openai_upstream import in_a_loop, until
@@ -197,6 +198,7 @@ async def fuzz():
     return statuses
 
 
+@pytest.mark.timeout(600 + SECONDS)
 def test_no_request_breaks_the_gateway_or_gets_out_what_is_not_its_own():
     statuses = in_a_loop(fuzz)
     assert len(statuses) >= FEWEST

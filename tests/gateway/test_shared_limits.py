@@ -1,6 +1,7 @@
 """Limits of several gateways in one Redis, a real server; and what happens when it goes away."""
 
 import asyncio
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -176,3 +177,19 @@ def test_a_frozen_redis_delays_one_request_and_divides_the_budget_by_the_gateway
     finally:
         frozen.process.send_signal(signal.SIGCONT)
         frozen.stop()
+
+
+def test_the_first_requests_find_connections_and_scripts(server):
+    async def work():
+        client = redis_client(server.url, timeout_s=60)
+        await client.script_flush()
+        link = RedisLink(client, timeout_s=60, quick_s=60)
+        await link.warm()
+        assert await client.script_exists(hashlib.sha1(shared_limits.RESERVE.encode()).hexdigest()) == [True]
+        assert len(await client.client_list()) >= 4
+        await link.close()
+        nobody = RedisLink(redis_client(f"redis://127.0.0.1:{free_port()}"))
+        await nobody.warm()
+        await nobody.close()
+
+    run(work)

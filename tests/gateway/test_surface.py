@@ -16,7 +16,7 @@ from workbench.gateway.access import KeyDoor, client_address
 from workbench.gateway.app import Gateway
 from workbench.gateway.asgi import Denied, HttpScope
 from workbench.gateway.config import config_of, key_digest
-from workbench.gateway.serving import TimedProtocol, reload_config
+from workbench.gateway.serving import reload_config, timed_protocol
 
 KEY, ADMIN = "a-key-of-a-tenant-0001", "a-key-of-an-operator-01"
 TENANT = [{"name": "a", "key_digest": key_digest(KEY)}]
@@ -98,24 +98,78 @@ def test_an_address_that_tries_keys_has_to_wait_and_running_clients_there_have_n
     assert tried(KEY, "2001:db8::ffff") == 200
 
 
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he"]
-)
-def test_connections_without_whole_headers_are_closed(sent):
-    async def work():
-        app = Gateway(config_of({"upstreams": UPSTREAM, "health_every_s": 0}))
-        http = type("Timed", (TimedProtocol,), {"header_timeout_s": 0.3})
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=http, timeout_keep_alive=1))
-        task = asyncio.create_task(server.serve())
-        await until(lambda: server.started)
-        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
-        writer.write(sent)
-        async with asyncio.timeout(60):
-            answer = await reader.read()
-        assert (b"200 OK" in answer) == (b"\r\n\r\n" in sent)
-        writer.close()
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def timed(header_timeout_s, most_waiting=100):
+    """The address of a gateway with time-outs of connections, and the connections that wait."""
+    app = Gateway(config_of({"upstreams": UPSTREAM, "health_every_s": 0}))
+    http = timed_protocol(header_timeout_s, most_waiting=most_waiting)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=http, timeout_keep_alive=1))
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    try:
+        yield server.servers[0].sockets[0].getsockname(), http.all_waiting
+    finally:
         server.should_exit = True
         await task
+
+
+@pytest.mark.parametrize("sent", [b"", HEALTH[:31] + b"X-Slow: ", HEALTH + HEALTH[:7]])
+def test_connections_without_whole_headers_are_closed(sent):
+    async def work():
+        async with timed(0.3) as (address, waiting):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(sent)
+            async with asyncio.timeout(60):
+                answer = await reader.read()
+            assert (b"200 OK" in answer) == (b"\r\n\r\n" in sent)
+            assert not waiting
+            writer.close()
+
+    in_a_loop(work)
+
+
+CHUNKED = b"POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "lead", [HEALTH[:31] + b"X-Long: ", b"GET /", b"", HEALTH + b"GET /", CHUNKED + b"1\r\na\r\n0\r\nX-Trailer: "]
+)
+def test_headers_without_an_end_are_closed_before_they_fill_memory(lead):
+    filler = b"\r\n" * 2048 if not lead else b"a" * 4096
+
+    async def work():
+        async with timed(600.0) as (address, _):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(lead)
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(60):
+                    while sent < 64 * 2**20 and not reader.at_eof():
+                        writer.write(filler)
+                        sent += len(filler)
+                        await writer.drain()
+                        await asyncio.sleep(0)
+            assert sent < 8 * 2**20  # what the sockets hold, and no more
+            writer.close()
+
+    in_a_loop(work)
+
+
+def test_silent_connections_beyond_the_most_push_out_those_that_wait_longest():
+    async def work():
+        async with timed(600.0, most_waiting=5) as (address, waiting):
+            silent = [await asyncio.open_connection(*address) for _ in range(20)]
+            for reader, _ in silent[:15]:
+                assert await asyncio.wait_for(reader.read(), 60) == b""
+            assert len(waiting) == 5
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(HEALTH)
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), 60)
+            for _, w in [*silent, (reader, writer)]:
+                w.close()
 
     in_a_loop(work)
 

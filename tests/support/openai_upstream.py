@@ -48,6 +48,8 @@ class Upstream:
     cut_after: int | None = None
     """Events after which the stream ends without its end."""
     error_after: int | None = None
+    fail_late: bool = False
+    """Whole answers fail with 500 when they would be complete."""
     prompt_made: int = 0
     answer_made: int = 0
     bodies: list = field(default_factory=list)
@@ -110,6 +112,8 @@ class Server:
         if body.get("stream"):
             return await self._stream(request, body, n_prompt)
         await asyncio.sleep(how.delay_s)
+        if how.fail_late:
+            return web.json_response({"error": {"message": "out of memory"}}, status=500)
         return web.json_response(self._whole(request.path, body, n_prompt))
 
     def _tokens(self, body):
@@ -275,5 +279,7 @@ async def until(condition):
 async def spent(gateway):
     """Tokens that were charged, after everything was settled."""
     await until(lambda: not gateway.slots.limit.n_under_way and not gateway._parts.relay._settling)
+    if not gateway.accounts._limits:
+        return 0.0
     tokens = next(iter(gateway.accounts._limits.values()))[1]._buckets
     return sum(tokens.rate.burst - tokens.level(key) for key in tokens._levels)

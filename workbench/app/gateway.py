@@ -22,6 +22,7 @@ redact = false            # replace personal data and secrets in prompts and ans
 
 # count_cache_hits = true # whether answers from the cache count against the rate of requests
 # first_byte_timeout_s = 60.0  # of a stream; another replica is asked after it
+# abandoned_answer_s = 30.0 # of an answer that is not streamed and whose client left: awaited for its usage, then stopped
 # trusted_proxies = ["10.0.0.0/8"]  # whose X-Forwarded-For is believed
 # a changed file is read on SIGHUP; one with an error is refused and the old one stays in use
 

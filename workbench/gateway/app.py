@@ -166,6 +166,7 @@ class Gateway:
             await asyncio.to_thread(redaction.load)
         await self.upstreams.open()
         if self.accounts.link is not None:
+            await self.accounts.link.warm()
             self.accounts.link.open()
 
     async def close(self) -> None:

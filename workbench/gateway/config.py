@@ -128,6 +128,8 @@ class GatewayConfig:
     body_timeout_s: float = 10.0
     """Time within which the body of a request must be received."""
     answer_timeout_s: float = 300.0
+    abandoned_answer_s: float = 30.0
+    """Longest time for which an answer that is not streamed is awaited after its client left, for its usage; 0: it is stopped, and charged by estimate."""
     first_byte_timeout_s: float = 60.0
     """Time within which a server must begin a stream; another replica is asked after it."""
     health_every_s: float = 5.0
@@ -157,7 +159,7 @@ class GatewayConfig:
                 ip_network(network, strict=False)
             except ValueError as error:
                 raise InvalidSpec(f"trusted_proxies: {error}.", remedy="Give addresses or networks.") from error
-        for name in ("cache_bytes", "prefix_characters", "health_every_s"):
+        for name in ("cache_bytes", "prefix_characters", "health_every_s", "abandoned_answer_s"):
             if not getattr(self, name) >= 0:
                 raise InvalidSpec(f"{name} is {getattr(self, name)}.", remedy="Give zero or more.")
         if not 0 <= self.retry_share <= 1:

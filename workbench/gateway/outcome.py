@@ -148,14 +148,18 @@ class OutcomeWatch:
         """Record the answer as it is, before its last piece is passed on: a client that has seen it whole is on record."""
         self._record(failed=not 200 <= self._status < 300 or not self._check.is_usable())
 
+    def abandoned(self) -> None:
+        """Record that the client left."""
+        waited_s, patience_s = self._clock() - self._latest_s, self._versions.patience_s
+        self._record(failed=self._ttft_s is None or waited_s > patience_s)
+
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if error is None:
             self.ended()
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            waited_s, patience_s = self._clock() - self._latest_s, self._versions.patience_s
-            self._record(failed=self._ttft_s is None or waited_s > patience_s)
+            self.abandoned()
         else:
             self._record(failed=True)
 

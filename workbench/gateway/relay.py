@@ -17,6 +17,7 @@ from workbench.gateway.audit import LogEntry
 from workbench.gateway.config import GatewayConfig, Tenant
 from workbench.gateway.degradation import Ladder, degrade_request
 from workbench.gateway.outcome import AnswerCheck, OutcomeWatch
+from workbench.gateway.replicas import Call
 from workbench.gateway.slots import Slots
 from workbench.gateway.token_bucket import Clock
 from workbench.gateway.token_estimates import TokenEstimates
@@ -121,7 +122,10 @@ class Relay:
         self._idle.clear()
         try:
             async with self._slots.hold(q.tenant, q.most_tokens):
-                await self._relay(q, key, answer)
+                if q.is_stream:
+                    await self._relay(q, key, answer)
+                else:
+                    await self._relay_whole(q, key, answer)
         finally:
             self._n_under_way -= 1
             if not self._n_under_way:
@@ -160,6 +164,22 @@ class Relay:
         if n > 1 and q.is_stream and entry.ttft_s is not None and entry.streamed_s is not None:
             entry.tpot_s = entry.streamed_s / (n - 1)
 
+    async def _relay_whole(self, q: Question, key: str | None, answer: "_Answer") -> None:
+        """Relay a whole answer; where its client leaves, await it for a bounded time, because only its end says what it has cost."""
+        relaying = asyncio.create_task(self._relay(q, key, answer))
+        try:
+            await asyncio.shield(relaying)
+        except asyncio.CancelledError:
+            answer.was_cancelled = True
+            q.watch.abandoned()
+            if answer.call is not None:
+                answer.call.abandoned()
+            await asyncio.wait({relaying}, timeout=self._config.abandoned_answer_s)
+            raise
+        finally:
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
+
     async def _relay(self, q: Question, key: str | None, answer: "_Answer") -> None:
         """Send a request to a replica and relay its answer."""
         beginning = q.asked.texts[0][: self._config.prefix_characters] if q.asked.texts else ""
@@ -175,6 +195,7 @@ class Relay:
                     beginning=beginning,
                     version=q.entry.version,
                     is_stream=q.is_stream,
+                    calling=answer.calls,
                 ) as begun:
                     response = begun.response
                     answer.status = response.status
@@ -189,6 +210,7 @@ class Relay:
                     if key is not None and self._cache is not None and answer.may_be_kept:
                         self._cache.put(key, b"".join(answer.kept))
         except UpstreamFailed as error:
+            answer.status = error.status
             raise Denied(error.status, "upstream", error.cause, retry_after_s=error.retry_after_s) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             q.entry.code = "upstream_died"
@@ -232,8 +254,13 @@ class _Answer:
         self.status = 0
         self.sent_at: float | None = None
         self.was_cancelled = False
+        self.call: Call | None = None
         self.kept: list[bytes] = []
         self.begins(is_stream=q.is_stream)
+
+    def calls(self, call: Call) -> None:
+        """Note the call that is made for the answer."""
+        self.call = call
 
     def begins(self, *, is_stream: bool) -> None:
         """Note how the server answers: a stream, or a whole."""

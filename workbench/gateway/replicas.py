@@ -60,15 +60,17 @@ class Call:
             took_s = self._clock() - self._began_s
             self._known.breaker.end(self._ticket, failed=failed, took_s=took_s)
 
-    def end(self) -> None:
-        """End the call; one that its client abandoned counts as failed where nothing had arrived for much longer than usual."""
-        self._known.replica.n_under_way -= 1
-        if self._is_reported:
-            return
+    def abandoned(self) -> None:
+        """Note that the client left; a call counts as failed where nothing had arrived for much longer than usual."""
         usual_s = self._known.usual_s.get(self._is_stream, 0.0)
         if not self._has_begun and self._clock() - self._began_s >= max(LEAST_PATIENCE_S, PATIENCE_FACTOR * usual_s):
             self.report(failed=True)
-        else:
+
+    def end(self) -> None:
+        """End the call; one that was not reported was abandoned by its client."""
+        self._known.replica.n_under_way -= 1
+        self.abandoned()
+        if not self._is_reported:
             self._known.breaker.abandon(self._ticket)
 
 

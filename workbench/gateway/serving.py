@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 import uvicorn
@@ -16,14 +18,25 @@ from workbench.gateway.config import GatewayConfig
 
 log = logging.getLogger(__name__)
 Read = Callable[[], GatewayConfig]
-MOST_HEADER_BYTES = 16_384
+MOST_HEADER_BYTES = 65_536
+"""Of one request, before its headers are read; the gateway refuses less."""
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """HTTP protocol that closes a connection whose request has no complete headers within a time, however slowly they drip."""
+    """HTTP protocol that closes a connection whose request has no complete headers within a time, however slowly they drip.
+
+    It also closes one that sends more than ``MOST_HEADER_BYTES`` of headers or trailers, and, where too many wait, the one that has waited longest.
+    """
 
     header_timeout_s = 10.0
+    most_waiting = 4096
+    all_waiting: "dict[TimedProtocol, None]" = {}  # noqa: RUF012 -- one for each server, in the class that is made for it
+    """Connections without complete headers, those that have waited longest first."""
     _waiting: asyncio.TimerHandle | None = None
+    _n_loose_bytes = 0
+    """Bytes since the last complete headers, or piece of a body."""
+    _advances = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -32,38 +45,72 @@ class TimedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of the headers from the first byte of a request on."""
+        self._advances = False
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
+        self._n_loose_bytes = 0 if self._advances else self._n_loose_bytes + len(data)
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if self._n_loose_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
+            if not is_answering:
+                self.transport.write(TOO_LARGE)
+            self.transport.close()
+        elif is_answering:
+            self.stop_waiting()
         elif self._waiting is None and not self.transport.is_closing():
             self._wait()
 
     def on_headers_complete(self) -> None:
         """Stop to wait: the body and the answer have time-outs of their own."""
-        self._stop_waiting()
+        self._advances = True
+        self.stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Note that the body goes on."""
+        self._advances = True
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Leave the connection to the time-out of idle ones."""
-        self._stop_waiting()
+        self.stop_waiting()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop to wait for headers."""
-        self._stop_waiting()
+        self.stop_waiting()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
         self._waiting = asyncio.get_running_loop().call_later(self.header_timeout_s, self.transport.close)
+        self.all_waiting[self] = None
+        if len(self.all_waiting) > self.most_waiting:
+            oldest = next(iter(self.all_waiting))
+            oldest.stop_waiting()
+            oldest.transport.close()
 
-    def _stop_waiting(self) -> None:
+    def stop_waiting(self) -> None:
+        """End the wait for headers."""
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+            self.all_waiting.pop(self, None)
+
+
+def timed_protocol(header_timeout_s: float, *, most_waiting: int | None = None) -> type[TimedProtocol]:
+    """Return the protocol of one server; ``most_waiting`` is a half of the files that this process may open, where it is not given."""
+    if most_waiting is None:
+        most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most_waiting = TimedProtocol.most_waiting
+        if most_files != resource.RLIM_INFINITY:
+            most_waiting = min(most_waiting, most_files // 2)
+    values = {"header_timeout_s": header_timeout_s, "most_waiting": most_waiting, "all_waiting": {}}
+    return type("TimedProtocol", (TimedProtocol,), values)
 
 
 def serve(gateway: Gateway, *, host: str, port: int, read: Read | None = None) -> None:
     """Serve a gateway until a signal ends it; ``read`` reads the configuration anew on SIGHUP."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # every connection takes one; not every system lets the limit grow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     asyncio.run(_serve(gateway, host=host, port=port, read=read))
 
 
@@ -94,14 +141,13 @@ def _server(
             host=host,
             port=port,
             lifespan=lifespan,
-            http=type("TimedProtocol", (TimedProtocol,), {"header_timeout_s": config.header_timeout_s}),
+            http=timed_protocol(config.header_timeout_s),
             log_level="warning",
             access_log=False,
             server_header=False,
             date_header=False,
             proxy_headers=False,  # forwarded addresses are the gateway's to judge
             timeout_keep_alive=max(1, round(config.idle_timeout_s)),
-            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         )
     )
 

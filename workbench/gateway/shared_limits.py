@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from workbench.core.errors import InvalidSpec, NotAvailable
@@ -41,6 +42,8 @@ GATEWAYS = "gateway:seen"
 SEEN_EVERY_S = 5.0
 SEEN_FOR_S = 20
 RETRY_EVERY_S = 0.5
+N_WARM = 4
+"""Connections to Redis that are opened before the first request, for each of two scripts."""
 QUICK_S = 0.05
 """Time after which all but one request stop to wait for Redis."""
 
@@ -96,6 +99,14 @@ class RedisLink:
     def open(self) -> None:
         """Begin to make this gateway known to the others."""
         self._task = asyncio.create_task(self._keep())
+
+    async def warm(self) -> None:
+        """Open connections and load the scripts, so that the first requests need not wait for it; in vain where Redis does not answer."""
+        from redis.exceptions import RedisError
+
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                await asyncio.gather(*(self._redis.script_load(script) for script in (RESERVE, SEEN) * N_WARM))
 
     async def close(self) -> None:
         """Close the connections to Redis."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -114,11 +114,12 @@ class Upstreams:
         beginning: str,
         version: str | None = None,
         is_stream: bool = False,
+        calling: Callable[[Call], None] | None = None,
     ) -> AsyncIterator[Begun]:
         """Yield an answer once it has begun; before that, a failed call is retried on another replica of the version, within the budget.
 
         A stream whose first byte takes longer than ``first_byte_timeout_s`` is a failed call. Raises ``UpstreamFailed`` when no replica answers. A
-        failure after the beginning reaches the reader of the answer.
+        failure after the beginning reaches the reader of the answer. ``calling`` gets every call that is made.
         """
         self._retries.request()
         tried: set[str] = set()
@@ -127,6 +128,8 @@ class Upstreams:
             known, ticket = self._choose(beginning, tried, version)
             tried.add(known.replica.name)
             call = Call(known, ticket, clock=self._clock, is_stream=is_stream)
+            if calling is not None:
+                calling(call)
             try:
                 begun = await self._post(known, path, body, headers, is_stream=is_stream)
                 if begun is None or begun.response.status in TRY_ANOTHER:
