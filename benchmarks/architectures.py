@@ -303,7 +303,9 @@ def long_context(own: Own) -> None:
     held = sum(t.numel() * t.element_size() for t in tensors)
     same("cache bytes", whole[0].kv_held_bytes, held, tolerance=0.02)
     if whole[0].kv_predicted_bytes is not None:
-        same("predicted cache bytes", whole[0].kv_predicted_bytes, held, tolerance=0.05)
+        window = getattr(own.model.config, "sliding_window", None) or 1000
+        spared = 1 / (window - 1)  # transformers keeps one token less than the window, as the next one completes it
+        same("predicted cache bytes", whole[0].kv_predicted_bytes, held, tolerance=max(0.05, 1.01 * spared))
     positive("times", whole[0].ttft_s, whole[0].step_p50_s)
 
 
