@@ -146,10 +146,12 @@ class LongModel:
         """Return surprise at each position and divergence from logits on ``window[:-1]``."""
         logits = self.logits(window[:-1])
         following = torch.from_numpy(window[1:]).to(logits.device)
-        nll, kl = [], []
-        for parts in zip(*(x.split(TOKENS_AT_ONCE) for x in (logits, reference, following)), strict=True):
-            own, base = (torch.log_softmax(x.double(), -1) for x in parts[:2])
-            nll += (-own.gather(1, parts[2][:, None])[:, 0]).tolist()
+        nll: list[float] = []
+        kl: list[float] = []
+        for at in range(0, len(logits), TOKENS_AT_ONCE):
+            part = slice(at, at + TOKENS_AT_ONCE)
+            own, base = (torch.log_softmax(x[part].double(), -1) for x in (logits, reference))
+            nll += (-own.gather(1, following[part, None])[:, 0]).tolist()
             kl += (base.exp() * (base - own)).sum(-1).clamp_min(0).tolist()
         return Divergence(nll_nat=tuple(nll), kl_nat=tuple(kl))
 

@@ -97,9 +97,7 @@ def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> S
         except WorkbenchError as error:
             failures.append(Failure(cause=f"{technique} is left out: {error.cause}", remedy=error.remedy))
         except Exception as error:  # what a quantizer raises is the result for its technique
-            failures.append(
-                Failure(cause=f"{technique} failed: {_cause(error)}", remedy="Leave this technique out.")
-            )
+            failures.append(Failure(cause=f"{technique} failed: {_cause(error)}", remedy="Leave this technique out."))
     return replace(subject, variants=variants, failures=failures)
 
 
