@@ -71,7 +71,9 @@ def test_a_good_file_is_read():
 
 
 def test_floats_that_json_lacks_are_read_as_transformers_writes_them():
-    written = b'{"model_type": "falcon_h1", "time_step_limit": [0.0, {"__float__": "Infinity"}], "other": {"__float__": "7"}}'
+    written = (
+        b'{"model_type": "falcon_h1", "time_step_limit": [0.0, {"__float__": "Infinity"}], "other": {"__float__": "7"}}'
+    )
     fields = parsed_config(written, name="config.json")
     assert fields["time_step_limit"] == [0.0, float("inf")]
     assert fields["other"] == {"__float__": "7"}
