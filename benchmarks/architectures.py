@@ -39,6 +39,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Generation
 from workbench.engines.openai_server import open_engine
 from workbench.measuring.envelope import run
+from workbench.questions.edge.rows import VariantResult
 from workbench.questions.edge.spec import EdgeSpec
 from workbench.questions.long_context.quality.rows import TextStretch
 from workbench.questions.long_context.quality.spec import ContextQualitySpec
@@ -302,7 +303,9 @@ def long_context(own: Own) -> None:
     held = sum(t.numel() * t.element_size() for t in tensors)
     same("cache bytes", whole[0].kv_held_bytes, held, tolerance=0.02)
     if whole[0].kv_predicted_bytes is not None:
-        same("predicted cache bytes", whole[0].kv_predicted_bytes, held, tolerance=0.05)
+        window = getattr(own.model.config, "sliding_window", None) or 1000
+        spared = 1 / (window - 1)  # transformers keeps one token less than the window, as the next one completes it
+        same("predicted cache bytes", whole[0].kv_predicted_bytes, held, tolerance=max(0.05, 1.01 * spared))
     positive("times", whole[0].ttft_s, whole[0].step_p50_s)
 
 
@@ -381,9 +384,12 @@ def onnx(own: Own) -> None:
 
 def edge(own: Own) -> None:
     """The folder through `edge`: the float graph flips no token, INT8 has a figure."""
-    result = run(EdgeSpec(model=own.place, techniques=("fp32", "int8-dynamic"), batches=(1,), rounds=3))
-    if not result.results:
-        raise Wrong("No row")
+    result = run(EdgeSpec(model=own.place, techniques=("fp32", "int8-dynamic"), batches=(1,), rounds=5))
+    rows = {r.technique: r for r in result.rows(VariantResult)}
+    if "fp32" not in rows or rows["fp32"].flips:
+        raise Wrong(f"float graph: {rows.get('fp32') and rows['fp32'].flips} flips")
+    if "int8-dynamic" not in rows and not result.failures:
+        raise Wrong("INT8 has neither a row nor a reason")
 
 
 COMMANDS: dict[str, Callable[[Own], None]] = {

@@ -70,6 +70,15 @@ def test_a_good_file_is_read():
     assert parsed_config(changed(), name="x") == LLAMA
 
 
+def test_floats_that_json_lacks_are_read_as_transformers_writes_them():
+    written = (
+        b'{"model_type": "falcon_h1", "time_step_limit": [0.0, {"__float__": "Infinity"}], "other": {"__float__": "7"}}'
+    )
+    fields = parsed_config(written, name="config.json")
+    assert fields["time_step_limit"] == [0.0, float("inf")]
+    assert fields["other"] == {"__float__": "7"}
+
+
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(17 * 2**20)

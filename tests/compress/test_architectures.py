@@ -174,3 +174,17 @@ def test_the_damage_of_a_plan_reaches_experts_conv1d_and_fused_layers(model_type
         quantize_by_hand(small(model_type), model_type, bits=8, group=None)[0]
         / sum(p.numel() for p in small(model_type).parameters())
     )
+
+
+@torch.no_grad()
+def test_a_damage_near_the_rounding_of_float32_is_not_lost(small):
+    model = small("cohere")  # its logits are scaled by 1/16
+    damage = LayerDamage(model)
+    group = layer_groups(damage.linears)[0]
+    damage.remember("text", IDS[None].numpy())
+    before = torch.log_softmax(model(input_ids=IDS[None]).logits[0].double(), -1)
+    with damage.applied({group.name: "w8a16"}):
+        after = torch.log_softmax(model(input_ids=IDS[None]).logits[0].double(), -1)
+        expected = float((before.exp() * (before - after)).sum(-1).mean())
+        assert 0 < expected < 1e-7
+        assert damage.kl_nat("text") == pytest.approx([expected], rel=1e-3)

@@ -80,7 +80,7 @@ def _cut(place):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (_nan, r"1 weights that are NaN or infinite in model\.layers\.0\.mlp\.up_proj\.weight"),
+        (_nan, r"weights that are NaN or infinite: 1 in model\.layers\.0\.mlp\.up_proj\.weight"),
         (_missing, r"lacks 1 tensors .*up_proj"),
         (_cut, "cannot be loaded"),
         (lambda place: _edit_config(place, intermediate_size=128), "changed (cannot be loaded|has in another shape)"),

@@ -30,6 +30,7 @@ class Divergence:
 
 
 PROBE = "workbench_probe"
+TOKENS_AT_ONCE = 64  # bounds the float64 copies: 64 tokens x 128k words x 8 B = 66 MB
 
 
 def computed(
@@ -143,11 +144,16 @@ class LongModel:
 
     def divergence(self, window: Ids, reference: torch.Tensor) -> Divergence:
         """Return surprise at each position and divergence from logits on ``window[:-1]``."""
-        own, base = (torch.log_softmax(x, -1) for x in (self.logits(window[:-1]), reference))
-        following = torch.from_numpy(window[1:]).to(own.device)
-        nll = -own.gather(1, following[:, None])[:, 0]
-        kl = (base.exp() * (base - own)).sum(-1).clamp_min(0)
-        return Divergence(nll_nat=tuple(nll.double().tolist()), kl_nat=tuple(kl.double().tolist()))
+        logits = self.logits(window[:-1])
+        following = torch.from_numpy(window[1:]).to(logits.device)
+        nll: list[float] = []
+        kl: list[float] = []
+        for at in range(0, len(logits), TOKENS_AT_ONCE):
+            part = slice(at, at + TOKENS_AT_ONCE)
+            own, base = (torch.log_softmax(x[part].double(), -1) for x in (logits, reference))
+            nll += (-own.gather(1, following[part, None])[:, 0]).tolist()
+            kl += (base.exp() * (base - own)).sum(-1).clamp_min(0).tolist()
+        return Divergence(nll_nat=tuple(nll), kl_nat=tuple(kl))
 
     @torch.inference_mode()
     def greedy_tokens(self, prompts: Ids, *, n_tokens: int) -> list[list[int]]:

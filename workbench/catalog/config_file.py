@@ -52,7 +52,7 @@ def parsed_config(content: bytes, *, name: str) -> dict[str, object]:
             remedy="Save it as UTF-8 without one.",
         )
     try:
-        fields = json.loads(content.decode("utf-8"))
+        fields = json.loads(content.decode("utf-8"), object_hook=_with_floats)
     except RecursionError as error:
         raise NotAModel(f"{name} nests brackets deeper than any configuration does.", remedy=REMEDY) from error
     except ValueError as error:
@@ -62,6 +62,12 @@ def parsed_config(content: bytes, *, name: str) -> dict[str, object]:
     for problem in _problems(fields):
         raise NotAModel(f"{name} cannot be counted: {problem}.", remedy="Correct its config.json.")
     return fields
+
+
+def _with_floats(part: dict[str, object]) -> object:
+    """Return a part of a JSON text, or the float that JSON lacks, which transformers 5 writes as ``{"__float__": "Infinity"}``."""
+    tag = part.get("__float__")
+    return float(str(tag)) if len(part) == 1 and tag in ("Infinity", "-Infinity", "NaN") else part
 
 
 def quantization_of(fields: Mapping[str, object]) -> Mapping[str, object] | None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from workbench.catalog.formats import FORMATS, LayerGroup, formats_of, layer_groups
 from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
 from workbench.compress.layers import plain_layers
-from workbench.compress.quality import log_probabilities
+from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.rows import Coverage
 from workbench.core.errors import NotAModel, NotAvailable
 from workbench.understanding.loading import loaded
@@ -150,9 +150,9 @@ class LayerDamage:
 
     @torch.no_grad()
     def remember(self, name: str, windows: Ids) -> None:
-        """Keep the float model's log-probabilities on windows of text: (windows, tokens)."""
+        """Keep the float model's logits on windows of text: (windows, tokens)."""
         ids = self._tensor(windows)
-        kept = [self._log_probabilities(ids[i : i + BATCH_WINDOWS]).float() for i in range(0, len(ids), BATCH_WINDOWS)]
+        kept = [self._logits(ids[i : i + BATCH_WINDOWS]) for i in range(0, len(ids), BATCH_WINDOWS)]
         if not all(bool(torch.isfinite(part).all()) for part in kept):
             raise NotAModel(
                 "The model answers with NaN or infinite logits, with which nothing can be compared.",
@@ -160,8 +160,9 @@ class LayerDamage:
             )
         self._reference[name] = (ids, torch.cat(kept))
 
-    def _log_probabilities(self, ids: torch.Tensor) -> torch.Tensor:
-        return torch.log_softmax(self.model(input_ids=ids, use_cache=False).logits, dim=-1)
+    def _logits(self, ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits.float()
+        return logits
 
     @torch.no_grad()
     def kl_nat(self, name: str) -> Floats:
@@ -169,10 +170,11 @@ class LayerDamage:
         ids, reference = self._reference[name]
         means = []
         for at in range(0, len(ids), BATCH_WINDOWS):
-            part = reference[at : at + BATCH_WINDOWS]
-            now = self._log_probabilities(ids[at : at + BATCH_WINDOWS])
-            means.append((part.exp() * (part - now)).sum(-1).double().mean(-1))
-        return np.asarray(torch.cat(means).clamp_min(0).cpu().numpy(), dtype=np.float64)
+            batch = slice(at, at + BATCH_WINDOWS)
+            windows = zip(reference[batch], self._logits(ids[batch]), ids[batch], strict=True)
+            # float64: in float32 the rounded normalization of a softmax alone is as large as a KL of 1e-7.
+            means += [window_quality(kept, now, window).kl_nat.mean() for kept, now, window in windows]
+        return np.asarray(means, dtype=np.float64)
 
     def fisher_kl_nat(self, windows: Ids, forms: list[str], *, seed: int) -> dict[tuple[str, str], float]:
         """Return the KL that a second-order expansion predicts for each (group, format), from one backward pass per window.

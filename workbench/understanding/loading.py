@@ -91,6 +91,6 @@ def _require_finite(model: torch.nn.Module, name: str) -> None:
         count = int((~torch.isfinite(tensor)).sum())
         if count:  # else only the sum overflows
             raise NotAModel(
-                f"{name} has {count:,} weights that are NaN or infinite in {key}.",
+                f"{name} has weights that are NaN or infinite: {count:,} in {key}.",
                 remedy="Make or copy the folder again.",
             )

@@ -97,10 +97,13 @@ def quantize_graph(source: Path, target: Path, method: str, *, examples: Example
         else:
             prepared = target.with_suffix(".prepared.onnx")
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            model = onnx.load(str(prepared))
+            for i, node in enumerate(model.graph.node):  # nodes are left out by name
+                node.name = node.name or f"node_{i}"
             if method == "int8-static":
-                _static(prepared, target, _Feeds(prepared, examples, min(batch, len(examples))))
+                _static(model, target, _Feeds(prepared, examples, min(batch, len(examples))))
             else:
-                _dynamic(prepared, target, only_dense=method == "int8-dynamic-dense")
+                _dynamic(model, target, only_dense=method == "int8-dynamic-dense")
             prepared.unlink()
     if not _has_quantized_weights(target):
         raise NotAvailable(
@@ -109,11 +112,10 @@ def quantize_graph(source: Path, target: Path, method: str, *, examples: Example
     return target
 
 
-def _static(source: Path, target: Path, feeds: _Feeds) -> None:
+def _static(model: onnx.ModelProto, target: Path, feeds: _Feeds) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
-    model = onnx.load(str(source))
     stored = {t.name for t in model.graph.initializer}
     CalibrationDataReader.register(_Feeds)
     quantize_static(
@@ -131,7 +133,7 @@ def _static(source: Path, target: Path, feeds: _Feeds) -> None:
     )
 
 
-def _dynamic(source: Path, target: Path, *, only_dense: bool) -> None:
+def _dynamic(model: onnx.ModelProto, target: Path, *, only_dense: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     dense = (
@@ -139,7 +141,16 @@ def _dynamic(source: Path, target: Path, *, only_dense: bool) -> None:
     )
     # Dynamic quantization of convolutions exists for unsigned weights only.
     kind = QuantType.QInt8 if only_dense else QuantType.QUInt8
-    quantize_dynamic(source, target, weight_type=kind, reduce_range=only_dense and sums_of_bytes_saturate(), **dense)
+    # ONNX Runtime's quantizer takes Attention of ONNX itself for its own of the same name, which holds the matrices.
+    attention = [n.name for n in model.graph.node if n.op_type == "Attention" and not n.domain]
+    quantize_dynamic(
+        model,
+        target,
+        weight_type=kind,
+        reduce_range=only_dense and sums_of_bytes_saturate(),
+        nodes_to_exclude=attention,
+        **dense,
+    )
 
 
 def _int4(source: Path, target: Path) -> None:

@@ -57,6 +57,13 @@ def tokens(sides):
     return graph(nodes, [(n, INT64, sides) for n in ("input_ids", "attention_mask")], outputs, weights)
 
 
+def attention():
+    nodes = [("MatMul", ["x", f"w{k}"], [k]) for k in "qkv"]
+    nodes += [("Attention", list("qkv"), ["a"], {"q_num_heads": 4, "kv_num_heads": 4}), ("MatMul", ["a", "wo"], ["y"])]
+    ends = [[(n, FLOAT, ["N", 16, 64])] for n in "xy"]
+    return graph(nodes, *ends, [stored(f"w{k}", 64, 64) for k in "qkvo"], opset=23)
+
+
 def hard_coded_batch():
     nodes = [("Reshape", ["x", "one"], ["r"]), ("MatMul", ["r", "w"], ["y"])]
     one = numpy_helper.from_array(np.array([1, 64], np.int64), "one")
@@ -82,6 +89,7 @@ def subject(model, folder, **asked):
         (dense(), None, {"x": (64,)}, {"int8-static", "int8-dynamic", "int8-dynamic-dense", "int4"}),
         (dense(4, opset=11, kind="MatMul"), 4, {"x": (64,)}, {"int8-static", "int4"}),
         (dense(opset=20), None, {"x": (64,)}, {"int8-static", "int8-dynamic", "int4"}),
+        (attention(), None, {"x": (16, 64)}, {"int8-static", "int8-dynamic", "int4"}),
         (tokens(["N", "length"]), None, {"input_ids": (64,), "attention_mask": (64,)}, {"int8-dynamic", "int4"}),
         (tokens([1, 16]), 1, {"input_ids": (16,), "attention_mask": (16,)}, {"int8-dynamic", "int4"}),
         (hard_coded_batch(), 1, {"x": (64,)}, {"int8-static", "int4"}),

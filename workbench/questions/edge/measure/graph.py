@@ -97,9 +97,7 @@ def with_quantized(spec: EdgeSpec, subject: Subject, calibration: Examples) -> S
         except WorkbenchError as error:
             failures.append(Failure(cause=f"{technique} is left out: {error.cause}", remedy=error.remedy))
         except Exception as error:  # what a quantizer raises is the result for its technique
-            failures.append(
-                Failure(cause=f"{technique} failed: {first_line(error)}", remedy="Leave this technique out.")
-            )
+            failures.append(Failure(cause=f"{technique} failed: {_cause(error)}", remedy="Leave this technique out."))
     return replace(subject, variants=variants, failures=failures)
 
 
@@ -138,8 +136,11 @@ def save_graph(model: onnx.ModelProto, target: Path) -> None:
 
 
 def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
-    cause = first_line(RuntimeError(LOADED_FROM.sub("", str(error))))
-    return NotAModel(f"{source} cannot be run: {cause}.", remedy=remedy)
+    return NotAModel(f"{source} cannot be run: {_cause(error)}.", remedy=remedy)
+
+
+def _cause(error: Exception) -> str:
+    return first_line(RuntimeError(LOADED_FROM.sub("", str(error))))
 
 
 def _is_finite(outputs: Outputs) -> bool:
