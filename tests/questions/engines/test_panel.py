@@ -21,7 +21,7 @@ LABELS = {"torch": "torch", "onnx": "onnx", "vllm": "vllm"}
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.interface.question_panel.MEASURED", tmp_path / "nothing-shipped")
+    monkeypatch.setattr("workbench.interface.declared_panel.MEASURED", tmp_path / "nothing-shipped")
     monkeypatch.setenv("WORKBENCH_ENGINES", str(tmp_path / "no-engines"))
     monkeypatch.delenv("WORKBENCH_VLLM_PYTHON", raising=False)
     return JobManager(tmp_path / "home", child=FAKE)

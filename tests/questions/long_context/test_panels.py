@@ -134,7 +134,7 @@ def test_bad_lengths_and_too_long_ones_give_one_message_and_no_job(jobs):
 
 @pytest.mark.parametrize("kind", [LongContextPanel, AttentionPanel, ContextQualityPanel])
 def test_without_runs_a_panel_says_what_to_do(jobs, kind, monkeypatch, tmp_path):
-    monkeypatch.setattr("workbench.interface.question_panel.MEASURED", tmp_path)
+    monkeypatch.setattr("workbench.interface.declared_panel.MEASURED", tmp_path)
     panel = kind(jobs, poll_s=0.05)
     text = panel.header.value + panel.answer.value
     assert "no run yet" in text or "Nothing was measured yet" in text

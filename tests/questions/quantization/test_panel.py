@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("strict")
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.interface.question_panel.MEASURED", tmp_path / "nothing-shipped")
+    monkeypatch.setattr("workbench.interface.declared_panel.MEASURED", tmp_path / "nothing-shipped")
     return JobManager(tmp_path / "home", child=FAKE)
 
 

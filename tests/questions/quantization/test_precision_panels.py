@@ -95,7 +95,7 @@ def test_the_calibration_curve_names_the_knee_or_the_command(jobs, monkeypatch, 
     assert "tokens of calibration text are enough here" in panel.answer.value
     assert "KL divergence by calibration text" in panel.static_html()
     assert "--samples 0,1,2,4,8,16,32,64" in panel.tabs_html[0].value
-    monkeypatch.setattr("workbench.interface.question_panel.MEASURED", tmp_path)
+    monkeypatch.setattr("workbench.interface.declared_panel.MEASURED", tmp_path)
     assert "Nothing was measured yet" in CalibrationPanel(jobs).answer.value
     jobs.store.add(replace(stored, id="own"))
     assert "run own" in CalibrationPanel(jobs).header.value

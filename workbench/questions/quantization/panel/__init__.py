@@ -220,7 +220,7 @@ class QuantizationPanel(QuestionPanel):
 
     def _unmeasured(self, run: Run) -> list[str]:
         """Return the methods that are chosen for this machine and that a run did not measure."""
-        if self.state.asked == self._opened_with:  # nothing was chosen since the panel opened
+        if self.state.asked == self._first.asked:  # nothing was chosen since the panel opened
             return []
         is_here, measured = self.state.hardware.startswith(HERE), run.asked(QuantizationSpec).methods
         return [METHODS[m].label for m in self.asked.methods if is_here and m not in measured]
