@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -269,3 +270,17 @@ def test_the_engines_notebook_with_a_changed_slo_and_a_live_run(notebook):
     expect(page.locator(".wb-view")).to_contain_text("PyTorch (transformers)")
     expect(page.locator(".wb-view")).not_to_contain_text("A run from another machine is shown.")
     assert complaints_of(complaints) == []
+
+
+def test_a_link_opens_the_notebook_with_its_choices(lab, page_of):
+    page, complaints = page_of()
+    page.goto(lab.notebook("01_engines") + "&state=" + quote("engines?usd_per_hour=7.77&slo_ttft_s=0.123"))
+    run_all(page, ".wb-verdict")
+    expect(page.get_by_label("Price of the machine (USD/h)")).to_have_value("7.77")
+    expect(page.locator(".wb-verdict")).to_contain_text("TTFT up to 123 ms")
+    page.get_by_role("tab", name="Save and share").click()
+    expect(page.get_by_role("button", name="Copy link")).to_be_visible()
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator(".wb-verdict")).not_to_contain_text("TTFT up to 123 ms")
+    assert complaints_of(complaints) == []
+    lab.end_kernels()

@@ -73,6 +73,22 @@ def test_every_what_if_control_changes_the_result(opened, control, value):
     assert complaints.errors == []
 
 
+def test_what_a_reader_sets_stands_in_the_address_and_opens_again(report_of, page_of):
+    page, complaints = page_of(1100)
+    open_offline(page, report_of("02_quantization"))
+    price, table = page.locator('.wb-whatif [name="price"]'), page.locator(".wb-whatif tbody")
+    price.fill("7.25")
+    shown, address = table.inner_text(), page.url
+    assert "#state=" in address
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_function(DRAWN, timeout=180_000)
+    expect(price).to_have_value("7.25")
+    expect(table).to_have_text(shown, use_inner_text=True)
+    assert page.locator(".wb-code").count() == page.locator("button.wb-copy").count() > 0
+    assert complaints.errors == []
+
+
 @pytest.mark.parametrize(("rate", "ttft_ms", "tpot_ms"), [(10, 1000, 50), (100, 400, 21), (0.2, 5000, 120)])
 def test_plans_for_another_load_are_those_that_python_finds(opened, rate, ttft_ms, tpot_ms):
     model = "meta-llama/Meta-Llama-3.1-70B"

@@ -60,7 +60,7 @@ def test_an_engine_that_is_not_installed_cannot_be_chosen_and_says_why(panel):
 def test_the_answer_names_the_engine_that_sustains_most(panel):
     with_run(panel)
     assert "ONNX Runtime meets the SLO up to 8.00 requests/s, 2.0x PyTorch" in text(panel)
-    assert "the next rate tried missed the SLO" in text(panel)
+    assert "next rate tried missed the SLO" in text(panel)
     assert len(panel.plots[0].outputs) == 1
 
 
