@@ -82,7 +82,7 @@ def test_the_quantization_notebook_from_run_to_reload_to_cancel_to_comparison(la
     page.locator(".wb-quantization").get_by_role("button", name="Run", exact=True).click()
     jobs = JobManager(lab.home)
     wait_for(lambda: jobs.views() and jobs.views()[0].state is JobState.RUNNING)
-    expect(page.locator(".wb-quantization .wb-controls")).to_contain_text(
+    expect(page.locator(".wb-quantization .wb-job")).to_contain_text(
         re.compile(r"window|loaded|starting"), timeout=180_000
     )
     job = jobs.views()[0].id
@@ -266,7 +266,7 @@ def test_the_engines_notebook_with_a_changed_slo_and_a_live_run(notebook):
     titles = "document.querySelectorAll('.wb-engines .js-plotly-plot .gtitle')"
     page.wait_for_function(f"() => {titles}.length === 3", timeout=240_000)  # requests as they happen
     shoot(page, SHOTS, "engines-live")
-    expect(page.locator(".wb-controls")).to_contain_text("done", timeout=360_000)
+    expect(page.locator(".wb-job")).to_contain_text("done", timeout=360_000)
     expect(page.locator(".wb-view")).to_contain_text("PyTorch (transformers)")
     expect(page.locator(".wb-view")).not_to_contain_text("A run from another machine is shown.")
     assert complaints_of(complaints) == []
@@ -280,7 +280,7 @@ def test_a_link_opens_the_notebook_with_its_choices(lab, page_of):
     expect(page.locator(".wb-verdict")).to_contain_text("TTFT up to 123 ms")
     page.get_by_role("tab", name="Save and share").click()
     expect(page.get_by_role("button", name="Copy link")).to_be_visible()
-    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Reset", exact=True).click()
     expect(page.locator(".wb-verdict")).not_to_contain_text("TTFT up to 123 ms")
     assert complaints_of(complaints) == []
     lab.end_kernels()
