@@ -48,8 +48,6 @@ class CheckpointModel:
             self.model = read_packed_experts(place, dtype=torch.float32)
         else:
             self.model = loaded(place, dtype=torch.bfloat16 if nvfp4 else torch.float32)
-        for module in self.model.modules():
-            _with_scale_per_token(module)
         try:
             # Packed weights are unpacked at the first use, where a wrong shape shows.
             self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
@@ -57,6 +55,8 @@ class CheckpointModel:
             raise NotAModel(
                 f"{Path(place).name} cannot be run: {first_line(error)}.", remedy="Make or copy the checkpoint again."
             ) from error
+        for module in self.model.modules():  # after unpacking, which replaces what runs
+            _with_scale_per_token(module)
         if kv_format is not None:
             require_kv_cache(self.model)
         self.model = self.model.to(device)
