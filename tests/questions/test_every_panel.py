@@ -72,11 +72,16 @@ def test_runs_are_set_beside_each_other(panel):
     others = [r.id for r in panel.runs if r.id != panel.state.run_id][:2]
     if not others or not panel.lists_runs or not panel.kind:
         pytest.skip("it has no second run")
-    panel.compare.value = tuple(others)
+    boxes = panel.compare.children[: len(others)]
+    for box in boxes:
+        box.value = True
+    assert set(panel.state.compared_ids) == set(others)
     shown = panel.tabs_html[-2].value
     assert all(i[:8] in shown for i in others) or "differs by more than 1 %" in shown
     assert str(panel.shared_choices()).count(others[0])
-    panel.compare.value = ()
+    for box in boxes:
+        box.value = False
+    assert panel.state.compared_ids == ()
     assert panel.errors == []
 
 

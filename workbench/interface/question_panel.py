@@ -222,10 +222,7 @@ class QuestionPanel(SharedPanel):
             made = self.controls[name]
             if not isinstance(made, Toggles) and list(made.options) != options:
                 made.options = options
-        options = [(self.run_label(r), r.id) for r in self.runs if r.id != self.state.run_id]
-        if list(self.compare.options) != options:
-            self.compare.options = options
-        hold(self.compare, tuple(r.id for r in self._compared()))
+        self._offer_runs()
         reasons = self.unavailable()
         for name, made in self.controls.items():
             if isinstance(made, Toggles):

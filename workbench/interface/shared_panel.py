@@ -13,11 +13,15 @@ from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.runs import Run
 from workbench.interface.declared_panel import DeclaredPanel
 from workbench.interface.html import heading, joined, message_card, paragraph, table
+from workbench.interface.knobs import hold
 from workbench.interface.panel import set_html
 from workbench.interface.report.page import page
 from workbench.interface.shared_state import COMPARED, RUN, PanelChoices, choice_of, choice_text, view_file
 from workbench.interface.shared_view import shipped_ids
 from workbench.interface.view_link import ViewLink
+
+MOST_OFFERED = 20
+"""Newest runs that are offered for comparison."""
 
 
 class SharedPanel(DeclaredPanel):
@@ -28,10 +32,7 @@ class SharedPanel(DeclaredPanel):
         self.save = self._button("Save HTML report", "Write one HTML file that needs no network.", self._save_report)
         self.save_view = self._button("Save view", "Write a small file that opens with these choices.", self._save_view)
         self.reset = self._button("Reset", "Take back all choices since the panel was opened.", self._reset)
-        self.compare = widgets.SelectMultiple(
-            description="Runs", tooltip="Runs that are set beside the shown one.", layout={"width": "auto"}
-        )
-        self.compare.observe(self.guarded(lambda change: self.update(compared_ids=tuple(change["new"]))), names="value")
+        self.compare = widgets.VBox()
         self.link = ViewLink()
         self.link.observe(self.guarded(lambda change: self.open_link(change["new"])), names="opened")
         share = widgets.HBox([self.save, self.save_view, self.link, self.reset])
@@ -111,10 +112,36 @@ class SharedPanel(DeclaredPanel):
     def _compared(self) -> list[Run]:
         return [r for r in self.runs if r.id in self.state.compared_ids and r.id != self.state.run_id]
 
+    def _offer_runs(self) -> None:
+        """Set the boxes of runs that can be set beside the shown one from the state."""
+        others = [r for r in self.runs if r.id != self.state.run_id][:MOST_OFFERED]
+        labels = [self.run_label(r) for r in others]
+        if [box.description for box in self.compare.children] != labels:
+            self.compare.children = [self._run_box(r) for r in others]
+        for box, run in zip(self.compare.children, others, strict=True):
+            hold(box, run.id in self.state.compared_ids)
+
+    def _run_box(self, run: Run) -> widgets.Checkbox:
+        box = widgets.Checkbox(
+            description=self.run_label(run),
+            tooltip="Set this run beside the shown one.",
+            value=run.id in self.state.compared_ids,
+            indent=False,
+            layout={"width": "auto"},
+        )
+
+        def ticked(change: Mapping[str, object]) -> None:
+            if change["new"] is not (run.id in self.state.compared_ids):
+                rest = tuple(i for i in self.state.compared_ids if i != run.id)
+                self.update(compared_ids=(*rest, run.id) if change["new"] else rest)
+
+        box.observe(self.guarded(ticked), names="value")
+        return box
+
     def _comparison(self) -> Markup:
         others = self._compared()
         if self.run is None or not others:
-            return paragraph("Choose runs of the list to set them beside the shown one (Ctrl or Shift for several).")
+            return paragraph("Tick runs to set them beside the shown one.")
         return self.compared([self.run, *others])
 
     def _button(self, label: str, tooltip: str, handler: Callable[[object], None]) -> widgets.Button:

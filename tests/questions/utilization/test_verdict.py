@@ -46,7 +46,7 @@ def test_every_claim_of_the_verdict_on_techniques_follows_from_the_rows(run):
     against = answer.objection or ""
     for r in run.results:
         if "lower on this device" in against:
-            named = re.search(r"lower on this device: ([^;.]*)", against)[1].split(", ")
+            named = re.search(r"lower on this device: (.*?)(?:;|\.$|\. |$)", against)[1].split(", ")
             assert (r.label in named) == (r.gain_interval[1] < 1)
     assert ("lower on this device" in against) == any(r.gain_interval[1] < 1 for r in run.results)
 
