@@ -2,24 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import nbformat
 import typer
 from rich.text import Text
 
-from workbench.app.panels import panel_class
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.knobs import knobs_of
 from workbench.interface.panel_text import text_of
-from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.readable import ReadableErrors, out, show_failure
-from workbench.interface.report.notebook import footer, write_report
-from workbench.interface.report.page import page
 from workbench.interface.shared_state import PanelChoices, read_view_file
 from workbench.jobs.manager import JobManager
 from workbench.store.decoding import run_from_json
 from workbench.store.runs import RunStore
+
+if TYPE_CHECKING:
+    from workbench.interface.question_panel import QuestionPanel
 
 PANEL_IMPORT = re.compile(r"^from workbench\.questions\.([\w.]+)\.panel import", re.MULTILINE)
 
@@ -29,6 +27,10 @@ def show(
     out_file: Annotated[Path | None, typer.Option("--out", help="HTML file to write; VIEW.html unless given.")] = None,
 ) -> None:
     """Open a shared view: print its answer, and write the panel as one HTML file that needs no network."""
+    from workbench.app.panels import panel_class  # panels take a second that no other command should wait
+    from workbench.interface.report.notebook import footer
+    from workbench.interface.report.page import page
+
     with ReadableErrors():
         choices = _choices(view, JobManager().store)
         panel = panel_class(choices.panel)()
@@ -73,6 +75,8 @@ def export(
     folder: Annotated[Path, typer.Option("--out", help="Folder that the reports are written to.")] = Path("reports"),
 ) -> None:
     """Run notebooks and write each as one HTML report that needs no network."""
+    from workbench.interface.report.notebook import write_report
+
     failed = False
     with ReadableErrors():
         settings = _settings(changes or [], [part.strip() for part in runs.split(",") if part.strip()], notebooks)
@@ -98,6 +102,8 @@ def _settings(changes: list[str], run_ids: list[str], notebooks: list[Path]) -> 
         settings[key.strip().replace("-", "_")] = value
     if not settings and not run_ids:
         return settings
+    from workbench.app.panels import panel_class
+
     panels = [panel_class(name) for notebook in notebooks for name in _panel_names(notebook)]
     known = {name for panel in panels for name in _controls(panel)}
     if unknown := sorted(set(settings) - known):
@@ -116,6 +122,8 @@ def _settings(changes: list[str], run_ids: list[str], notebooks: list[Path]) -> 
 
 def _panel_names(notebook: Path) -> list[str]:
     """Return the names of the panels that a notebook opens."""
+    import nbformat
+
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:  # whatever JSON it is
@@ -124,5 +132,5 @@ def _panel_names(notebook: Path) -> list[str]:
     return [place.replace(".", "/") for place in PANEL_IMPORT.findall(code) if not place.endswith("claims")]
 
 
-def _controls(panel: type[QuestionPanel]) -> set[str]:
+def _controls(panel: "type[QuestionPanel]") -> set[str]:
     return ({*knobs_of(panel.spec_class)} - panel.hidden) | {*knobs_of(panel.state_class)}
