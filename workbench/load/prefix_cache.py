@@ -3,8 +3,8 @@
 vLLM counts the tokens of prompts and those that were cached (``prompt_tokens_total``, ``prompt_tokens_cached_total``). Older versions and
 the workbench's servers count tokens looked up and found (``prefix_cache_queries_total``, ``prefix_cache_hits_total``); vLLM looks a prompt
 up again whenever it finds no room for it, so with a full cache these counters show too small a share (29 % where 42 % were cached). SGLang
-counts prompt tokens and those that were cached (``prompt_tokens_total``, ``cached_tokens_total``); llama.cpp counts only the prompt tokens
-that it computed (``prompt_tokens_total``), so the rest of what was sent was cached; LMDeploy shows a rate over its recent requests alone
+counts prompt tokens and those that were cached (``prompt_tokens_total``, ``cached_tokens_total``); llama.cpp counts the prompt
+tokens that it computed (``prompt_tokens_total``), and since 2026 those that were cached apart; before, the rest of what was sent was cached; LMDeploy shows a rate over its recent requests alone
 (``prefix_cache_hit_rate``). TGI has no such counter (its ``tgi_request_skipped_tokens`` are speculated ones).
 """
 
@@ -23,7 +23,7 @@ PAIRS = (
     ("vllm:gpu_prefix_cache_queries_total", "vllm:gpu_prefix_cache_hits_total"),  # vLLM before 0.11
     ("sglang:prompt_tokens_total", "sglang:cached_tokens_total"),
 )
-COMPUTED = "llamacpp:prompt_tokens_total"
+COMPUTED = ("llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total")
 RATE = "lmdeploy:prefix_cache_hit_rate"
 WARN_FRACTION = 0.01
 
@@ -60,7 +60,10 @@ def counters_of(page: str) -> PrefixCounters | None:
         looked_up, found = _sum(lines, queries), _sum(lines, hits)
         if looked_up is not None:  # a counter with labels is absent until its first count
             return PrefixCounters(queries=looked_up, hits=found or 0.0)
-    computed, rate = _sum(lines, COMPUTED), _sum(lines, RATE)
+    computed, cached = (_sum(lines, name) for name in COMPUTED)
+    if computed is not None and cached is not None:
+        return PrefixCounters(queries=computed + cached, hits=cached)
+    rate = _sum(lines, RATE)
     if computed is None and rate is None:
         return None
     return PrefixCounters(computed=computed, recent_fraction=rate)
