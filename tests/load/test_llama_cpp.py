@@ -1,6 +1,7 @@
 """Loads on llama.cpp's own server, against its counters and against transformers."""
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -31,6 +32,8 @@ def server(tmp_path_factory):
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         url = process.stdout.readline().strip()
+        if not url and process.wait() == -signal.SIGILL:
+            pytest.skip("llama.cpp's build has instructions that this processor lacks")
         assert url.startswith("http"), (folder / "log").read_text()[-2000:]
         yield url
         process.kill()
