@@ -36,11 +36,12 @@ def _known(text: str) -> str | None:
 
 def _filled(text: str, domain: str, *, is_list: bool) -> str | None:
     """Return the translation by the text with named values that has most words of its own; of those with a separator inside, or of the others."""
-    for template, pattern in _patterns(domain):
-        if (LISTED in template) is is_list and (match := pattern.fullmatch(text)):
-            values = {name: _translated(value, domain) for name, value in match.groupdict().items()}
-            return re.sub(r"\{(\w+)[^}]*\}", lambda m: values[m[1]], gettext(template))
-    return None
+    matches = ((t, p.fullmatch(text)) for t, p in _patterns(domain) if (LISTED in t) is is_list)
+    template, match = next(((t, m) for t, m in matches if m), ("", None))
+    if match is None:
+        return None
+    values = {name: _translated(value, domain) for name, value in match.groupdict().items()}
+    return re.sub(r"\{(\w+)[^}]*\}", lambda m: values[m[1]], gettext(template))
 
 
 @functools.cache
