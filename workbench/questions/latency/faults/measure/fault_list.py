@@ -11,6 +11,8 @@ from workbench.questions.latency.faults.measure import fault_making as making
 from workbench.questions.latency.faults.measure.fault_making import Change, D, Dose, Fault, ServerOptions
 from workbench.questions.latency.faults.spec import FaultEngine
 
+LOW, HIGH = gettext_noop("low"), gettext_noop("high")
+
 
 def _dose(begin: Change[D], value: D, options: ServerOptions | None = None) -> Dose:
     return Dose(begin=lambda stage: begin(stage, value), options=options)
@@ -25,7 +27,7 @@ def _fault(
     high: D,
     why_not: Callable[[bool], str | None] = lambda _: None,
 ) -> Fault:
-    return Fault(name=name, cause=cause, doses={"low": _dose(begin, low), "high": _dose(begin, high)}, why_not=why_not)
+    return Fault(name=name, cause=cause, doses={LOW: _dose(begin, low), HIGH: _dose(begin, high)}, why_not=why_not)
 
 
 def _by_server(
@@ -40,7 +42,7 @@ def _by_server(
     busy: float = 1.0,
 ) -> Fault:
     """Return a fault that an engine has when its server is started with other options."""
-    doses = {dose: _dose(begin, value, options(value)) for dose, value in (("low", low), ("high", high))}
+    doses = {dose: _dose(begin, value, options(value)) for dose, value in ((LOW, low), (HIGH, high))}
     return Fault(name=name, cause=cause, doses=doses, engines=engines, busy=busy)
 
 
