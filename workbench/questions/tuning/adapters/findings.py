@@ -16,13 +16,21 @@ from workbench.core.units import shown_bytes, shown_duration, shown_p99, shown_p
 from workbench.core.verdict import Answer, Verdict, objections
 from workbench.estimate.adapters import adapter_bytes
 from workbench.estimate.precision import chosen_precision, weight_bits_of
-from workbench.estimate.serving_memory import USABLE_FRACTION, context_plan
+from workbench.estimate.serving_memory import (
+    USABLE_FRACTION,
+    MemorySettings,
+    batched_sequences,
+    batched_tokens,
+    context_plan,
+)
 from workbench.measuring.machine import BUSY
 from workbench.questions.tuning.adapters.rows import AdapterLoad, AdapterServer
 from workbench.questions.tuning.adapters.spec import AdapterMemorySpec, AdaptersSpec
 
 LITTLE = 0.05
 """Share of the throughput that may be lost without a word."""
+CONTEXT_TOKENS = 4096
+"""Of each sequence, for which the room of the cache is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,13 +313,16 @@ def adapter_memory(spec: AdapterMemorySpec) -> AdapterMemoryAnswer:
         raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
     bits = weight_bits_of(model, chosen_precision(model, spec.precision))
 
+    limits = MemorySettings(chunk_tokens=batched_tokens(memory), max_sequences=batched_sequences(memory))
+
     def room(taken_bytes: float) -> int:
         return context_plan(
             model,
             memory_bytes=max(0.0, memory - taken_bytes / USABLE_FRACTION),
             weight_bits=bits,
             kv_bits=spec.kv_bits,
-            context_tokens=4096,
+            context_tokens=CONTEXT_TOKENS,
+            settings=limits,
         ).room_tokens
 
     alone = room(0.0)
@@ -375,8 +386,8 @@ def memory_verdict(answer: AdapterMemoryAnswer) -> Verdict:
             price=price,
         ),
         objection=gettext(
-            "Adapters for all linear layers are counted, without the output head and routed experts; larger ones of the server and CUDA "
-            "graphs for adapters are not. What adapters cost in time is measured by `workbench adapters`."
+            "Adapters for all linear layers are counted, without the output head and routed experts; what the server allocates beside "
+            "them, such as CUDA graphs, is not. What adapters cost in time is measured by `workbench adapters`."
         ),
         answer="yes" if fitting else "no",
         provenance=answer.provenance,

@@ -123,7 +123,7 @@ def ranks(spec: AdaptersSpec) -> list[int | None]:
     if spec.adapters:
         most = max(rank_of(folder) for folder in spec.adapters)
         return [next(r for r in RANKS if r >= most)]
-    return sorted(set(spec.ranks))  # type: ignore[arg-type] - a list of numbers is one of numbers or None
+    return [*sorted(set(spec.ranks))]
 
 
 def variants(spec: AdaptersSpec) -> list[Variant]:

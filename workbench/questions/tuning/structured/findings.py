@@ -1,5 +1,6 @@
 """What a run of structured output says: the valid share of both kinds of answers, and what a schema costs."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,9 +159,9 @@ def cost_rows(cost: StructureCost) -> Sequence[tuple[str, str]]:
 
 def request_field(run: Run) -> str:
     """Return the field that asks for the schema, as vLLM's completions and chat take it."""
-    return '"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": %s}}' % (
-        f"<{Path(run.asked(StructuredSpec).schema).name}>"
-    )
+    name = Path(run.asked(StructuredSpec).schema).name
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": f"<{name}>"}}
+    return json.dumps({"response_format": wanted})
 
 
 def about(run: Run) -> str:
