@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import ipywidgets as widgets
 import nbformat
 from markupsafe import Markup
 
@@ -77,11 +78,23 @@ def _strings(value, keys, key=""):
         yield value
 
 
+def live_texts(widget):
+    """Yield what a widget and those inside it show."""
+    if isinstance(widget, widgets.HTML):
+        yield from texts_of(widget.value)
+    if isinstance(widget, widgets.Label):
+        yield widget.value
+    for name in ("description", "tooltip", "placeholder"):
+        if text := getattr(widget, name, None):
+            yield text
+    yield from getattr(widget, "titles", ())
+    yield from (option[0] for option in getattr(widget, "options", ()) if isinstance(option, tuple))
+    for child in getattr(widget, "children", ()):
+        yield from live_texts(child)
+
+
 def seen_of(panel):
     """Return what a panel shows: the card of its verdict, its controls, and the texts of its report and its figures."""
-    controls = [
-        text for made in panel.controls.values() for text in (getattr(made, "description", ""), made.tooltip) if text
-    ]
     try:
         figures = [text for make in panel.view().figures for text in figure_texts(make())]
         texts = texts_of(panel.static_html())
@@ -91,7 +104,7 @@ def seen_of(panel):
         "title": panel.title,
         "answer": texts_of(panel.answer.value),
         "texts": texts,
-        "controls": controls,
+        "controls": list(live_texts(panel.root)),
         "figures": figures,
         "tabs": list(panel.tab_titles),
         "errors": [repr(error) for error in panel.errors],
