@@ -88,7 +88,7 @@ def live_texts(widget):
         if text := getattr(widget, name, None):
             yield text
     yield from getattr(widget, "titles", ())
-    yield from (option[0] for option in getattr(widget, "options", ()) if isinstance(option, tuple))
+    yield from (str(option[0]) for option in getattr(widget, "options", ()) if isinstance(option, tuple))
     for child in getattr(widget, "children", ()):
         yield from live_texts(child)
 
