@@ -1,14 +1,13 @@
 """What readers see in the language of this process, as JSON: every panel, the start page and a report.
 
-Run as ``python -m support.spoken`` with ``WORKBENCH_LANG`` set: one process for all, since the language of a process does not change.
+Run as ``python -m support.spoken`` with ``WORKBENCH_LANG`` and ``WORKBENCH_HOME`` set: one process for all, since the language of a process does not change.
 """
 
 import json
+import os
 import re
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import ipywidgets as widgets
 import nbformat
@@ -20,6 +19,7 @@ from workbench.app.start import QuestionMap, doctor_table
 from workbench.catalog.paths import NOTEBOOKS
 from workbench.catalog.tables import questions
 from workbench.core.errors import WorkbenchError
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import page
 from workbench.interface.translated_notebook import translate
 from workbench.jobs.manager import JobManager
@@ -122,13 +122,11 @@ def headings():
 
 
 def main():
-    with TemporaryDirectory() as home:
-        manager = JobManager(Path(home))
-        panels = {name: seen_of(panel(manager)) for name, panel in panel_classes().items()}
-        start = QuestionMap(manager)
-        start.reading.join()
-        cards = texts_of(start.static_html())
-        claims = [text for q in questions() for text in texts_of(QuestionClaims(q.number, manager).static_html())]
+    manager = JobManager()
+    panels = {name: seen_of(panel(manager)) for name, panel in panel_classes().items()}
+    os.environ[EXPORT_MODE] = "1"  # nothing is read in the background
+    cards = texts_of(QuestionMap(manager).static_html())
+    claims = [text for q in questions() for text in texts_of(QuestionClaims(q.number, manager).static_html())]
     finding = Finding(topic="processor", state="ok", value="a CPU")
     json.dump(
         {
