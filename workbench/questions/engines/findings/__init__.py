@@ -4,19 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workbench.catalog.tables import devices, engines, published_figures
-from workbench.core.errors import NotAvailable
 from workbench.core.language import gettext, ngettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_p99, shown_percent, shown_usd, three_digits
 from workbench.core.verdict import Verdict, objections, sentence
-from workbench.engines.recipes import MAKERS, launch_recipe
-from workbench.engines.serve_plan import ServePlan
 from workbench.load.rows import TimedRequest
 from workbench.load.summary import attainment
 from workbench.questions.engines.rows import NOT_COMPARABLE, EngineResult, Reach, SweepSamples, Trial
-from workbench.questions.engines.spec import Candidate, EngineSweepSpec, engine_label
+from workbench.questions.engines.spec import EngineSweepSpec, engine_label
 
 QUESTION = 1
 TIE = 1.01  # peaks closer than this are the same rate

@@ -5,21 +5,22 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.catalog.formats import short_format
+from workbench.core.language import gettext
 from workbench.estimate.mixed_precision import Solution
 from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure, interval_bars
 from workbench.questions.quantization.sensitivity.findings.plan_space import PlanSpace
 from workbench.questions.quantization.sensitivity.rows import KL_FLOOR
 
-CORNERS, CHOSEN = "best plans", "chosen plan"
+CORNERS, CHOSEN = gettext("best plans"), gettext("chosen plan")
 
 
 def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
     """Return the KL divergence over cost: predicted best plans, measured plans, uniform formats and the chosen plan."""
     fig = figure(
-        "KL divergence by budget",
-        subtitle="lower left is better · ◌ predicted · ● measured",
+        gettext("KL divergence by budget"),
+        subtitle=gettext("lower left is better · ◌ predicted · ● measured"),
         x_title=space.unit.axis,
-        y_title="KL to the original, nat/token (mean)",
+        y_title=gettext("KL to the original, nat/token (mean)"),
     )
     measured = space.measured()
 
@@ -39,7 +40,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
         add(
             [(m.cost, m.kl.value) for m in rest],
             mode="markers",
-            name="random plans",
+            name=gettext("random plans"),
             marker={"color": INK, "size": 5, "symbol": "x-thin-open"},
             hovertemplate="random plan: %{x:.4g}, measured KL %{y:.3g}<extra></extra>",
         )
@@ -47,7 +48,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
     add(
         [(m.cost, m.kl.value) for m in own],
         mode="markers",
-        name="verified plans",
+        name=gettext("verified plans"),
         marker={"color": MEASURED, "size": 8},
         error_y=interval_bars(*([getattr(m.kl, end) for m in own] for end in ("value", "low", "high"))),
         hovertemplate="%{x:.4g}: measured KL %{y:.3g}<extra></extra>",
@@ -56,7 +57,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
     add(
         [(s.cost, s.damage) for s in shown.values()],
         mode="markers+text",
-        name="uniform formats",
+        name=gettext("uniform formats"),
         text=list(shown),
         textposition="top right",
         textfont={"color": INK, "size": 11},
