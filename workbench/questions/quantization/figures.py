@@ -102,7 +102,7 @@ def claimed_and_measured(
         name=gettext("published"),
         line={"color": PUBLISHED, "width": 9},
         opacity=0.75,
-        hovertemplate="%{y}: %{x}×, published<extra></extra>",
+        hovertemplate=gettext("%{y}: %{x}×, published<extra></extra>"),
     )
     fig.add_scatter(
         x=[c.high for c in claims],
@@ -124,7 +124,7 @@ def claimed_and_measured(
         textposition="top center",
         marker={"color": MEASURED, "size": 10, "opacity": [1 if p[1] == best[p[0]] else 0.45 for p in known]},
         error_x=interval_bars([p[1] for p in known], [p[2] for p in known], [p[3] for p in known]),
-        hovertemplate="%{y}: %{x:.2f}×, measured<extra></extra>",
+        hovertemplate=gettext("%{y}: %{x:.2f}×, measured<extra></extra>"),
     )
     top = max([c.high or 0 for c in claims] + [p[1] for p in points] + [1])
     fig.update_xaxes(range=[0, top * 1.2])

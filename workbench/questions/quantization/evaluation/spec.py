@@ -15,7 +15,7 @@ from workbench.core.specs import Spec
 
 # Mean KL in nat per token of formats of an 8B model: logs of llama.cpp's perplexity tool (Watt-8B, eaddario): Q8_0,
 # Q5_K_M, Q3_K_M.
-KL_MARKS = (("8 bits", 0.00024), ("5 bits", 0.0047), ("3 bits", 0.051))
+KL_MARKS = ((gettext("8 bits"), 0.00024), (gettext("5 bits"), 0.0047), (gettext("3 bits"), 0.051))
 KL_WORSE = 0.1  # twice the last mark
 
 

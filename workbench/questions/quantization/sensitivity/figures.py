@@ -11,7 +11,7 @@ from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure, inte
 from workbench.questions.quantization.sensitivity.findings.plan_space import PlanSpace
 from workbench.questions.quantization.sensitivity.rows import KL_FLOOR
 
-CORNERS, CHOSEN = gettext("best plans"), gettext("chosen plan")
+CORNERS, CHOSEN = "best plans", "chosen plan"
 
 
 def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
@@ -34,7 +34,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
         name=CORNERS,
         line={"color": MEASURED, "width": 1.5, "dash": "dot"},
         marker={"color": "rgba(0,114,178,0.35)", "size": 8, "symbol": "circle-open"},
-        hovertemplate="%{x:.4g}: predicted KL %{y:.3g}<extra></extra>",
+        hovertemplate=gettext("%{x:.4g}: predicted KL %{y:.3g}<extra></extra>"),
     )
     if rest := [m for m in measured if m.is_random]:
         add(
@@ -42,7 +42,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
             mode="markers",
             name=gettext("random plans"),
             marker={"color": INK, "size": 5, "symbol": "x-thin-open"},
-            hovertemplate="random plan: %{x:.4g}, measured KL %{y:.3g}<extra></extra>",
+            hovertemplate=gettext("random plan: %{x:.4g}, measured KL %{y:.3g}<extra></extra>"),
         )
     own = [m for m in measured if not m.is_random]
     add(
@@ -51,7 +51,7 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
         name=gettext("verified plans"),
         marker={"color": MEASURED, "size": 8},
         error_y=interval_bars(*([getattr(m.kl, end) for m in own] for end in ("value", "low", "high"))),
-        hovertemplate="%{x:.4g}: measured KL %{y:.3g}<extra></extra>",
+        hovertemplate=gettext("%{x:.4g}: measured KL %{y:.3g}<extra></extra>"),
     )
     shown = {short_format(name): s for name, s in space.uniform.items() if s.damage > 0}
     add(
@@ -62,14 +62,14 @@ def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:
         textposition="top right",
         textfont={"color": INK, "size": 11},
         marker={"color": CAUTION, "size": 9, "symbol": "square"},
-        hovertemplate="%{text} everywhere: %{x:.4g}, predicted KL %{y:.3g}<extra></extra>",
+        hovertemplate=gettext("%{text} everywhere: %{x:.4g}, predicted KL %{y:.3g}<extra></extra>"),
     )
     add(
         [(chosen.cost, chosen.damage)],
         mode="markers",
         name=CHOSEN,
         marker={"color": BEST, "size": 15, "symbol": "diamond", "line": {"color": "#ffffff", "width": 1.5}},
-        hovertemplate="chosen: %{x:.4g}, predicted KL %{y:.3g}<extra></extra>",
+        hovertemplate=gettext("chosen: %{x:.4g}, predicted KL %{y:.3g}<extra></extra>"),
     )
     fig.update_yaxes(type="log", exponentformat="power", dtick=1)
     return fig
