@@ -8,6 +8,7 @@ from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.load.recording.rows import recording_of, span_of
 from workbench.questions.utilization.findings import gpus_of
+from workbench.questions.utilization.techniques.findings import comparison
 from workbench.questions.utilization.techniques.rows import Gain, TimeGain
 
 TECHNIQUES = "workbench techniques MODEL --device cuda"
@@ -49,8 +50,9 @@ def technique(name: str, figure: Figure, note: str = "") -> Judge:
             for r, _, (v, _i) in measured
             if r is not run and r.environment.device_id == "cpu"
         ]
-        how = f"{row.what[0].upper()}{row.what[1:]} ({run.model})." + (
-            gettext(" On {runs}.").format(runs=", ".join(others)) if others else ""
+        what = comparison(row)
+        how = (gettext("{comparison} ({model}). On {runs}.") if others else gettext("{comparison} ({model}).")).format(
+            comparison=what[0].upper() + what[1:], model=run.model, runs=", ".join(others)
         )
         estimated = row.provenance is Provenance.ESTIMATED
         provenance = Provenance.ESTIMATED if estimated else Provenance.MEASURED

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from workbench.catalog.models import is_only_a_shape, model_spec_from
 from workbench.catalog.tables import claims, devices
-from workbench.compress.methods import METHODS, unavailable_reason
+from workbench.compress.methods import METHODS, shown_reason, unavailable_reason
 from workbench.compress.rows import VariantResult
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.devices import Device
@@ -162,7 +162,7 @@ class QuantizationPanel(QuestionPanel):
         if not self.state.hardware.startswith(HERE):
             return {}
         reasons = {m: unavailable_reason(m, self._device(self.state.hardware)) for m in METHODS}
-        return {"methods": {m: reason for m, reason in reasons.items() if reason}}
+        return {"methods": {m: shown_reason(reason) for m, reason in reasons.items() if reason}}
 
     def beside_controls(self) -> Mapping[str, widgets.Widget]:
         """Return where the price comes from."""

@@ -1,6 +1,6 @@
 """The table of the quantization panel: one row for each method, with the reason where it did not run."""
 
-from workbench.compress.methods import METHODS
+from workbench.compress.methods import METHODS, shown_reason
 from workbench.compress.rows import VariantResult, coverage_text, quantized_cell
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
@@ -39,7 +39,7 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
     """Return the cells of one method; for a method that did not run, its reason."""
     label = hint(METHODS[r.method].label, title=METHODS[r.method].note)
     if r.status != "measured":
-        return label, f"{STATUSES[r.status]}: {r.reason or ''}"
+        return label, f"{STATUSES[r.status]}: {shown_reason(r.reason or '')}"
     if r.execution == "eager":
         eager = small(
             "eager", title=gettext("PyTorch without torch.compile, which torchao's kernels need to reach their speed")

@@ -19,7 +19,7 @@ from workbench.questions.utilization.techniques.rows import (
     TechniquesSamples,
     TimeGain,
 )
-from workbench.questions.utilization.techniques.spec import COMPARISONS, STEPS
+from workbench.questions.utilization.techniques.spec import COMPARISONS, EARLIER_COMPARISONS, STEPS
 
 QUESTION = 4
 STATUSES = {"not available": gettext("not available"), "failed": gettext("failed")}
@@ -150,7 +150,7 @@ def _at_start(text: str) -> str:
 
 def comparison(row: Gain) -> str:
     """Return what a row compares with what, in the reader's language."""
-    return in_readers_words(row.what, COMPARISONS.values())
+    return in_readers_words(row.what, (*COMPARISONS.values(), *EARLIER_COMPARISONS))
 
 
 def technique_rows(run: Run) -> list[tuple[str, ...]]:

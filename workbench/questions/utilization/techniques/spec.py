@@ -31,6 +31,12 @@ COMPARISONS: dict[str, str] = {
     "precision": gettext_noop("tokens per second of {n} sequences: bfloat16, against float32"),
 }
 """What is compared with what for each technique."""
+EARLIER_COMPARISONS = (
+    gettext_noop("decoding steps per second: compiled, against eager"),
+    gettext_noop("decoding steps per second: compiled and replayed as a graph, against eager"),
+    gettext_noop("requests per second: the next is tokenized while one is read, against one after the other"),
+)
+"""As stored runs of earlier versions say it."""
 STEPS = (
     gettext_noop("a token for one sequence"),
     gettext_noop("a token for {n} sequences"),
