@@ -10,6 +10,17 @@ from workbench.core.statistics import Interval
 from workbench.core.units import NOT_KNOWN, shown_percent
 
 LayerKind = Literal["linear", "conv1d", "experts", "router", "embedding", "head", "embedding and head", "other"]
+KINDS: Mapping[LayerKind, str] = {
+    "linear": gettext("linear"),
+    "conv1d": "conv1d",
+    "experts": gettext("experts"),
+    "router": gettext("router"),
+    "embedding": gettext("embedding"),
+    "head": gettext("head"),
+    "embedding and head": gettext("embedding and head"),
+    "other": gettext("other"),
+}
+"""What readers see of a kind of layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +55,7 @@ def coverage_text(coverage: Coverage) -> str:
     if not coverage:
         return NOT_KNOWN
     kinds = ", ".join(
-        f"{gettext(c.kind)} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights
+        f"{KINDS[c.kind]} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights
     )
     return gettext("{weights} of the weights, {bytes} of the bytes read per token ({kinds})").format(
         weights=shown_percent(quantized_fraction(coverage), 1),

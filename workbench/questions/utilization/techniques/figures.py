@@ -20,14 +20,19 @@ def gains(rows: Sequence[Gain], claimed: Mapping[str, tuple[float, float]]) -> g
         gettext("Measured gain of each technique"),
         subtitle=gettext("● measured, 95 % interval · ◌ open: estimated<br>▬ bar: claimed range"),
         x_title=gettext("gain, × (1: none)"),
-        y_title=gettext(""),
+        y_title="",
     )
     for row in rows:
         if row.technique in claimed:
             low, high = claimed[row.technique]
-            hover, look = f"claimed {low:g} to {high:g}<extra></extra>", {gettext("width"): 0.5, "opacity": 0.35}
+            hover, look = (
+                gettext("claimed {low} to {high}<extra></extra>").format(low=f"{low:g}", high=f"{high:g}"),
+                {"width": 0.5, "opacity": 0.35},
+            )
             width = max(high - low, 0.03)  # a claim of one number is seen too
-            add_bars(fig, [gettext(row.label)], [width], PUBLISHED, name="claimed", hover=hover, base=[low], **look)
+            add_bars(
+                fig, [gettext(row.label)], [width], PUBLISHED, name=gettext("claimed"), hover=hover, base=[low], **look
+            )
     values = [r.gain for r in rows]
     lows, highs = zip(*(r.gain_interval if isinstance(r, TimeGain) else (r.gain, r.gain) for r in rows), strict=True)
     symbols = ["circle" if r.provenance is Provenance.MEASURED else "circle-open" for r in rows]
@@ -41,16 +46,16 @@ def gains(rows: Sequence[Gain], claimed: Mapping[str, tuple[float, float]]) -> g
     )
     fig.add_vline(x=1.0, line={"color": INK, "dash": "dot"})
     ticks = {"¼": 0.25, "½": 0.5} | {str(n): n for n in (1, 2, 4, 8, 16, 32)}
-    fig.update_xaxes(type=gettext("log"), tickvals=list(ticks.values()), ticktext=list(ticks))
-    return fig.update_yaxes(autorange=gettext("reversed"))
+    fig.update_xaxes(type="log", tickvals=list(ticks.values()), ticktext=list(ticks))
+    return fig.update_yaxes(autorange="reversed")
 
 
 def time_by_category(profiles: Mapping[str, StepProfile]) -> go.Figure:
     """Return shares of a step's wall time by kind of operator, and the gaps between them; profiles by the name of a step."""
     fig = figure(
         gettext("Step time by kind of operator"),
-        subtitle="● measured with torch.profiler, as a share of the wall time without it",
-        x_title="share of the step, %",
+        subtitle=gettext("● measured with torch.profiler, as a share of the wall time without it"),
+        x_title=gettext("share of the step, %"),
         y_title="",
         legend_y=-0.3,
     )
