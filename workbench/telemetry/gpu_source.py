@@ -9,7 +9,7 @@ from types import ModuleType
 
 from workbench.core.language import gettext_noop
 from workbench.telemetry.sampler import SourceLost
-from workbench.telemetry.samples import MIG_LABEL, Kind, Signal
+from workbench.telemetry.samples import Kind, Signal
 
 # NVML's clock event reasons that slow a GPU down, by bit.
 REASONS = {
@@ -19,6 +19,7 @@ REASONS = {
     0x40: gettext_noop("thermal (hardware)"),
     0x80: gettext_noop("power brake"),
 }
+MIG_LABEL = gettext_noop("memory in use, MIG instance {k}")
 PROBLEMS = (
     gettext_noop("NVML does not start: {error}"),
     gettext_noop("NVML cannot read the GPUs: {error}"),

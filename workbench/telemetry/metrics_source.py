@@ -17,7 +17,7 @@ FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("num_requests_running", "", gettext_noop("requests running"), "gauge"),
     ("num_requests_waiting", "", gettext_noop("requests waiting"), "gauge"),
     ("kv_cache_usage_perc", "", gettext_noop("share of the KV cache in use"), "gauge"),
-    ("num_preemptions_total", "", "preemptions", "counter"),
+    ("num_preemptions_total", "", gettext_noop("preemptions"), "counter"),
     ("prefix_cache_queries_total", "tokens", gettext_noop("tokens looked up in the prefix cache"), "counter"),
     ("prefix_cache_hits_total", "tokens", gettext_noop("tokens hit in the prefix cache"), "counter"),
     ("prompt_tokens_total", "tokens", gettext_noop("prompt tokens"), "counter"),
@@ -42,7 +42,7 @@ FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
     ("request_generation_tokens_sum", "tokens", gettext_noop("output tokens of completed requests"), "counter"),
     ("request_prefill_kv_computed_tokens_sum", "tokens", gettext_noop("prompt tokens computed in prefill"), "counter"),
     ("iteration_tokens_total_sum", "tokens", gettext_noop("tokens of steps, summed"), "counter"),
-    ("iteration_tokens_total_count", "", "steps", "counter"),
+    ("iteration_tokens_total_count", "", gettext_noop("steps"), "counter"),
 )
 PREFIXES = ("vllm:", "workbench:")
 WANTED = {prefix + family: "engine." + family for family, *_ in FAMILIES for prefix in PREFIXES}

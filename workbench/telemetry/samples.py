@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import StoreError
-from workbench.core.language import gettext_noop
-from workbench.core.stored_texts import in_readers_words
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["gauge", "counter"]
@@ -25,14 +23,6 @@ class Signal:
     label: str
     kind: Kind = "gauge"
     """Counters only grow, until the process that counts is restarted."""
-
-
-MIG_LABEL = gettext_noop("memory in use, MIG instance {k}")
-
-
-def shown_label(signal: Signal) -> str:
-    """Return the label of a signal, which is stored in English, in the reader's language."""
-    return in_readers_words(signal.label, (MIG_LABEL,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -294,7 +294,13 @@ def cache_rows(run: Run) -> list[tuple[str, ...]]:
     missing = [r for r in run.rows(NotMeasured) if r.what == "cache"]
     return [
         *(cells(CACHE_COLUMNS, r) for r in run.rows(ComparedCache)),
-        *((r.label or "", f"{STATUSES[r.status]}: {shown_reason(r.reason)}") for r in missing),
+        *(
+            (
+                r.label or "",
+                gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=shown_reason(r.reason)),
+            )
+            for r in missing
+        ),
     ]
 
 

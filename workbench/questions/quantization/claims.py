@@ -90,7 +90,7 @@ def in_vllm(technique: str, evidence: Evidence) -> Iterator[Measured]:
             if served == name and plain:
                 factor, interval = quotient(plain.tpot_p50_s, row.tpot_p50_s)
                 words = gettext("{format} over BF16 in vLLM, {batch} × {context} tokens, {model}").format(
-                    format=Served.read(served).label, batch=batch, context=f"{context:,}", model=run.model
+                    format=gettext(Served.read(served).label), batch=batch, context=f"{context:,}", model=run.model
                 )
                 yield Measured(factor=factor, interval=interval, words=words, run=run, is_over_bf16=True)
 

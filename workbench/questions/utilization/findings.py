@@ -15,7 +15,8 @@ from workbench.load.recording.spec import RecordingSpec
 from workbench.load.rows import KeptRequest, LoadResult, LoadSamples
 from workbench.questions.utilization.rows import EnergyUse, GpuUse, Loss, ShownSpan, Utilization
 from workbench.telemetry.gpu_source import PROBLEMS, slowed_by
-from workbench.telemetry.samples import Recording, shown_label
+from workbench.telemetry.labels import shown_label
+from workbench.telemetry.samples import Recording
 
 NO_PRODUCTS = gettext("no matrix products")
 SMALL = 0.02  # a loss below this is not worth a remedy

@@ -335,7 +335,10 @@ def result_rows(results: Sequence[EngineResult], slo: Slo, *, usd_per_hour: floa
     return [
         _measured(r, r.best(slo.attainment_fraction), usd_per_hour)
         if r.status == "measured"
-        else (engine_label(r.engine), f"{STATUSES[r.status]}: {r.reason or ''}")
+        else (
+            engine_label(r.engine),
+            gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=r.reason or ""),
+        )
         for r in results
     ]
 

@@ -198,4 +198,10 @@ def technique_rows(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) 
             else gettext("nowhere"),
         )
     missing = [r for r in cells if isinstance(r, MissingCell) and r.is_at(phase, length_tokens)]
-    return rows | {r.technique: (r.label, f"{STATUSES[r.status]}: {shown_reason(r.reason)}") for r in missing}
+    return rows | {
+        r.technique: (
+            r.label,
+            gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=shown_reason(r.reason)),
+        )
+        for r in missing
+    }

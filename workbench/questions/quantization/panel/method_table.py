@@ -39,7 +39,9 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
     """Return the cells of one method; for a method that did not run, its reason."""
     label = hint(METHODS[r.method].label, title=METHODS[r.method].note)
     if r.status != "measured":
-        return label, f"{STATUSES[r.status]}: {shown_reason(r.reason or '')}"
+        return label, gettext("{status}: {reason}").format(
+            status=STATUSES[r.status], reason=shown_reason(r.reason or "")
+        )
     if r.execution == "eager":
         eager = small(
             "eager", title=gettext("PyTorch without torch.compile, which torchao's kernels need to reach their speed")

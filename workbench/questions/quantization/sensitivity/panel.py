@@ -246,7 +246,7 @@ class MixedPrecisionPanel(QuestionPanel):
         missing, measured = without_kernel(self.products), run.asked(SensitivitySpec).formats if run else MAKEABLE
         for name, button in self.controls["allowed"].buttons.items():
             why = gettext(" · no kernel in {place}").format(place=missing[name]) if name in missing else ""
-            button.tooltip = FORMATS[name].label + why
+            button.tooltip = gettext(FORMATS[name].label) + why
             button.layout.display = None if name in measured else "none"
         self.verification.job_bar.allow_run(run is not None)
 

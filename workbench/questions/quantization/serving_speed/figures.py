@@ -25,7 +25,7 @@ def time_per_token(rows: Sequence[StepTime], *, context_tokens: int, styles: Sty
         own = [r for r in rows if r.served == name]
         if own:
             points = [(r.batch, r.tpot_p50_s.value * 1e3) for r in own]
-            _add_points(fig, points, name=own[0].label, style=style, shown="%{y:.3g} ms")
+            _add_points(fig, points, name=gettext(own[0].label), style=style, shown="%{y:.3g} ms")
     floor = sorted((r.batch, r.roofline.step_floor_s * 1e3) for r in rows if r.served == best and r.roofline)
     if floor:
         hover, look = gettext("roofline, batch %{x}: %{y:.3g} ms<extra></extra>"), {"width": 1.5, "dash": "dot"}

@@ -92,7 +92,7 @@ def _names(served: Sequence[str]) -> str:
 
 
 def _label(served: str) -> str:
-    return Served.read(served).label
+    return gettext(Served.read(served).label)
 
 
 def _evidence(here: Mapping[str, StepTime], best: str) -> str:
@@ -176,7 +176,7 @@ def cell_table(run: Run, *, batch: int, context_tokens: int) -> tuple[tuple[str,
     here = [r for r in run.rows(StepCell) if (r.batch, r.context_tokens) == (batch, context_tokens)]
     plain = next((r.tpot_p50_s.value for r in here if isinstance(r, StepTime) and r.served == PLAIN), None)
     columns: Mapping[str, Callable[[StepTime], str]] = {
-        gettext("Precision ●"): lambda r: r.label,
+        gettext("Precision ●"): lambda r: gettext(r.label),
         gettext("time per token, p50 / p99"): lambda r: (
             f"{shown_duration(r.tpot_p50_s.value)} / {shown_p99(r.tpot_p99_s, n=r.n_steps)}"
         ),
@@ -192,7 +192,7 @@ def cell_table(run: Run, *, batch: int, context_tokens: int) -> tuple[tuple[str,
     rows = [
         cells(columns, r)
         if isinstance(r, StepTime)
-        else (r.label, gettext("does not fit: its KV cache is larger than the device's memory"))
+        else (gettext(r.label), gettext("does not fit: its KV cache is larger than the device's memory"))
         for r in here
     ]
     return tuple(columns), [

@@ -80,7 +80,7 @@ class ServingSpeedPanel(QuestionPanel):
         batch, context, served = state.batch, state.context_tokens, run.asked(ServingSpeedSpec).served
         at_context = [r for r in shown.rows(StepTime) if r.context_tokens == context]
         verdict, styles = findings.speed_verdict(shown, batch=batch, context_tokens=context), styles_of(served)
-        labels = {s: Served.read(s).label for s in served}
+        labels = {s: gettext(Served.read(s).label) for s in served}
         head, lines = findings.cell_table(shown, batch=batch, context_tokens=context)
         best = next((i for i, line in enumerate(lines) if verdict.best and line[0] == labels[verdict.best]), None)
         gains = findings.gains(shown, context_tokens=context)

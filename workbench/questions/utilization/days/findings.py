@@ -8,7 +8,8 @@ from workbench.core.language import gettext, gettext_noop
 from workbench.core.units import shown_duration, three_digits
 from workbench.core.verdict import Verdict
 from workbench.telemetry.history import History, Span
-from workbench.telemetry.samples import Signal, shown_label
+from workbench.telemetry.labels import shown_label
+from workbench.telemetry.samples import Signal
 
 PARTS = 600  # of a signal that are drawn at most
 SIGNAL_HEAD = (gettext("Signal"), gettext("meaning"), gettext("minimum"), gettext("mean"), gettext("maximum"))

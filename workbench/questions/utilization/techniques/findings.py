@@ -159,7 +159,12 @@ def technique_rows(run: Run) -> list[tuple[str, ...]]:
     for r in run.results:
         match r:
             case NotMeasured():
-                shown.append((gettext(r.label), f"{STATUSES[r.status]}: {gettext(r.reason)}"))
+                shown.append(
+                    (
+                        gettext(r.label),
+                        gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=gettext(r.reason)),
+                    )
+                )
                 continue
             case TimeGain():
                 pair, (low, high) = (shown_duration(r.without_s), shown_duration(r.with_s)), r.gain_interval

@@ -36,7 +36,7 @@ class TechniquesPanel(QuestionPanel):
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the technique that needs a GPU, where none is used."""
         has_gpu = self._has_gpu and self.state.asked["device"] != "cpu"
-        return {} if has_gpu else {"techniques": {"graphs": f"{GRAPHS_NEED}."}}
+        return {} if has_gpu else {"techniques": {"graphs": gettext("{text}.").format(text=gettext(GRAPHS_NEED))}}
 
     def check(self) -> None:
         """Raise ``NotAModel`` where the model is none, before a job is started."""

@@ -224,7 +224,7 @@ def heat_rows(
     layers, roles = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(role for _, role in cells)
     legend = gettext(
         "text: format · darker: KL with {format} in this group alone · point at a cell for all formats"
-    ).format(format=FORMATS[narrowest].label)
+    ).format(format=gettext(FORMATS[narrowest].label))
     rows_shown = [
         (NOT_KNOWN if layer is None else str(layer), [cells.get((layer, role)) for role in roles]) for layer in layers
     ]
@@ -273,7 +273,7 @@ def agreement(layers: Sequence[GroupDamage]) -> dict[str, tuple[float, ...]]:
 def agreement_table(layers: Sequence[GroupDamage]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return titles and rows with the rank correlations of each format."""
     rows = [
-        (FORMATS[form].label, *(NOT_KNOWN if isnan(rank) else f"{rank:+.2f}" for rank in ranks))
+        (gettext(FORMATS[form].label), *(NOT_KNOWN if isnan(rank) else f"{rank:+.2f}" for rank in ranks))
         for form, ranks in agreement(layers).items()
     ]
     return (gettext("Format"), *CHEAPER), rows
