@@ -54,7 +54,7 @@ def coverage_text(coverage: Coverage) -> str:
     """Return what was quantized in words: all weights, the bytes read per token, and each kind of layer."""
     if not coverage:
         return NOT_KNOWN
-    kinds = ", ".join(
+    kinds = gettext(", ").join(
         f"{KINDS[c.kind]} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights
     )
     return gettext("{weights} of the weights, {bytes} of the bytes read per token ({kinds})").format(

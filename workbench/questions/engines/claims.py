@@ -44,7 +44,9 @@ def _rates(engine: str, evidence: Evidence, *, leaves_out: str) -> Judgement | N
         others = {name: rate for name, rate in rates.items() if name != engine}
         if engine not in rates or not any(others.values()):
             continue
-        words = ", ".join(f"{engine_label(n)} {three_digits(r)}" for n, r in sorted(rates.items(), key=lambda p: -p[1]))
+        words = gettext(", ").join(
+            f"{engine_label(n)} {three_digits(r)}" for n, r in sorted(rates.items(), key=lambda p: -p[1])
+        )
         return Judgement(
             outcome=Outcome.CONFIRMED,
             how=gettext("Peak request rates within the SLO of {model}: {words} requests/s.").format(
@@ -117,7 +119,7 @@ def start_up(claim: Claim, evidence: Evidence) -> Judgement | None:
         attainment = run.asked(EngineSweepSpec).attainment_fraction
         serving = {r.engine: r.startup_s for r in results if r.startup_s and r.trials and r.best(attainment)}
         if serving:
-            words = ", ".join(f"{engine_label(n)} {s:.0f} s" for n, s in serving.items())
+            words = gettext(", ").join(f"{engine_label(n)} {s:.0f} s" for n, s in serving.items())
             how = gettext(
                 "Time from the launch of a server until it answered, without the time to get a machine: {words}. "
                 "Engines that met the SLO at no rate are left out."

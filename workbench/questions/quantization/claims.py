@@ -22,7 +22,7 @@ from workbench.catalog.tables import Claim
 from workbench.compress.methods import METHODS
 from workbench.compress.rows import VariantResult
 from workbench.core.errors import WorkbenchError
-from workbench.core.language import gettext
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.questions.quantization.serving_speed.findings import PLAIN
@@ -123,7 +123,7 @@ def accuracy(claim: Claim, _evidence: Evidence) -> Judgement:
             "Accuracy needs trained weights of that size; what ships are random weights and a trained model of "
             "9M parameters."
         )
-        return not_testable("needs trained 70B weights", why)(claim, _evidence)
+        return not_testable(gettext_noop("needs trained 70B weights"), why)(claim, _evidence)
     why = gettext("The trained model that ships has 9M parameters, which is far from the 8B of the claim.")
     return untested(EVALUATE, why)(claim, _evidence)
 

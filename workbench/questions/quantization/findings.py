@@ -155,7 +155,9 @@ def left_out_text(results: Sequence[VariantResult], *, kl_limit: float) -> str:
     allowed = may_be_taken(results, kl_limit=kl_limit)
     names = [_label(r) for r in results if r.decode and r not in allowed]
     return (
-        gettext("Beyond the accuracy limit, and left out: {methods}.").format(methods=", ".join(names)) if names else ""
+        gettext("Beyond the accuracy limit, and left out: {methods}.").format(methods=gettext(", ").join(names))
+        if names
+        else ""
     )
 
 

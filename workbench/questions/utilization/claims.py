@@ -52,7 +52,7 @@ def technique(name: str, figure: Figure, note: str = "") -> Judge:
         ]
         what = comparison(row)
         how = (gettext("{comparison} ({model}). On {runs}.") if others else gettext("{comparison} ({model}).")).format(
-            comparison=what[0].upper() + what[1:], model=run.model, runs=", ".join(others)
+            comparison=what[0].upper() + what[1:], model=run.model, runs=gettext(", ").join(others)
         )
         estimated = row.provenance is Provenance.ESTIMATED
         provenance = Provenance.ESTIMATED if estimated else Provenance.MEASURED

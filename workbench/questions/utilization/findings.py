@@ -168,7 +168,7 @@ def _host(recording: Recording, start_s: float, end_s: float) -> str:
         )
     if throttled := recording.increase("host.throttled_s", start_s, end_s):
         parts.append(gettext("the container's limit stopped it for {seconds} s").format(seconds=f"{throttled:.1f}"))
-    return ", ".join(parts) or gettext("the host was not sampled")
+    return gettext(", ").join(parts) or gettext("the host was not sampled")
 
 
 def _held_down(recording: Recording, gpu: str, start_s: float, end_s: float) -> str:
@@ -195,7 +195,7 @@ def _held_down(recording: Recording, gpu: str, start_s: float, end_s: float) -> 
     power, limit = (recording.mean(f"{gpu}.{q}", start_s, end_s) for q in ("power_w", "power_limit_w"))
     if power is not None and limit is not None:
         parts.append(gettext("{power} W of {limit}").format(power=f"{power:.0f}", limit=f"{limit:.0f}"))
-    return "; " + ", ".join(parts) if parts else ""
+    return gettext("; {reasons}").format(reasons=gettext(", ").join(parts)) if parts else ""
 
 
 def _answered(run: Run) -> list[KeptRequest]:

@@ -203,7 +203,7 @@ def _none_reached(results: Sequence[EngineResult], reaches: Mapping[str, Reach],
 
 
 def _rates(trials: Sequence[Trial]) -> str:
-    return ", ".join(f"{three_digits(t.rate_per_s)}/s" for t in trials)
+    return gettext(", ").join(f"{three_digits(t.rate_per_s)}/s" for t in trials)
 
 
 def _scope(results: Sequence[EngineResult], best: str | None) -> str | None:
@@ -292,7 +292,7 @@ def _partly_ranked(
         gettext("{engine} is not ranked: {reason}").format(engine=engine_label(e), reason=t.not_comparable[0].text)
         for e, t in unranked.items()
     )
-    tokens = ", ".join(
+    tokens = gettext(", ").join(
         f"{engine_label(e)} {three_digits(t.output_tokens_per_s)}"
         for e, t in sorted({**sustained, **unranked}.items(), key=lambda item: -item[1].output_tokens_per_s)
     )
@@ -323,7 +323,7 @@ def warning_texts(results: Sequence[EngineResult]) -> list[str]:
         gettext("{engine}, {kind} at {rates}: {text}").format(
             engine=engine_label(engine),
             kind=kind,
-            rates=", ".join(f"{three_digits(rate)}/s" for rate, _ in items),
+            rates=gettext(", ").join(f"{three_digits(rate)}/s" for rate, _ in items),
             text=items[-1][1],
         )
         for (engine, kind), items in found.items()

@@ -65,7 +65,7 @@ def about(run: Run, runs: Sequence[Run]) -> str:
     """Return what the numbers are of: whose heads, which device, and all runs of that device."""
     place = run.asked(AttentionSpec).model
     model = model_spec_from(place)
-    ids = ", ".join(f"{r.id} ({r.day})" for r in runs)
+    ids = gettext(", ").join(f"{r.id} ({r.day})" for r in runs)
     return gettext(
         "heads of {model} ({n_heads} heads, {n_kv_heads} KV heads, head_dim {head_dim}), random inputs · PyTorch {version} "
         "on {device} · runs {runs}"
@@ -145,7 +145,7 @@ def _against(cells: Sequence[AnyCell], phase: str, best: Cell) -> list[str]:
     starts = {n: crossover_tokens(cells, n, phase=phase) for n in names}
     paying = {n: at for n, at in starts.items() if at is not None}
     if paying:
-        text = ", ".join(
+        text = gettext(", ").join(
             gettext("{technique} from {n} tokens").format(technique=gettext(TECHNIQUES[name].label), n=f"{at:,}")
             for name, at in paying.items()
         )
@@ -156,7 +156,7 @@ def _against(cells: Sequence[AnyCell], phase: str, best: Cell) -> list[str]:
     if never:
         points.append(
             gettext("not faster at the longest length that was measured: {techniques}").format(
-                techniques=", ".join(never)
+                techniques=gettext(", ").join(never)
             )
         )
     return points

@@ -52,7 +52,7 @@ def _faster(claim: Claim, found: list[Pair]) -> Judgement | None:
     best = max(found, key=lambda p: p.other.p50_s.value / p.own.p50_s.value)
     value, interval = quotient(best.other.p50_s, best.own.p50_s)
     rest = (p for p in found if p is not best)
-    others = ", ".join(
+    others = gettext(", ").join(
         gettext("{factor}× at {n}").format(
             factor=f"{p.other.p50_s.value / p.own.p50_s.value:.3g}", n=f"{p.own.length_tokens:,}"
         )
@@ -260,7 +260,7 @@ def ring_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
     if not rings:
         return None
     run, own, (value, interval) = min(rings, key=lambda r: r[2][0])
-    words = ", ".join(
+    words = gettext(", ").join(
         gettext("{factor}× at {n} tokens").format(factor=f"{v:.2f}", n=f"{r.length_tokens:,}")
         for _, r, (v, _i) in rings
     )

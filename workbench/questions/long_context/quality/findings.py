@@ -24,7 +24,12 @@ def about(run: Run) -> str:
         else gettext("{model} on {device}").format(model=Path(spec.model).name, device=run.environment.device)
     )
     return gettext("{what} · {tasks} at {n_depths} depths, {n} questions each · run {run}, {day}").format(
-        what=asked, tasks=", ".join(spec.tasks), n_depths=spec.n_depths, n=spec.n_per_cell, run=run.id, day=run.day
+        what=asked,
+        tasks=gettext(", ").join(spec.tasks),
+        n_depths=spec.n_depths,
+        n=spec.n_per_cell,
+        run=run.id,
+        day=run.day,
     )
 
 

@@ -152,7 +152,7 @@ def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
 def _nothing_verdict(answer: Planned) -> Verdict:
     """Return the plan that comes nearest where no plan's mean latencies meet the SLO, and what would have to change for it."""
     reasons = [p.reason for p in answer.plans if p.reason]
-    nearest, kinds = nearest_plan(answer.plans), ", ".join(dict.fromkeys(map(_kind_of, reasons)))
+    nearest, kinds = nearest_plan(answer.plans), gettext(", ").join(dict.fromkeys(map(_kind_of, reasons)))
     tried = gettext("{n} combinations were tried; they fail on: {kinds}.").format(
         n=len(answer.plans), kinds=kinds or gettext("prices")
     )

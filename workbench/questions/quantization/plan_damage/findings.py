@@ -17,7 +17,7 @@ from workbench.questions.quantization.plan_damage.spec import PlanDamageSpec
 def plan_label(run: Run) -> str:
     """Return the formats of a run's plan in words."""
     formats = dict.fromkeys(map(short_format, run.asked(PlanDamageSpec).plan.values()))
-    return gettext("{formats} everywhere").format(formats=", ".join(formats))
+    return gettext("{formats} everywhere").format(formats=gettext(", ").join(formats))
 
 
 def about(run: Run) -> str:

@@ -88,7 +88,7 @@ def speed_verdict(run: Run, *, batch: int, context_tokens: int) -> Verdict:
 def _names(served: Sequence[str]) -> str:
     """Return the labels of precisions as a list in words."""
     *others, last = map(_label, served)
-    return gettext("{others} and {last}").format(others=", ".join(others), last=last) if others else last
+    return gettext("{others} and {last}").format(others=gettext(", ").join(others), last=last) if others else last
 
 
 def _label(served: str) -> str:

@@ -91,7 +91,7 @@ def verdict(run: Run) -> Verdict | None:
             gettext(
                 "a step of batch size {batches} took longer than one of a larger batch: it was not warm, or the "
                 "machine was busy"
-            ).format(batches=", ".join(map(str, cold))),
+            ).format(batches=gettext(", ").join(map(str, cold))),
         )
     gain = ""
     if smallest not in cold and smallest != best:
@@ -101,7 +101,9 @@ def verdict(run: Run) -> Verdict | None:
     near = [b for b, rate in per_s.items() if b != best and rate > (1 - CLOSE) * per_s[best]]
     if near:
         points.append(
-            gettext("batch size {batches} is within 10 % of it").format(batches=", ".join(map(str, sorted(near))))
+            gettext("batch size {batches} is within 10 % of it").format(
+                batches=gettext(", ").join(map(str, sorted(near)))
+            )
         )
     times = of_best[0].times
     tried = (

@@ -100,10 +100,12 @@ def verdict(run: Run) -> Verdict | None:
     least_s, most_s = step_of_one_s(run)
     bound, points = bound_by(profile, samples.roof, wall_s=least_s), list[str]()
     if slower:
-        points.append(gettext("slower on this device: {techniques}").format(techniques=", ".join(slower)))
+        points.append(gettext("slower on this device: {techniques}").format(techniques=gettext(", ").join(slower)))
     if equal and is_gain:
         points.append(
-            gettext("its gain is not shown to be larger than that of {techniques}").format(techniques=", ".join(equal))
+            gettext("its gain is not shown to be larger than that of {techniques}").format(
+                techniques=gettext(", ").join(equal)
+            )
         )
     if most_s > UNSTEADY * least_s:
         points.append(
@@ -113,7 +115,7 @@ def verdict(run: Run) -> Verdict | None:
             ).format(least=shown_duration(least_s), most=shown_duration(most_s))
         )
     if unclear:
-        points.append(gettext("no gain is shown for {techniques}").format(techniques=", ".join(unclear)))
+        points.append(gettext("no gain is shown for {techniques}").format(techniques=gettext(", ").join(unclear)))
     headline = gettext("{technique} has the largest measured gain: {gain}x the throughput.").format(
         technique=_at_start(best.label), gain=f"{best.gain:.2f}"
     )

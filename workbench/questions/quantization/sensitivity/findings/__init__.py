@@ -102,7 +102,7 @@ def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, st
             cost=space.unit.shown(chosen.cost)
         )
         return Verdict(headline=headline, evidence=why, answer="no")
-    mix = ", ".join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
+    mix = gettext(", ").join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
     verified = space.verified(chosen)
     shown = verified.kl.value if verified else chosen.damage
     return Verdict(
