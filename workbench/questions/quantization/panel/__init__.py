@@ -31,20 +31,22 @@ from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.questions.quantization.figures import accuracy_against_speed, claimed_and_measured
 from workbench.questions.quantization.findings import (
-    COMPARISON_HEAD,
-    ESTIMATE_HEAD,
-    HISTORY_HEAD,
     KL_LIMITS,
     batches_of,
     claim_points,
-    comparison_rows,
-    estimated_rows,
-    history_rows,
     left_out_text,
     may_be_taken,
     subject_of,
     usd_by_method,
     verdict,
+)
+from workbench.questions.quantization.findings.table_rows import (
+    COMPARISON_HEAD,
+    ESTIMATE_HEAD,
+    HISTORY_HEAD,
+    comparison_rows,
+    estimated_rows,
+    history_rows,
 )
 from workbench.questions.quantization.panel.method_table import method_cells, method_head
 from workbench.questions.quantization.panel.state import QuantizationState
