@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knob
-from workbench.core.language import gettext, gettext_noop
+from workbench.core.language import gettext, pgettext
 from workbench.core.units import shown_duration
 from workbench.interface.html import message_card, paragraph, table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -21,12 +21,13 @@ from workbench.questions.utilization.days.findings import LANES, SIGNAL_HEAD, la
 from workbench.telemetry.history import History, histories_in, history_folder
 
 DAY_S = 86400.0
-SPANS_S = {
-    gettext_noop("5 minutes"): 300.0,
-    gettext_noop("hour"): 3600.0,
-    gettext_noop("day"): DAY_S,
-    gettext_noop("week"): 7 * DAY_S,
-    gettext_noop("month"): 30 * DAY_S,
+SPANS_S = {"5 minutes": 300.0, "hour": 3600.0, "day": DAY_S, "week": 7 * DAY_S, "month": 30 * DAY_S}
+SPAN_LABELS = {
+    "5 minutes": gettext("5 minutes"),
+    "hour": pgettext("period", "hour"),
+    "day": pgettext("period", "day"),
+    "week": pgettext("period", "week"),
+    "month": pgettext("period", "month"),
 }
 
 
@@ -42,7 +43,7 @@ class DaysState(PanelState):
         "hour",
         "Shown period",
         "Length of the period that is shown, up to the last sample.",
-        choices={name: gettext(name) for name in SPANS_S},
+        choices=SPAN_LABELS,
     )
     into: str = knob(
         "this-machine",
