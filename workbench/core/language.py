@@ -58,3 +58,8 @@ def gettext(text: str) -> str:
 def ngettext(one: str, many: str, n: int) -> str:
     """Return the form of a text for a number of things in the reader's language."""
     return _tables().ngettext(one, many, n)
+
+
+def gettext_noop(text: str) -> str:
+    """Return a text as it is, so that the tables hold it: it is stored or compared, and translated where it is shown."""
+    return text
