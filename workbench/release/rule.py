@@ -7,15 +7,16 @@ from statistics import NormalDist
 from typing import Literal
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.release.sequential import RATIOS, log_factors
 
 HELD_BACK = 0.1
 """Share of the requests that stay on the old version at the last step, so that it compares as well."""
 MEASURES = {
-    "failures": "failures",
-    "late_ttft": "late TTFT",
-    "slow_tpot": "slow TPOT",
-    "disagreement": "disagreement",
+    "failures": gettext_noop("failures"),
+    "late_ttft": gettext_noop("late TTFT"),
+    "slow_tpot": gettext_noop("slow TPOT"),
+    "disagreement": gettext_noop("disagreement"),
 }
 """Label of each measure that a version is judged by."""
 

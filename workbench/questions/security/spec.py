@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext_noop
 from workbench.core.specs import Spec
 
 OWN = "workbench"
@@ -16,7 +17,7 @@ DETECTORS: dict[str, str] = {
     "presidio": "Presidio (blank English model)",
 }
 LAST_TUNING_SEED = 999
-INSTALL_PRESIDIO = "pip install presidio-analyzer (374 MB) to score Presidio as well."
+INSTALL_PRESIDIO = gettext_noop("pip install presidio-analyzer (374 MB) to score Presidio as well.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import DATA, workbench_home
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Json, plain
 from workbench.core.traces import read_trace
@@ -100,37 +100,24 @@ def compared(case: ScalingSpec) -> dict[str, Played]:
         return rule(Covered(start_s=start_s), warm=warm, relief=relief)
 
     return {
-        f"fixed, for the peak minute ({enough})": fixed(enough),
-        f"fixed, for the mean ({first})": fixed(first),
-        "queue length (KEDA: 5 waiting)": rule(QueueLength()),
-        "utilization (HPA: 70 %)": rule(Utilization()),
-        "predictive (trend)": rule(Predictive(start_s=case.start_s)),
-        "workbench (trend plus its error)": covered(),
-        f"workbench, {case.warm} warm": covered(warm=case.warm),
-        "workbench, shorter answers": covered(relief=Relief(shorter_above_s=case.slo_wait_s / 2)),
-        f"workbench, {100 * case.cached:.0f} % from a cache": covered(relief=Relief(cached=case.cached)),
+        gettext_noop("fixed, for the peak minute ({n})").format(n=enough): fixed(enough),
+        gettext_noop("fixed, for the mean ({n})").format(n=first): fixed(first),
+        gettext_noop("queue length (KEDA: {n} waiting)").format(n=5): rule(QueueLength()),
+        gettext_noop("utilization (HPA: {n} %)").format(n=70): rule(Utilization()),
+        gettext_noop("predictive (trend)"): rule(Predictive(start_s=case.start_s)),
+        gettext_noop("workbench (trend plus its error)"): covered(),
+        gettext_noop("workbench, {n} warm").format(n=case.warm): covered(warm=case.warm),
+        gettext_noop("workbench, shorter answers"): covered(relief=Relief(shorter_above_s=case.slo_wait_s / 2)),
+        gettext_noop("workbench, {n} % from a cache").format(n=f"{100 * case.cached:.0f}"): covered(
+            relief=Relief(cached=case.cached)
+        ),
     }
 
 
-RULE_LABELS = {
-    "fixed, for the peak minute ({n})": gettext("fixed, for the peak minute ({n})"),
-    "fixed, for the mean ({n})": gettext("fixed, for the mean ({n})"),
-    "queue length (KEDA: {n} waiting)": gettext("queue length (KEDA: {n} waiting)"),
-    "utilization (HPA: {n} %)": gettext("utilization (HPA: {n} %)"),
-    "predictive (trend)": gettext("predictive (trend)"),
-    "workbench (trend plus its error)": gettext("workbench (trend plus its error)"),
-    "workbench, {n} warm": gettext("workbench, {n} warm"),
-    "workbench, shorter answers": gettext("workbench, shorter answers"),
-    "workbench, {n} % from a cache": gettext("workbench, {n} % from a cache"),
-}
-"""What a reader sees of a rule, by its name with a place for its number."""
-
-
 def shown_rule(name: str) -> str:
-    """Return what a reader sees of a rule; a name that is not one of ``compared`` as it is."""
+    """Return what a reader sees of a rule of ``compared``: its only number is put back into the translated name."""
     number = re.search(r"\d+", name)
-    label = RULE_LABELS.get(name if number is None else name.replace(number[0], "{n}", 1), name)
-    return label if number is None or label == name else label.format(n=number[0])
+    return gettext(name) if number is None else gettext(name.replace(number[0], "{n}", 1)).format(n=number[0])
 
 
 def _minutes(work_s: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
