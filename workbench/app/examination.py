@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.engines import environments
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.doctor import Finding, examine
@@ -24,11 +25,16 @@ def _engine(finding: Finding, here: str) -> Finding:
     if finding.state == "ok":
         return finding
     if device != here:
-        return replace(finding, remedy=f"Not needed: this machine computes on {here}.")
+        return replace(finding, remedy=gettext("Not needed: this machine computes on {device}.").format(device=here))
     try:
         environment = environments.find(engine, device=device)
     except NotAvailable as error:
         return replace(finding, state="problem", value=error.cause, remedy=error.remedy)
     if environment is None:
         return finding
-    return replace(finding, state="ok", value=f"{environment.version}, in an environment of its own", remedy="")
+    return replace(
+        finding,
+        state="ok",
+        value=gettext("{version}, in an environment of its own").format(version=environment.version),
+        remedy="",
+    )

@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 from workbench import __version__
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
 
@@ -91,9 +92,11 @@ def _without_repeats(body: Markup) -> Markup:
 def footer(source: str) -> Markup:
     """Return where a page comes from."""
     now = datetime.now(UTC).isoformat(timespec="minutes")
-    return Markup(
-        "Written from {} by Inference Workbench {} at {}. Runs, versions, hardware and data dates stand with each result."
-    ).format(source, __version__, now)
+    text = gettext(
+        "Written from {source} by Inference Workbench {version} at {time}. "
+        "Runs, versions, hardware and data dates stand with each result."
+    )
+    return Markup("{}").format(text.format(source=source, version=__version__, time=now))
 
 
 def _cell_html(cell: Any) -> Markup:
