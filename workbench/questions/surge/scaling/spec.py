@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext_noop
 from workbench.core.specs import Spec
 
-TRACES = {"conv": "Azure 2023, conversations", "code": "Azure 2023, code"}
+TRACES = {"conv": gettext_noop("Azure 2023, conversations"), "code": gettext_noop("Azure 2023, code")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
