@@ -69,13 +69,15 @@ def verdict(run: Run) -> Verdict:
                 versions=gettext(", ").join(unverified)
             )
         )
-    power = power_text(run.asked(RolloutSpec))
+    objection, against = power_text(run.asked(RolloutSpec)), objections(points)
+    if against:
+        objection = gettext("{first} {second}").format(first=against, second=objection)
     return Verdict(
         headline=gettext(
             "{n} of {total} rollouts ended as they should: healthy versions are to be promoted, degraded versions rolled back."
         ).format(n=n_right, total=len(rows)),
         evidence=evidence,
-        objection=" ".join(filter(None, (objections(points), power))),
+        objection=objection,
         scope=gettext(
             "The new version is compared with the old one, which serves at the same time, after every request: by failures, late TTFT, slow TPOT, and next tokens that differ."
         ),

@@ -100,7 +100,7 @@ def verdict(run: Run) -> Verdict:
     weakest = gettext("The weakest class is {kind}: recall {recall}, precision {precision}.").format(**_shares(worst))
     return Verdict(
         headline=headline.format(share=f"{100 * BAR:.0f}", n=len(scores) - len(weak), total=len(scores)),
-        evidence=f"{weakest} {stream_summary(run)}",
+        evidence=gettext("{first} {second}").format(first=weakest, second=stream_summary(run)),
         objection=objections(points),
         scope=gettext(
             "Half of the texts are look-alikes. Names and postal addresses have no pattern and are not detected."

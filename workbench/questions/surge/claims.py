@@ -45,7 +45,12 @@ def takes_effect(control: str, note: str = "") -> Judge:
             ).format(
                 factor=f"{spec.overload:g}", goodput=f"{row.goodput_per_s:.1f}", without=f"{base.goodput_per_s:.1f}"
             )
-            return compared(claim, float(at), f"{how} {note}".strip(), runs=(run,))
+            return compared(
+                claim,
+                float(at),
+                gettext("{first} {second}").format(first=how, second=note) if note else how,
+                runs=(run,),
+            )
         return None
 
     return first_of(judge, untested(SURGE, gettext("No run measured it beside the gateway without controls.")))

@@ -62,7 +62,7 @@ def verdict(run: Run) -> Verdict:
         factor=f"{spec.overload:g}",
     )
     if bare is not None and bare is not best:
-        headline = f"{headline} {_without_gateway(bare, spec.after_s)}"
+        headline = gettext("{first} {second}").format(first=headline, second=_without_gateway(bare, spec.after_s))
     points = []
     if (best.least_fair_share_fraction or 0) < LEAST_SHARE:
         points.append(gettext("some tenant gets less than half of its fair share with it"))
@@ -79,7 +79,7 @@ def verdict(run: Run) -> Verdict:
     is_gain = bare is None or best.goodput_fraction > bare.goodput_fraction
     return Verdict(
         headline=headline,
-        evidence=f"{_capacity_text(best, capacity_per_s)} {_refused(best)}",
+        evidence=gettext("{first} {second}").format(first=_capacity_text(best, capacity_per_s), second=_refused(best)),
         objection=objections(points, most=4),
         scope=gettext(
             "Every tenant gets at least half of its fair share with: {controls}. The SLO is a TTFT of at most {ttft_s} s and a TPOT of at most {tpot_ms} ms."
@@ -186,7 +186,9 @@ def vllm_flags(run: Run) -> tuple[str, str]:
     versions = gettext(
         "The two queue limits exist from vLLM 0.33 on; older versions need a gateway. vLLM refuses with status 503, without regard to tenants and without a Retry-After header."
     )
-    return line, " ".join(filter(None, (derived, _limits_text(samples, slo_ttft_s), versions)))
+    for more in filter(None, (_limits_text(samples, slo_ttft_s), versions)):
+        derived = gettext("{first} {second}").format(first=derived, second=more)
+    return line, derived
 
 
 def _limits_text(samples: SurgeSamples, slo_ttft_s: float) -> str:

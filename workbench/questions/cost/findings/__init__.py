@@ -288,14 +288,9 @@ def cost_verdict(answer: Priced) -> Verdict:
             **_attainment(answer),
         ),
         objection=objections(points),
-        scope=" ".join(
-            (
-                sentence([most, spread]),
-                gettext(
-                    "The hourly price is divided between prompts ({share}) and answers; a price by output tokens alone, as under What if, carries all of it."
-                ).format(share=prompt),
-            )
-        ),
+        scope=gettext(
+            "{notes} The hourly price is divided between prompts ({share}) and answers; a price by output tokens alone, as under What if, carries all of it."
+        ).format(notes=sentence([most, spread]), share=prompt),
         provenance=Provenance.ESTIMATED,
     )
 
