@@ -111,4 +111,6 @@ def combination_label(plan: Plan) -> str:
         how = {"fp8a16": weights_only, "nvfp4a16": weights_only, "fp16": gettext("{precision} as fp16")}.get(
             plan.kernel, how
         )
-    return ", ".join((f"{plan.n_devices} × {plan.device_name}{split}", how.format(precision=plan.precision), *cache))
+    return gettext(", ").join(
+        (f"{plan.n_devices} × {plan.device_name}{split}", how.format(precision=plan.precision), *cache)
+    )
