@@ -21,7 +21,7 @@ RESULT_HEAD = (
     gettext("verified"),
 )
 EVIDENCE_HEAD = (gettext("New version"), *map(gettext, MEASURES.values()))
-GATEWAY = """# gateway.toml: a rollout between your own servers; GET /rollout returns its state
+GATEWAY = gettext("""# gateway.toml: a rollout between your own servers; GET /rollout returns its state
 [[upstreams]]
 name = "one"
 url = "http://localhost:8001"
@@ -41,7 +41,7 @@ power = 0.98                  # a rise of the failures from 1 to 3 % is caught w
 # assignment = "user"         # users keep their version; for conversations whose prefixes are cached, and many users
 model = "served-model-name-of-both"
 gold = "questions.jsonl"      # lines like {"prompt": "The capital of"}
-"""
+""")
 
 
 def shown_scenario(name: str) -> str:

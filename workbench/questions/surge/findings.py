@@ -18,15 +18,17 @@ BEYOND = {
     "all": gettext("answers from the cache and shorter answers"),
 }
 """Controls with which more requests than the engine's own capacity can be answered, and how."""
+REFUSED, LATE, TIMED_OUT, SHORTENED = gettext("refused | late | timed out | shortened").split(" | ")
+"""What becomes of requests; together, because "late" alone is a kind of fusion too."""
 RESULT_HEAD = (
     gettext("Controls"),
     gettext("goodput / capacity"),
     "TTFT p50",
     "TTFT p99",
-    gettext("refused"),
-    gettext("late"),
-    gettext("timed out"),
-    gettext("shortened"),
+    REFUSED,
+    LATE,
+    TIMED_OUT,
+    SHORTENED,
     gettext("lowest fair share"),
     gettext("recovered after"),
 )
