@@ -16,7 +16,7 @@ from workbench.core.knobs import knobs_of
 from workbench.core.language import SOURCE, gettext, gettext_noop, language
 from workbench.estimate.knobs import BatchSize, HourlyPrice, Utilization
 from workbench.interface.knobs import report_input
-from workbench.interface.style import STYLE
+from workbench.interface.style import STYLE, font_rule
 from workbench.interface.theme import mime_bundle
 
 HERE = Path(__file__).parent
@@ -289,7 +289,7 @@ def page(title: str, body: Markup, *, footer: Markup) -> str:
         else json_script({text: gettext(text) for text in SCRIPT_TEXTS}, name="wb-texts"),
         policy=Markup(POLICY.format(" ".join(hashes))),
         title=title,
-        style=Markup(STYLE + css),
+        style=Markup(STYLE + css + font_rule("body", "system-ui")),
         body=body,
         footer=footer,
         plotly=plotly,
