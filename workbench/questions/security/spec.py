@@ -6,7 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 
 OWN = "workbench"
@@ -61,6 +61,8 @@ class RedactionSpec(Spec):
         require_positive(self, "n_per_kind", "n_splits")
         if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
             raise InvalidSpec(
-                f"Unknown detector: {', '.join(sorted(unknown))}." if self.detectors else "No detector was chosen.",
-                remedy=f"Choose from: {', '.join(DETECTORS)}.",
+                gettext("Unknown detector: {names}.").format(names=", ".join(sorted(unknown)))
+                if self.detectors
+                else gettext("No detector was chosen."),
+                remedy=gettext("Choose from: {known}.").format(known=", ".join(DETECTORS)),
             )

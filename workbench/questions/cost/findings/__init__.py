@@ -108,7 +108,10 @@ def price_load(spec: CostSpec) -> Priced:
     case = case_of(spec)
     on_demand_usd = case.offer.usd_per_hour
     if on_demand_usd is None:
-        raise NotAvailable(f"No price of {case.offer.name} is listed.", remedy="Give your own with --prices.")
+        raise NotAvailable(
+            gettext("No price of {device} is listed.").format(device=case.offer.name),
+            remedy=gettext("Give your own with --prices."),
+        )
     if spec.precision != STORED:
         require_kernel(case.offer, spec.precision)
     attained, ways = savings(case)
@@ -159,16 +162,22 @@ def no_plan(case: Case) -> NotAvailable:
     reasons = [p.reason for p in ranked if p.reason]
     if any(p.reason is None for p in ranked):
         reasons = [
-            "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
+            gettext(
+                "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
+            )
         ]
     nearest = nearest_plan(ranked)
-    binding = next(iter(reasons), "no split was possible")
+    binding = next(iter(reasons), gettext("no split was possible"))
     if nearest is not None and not any(p.reason is None for p in ranked):
-        binding = f"the nearest is {combination_label(nearest)}, where {nearest.reason}"
-    names = ", ".join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
+        binding = gettext("the nearest is {plan}, where {reason}").format(
+            plan=combination_label(nearest), reason=nearest.reason
+        )
+    names = gettext(", ").join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
     return NotAvailable(
-        f"No plan in {names} meets this SLO on up to {max(GROUP_SIZES)} x {case.offer.name}: {binding}.",
-        remedy="Relax the SLO, or choose another device; `workbench plan` lists all reasons.",
+        gettext("No plan in {precisions} meets this SLO on up to {n} x {device}: {reason}.").format(
+            precisions=names, n=max(GROUP_SIZES), device=case.offer.name, reason=binding
+        ),
+        remedy=gettext("Relax the SLO, or choose another device; `workbench plan` lists all reasons."),
     )
 
 

@@ -48,8 +48,10 @@ def traffic_of(case: ScalingSpec) -> Traffic:
         arrivals = read_trace(Path(case.trace)).arrivals
         if arrivals[-1].at_s > LONGEST_S:
             raise InvalidSpec(
-                f"The trace {case.trace} lasts {arrivals[-1].at_s / 86_400:,.0f} days.",
-                remedy=f"Give a trace of at most {LONGEST_S / 86_400:.0f} days.",
+                gettext("The trace {file} lasts {days} days.").format(
+                    file=case.trace, days=f"{arrivals[-1].at_s / 86_400:,.0f}"
+                ),
+                remedy=gettext("Give a trace of at most {days} days.").format(days=f"{LONGEST_S / 86_400:.0f}"),
             )
         seconds = np.array([int(a.at_s) for a in arrivals])
         spans = np.zeros((seconds.max() + 1, 3))
