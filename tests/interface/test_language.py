@@ -24,10 +24,11 @@ each = pytest.mark.parametrize("name", LANGUAGES)
 CHINESE = re.compile("[\u4e00-\u9fff]")
 SENTENCE = re.compile(r"(?:\b[A-Za-z][a-z'’-]+[ ,;:]+){4,}[a-z'-]+")
 """Five English words in a row."""
-PLACEHOLDER = re.compile(r"\{\w+\}")
+PLACEHOLDER = re.compile(r"(?<!%)\{\w+\}")
 NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
-CODE = re.compile(r"```.*?```|`[^`A-Z\u4e00-\u9fff][^`\n]*`", re.DOTALL)
-"""Code of a notebook's text; what begins with a capital letter is the name of a control."""
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+CONTROL = re.compile(r"`[A-Z\u4e00-\u9fff]")
+"""Begins the name of a control in a notebook's text."""
 SAME_TITLE = ("01", "02", "04", "05", "06", "07", "08", "10", "11", "13", "14")
 """Notebooks whose panel has the same title."""
 
@@ -73,7 +74,8 @@ def test_a_translation_has_the_same_values_and_numbers(name, domains):
 def test_code_in_notebooks_is_not_translated(name, domains):
     for domain, text, forms in translated(name, domains):
         if domain == "notebooks":
-            assert CODE.findall(text.one) == CODE.findall(forms[0]), text.one
+            code = [[c for c in CODE.findall(said) if not CONTROL.match(c)] for said in (text.one, forms[0])]
+            assert Counter(code[0]) == Counter(code[1]), text.one
 
 
 @each
@@ -179,12 +181,12 @@ def test_a_copy_of_a_notebook_follows_its_source_and_keeps_what_the_reader_wrote
     assert kept.cells[1].source == "my_own = 1"
 
 
-@pytest.fixture(scope="module", params=LANGUAGES)
-def seen(request, tmp_path_factory):
-    """What a process in another language shows."""
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What a process in Chinese shows."""
     environment = {
         **os.environ,
-        "WORKBENCH_LANG": request.param,
+        "WORKBENCH_LANG": "zh_CN",
         "WORKBENCH_HOME": str(tmp_path_factory.mktemp("home")),
     }
     command = [sys.executable, "-W", "ignore", "-m", "support.spoken"]
