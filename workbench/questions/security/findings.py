@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from workbench.catalog.paths import DATA
-from workbench.core.language import gettext
+from workbench.core.language import gettext, pgettext
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.verdict import Verdict, objections
@@ -21,7 +21,7 @@ SCORE_HEAD = (
     gettext("class"),
     gettext("texts"),
     gettext("recall"),
-    gettext("precision"),
+    pgettext("detector", "precision"),
     gettext("false positives"),
 )
 MISTAKE_HEAD = (gettext("Detector"), gettext("mistake"))
@@ -34,10 +34,10 @@ THREAT_HEAD = (
     gettext("limits of the control"),
 )
 CLASSES = {
-    "CARD": gettext("card"),
+    "CARD": pgettext("personal data", "card"),
     "EMAIL": gettext("email"),
-    "PHONE": gettext("phone"),
-    "ID": gettext("id"),
+    "PHONE": pgettext("personal data", "phone"),
+    "ID": pgettext("personal data", "id"),
     "IBAN": "iban",
     "SECRET": gettext("secret"),
     "PRIVATE KEY": gettext("private key"),

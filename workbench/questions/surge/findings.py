@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from workbench.core.language import gettext
+from workbench.core.language import gettext, pgettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
@@ -18,17 +18,15 @@ BEYOND = {
     "all": gettext("answers from the cache and shorter answers"),
 }
 """Controls with which more requests than the engine's own capacity can be answered, and how."""
-REFUSED, LATE, TIMED_OUT, SHORTENED = gettext("refused | late | timed out | shortened").split(" | ")
-"""What becomes of requests; together, because "late" alone is a kind of fusion too."""
 RESULT_HEAD = (
     gettext("Controls"),
     gettext("goodput / capacity"),
     "TTFT p50",
     "TTFT p99",
-    REFUSED,
-    LATE,
-    TIMED_OUT,
-    SHORTENED,
+    gettext("refused"),
+    pgettext("requests", "late"),
+    gettext("timed out"),
+    gettext("shortened"),
     gettext("lowest fair share"),
     gettext("recovered after"),
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
 from workbench.alerts.rules import Rule
-from workbench.core.language import gettext, ngettext
+from workbench.core.language import gettext, ngettext, pgettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, three_digits
 from workbench.core.verdict import Answer, Verdict, objections
@@ -18,11 +18,11 @@ RULE_HEAD = (
     gettext("value now ●"),
     gettext("highest value ●"),
     gettext("fires when"),
-    gettext("after"),
+    pgettext("condition of a rule", "after"),
     gettext("alerts"),
 )
 ALERT_HEAD = (gettext("Alert"), gettext("fired at"), gettext("resolved at"), gettext("severity"))
-SEVERITIES = {"page": gettext("page"), "ticket": gettext("ticket")}
+SEVERITIES = {"page": pgettext("severity", "page"), "ticket": gettext("ticket")}
 """What a reader sees of a severity."""
 
 
