@@ -1,15 +1,15 @@
 """What readers see in the language of this process, as JSON: every panel, the start page and a report.
 
-Run as ``python -m support.spoken`` with ``WORKBENCH_LANG`` set: one process for all, since the language of a process does not change.
+Run as ``python -m support.spoken`` with ``WORKBENCH_LANG`` and ``WORKBENCH_HOME`` set: one process for all, since the language of a process does not change.
 """
 
 import json
+import os
 import re
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import ipywidgets as widgets
 import nbformat
 from markupsafe import Markup
 
@@ -19,6 +19,7 @@ from workbench.app.start import QuestionMap, doctor_table
 from workbench.catalog.paths import NOTEBOOKS
 from workbench.catalog.tables import questions
 from workbench.core.errors import WorkbenchError
+from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import page
 from workbench.interface.translated_notebook import translate
 from workbench.jobs.manager import JobManager
@@ -77,11 +78,23 @@ def _strings(value, keys, key=""):
         yield value
 
 
+def live_texts(widget):
+    """Yield what a widget and those inside it show."""
+    if isinstance(widget, widgets.HTML):
+        yield from texts_of(widget.value)
+    if isinstance(widget, widgets.Label):
+        yield widget.value
+    for name in ("description", "tooltip", "placeholder"):
+        if text := getattr(widget, name, None):
+            yield text
+    yield from getattr(widget, "titles", ())
+    yield from (str(option[0]) for option in getattr(widget, "options", ()) if isinstance(option, tuple))
+    for child in getattr(widget, "children", ()):
+        yield from live_texts(child)
+
+
 def seen_of(panel):
     """Return what a panel shows: the card of its verdict, its controls, and the texts of its report and its figures."""
-    controls = [
-        text for made in panel.controls.values() for text in (getattr(made, "description", ""), made.tooltip) if text
-    ]
     try:
         figures = [text for make in panel.view().figures for text in figure_texts(make())]
         texts = texts_of(panel.static_html())
@@ -91,7 +104,7 @@ def seen_of(panel):
         "title": panel.title,
         "answer": texts_of(panel.answer.value),
         "texts": texts,
-        "controls": controls,
+        "controls": list(live_texts(panel.root)),
         "figures": figures,
         "tabs": list(panel.tab_titles),
         "errors": [repr(error) for error in panel.errors],
@@ -109,13 +122,11 @@ def headings():
 
 
 def main():
-    with TemporaryDirectory() as home:
-        manager = JobManager(Path(home))
-        panels = {name: seen_of(panel(manager)) for name, panel in panel_classes().items()}
-        start = QuestionMap(manager)
-        start.reading.join()
-        cards = texts_of(start.static_html())
-        claims = [text for q in questions() for text in texts_of(QuestionClaims(q.number, manager).static_html())]
+    manager = JobManager()
+    panels = {name: seen_of(panel(manager)) for name, panel in panel_classes().items()}
+    os.environ[EXPORT_MODE] = "1"  # nothing is read in the background
+    cards = texts_of(QuestionMap(manager).static_html())
+    claims = [text for q in questions() for text in texts_of(QuestionClaims(q.number, manager).static_html())]
     finding = Finding(topic="processor", state="ok", value="a CPU")
     json.dump(
         {
