@@ -23,8 +23,10 @@ from workbench.core.knobs import knobs_of
 from workbench.core.language import FOLDER, SOURCE, offered
 
 PACKAGE = Path(__file__).parents[1]
-FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2}
+FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2, "pgettext": 2}
 """Functions that mark texts, and how many of their first arguments are texts."""
+CONTEXT = "\x04"
+"""What stands between a context and its text, as in the tables that GNU gettext compiles."""
 KNOBS = {"Knob": (0, 1), "needed": (0, 1), "knob": (1, 2), "advanced": (1, 2)}
 """Functions that declare a knob, and where label and help stand."""
 FACTS = {
@@ -43,6 +45,7 @@ class Text:
     """A text as tables hold it."""
 
     one: str
+    """After its context, where it has one."""
     many: str = ""
     """Its plural; "" where it has none."""
     place: str = ""
@@ -98,7 +101,8 @@ def _marked(tree: ast.AST) -> Iterator[Text]:
         if node.func.id in FUNCTIONS:
             texts = [t for t in constants[: FUNCTIONS[node.func.id]] if isinstance(t, str)]
             if texts and len(texts) == FUNCTIONS[node.func.id]:
-                yield Text(one=texts[0], many="".join(texts[1:]))
+                is_in_context = node.func.id == "pgettext"
+                yield Text(one=CONTEXT.join(texts)) if is_in_context else Text(one=texts[0], many="".join(texts[1:]))
         elif node.func.id in KNOBS:
             at = [i for i in KNOBS[node.func.id] if i < len(constants)]
             yield from (Text(one=t) for i in at if isinstance(t := constants[i], str) and t)
@@ -149,7 +153,9 @@ def updated(texts: Sequence[Text], known: Mapping[str, Sequence[str]], language:
     for text in texts:
         lines = [f"#. {text.place}"] if text.place else []
         lines += ["#, python-brace-format"] if PLACEHOLDER.search(text.one) and not text.place else []
-        lines.append(f"msgid {normalize(text.one, width=0)}")
+        context, is_in_context, one = text.one.rpartition(CONTEXT)
+        lines += [f"msgctxt {normalize(context, width=0)}"] if is_in_context else []
+        lines.append(f"msgid {normalize(one, width=0)}")
         forms = known.get(text.one, ())
         if text.many:
             lines.append(f"msgid_plural {normalize(text.many, width=0)}")
@@ -169,7 +175,8 @@ def translations(file: Path) -> Mapping[str, Sequence[str]]:
     for message in catalog:
         forms = (message.string,) if isinstance(message.string, str) else message.string or ()
         if any(forms):
-            found[message.id if isinstance(message.id, str) else message.id[0]] = forms
+            one = message.id if isinstance(message.id, str) else message.id[0]
+            found[f"{message.context}{CONTEXT}{one}" if message.context else one] = forms
     found.pop("", None)
     return found
 

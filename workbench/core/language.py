@@ -72,6 +72,11 @@ def ngettext(one: str, many: str, n: int) -> str:
     return _tables().ngettext(one, many, n)
 
 
+def pgettext(context: str, text: str) -> str:
+    """Return a text in the reader's language that means one thing here and another elsewhere, such as "late"."""
+    return _tables().pgettext(context, text)
+
+
 def gettext_noop(text: str) -> str:
     """Return a text as it is, so that the tables hold it: it is stored or compared, and translated where it is shown."""
     return text

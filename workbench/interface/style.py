@@ -14,8 +14,11 @@ FONTS = {
 
 
 def font_rule(selector: str, family: str) -> str:
-    """Return the rule that adds the fonts of the reader's language to a family; "" where the family has all its signs."""
-    return f"{selector}{{font-family:{family},{own_fonts()},sans-serif}}" if own_fonts() else ""
+    """Return the rules that add the fonts of the reader's language to a family, which have no slanted signs; "" where the family has all signs."""
+    if not own_fonts():
+        return ""
+    slanted = ",".join(f"{part} :is(i,em)" for part in selector.split(","))
+    return f"{selector}{{font-family:{family},{own_fonts()},sans-serif}}{slanted}{{font-style:normal}}"
 
 
 def own_fonts() -> str:

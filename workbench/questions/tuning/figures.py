@@ -65,7 +65,10 @@ def measured_so_far(found: MeasuredSoFar, *, objective: Objective) -> go.Figure:
     """Return the scores of the settings that a running search has measured."""
     name, unit = SCORES[objective]
     fig = figure(
-        gettext("Measured so far"), subtitle=gettext("● the best one is green"), x_title=f"{name}, {unit}", y_title=""
+        gettext("Measured so far"),
+        subtitle=gettext("● the best one is green"),
+        x_title=gettext("{name}, {unit}").format(name=name, unit=unit),
+        y_title="",
     )
     best = max(found.scores, default=0.0)
     shown = [

@@ -97,7 +97,7 @@ def verdict(run: Run) -> Verdict:
     best = max(others, key=lambda s: s.top1.value if s.top1 else 0.0, default=None)
     interval = own.top1 or Interval(0.0, 0.0, 1.0)
     missed = [
-        f"{gettext(e.fault)} ({gettext(e.dose)})"
+        gettext("{fault} ({dose})").format(fault=gettext(e.fault), dose=gettext(e.dose))
         for e in run.sampled(FaultsSamples).episodes
         if e.cause is not None and e.took_effect and e.answer.named != e.cause
     ]
@@ -139,12 +139,17 @@ def verdict(run: Run) -> Verdict:
     )
 
 
+def load_name(episode: Episode) -> str:
+    """Return the fault of a load and its dose."""
+    return gettext("{fault}, {dose}").format(fault=gettext(episode.fault), dose=gettext(episode.dose))
+
+
 def episode_table(episodes: Sequence[Episode]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of a table with the true cause of each load, and what every method named."""
     methods = (WORKBENCH, *(name for name in episodes[0].answers if name != WORKBENCH))
     return (gettext("Load"), gettext("true cause"), *map(gettext, methods)), [
         (
-            f"{gettext(e.fault)}, {gettext(e.dose)}",
+            load_name(e),
             gettext(e.cause) if e.cause else gettext("healthy"),
             *(_named(e.answers[method]) for method in methods),
         )

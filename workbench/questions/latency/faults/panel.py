@@ -106,7 +106,7 @@ def _detail(episode: Episode) -> Markup:
     rows = [(shown(e.text), f"{e.score:+.2f}") for e in answer.evidence]
     truth = gettext(episode.cause) if episode.cause else gettext("healthy")
     symptoms = gettext("; ").join(map(shown, answer.symptoms)) or gettext("users notice no change")
-    name = bold(f"{gettext(episode.fault)}, {gettext(episode.dose)}")
+    name = bold(findings.load_name(episode))
     return block(
         paragraph(
             joined(name, gettext(": {proof}. True cause: {truth}.").format(proof=shown(episode.proof), truth=truth))

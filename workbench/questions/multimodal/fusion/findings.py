@@ -50,7 +50,9 @@ def _accuracy(r: CorruptedInputs | Precision) -> str:
 def _speedup(t: BatchTimes) -> str:
     if t.speedup is None:
         return "1"
-    return f"{_interval(t.speedup.ratio, t.speedup.ratio_interval)}, {shown_verdict(t.speedup.verdict)}"
+    return gettext("{speedup}, {verdict}").format(
+        speedup=_interval(t.speedup.ratio, t.speedup.ratio_interval), verdict=shown_verdict(t.speedup.verdict)
+    )
 
 
 def _points(fraction: float) -> str:

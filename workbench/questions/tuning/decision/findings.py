@@ -186,7 +186,7 @@ def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is
         gettext(
             "Energy is that of rated power all the time, an upper bound; CO2 is the mean of {name} in {year}, not your "
             "contract's."
-        ).format(name=grid.name, year=grid.year)
+        ).format(name=gettext(grid.name), year=grid.year)
     )
     return points
 

@@ -94,7 +94,7 @@ def decision_page(spec: DecisionSpec, answer: Decision) -> str:
     )
     footer = note(
         gettext("◌ estimated. Electricity: {name} {year}, {source}.").format(
-            name=answer.grid.name, year=answer.grid.year, source=answer.grid.source
+            name=gettext(answer.grid.name), year=answer.grid.year, source=answer.grid.source
         )
     )
     return page(

@@ -331,7 +331,7 @@ SETTING_HEAD = (
 def setting_head(objective: Objective) -> tuple[str, ...]:
     """Return the titles of the table's columns."""
     name, unit = SCORES[objective]
-    return (SETTING_HEAD[0], f"{name}, {unit}", *SETTING_HEAD[2:])
+    return (SETTING_HEAD[0], gettext("{name}, {unit}").format(name=name, unit=unit), *SETTING_HEAD[2:])
 
 
 def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:

@@ -152,7 +152,7 @@ def verdict(answer: SpeculationEstimate) -> Verdict:
         headline = gettext(
             "Drafts would pay {until}: {drafts} write {speed_up} times the tokens at batch size {batch}."
         ).format(until=until, drafts=name, speed_up=three_digits(first.speed_up), batch=first.batch)
-    best = ", ".join(
+    best = gettext(", ").join(
         gettext("{n} at {batch}").format(n=p.best_draft_tokens, batch=p.batch)
         for p in answer.points[:: max(1, len(answer.points) // 4)]
     )
