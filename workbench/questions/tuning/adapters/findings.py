@@ -125,7 +125,10 @@ def verdict(run: Run) -> Verdict:
         evidence=gettext(
             "TTFT is {ttft} times and TPOT {tpot} times that of the base model; {tenant}. {misses}"
         ).format(
-            ttft=shown_ratio(shown.ttft_ratio), tpot=shown_ratio(shown.tpot_ratio), tenant=tenant, misses=_misses(rows)
+            ttft=shown_ratio(shown.ttft_ratio),
+            tpot=shown_ratio(shown.tpot_ratio),
+            tenant=tenant,
+            misses=" ".join((*_other_rank(rows, shown), _misses(rows))),
         ),
         objection=_objection(run),
         answer=answer,
@@ -135,6 +138,16 @@ def verdict(run: Run) -> Verdict:
 
 def _shown_shares(value: Interval) -> str:
     return f"{shown_percent(value.value)} [{shown_percent(value.low)}, {shown_percent(value.high)}]"
+
+
+def _other_rank(rows: Sequence[AdapterLoad], shown: AdapterLoad) -> list[str]:
+    """Return what the same adapters of the largest rank keep, in a sentence; nothing where one rank was measured."""
+    alike = [r for r in rows if (r.slots, r.n_adapters, r.skew) == (shown.slots, shown.n_adapters, shown.skew)]
+    largest = max(alike, key=lambda r: r.rank or 0)
+    if largest.rank == shown.rank or largest.throughput_ratio is None:
+        return []
+    text = gettext("With rank {rank} the same number keep {share}.")
+    return [text.format(rank=largest.rank, share=_shown_shares(largest.throughput_ratio))]
 
 
 def _misses(rows: Sequence[AdapterLoad]) -> str:
