@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ from workbench.telemetry.devices import chosen_device
 
 KINDS = ("plain", "structured")
 ALONE = ("plain", "first", "later")
+TIMES_ALONE = 3
+"""Requests alone of each kind in a round, each first one with a title of its own; their median counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +124,8 @@ class Questions:
         self.own = read_prompts(spec.prompts) if spec.prompts else None
 
     def prompts(self, number: int) -> tuple[list[int], list[str]]:
-        """Return the numbers and the texts of the prompts of a round, and three more for requests alone."""
-        n = self.spec.n_requests + len(ALONE)
+        """Return the numbers and the texts of the prompts of a round, those of requests alone at the end."""
+        n = self.spec.n_requests + TIMES_ALONE * len(ALONE)
         numbers = [number * n + i for i in range(n)]
         if self.own is not None:
             numbers = [i % len(self.own) for i in numbers]
@@ -157,19 +160,21 @@ class Questions:
         require_answer(self.url, structured, what="the schema")
 
     def round(self, number: int) -> StructuredRound:
-        """Ask alone for a plain answer and twice for one with a schema, and then both kinds under a load."""
+        """Ask alone for plain answers and twice for ones with each new schema, and then both kinds under a load."""
         spec, title = self.spec, f"round {number} {self.nonce}"
         numbers, texts = self.prompts(number)
         rng = random.Random(f"{spec.seed} {number}")
         due_s = poisson_due_s(spec.n_requests, rate_per_s=spec.rate_per_s, rng=rng)
-        alone = {}
-        for name, prompt in zip(ALONE, texts[-len(ALONE) :], strict=True):
-            (outcome,) = self._asked([0.0], [self.body(prompt, title=None if name == "plain" else title)])
+        alone: dict[str, list[float]] = {name: [] for name in ALONE}
+        for i, prompt in enumerate(texts[spec.n_requests :]):
+            name, own = ALONE[i % len(ALONE)], f"{title} alone {i // len(ALONE)}"
+            (outcome,) = self._asked([0.0], [self.body(prompt, title=None if name == "plain" else own)])
             if outcome.ttft_s is None:
                 raise NotAvailable(
                     f"A request alone was not answered: {outcome.error}.", remedy="The server's log says why."
                 )
-            alone[name] = outcome.ttft_s
+            alone[name].append(outcome.ttft_s)
+        self._asked([0.0], [self.body(texts[-1], title=title)])  # the grammar of the load is compiled before it
         order, kinds = list(KINDS), dict[str, KindRound]()
         rng.shuffle(order)
         for kind in order:
@@ -181,7 +186,7 @@ class Questions:
                 valid=tuple(o.error is None and fits(o.text or "", self.schema) for o in outcomes),
                 cut=tuple(o.n_tokens >= spec.output_tokens for o in outcomes),
             )
-        return StructuredRound(alone_s=alone, kinds=kinds)
+        return StructuredRound(alone_s={name: median(found) for name, found in alone.items()}, kinds=kinds)
 
     def _asked(self, due_s: Sequence[float], bodies: Sequence[Mapping[str, object]]) -> list[Outcome]:
         return ask_all(self.url, calls_of(due_s, bodies), keys={}, patience_s=PATIENCE_S, keeps_text=True)

@@ -50,7 +50,7 @@ class StructuredSamples(Samples):
     """Raw samples of a run of structured output."""
 
     alone_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """TTFT of requests asked alone, of each round: plain, first and later ones with a schema."""
+    """TTFT of requests asked alone, the median of each round: plain, first and later ones with a schema."""
     ttft_s: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """Of each request under the load, by kind, rounded to 0.1 ms."""
     tpot_s: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
