@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def hosted(
     device: str,
     extra: Sequence[str] = (),
     random_weights: bool = False,
+    ending: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Hosted]:
     """Give a server of an engine with further flags, and end it afterwards.
 
@@ -51,6 +52,7 @@ def hosted(
         device: "cpu" or "cuda".
         extra: Flags beside the model and its address.
         random_weights: Whether the model gets random weights.
+        ending: Makes what is entered while the server is ended.
 
     Raises:
         NotAvailable: The engine is not installed, or does not run on this device.
@@ -89,4 +91,5 @@ def hosted(
             cache_tokens=int(said[-1].replace(",", "")) if said else None,
         )
     finally:
-        room.stop(card)
+        with ending():
+            room.stop(card)

@@ -156,6 +156,7 @@ def served(spec: AdaptersSpec, record: Record, *, rank: int | None, slots: int) 
         device=device,
         extra=[*flags, "--lora-modules", *modules],
         random_weights=spec.random_weights,
+        ending=record.others.ending,
     ) as server:
         yield server, names
 

@@ -108,6 +108,7 @@ def _server(spec: StructuredSpec, record: Record, *, device: str) -> AbstractCon
         device=device,
         extra=flags,
         random_weights=spec.random_weights,
+        ending=record.others.ending,
     )
 
 
