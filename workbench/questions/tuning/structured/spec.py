@@ -97,9 +97,11 @@ def schema_of(path: str) -> dict[str, Any]:
     tools = found.get("tools") if isinstance(found, Mapping) else found
     if isinstance(tools, list):
         schema: object = _call_schema(tools, path)
-    else:
+    elif isinstance(found, Mapping):
         inner = found.get("json_schema", found)
         schema = inner.get("schema", inner) if isinstance(inner, Mapping) else inner
+    else:
+        schema = found
     if not isinstance(schema, Mapping) or not KEYWORDS & set(schema):
         raise InvalidSpec(
             f"{path} holds no JSON schema.", remedy='Give one such as {"type": "object", "properties": {...}}.'
