@@ -8,7 +8,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrai
 APT_PACKAGES := chromium fonts-dejavu-core prometheus redis-server
 WORKERS ?= 3
 EVERYTHING := '.[dev,cluster]'
-PYTEST := $(BIN)/python -m pytest
+PYTEST := env -u WORKBENCH_LANG $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 
 # Containers often forbid bytecode: then every process compiles each module that it imports anew, torch and transformers in 15 s.

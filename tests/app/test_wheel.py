@@ -49,6 +49,14 @@ def test_the_package_is_the_installed_one(installed, tmp_path):
     assert str(installed.parents[1]) in out
 
 
+def test_the_wheel_carries_the_languages(installed, tmp_path):
+    code = "from workbench.core.language import gettext; print(gettext('Cancel'))"
+    environment = {**os.environ, "WORKBENCH_LANG": "zh_CN", "PYTHONIOENCODING": "utf-8"}
+    command = [installed, "-P", "-c", code]
+    out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert out == "取消\n"
+
+
 def test_commands_find_the_data_that_the_wheel_carries(installed, tmp_path):
     assert json.loads(answer(installed, tmp_path, "doctor", "--json"))
     price = json.loads(answer(installed, tmp_path, "cost", "meta-llama/Meta-Llama-3.1-8B", "h200-sxm", "--json"))

@@ -9,7 +9,8 @@ from markupsafe import Markup
 from workbench.app.lab_links import lab_path
 from workbench.app.ledger import all_runs, counted, decisions, ledger
 from workbench.catalog.ledger import Decision, Entry, Judgement, Outcome, shown_value
-from workbench.catalog.tables import questions
+from workbench.catalog.tables import Claim, questions
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import (
@@ -30,23 +31,40 @@ from workbench.interface.html import (
 from workbench.interface.panel import Panel, html, set_html
 from workbench.jobs.manager import JobManager
 
-HEAD = ("Claim", "outcome", "value", f"claimed {Provenance.PUBLISHED.mark}", "device and runs", "how it was judged")
-SCORE_HEAD = ("Question", "judged", *(str(o).removesuffix(" than claimed").removesuffix(" yet") for o in Outcome))
-RULES_TITLE = "The FAQ's decision rules, and the answers of the workbench to the same inputs"
-RULE_HEAD = ("Rule and case", "the FAQ's rule says", "the workbench says", "comparison")
-LEGEND = (
+HEAD = (
+    gettext("Claim"),
+    gettext("outcome"),
+    gettext("value"),
+    gettext("claimed {mark}").format(mark=Provenance.PUBLISHED.mark),
+    gettext("device and runs"),
+    gettext("how it was judged"),
+)
+SHORT = {
+    Outcome.LESS: gettext("less"),
+    Outcome.MORE: gettext("more"),
+    Outcome.NOT_TESTED: gettext("not tested"),
+}
+SCORE_HEAD = (gettext("Question"), gettext("judged"), *(SHORT.get(o, o.shown) for o in Outcome))
+RULES_TITLE = gettext("The FAQ's decision rules, and the answers of the workbench to the same inputs")
+RULE_HEAD = (
+    gettext("Rule and case"),
+    gettext("the FAQ's rule says"),
+    gettext("the workbench says"),
+    gettext("comparison"),
+)
+LEGEND = gettext(
     "“Less” and “more” are about the benefit: a shorter time than claimed is more than claimed. A value whose 95 % interval reaches into the claimed range "
     "confirms the claim; a single claimed number is taken with 10 %. A run outside the conditions of a claim does not judge it."
 )
-COMPUTING = "Comparing the claims with the stored runs …"
+COMPUTING = gettext("Comparing the claims with the stored runs …")
 
 
 def claim_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     """Return the cells of ``HEAD`` for each claim."""
     return [
         (
-            lines((f"{e.claim.technique}, {e.claim.metric.replace('_', ' ')}", *_condition(e))),
-            str(e.judgement.outcome),
+            lines((_subject(e.claim), *_condition(e))),
+            e.judgement.outcome.shown,
             shown_value(e.claim, e.judgement),
             e.claim.shown_range if e.claim.low is not None or e.claim.high is not None else "–",
             lines([e.judgement.device, *(f"{r.id}, {r.day}" for r in e.judgement.runs)]) if e.judgement.runs else "–",
@@ -56,14 +74,21 @@ def claim_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     ]
 
 
+def _subject(claim: Claim) -> str:
+    parts = {"technique": gettext(claim.technique), "metric": gettext(claim.metric.replace("_", " "))}
+    return gettext("{technique}, {metric}").format(**parts)
+
+
 def _condition(entry: Entry) -> tuple[str, ...]:
-    return (small(entry.claim.condition),) if entry.claim.condition else ()
+    return (small(gettext(entry.claim.condition)),) if entry.claim.condition else ()
 
 
 def _how(judgement: Judgement) -> str:
-    reason = f"{judgement.reason[0].upper()}{judgement.reason[1:]}: " if judgement.reason else ""
-    command = (joined("Test: ", code(judgement.command)),) if judgement.command else ()
-    return wide(lines((joined(reason, judgement.how), *command)))
+    how, reason = judgement.how, gettext(judgement.reason)
+    if reason:
+        how = gettext("{reason}: {how}").format(reason=f"{reason[0].upper()}{reason[1:]}", how=how)
+    command = (joined(gettext("Test:"), " ", code(judgement.command)),) if judgement.command else ()
+    return wide(lines((how, *command)))
 
 
 def rule_rows(decided: Sequence[Decision]) -> list[tuple[str, ...]]:
@@ -73,7 +98,7 @@ def rule_rows(decided: Sequence[Decision]) -> list[tuple[str, ...]]:
             lines((d.rule, small(d.case))),
             d.faq,
             f"{d.provenance.mark} {d.ours}",
-            "the same" if d.is_same else "different",
+            gettext("the same") if d.is_same else gettext("different"),
         )
         for d in decided
     ]
@@ -86,16 +111,15 @@ def score_rows(entries: Sequence[Entry], *, ending: str) -> list[tuple[str, ...]
         own = [e for e in entries if e.claim.question == question.number]
         if own:
             address = f"{question.notebook}.{ending}"
-            title = link(
-                f"{question.number}. {question.title}", address, lab_path(address) if ending == "ipynb" else None
-            )
+            title = link(question.shown_title, address, lab_path(address) if ending == "ipynb" else None)
             rows.append((title, *_counts(own)))
-    return [*rows, (bold("all"), *_counts(entries))]
+    return [*rows, (bold(gettext("all")), *_counts(entries))]
 
 
 def _counts(entries: Sequence[Entry]) -> tuple[str, ...]:
     counts = counted(entries)
-    judged = f"{sum(e.judgement.is_judged for e in entries)} of {len(entries)}"
+    n = sum(e.judgement.is_judged for e in entries)
+    judged = gettext("{n} of {total}").format(n=n, total=len(entries))
     return (judged, *(str(counts[o]) if counts[o] else "–" for o in Outcome))
 
 
@@ -158,10 +182,10 @@ class ClaimsScore(LedgerPanel):
     """The score of all claims by question, and the claims of a chosen one."""
 
     def __init__(self, manager: JobManager | None = None) -> None:
-        titles = {q.number: f"{q.number}. {q.title}" for q in questions()}
-        options: list[tuple[str, int]] = [("all questions", 0), *((title, n) for n, title in titles.items())]
+        titles = {q.number: q.shown_title for q in questions()}
+        options: list[tuple[str, int]] = [(gettext("all questions"), 0), *((title, n) for n, title in titles.items())]
         self.question = widgets.Dropdown(
-            options=options, value=1, description="Question", layout={"width": "100%", "max_width": "640px"}
+            options=options, value=1, description=gettext("Question"), layout={"width": "100%", "max_width": "640px"}
         )
         self.table = html()
         super().__init__(manager)
@@ -183,7 +207,7 @@ class ClaimsScore(LedgerPanel):
     def draw(self) -> None:
         """Show the claims of the chosen question, or all for 0."""
         chosen = [e for e in self.entries if self.question.value in {0, e.claim.question}]
-        nothing = paragraph("The FAQ claims nothing in numbers about this question.")
+        nothing = paragraph(gettext("The FAQ claims nothing in numbers about this question."))
         shown = table(HEAD, claim_rows(chosen), left=range(1, 6)) if chosen else nothing
         set_html(self.table, joined(shown, note(LEGEND)) if self.entries else "")
 

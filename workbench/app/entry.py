@@ -5,6 +5,8 @@ from importlib import import_module
 
 import typer
 
+from workbench.core.language import keep_english
+
 PLACES = {
     "quantize": "questions.quantization.command",
     "sensitivity": "questions.quantization.sensitivity.command",
@@ -18,13 +20,18 @@ PLACES = {
     "cost": "questions.cost.command",
     "encode": "questions.edge.encoders.command",
     "load": "app.load",
+    "lab": "app.lab",
 }
 """Module of a command, for those that are often asked again and again; all others are started from the whole program."""
+SHOWING = ("lab", "show", "export")
+"""Commands that write or open what readers look at, in their language; what all others print is English, for programs read it too."""
 
 
 def main() -> None:
     """Start a command alone where its module is known, else the program with all of them."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word not in SHOWING:
+        keep_english()
     if word not in PLACES:
         import_module("workbench.app.main").main()
         return

@@ -11,6 +11,7 @@ import typer
 from workbench import __version__
 from workbench.catalog.paths import IS_CHECKOUT, NOTEBOOKS, workbench_home
 from workbench.core.errors import NotAvailable
+from workbench.core.language import SOURCE, VARIABLE, language
 from workbench.interface.readable import ReadableErrors
 
 OPTIONS = (
@@ -25,13 +26,20 @@ OPTIONS = (
 def notebooks_folder() -> Path:
     """Return the folder of notebooks to open: a checkout's own, else copies in the user's folder for workbench data.
 
-    A copy that is there already stays as the reader left it.
+    A copy that is there already stays as the reader left it. In another language than English the copies are translated, and follow
+    their sources.
     """
-    if IS_CHECKOUT:
+    if IS_CHECKOUT and language() == SOURCE:
         return NOTEBOOKS
-    target = workbench_home() / "notebooks" / __version__
+    target = workbench_home() / "notebooks" / (__version__ if language() == SOURCE else language())
     try:
         target.mkdir(parents=True, exist_ok=True)
+        if language() != SOURCE:
+            from workbench.interface.translated_notebook import copy_translated  # slow to import
+
+            for notebook in NOTEBOOKS.glob("*.ipynb"):
+                copy_translated(notebook, target)
+            return target
         for notebook in NOTEBOOKS.glob("*.ipynb"):
             if not (target / notebook.name).exists():
                 shutil.copy(notebook, target)
@@ -42,10 +50,26 @@ def notebooks_folder() -> Path:
     return target
 
 
+def display_language() -> str:
+    """Return the display language that the reader has chosen in JupyterLab, such as ``zh_CN``; "" where none was chosen."""
+    import json5
+    from jupyter_core.paths import jupyter_config_dir
+
+    folder = os.environ.get("JUPYTERLAB_SETTINGS_DIR") or Path(jupyter_config_dir(), "lab", "user-settings")
+    try:
+        text = Path(folder, "@jupyterlab", "translation-extension", "plugin.jupyterlab-settings").read_text("utf-8")
+        chosen = json5.loads(text).get("locale", "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return chosen if isinstance(chosen, str) and chosen != "default" else ""
+
+
 def lab(
     options: Annotated[list[str] | None, typer.Argument(help="Further options of `jupyter lab`, after `--`.")] = None,
 ) -> None:
     """Open the notebooks in JupyterLab."""
+    if not os.environ.get(VARIABLE) and (chosen := display_language()):
+        os.environ[VARIABLE] = chosen  # kernels speak it too
     with ReadableErrors():
         folder = notebooks_folder()
     # Containers run as root, which JupyterLab refuses unless it is told.

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from workbench.app.claims_panel import claims_of_question, claims_score
 from workbench.app.lab_links import lab_path
 from workbench.catalog.tables import Question, questions
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.runs import Run
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import Card, block, cards, folded, joined, table
@@ -16,10 +17,10 @@ from workbench.jobs.manager import JobManager
 from workbench.telemetry.doctor import Finding
 
 __all__ = ["claims_of_question", "claims_score", "doctor", "doctor_table", "question_map"]
-HERE = "measured here"
-UNKNOWN = "Nothing was measured yet."
+HERE = gettext("measured here")
+UNKNOWN = gettext("Nothing was measured yet.")
 COMPUTING = "…"
-HARDWARE = ("GPU", "processor")
+HARDWARE = ("GPU", gettext_noop("processor"))
 FOLDED_TOPICS = (
     "transformers",
     "numpy",
@@ -27,11 +28,12 @@ FOLDED_TOPICS = (
     "ipywidgets",
     "plotly",
     "Python",
-    "runs and jobs",
-    "reference model",
+    gettext_noop("language"),
+    gettext_noop("runs and jobs"),
+    gettext_noop("reference model"),
 )
 """Findings that are folded while they have no problem."""
-DOCTOR_HEAD = ("What", "found", "remedy")
+DOCTOR_HEAD = (gettext("What"), gettext("found"), gettext("remedy"))
 
 
 def doctor(manager: JobManager | None = None) -> StaticPanel:
@@ -49,14 +51,17 @@ def doctor_table(findings: Sequence[Finding]) -> Markup:
     )
     shown = [f for f in in_order if f.state == "problem" or f.topic not in FOLDED_TOPICS]
     rest = [f for f in in_order if f not in shown]
-    fold = folded(f"Packages and folders ({len(rest)})", table(DOCTOR_HEAD, _rows(rest), left=(1, 2))) if rest else ""
-    return joined(table(DOCTOR_HEAD, _rows(shown), left=(1, 2)), fold)
+    head = table(DOCTOR_HEAD, _rows(shown), left=(1, 2))
+    if not rest:
+        return head
+    summary = gettext("Packages and folders ({n})").format(n=len(rest))
+    return joined(head, folded(summary, table(DOCTOR_HEAD, _rows(rest), left=(1, 2))))
 
 
 def _rows(findings: Collection[Finding]) -> list[tuple[str, ...]]:
     from workbench.app.examination import MARKS
 
-    return [(f"{MARKS[f.state]} {f.topic}", f.value, f.remedy) for f in findings]
+    return [(f"{MARKS[f.state]} {gettext(f.topic)}", f.value, f.remedy) for f in findings]
 
 
 class QuestionMap(Panel):
@@ -75,9 +80,9 @@ class QuestionMap(Panel):
         return cards(self._card(q, ending) for q in questions())
 
     def _card(self, question: Question, ending: str) -> Card:
-        title, name = f"{question.number}. {question.title}", f"{question.notebook}.{ending}"
+        title, name = question.shown_title, f"{question.notebook}.{ending}"
         if not question.is_ready:
-            return Card(title=title, text=f"planned: {question.notebook}")
+            return Card(title=title, text=gettext("planned: {notebook}").format(notebook=question.notebook))
         text, note, mark = self.answers.get(question.slug, (COMPUTING, "", ""))
         path = lab_path(name) if ending == "ipynb" else None
         return Card(title=title, text=text, note=note, mark=mark, address=name, lab_path=path)
@@ -107,9 +112,12 @@ def _answer(slug: str, runs: Sequence[Run], own: Collection[str]) -> tuple[str, 
     if found is None:
         return UNKNOWN, "", ""
     if found.run is None:
-        return found.headline, f"{found.provenance.mark} {found.provenance} for {found.place}", ""
-    note = f"{found.provenance.mark} {found.place}, {found.run.day}, run {found.run.id}"
-    return found.headline, note, HERE if found.run.id in own else ""
+        computed = gettext("{mark} {obtained} for {place}")
+        parts = {"mark": found.provenance.mark, "obtained": found.provenance.shown, "place": found.place}
+        return found.headline, computed.format(**parts), ""
+    measured = gettext("{mark} {place}, {day}, run {id}")
+    about = {"mark": found.provenance.mark, "place": found.place, "day": found.run.day, "id": found.run.id}
+    return found.headline, measured.format(**about), HERE if found.run.id in own else ""
 
 
 def question_map(manager: JobManager | None = None) -> QuestionMap:

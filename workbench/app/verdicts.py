@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knobs_of
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.verdict import Verdict
@@ -68,7 +69,7 @@ def _parallelism(_runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.parallelism.spec import PlanSpec
 
     spec = PlanSpec(**{name: field.start for name, field in knobs_of(PlanSpec).items()})
-    return plan_verdict(plan_load(spec)), f"{len(spec.devices)} devices of the catalogue", None
+    return plan_verdict(plan_load(spec)), gettext("{n} devices of the catalogue").format(n=len(spec.devices)), None
 
 
 def _utilization(runs: Sequence[Run]) -> Answer | None:

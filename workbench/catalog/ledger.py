@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Row
 from workbench.core.runs import Run
@@ -31,10 +32,10 @@ SAVED_PERCENT = (
 UNITS = {
     "percent": " %",
     "ratio": "×",
-    "text": "× the best other",
+    "text": gettext("× the best other"),
     "seconds": " s",
     "requests per second": " requests/s",
-    "billion parameters": " billion parameters",
+    "billion parameters": gettext(" billion parameters"),
 }
 """What stands behind a value; of a claim in words the value is the peak request rate over that of the best other engine."""
 LESS_IS_BETTER = ("response_time", "time_to_find", "accuracy_loss")
@@ -45,17 +46,22 @@ SHOWN_TIMES = ("mean latency", "P99 latency", "error rate")
 class Outcome(StrEnum):
     """How a claim stands. "Less" and "more" are about the benefit: a shorter time than claimed is more than claimed."""
 
-    CONFIRMED = "confirmed"
-    LESS = "less than claimed"
-    MORE = "more than claimed"
-    NO_GAIN = "no gain"
-    OPPOSITE = "opposite"
-    NOT_TESTABLE = "not testable"
-    NOT_TESTED = "not tested yet"
+    CONFIRMED = gettext_noop("confirmed")
+    LESS = gettext_noop("less than claimed")
+    MORE = gettext_noop("more than claimed")
+    NO_GAIN = gettext_noop("no gain")
+    OPPOSITE = gettext_noop("opposite")
+    NOT_TESTABLE = gettext_noop("not testable")
+    NOT_TESTED = gettext_noop("not tested yet")
+
+    @property
+    def shown(self) -> str:
+        """Its words in the reader's language."""
+        return gettext(self.value)
 
 
 MEASURED_OUTCOMES = (Outcome.CONFIRMED, Outcome.LESS, Outcome.MORE, Outcome.NO_GAIN, Outcome.OPPOSITE)
-TEXTS = ("text", "recommendation")
+TEXTS = (gettext_noop("text"), gettext_noop("recommendation"))
 """Reasons for which no measurement could ever judge a claim."""
 
 
@@ -239,11 +245,11 @@ def judged(claims: Iterable[Claim], judges: Judges, evidence: Evidence) -> list[
 def _judged(claim: Claim, judges: Judges, evidence: Evidence) -> Judgement:
     judge = judges.get(key_of(claim))
     if judge is None:
-        return Judgement(outcome=Outcome.NOT_TESTED, how="Nothing judges this claim.")
+        return Judgement(outcome=Outcome.NOT_TESTED, how=gettext("Nothing judges this claim."))
     try:
         return judge(claim, evidence)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # a run from elsewhere
-        how = f"A stored run cannot be compared: {type(error).__name__}: {error}."
+        how = gettext("A stored run cannot be compared: {error}.").format(error=f"{type(error).__name__}: {error}")
         return Judgement(outcome=Outcome.NOT_TESTED, how=how, command="workbench runs list")
 
 

@@ -13,6 +13,7 @@ from workbench.catalog.own_rows import cached_while_unchanged, catalogue_columns
 from workbench.catalog.paths import DATA
 from workbench.catalog.tables import devices
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 
 STALE_AFTER = dt.timedelta(days=180)
@@ -34,7 +35,7 @@ class Price:
     @property
     def label(self) -> str:
         """Provider, instance and the day of the price."""
-        return f"{' '.join(part for part in (self.provider, self.instance) if part)}, {self.date}"
+        return f"{' '.join(part for part in (gettext(self.provider), self.instance) if part)}, {gettext(self.date)}"
 
     @property
     def day(self) -> dt.date | None:

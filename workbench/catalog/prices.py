@@ -22,6 +22,7 @@ from workbench.catalog.price_rows import (
 )
 from workbench.catalog.tables import devices
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext, gettext_noop, ngettext
 from workbench.core.names import did_you_mean
 
 OWN_COLUMNS = ("device_id", "usd_per_gpu_hour")
@@ -55,16 +56,30 @@ class DevicePrice:
         """The least and the highest listed price, with its providers."""
         low, high = self.low, self.high
         if low.usd_per_gpu_hour == high.usd_per_gpu_hour:
-            return f"{low.usd_per_gpu_hour:.2f}" + (f" ({low.provider})" if self.n_providers == 1 else "")
-        return f"{low.usd_per_gpu_hour:.2f} ({low.provider}) to {high.usd_per_gpu_hour:.2f} ({high.provider})"
+            return f"{low.usd_per_gpu_hour:.2f}" + (f" ({gettext(low.provider)})" if self.n_providers == 1 else "")
+        return gettext("{low} ({low_provider}) to {high} ({high_provider})").format(
+            low=f"{low.usd_per_gpu_hour:.2f}",
+            low_provider=gettext(low.provider),
+            high=f"{high.usd_per_gpu_hour:.2f}",
+            high_provider=gettext(high.provider),
+        )
 
     @property
     def label(self) -> str:
         """The basis, the range and the age, in one line."""
-        n = f"{self.n_providers} provider{'s' if self.n_providers > 1 else ''}"
-        age = self.newest.isoformat() if self.newest else "no day"
-        stale = f", {self.n_stale} of {self.n_providers} stale" if self.n_stale else ""
-        return f"{self.basis}; listed {self.shown_range} USD/h by {n}, newest {age}{stale}"
+        text = ngettext(
+            "{basis}; listed {range} USD/h by {n} provider, newest {day}",
+            "{basis}; listed {range} USD/h by {n} providers, newest {day}",
+            self.n_providers,
+        ).format(
+            basis=self.basis,
+            range=self.shown_range,
+            n=self.n_providers,
+            day=self.newest.isoformat() if self.newest else gettext("no day"),
+        )
+        if not self.n_stale:
+            return text
+        return gettext("{price}, {stale} of {n} stale").format(price=text, stale=self.n_stale, n=self.n_providers)
 
 
 def fitted_prices(listed: Sequence[Price]) -> dict[str, float]:
@@ -132,11 +147,11 @@ def device_prices() -> Mapping[str, DevicePrice]:
     own = [p for row in own_price_rows() if (p := row.on_demand)]
     listed = listings(p for row in catalogue_price_rows() if (p := row.on_demand))
     n_providers = len({p.provider for p in listed})
-    basis = f"estimated at the median of {n_providers} providers"
+    basis = gettext("estimated at the median of {n} providers").format(n=n_providers)
     fitted = {name: (float(f"{usd:.3g}"), basis) for name, usd in fitted_prices(listed).items()}
     for name in {p.device_id for p in own}:
         mine = listings(p for p in own if p.device_id == name)
-        fitted[name] = (median(p.usd_per_gpu_hour for p in mine), "your own price")
+        fitted[name] = (median(p.usd_per_gpu_hour for p in mine), gettext("your own price"))
         listed = [p for p in listed if p.device_id != name] + mine
     by_device = {name: [p for p in listed if p.device_id == name] for name in fitted}
     return {name: _device_price(by_device[name], usd, basis) for name, (usd, basis) in fitted.items()}
@@ -162,12 +177,12 @@ def median_price(device_id: str) -> DevicePrice | None:
 
 def median_spot_price(device_id: str) -> Price | None:
     """Return a device's price on spot machines; None when none is listed."""
-    return _share_of_on_demand(device_id, "spot_usd_h", "spot")
+    return _share_of_on_demand(device_id, "spot_usd_h", gettext("spot"))
 
 
 def median_reserved_price(device_id: str) -> Price | None:
     """Return a device's price on machines that are paid for a whole term, used or not; None when none is listed."""
-    return _share_of_on_demand(device_id, "reserved_usd_h", "reserved")
+    return _share_of_on_demand(device_id, "reserved_usd_h", gettext("reserved"))
 
 
 def _share_of_on_demand(device_id: str, column: str, what: str) -> Price | None:
@@ -187,8 +202,10 @@ def _share_of_on_demand(device_id: str, column: str, what: str) -> Price | None:
         return None
     middle = [_middle(each) for each in shares.values()]
     share, row = _middle(middle)
-    term = f", {row.reserved_term}" if what == "reserved" and row.reserved_term else ""
-    instance = f"{row.instance} {what}{term}: {100 * share:.0f} % of its price on demand"
+    term = f", {row.reserved_term}" if column == "reserved_usd_h" and row.reserved_term else ""
+    instance = gettext("{instance} {kind}: {percent} % of its price on demand").format(
+        instance=row.instance, kind=f"{what}{term}", percent=f"{100 * share:.0f}"
+    )
     return row.price(share * base.usd_per_gpu_hour, instance=instance.strip())
 
 
@@ -203,8 +220,8 @@ class _OwnPriceRow:
 
     device_id: str
     usd_per_gpu_hour: float
-    provider: str = "own price"
-    date: str = "no date"
+    provider: str = gettext_noop("own price")
+    date: str = gettext_noop("no date")
 
 
 def own_prices(path: Path) -> dict[str, Price]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.own_rows import cached_while_unchanged
 from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 
 T = TypeVar("T")
@@ -191,6 +192,11 @@ class Question:
     notebook: str
     is_ready: bool
 
+    @property
+    def shown_title(self) -> str:
+        """Its number and its title in the reader's language."""
+        return f"{self.number}. {gettext(self.title)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _QuestionRow:
@@ -230,11 +236,13 @@ class Claim:
     def shown_range(self) -> str:
         """The range as a reader would write it."""
         if self.low is None and self.high is None:
-            return self.condition
+            return gettext(self.condition)
         ends = [f"{v:g}" for v in (self.low, self.high) if v is not None]
         text = ends[0] if len(set(ends)) == 1 else "–".join(ends)
-        prefix = "from " if self.high is None else "up to " if self.low is None else ""
-        return prefix + text + {"percent": " %", "ratio": "×"}.get(self.unit, f" {self.unit}")
+        shown = text + {"percent": " %", "ratio": "×"}.get(self.unit, f" {gettext(self.unit)}")
+        if self.high is None:
+            return gettext("from {value}").format(value=shown)
+        return gettext("up to {value}").format(value=shown) if self.low is None else shown
 
 
 @cache

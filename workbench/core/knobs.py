@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.specs import default_of
 
 T = TypeVar("T")
@@ -74,8 +75,20 @@ class KnobField:
 
     @property
     def label(self) -> str:
-        """Return the label with its unit."""
-        return f"{self.knob.label} ({self.knob.unit})" if self.knob.unit else self.knob.label
+        """Return the label with its unit, in the reader's language."""
+        label = gettext(self.knob.label)
+        return f"{label} ({self.knob.unit})" if self.knob.unit else label
+
+    @property
+    def help(self) -> str:
+        """Return what the value means, in the reader's language."""
+        return gettext(self.knob.help)
+
+    @property
+    def labelled_choices(self) -> list[tuple[str, str]]:
+        """Return the label in the reader's language and the value of each choice."""
+        labels = (self.knob.choices or {}).items()
+        return [(label if label == value else gettext(label), value) for value, label in labels]
 
     @property
     def start(self) -> Any:
@@ -131,10 +144,11 @@ class KnobField:
             if self.base is int and number != int(number):
                 raise ValueError(text)
         except (ValueError, OverflowError) as error:
-            what = "a whole number" if self.base is int else "a number"
+            what = gettext("a whole number") if self.base is int else gettext("a number")
+            several = gettext("Give {what}, or several with commas between them.")
             raise InvalidSpec(
-                f"{self.label}: {text!r} is not {what}.",
-                remedy=f"Give {what}{', or several with commas between them' if self.is_tuple else ''}.",
+                gettext("{label}: {value} is not {what}.").format(label=self.label, value=repr(text), what=what),
+                remedy=(several if self.is_tuple else gettext("Give {what}.")).format(what=what),
             ) from error
         return self.stored(number)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 SOURCE = "en"
 FOLDER = Path(__file__).parents[1] / "locale"
+VARIABLE = "WORKBENCH_LANG"
 
 
 def offered() -> tuple[str, ...]:
@@ -19,18 +20,29 @@ def offered() -> tuple[str, ...]:
     return (SOURCE, *sorted(f.name for f in FOLDER.glob("*") if f.is_dir()))
 
 
-@functools.cache
-def language() -> str:
-    """Return the language of this process, such as ``zh_CN``; English where ``WORKBENCH_LANG`` is not set or names one without tables."""
-    asked = os.environ.get("WORKBENCH_LANG", "").partition(".")[0].replace("-", "_")
-    if not asked:
+def spoken(asked: str) -> str | None:
+    """Return the language with tables that is nearest to one that is asked for, such as ``zh-CN`` or ``zh_CN.UTF-8``; None where none is."""
+    wanted = asked.partition(".")[0].replace("-", "_")
+    if not wanted or wanted == SOURCE:
         return SOURCE
     from babel.core import negotiate_locale
 
-    return (
-        negotiate_locale([asked, *(o for o in offered() if o.partition("_")[0] == asked.partition("_")[0])], offered())
-        or SOURCE
-    )
+    alike = (o for o in offered() if o.partition("_")[0].lower() == wanted.partition("_")[0].lower())
+    return negotiate_locale([wanted, *alike], offered())
+
+
+@functools.cache
+def language() -> str:
+    """Return the language of this process, such as ``zh_CN``; English where ``WORKBENCH_LANG`` is not set or names one without tables."""
+    return spoken(os.environ.get(VARIABLE, "")) or SOURCE
+
+
+def keep_english() -> None:
+    """Fix English as the language of this process: what it says is read by programs or stored; kernels that it starts speak the reader's."""
+    asked = os.environ.pop(VARIABLE, None)
+    language()
+    if asked is not None:
+        os.environ[VARIABLE] = asked
 
 
 @functools.cache
@@ -58,3 +70,13 @@ def gettext(text: str) -> str:
 def ngettext(one: str, many: str, n: int) -> str:
     """Return the form of a text for a number of things in the reader's language."""
     return _tables().ngettext(one, many, n)
+
+
+def pgettext(context: str, text: str) -> str:
+    """Return a text in the reader's language that means one thing here and another elsewhere, such as "late"."""
+    return _tables().pgettext(context, text)
+
+
+def gettext_noop(text: str) -> str:
+    """Return a text as it is, so that the tables hold it: it is stored or compared, and translated where it is shown."""
+    return text

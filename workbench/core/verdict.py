@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 
 Answer: TypeAlias = Literal["yes", "no", "open"]
@@ -29,15 +30,16 @@ class Verdict:
     @property
     def lines(self) -> list[str]:
         """Return the verdict as lines of text, the headline first."""
-        more = (("Against it", self.objection), ("Scope", self.scope))
-        return [self.headline, f"{self.provenance.mark} {self.evidence}", *(f"{n}: {t}" for n, t in more if t)]
+        against = [gettext("Against it: {text}").format(text=self.objection)] if self.objection else []
+        scope = [gettext("Scope: {text}").format(text=self.scope)] if self.scope else []
+        return [self.headline, f"{self.provenance.mark} {self.evidence}", *against, *scope]
 
 
 def sentence(points: Iterable[str]) -> str:
     """Return points as one sentence; a name such as vLLM keeps its letters."""
-    text = "; ".join(points)
+    text = gettext("; ").join(points)
     first = text.split(" ", 1)[0]
-    return (text[:1].upper() + text[1:] if first.islower() else text) + "."
+    return gettext("{text}.").format(text=text[:1].upper() + text[1:] if first.islower() else text)
 
 
 def objections(points: Iterable[str], *, most: int = 3) -> str | None:

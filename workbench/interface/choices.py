@@ -2,6 +2,7 @@
 
 from workbench.catalog.prices import median_price
 from workbench.catalog.tables import devices
+from workbench.core.language import gettext
 from workbench.telemetry.devices import catalog_id as known_device
 
 # Two cores of a general-purpose virtual machine, a round figure for the reader to replace.
@@ -19,5 +20,7 @@ def price_suggestion(hardware: str, device_name: str | None) -> tuple[float, str
     if price:
         return price.usd_per_gpu_hour, price.label
     if catalog_id:
-        return DEFAULT_CPU_USD_PER_HOUR, f"no price of {devices()[catalog_id].name} is listed: put in your own"
-    return DEFAULT_CPU_USD_PER_HOUR, "a round figure for two cores, not a listed price: put in your own"
+        return DEFAULT_CPU_USD_PER_HOUR, gettext("no price of {device} is listed: put in your own").format(
+            device=devices()[catalog_id].name
+        )
+    return DEFAULT_CPU_USD_PER_HOUR, gettext("a round figure for two cores, not a listed price: put in your own")

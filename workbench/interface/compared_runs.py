@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from workbench.core.language import gettext
 from workbench.core.rows import Json, flat
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
@@ -37,19 +38,22 @@ def side_by_side(runs: Sequence[Run], labels: Sequence[str]) -> Markup:
     parts = []
     if differences:
         subject = ", ".join(name for name, _ in differences)
-        cause = f"They differ in {subject}: a change below may come from any of these."
-        parts.append(message_card("caution", "These runs did not measure the same.", cause, ""))
+        cause = gettext("They differ in {subject}: a change below may come from any of these.").format(subject=subject)
+        parts.append(message_card("caution", gettext("These runs did not measure the same."), cause, ""))
         parts.append(
-            table(("What differs", *labels), [(name, *values) for name, values in differences], left=range(1, 9))
+            table(
+                (gettext("What differs"), *labels), [(name, *values) for name, values in differences], left=range(1, 9)
+            )
         )
     changes = list(_changes(runs))
     if not changes:
-        return joined(*parts, paragraph("No row that the runs have in common differs by more than 1 %."))
+        return joined(*parts, paragraph(gettext("No row that the runs have in common differs by more than 1 %.")))
     cells = [(c.row, c.quantity, *c.values, c.change) for c in changes[:MOST_LINES]]
-    shown = table(("Row", "Quantity", *labels, "Change"), cells, left=(1,))
-    more = f" {len(changes) - MOST_LINES} further differences are left out." if len(changes) > MOST_LINES else ""
-    about = f"Change: last run against the first; intervals that overlap are no difference.{more}"
-    return joined(*parts, shown, note(about))
+    shown = table((gettext("Row"), gettext("Quantity"), *labels, gettext("Change")), cells, left=(1,))
+    about = [gettext("Change: last run against the first; intervals that overlap are no difference.")]
+    if len(changes) > MOST_LINES:
+        about.append(gettext("{n} further differences are left out.").format(n=len(changes) - MOST_LINES))
+    return joined(*parts, shown, note(" ".join(about)))
 
 
 def _differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -131,5 +135,5 @@ def _span(row: Mapping[str, Json], base: str) -> tuple[float, float] | None:
 def _change(numbers: Sequence[float], spans: Sequence[tuple[float, float] | None]) -> str:
     first, last = spans[0], spans[-1]
     if first and last and first[0] <= last[1] and last[0] <= first[1]:
-        return "no difference shown"
-    return f"{numbers[-1] / numbers[0]:.3g}x" if numbers[0] else "from zero"
+        return gettext("no difference shown")
+    return f"{numbers[-1] / numbers[0]:.3g}x" if numbers[0] else gettext("from zero")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from workbench.catalog.paths import MEASURED
 from workbench.core.knobs import KnobField
+from workbench.core.language import gettext
 from workbench.core.rows import Json, flat
 from workbench.core.runs import Run
 from workbench.interface.compared_runs import side_by_side
@@ -44,7 +45,7 @@ class DeclaredPanel(JobPanel):
     n_plots: ClassVar[int] = 2
     tab_titles: ClassVar[tuple[str, ...]] = ()
     """Titles of the question's own tabs; command line, code and downloads follow."""
-    duration: ClassVar[str] = "Press Run."
+    duration: ClassVar[str] = gettext("Press Run.")
     """What to do, and how long it takes, when nothing was measured yet."""
 
     runs: list[Run]

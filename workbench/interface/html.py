@@ -8,6 +8,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from workbench.core.columns import Columns, cells_of
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import three_digits
@@ -20,7 +21,7 @@ Text = str
 EMPTY = Markup("")
 LONG_TITLE = 40
 """Characters from which the titles of a table's rows are wrapped, so that the other columns have room beside them."""
-LEGEND = " · ".join(f"{p.mark} {p.value}" for p in Provenance)
+LEGEND = " · ".join(f"{p.mark} {p.shown}" for p in Provenance)
 
 
 def joined(*parts: Text) -> Markup:
@@ -221,7 +222,7 @@ def with_interval(value: Interval | None, factor: float = 1.0, unit: str = "", *
     shown, half, tail = interval_text(value, factor, sign=sign)
     low, high = three_digits(value.low * factor), three_digits(value.high * factor)
     content = joined(shown, small(f" ± {half}"), tail, unit) if half else joined(shown, unit)
-    return hint(content, title=f"95 % interval {low} to {high}")
+    return hint(content, title=gettext("95 % interval {low} to {high}").format(low=low, high=high))
 
 
 def verdict_card(verdict: Verdict, *, is_stale: bool = False) -> Markup:
@@ -236,7 +237,7 @@ def verdict_card(verdict: Verdict, *, is_stale: bool = False) -> Markup:
 
 def message_card(kind: str, title: str, cause: str, remedy: str, details: str = "") -> Markup:
     """Return a state that needs words: what happened, what to do, folded details. ``kind``: info, caution or failure."""
-    more = folded("Details", Markup("<pre>{}</pre>").format(details)) if details else ""
+    more = folded(gettext("Details"), Markup("<pre>{}</pre>").format(details)) if details else ""
     return Markup("<div class='wb-message {}' role='alert'><b>{}</b> {} <i>{}</i>{}</div>").format(
         kind, title, cause, remedy, more
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from workbench.core.language import gettext
 from workbench.core.units import shown_duration
 from workbench.interface.html import note
 from workbench.interface.panel import html, set_html
@@ -20,16 +21,20 @@ class JobBar:
         on_cancel: Callable[[object], None],
         on_resume: Callable[[object], None],
     ) -> None:
-        self.run = widgets.Button(description="Run", button_style="primary", tooltip="Measure with these choices")
-        self.cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop and free the device")
-        self.resume = widgets.Button(description="Resume", tooltip="Go on from the finished parts")
+        self.run = widgets.Button(
+            description=gettext("Run"), button_style="primary", tooltip=gettext("Measure with these choices")
+        )
+        self.cancel = widgets.Button(
+            description=gettext("Cancel"), disabled=True, tooltip=gettext("Stop and free the device")
+        )
+        self.resume = widgets.Button(description=gettext("Resume"), tooltip=gettext("Go on from the finished parts"))
         self.resume.layout.display = "none"
         for button, handler in ((self.run, on_run), (self.cancel, on_cancel), (self.resume, on_resume)):
             button.layout.flex = "1 1 70px"
             button.layout.width = "auto"
             button.on_click(handler)
         self.bar = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="100%", height="12px"))
-        self.text = html(note("Nothing is running."))
+        self.text = html(note(gettext("Nothing is running.")))
         self.box = widgets.Box(
             [widgets.HBox([self.run, self.cancel, self.resume]), widgets.VBox([self.bar, self.text])]
         )
@@ -54,17 +59,17 @@ class JobBar:
         self._set_busy(True)
         self.resume.layout.display = "none"
         self.bar.value, self.bar.bar_style = 0, "info"
-        self._say("starting")
+        self._say(gettext("starting"))
 
     def stopping(self) -> None:
         """A cancel was asked for."""
         self.cancel.disabled = True
-        self._say("stopping")
+        self._say(gettext("stopping"))
 
     def idle(self) -> None:
         """Show that no job runs."""
         self._set_busy(False)
-        self._say("Nothing is running.")
+        self._say(gettext("Nothing is running."))
 
     def show(self, view: JobView) -> None:
         """The job as it is."""
@@ -75,9 +80,12 @@ class JobBar:
         styles = {JobState.DONE: "success", JobState.FAILED: "danger", JobState.RUNNING: "info"}
         self.bar.bar_style = styles.get(view.state, "warning")
         self.resume.layout.display = None if view.state.can_resume else "none"
-        parts = [str(view.state) if view.state is not JobState.RUNNING else view.step, f"{view.done_fraction:.0%}"]
+        parts = [
+            gettext(str(view.state)) if view.state is not JobState.RUNNING else view.step,
+            f"{view.done_fraction:.0%}",
+        ]
         if view.state is JobState.DONE:
-            parts.append(f"in {shown_duration(view.elapsed_s)}")
+            parts.append(gettext("in {duration}").format(duration=shown_duration(view.elapsed_s)))
         elif view.remaining_s is not None:
-            parts.append(f"about {shown_duration(view.remaining_s)} left")
+            parts.append(gettext("about {duration} left").format(duration=shown_duration(view.remaining_s)))
         self._say(" · ".join(part for part in parts if part))

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.interface.html import message_card
 from workbench.interface.job_bar import JobBar
 from workbench.interface.panel import Panel, set_html
@@ -11,13 +12,13 @@ from workbench.jobs.directory import JobState, JobView
 from workbench.jobs.manager import JobManager
 
 POLL_S = 0.3
-BEGINS_ANEW = ("Nothing was stored.", "Resume begins anew: its parts belong together.")
+BEGINS_ANEW = (gettext("Nothing was stored."), gettext("Resume begins anew: its parts belong together."))
 
 
 class JobPanel(Panel):
     """Run, Cancel, Resume and re-attachment; what is measured and shown is left to the panel of a question."""
 
-    cancelled_note = ("What was finished is kept.", "Resume goes on from there.")
+    cancelled_note = (gettext("What was finished is kept."), gettext("Resume goes on from there."))
     """What became of a cancelled job's work, and what to do."""
 
     def __init__(self, kind: str, *, manager: JobManager | None, poll_s: float) -> None:
@@ -90,11 +91,13 @@ class JobPanel(Panel):
         if view.state is JobState.DONE:
             self.finished(view)
         elif view.state is JobState.FAILED:
-            set_html(self.message, message_card("failure", "The run failed.", view.cause, view.remedy, view.details))
+            title = gettext("The run failed.")
+            set_html(self.message, message_card("failure", title, view.cause, view.remedy, view.details))
         elif view.state is JobState.INTERRUPTED:
-            set_html(self.message, message_card("caution", "The last run was interrupted.", view.cause, view.remedy))
+            title = gettext("The last run was interrupted.")
+            set_html(self.message, message_card("caution", title, view.cause, view.remedy))
         elif view.state is JobState.CANCELLED:
-            set_html(self.message, message_card("caution", "Cancelled.", *self.cancelled_note))
+            set_html(self.message, message_card("caution", gettext("Cancelled."), *self.cancelled_note))
 
     def _cancel(self, _button: object) -> None:
         if self.job_id:

@@ -12,6 +12,7 @@ import typer
 from markupsafe import Markup
 
 from workbench.core.knobs import KnobField, knobs_of
+from workbench.core.language import gettext
 from workbench.interface.readable import ReadableErrors
 from workbench.interface.toggles import Toggles
 
@@ -29,16 +30,16 @@ def control(field: KnobField, value: Any, offered: Sequence[Any] | None = None) 
     knob = field.knob
     common = {
         "description": field.label,
-        "tooltip": knob.help,
+        "tooltip": field.help,
         "style": {"description_width": "auto"},
         "layout": {"width": "auto"},
     }
     if field.base is bool:
         return widgets.Checkbox(value=bool(value), indent=False, **common)
     if knob.choices is not None or (offered and isinstance(offered[0], tuple)):
-        options = list(offered or ()) or [(label, key) for key, label in (knob.choices or {}).items()]
+        options = list(offered or ()) or field.labelled_choices
         if field.is_tuple:
-            return Toggles(options, value, label=field.label, tooltip=knob.help, examples=knob.suggestions)
+            return Toggles(options, value, label=field.label, tooltip=field.help, examples=knob.suggestions)
         return widgets.Dropdown(options=[("–", None)] * field.is_optional + options, value=value, **common)
     if field.is_number:
         low, high = knob.low or 0, 1e9 if knob.high is None else knob.high
@@ -53,7 +54,7 @@ def control(field: KnobField, value: Any, offered: Sequence[Any] | None = None) 
     text = field.to_text(value)
     if knob.suggestions:
         return widgets.Combobox(value=text, options=offered or list(knob.suggestions), **common, **FREE_TEXT)
-    return widgets.Text(value=text, placeholder="none" if field.is_optional else "", **common, **FREE_TEXT)
+    return widgets.Text(value=text, placeholder=gettext("none") if field.is_optional else "", **common, **FREE_TEXT)
 
 
 def set_control(widget: widgets.Widget, field: KnobField, value: Any) -> None:
@@ -203,4 +204,4 @@ def report_input(field: KnobField, name: str, value: float) -> Markup:
     )
     if is_slider:
         asked = Markup('<span>{} <output data-shows="{}"></output></span>').format(asked, name)
-    return Markup('<label title="{}">{} {}</label>').format(knob.help, field.label, asked)
+    return Markup('<label title="{}">{} {}</label>').format(field.help, field.label, asked)

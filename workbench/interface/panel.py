@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import Text, block, message_card
 from workbench.interface.style import STYLE_ELEMENT
@@ -68,8 +69,8 @@ class Panel:
                 self.show_error(error)
             except Exception as error:
                 self.errors.append(error)
-                title, cause = "This is a defect of the workbench.", f"{type(error).__name__}: {error}"
-                card = message_card("failure", title, cause, "Please report it.", traceback.format_exc())
+                title, cause = gettext("This is a defect of the workbench."), f"{type(error).__name__}: {error}"
+                card = message_card("failure", title, cause, gettext("Please report it."), traceback.format_exc())
                 set_html(self.message, card)
 
         return safe
@@ -82,7 +83,7 @@ class Panel:
 
     def show_error(self, error: WorkbenchError) -> None:
         """Cause and remedy in the panel."""
-        set_html(self.message, message_card("failure", "Not possible.", error.cause, error.remedy))
+        set_html(self.message, message_card("failure", gettext("Not possible."), error.cause, error.remedy))
 
     def clear_message(self) -> None:
         """Take the message away, if one is shown."""

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from workbench.core.errors import InvalidSpec, WorkbenchError
 from workbench.core.knobs import knobs_of
+from workbench.core.language import gettext
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.html import (
     LEGEND,
@@ -46,7 +47,7 @@ from workbench.jobs.manager import JobManager
 
 UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What a run from elsewhere may raise in code that reads it."""
-FRAME_TABS = ("Command line", "Spec as code", "Compare", "Save and share")
+FRAME_TABS = (gettext("Command line"), gettext("Spec as code"), gettext("Compare"), gettext("Save and share"))
 
 
 class QuestionPanel(SharedPanel):
@@ -112,8 +113,8 @@ class QuestionPanel(SharedPanel):
         folded_rows: list[widgets.Widget] = []
         if self.kind and self.lists_runs:
             self.controls["run_id"] = widgets.Dropdown(
-                description="Shown run",
-                tooltip="Stored run that the answer is drawn from.",
+                description=gettext("Shown run"),
+                tooltip=gettext("Stored run that the answer is drawn from."),
                 options=self.run_options(),
                 value=self._listed_run(),
                 style={"description_width": "auto"},
@@ -129,7 +130,7 @@ class QuestionPanel(SharedPanel):
             if name in below:
                 rows.append(below.pop(name))
         if folded_rows:
-            rows.append(widgets.Accordion([widgets.VBox(folded_rows)], titles=("More settings",)))
+            rows.append(widgets.Accordion([widgets.VBox(folded_rows)], titles=(gettext("More settings"),)))
         rows += below.values()
         left = widgets.VBox([*rows, html(note(LEGEND))])
         left.add_class("wb-controls")
@@ -162,7 +163,7 @@ class QuestionPanel(SharedPanel):
     def run_options(self) -> list[tuple[str, str | None]]:
         """Return the runs that can be shown, each with its label and its id."""
         options: list[tuple[str, str | None]] = [(self.run_label(r), r.id) for r in self.runs]
-        return options if self.run else [("nothing measured yet", None), *options]
+        return options if self.run else [(gettext("nothing measured yet"), None), *options]
 
     def _listed_run(self) -> str | None:
         listed = [value for _, value in self.run_options()]
@@ -190,10 +191,11 @@ class QuestionPanel(SharedPanel):
             raise error
         self.errors.append(error)
         what = f"{type(error).__name__}: {error}"
-        cause = f"Run {self.run.id} holds something that this panel does not understand ({what})."
-        remedy = "Choose another run. If the workbench itself wrote this one, please report it."
-        card = message_card("failure", "This run cannot be shown.", cause, remedy, traceback.format_exc())
-        return AnswerView(about=f"run {self.run.id}", answer=card)
+        cause = gettext("Run {id} holds something that this panel does not understand ({what}).")
+        remedy = gettext("Choose another run. If the workbench itself wrote this one, please report it.")
+        title, cause = gettext("This run cannot be shown."), cause.format(id=self.run.id, what=what)
+        card = message_card("failure", title, cause, remedy, traceback.format_exc())
+        return AnswerView(about=gettext("run {id}").format(id=self.run.id), answer=card)
 
     def show_answer(self, view: AnswerView) -> None:
         """Show what the reader waits for: verdict, table and what stands beside the plots."""
@@ -226,7 +228,7 @@ class QuestionPanel(SharedPanel):
         reasons = self.unavailable()
         for name, made in self.controls.items():
             if isinstance(made, Toggles):
-                note = "cannot run here" if name in self.fields else "not measured"
+                note = gettext("cannot run here") if name in self.fields else gettext("not measured")
                 made.mark_unavailable(reasons.get(name, {}), note=note)
             if name == "run_id":
                 hold(made, self._listed_run())
@@ -237,31 +239,32 @@ class QuestionPanel(SharedPanel):
         about = view.about
         if not about and view.run is not None:
             about = place_of(view.run)
-        line = subtitle(f"{view.provenance.mark} {view.provenance} {about}") if about else ""
+        parts = {"mark": view.provenance.mark, "obtained": view.provenance.shown, "about": about}
+        line = subtitle(gettext("{mark} {obtained} {about}").format(**parts)) if about else ""
         return joined(heading(self.title), line)
 
     def _plan_tabs(self) -> tuple[Markup, Markup]:
         try:
             plan = self.plan
         except InvalidSpec as error:
-            card = message_card("caution", "These choices do not go together.", error.cause, error.remedy)
+            card = message_card("caution", gettext("These choices do not go together."), error.cause, error.remedy)
             return card, card
         return code_block(self.command_lines(plan)), code_block(plan.as_code())
 
     def _downloads(self, view: AnswerView) -> Markup:
         if view.run is None:
-            return paragraph("No run to save yet.")
+            return paragraph(gettext("No run to save yet."))
         if view.run.id not in self._links:
             self._links[view.run.id] = download_links(view.run, self.csv_rows(view.run))
         return self._links[view.run.id]
 
     def no_answer(self, error: WorkbenchError) -> AnswerView:
         """Return the view of choices that have no answer."""
-        return AnswerView(answer=message_card("failure", "No answer.", error.cause, error.remedy))
+        return AnswerView(answer=message_card("failure", gettext("No answer."), error.cause, error.remedy))
 
     def nothing_measured(self) -> AnswerView:
         """Return the view of a panel without a run."""
-        title, cause = "Nothing was measured yet.", "There is no stored run."
+        title, cause = gettext("Nothing was measured yet."), gettext("There is no stored run.")
         return AnswerView(answer=message_card("caution", title, cause, self.duration))
 
     # --- report -------------------------------------------------------------------------------------------------
@@ -273,7 +276,8 @@ class QuestionPanel(SharedPanel):
         except UNEXPECTED as error:
             return self._static(self._strange(error))
         except WorkbenchError as error:
-            return block(heading(self.title), message_card("failure", "Not possible.", error.cause, error.remedy))
+            card = message_card("failure", gettext("Not possible."), error.cause, error.remedy)
+            return block(heading(self.title), card)
 
     def _static(self, view: AnswerView) -> Markup:
         figures = joined(*(figure_div(make()) for make in view.figures))
@@ -290,6 +294,7 @@ class QuestionPanel(SharedPanel):
         )
         where = origin(view.run) if view.run else ""
         if self._compared():
-            shown = joined(shown, block(heading("Compared runs", level=3), self._comparison()))
-        more = block(folded("Choices, launch command and measurement", self._choice_table(), tabs, where))
+            shown = joined(shown, block(heading(gettext("Compared runs"), level=3), self._comparison()))
+        summary = gettext("Choices, launch command and measurement")
+        more = block(folded(summary, self._choice_table(), tabs, where))
         return joined(shown, self.static_controls(view), more)

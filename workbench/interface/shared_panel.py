@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.declared_panel import DeclaredPanel
 from workbench.interface.html import heading, joined, message_card, paragraph, table
@@ -29,9 +30,12 @@ class SharedPanel(DeclaredPanel):
 
     def _share_box(self) -> widgets.Widget:
         """Buttons that save, copy and reset; and the list of runs to compare, which the frame places."""
-        self.save = self._button("Save HTML report", "Write one HTML file that needs no network.", self._save_report)
-        self.save_view = self._button("Save view", "Write a small file that opens with these choices.", self._save_view)
-        self.reset = self._button("Reset", "Take back all choices since the panel was opened.", self._reset)
+        needs = gettext("Write one HTML file that needs no network.")
+        self.save = self._button(gettext("Save HTML report"), needs, self._save_report)
+        opens = gettext("Write a small file that opens with these choices.")
+        self.save_view = self._button(gettext("Save view"), opens, self._save_view)
+        takes_back = gettext("Take back all choices since the panel was opened.")
+        self.reset = self._button(gettext("Reset"), takes_back, self._reset)
         self.compare = widgets.VBox()
         self.link = ViewLink()
         self.link.observe(self.guarded(lambda change: self.open_link(change["new"])), names="opened")
@@ -124,7 +128,7 @@ class SharedPanel(DeclaredPanel):
     def _run_box(self, run: Run) -> widgets.Checkbox:
         box = widgets.Checkbox(
             description=self.run_label(run),
-            tooltip="Set this run beside the shown one.",
+            tooltip=gettext("Set this run beside the shown one."),
             value=run.id in self.state.compared_ids,
             indent=False,
             layout={"width": "auto"},
@@ -141,7 +145,7 @@ class SharedPanel(DeclaredPanel):
     def _comparison(self) -> Markup:
         others = self._compared()
         if self.run is None or not others:
-            return paragraph("Tick runs to set them beside the shown one.")
+            return paragraph(gettext("Tick runs to set them beside the shown one."))
         return self.compared([self.run, *others])
 
     def _button(self, label: str, tooltip: str, handler: Callable[[object], None]) -> widgets.Button:
@@ -152,17 +156,20 @@ class SharedPanel(DeclaredPanel):
     def _choice_table(self) -> Markup:
         names = (*self.view_fields, *self.fields)
         rows = [(self._field(n).label, choice_text(self._field(n), self._value(n)) or "–") for n in names]
-        return joined(heading("Choices", level=3), table(("Choice", "Value"), rows, left=(1,)))
+        return joined(
+            heading(gettext("Choices"), level=3), table((gettext("Choice"), gettext("Value")), rows, left=(1,))
+        )
 
     def _save_report(self, _button: object) -> None:
         kind = self.kind or type(self).__name__.removesuffix("Panel").lower()
-        content = page(self.title, self.static_html(), footer=Markup("Saved from the panel."))
-        self._save(f"{kind}_{self.state.run_id or 'latest'}.html", content, "One file, no network needed.")
+        content = page(self.title, self.static_html(), footer=Markup("{}").format(gettext("Saved from the panel.")))
+        self._save(f"{kind}_{self.state.run_id or 'latest'}.html", content, gettext("One file, no network needed."))
 
     def _save_view(self, _button: object) -> None:
         own = self.run if self.run is not None and self.run.id not in shipped_ids(MEASURED) else None
         name = f"{self.name().replace('/', '_')}_view.json"
-        remedy = f"`workbench show {name}` opens it with the same choices, also on another machine."
+        remedy = gettext("{command} opens it with the same choices, also on another machine.")
+        remedy = remedy.format(command=f"`workbench show {name}`")
         self._save(name, view_file(self.shared_choices(), own), remedy)
 
     def _save(self, name: str, content: str, remedy: str) -> None:
@@ -170,6 +177,7 @@ class SharedPanel(DeclaredPanel):
         try:
             target.write_text(content, encoding="utf-8")
         except OSError as error:
-            remedy = "Free disk space or open the notebook from a writable folder."
-            raise WorkbenchError(f"{target} cannot be written: {error}.", remedy=remedy) from error
-        set_html(self.message, message_card("info", "Saved.", str(target), remedy))
+            remedy = gettext("Free disk space or open the notebook from a writable folder.")
+            cause = gettext("{file} cannot be written: {error}.").format(file=target, error=error)
+            raise WorkbenchError(cause, remedy=remedy) from error
+        set_html(self.message, message_card("info", gettext("Saved."), str(target), remedy))

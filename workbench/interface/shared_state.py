@@ -11,6 +11,7 @@ import msgspec
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import KnobField
+from workbench.core.language import gettext
 from workbench.core.rows import Json
 from workbench.core.runs import Run
 
@@ -22,11 +23,11 @@ COMPARED = "compared_ids"
 """Name under which the runs beside it are carried."""
 YES_NO = {"yes": True, "no": False}
 WORDS: Mapping[type, str] = {
-    bool: "yes or no",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    dict: "an object",
+    bool: gettext("yes or no"),
+    int: gettext("a whole number"),
+    float: gettext("a number"),
+    str: gettext("text"),
+    dict: gettext("an object"),
 }
 
 
@@ -53,7 +54,7 @@ class PanelChoices:
         return cls(panel=panel, values=values)
 
 
-COPY_AGAIN = "Copy the link, or save the file of the view, again from the panel."
+COPY_AGAIN = gettext("Copy the link, or save the file of the view, again from the panel.")
 
 
 class _ViewFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -106,20 +107,26 @@ def choice_of(field: KnobField, given: object, offered: Collection[object] | Non
     """
     value = _stored(field, given)
     if value is None and not field.is_optional:
-        raise InvalidSpec(f"{field.label} has no value.", remedy=field.knob.help)
+        raise InvalidSpec(gettext("{label} has no value.").format(label=field.label), remedy=field.help)
     kinds = (int, float) if field.base is float else Mapping if field.base is dict else field.base
     for item in value if isinstance(value, tuple) else () if value is None else (value,):
         if not isinstance(item, kinds) or (isinstance(item, bool) and field.base is not bool):
-            raise InvalidSpec(f"{field.label}: {item!r} is not {WORDS[field.base]}.", remedy=field.knob.help)
+            cause = gettext("{label}: {value} is not {what}.")
+            raise InvalidSpec(
+                cause.format(label=field.label, value=repr(item), what=WORDS[field.base]), remedy=field.help
+            )
         if offered is not None and item not in offered:
             raise InvalidSpec(
-                f"{field.label}: {item!r} is not offered here.",
-                remedy=f"Choose of {', '.join(map(str, offered)) or 'nothing: no run has it'}.",
+                gettext("{label}: {value} is not offered here.").format(label=field.label, value=repr(item)),
+                remedy=gettext("Choose of {offered}.").format(
+                    offered=", ".join(map(str, offered)) or gettext("nothing: no run has it")
+                ),
             )
         low, high = field.knob.low or 0, 1e9 if field.knob.high is None else field.knob.high
         if field.is_number and isinstance(item, int | float) and not low <= field.shown(item) <= high:
             raise InvalidSpec(
-                f"{field.label}: {field.shown(item):g} is out of range.", remedy=f"Give {low:g} to {high:g}."
+                gettext("{label}: {value} is out of range.").format(label=field.label, value=f"{field.shown(item):g}"),
+                remedy=gettext("Give {low} to {high}.").format(low=f"{low:g}", high=f"{high:g}"),
             )
     return value
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes
+from workbench.core.verdict import sentence
 from workbench.interface.html import EMPTY, heading, joined, message_card, paragraph, table
 from workbench.measuring.machine import busy_text
 from workbench.store.runs import RunStore, runs_in_folder
@@ -37,7 +39,8 @@ def minute_of(run: Run) -> str:
 
 def place_of(run: Run) -> str:
     """Return where a run was measured, its id and its day."""
-    return f"on {run.environment.device}, run {run.id}, {run.day}"
+    place = gettext("on {device}, run {id}, {day}")
+    return place.format(device=run.environment.device, id=run.id, day=run.day)
 
 
 def busy_note(run: Run | None) -> Markup:
@@ -45,8 +48,8 @@ def busy_note(run: Run | None) -> Markup:
     text = busy_text(run.environment.other_load_fraction) if run else None
     if text is None:
         return EMPTY
-    remedy = "Times may be too long and speed-ups wrong: measure again while the machine has no other work."
-    return message_card("caution", "The machine was busy.", f"{text[0].upper()}{text[1:]}.", remedy)
+    remedy = gettext("Times may be too long and speed-ups wrong: measure again while the machine has no other work.")
+    return message_card("caution", gettext("The machine was busy."), sentence([text]), remedy)
 
 
 def run_label(run: Run) -> str:
@@ -58,15 +61,24 @@ def run_label(run: Run) -> str:
 def origin(run: Run) -> Markup:
     """Return everything that a reader needs to trust or repeat a run."""
     env = run.environment
-    machine = f"{env.device}; {env.cpu}, {env.n_cpus} cores, {shown_bytes(env.memory_bytes)}"
-    rows = (
-        ("run", f"{run.id}, {run.started_at} to {run.finished_at}, seed {run.seed}"),
-        ("machine", f"{machine}; driver {env.driver or 'none'}; Python {env.python}"),
-        ("packages", ", ".join(f"{k} {v}" for k, v in env.packages.items())),
-        ("workbench revision", env.git_revision or "not known"),
-        ("spec", str(dict(run.spec))),
+    when = gettext("{id}, {start} to {end}, seed {seed}")
+    where = gettext("{device}; {cpu}, {cores} cores, {memory}; driver {driver}; Python {python}").format(
+        device=env.device,
+        cpu=env.cpu,
+        cores=env.n_cpus,
+        memory=shown_bytes(env.memory_bytes),
+        driver=env.driver or gettext("none"),
+        python=env.python,
     )
-    return joined(heading("How these numbers were obtained"), table(("What", "Value"), rows, left=(1,)))
+    rows = (
+        (gettext("run"), when.format(id=run.id, start=run.started_at, end=run.finished_at, seed=run.seed)),
+        (gettext("machine"), where),
+        (gettext("packages"), ", ".join(f"{k} {v}" for k, v in env.packages.items())),
+        (gettext("workbench revision"), env.git_revision or gettext("not known")),
+        (gettext("spec"), str(dict(run.spec))),
+    )
+    title, head = gettext("How these numbers were obtained"), (gettext("What"), gettext("Value"))
+    return joined(heading(title), table(head, rows, left=(1,)))
 
 
 def download_links(run: Run, rows: Sequence[Mapping[str, object]]) -> Markup:
@@ -75,11 +87,11 @@ def download_links(run: Run, rows: Sequence[Mapping[str, object]]) -> Markup:
     writer = csv.DictWriter(out, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
-    files = (("CSV", "text/csv", out.getvalue()), ("JSON with raw samples", "application/json", run.to_json()))
+    files = (("CSV", "text/csv", out.getvalue()), (gettext("JSON with raw samples"), "application/json", run.to_json()))
     links = [
         Markup("<a download='{}' href='data:{};base64,{}'>{}</a>").format(
             f"{run.kind}_{run.id}.{mime.split('/')[1]}", mime, base64.b64encode(text.encode()).decode(), label
         )
         for label, mime, text in files
     ]
-    return paragraph(Markup(" · ").join(links), " · PNG: the camera above each plot")
+    return paragraph(Markup(" · ").join(links), " · ", gettext("PNG: the camera above each plot"))

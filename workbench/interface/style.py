@@ -2,6 +2,30 @@
 
 from markupsafe import Markup
 
+from workbench.core.language import language
+
+FONTS = {
+    "zh": (
+        "'Noto Sans CJK SC','Noto Sans SC','Source Han Sans SC','PingFang SC','Microsoft YaHei',"
+        "'WenQuanYi Micro Hei','WenQuanYi Zen Hei'"
+    )
+}
+"""Fonts of a language whose signs the usual fonts lack."""
+
+
+def font_rule(selector: str, family: str) -> str:
+    """Return the rules that add the fonts of the reader's language to a family, which have no slanted signs; "" where the family has all signs."""
+    if not own_fonts():
+        return ""
+    slanted = ",".join(f"{part} :is(i,em)" for part in selector.split(","))
+    return f"{selector}{{font-family:{family},{own_fonts()},sans-serif}}{slanted}{{font-style:normal}}"
+
+
+def own_fonts() -> str:
+    """Return the fonts of the reader's language, the usual one first; "" where any font will do."""
+    return FONTS.get(language().partition("_")[0], "")
+
+
 STYLE = """
 .wb{--wb-ink:var(--jp-ui-font-color1,#1f2328);--wb-soft:var(--jp-ui-font-color2,#5c636a);--wb-line:var(--jp-border-color2,#d0d7de);
 --wb-card:var(--jp-layout-color2,#f6f8fa);--wb-paper:var(--jp-layout-color0,#fff);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
@@ -50,5 +74,6 @@ LIVE_STYLE = """
 .wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
 """
 
-STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}</style>")
+LIVE_FONTS = font_rule(".wb,.wb-root,.wb-root .jupyter-button,.wb-root .widget-label", "var(--jp-ui-font-family)")
+STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}{LIVE_FONTS}</style>")
 """Style sheet of a live panel; the text is made by the workbench."""

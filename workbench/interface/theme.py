@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
 
+from workbench.interface.style import own_fonts
+
 MEASURED, BEST, CAUTION, FAILURE, PUBLISHED = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 INK, GRID = "#7a7a7a", "rgba(128,128,128,0.25)"  # 4.3:1 on white and on #111
 HEIGHT_PX = 380
@@ -64,7 +66,11 @@ def figure(
             **legend,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"color": INK, "size": 13},
+            "font": {
+                "color": INK,
+                "size": 13,
+                **({"family": f"Open Sans,{own_fonts()},sans-serif"} if own_fonts() else {}),
+            },
             "margin": {"l": 60, "r": 20, "t": 64, "b": 56},
             "title": {"text": f"<b>{title}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
             "xaxis": {"title": {"text": x_title, "font": small_font}, **axis},

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import ipywidgets as widgets
 import traitlets
 
+from workbench.core.language import gettext
+
 
 class Toggles(widgets.VBox):  # type: ignore[misc]
     """A group of buttons whose ``value`` is the tuple of choices that are on, in their order, and what was typed.
@@ -34,7 +36,7 @@ class Toggles(widgets.VBox):  # type: ignore[misc]
         box = widgets.Box(list(self.buttons.values()))
         box.add_class("wb-methods")
         self.others = widgets.Text(
-            description="Others",
+            description=gettext("Others"),
             value=self._typed(value),
             placeholder=", ".join(examples),
             continuous_update=False,
@@ -64,7 +66,7 @@ class Toggles(widgets.VBox):  # type: ignore[misc]
         finally:
             self._is_setting = False
 
-    def mark_unavailable(self, reasons: Mapping[str, str], *, note: str = "cannot run here") -> None:
+    def mark_unavailable(self, reasons: Mapping[str, str], *, note: str) -> None:
         """Disable the choices that cannot be measured or shown, each with the reason and a note; enable the others."""
         for key, button in self.buttons.items():
             reason = reasons.get(key)

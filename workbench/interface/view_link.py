@@ -3,17 +3,20 @@
 import anywidget
 import traitlets
 
+from workbench.core.language import gettext
+
 LINK = """
 export default {
   render({ model, el }) {
     const asked = (address) => { try { return new URL(address).searchParams.get("state"); } catch { return null; } };
     const entry = performance.getEntriesByType("navigation")[0];
     const given = asked(location.href) ?? asked(entry?.name);  // JupyterLab rewrites the address when it has started
+    const texts = model.get("texts");
     const button = document.createElement("button");
     const status = document.createElement("span");
     button.className = "jupyter-button wb-copy-link";
-    button.title = "Copy an address that opens this notebook with these choices.";
-    button.textContent = "Copy link";
+    button.title = texts.about;
+    button.textContent = texts.link;
     status.setAttribute("role", "status");
     const address = () => {
       const url = new URL(location.href);
@@ -22,8 +25,8 @@ export default {
       return url.href;
     };
     const copy = async (text, said) => {
-      try { await navigator.clipboard.writeText(text); said("Copied."); }
-      catch { said("The browser does not allow copying: " + text); }
+      try { await navigator.clipboard.writeText(text); said(texts.copied); }
+      catch { said(texts.refused.replace("{text}", () => text)); }
     };
     button.addEventListener("click", () => copy(address(), (text) => { status.textContent = " " + text; }));
     el.append(button, status);
@@ -32,10 +35,10 @@ export default {
         if (code.previousElementSibling?.classList.contains("wb-copy")) continue;
         const own = document.createElement("button");
         own.className = "jupyter-button wb-copy";
-        own.textContent = "Copy";
+        own.textContent = texts.copy;
         own.addEventListener("click", () => copy(code.textContent, (text) => {
           own.textContent = text;
-          setTimeout(() => { own.textContent = "Copy"; }, 1500);
+          setTimeout(() => { own.textContent = texts.copy; }, 1500);
         }));
         code.before(own);
       }
@@ -51,9 +54,19 @@ export default {
 """
 
 
+TEXTS = {
+    "about": gettext("Copy an address that opens this notebook with these choices."),
+    "link": gettext("Copy link"),
+    "copy": gettext("Copy"),
+    "copied": gettext("Copied."),
+    "refused": gettext("The browser does not allow copying: {text}"),
+}
+
+
 class ViewLink(anywidget.AnyWidget):
     """``state`` is what the link carries; ``opened`` becomes what the address of the page carried."""
 
     _esm = LINK
+    texts = traitlets.Dict(TEXTS).tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
     opened = traitlets.Unicode().tag(sync=True)

@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from workbench.core.errors import StoreError
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Json, plain
 
@@ -27,14 +28,14 @@ T = TypeVar("T")
 class JobState(StrEnum):
     """State of a job; a final state is never overwritten."""
 
-    QUEUED = "queued"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
+    QUEUED = gettext_noop("queued")
+    STARTING = gettext_noop("starting")
+    RUNNING = gettext_noop("running")
+    STOPPING = gettext_noop("stopping")
+    DONE = gettext_noop("done")
+    FAILED = gettext_noop("failed")
+    CANCELLED = gettext_noop("cancelled")
+    INTERRUPTED = gettext_noop("interrupted")
 
     @property
     def is_final(self) -> bool:
@@ -261,8 +262,8 @@ class JobDirectory:
         if ending is None:
             ending = Ending(state=self._state_without_end(is_alive, event, stopping_s), at=time.time())
         if ending.state is JobState.INTERRUPTED and not ending.cause:
-            cause = "The job's process ended without a result (killed, or the machine restarted)."
-            ending = replace(ending, cause=cause, remedy="Resume it: finished parts are kept.")
+            cause = gettext("The job's process ended without a result (killed, or the machine restarted).")
+            ending = replace(ending, cause=cause, remedy=gettext("Resume it: finished parts are kept."))
         event = event or Event()
         return JobView(
             id=self.id,

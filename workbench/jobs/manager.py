@@ -15,6 +15,7 @@ import psutil
 
 from workbench.catalog.paths import workbench_home
 from workbench.core.errors import StoreError
+from workbench.core.language import VARIABLE
 from workbench.core.progress import SCRATCH
 from workbench.core.runs import Run, utc_now
 from workbench.jobs.directory import JobDirectory, JobState, JobView
@@ -49,6 +50,7 @@ class JobManager:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=Path.cwd(),
+                env={k: v for k, v in os.environ.items() if k != VARIABLE},  # what is stored is English
             )
         directory.write_pid(process.pid)
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.language import gettext
 from workbench.core.statistics import drift_fraction, median_over_rounds
 
 N = TypeVar("N", bound=np.generic)
@@ -127,6 +128,16 @@ def speed_verdict(ratio_interval: tuple[float, float]) -> SpeedVerdict:
     if low > NOTICEABLE:
         return "faster"
     return "slower" if high < 1 / NOTICEABLE else "no difference shown"
+
+
+def shown_verdict(verdict: SpeedVerdict) -> str:
+    """Return a verdict in the reader's language."""
+    words: dict[SpeedVerdict, str] = {
+        "faster": gettext("faster"),
+        "slower": gettext("slower"),
+        "no difference shown": gettext("no difference shown"),
+    }
+    return words[verdict]
 
 
 def speedup_over(reference: Timed, own: Timed) -> Speedup:

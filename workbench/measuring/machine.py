@@ -4,6 +4,8 @@ import time
 
 import psutil
 
+from workbench.core.language import gettext
+
 BUSY = 0.2
 """Share of the processor time from which on other processes count as a disturbance."""
 DRIFT = 0.05
@@ -45,14 +47,15 @@ def busy_text(other_load_fraction: float | None) -> str | None:
     """Return how much of the machine others took; None where that is little, or not known."""
     if other_load_fraction is None or other_load_fraction <= BUSY:
         return None
-    return f"other processes took {other_load_fraction:.0%} of the processors meanwhile"
+    return gettext("other processes took {share:.0%} of the processors meanwhile").format(share=other_load_fraction)
 
 
 def timing_caution(*, drift_fraction: float | None, other_load_fraction: float | None) -> str | None:
     """Return why times may not hold: they drifted from the first to the last rounds, or others used the machine."""
     reasons = []
     if drift_fraction is not None and abs(drift_fraction) > DRIFT:
-        reasons.append(f"times changed by {drift_fraction:+.0%} from the first to the last rounds")
+        text = gettext("times changed by {drift:+.0%} from the first to the last rounds")
+        reasons.append(text.format(drift=drift_fraction))
     if busy := busy_text(other_load_fraction):
         reasons.append(busy)
-    return " and ".join(reasons) or None
+    return gettext(" and ").join(reasons) or None

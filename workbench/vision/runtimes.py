@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from workbench.core.language import gettext_noop
 from workbench.vision.graphs import input_shape
 from workbench.vision.sessions import Floats, Graph
 
@@ -87,11 +88,11 @@ RUNTIMES = (
     Runtime(name="OpenVINO", package="openvino", open=_openvino, remedy="pip install openvino (59 MB)"),
     Runtime(name="ExecuTorch", package="executorch", open=_executorch, remedy="pip install executorch (19 MB)"),
     *(
-        Runtime(name=name, package=package, open=None, remedy=f"{name} {why}")
+        Runtime(name=name, package=package, open=None, remedy=why)
         for name, package, why in (
-            ("LiteRT", "ai_edge_litert", "reads .tflite files, which nothing here writes"),
-            ("TensorRT", "tensorrt", "runs on NVIDIA GPUs; no engine is built here"),
-            ("llama.cpp", "llama_cpp", "runs language models in GGUF, not this network"),
+            ("LiteRT", "ai_edge_litert", gettext_noop("LiteRT reads .tflite files, which nothing here writes")),
+            ("TensorRT", "tensorrt", gettext_noop("TensorRT runs on NVIDIA GPUs; no engine is built here")),
+            ("llama.cpp", "llama_cpp", gettext_noop("llama.cpp runs language models in GGUF, not this network")),
         )
     ),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from workbench.core.language import gettext_noop
 from workbench.estimate.cascade import HeldOut, Threshold, guaranteed_threshold, softmax_confidence
 from workbench.vision.digits import Digits, Floats, digits, few_per_class
 from workbench.vision.early_exit import Cascade
@@ -137,7 +138,7 @@ class DigitVariants:
         masks = prune_weights(net, share)
         self.before[technique] = accuracy(logits_of(net.eval(), self.parts.test.images), self.parts.test)
         train(net, self.parts.train, epochs=TUNING_EPOCHS, rate=TUNING_RATE, seed=self.seed + 1, masks=masks)
-        self._add(technique, self._exported(net, technique), "weights are zero, but still multiplied")
+        self._add(technique, self._exported(net, technique), gettext_noop("weights are zero, but still multiplied"))
 
     def _structured(self, technique: str, keep: float) -> None:
         net = prune_filters(self.net, keep)

@@ -17,8 +17,10 @@ from nbclient.exceptions import CellExecutionError
 
 from workbench import __version__
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
+from workbench.interface.translated_notebook import translate
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 CELL_TIMEOUT_S = 300
@@ -44,6 +46,7 @@ def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | 
         content = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:  # whatever JSON it is
         raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
+    translate(content)
     if settings:
         content.cells.insert(0, nbformat.v4.new_code_cell(f"settings = {dict(settings)!r}"))
     client = NotebookClient(
@@ -91,9 +94,11 @@ def _without_repeats(body: Markup) -> Markup:
 def footer(source: str) -> Markup:
     """Return where a page comes from."""
     now = datetime.now(UTC).isoformat(timespec="minutes")
-    return Markup(
-        "Written from {} by Inference Workbench {} at {}. Runs, versions, hardware and data dates stand with each result."
-    ).format(source, __version__, now)
+    text = gettext(
+        "Written from {source} by Inference Workbench {version} at {time}. "
+        "Runs, versions, hardware and data dates stand with each result."
+    )
+    return Markup("{}").format(text.format(source=source, version=__version__, time=now))
 
 
 def _cell_html(cell: Any) -> Markup:

@@ -13,9 +13,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from workbench.core.knobs import knobs_of
+from workbench.core.language import SOURCE, gettext, gettext_noop, language
 from workbench.estimate.knobs import BatchSize, HourlyPrice, Utilization
 from workbench.interface.knobs import report_input
-from workbench.interface.style import STYLE
+from workbench.interface.style import STYLE, font_rule
 from workbench.interface.theme import mime_bundle
 
 HERE = Path(__file__).parent
@@ -27,10 +28,11 @@ POLICY = (
 """Only the scripts run whose hashes it names: the page's own and the packed plotly."""
 
 
-def json_script(data: object) -> Markup:
-    """Return data inside HTML; no text in it can end the element."""
+def json_script(data: object, *, name: str = "") -> Markup:
+    """Return data inside HTML, in an element of a name; no text in it can end the element."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return Markup(f'<script type="application/json">{text}</script>')
+    named = f' id="{name}"' if name else ""
+    return Markup(f'<script{named} type="application/json">{text}</script>')
 
 
 def figure_div(fig: go.Figure | Mapping[str, object]) -> Markup:
@@ -78,8 +80,8 @@ def what_if(
     price_source: str,
     utilization_fraction: float,
     batch: int,
-    step_title: str = "step ● / ◌ between measured batches",
-    basis: str = "Estimated from measured step times.",
+    step_title: str = gettext("step ● / ◌ between measured batches"),
+    basis: str = gettext("Estimated from measured step times."),
 ) -> Markup:
     """Return the cost per million output tokens, with controls that work without a kernel.
 
@@ -95,9 +97,9 @@ def what_if(
         report_input(fields["utilization_fraction"], "utilization", utilization_fraction),
         report_input(upto, "batch", batch),
     ]
-    note = f"Price: {price_source}. Prefill is left out. {basis}"
-    below = _filled_table("Method", step_title, "USD / M output tokens ◌")
-    return _controls("wb-whatif", "What if?", data, inputs=inputs, below=below, note=note)
+    note = gettext("Price: {source}. Prefill is left out. {basis}").format(source=price_source, basis=basis)
+    below = _filled_table(gettext("Method"), step_title, gettext("USD / M output tokens ◌"))
+    return _controls("wb-whatif", gettext("What if?"), data, inputs=inputs, below=below, note=note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +131,18 @@ def plan_explorer(steps: Sequence[PlanStep], *, unit: str, start: int) -> Markup
     ]
     data = {"unit": unit, "start": start, "groups": groups, "steps": plans}
     budget = Markup(
-        '<label>Budget <span><input name="step" type="range" min="0" max="{}" value="{}"> <output data-shows="cost"></output>'
+        '<label>{} <span><input name="step" type="range" min="0" max="{}" value="{}"> <output data-shows="cost"></output>'
         "</span></label>"
-    ).format(len(steps) - 1, start)
+    ).format(gettext("Budget"), len(steps) - 1, start)
     below = Markup(
         '<p aria-live="polite" data-shows="status"></p>'
         '<details><summary>plan.json</summary><pre class="wb-code" data-shows="plan"></pre></details>'
     )
-    note = (
+    note = gettext(
         "◌ Predicted by adding up the measured damage of single layer groups. "
         "A click on a point of the dotted line chooses its plan."
     )
-    return _controls("wb-plans", "Another budget?", data, inputs=[budget], below=below, note=note)
+    return _controls("wb-plans", gettext("Another budget?"), data, inputs=[budget], below=below, note=note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +182,8 @@ def load_planner(
         for r in rows
     ]
     data = {"shown": shown, "batches": list(batches), "output_tokens": output_tokens, "rows": plans}
-    below = _filled_table("Plan ◌", "sequences", "TTFT", "TPOT", "USD/h ◌")
-    return _controls("wb-load", "Another load?", data, inputs=inputs, below=below, note=basis)
+    below = _filled_table(gettext("Plan ◌"), gettext("sequences"), "TTFT", "TPOT", "USD/h ◌")
+    return _controls("wb-load", gettext("Another load?"), data, inputs=inputs, below=below, note=basis)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,11 +232,29 @@ def setting_explorer(
         for r in rows
     ]
     data = {"worth": worth_fraction, "rows": settings}
-    filled = _filled_table("Setting", "goodput, requests/s", "over the default")
+    filled = _filled_table(gettext("Setting"), gettext("goodput, requests/s"), gettext("over the default"))
     below = Markup(
         '<p aria-live="polite" data-shows="status"></p>{}<pre class="wb-code" data-shows="launch"></pre>'
     ).format(filled)
-    return _controls("wb-tune", "Another SLO?", data, inputs=inputs, below=below, note=basis)
+    return _controls("wb-tune", gettext("Another SLO?"), data, inputs=inputs, below=below, note=basis)
+
+
+SCRIPT_TEXTS = (
+    gettext_noop("No plan meets the SLO: loosen a limit."),
+    gettext_noop("Give numbers above zero."),
+    gettext_noop("{cost}: predicted KL {damage} nat/token."),
+    gettext_noop("Not worth tuning under this SLO: the default has {rate} requests/s within it."),
+    gettext_noop("{label}: {rate} requests/s within the SLO ({percent} % over the default)."),
+    gettext_noop("{label}: {rate} requests/s within the SLO."),
+    gettext_noop("{label} (default)"),
+    gettext_noop("Copy"),
+    gettext_noop("Copied"),
+    gettext_noop("Selected: copy it"),
+    gettext_noop("This browser cannot unpack the charts; the tables hold the same numbers."),
+    gettext_noop("chosen plan"),
+    gettext_noop("chosen setting"),
+)
+"""Texts that ``runtime.js`` shows, and the names of traces that it looks for."""
 
 
 def _hash(script: str) -> str:
@@ -257,14 +277,19 @@ def page(title: str, body: Markup, *, footer: Markup) -> str:
         hashes.append(hash_of_plotly)
         plotly = Markup('<script id="wb-plotly" type="application/octet-stream">{}</script>').format(packed)
     return Markup("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
+<html lang="{lang}"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>{style}</style></head>
-<body><main>{body}</main><footer>{footer}</footer><noscript>Without JavaScript the tables remain; charts and what-if controls need it.</noscript>
-{plotly}<script>{runtime}</script></body></html>
+<body><main>{body}</main><footer>{footer}</footer><noscript>{noscript}</noscript>
+{plotly}{texts}<script>{runtime}</script></body></html>
 """).format(
+        lang=language().replace("_", "-"),
+        noscript=gettext("Without JavaScript the tables remain; charts and what-if controls need it."),
+        texts=""
+        if language() == SOURCE
+        else json_script({text: gettext(text) for text in SCRIPT_TEXTS}, name="wb-texts"),
         policy=Markup(POLICY.format(" ".join(hashes))),
         title=title,
-        style=Markup(STYLE + css),
+        style=Markup(STYLE + css + font_rule("body", "system-ui")),
         body=body,
         footer=footer,
         plotly=plotly,

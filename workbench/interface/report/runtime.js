@@ -46,6 +46,10 @@ const Workbench = {
 if (typeof module !== "undefined") module.exports = Workbench;
 
 if (typeof document !== "undefined") {
+  const texts = JSON.parse(document.getElementById("wb-texts")?.textContent ?? "{}");
+  /** A text in the reader's language, with its named values. */
+  const say = (text, values = {}) => (texts[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const isNamed = (name) => (trace) => trace.name === name || trace.name === say(name);
   const read = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
 
   /** Rows of a table; the best one is marked. */
@@ -97,7 +101,7 @@ if (typeof document !== "undefined") {
       const plans = valid ? Workbench.plansFor(data, field("rate"), field("ttft") / 1e3, field("tpot") / 1e3) : [];
       fill(section.querySelector("tbody"), plans.length ? plans.slice(0, data.shown).map((p) => [
         `${p.replicas} × ${p.label}`, String(p.batch), milliseconds(p.ttft), milliseconds(p.tpot), Workbench.shown(p.usd),
-      ]) : [[valid ? "No plan meets the SLO: loosen a limit." : "Give numbers above zero.", "", "", "", ""]], plans.length ? 0 : -1);
+      ]) : [[say(valid ? "No plan meets the SLO: loosen a limit." : "Give numbers above zero."), "", "", "", ""]], plans.length ? 0 : -1);
     };
     section.addEventListener("input", update);
     section.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
@@ -111,13 +115,13 @@ if (typeof document !== "undefined") {
     const shows = (name) => section.querySelector(`[data-shows="${name}"]`);
     const before = section.previousElementSibling;
     const plot = () => before.querySelector(".plot");
-    const trace = (name) => (plot()?.data ?? []).findIndex((t) => t.name === name);
+    const trace = (name) => (plot()?.data ?? []).findIndex(isNamed(name));
     const update = () => {
       const step = data.steps[Number(slider.value)];
       before.querySelectorAll(".wb-verdict").forEach((card) => card.classList.toggle("stale", Number(slider.value) !== data.start));
       const cost = Number(step.cost.toPrecision(3)) + " " + data.unit;
       shows("cost").textContent = cost;
-      shows("status").textContent = `${cost}: predicted KL ${Number(step.damage.toPrecision(3))} nat/token.`;
+      shows("status").textContent = say("{cost}: predicted KL {damage} nat/token.", {cost, damage: Number(step.damage.toPrecision(3))});
       shows("plan").textContent = JSON.stringify({plan: Object.fromEntries(data.groups.map((g, i) => [g, step.plan[i]]))}, null, 1);
       data.groups.forEach((group, i) => {
         const cell = before.querySelector(`[data-group="${CSS.escape(group)}"]`);
@@ -154,16 +158,17 @@ if (typeof document !== "undefined") {
       showValues(section);
       const isStart = start[0] === field("ttft") && start[1] === field("tpot");
       before.querySelectorAll(".wb-verdict").forEach((card) => card.classList.toggle("stale", !isStart));
-      const more = own.goodput > 0 ? ` (${(100 * (chosen.goodput / own.goodput - 1)).toFixed(0)} % over the default)` : "";
-      shows("status").textContent = chosen === own
-        ? `Not worth tuning under this SLO: the default has ${number(own.goodput)} requests/s within it.`
-        : `${chosen.label}: ${number(chosen.goodput)} requests/s within the SLO${more}.`;
+      const said = chosen === own ? "Not worth tuning under this SLO: the default has {rate} requests/s within it."
+        : own.goodput > 0 ? "{label}: {rate} requests/s within the SLO ({percent} % over the default)."
+        : "{label}: {rate} requests/s within the SLO.";
+      const percent = (100 * (chosen.goodput / own.goodput - 1)).toFixed(0);
+      shows("status").textContent = say(said, {label: chosen.label, rate: number(chosen.goodput), percent});
       shows("launch").textContent = chosen.launch;
       const over = (row) => row === own || !own.goodput ? "–" : `${(100 * (row.goodput / own.goodput - 1)).toFixed(0)} %`;
       const simulated = all.filter((row) => !row.measured && row.goodput > chosen.goodput * (1 + data.worth)).slice(0, 3);
       const shown = [...new Set([chosen, own, ...all.filter((row) => row.measured).slice(0, 6), ...simulated])];
-      fill(section.querySelector("tbody"), shown.map((row) => [row.label + (row.default ? " (default)" : ""), number(row.goodput), over(row)]), 0);
-      const trace = (plot()?.data ?? []).findIndex((t) => t.name === "chosen setting");
+      fill(section.querySelector("tbody"), shown.map((row) => [row.default ? say("{label} (default)", {label: row.label}) : row.label, number(row.goodput), over(row)]), 0);
+      const trace = (plot()?.data ?? []).findIndex(isNamed("chosen setting"));
       if (trace < 0) return;
       globalThis.Plotly.restyle(plot(), {x: [[chosen.x]], y: [[chosen.y]]}, [trace]);
       const shapes = plot().layout.shapes.map((shape, i) => i ? {...shape, y0: field("tpot"), y1: field("tpot")} : {...shape, x0: field("ttft"), x1: field("ttft")});
@@ -214,11 +219,11 @@ if (typeof document !== "undefined") {
   const addCopyButtons = () => document.querySelectorAll(".wb-code").forEach((code) => {
     const button = document.createElement("button");
     button.className = "wb-copy";
-    button.textContent = "Copy";
+    button.textContent = say("Copy");
     button.addEventListener("click", async () => {
-      try { await navigator.clipboard.writeText(code.textContent); button.textContent = "Copied"; }
-      catch { getSelection().selectAllChildren(code); button.textContent = "Selected: copy it"; }
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      try { await navigator.clipboard.writeText(code.textContent); button.textContent = say("Copied"); }
+      catch { getSelection().selectAllChildren(code); button.textContent = say("Selected: copy it"); }
+      setTimeout(() => { button.textContent = say("Copy"); }, 1500);
     });
     code.before(button);
   });
@@ -231,7 +236,7 @@ if (typeof document !== "undefined") {
     document.querySelectorAll(".wb-load").forEach(startLoad);
     document.querySelectorAll(".wb-tune").forEach(startTune);
     if (typeof DecompressionStream === "undefined") {
-      document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = "This browser cannot unpack the charts; the tables hold the same numbers."; });
+      document.querySelectorAll(".wb-figure .plot").forEach((p) => { p.textContent = say("This browser cannot unpack the charts; the tables hold the same numbers."); });
     } else drawFigures();
   };
   document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();

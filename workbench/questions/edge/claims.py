@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from workbench.catalog.ledger import Evidence, Judgement, Judges, compared, first_of, untested
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.runs import Run
+from workbench.questions.edge.findings import shown_label
 from workbench.questions.edge.rows import VariantResult
 
 EDGE = "workbench edge digits"
@@ -14,9 +16,15 @@ CLAIMED = {
     "distillation": ("student",),
 }
 """The FAQ's strategies, and which techniques here are one."""
-POWER = "The energy of the shipped runs is processor time times an assumed power, which only repeats the speed-up; it needs a processor with an energy counter."
-LENGTHS = "The claim is about inputs of variable length; the cascade and the early exit of the shipped runs answer images of one size."
-CHIP = "The shipped runs are of processors; a dedicated chip of a small device was not at hand."
+POWER = gettext(
+    "The energy of the shipped runs is processor time times an assumed power, which only repeats the speed-up; "
+    "it needs a processor with an energy counter."
+)
+LENGTHS = gettext(
+    "The claim is about inputs of variable length; the cascade and the early exit of the shipped runs answer "
+    "images of one size."
+)
+CHIP = gettext("The shipped runs are of processors; a dedicated chip of a small device was not at hand.")
 
 
 def variants(claim: Claim, evidence: Evidence) -> Iterator[tuple[Run, VariantResult, VariantResult]]:
@@ -40,9 +48,15 @@ def speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
         return None
     best = max(found, key=lambda f: f[3].ratio)
     rest = ", ".join(
-        f"{s.ratio:.2f}× {row.technique} at {b} ({run.model})" for run, row, b, s in found if s is not best[3]
+        gettext("{ratio:.2f}× {technique} at {batch} ({model})").format(
+            ratio=s.ratio, technique=row.technique, batch=b, model=run.model
+        )
+        for run, row, b, s in found
+        if s is not best[3]
     )
-    how = f"{best[1].label}, batch size {best[2]}, {best[0].model}. Others: {rest}."
+    how = gettext("{label}, batch size {batch}, {model}. Others: {rest}.").format(
+        label=shown_label(best[1].label), batch=best[2], model=best[0].model, rest=rest
+    )
     runs = {f[0].id: f[0] for f in (best, *found)}.values()
     return compared(claim, best[3].ratio, how, runs=runs, interval=best[3].ratio_interval)
 
@@ -55,9 +69,15 @@ def memory(claim: Claim, evidence: Evidence) -> Judgement | None:
     value, run, row, base = max(found, key=lambda f: f[0])
     process = ""
     if row.peak_bytes and base.peak_bytes:
-        process = f" What the process needs falls by {100 * (1 - row.peak_bytes / base.peak_bytes):.0f} %."
+        process = gettext(" What the process needs falls by {percent:.0f} %.").format(
+            percent=100 * (1 - row.peak_bytes / base.peak_bytes)
+        )
     rest = ", ".join(f"{v:.0f} % {r.technique} ({x.model})" for v, x, r, _ in found if r is not row)
-    how = f"Size of the file, {row.label}, {run.model}.{process}" + (f" Others: {rest}." if rest else "")
+    how = gettext("Size of the file, {label}, {model}.{process}").format(
+        label=shown_label(row.label), model=run.model, process=process
+    )
+    if rest:
+        how += gettext(" Others: {rest}.").format(rest=rest)
     return compared(claim, value, how, runs={f[1].id: f[1] for f in found}.values())
 
 
@@ -66,7 +86,10 @@ def power(claim: Claim, evidence: Evidence) -> Judgement | None:
     for run, row, base in variants(claim, evidence):
         if row.energy_j and base.energy_j and row.energy_source == base.energy_source == "counter":
             return compared(
-                claim, 100 * (1 - row.energy_j / base.energy_j), f"Energy of an input, {row.label}.", runs=(run,)
+                claim,
+                100 * (1 - row.energy_j / base.energy_j),
+                gettext("Energy of an input, {label}.").format(label=shown_label(row.label)),
+                runs=(run,),
             )
     return None
 
@@ -76,8 +99,8 @@ JUDGES: Judges = {
         (13, strategy, metric): first_of(judge, untested(EDGE, why))
         for strategy in CLAIMED
         for metric, judge, why in (
-            ("memory_saving", memory, "No run measured it."),
-            ("speedup", speedup, "No run measured it."),
+            ("memory_saving", memory, gettext("No run measured it.")),
+            ("speedup", speedup, gettext("No run measured it.")),
             ("power_reduction", power, POWER),
         )
     },

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, figure, interval_bars
 from workbench.measuring.interleaved import SpeedVerdict
 from workbench.questions.edge.rows import VariantResult
@@ -19,15 +20,18 @@ def speed(variants: Sequence[VariantResult], *, batch: int) -> go.Figure:
         batch: Batch size, one of those that were timed.
     """
     fig = figure(
-        "Speed-up over float32",
-        subtitle=f"● batch size {batch}, 95 % interval; green: faster, red: slower",
-        x_title="speed-up over float32",
+        gettext("Speed-up over float32"),
+        subtitle=gettext("● batch size {batch}, 95 % interval; green: faster, red: slower").format(batch=batch),
+        x_title=gettext("speed-up over float32"),
         y_title="",
     )
     speedups = {v.technique: s for v in variants if (s := v.times[batch].speedup)}
     ratios = {name: (s.ratio, *s.ratio_interval) for name, s in speedups.items()}
     _add_points(
-        fig, ratios, [COLOURS[s.verdict] for s in speedups.values()], "%{y}: %{x:.2f} times the speed of float32"
+        fig,
+        ratios,
+        [COLOURS[s.verdict] for s in speedups.values()],
+        gettext("%{y}: %{x:.2f} times the speed of float32"),
     )
     fig.add_vline(x=1, line={"color": FAILURE, "dash": "dot"})
     fig.update_xaxes(type="log", dtick="D2")
@@ -37,7 +41,10 @@ def speed(variants: Sequence[VariantResult], *, batch: int) -> go.Figure:
 def accuracies(variants: Sequence[VariantResult]) -> go.Figure:
     """Return the known accuracies with their intervals; red where a paired test shows one below that of float32."""
     fig = figure(
-        "Accuracy", subtitle="● held-out, 95 % interval; red: worse by a paired test", x_title="accuracy, %", y_title=""
+        gettext("Accuracy"),
+        subtitle=gettext("● held-out, 95 % interval; red: worse by a paired test"),
+        x_title=gettext("accuracy, %"),
+        y_title="",
     )
     known = {v.technique: v.accuracy for v in variants if v.accuracy}
     shares = {name: [100 * v for v in (a.fraction, *a.interval)] for name, a in known.items()}
@@ -62,12 +69,14 @@ def _add_points(fig: go.Figure, values: Mapping[str, Sequence[float]], colours: 
 
 def sizes(variants: Sequence[VariantResult]) -> go.Figure:
     """Return the sizes of the graphs on disk, and after gzip as in a download."""
-    fig = figure("Size", subtitle="● on disk, and after gzip", x_title="size, kB", y_title="")
+    fig = figure(
+        gettext("Size"), subtitle=gettext("● on disk, and after gzip"), x_title=gettext("size, kB"), y_title=""
+    )
     names = [v.technique for v in variants]
     compressed = [v.gzip_bytes for v in variants if v.gzip_bytes is not None]
     for n_bytes, name, colour in (
-        ([v.n_bytes for v in variants], "graph", MEASURED),
-        (compressed, "after gzip", CAUTION),
+        ([v.n_bytes for v in variants], gettext("graph"), MEASURED),
+        (compressed, gettext("after gzip"), CAUTION),
     ):
         if len(n_bytes) == len(names):
             fig.add_bar(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from workbench.core.knobs import knob
+from workbench.core.language import gettext, ngettext
 from workbench.core.runs import Run
 from workbench.interface.html import heading, joined, paragraph, table, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
@@ -27,13 +28,13 @@ class EdgeState(PanelState):
 class EdgePanel(QuestionPanel):
     """Run trains, compresses and measures; the limits choose a setting of a stored run too."""
 
-    title = "What helps on a small device?"
+    title = gettext("What helps on a small device?")
     spec_class, state_class = EdgeSpec, EdgeState
     css_class = "wb-edge"
     n_plots = 3
     cancelled_note = BEGINS_ANEW
-    duration = "Press Run; it takes about two minutes."
-    tab_titles = ("Settings within limits", "Guarantees and distillation", "Runtimes")
+    duration = gettext("Press Run; it takes about two minutes.")
+    tab_titles = (gettext("Settings within limits"), gettext("Guarantees and distillation"), gettext("Runtimes"))
 
     def first_state(self, state: EdgeState) -> EdgeState:
         """Return the state with a batch size of the first run."""
@@ -56,7 +57,9 @@ class EdgePanel(QuestionPanel):
         settings = findings.settings_under(run, Limits.of(EdgeSpec.stored(self.state.asked)))
         threads = run.asked(EdgeSpec).threads
         return AnswerView(
-            about=f"on {run.environment.cpu}, {threads} thread{'s' if threads > 1 else ''}, run {run.id}, {run.day}",
+            about=ngettext(
+                "on {cpu}, {threads} thread, run {id}, {day}", "on {cpu}, {threads} threads, run {id}, {day}", threads
+            ).format(cpu=run.environment.cpu, threads=threads, id=run.id, day=run.day),
             answer=verdict_card(findings.verdict(variants, settings, batch)),
             figures=(
                 lambda: speed(variants, batch=batch),
@@ -75,30 +78,42 @@ class EdgePanel(QuestionPanel):
 
 def _settings(run: Run, settings: Sequence[Setting]) -> Markup:
     if not settings:
-        return paragraph("No settings were measured for this model.")
+        return paragraph(gettext("No settings were measured for this model."))
     best = None if settings[0].breaks else 0
-    export = "With --export FOLDER, the command writes the best model with its settings and a script that checks it."
+    export = gettext(
+        "With --export FOLDER, the command writes the best model with its settings and a script that checks it."
+    )
     parts = [
         table(findings.SETTING_HEAD, findings.setting_rows(settings), highlighted=best, left=(7,)),
         paragraph(export),
     ]
     if rows := findings.adaptive_rows(run):
-        busy = (
-            "Inputs are answered one after another. While the machine is busy, as many other processes compute as it has processors. The "
-            "adaptive choice returns to the larger model when the machine is quiet again, and changes no setting of the process."
+        busy = gettext(
+            "Inputs are answered one after another. While the machine is busy, as many other processes compute as it has "
+            "processors. The adaptive choice returns to the larger model when the machine is quiet again, and changes no "
+            "setting of the process."
         )
-        title = heading("Latency on a busy machine", level=3)
+        title = heading(gettext("Latency on a busy machine"), level=3)
         parts += [title, paragraph(busy), table(findings.ADAPTIVE_HEAD, rows, left=(1, 2))]
     return joined(*parts)
 
 
 def _guarantees(run: Run) -> Markup:
     guarantees = findings.guarantee_rows(run)
-    parts = [table(findings.GUARANTEE_HEAD, guarantees) if guarantees else paragraph("No cascade was measured.")]
+    parts = [
+        table(findings.GUARANTEE_HEAD, guarantees) if guarantees else paragraph(gettext("No cascade was measured."))
+    ]
     if rows := findings.distillation_rows(run):
         first = run.rows(Distillation)[0]
-        about = f"Accuracies are means over {first.n_seeds} seeds; the students see no labels of the other images."
-        title = heading(f"Distillation with {first.labels_per_class} labels per class", level=3)
+        about = gettext(
+            "Accuracies are means over {n_seeds} seeds; the students see no labels of the other images."
+        ).format(n_seeds=first.n_seeds)
+        title = heading(
+            gettext("Distillation with {labels_per_class} labels per class").format(
+                labels_per_class=first.labels_per_class
+            ),
+            level=3,
+        )
         parts += [title, paragraph(about), table(findings.DISTILLATION_HEAD, rows)]
     return joined(*parts)
 
@@ -107,16 +122,22 @@ def _runtimes(run: Run) -> Markup:
     missing = findings.missing_runtime_rows(run)
     networks = findings.runtime_rows(run)
     if not missing and not networks:
-        return paragraph("Other runtimes are compared for the digit network only.")
+        return paragraph(gettext("Other runtimes are compared for the digit network only."))
     intro = paragraph(
-        "The FAQ ranks TensorRT > ONNX Runtime > OpenVINO for convolutional networks, and TensorFlow Lite first on devices; runtimes "
-        "that are not installed are not ranked here. All networks run in float32; the encoder has random weights. Compare the cores "
-        "used too: a runtime that is faster on more cores is not cheaper."
+        gettext(
+            "The FAQ ranks TensorRT > ONNX Runtime > OpenVINO for convolutional networks, and TensorFlow Lite first on "
+            "devices; runtimes that are not installed are not ranked here. All networks run in float32; the encoder has "
+            "random weights. Compare the cores used too: a runtime that is faster on more cores is not cheaper."
+        )
     )
     tables = [
         part
         for name, rows in networks.items()
         for part in (heading(name[0].upper() + name[1:], level=3), table(findings.RUNTIME_HEAD, rows))
     ]
-    absent = (heading("Not run", level=3), table(("Runtime", "reason"), missing, left=(1,))) if missing else ()
+    absent = (
+        (heading(gettext("Not run"), level=3), table((gettext("Runtime"), gettext("reason")), missing, left=(1,)))
+        if missing
+        else ()
+    )
     return joined(intro, *tables, *absent)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from workbench.catalog.ledger import Decision, Evidence, Judge, Judgement, Judges, compared, first_of, untested
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.questions.latency.faults.rows import WORKBENCH, Episode, FaultsSamples, Score
@@ -40,13 +41,17 @@ def time_to_find(faults: Sequence[str]) -> Judge:
             return None
         runs = {run.id: run for run, _ in found}.values()
         length = max(run.asked(FaultsSpec).duration_s for run in runs)
-        how = (
-            f"Length of the load after which the diagnosis answers; a healthy load of the same length must be at hand. It named the cause of {len(named)} of "
-            f"{len(found)} injected faults ({', '.join(dict.fromkeys(e.fault for _, e in found))}). What a remedy takes is not in it."
+        how = gettext(
+            "Length of the load after which the diagnosis answers; a healthy load of the same length must be at hand. It "
+            "named the cause of {named} of {found} injected faults ({faults}). What a remedy takes is not in it."
+        ).format(
+            named=len(named),
+            found=len(found),
+            faults=gettext(", ").join(dict.fromkeys(gettext(e.fault) for _, e in found)),
         )
         return compared(claim, length, how, runs=runs)
 
-    return first_of(judge, untested("workbench faults", "No run named enough of these causes."))
+    return first_of(judge, untested("workbench faults", gettext("No run named enough of these causes.")))
 
 
 def decisions(evidence: Evidence) -> list[Decision]:
@@ -59,9 +64,11 @@ def decisions(evidence: Evidence) -> list[Decision]:
         rows.append(
             Decision(
                 rule="diagnose_latency_issue",
-                case=f"{ours.n_faults} injected faults and {ours.n_controls} healthy loads, {run.model}, {run.environment.device}",
-                faq=f"names the cause of {100 * faq.top1.value:.0f} %",
-                ours=f"names the cause of {100 * ours.top1.value:.0f} %",
+                case=gettext("{n_faults} injected faults and {n_controls} healthy loads, {model}, {device}").format(
+                    n_faults=ours.n_faults, n_controls=ours.n_controls, model=run.model, device=run.environment.device
+                ),
+                faq=gettext("names the cause of {value:.0f} %").format(value=100 * faq.top1.value),
+                ours=gettext("names the cause of {value:.0f} %").format(value=100 * ours.top1.value),
                 is_same=False,
                 provenance=Provenance.MEASURED,
                 runs=(run,),

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, figure
 from workbench.questions.latency.findings.latency_split import Split
 from workbench.questions.latency.rows import Points
@@ -13,15 +14,20 @@ MOST_POINTS = 600
 def change_by_part(split: Split) -> go.Figure:
     """Draw a waterfall from the mean end-to-end latency of the healthy load to that of the load in question, by part."""
     fig = figure(
-        "Change of latency by part", subtitle="● measured · mean end-to-end latency", x_title="", y_title="time, ms"
+        gettext("Change of latency by part"),
+        subtitle=gettext("● measured · mean end-to-end latency"),
+        x_title="",
+        y_title=gettext("time, ms"),
     )
     level = baseline_s = split.baseline.e2e_s
-    bars = [("healthy<br>load", 0.0, baseline_s, MEASURED, f"{1000 * baseline_s:.0f}")]
+    bars = [(gettext("healthy<br>load"), 0.0, baseline_s, MEASURED, f"{1000 * baseline_s:.0f}")]
     for part, change in split.by_part_s.items():
-        name, colour = part.replace(" ", "<br>", 1), FAILURE if change > 0 else BEST
+        name, colour = gettext(part).replace(" ", "<br>", 1), FAILURE if change > 0 else BEST
         bars.append((name, min(level, level + change), abs(change), colour, f"{1000 * change:+.0f}"))
         level += change
-    bars.append(("load in<br>question", 0.0, split.current.e2e_s, MEASURED, f"{1000 * split.current.e2e_s:.0f}"))
+    bars.append(
+        (gettext("load in<br>question"), 0.0, split.current.e2e_s, MEASURED, f"{1000 * split.current.e2e_s:.0f}")
+    )
     names, bases, heights, colours, texts = zip(*bars, strict=True)
     fig.add_bar(
         x=names,
@@ -50,17 +56,23 @@ def latencies_over_time(
         changed_at_s: When the test detects a change in the second load; None: it detects none.
         false_alarm_rate: False alarm rate of the test.
     """
-    detected = "no change detected" if changed_at_s is None else f"change detected {changed_at_s:.1f} s after the start"
+    detected = (
+        gettext("no change detected")
+        if changed_at_s is None
+        else gettext("change detected {seconds:.1f} s after the start").format(seconds=changed_at_s)
+    )
     fig = figure(
         name,
-        subtitle=f"● measured · {detected}<br>CUSUM, {100 * false_alarm_rate:g} % false alarms by the healthy load itself",
-        x_title="due time of the request, s after the start",
+        subtitle=gettext(
+            "● measured · {detected}<br>CUSUM, {false_alarms:g} % false alarms by the healthy load itself"
+        ).format(detected=detected, false_alarms=100 * false_alarm_rate),
+        x_title=gettext("due time of the request, s after the start"),
         y_title=f"{name}, ms",
         legend_y=-0.22,
     )
     for load, points, colour, symbol in (
-        ("healthy load", baseline, MEASURED, "circle"),
-        ("load in question", current, FAILURE, "diamond"),
+        (gettext("healthy load"), baseline, MEASURED, "circle"),
+        (gettext("load in question"), current, FAILURE, "diamond"),
     ):
         kept = points[:: max(1, len(points) // MOST_POINTS)]
         fig.add_scatter(
@@ -69,7 +81,7 @@ def latencies_over_time(
             mode="markers",
             name=load,
             marker={"color": colour, "symbol": symbol, "size": 6, "opacity": 0.7},
-            hovertemplate=f"{load}: %{{y:.0f}} ms at %{{x:.1f}} s<extra></extra>",
+            hovertemplate=gettext("{load}: %{{y:.0f}} ms at %{{x:.1f}} s").format(load=load) + "<extra></extra>",
         )
         if points:
             fig.add_hline(y=1000 * float(np.median([v for _, v in points])), line={"color": colour, "dash": "dot"})

@@ -10,6 +10,7 @@ from workbench.catalog.paths import MEASURED as SHIPPED
 from workbench.core.columns import Columns, cells_of
 from workbench.core.errors import NotAvailable
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_percent
 from workbench.interface.html import bold, code_block, joined, lines, message_card, paragraph, table, verdict_card
@@ -32,14 +33,14 @@ from workbench.store.runs import runs_in_folder
 
 EXAMPLES = "diagnosis"  # loads of the fault suite
 MOST_TRIED = 12
-NOTHING_TO_CONFIRM = "There is nothing to confirm."
+NOTHING_TO_CONFIRM = gettext("There is nothing to confirm.")
 MEASURE_BOTH = "workbench load URL --rate 5 --telemetry-hz 5 --probe"
 SHOWN_CAUSES, SHOWN_CLUES = 5, 2
 CAUSES: Columns[Ranked] = {
-    "Cause ●": lambda c: c.title,
-    "probability": lambda c: shown_percent(c.probability),
-    "evidence for it": lambda c: lines(answers.evidence_for(c)[:SHOWN_CLUES] or [NOT_KNOWN]),
-    "evidence against it": lambda c: lines(answers.evidence_against(c)[:SHOWN_CLUES] or [NOT_KNOWN]),
+    gettext("Cause ●"): lambda c: gettext(c.title),
+    gettext("probability"): lambda c: shown_percent(c.probability),
+    gettext("evidence for it"): lambda c: lines(answers.evidence_for(c)[:SHOWN_CLUES] or [NOT_KNOWN]),
+    gettext("evidence against it"): lambda c: lines(answers.evidence_against(c)[:SHOWN_CLUES] or [NOT_KNOWN]),
 }
 
 
@@ -64,19 +65,19 @@ class LatencyState(PanelState):
 class LatencyPanel(QuestionPanel):
     """Compares two measured loads; Confirm sends the load that would confirm the named cause."""
 
-    title = "Why did latency jump?"
+    title = gettext("Why did latency jump?")
     spec_class, state_class, measured_class = DiagnosisSpec, LatencyState, LoadSpec
     lists_runs = False
     css_class = "wb-latency"
-    tab_titles = ("All evidence", "Confirming load")
+    tab_titles = (gettext("All evidence"), gettext("Confirming load"))
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, **start: object) -> None:
         self._pending: tuple[Confirmation, Run, Run] | None = None
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self._diagnoses: dict[tuple[str, str], Diagnosis] = {}
         super().__init__(manager, poll_s=poll_s, **start)
-        self.job_bar.run.description = "Confirm"
-        self.job_bar.run.tooltip = "Send the load that would confirm the named cause."
+        self.job_bar.run.description = gettext("Confirm")
+        self.job_bar.run.tooltip = gettext("Send the load that would confirm the named cause.")
 
     def find_runs(self) -> list[Run]:
         """Return the measured loads, those of the fault suite last."""
@@ -91,7 +92,10 @@ class LatencyPanel(QuestionPanel):
     def choices(self) -> Mapping[str, list[tuple[str, str | None]]]:
         """Return the loads, for both sides of the comparison."""
         loads: list[tuple[str, str | None]] = [(label(r), r.id) for r in self.runs]
-        return {name: loads or [("no load has been measured yet", asked)] for name, asked in self.state.asked.items()}
+        return {
+            name: loads or [(gettext("no load has been measured yet"), asked)]
+            for name, asked in self.state.asked.items()
+        }
 
     def command_lines(self, plan: DiagnosisSpec) -> str:
         """Return the commands that measure both loads, compare them and confirm the cause."""
@@ -168,7 +172,7 @@ class LatencyPanel(QuestionPanel):
         return latencies_over_time(
             baseline,
             current,
-            name=LATENCIES[self.state.latency],
+            name=gettext(LATENCIES[self.state.latency]),
             changed_at_s=answers.changed_at_s(baseline, current),
             false_alarm_rate=answers.FALSE_ALARM_RATE,
         )
@@ -177,13 +181,17 @@ class LatencyPanel(QuestionPanel):
         if not diagnosis.alarm:
             return paragraph(NOTHING_TO_CONFIRM)
         plan = self._confirmation()
-        result = ("Press Confirm to send it.",) if tested is None else (bold(f"{tested.verdict}."), f" {tested.text}")
+        result = (
+            (gettext("Press Confirm to send it."),)
+            if tested is None
+            else (bold(f"{tested.verdict}."), f" {tested.text}")
+        )
         return joined(paragraph(plan.expects), paragraph(*result), code_block(plan.spec.as_code()))
 
 
 def _evidence(diagnosis: Diagnosis) -> Markup:
     n = answers.n_without_evidence(diagnosis)
-    note = paragraph(f"{n} causes have no evidence, for or against.") if n else ""
+    note = paragraph(gettext("{n} causes have no evidence, for or against.").format(n=n)) if n else ""
     return joined(table(answers.EVIDENCE_HEAD, answers.evidence_rows(diagnosis), left=(1,)), note)
 
 

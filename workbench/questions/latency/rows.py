@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.runs import Run
 from workbench.load.rows import KeptRequest, LoadResult, LoadSamples
 from workbench.load.spec import LoadSpec
 
 Points = list[tuple[float, float]]
 """Seconds since the start of a load, and a latency in seconds."""
-LATENCIES = {"ttft": "TTFT", "e2e": "End-to-end latency"}
+LATENCIES = {"ttft": "TTFT", "e2e": gettext_noop("End-to-end latency")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,6 @@ def label(run: Run) -> str:
     result, spec = run.row(LoadResult), run.asked(LoadSpec)
     rate = result.rates.offered_per_s if result and result.rates else None
     shown = f", {rate:.1f} requests/s" if rate else ""
-    lengths = f"{spec.input_tokens}+{spec.output_tokens} tokens"
+    lengths = gettext("{input}+{output} tokens").format(input=spec.input_tokens, output=spec.output_tokens)
     warned = f" · {', '.join(w.kind for w in result.warnings)}" if result and result.warnings else ""
     return f"{spec.model}{shown} · {lengths} · {run.environment.device} · {when}{warned}"

@@ -2,12 +2,14 @@
 
 from workbench.catalog.ledger import Evidence, Judgement, Judges, compared, first_of, not_testable, untested
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.measuring.interleaved import BatchTimes
+from workbench.questions.multimodal.fusion.findings import shown_towers
 from workbench.questions.multimodal.fusion.rows import BASE, Precision, Routing, TwoThreads
 from workbench.questions.multimodal.rows import Stream
 
-FUSION = untested("workbench fusion", "No run measured it.")
+FUSION = untested("workbench fusion", gettext("No run measured it."))
 OWN_TOWERS = "the network's own towers"
 USUAL_HIT_RATE = 0.75
 """Part of repeated images that counts as repeated inputs."""
@@ -28,7 +30,13 @@ def _best(claim: Claim, run: Run, named: dict[str, BatchTimes], words: str) -> J
     best = max(gains, key=lambda name: gains[name][0])
     value, interval = gains[best]
     others = ", ".join(f"{name} {g:+.0f} %" for name, (g, _) in gains.items() if name != best)
-    return compared(claim, value, f"{words}, {best}. Others: {others}.", runs=(run,), interval=interval)
+    return compared(
+        claim,
+        value,
+        gettext("{words}, {best}. Others: {others}.").format(words=words, best=best, others=others),
+        runs=(run,),
+        interval=interval,
+    )
 
 
 def parallel(claim: Claim, evidence: Evidence) -> Judgement | None:
@@ -36,12 +44,25 @@ def parallel(claim: Claim, evidence: Evidence) -> Judgement | None:
     for run, rows in evidence.with_rows("fusion", TwoThreads):
         own = next((r for r in rows if r.towers == OWN_TOWERS), rows[0])
         judgement = _best(
-            claim, run, {f"batch size {b}": t for b, t in own.times.items()}, f"Two threads for {own.towers}"
+            claim,
+            run,
+            {gettext("batch size {batch}").format(batch=b): t for b, t in own.times.items()},
+            gettext("Two threads for {towers}").format(towers=shown_towers(own.towers)),
         )
         if judgement is None or judgement.value is None:
             continue
-        widths = [f"{r.towers} {g[0]:+.0f} %" for r in rows if r is not own and (g := _percent(r.times[max(r.times)]))]
-        how = f"{judgement.how} At batch size {max(own.times)}: {', '.join(widths)}." if widths else judgement.how
+        widths = [
+            f"{shown_towers(r.towers)} {g[0]:+.0f} %"
+            for r in rows
+            if r is not own and (g := _percent(r.times[max(r.times)]))
+        ]
+        how = (
+            gettext("{how} At batch size {batch}: {widths}.").format(
+                how=judgement.how, batch=max(own.times), widths=", ".join(widths)
+            )
+            if widths
+            else judgement.how
+        )
         return compared(claim, judgement.value, how, runs=(run,), interval=judgement.interval)
     return None
 
@@ -49,8 +70,13 @@ def parallel(claim: Claim, evidence: Evidence) -> Judgement | None:
 def precision(claim: Claim, evidence: Evidence) -> Judgement | None:
     """Return the largest gain of towers in INT8."""
     for run, rows in evidence.with_rows("fusion", Precision):
-        named = {f"{r.towers}, batch size {b}": t for r in rows if r.towers != BASE for b, t in r.times.items()}
-        if judgement := _best(claim, run, named, "Towers in INT8"):
+        named = {
+            gettext("{towers}, batch size {batch}").format(towers=shown_towers(r.towers), batch=b): t
+            for r in rows
+            if r.towers != BASE
+            for b, t in r.times.items()
+        }
+        if judgement := _best(claim, run, named, gettext("Towers in INT8")):
             return judgement
     return None
 
@@ -58,8 +84,10 @@ def precision(claim: Claim, evidence: Evidence) -> Judgement | None:
 def routing(claim: Claim, evidence: Evidence) -> Judgement | None:
     """Return what skipping the image gains where the caption is confident enough."""
     for run, rows in evidence.with_rows("fusion", Routing):
-        words = f"Skipping {100 * rows[0].held_out.exit_fraction:.0f} % of the images"
-        if judgement := _best(claim, run, {f"batch size {b}": t for b, t in rows[0].times.items()}, words):
+        words = gettext("Skipping {share:.0f} % of the images").format(share=100 * rows[0].held_out.exit_fraction)
+        if judgement := _best(
+            claim, run, {gettext("batch size {batch}").format(batch=b): t for b, t in rows[0].times.items()}, words
+        ):
             return judgement
     return None
 
@@ -77,22 +105,26 @@ def feature_cache(claim: Claim, evidence: Evidence) -> Judgement | None:
         (a, b), (c, d) = base.ttft_mean_interval_s, row.ttft_mean_interval_s
         value, interval = base.ttft_mean_s / row.ttft_mean_s - 1, (a / d - 1, b / c - 1)
         rest = ", ".join(
-            f"{100 * (without[r.hit_rate].ttft_mean_s / r.ttft_mean_s - 1):+.0f} % at {r.hit_rate:g}"
+            gettext("{gain:+.0f} % at {hit_rate:g}").format(
+                gain=100 * (without[r.hit_rate].ttft_mean_s / r.ttft_mean_s - 1), hit_rate=r.hit_rate
+            )
             for r in rows
             if r.cache == row.cache and r.hit_rate in without and r.hit_rate != least
         )
-        how = f"Mean TTFT without a cache over that with the {row.cache} cache, hit rate {least:g}, {run.model}. Others: {rest}."
+        how = gettext(
+            "Mean TTFT without a cache over that with the {cache} cache, hit rate {least:g}, {model}. Others: {rest}."
+        ).format(cache=row.cache, least=least, model=run.model, rest=rest)
         return compared(claim, 100 * value, how, runs=(run,), interval=(100 * interval[0], 100 * interval[1]))
     return None
 
 
 JUDGES: Judges = {
     (12, "modality fusion", "performance_gain"): not_testable(
-        "text", "The claim says neither what is gained nor which of early and late fusion gains it."
+        "text", gettext("The claim says neither what is gained nor which of early and late fusion gains it.")
     ),
     (12, "parallel modalities", "performance_gain"): first_of(parallel, FUSION),
     (12, "feature cache", "performance_gain"): first_of(
-        feature_cache, untested("workbench images measure", "No run on a GPU measured it.")
+        feature_cache, untested("workbench images measure", gettext("No run on a GPU measured it."))
     ),
     (12, "per-modality quantization", "performance_gain"): first_of(precision, FUSION),
     (12, "dynamic routing", "performance_gain"): first_of(routing, FUSION),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.estimate.image_time import TtftParts
 from workbench.interface.theme import (
     BEST,
@@ -21,10 +22,10 @@ from workbench.questions.multimodal.rows import BreakEven, Cell, Stream
 from workbench.questions.multimodal.spec import CACHES
 
 PARTS: tuple[tuple[str, str, Callable[[TtftParts], float]], ...] = (
-    ("processor (host)", CAUTION, lambda p: p.accept_s),
-    ("encoder", MEASURED, lambda p: p.encoder_s),
-    ("projector", PUBLISHED, lambda p: p.projector_s),
-    ("language model", BEST, lambda p: p.prompt_s),
+    (gettext("processor (host)"), CAUTION, lambda p: p.accept_s),
+    (gettext("encoder"), MEASURED, lambda p: p.encoder_s),
+    (gettext("projector"), PUBLISHED, lambda p: p.projector_s),
+    (gettext("language model"), BEST, lambda p: p.prompt_s),
 )
 CACHE_COLOURS = {"none": INK, "encoder": MEASURED, "prefix": BEST}
 
@@ -32,8 +33,8 @@ CACHE_COLOURS = {"none": INK, "encoder": MEASURED, "prefix": BEST}
 def ttft_parts(cells: Sequence[Cell]) -> go.Figure:
     """Return the parts of TTFT, stacked, for measured cells, with the predicted TTFT."""
     fig = figure(
-        "TTFT by part",
-        subtitle="● measured, median; ◇ predicted from other sizes",
+        gettext("TTFT by part"),
+        subtitle=gettext("● measured, median; ◇ predicted from other sizes"),
         x_title="TTFT, ms",
         y_title="",
         legend_y=-0.18,
@@ -46,9 +47,9 @@ def ttft_parts(cells: Sequence[Cell]) -> go.Figure:
         y=names,
         x=[1e3 * c.predicted.ttft_s for c in cells],
         mode="markers",
-        name="predicted",
+        name=gettext("predicted"),
         marker={"symbol": "diamond-open", "size": 9, "color": FAILURE},
-        hovertemplate="%{y}: %{x:.1f} ms<extra>predicted</extra>",
+        hovertemplate="%{y}: %{x:.1f} ms<extra>" + gettext("predicted") + "</extra>",
     )
     return fig.update_layout(barmode="stack").update_yaxes(autorange="reversed")
 
@@ -56,19 +57,28 @@ def ttft_parts(cells: Sequence[Cell]) -> go.Figure:
 def time_by_hit_rate(streams: Sequence[Stream], evens: Sequence[BreakEven]) -> go.Figure:
     """Return mean TTFT by hit rate, a line for each cache; the crossing with no cache is the break-even."""
     fig = figure(
-        "TTFT by hit rate and cache",
-        subtitle="● measured mean, 95 % interval; dotted: predicted from all-miss and all-hit requests",
-        x_title="hit rate, %",
-        y_title="mean TTFT, ms",
+        gettext("TTFT by hit rate and cache"),
+        subtitle=gettext("● measured mean, 95 % interval; dotted: predicted from all-miss and all-hit requests"),
+        x_title=gettext("hit rate, %"),
+        y_title=gettext("mean TTFT, ms"),
         legend_y=-0.25,
     )
     for cache in dict.fromkeys(s.cache for s in streams):
         own = [s for s in streams if s.cache == cache]
         x, y = [100 * s.hit_rate for s in own], [1e3 * s.ttft_mean_s for s in own]
         low, high = ([1e3 * s.ttft_mean_interval_s[i] for s in own] for i in (0, 1))
-        hover = f"%{{x:.0f}} %: %{{y:.1f}} ms<extra>{CACHES[cache]}</extra>"
+        hover = f"%{{x:.0f}} %: %{{y:.1f}} ms<extra>{gettext(CACHES[cache])}</extra>"
         bars = interval_bars(y, low, high, colour=CACHE_COLOURS[cache])
-        add_line(fig, x, y, CACHE_COLOURS[cache], name=CACHES[cache], hover=hover, mode="lines+markers", error_y=bars)
+        add_line(
+            fig,
+            x,
+            y,
+            CACHE_COLOURS[cache],
+            name=gettext(CACHES[cache]),
+            hover=hover,
+            mode="lines+markers",
+            error_y=bars,
+        )
     for even in evens:
         line = {"color": CACHE_COLOURS[even.cache], "dash": "dot"}
         ends = [1e3 * even.missed_s, 1e3 * even.hit_s]

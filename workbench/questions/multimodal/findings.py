@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from workbench.core.columns import Columns
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_p99, shown_percent
@@ -13,12 +14,12 @@ from workbench.questions.multimodal.rows import BreakEven, Cell, Stream, cells
 from workbench.questions.multimodal.spec import CACHES
 
 WITHIN = 0.15
-PREDICTED = f"predicted {Provenance.ESTIMATED.mark}"
+PREDICTED = gettext("predicted {mark}").format(mark=Provenance.ESTIMATED.mark)
 
 
 def percent(fraction: float | None) -> str:
     """Return a share as a whole percentage; "never" for a break-even hit rate that does not exist."""
-    return "never" if fraction is None else shown_percent(fraction)
+    return gettext("never") if fraction is None else shown_percent(fraction)
 
 
 def _predicted_and_measured_ms(predicted_s: float, measured_s: float) -> str:
@@ -26,53 +27,64 @@ def _predicted_and_measured_ms(predicted_s: float, measured_s: float) -> str:
 
 
 PART_COLUMNS: Columns[Cell] = {
-    "Images": lambda c: c.label + (" (held out)" if c.is_held_out else ""),
+    gettext("Images"): lambda c: gettext("{label} (held out)").format(label=c.label) if c.is_held_out else c.label,
     "TTFT p50": lambda c: shown_duration(c.ttft_p50_s),
     PREDICTED: lambda c: shown_duration(c.predicted.ttft_s),
-    "error": lambda c: shown_percent(c.error_fraction, 1, sign=True),
-    "host": lambda c: shown_duration(c.parts.accept_s),
-    "encoder, projector": lambda c: f"{shown_duration(c.parts.encoder_s)}, {shown_duration(c.parts.projector_s)}",
-    "language model": lambda c: shown_duration(c.parts.prompt_s),
-    "prompt tokens": lambda c: f"{c.prompt_tokens:,}",
+    gettext("error"): lambda c: shown_percent(c.error_fraction, 1, sign=True),
+    gettext("host"): lambda c: shown_duration(c.parts.accept_s),
+    gettext("encoder, projector"): lambda c: (
+        f"{shown_duration(c.parts.encoder_s)}, {shown_duration(c.parts.projector_s)}"
+    ),
+    gettext("language model"): lambda c: shown_duration(c.parts.prompt_s),
+    gettext("prompt tokens"): lambda c: f"{c.prompt_tokens:,}",
 }
 """Columns of a size and number of images."""
 BREAK_EVEN_COLUMNS: Columns[BreakEven] = {
-    "Cache": lambda e: CACHES[e.cache],
-    "break-even hit rate": lambda e: "{} ({:.0f} to {:.0f})".format(
-        percent(e.hit_rate), *(100 * x for x in e.hit_rate_interval)
+    gettext("Cache"): lambda e: gettext(CACHES[e.cache]),
+    gettext("break-even hit rate"): lambda e: gettext("{rate} ({low:.0f} to {high:.0f})").format(
+        rate=percent(e.hit_rate), low=100 * e.hit_rate_interval[0], high=100 * e.hit_rate_interval[1]
     ),
     PREDICTED: lambda e: percent(e.predicted_hit_rate),
-    f"by hash time alone {Provenance.ESTIMATED.mark}": lambda e: percent(e.by_parts_hit_rate),
-    "TTFT, all misses": lambda e: shown_duration(e.missed_s),
-    "TTFT, all hits": lambda e: shown_duration(e.hit_s),
-    "TTFT, no cache": lambda e: shown_duration(e.without_s),
+    gettext("by hash time alone {mark}").format(mark=Provenance.ESTIMATED.mark): lambda e: percent(e.by_parts_hit_rate),
+    gettext("TTFT, all misses"): lambda e: shown_duration(e.missed_s),
+    gettext("TTFT, all hits"): lambda e: shown_duration(e.hit_s),
+    gettext("TTFT, no cache"): lambda e: shown_duration(e.without_s),
 }
 """Columns of a cache and its break-even."""
 HIT_RATE_COLUMNS: Columns[Stream] = {
-    "Cache": lambda s: CACHES[s.cache],
-    "hit rate": lambda s: percent(s.hit_rate),
-    "mean TTFT": lambda s: shown_duration(s.ttft_mean_s),
-    "requests": lambda s: str(s.n),
+    gettext("Cache"): lambda s: gettext(CACHES[s.cache]),
+    gettext("hit rate"): lambda s: percent(s.hit_rate),
+    gettext("mean TTFT"): lambda s: shown_duration(s.ttft_mean_s),
+    gettext("requests"): lambda s: str(s.n),
 }
 """Columns of a cache and hit rate."""
 ERROR_COLUMNS: Columns[Cell] = {
-    "Held out": lambda c: c.label,
-    "measured": lambda c: shown_duration(c.ttft_p50_s),
+    gettext("Held out"): lambda c: c.label,
+    gettext("measured"): lambda c: shown_duration(c.ttft_p50_s),
     PREDICTED: lambda c: shown_duration(c.predicted.ttft_s),
-    "error": lambda c: shown_percent(c.error_fraction, 1, sign=True),
-    "host, ms (predicted / measured)": lambda c: _predicted_and_measured_ms(c.predicted.accept_s, c.parts.accept_s),
-    "encoder, ms (predicted / measured)": lambda c: _predicted_and_measured_ms(
+    gettext("error"): lambda c: shown_percent(c.error_fraction, 1, sign=True),
+    gettext("host, ms (predicted / measured)"): lambda c: _predicted_and_measured_ms(
+        c.predicted.accept_s, c.parts.accept_s
+    ),
+    gettext("encoder, ms (predicted / measured)"): lambda c: _predicted_and_measured_ms(
         c.predicted.encoder_s, c.parts.encoder_s
     ),
-    "language model, ms (predicted / measured)": lambda c: _predicted_and_measured_ms(
+    gettext("language model, ms (predicted / measured)"): lambda c: _predicted_and_measured_ms(
         c.predicted.prompt_s, c.parts.prompt_s
     ),
-    f"from the calibration alone {Provenance.ESTIMATED.mark}": lambda c: shown_duration(
+    gettext("from the calibration alone {mark}").format(mark=Provenance.ESTIMATED.mark): lambda c: shown_duration(
         c.computed.ttft_s if c.computed else None
     ),
 }
 """Columns of a held-out size and number of images."""
-SERVED_HEAD = ("Images", "request rate", "hit rate", "TTFT p50", "TTFT p99", "day")
+SERVED_HEAD = (
+    gettext("Images"),
+    gettext("request rate"),
+    gettext("hit rate"),
+    "TTFT p50",
+    "TTFT p99",
+    gettext("day"),
+)
 
 
 def verdict(run: Run) -> Verdict:
@@ -84,22 +96,42 @@ def verdict(run: Run) -> Verdict:
     errors = [abs(c.error_fraction) for c in measured if c.is_held_out]
     n_within = sum(e <= WITHIN for e in errors)
     caches = run.rows(BreakEven)
-    pay = [f"{percent(e.hit_rate)} for {CACHES[e.cache]}" for e in caches if e.hit_rate is not None]
+    pay = [
+        gettext("{hit_rate} for {cache}").format(hit_rate=percent(e.hit_rate), cache=gettext(CACHES[e.cache]))
+        for e in caches
+        if e.hit_rate is not None
+    ]
     dearer = [e for e in caches if e.missed_s > e.without_s]
     points = []
     if n_within < len(errors):
-        points.append(f"{len(errors) - n_within} predictions are off by more than {percent(WITHIN)}")
-    if never := [CACHES[e.cache] for e in caches if e.hit_rate is None]:
-        points.append(f"no hit rate makes {' and '.join(never)} pay")
+        points.append(
+            gettext("{n} predictions are off by more than {within}").format(
+                n=len(errors) - n_within, within=percent(WITHIN)
+            )
+        )
+    if never := [gettext(CACHES[e.cache]) for e in caches if e.hit_rate is None]:
+        points.append(gettext("no hit rate makes {caches} pay").format(caches=gettext(" and ").join(never)))
     if dearer:
         worst = max(dearer, key=lambda e: e.missed_s / e.without_s)
         points.append(
-            f"where all images miss, {CACHES[worst.cache]} costs {percent(worst.missed_s / worst.without_s - 1)} more TTFT than no cache"
+            gettext("where all images miss, {cache} costs {share} more TTFT than no cache").format(
+                cache=gettext(CACHES[worst.cache]), share=percent(worst.missed_s / worst.without_s - 1)
+            )
         )
     return Verdict(
-        headline=f"For {middle.label} pixels, the host takes {host} of TTFT, the encoder {encoder} and the language model {model}.",
-        evidence=f"TTFT is predicted within {percent(WITHIN)} for {n_within} of {len(errors)} held-out sizes and numbers of images (largest error "
-        f"{percent(max(errors, default=0))}). Break-even hit rates: {', '.join(pay) or 'not measured'}.",
+        headline=gettext(
+            "For {label} pixels, the host takes {host} of TTFT, the encoder {encoder} and the language model {model}."
+        ).format(label=middle.label, host=host, encoder=encoder, model=model),
+        evidence=gettext(
+            "TTFT is predicted within {within} for {n_within} of {errors} held-out sizes and numbers of images (largest "
+            "error {largest}). Break-even hit rates: {pay}."
+        ).format(
+            within=percent(WITHIN),
+            n_within=n_within,
+            errors=len(errors),
+            largest=percent(max(errors, default=0)),
+            pay=gettext(", ").join(pay) or gettext("not measured"),
+        ),
         objection=objections(points),
     )
 

@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from workbench.catalog.paths import MEASURED
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.interface.html import code_block, joined, paragraph, table, table_of, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
 from workbench.interface.question_panel import QuestionPanel
@@ -16,9 +17,9 @@ from workbench.questions.multimodal.figures import time_by_hit_rate, ttft_parts
 from workbench.questions.multimodal.rows import BreakEven, Stream, cells
 from workbench.questions.multimodal.spec import ImagesSpec
 
-CACHE_NOTE = (
-    "The measured hit rate comes from streams of hits and misses, the predicted one from requests that all miss or all hit. By hash time "
-    "alone: the rate if a miss cost no more than the time of a hash."
+CACHE_NOTE = gettext(
+    "The measured hit rate comes from streams of hits and misses, the predicted one from requests that all miss "
+    "or all hit. By hash time alone: the rate if a miss cost no more than the time of a hash."
 )
 LOAD_COMMAND = "workbench load URL --endpoint chat --images 1 --image-sizes 448x448:3,896x1344:1"
 
@@ -33,12 +34,12 @@ class ImagesState(PanelState):
 class ImagesPanel(QuestionPanel):
     """Run measures vLLM with images on this machine's GPU."""
 
-    title = "What are the parts of TTFT, and when does an image cache pay?"
+    title = gettext("What are the parts of TTFT, and when does an image cache pay?")
     spec_class, state_class = ImagesSpec, ImagesState
     css_class = "wb-images"
     cancelled_note = BEGINS_ANEW
-    duration = "Press Run; the measurement needs a GPU and vLLM, and takes eight minutes."
-    tab_titles = ("Caches", "Prediction errors", "Under load")
+    duration = gettext("Press Run; the measurement needs a GPU and vLLM, and takes eight minutes.")
+    tab_titles = (gettext("Caches"), gettext("Prediction errors"), gettext("Under load"))
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -48,8 +49,16 @@ class ImagesPanel(QuestionPanel):
         held_out, evens = [c for c in cells(run) if c.is_held_out], run.rows(BreakEven)
         shown = held_out if self.state.only_held_out else cells(run)
         return AnswerView(
-            about=f"on {run.environment.device}, vLLM {run.environment.packages.get('vllm', '')}, random weights of the shape "
-            f"{run.asked(ImagesSpec).model.split('/')[-1]}: times are real, answers mean nothing; run {run.id}, {run.day}",
+            about=gettext(
+                "on {device}, vLLM {version}, random weights of the shape {model}: times are real, answers mean nothing; run "
+                "{id}, {day}"
+            ).format(
+                device=run.environment.device,
+                version=run.environment.packages.get("vllm", ""),
+                model=run.asked(ImagesSpec).model.split("/")[-1],
+                id=run.id,
+                day=run.day,
+            ),
             answer=verdict_card(findings.verdict(run)),
             figures=(
                 lambda: ttft_parts([c for c in shown if c.n_images == 1]),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure
 from workbench.questions.tuning.findings import SCORES, Judged, Tuned, shown_score
 from workbench.questions.tuning.findings.flags import Contribution
@@ -17,10 +18,10 @@ def front(tuned: Tuned) -> go.Figure:
     """Return TTFT and TPOT of every setting with the SLO: simulated ones shaded, measured ones as points, the chosen one as a star."""
     name, unit = SCORES[tuned.aim.objective]
     fig = figure(
-        "Settings by TTFT and TPOT",
-        subtitle="● measured (darker: better) · dotted: SLO",
-        x_title="TTFT p90, ms (lower is better)",
-        y_title="TPOT p90, ms (lower is better)",
+        gettext("Settings by TTFT and TPOT"),
+        subtitle=gettext("● measured (darker: better) · dotted: SLO"),
+        x_title=gettext("TTFT p90, ms (lower is better)"),
+        y_title=gettext("TPOT p90, ms (lower is better)"),
         legend_y=-0.25,
     )
     known = [j for j in tuned.settings if j.result.ttft_p90_s is not None and j.result.tpot_p90_s is not None]
@@ -38,16 +39,21 @@ def front(tuned: Tuned) -> go.Figure:
 
     if simulated:
         marker = {"symbol": "triangle-up", "size": 7, "color": SIMULATED, "opacity": 0.45}
-        points(simulated, mode="markers", name="simulated", marker=marker)
+        points(simulated, mode="markers", name=gettext("simulated"), marker=marker)
     top = max((j.score for j in measured), default=1.0) or 1.0
     opacity = [0.3 + 0.7 * j.score / top for j in measured]
-    points(measured, mode="markers", name="measured", marker={"size": 10, "color": MEASURED, "opacity": opacity})
-    points(pareto(measured), mode="lines", name="Pareto front", line={"color": INK, "width": 1})
     points(
-        [tuned.default], mode="markers", name="default", marker={"symbol": "square-open", "size": 14, "color": CAUTION}
+        measured, mode="markers", name=gettext("measured"), marker={"size": 10, "color": MEASURED, "opacity": opacity}
+    )
+    points(pareto(measured), mode="lines", name=gettext("Pareto front"), line={"color": INK, "width": 1})
+    points(
+        [tuned.default],
+        mode="markers",
+        name=gettext("default"),
+        marker={"symbol": "square-open", "size": 14, "color": CAUTION},
     )
     star = {"symbol": "star", "size": 16, "color": BEST}
-    points([tuned.chosen], mode="markers", name="chosen setting", marker=star)
+    points([tuned.chosen], mode="markers", name=gettext("chosen setting"), marker=star)
     fig.add_vline(x=1e3 * tuned.aim.slo_ttft_s, line={"dash": "dot", "color": BEST})
     fig.add_hline(y=1e3 * tuned.aim.slo_tpot_s, line={"dash": "dot", "color": BEST})
     fig.update_xaxes(type="log", minor={"showgrid": False})
@@ -58,7 +64,12 @@ def front(tuned: Tuned) -> go.Figure:
 def measured_so_far(found: MeasuredSoFar, *, objective: Objective) -> go.Figure:
     """Return the scores of the settings that a running search has measured."""
     name, unit = SCORES[objective]
-    fig = figure("Measured so far", subtitle="● the best one is green", x_title=f"{name}, {unit}", y_title="")
+    fig = figure(
+        gettext("Measured so far"),
+        subtitle=gettext("● the best one is green"),
+        x_title=gettext("{name}, {unit}").format(name=name, unit=unit),
+        y_title="",
+    )
     best = max(found.scores, default=0.0)
     shown = [
         0.0 if s <= 0 else s if objective == "goodput" else 1e6 / s if objective == "cost" else 1 / s
@@ -89,9 +100,9 @@ def pareto(settings: Sequence[Judged]) -> list[Judged]:
 def flag_contributions(found: Sequence[Contribution], *, objective_name: str) -> go.Figure:
     """Return how the score changes from the best setting when one flag is changed at a time."""
     fig = figure(
-        "What each flag contributes",
-        subtitle="● measured · △ simulated · one flag changed",
-        x_title=f"{objective_name}, % of the best setting",
+        gettext("What each flag contributes"),
+        subtitle=gettext("● measured · △ simulated · one flag changed"),
+        x_title=gettext("{score}, % of the best setting").format(score=objective_name),
         y_title="",
         height=max(300, 110 + 24 * len(found)),
     )

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from workbench.catalog.models import model_spec_from
 from workbench.core.knobs import knobs_of
+from workbench.core.language import gettext
 from workbench.core.rows import Json
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
@@ -26,19 +27,25 @@ from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, csv_rows
 from workbench.questions.tuning.spec import TuneSpec
 
 SLO_FIELDS = ("slo_ttft_s", "slo_tpot_s")
-FIT_HEAD = ("Users", "TTFT p50 measured", "simulated", "TPOT p50 measured", "simulated")
-REFUSED_HEAD = ("Setting", "reason")
+FIT_HEAD = (
+    gettext("Users"),
+    gettext("TTFT p50 measured"),
+    gettext("simulated"),
+    gettext("TPOT p50 measured"),
+    gettext("simulated"),
+)
+REFUSED_HEAD = (gettext("Setting"), gettext("reason"))
 
 
 class TuningPanel(QuestionPanel):
     """Run simulates all settings and measures the promising ones; another SLO is answered from the requests that were kept."""
 
-    title = "Which server settings are best for my load?"
+    title = gettext("Which server settings are best for my load?")
     spec_class = TuneSpec
     css_class = "wb-tuning"
     first = ("model", "slo_ttft_s", "slo_tpot_s")
-    tab_titles = ("Launch command", "Simulation", "Not tried")
-    duration = "Press Run: a tuning run takes the minutes of its budget."
+    tab_titles = (gettext("Launch command"), gettext("Simulation"), gettext("Not tried"))
+    duration = gettext("Press Run: a tuning run takes the minutes of its budget.")
 
     _drawn: MeasuredSoFar | None = None
 
@@ -81,7 +88,13 @@ class TuningPanel(QuestionPanel):
         if found:
             figures += (lambda: flag_contributions(found, objective_name=findings.SCORES[objective][0]),)
         return AnswerView(
-            about=f"with {Path(tuned.spec.model).name} on {run.environment.device} · {load_words(tuned.spec)} · run {run.id}, {run.day}",
+            about=gettext("with {model} on {device} · {load} · run {id}, {day}").format(
+                model=Path(tuned.spec.model).name,
+                device=run.environment.device,
+                load=load_words(tuned.spec),
+                id=run.id,
+                day=run.day,
+            ),
             answer=joined(self._notes(tuned), verdict_card(findings.verdict(tuned))),
             figures=figures,
             table=table(
@@ -97,8 +110,13 @@ class TuningPanel(QuestionPanel):
         changed = [n for n in self.changed_since(tuned.run) if not n.startswith("SLO")]
         if not self.is_stale(tuned.run) or not changed:
             return EMPTY
-        title = "The controls changed since this run."
-        return message_card("caution", title, f"Changed: {', '.join(changed)}.", "Press Run to measure them.")
+        title = gettext("The controls changed since this run.")
+        return message_card(
+            "caution",
+            title,
+            gettext("Changed: {changed}.").format(changed=gettext(", ").join(changed)),
+            gettext("Press Run to measure them."),
+        )
 
     def static_controls(self, view: AnswerView) -> Markup:  # noqa: ARG002
         """Return sliders of the SLO that choose among the settings without a kernel."""
@@ -128,7 +146,10 @@ class TuningPanel(QuestionPanel):
                 for name, short, high in (("slo_ttft_s", "ttft", 5000), ("slo_tpot_s", "tpot", 150))
             ],
             worth_fraction=findings.WORTH,
-            basis=f"Goodput is counted anew from requests of each setting. {load_words(tuned.spec)}. A simulated setting is offered only to be measured.",
+            basis=gettext(
+                "Goodput is counted anew from requests of each setting. {load}. A simulated setting is offered only to be "
+                "measured."
+            ).format(load=load_words(tuned.spec)),
         )
 
     def live_figure(self, view: JobView) -> go.Figure | None:
@@ -143,19 +164,23 @@ class TuningPanel(QuestionPanel):
 def load_words(spec: TuneSpec) -> str:
     """Return the load of a spec in a few words."""
     if spec.arrivals == "closed":
-        how = f"{spec.concurrency} users"
+        how = gettext("{n} users").format(n=spec.concurrency)
     elif spec.arrivals == "trace":
-        how = f"trace {Path(spec.trace or '').name}"
+        how = gettext("trace {name}").format(name=Path(spec.trace or "").name)
     else:
         how = f"{three_digits(spec.rate_per_s)} requests/s, {spec.arrivals}"
-    shared = f", {spec.shared_prefix_tokens} of them shared" if spec.shared_prefix_tokens else ""
-    return f"{how} · {spec.input_tokens} tokens in{shared}, {spec.output_tokens} out"
+    values = {"how": how, "input": spec.input_tokens, "output": spec.output_tokens}
+    if spec.shared_prefix_tokens:
+        return gettext("{how} · {input} tokens in, {shared} of them shared, {output} out").format(
+            **values, shared=spec.shared_prefix_tokens
+        )
+    return gettext("{how} · {input} tokens in, {output} out").format(**values)
 
 
 def _fit(run: Run) -> Markup:
     rows = [
         (
-            str(f.users) if f.users else "the load itself",
+            str(f.users) if f.users else gettext("the load itself"),
             *(
                 f"{1e3 * s:.3g} ms"
                 for s in (f.ttft_p50_s, f.simulated_ttft_p50_s, f.tpot_p50_s, f.simulated_tpot_p50_s)
@@ -163,12 +188,15 @@ def _fit(run: Run) -> Markup:
         )
         for f in run.rows(FittedLoad)
     ]
-    text = "Step times were fitted to these loads on the default setting; every measurement corrects the simulation of settings like it."
-    return joined(paragraph(text), table(FIT_HEAD, rows)) if rows else paragraph("No load was fitted.")
+    text = gettext(
+        "Step times were fitted to these loads on the default setting; every measurement corrects the simulation of "
+        "settings like it."
+    )
+    return joined(paragraph(text), table(FIT_HEAD, rows)) if rows else paragraph(gettext("No load was fitted."))
 
 
 def _refused(run: Run) -> Markup:
     rows = findings.refused_rows(run)
     if not rows:
-        return paragraph("vLLM takes every setting of the search, and none failed.")
-    return joined(heading(f"{len(rows)} settings", level=3), table(REFUSED_HEAD, rows, left=(1,)))
+        return paragraph(gettext("vLLM takes every setting of the search, and none failed."))
+    return joined(heading(gettext("{n} settings").format(n=len(rows)), level=3), table(REFUSED_HEAD, rows, left=(1,)))

@@ -7,6 +7,7 @@ import numpy as np
 from workbench.catalog.paths import CALIBRATION_TEXT, HELD_OUT_TEXT, located
 from workbench.compress.text_encoder import embeddings, export_encoder, opened_encoder, passages
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.language import gettext_noop
 from workbench.questions.edge.measure.graph import N_INPUTS, Subject, with_quantized
 from workbench.questions.edge.spec import EdgeSpec
 from workbench.vision.sessions import Graph
@@ -41,8 +42,10 @@ def encoder_subject(spec: EdgeSpec, folder: Path) -> Subject:
             f"The exported graph is not the model: its embeddings differ by up to {off:.3g} ({LARGEST_DIFFERENCE:g} is allowed).",
             remedy="Export it otherwise, and name the graph.",
         )
-    pooling = "first token" if net.pools_first else "mean over tokens"
-    note = f"{len(tested)} passages of {tested.dtype['input_ids'].shape[0]} tokens; pooling: {pooling}"
+    pooling = gettext_noop("first token") if net.pools_first else gettext_noop("mean over tokens")
+    note = gettext_noop("{n} passages of {n_tokens} tokens; pooling: {pooling}").format(
+        n=len(tested), n_tokens=tested.dtype["input_ids"].shape[0], pooling=pooling
+    )
     variants = {"fp32": Variant(technique="fp32", runner=runner, graphs=(base,), note=note)}
     subject = Subject(variants=variants, inputs=tested, labels=None, batch=None, failures=[], reference=[reference])
     return with_quantized(spec, subject, calibration)

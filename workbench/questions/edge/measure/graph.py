@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, WorkbenchError, first_line
+from workbench.core.language import gettext_noop
 from workbench.core.rows import Failure
 from workbench.questions.edge.measure.answers import Outputs, all_outputs
 from workbench.questions.edge.spec import GRAPH_TECHNIQUES, EdgeSpec
@@ -24,7 +25,9 @@ LEAST_INPUTS = 8  # of a file, to calibrate on a quarter and test on the rest
 FREE_LENGTHS = (None, 16, 8, 32, 128, 224, 1)
 """Lengths of free sides that are tried one after the other until the graph runs; None is the usual ones."""
 SIGNED_WEIGHTS = ("int8-static", "int8-dynamic-dense")
-SEVEN_BITS = "weights in 7 bits, because this processor adds products of 8-bit numbers in 16 bits (no VNNI)"
+SEVEN_BITS = gettext_noop(
+    "weights in 7 bits, because this processor adds products of 8-bit numbers in 16 bits (no VNNI)"
+)
 MOST_INSIDE_BYTES = 1_500_000_000  # a graph file holds 2 GB at most
 
 
@@ -180,14 +183,17 @@ def _quantized_already(form: GraphForm) -> Failure:
 
 
 def _note(form: GraphForm, tested: Examples) -> str:
-    parts = [f"quantized already ({', '.join(form.quantized)})"] if form.quantized else []
+    parts = []
+    if form.quantized:
+        parts.append(gettext_noop("quantized already ({operators})").format(operators=", ".join(form.quantized)))
     if form.precision != "float32":
-        parts.append(f"weights in {form.precision}")
+        parts.append(gettext_noop("weights in {precision}").format(precision=form.precision))
     if form.batch:
-        parts.append(f"fixed batch of {form.batch}")
+        parts.append(gettext_noop("fixed batch of {batch}").format(batch=form.batch))
     free = [i.name for i in form.inputs if any(not isinstance(s, int) for s in i.sides[0 if form.is_whole else 1 :])]
     if free:
-        parts.append("free sides measured as " + ", ".join(f"{name} {list(tested.dtype[name].shape)}" for name in free))
+        sides = ", ".join(f"{name} {list(tested.dtype[name].shape)}" for name in free)
+        parts.append(gettext_noop("free sides measured as {sides}").format(sides=sides))
     return "; ".join(parts)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from workbench.compress.rows import QuantizationSamples, VariantResult
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.runs import Run
@@ -27,10 +28,10 @@ METHODS = {
     "onnx-int4-g32": "int4",
 }
 LABELS = {
-    "fp32": "float32 in ONNX Runtime",
-    "int8-static": "static INT8 (down projections in float)",
-    "int8-dynamic": "dynamic INT8 (down projections in float)",
-    "int4": "4-bit weights, 32 to a scale",
+    "fp32": gettext_noop("float32 in ONNX Runtime"),
+    "int8-static": gettext_noop("static INT8 (down projections in float)"),
+    "int8-dynamic": gettext_noop("dynamic INT8 (down projections in float)"),
+    "int4": gettext_noop("4-bit weights, 32 to a scale"),
 }
 REFERENCE = "fp32"
 """Method in PyTorch that perplexities are relative to."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.language import gettext_noop
 from workbench.measuring.interleaved import batch_times, cores_used, interleaved_times
 from workbench.questions.edge.rows import RuntimeResult, RuntimeTimes
 from workbench.questions.edge.spec import EdgeSpec
@@ -17,7 +18,7 @@ from workbench.vision.sessions import Graph
 from workbench.vision.variants import DigitVariants
 
 ROUNDS = 7
-ENCODER = "text encoder, 6 layers of 384, 128 tokens"
+ENCODER = gettext_noop("text encoder, 6 layers of 384, 128 tokens")
 ENCODER_BATCHES = (1, 4)
 REFERENCE = "ONNX Runtime"
 Floats = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ def measure_runtimes(spec: EdgeSpec, variants: DigitVariants, inputs: Floats) ->
         if runtime.open is None or not is_installed(runtime):
             yield RuntimeResult(runtime=runtime.name, subject="any", state="not run", remedy=runtime.remedy)
     network = variants.float_network.graphs[0]
-    yield from _subject(spec, "convolutional network", variants.net, network, inputs, spec.timed_batches)
+    yield from _subject(spec, gettext_noop("convolutional network"), variants.net, network, inputs, spec.timed_batches)
     texts = np.random.default_rng(spec.seed).standard_normal((max(ENCODER_BATCHES), TOKENS, WIDTH)).astype(np.float32)
     encoder = TextEncoder().eval()
     graph = export(encoder, example(texts), variants.folder / "encoder.onnx", outputs=("embedding",))

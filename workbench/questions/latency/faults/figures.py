@@ -5,6 +5,7 @@ from operator import attrgetter
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, FAILURE, INK, MEASURED, figure, interval_bars
 from workbench.questions.latency.faults.rows import Score
 
@@ -12,16 +13,16 @@ from workbench.questions.latency.faults.rows import Score
 def accuracy_by_method(scores: Sequence[Score]) -> go.Figure:
     """Draw top-1, top-3 and false alarms of each method, with 95 % intervals."""
     fig = figure(
-        "Accuracy of each method",
-        subtitle="● measured on injected faults · bars: 95 % intervals",
+        gettext("Accuracy of each method"),
+        subtitle=gettext("● measured on injected faults · bars: 95 % intervals"),
         x_title="",
-        y_title="share of loads, %",
+        y_title=gettext("share of loads, %"),
         legend_y=-0.2,
     )
     for name, colour, shares in (
-        ("cause named", BEST, {s.method: s.top1 for s in scores}),
-        ("cause among the first three", MEASURED, {s.method: s.top3 for s in scores}),
-        ("false alarm on a healthy load", FAILURE, {s.method: s.false_alarms for s in scores}),
+        (gettext("cause named"), BEST, {s.method: s.top1 for s in scores}),
+        (gettext("cause among the first three"), MEASURED, {s.method: s.top3 for s in scores}),
+        (gettext("false alarm on a healthy load"), FAILURE, {s.method: s.false_alarms for s in scores}),
     ):
         shown = {method: share for method, share in shares.items() if share is not None}
         heights = [100 * share.value for share in shown.values()]
@@ -29,7 +30,7 @@ def accuracy_by_method(scores: Sequence[Score]) -> go.Figure:
             [100 * end(share) for share in shown.values()] for end in (attrgetter("low"), attrgetter("high"))
         )
         fig.add_bar(
-            x=[method.replace(" ", "<br>", 1) for method in shown],
+            x=[gettext(method).replace(" ", "<br>", 1) for method in shown],
             y=heights,
             name=name,
             marker={"color": colour},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import block, bold, joined, paragraph, table, table_of, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
@@ -17,6 +18,7 @@ from workbench.questions.latency.faults.figures import accuracy_by_method
 from workbench.questions.latency.faults.measure.fault_list import FAULTS, reason_against
 from workbench.questions.latency.faults.rows import Episode, FaultsSamples, Score
 from workbench.questions.latency.faults.spec import FaultsSpec
+from workbench.questions.latency.findings.answers import shown
 from workbench.telemetry.devices import chosen_device
 
 
@@ -32,13 +34,13 @@ class FaultsState(PanelState):
 class FaultsPanel(QuestionPanel):
     """Run injects faults into a server on this machine; suites of other machines are shown with their device."""
 
-    title = "How far can the diagnosis be trusted?"
+    title = gettext("How far can the diagnosis be trusted?")
     spec_class, state_class = FaultsSpec, FaultsState
     css_class = "wb-faults"
     cancelled_note = BEGINS_ANEW
-    tab_titles = ("Every load", "By fault and dose")
+    tab_titles = (gettext("Every load"), gettext("By fault and dose"))
     n_plots = 1
-    duration = "Press Run; one seed takes about twelve minutes."
+    duration = gettext("Press Run; one seed takes about twelve minutes.")
 
     def run_label(self, run: Run) -> str:
         """Return the name of a suite in the list of runs."""
@@ -55,14 +57,22 @@ class FaultsPanel(QuestionPanel):
     def choices(self) -> Mapping[str, list[tuple[str, object]]]:
         """Return the faults, and the loads of the shown run."""
         episodes = self.run.sampled(FaultsSamples).episodes if self.run else ()
-        loads: list[tuple[str, object]] = [(f"{e.fault}, {e.dose}, seed {e.seed}", i) for i, e in enumerate(episodes)]
-        return {"episode": loads or [("–", 0)], "faults": [(f.name, f.name) for f in FAULTS]}
+        loads: list[tuple[str, object]] = [
+            (
+                gettext("{fault}, {dose}, seed {seed}").format(
+                    fault=gettext(e.fault), dose=gettext(e.dose), seed=e.seed
+                ),
+                i,
+            )
+            for i, e in enumerate(episodes)
+        ]
+        return {"episode": loads or [("–", 0)], "faults": [(gettext(f.name), f.name) for f in FAULTS]}
 
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the faults that this machine or this engine does not allow, with the reason."""
         engine, device = self.state.asked["engine"], chosen_device(self.state.asked["device"])
         reasons = {f.name: reason_against(f, engine=engine, is_gpu=device.kind == "cuda") for f in FAULTS}
-        return {"faults": {name: reason for name, reason in reasons.items() if reason}}
+        return {"faults": {name: shown(reason) for name, reason in reasons.items() if reason}}
 
     def view(self) -> AnswerView:
         """Return the scores of the suite, and the evidence of the chosen load."""
@@ -72,7 +82,12 @@ class FaultsPanel(QuestionPanel):
         scores, episodes = run.rows(Score), samples.episodes
         head, rows = findings.episode_table(episodes)
         return AnswerView(
-            about=f"on {run.environment.device}, {samples.engine_version or 'torch engine'}, run {run.id}, {run.day}",
+            about=gettext("on {device}, {engine_version}, run {id}, {day}").format(
+                device=run.environment.device,
+                engine_version=samples.engine_version or gettext("torch engine"),
+                id=run.id,
+                day=run.day,
+            ),
             answer=verdict_card(findings.verdict(run), is_stale=self.is_stale(run)),
             figures=(lambda: accuracy_by_method(scores),),
             beside=_detail(episodes[self.state.episode]),
@@ -87,13 +102,16 @@ class FaultsPanel(QuestionPanel):
 
 def _detail(episode: Episode) -> Markup:
     answer = episode.answer
-    head = (f"Evidence on: {answer.causes[0]}", "evidence (−1 … 1)")
-    rows = [(e.text, f"{e.score:+.2f}") for e in answer.evidence]
-    truth, symptoms = episode.cause or "healthy", "; ".join(answer.symptoms) or "users notice no change"
-    name = bold(f"{episode.fault}, {episode.dose}")
+    head = (gettext("Evidence on: {cause}").format(cause=gettext(answer.causes[0])), gettext("evidence (−1 … 1)"))
+    rows = [(shown(e.text), f"{e.score:+.2f}") for e in answer.evidence]
+    truth = gettext(episode.cause) if episode.cause else gettext("healthy")
+    symptoms = gettext("; ").join(map(shown, answer.symptoms)) or gettext("users notice no change")
+    name = bold(findings.load_name(episode))
     return block(
-        paragraph(joined(name, f": {episode.proof}. True cause: {truth}.")),
-        paragraph(f"Symptoms: {symptoms}."),
+        paragraph(
+            joined(name, gettext(": {proof}. True cause: {truth}.").format(proof=shown(episode.proof), truth=truth))
+        ),
+        paragraph(gettext("Symptoms: {symptoms}.").format(symptoms=symptoms)),
         table(head, rows),
         kind="",
     )

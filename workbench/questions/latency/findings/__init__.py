@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.core.language import gettext_noop
 from workbench.core.runs import Run
 from workbench.questions.latency.findings.cause_list import CAUSES
 from workbench.questions.latency.findings.causes import Cause, answers_differ, factor_alone
@@ -34,7 +35,7 @@ EVIDENT_IF_UNSTEADY = 0.8
 GROWN = {
     "ttft_s": ("TTFT", 1.25, 5.0, 0.01),
     "tpot_s": ("TPOT", 1.15, 2.0, 0.001),
-    "e2e_s": ("end-to-end latency", 1.2, 3.0, 0.03),
+    "e2e_s": (gettext_noop("end-to-end latency"), 1.2, 3.0, 0.03),
 }
 STALLS = (0.1, 0.4)
 ALONE = (1.25, 2.0)
@@ -103,15 +104,15 @@ def differences_of(baseline: Run, current: Run) -> tuple[str, ...]:
     """Return what keeps two loads from being compared: another model, device or number of cores."""
     sides = [
         {
-            "model": Path(r.model).name if r.model else None,
-            "device": r.environment.device,
-            "processor": r.environment.cpu,
-            "cores": str(r.environment.n_cpus),
+            gettext_noop("model"): Path(r.model).name if r.model else None,
+            gettext_noop("device"): r.environment.device,
+            gettext_noop("processor"): r.environment.cpu,
+            gettext_noop("cores"): str(r.environment.n_cpus),
         }
         for r in (baseline, current)
     ]
     return tuple(
-        f"{name}: {before} and {now}"
+        gettext_noop("{name}: {before} and {now}").format(name=name, before=before, now=now)
         for (name, before), now in zip(sides[0].items(), sides[1].values(), strict=True)
         if before and now and before != now
     )
@@ -135,7 +136,11 @@ def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
         symptoms=tuple(s.text for s in symptoms) if is_noticed else (),
         causes=ranked,
         abstains=abstains if is_noticed else None,
-        withheld=f"{busy}, so this may be chance: {'; '.join(s.text for s in symptoms)}" if would_be else None,
+        withheld=gettext_noop("{busy}, so this may be chance: {symptoms}").format(
+            busy=busy, symptoms="; ".join(s.text for s in symptoms)
+        )
+        if would_be
+        else None,
     )
 
 
@@ -146,7 +151,8 @@ def _busy(a: Observation) -> str | None:
         return None
     takes_many = cores is None or others >= BUSY_SHARE * cores
     is_busy = takes_many if waited is None else waited >= BUSY_WAITED_PERCENT
-    return f"other programs used {others:.1f} cores in the healthy load too" if is_busy else None
+    text = gettext_noop("other programs used {others:.1f} cores in the healthy load too").format(others=others)
+    return text if is_busy else None
 
 
 def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
@@ -158,17 +164,21 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
             continue
         if name == "ttft_s" and not _beyond_chance(a.ttfts_s, b.ttfts_s):
             continue
-        text = f"{latency} {1000 * before:.0f} → {1000 * after:.0f} ms"
+        text = gettext_noop("{latency} {before:.0f} → {after:.0f} ms").format(
+            latency=latency, before=1000 * before, after=1000 * after
+        )
         symptoms.append(Symptom(text=text, is_strong=after >= strong * before))
     stalls = [o.get("stalls_per_answer") or 0.0 for o in (a, b)]
     if stalls[1] - stalls[0] >= STALLS[0]:
-        text = f"stalls per answer {stalls[0]:.2f} → {stalls[1]:.2f}"
+        text = gettext_noop("stalls per answer {before:.2f} → {after:.2f}").format(before=stalls[0], after=stalls[1])
         symptoms.append(Symptom(text=text, is_strong=stalls[1] - stalls[0] >= STALLS[1]))
     if (alone := factor_alone(a, b)) is not None and alone[0] >= ALONE[0]:
         symptoms.append(Symptom(text=alone[1], is_strong=alone[0] >= ALONE[1]))
     failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
     if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
-        text = f"failed requests {100 * failed[0]:.1f} → {100 * failed[1]:.1f} %"
+        text = gettext_noop("failed requests {before:.1f} → {after:.1f} %").format(
+            before=100 * failed[0], after=100 * failed[1]
+        )
         is_wait = all(e.startswith(GAVE_UP) for e in b.errors)
         symptoms.append(Symptom(text=text, is_strong=True, is_latency=is_wait))
     if (differ := answers_differ(a, b)) is not None and differ[0] > 0:
@@ -213,9 +223,11 @@ def _score(cause: Cause, a: Observation, b: Observation) -> tuple[float, Cause, 
 def _abstains(ranked: tuple[Ranked, ...]) -> str | None:
     first, second = ranked[:2]
     if first.score < LEAST_SCORE:
-        return f"no evidence clearly supports one cause; the most likely one is: {_inline(first.title)}"
+        text = gettext_noop("no evidence clearly supports one cause; the most likely one is: {first}")
+        return text.format(first=_inline(first.title))
     if first.probability < LEAST_PROBABILITY:
-        return f"two causes are about equally likely: {_inline(first.title)}, or {_inline(second.title)}"
+        text = gettext_noop("two causes are about equally likely: {first}, or {second}")
+        return text.format(first=_inline(first.title), second=_inline(second.title))
     return None
 
 

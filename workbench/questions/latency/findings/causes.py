@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workbench.core.language import gettext_noop
 from workbench.core.units import shown_percent
 from workbench.questions.latency.findings.observation import Observation
 
@@ -16,41 +17,55 @@ Reading = tuple[float, str]
 """Evidence from -1 to 1, and its text."""
 ALONE_BY = 1.2
 CHANCE_Z = 2.33  # one side, 99 %
+PARTS = {
+    "queue": gettext_noop("queue"),
+    "prefill": gettext_noop("prefill"),
+    "decode": gettext_noop("decode"),
+    "outside": gettext_noop("client and network"),
+}
+"""Names of the parts of a request."""
 Clue = Callable[[Observation, Observation], Reading | None]
 QUANTITIES = {
-    "offered_per_s": "requests per second",
-    "input_tokens": "prompt tokens",
-    "output_tokens": "output tokens",
-    "tpot_s": "TPOT (s)",
-    "hit_tokens_per_request": "prefix cache hits (tokens per request)",
-    "engine.kv_cache_usage_perc.max": "highest KV cache usage",
-    "engine.num_preemptions_total.per_s": "preemptions per second",
-    "engine.num_requests_running.max": "most requests running",
-    "num_gpu_blocks": "announced KV blocks",
-    "max_num_seqs": "announced max_num_seqs",
-    "gave_up_fraction": "share of the requests whose clients gave up",
-    "others_cores": "cores used by other programs",
-    "server.waited_percent": "server's threads waiting for a core (% of one core)",
-    "server.allowed_cores": "cores that the server may use",
-    "server.major_faults.per_s": "server's major page faults per second",
-    "host.throttled_s.per_s": "throttled by the container's CPU limit (seconds per second)",
-    "host.memory_stalled_s.per_s": "memory pressure stall (seconds per second)",
-    "host.retransmitted_segments.per_s": "TCP retransmissions per second",
-    "memory_used_fraction": "share of the memory in use",
-    "probe.health_s": "round trip of /health (s)",
-    "probe.failed_fraction": "share of the probe's requests that failed",
-    "outside_ttft_s": "TTFT outside the server (s)",
-    "tokenizing_s": "tokenization of the probe's prompt (s)",
-    "front_s": "time in the server before its queue (s)",
-    "idle_under_load_fraction": "share of the time with running requests in which the server was idle",
-    "stall_s": "median stall (s)",
-    "longest_metrics_gap_s": "longest gap between samples of /metrics (s)",
-    "gpu0.memory_used_bytes.max": "GPU memory in use (bytes)",
-    "gpu0.sm_clock_mhz": "GPU SM clock (MHz)",
-    "gpu0.power_limit_w": "GPU power limit (W)",
-    "gpu_activity_per_token": "GPU activity per token",
+    "offered_per_s": gettext_noop("requests per second"),
+    "input_tokens": gettext_noop("prompt tokens"),
+    "output_tokens": gettext_noop("output tokens"),
+    "tpot_s": gettext_noop("TPOT (s)"),
+    "hit_tokens_per_request": gettext_noop("prefix cache hits (tokens per request)"),
+    "engine.kv_cache_usage_perc.max": gettext_noop("highest KV cache usage"),
+    "engine.num_preemptions_total.per_s": gettext_noop("preemptions per second"),
+    "engine.num_requests_running.max": gettext_noop("most requests running"),
+    "num_gpu_blocks": gettext_noop("announced KV blocks"),
+    "max_num_seqs": gettext_noop("announced max_num_seqs"),
+    "gave_up_fraction": gettext_noop("share of the requests whose clients gave up"),
+    "others_cores": gettext_noop("cores used by other programs"),
+    "server.waited_percent": gettext_noop("server's threads waiting for a core (% of one core)"),
+    "server.allowed_cores": gettext_noop("cores that the server may use"),
+    "server.major_faults.per_s": gettext_noop("server's major page faults per second"),
+    "host.throttled_s.per_s": gettext_noop("throttled by the container's CPU limit (seconds per second)"),
+    "host.memory_stalled_s.per_s": gettext_noop("memory pressure stall (seconds per second)"),
+    "host.retransmitted_segments.per_s": gettext_noop("TCP retransmissions per second"),
+    "memory_used_fraction": gettext_noop("share of the memory in use"),
+    "probe.health_s": gettext_noop("round trip of /health (s)"),
+    "probe.failed_fraction": gettext_noop("share of the probe's requests that failed"),
+    "outside_ttft_s": gettext_noop("TTFT outside the server (s)"),
+    "tokenizing_s": gettext_noop("tokenization of the probe's prompt (s)"),
+    "front_s": gettext_noop("time in the server before its queue (s)"),
+    "idle_under_load_fraction": gettext_noop("share of the time with running requests in which the server was idle"),
+    "stall_s": gettext_noop("median stall (s)"),
+    "longest_metrics_gap_s": gettext_noop("longest gap between samples of /metrics (s)"),
+    "gpu0.memory_used_bytes.max": gettext_noop("GPU memory in use (bytes)"),
+    "gpu0.sm_clock_mhz": gettext_noop("GPU SM clock (MHz)"),
+    "gpu0.power_limit_w": gettext_noop("GPU power limit (W)"),
+    "gpu_activity_per_token": gettext_noop("GPU activity per token"),
 }
 """Names of the quantities in the evidence that a reader sees."""
+SERVER_CARDS = {
+    (False, False): gettext_noop("the server announces the same model and version"),
+    (True, False): gettext_noop("the server announces another model"),
+    (False, True): gettext_noop("the server announces another version"),
+    (True, True): gettext_noop("the server announces another model and another version"),
+}
+"""By whether the model and the version differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +94,15 @@ def _clue(name: str, judge: Callable[[float, float], float | None], *, is_ratio:
         if before is None or after is None or (is_ratio and before <= 0):
             return None
         evidence = judge(before, after)
-        factor = f" (×{after / before:.2f})" if is_ratio else ""
-        return (
-            None if evidence is None else (evidence, f"{QUANTITIES[name]} {_shown(before)} → {_shown(after)}{factor}")
-        )
+        if evidence is None:
+            return None
+        values = {"quantity": QUANTITIES[name], "before": _shown(before), "after": _shown(after)}
+        if is_ratio:
+            factor = after / before
+            return evidence, gettext_noop("{quantity} {before} → {after} (×{factor:.2f})").format(
+                **values, factor=factor
+            )
+        return evidence, gettext_noop("{quantity} {before} → {after}").format(**values)
 
     return read
 
@@ -139,9 +159,15 @@ def reaches(name: str, *, none: float, full: float, otherwise: float = -1.0) -> 
         before, after = a.get(name), b.get(name)
         if after is None:
             return None
-        text = f"{QUANTITIES[name]} {_shown(after)}" + ("" if before is None else f" (healthy load: {_shown(before)})")
+        text = (
+            gettext_noop("{quantity} {after}").format(quantity=QUANTITIES[name], after=_shown(after))
+            if before is None
+            else gettext_noop("{quantity} {after} (healthy load: {before})").format(
+                quantity=QUANTITIES[name], after=_shown(after), before=_shown(before)
+            )
+        )
         if before is not None and strength(before, none, full) >= 0.8:
-            return 0.0, f"{text}: unchanged"
+            return 0.0, gettext_noop("{text}: unchanged").format(text=text)
         return (otherwise if after <= none else strength(after, none, full)), text
 
     return read
@@ -156,7 +182,10 @@ def limit_changed(name: str, *, grown: bool) -> Clue:
         except ValueError:
             return None
         has_changed = after > before if grown else after < before
-        return (1.0 if has_changed else -1.0), f"{QUANTITIES[name]} {before:.0f} → {after:.0f}"
+        text = gettext_noop("{quantity} {before} → {after}").format(
+            quantity=QUANTITIES[name], before=f"{before:.0f}", after=f"{after:.0f}"
+        )
+        return (1.0 if has_changed else -1.0), text
 
     return read
 
@@ -168,7 +197,9 @@ def more_requests(a: Observation, b: Observation) -> Reading | None:
         return None
     factor = after / before
     sure = factor * math.exp(-CHANCE_Z * math.sqrt(1 / a.n_requests + 1 / b.n_requests))
-    text = f"requests per second {_shown(before)} → {_shown(after)} (×{factor:.2f}, at least ×{max(sure, 0.0):.2f})"
+    text = gettext_noop("requests per second {before} → {after} (×{factor:.2f}, at least ×{sure:.2f})").format(
+        before=_shown(before), after=_shown(after), factor=factor, sure=max(sure, 0.0)
+    )
     if sure <= 1.05:
         return -strength(1.25 - factor, -0.25, 0.15), text
     return strength(math.log(sure), 0.0, math.log(1.35)), text
@@ -179,20 +210,27 @@ def more_gpu_processes(a: Observation, b: Observation) -> Reading | None:
     before, after = a.get("gpu0.processes"), b.get("gpu0.processes")
     if before is None or after is None or before < 1:
         return None
-    text = f"compute processes on the GPU {_shown(before)} → {_shown(after)}"
+    text = gettext_noop("compute processes on the GPU {before} → {after}").format(
+        before=_shown(before), after=_shown(after)
+    )
     return (-1.0 if after - before <= 0.4 else strength(after - before, 0.0, 0.9)), text
 
 
 def factor_alone(a: Observation, b: Observation) -> tuple[float, str] | None:
     """Return the growth factor of the server's latency without other load: of a token or of a long prompt, whichever grew more."""
     factors = []
-    for name, text, way in (("probe.tpot_s", "token", None), ("probe.long_ttft_s", "long prompt", "probe.health_s")):
+    for name, text, way in (
+        ("probe.tpot_s", gettext_noop("without other load, a token takes {before:.1f} → {after:.1f} ms"), None),
+        (
+            "probe.long_ttft_s",
+            gettext_noop("without other load, a long prompt takes {before:.1f} → {after:.1f} ms"),
+            "probe.health_s",
+        ),
+    ):
         # The round trip is taken off a prompt's time where it was measured.
         before, after = ((o.get(name) or 0.0) - ((o.get(way) if way else None) or 0.0) for o in (a, b))
         if before > 0 and after > 0:
-            factors.append(
-                (after / before, f"without other load, a {text} takes {1000 * before:.1f} → {1000 * after:.1f} ms")
-            )
+            factors.append((after / before, text.format(before=1000 * before, after=1000 * after)))
     return max(factors) if factors else None
 
 
@@ -221,7 +259,7 @@ def answers_differ(a: Observation, b: Observation) -> Reading | None:
     if not pairs:
         return None
     n = sum(x != y for x, y in pairs)
-    text = f"{n} of {len(pairs)} greedy answers differ"
+    text = gettext_noop("{n} of {pairs} greedy answers differ").format(n=n, pairs=len(pairs))
     return (-1.0 if n == 0 else 0.7 if n == 1 else 1.0), text
 
 
@@ -230,13 +268,10 @@ def server_card_differs(a: Observation, b: Observation) -> Reading | None:
     if not (a.server and a.server.models and b.server and b.server.models):
         return None
     before, after = ([(m.id, m.root) for m in models] for models in (a.server.models, b.server.models))
-    changes = {"model": before != after, "version": a.server.version != b.server.version}
-    if not any(changes.values()):
-        return -0.4, "the server announces the same model and version"
-    return (
-        1.0,
-        f"the server announces another {' and another '.join(name for name, differs in changes.items() if differs)}",
-    )
+    changes = (before != after, a.server.version != b.server.version)
+    if not any(changes):
+        return -0.4, SERVER_CARDS[changes]
+    return 1.0, SERVER_CARDS[changes]
 
 
 def stalls(*, together: bool) -> Clue:
@@ -246,7 +281,8 @@ def stalls(*, together: bool) -> Clue:
         before, after = a.get("stalls_per_answer"), b.get("stalls_per_answer")
         if before is None or after is None:
             return None
-        text, n = f"stalls per answer {before:.2f} → {after:.2f}", strength(after - before, 0.02, 0.2)
+        text = gettext_noop("stalls per answer {before:.2f} → {after:.2f}").format(before=before, after=after)
+        n = strength(after - before, 0.02, 0.2)
         if n <= 0:
             return (-0.4 if together else -1.0), text
         shared, by_chance = b.get("stalls_shared_fraction"), b.get("stall_fraction") or 0.0
@@ -254,7 +290,8 @@ def stalls(*, together: bool) -> Clue:
             return (0.3 if together else 0.5) * n, text
         excess = (shared - by_chance) / (1 - by_chance)
         side = max(-1.0, min(1.0, 3 * (excess - 0.5)))
-        text += f"; {shown_percent(shared)} of the other answers stall at the same time ({shown_percent(by_chance)} by chance)"
+        together_too = gettext_noop("{shared} of the other answers stall at the same time ({by_chance} by chance)")
+        text += "; " + together_too.format(shared=shown_percent(shared), by_chance=shown_percent(by_chance))
         return n * (side if together else -side), text
 
     return read
@@ -263,6 +300,8 @@ def stalls(*, together: bool) -> Clue:
 def share_of_change(*parts: str) -> Clue:
     """Return a clue on how much of the growth of the end-to-end latency lies in these parts."""
     names = {"queue": "server.queue_s", "prefill": "server.prefill_s", "decode": "server.decode_s"}
+    first, *second = (PARTS.get(p, p) for p in parts)
+    where = gettext_noop("{first} and {second}").format(first=first, second=second[0]) if second else first
 
     def read(a: Observation, b: Observation) -> Reading | None:
         grown: dict[str, float] = {}
@@ -276,8 +315,8 @@ def share_of_change(*parts: str) -> Clue:
             return None
         grown["outside"] = (after - before) - sum(grown.values())
         share = sum(grown[p] for p in parts) / (after - before)
-        where = " and ".join("client and network" if p == "outside" else p for p in parts)
-        return max(-1.0, min(1.0, 2 * share - 0.8)), f"{100 * share:.0f} % of the change lies in {where}"
+        text = gettext_noop("{share:.0f} % of the change lies in {where}").format(share=100 * share, where=where)
+        return max(-1.0, min(1.0, 2 * share - 0.8)), text
 
     return read
 

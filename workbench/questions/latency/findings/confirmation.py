@@ -7,6 +7,7 @@ network is confirmed by sending the healthy load again: latency stays high, and 
 from dataclasses import dataclass, replace
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.load.spec import LoadSpec
 from workbench.questions.latency.findings import Diagnosis, diagnose
@@ -42,7 +43,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """Outcome in words: confirmed, not confirmed or not tested."""
-        return {True: "Confirmed", False: "Not confirmed", None: "Not tested"}[self.is_confirmed]
+        words = {True: gettext("Confirmed"), False: gettext("Not confirmed"), None: gettext("Not tested")}
+        return words[self.is_confirmed]
 
 
 def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmation:
@@ -54,12 +56,16 @@ def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmat
     fields = IN_THE_LOAD.get(cause)
     if fields is None:
         spec = replace(before, url=now.url, server_pid=now.server_pid, seed=now.seed + 1)
-        expects = "The healthy load is sent again: if the cause is not in the load, latency stays high and the same cause is named."
+        expects = gettext(
+            "The healthy load is sent again: if the cause is not in the load, latency stays high and the same cause is named."
+        )
         return Confirmation(cause=cause, spec=spec, expects=expects)
     changes = {f: (getattr(now, f), getattr(before, f)) for f in fields}
     spec = replace(now, **{f: healthy for f, (_, healthy) in changes.items()}, seed=now.seed + 1)
     what = ", ".join(f"{f} {odd} → {healthy}" for f, (odd, healthy) in changes.items() if odd != healthy)
-    expects = f"The load is sent as before ({what or 'nothing else'}): if this is the cause, latency returns to normal."
+    expects = gettext(
+        "The load is sent as before ({changes}): if this is the cause, latency returns to normal."
+    ).format(changes=what or gettext("nothing else"))
     return Confirmation(cause=cause, spec=spec, expects=expects)
 
 
@@ -72,20 +78,22 @@ def again(baseline: Run) -> LoadSpec:
 def outcome(asked: Confirmation, baseline: Run, current: Run, confirming: Run) -> Outcome:
     """Return whether the confirming load confirms the cause."""
     if not holds_requests(confirming):
-        cause = confirming.failures[0].cause if confirming.failures else "No request was sent."
-        return Outcome(is_confirmed=None, text=f"The confirming load did not run: {cause}")
+        cause = confirming.failures[0].cause if confirming.failures else gettext("No request was sent.")
+        text = gettext("The confirming load did not run: {cause}").format(cause=cause)
+        return Outcome(is_confirmed=None, text=text)
     if asked.cause not in IN_THE_LOAD:
         diagnosis = diagnose(baseline, confirming)
         top = diagnosis.causes[0]
-        conclusion = top.title if diagnosis.alarm else "users notice no change"
+        conclusion = gettext(top.title) if diagnosis.alarm else gettext("users notice no change")
         is_named_again = diagnosis.alarm and top.key == asked.cause
-        return Outcome(
-            is_confirmed=is_named_again, text=f"Diagnosis of the healthy load that was sent again: {conclusion}."
-        )
+        text = gettext("Diagnosis of the healthy load that was sent again: {conclusion}.")
+        return Outcome(is_confirmed=is_named_again, text=text.format(conclusion=conclusion))
     a, b, c = (observe(r).get("e2e_s") for r in (baseline, current, confirming))
     if a is None or b is None or c is None or b <= a:
-        return Outcome(is_confirmed=None, text="Too few requests completed to compare their latencies.")
+        return Outcome(is_confirmed=None, text=gettext("Too few requests completed to compare their latencies."))
     recovered = (b - c) / (b - a)
-    times = f"{1000 * a:.0f} ms in the healthy load, {1000 * b:.0f} ms in the load in question and {1000 * c:.0f} ms in the confirming load"
-    text = f"The mean end-to-end latency was {times}: {100 * recovered:.0f} % of the change is gone."
+    text = gettext(
+        "The mean end-to-end latency was {healthy:.0f} ms in the healthy load, {odd:.0f} ms in the load in question and "
+        "{confirming:.0f} ms in the confirming load: {recovered:.0f} % of the change is gone."
+    ).format(healthy=1000 * a, odd=1000 * b, confirming=1000 * c, recovered=100 * recovered)
     return Outcome(is_confirmed=recovered >= RECOVERED, text=text)

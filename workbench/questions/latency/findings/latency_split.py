@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext_noop
 from workbench.core.runs import Run
 from workbench.load.recording.rows import recording_of, span_of
 from workbench.questions.latency.rows import e2e_s, holds_requests, requests_of
 from workbench.telemetry.samples import Recording
 
-IN_SERVER = ("queue", "prefill", "decode")
-PARTS = (*IN_SERVER, "client and network")
+IN_SERVER = (gettext_noop("queue"), gettext_noop("prefill"), gettext_noop("decode"))
+PARTS = (*IN_SERVER, gettext_noop("client and network"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Each gets the same observations as the workbench's diagnosis, and its signals ar
 
 from collections.abc import Callable
 
+from workbench.core.language import gettext_noop
 from workbench.questions.latency.findings.observation import Observation
 
 SIGMAS = 3.0
@@ -86,7 +87,7 @@ def n_sigma(a: Observation, b: Observation) -> Guess:
 
 
 METHODS: dict[str, Callable[[Observation, Observation], Guess]] = {
-    "static thresholds": static_thresholds,
-    "FAQ's checks": faq_checks,
+    gettext_noop("static thresholds"): static_thresholds,
+    gettext_noop("FAQ's checks"): faq_checks,
     "N-sigma": n_sigma,
 }

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import mcnemar_p, middle_95, resampled_mean_interval, share_interval
 from workbench.estimate.cascade import HeldOut, guaranteed_threshold, softmax_confidence
@@ -36,9 +37,9 @@ DRAWS = 2000
 TEST_SEED, VALIDATION_SEED = 501, 502  # of captions; training draws others
 PRECISIONS: dict[str, tuple[str, ...]] = {
     BASE: (),
-    "image in INT8": ("image",),
-    "caption in INT8": ("text",),
-    "both in INT8": ("image", "text"),
+    gettext_noop("image in INT8"): ("image",),
+    gettext_noop("caption in INT8"): ("text",),
+    gettext_noop("both in INT8"): ("image", "text"),
 }
 WIDTHS = (64, 256, 1024)
 """Widths of two equal towers with random weights."""
@@ -99,9 +100,9 @@ def fusion_rows(
             accuracy = _accuracy(np.where(draw < share, blind, whole), spec)
             yield MissingImages(fusion=kind, has_dropout=has_dropout, missing_fraction=share, accuracy=accuracy)
         others = {
-            "corrupted images": fused_logits(net, {"image": noisy, "text": words}),
-            "corrupted images, no captions": fused_logits(net, {"image": noisy}),
-            "no captions": fused_logits(net, {"image": test.images}),
+            gettext_noop("corrupted images"): fused_logits(net, {"image": noisy, "text": words}),
+            gettext_noop("corrupted images, no captions"): fused_logits(net, {"image": noisy}),
+            gettext_noop("no captions"): fused_logits(net, {"image": test.images}),
         }
         for name, logits in others.items():
             accuracy = _accuracy(logits.argmax(1) == test.labels, spec)
@@ -214,7 +215,7 @@ def two_threads(spec: FusionSpec, towers: Towers, test: Digits, words: Ids, fold
         return TwoThreads(towers=name, times=_times({"one": one, "two": two}, n, spec, base="one")["two"])
 
     yield row(
-        "the network's own towers",
+        gettext_noop("the network's own towers"),
         len(test),
         one=lambda at: towers.logits(test.images[at], words[at]),
         two=lambda at: towers.logits_in_two_threads(test.images[at], words[at]),
@@ -223,7 +224,7 @@ def two_threads(spec: FusionSpec, towers: Towers, test: Digits, words: Ids, fold
         for width in WIDTHS:
             x = np.random.default_rng(spec.seed).standard_normal((256, width)).astype(np.float32)
             one, two = _wide_answers(*wide_towers(folder, width=width), x, pool)
-            yield row(f"two towers of width {width}", len(x), one=one, two=two)
+            yield row(gettext_noop("two towers of width {width}").format(width=width), len(x), one=one, two=two)
 
 
 def _wide_answers(left: Graph, right: Graph, x: Floats, pool: ThreadPoolExecutor) -> tuple[Answer, Answer]:

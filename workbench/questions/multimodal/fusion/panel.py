@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.interface.html import joined, paragraph, table, table_of, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
 from workbench.interface.question_panel import QuestionPanel
@@ -30,12 +31,12 @@ class FusionState(PanelState):
 class FusionPanel(QuestionPanel):
     """Run measures the networks that ship with the workbench, or retrains them."""
 
-    title = "What does a missing modality cost?"
+    title = gettext("What does a missing modality cost?")
     spec_class, state_class = FusionSpec, FusionState
     css_class = "wb-fusion"
     cancelled_note = BEGINS_ANEW
-    duration = "Press Run; it takes half a minute."
-    tab_titles = ("Corrupted inputs", "Routing", "Precision", "Two threads")
+    duration = gettext("Press Run; it takes half a minute.")
+    tab_titles = (gettext("Corrupted inputs"), gettext("Routing"), gettext("Precision"), gettext("Two threads"))
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -44,7 +45,9 @@ class FusionPanel(QuestionPanel):
             return self.nothing_measured()
         precision, parallel = run.rows(Precision), run.rows(TwoThreads)
         return AnswerView(
-            about=f"with trained networks on digits with generated captions, on {run.environment.cpu}, run {run.id}, {run.day}",
+            about=gettext("with trained networks on digits with generated captions, on {cpu}, run {id}, {day}").format(
+                cpu=run.environment.cpu, id=run.id, day=run.day
+            ),
             answer=verdict_card(findings.verdict(run)),
             figures=(
                 lambda: accuracy_by_missing(run.rows(MissingImages)),

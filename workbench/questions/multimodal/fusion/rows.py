@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workbench.core.language import gettext_noop
 from workbench.core.rows import Row
 from workbench.core.runs import Run
 from workbench.estimate.cascade import HeldOut, Threshold
 from workbench.measuring.interleaved import BatchTimes
 
-BASE = "both float32"
+BASE = gettext_noop("both float32")
 """Precision that the others are compared with."""
 
 
@@ -120,4 +121,4 @@ def times_by_label(run: Run) -> dict[str, Mapping[int, BatchTimes]]:
     """Return all times by batch, by what was timed."""
     precisions = {r.towers: r.times for r in run.rows(Precision)}
     threads = {r.towers: r.times for r in run.rows(TwoThreads)}
-    return {**precisions, **threads, "skipping the image": routing_of(run).times}
+    return {**precisions, **threads, gettext_noop("skipping the image"): routing_of(run).times}

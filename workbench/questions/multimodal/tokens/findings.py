@@ -8,6 +8,7 @@ from workbench.catalog.tables import devices
 from workbench.catalog.vision import vision_model, vision_models
 from workbench.catalog.vision_spec import ImageTokens
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_bytes, shown_duration, shown_percent
 from workbench.core.verdict import Verdict
@@ -19,8 +20,14 @@ from workbench.estimate.weights import weight_bytes
 from workbench.questions.multimodal.spec import size_of
 from workbench.questions.multimodal.tokens.spec import ALL, ImageCostSpec, ImageTokensSpec
 
-COST_HEAD = ("Quantity", f"estimated {Provenance.ESTIMATED.mark}")
-MODEL_HEAD = ("Model", "image tokens", "encoder input, pixels", "patches", "encoder work, TFLOP")
+COST_HEAD = (gettext("Quantity"), gettext("estimated {mark}").format(mark=Provenance.ESTIMATED.mark))
+MODEL_HEAD = (
+    gettext("Model"),
+    gettext("image tokens"),
+    gettext("encoder input, pixels"),
+    gettext("patches"),
+    gettext("encoder work, TFLOP"),
+)
 SIDES = tuple(range(112, 2017, 56))
 """Sides of square images whose tokens are drawn."""
 
@@ -63,7 +70,7 @@ def model_rows(size: str) -> list[tuple[str, ...]]:
 def price_of(spec: ImageCostSpec) -> tuple[float | None, str]:
     """Return the price of an hour of the device and its source; None where no price is listed."""
     if spec.usd_per_hour is not None:
-        return spec.usd_per_hour, "own price"
+        return spec.usd_per_hour, gettext("own price")
     price = median_price(spec.device)
     return (None, "") if price is None else (price.usd_per_gpu_hour, price.label)
 
@@ -86,11 +93,22 @@ def verdict(spec: ImageCostSpec) -> Verdict:
     share = shown_percent(spec.n_images * t.n_tokens / cost.prompt_tokens)
     _, _, seen, patches, tflop = model_row(spec.model, t)
     limits = beyond_limits(spec, cost)
-    headline = f"One image takes {t.n_tokens:,} tokens; the prompt has {cost.prompt_tokens:,} tokens, {share} of them image tokens."
+    headline = gettext(
+        "One image takes {n_tokens:,} tokens; the prompt has {prompt_tokens:,} tokens, {share} of them image tokens."
+    ).format(n_tokens=t.n_tokens, prompt_tokens=cost.prompt_tokens, share=share)
     return Verdict(
-        headline=f"This request cannot be served: {'; '.join(limits)}. {headline}" if limits else headline,
-        evidence=f"{spec.size.replace('x', ' × ')} pixels are processed as {seen} pixels, which the encoder reads as {patches} patches ({tflop} TFLOP).",
-        scope="The number of tokens follows the defaults of the processor; a service that limits pixels needs fewer.",
+        headline=gettext("This request cannot be served: {limits}. {headline}").format(
+            limits=gettext("; ").join(limits), headline=headline
+        )
+        if limits
+        else headline,
+        evidence=gettext(
+            "{size} pixels are processed as {seen} pixels, which the encoder reads as {patches} patches ({tflop} "
+            "TFLOP)."
+        ).format(size=spec.size.replace("x", " × "), seen=seen, patches=patches, tflop=tflop),
+        scope=gettext(
+            "The number of tokens follows the defaults of the processor; a service that limits pixels needs fewer."
+        ),
         answer="no" if limits else "yes",
         provenance=Provenance.ESTIMATED,
     )
@@ -102,11 +120,19 @@ def beyond_limits(spec: ImageCostSpec, cost: ImageRequest) -> list[str]:
     if model is None:
         return limits
     if model.max_context_tokens and cost.prompt_tokens > model.max_context_tokens:
-        limits.append(f"its {cost.prompt_tokens:,} tokens exceed the model's context of {model.max_context_tokens:,}")
+        limits.append(
+            gettext("its {prompt_tokens:,} tokens exceed the model's context of {max_context_tokens:,}").format(
+                prompt_tokens=cost.prompt_tokens, max_context_tokens=model.max_context_tokens
+            )
+        )
     memory = devices()[spec.device].memory_bytes
     needed = weight_bytes(model, weight_bits=16) + (cost.kv_bytes or 0.0)
     if memory and needed > memory:
-        limits.append(f"weights and KV cache take {shown_bytes(needed)}, the device has {shown_bytes(memory)}")
+        limits.append(
+            gettext("weights and KV cache take {needed}, the device has {memory}").format(
+                needed=shown_bytes(needed), memory=shown_bytes(memory)
+            )
+        )
     return limits
 
 
@@ -114,14 +140,24 @@ def cost_rows(spec: ImageCostSpec) -> list[tuple[str, str]]:
     """Return memory, device time and price of the request, as far as they are known."""
     cost, (usd, source) = cost_of(spec), price_of(spec)
     is_beyond = bool(beyond_limits(spec, cost))
-    rows = [("encoder and projector, bf16", shown_bytes(cost.encoder_bytes))]
+    rows = [(gettext("encoder and projector, bf16"), shown_bytes(cost.encoder_bytes))]
     if cost.kv_bytes is not None and cost.picture_kv_bytes is not None:
-        rows.append(("KV cache of the request, bf16", shown_bytes(cost.kv_bytes)))
-        rows.append(("of which image tokens", shown_bytes(cost.picture_kv_bytes)))
+        rows.append((gettext("KV cache of the request, bf16"), shown_bytes(cost.kv_bytes)))
+        rows.append((gettext("of which image tokens"), shown_bytes(cost.picture_kv_bytes)))
     if cost.parts is not None:
-        times = (shown_duration(s) for s in (cost.parts.ttft_s, cost.parts.encoder_s))
-        rows.append((f"device time until the first token, {spec.device}", "{}, of which encoder {}".format(*times)))
+        times = [shown_duration(s) for s in (cost.parts.ttft_s, cost.parts.encoder_s)]
+        rows.append(
+            (
+                gettext("device time until the first token, {device}").format(device=spec.device),
+                gettext("{whole}, of which encoder {encoder}").format(whole=times[0], encoder=times[1]),
+            )
+        )
     if not is_beyond and (usd_per_thousand := cost.usd_per_thousand_requests) is not None:
-        rows.append(("1,000 requests, at full utilization", f"{usd_per_thousand:.3f} USD"))
-        rows.append(("device price", f"{usd:g} USD/h ({source})"))
+        rows.append(
+            (
+                gettext("1,000 requests, at full utilization"),
+                f"{usd_per_thousand:.3f} USD",
+            )
+        )
+        rows.append((gettext("device price"), f"{usd:g} USD/h ({source})"))
     return rows

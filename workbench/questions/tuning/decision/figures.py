@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, INK, MEASURED, figure
 from workbench.questions.tuning.decision.findings import Decision
 
@@ -11,10 +12,10 @@ MOST_RATIO = 1.0
 def bills_by_utilization(answer: Decision, *, mean_fraction: float) -> go.Figure:
     """Return the bill of a month over the mean rate, with the present one and the break-even marked."""
     fig = figure(
-        "Bill of a month by utilization",
-        subtitle="lower is better · ◌ estimated · dashed: your mean rate",
-        x_title="mean request rate, % of the peak",
-        y_title="USD a month",
+        gettext("Bill of a month by utilization"),
+        subtitle=gettext("lower is better · ◌ estimated · dashed: your mean rate"),
+        x_title=gettext("mean request rate, % of the peak"),
+        y_title=gettext("USD a month"),
     )
     whole = answer.api.usd_per_month / mean_fraction
     fig.add_scatter(
@@ -31,10 +32,10 @@ def bills_by_utilization(answer: Decision, *, mean_fraction: float) -> go.Figure
         x=[0, 100],
         y=[own, own],
         mode="lines+text",
-        text=["own devices", ""],
+        text=[gettext("own devices"), ""],
         textposition="top right",
         line={"color": BEST},
-        name="own devices",
+        name=gettext("own devices"),
     )
     if answer.break_even_fraction <= 1:
         fig.add_scatter(
@@ -42,7 +43,7 @@ def bills_by_utilization(answer: Decision, *, mean_fraction: float) -> go.Figure
             y=[own],
             mode="markers",
             marker={"color": INK, "size": 11, "symbol": "diamond"},
-            hovertemplate="break-even at %{x:.3g} % of the peak<extra></extra>",
+            hovertemplate=gettext("break-even at %{x:.3g} % of the peak") + "<extra></extra>",
         )
     fig.add_vline(x=100 * mean_fraction, line={"color": INK, "dash": "dash", "width": 1.5})
     return fig.update_yaxes(rangemode="tozero")

@@ -10,6 +10,7 @@ from workbench.catalog.paths import workbench_home
 from workbench.catalog.prices import median_price, own_prices
 from workbench.catalog.tables import devices
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_percent, three_digits
@@ -142,35 +143,50 @@ def _tuned(spec: DecisionSpec) -> str | None:
     tuned = tuner.tuned_under(runs[0], slo_ttft_s=spec.ttft_s, slo_tpot_s=spec.tpot_s) if runs else None
     if tuned is None:
         return None
-    return f"{tuner.verdict(tuned).headline} {tuner.launch_command(tuned)} (run {runs[0].id}, {runs[0].day})"
+    return gettext("{headline} {command} (run {id}, {day})").format(
+        headline=tuner.verdict(tuned).headline, command=tuner.launch_command(tuned), id=runs[0].id, day=runs[0].day
+    )
 
 
 def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is_tuned: bool) -> list[str]:
     points = [
-        f"{basis_of(plan)}; at the peak {shown_percent(attained.low)} or more of the requests meet the SLO in a simulation. "
-        "Measure one replica with `workbench load` before you order."
+        gettext(
+            "{basis}; at the peak {low} or more of the requests meet the SLO in a simulation. Measure one replica with "
+            "`workbench load` before you order."
+        ).format(basis=basis_of(plan), low=shown_percent(attained.low))
     ]
     if plan.n_replicas == 1:
-        points.append("One replica: while it is down nobody is served. A second one doubles the price.")
+        points.append(gettext("One replica: while it is down nobody is served. A second one doubles the price."))
     else:
         lost = 1 / plan.n_replicas
         points.append(
-            f"No spare replica is in the price: when one is down, {shown_percent(lost)} of the peak capacity is missing."
+            gettext(
+                "No spare replica is in the price: when one is down, {lost} of the peak capacity is missing."
+            ).format(lost=shown_percent(lost))
         )
     if plan.precision != chosen_precision(language_model_from(spec.model), STORED):
         points.append(
-            f"The plan serves {plan.precision.upper()} weights: check the answers first with `workbench quantize` or `workbench evaluate`."
+            gettext(
+                "The plan serves {precision} weights: check the answers first with `workbench quantize` or `workbench evaluate`."
+            ).format(precision=plan.precision.upper())
         )
     if not is_tuned:
         points.append(
-            "The server's flags are defaults of the plan, not tuned on your load: `workbench tune` measures them."
+            gettext(
+                "The server's flags are defaults of the plan, not tuned on your load: `workbench tune` measures them."
+            )
         )
     points.append(
-        "The API's price can change at any time, its quality and speed are not compared here, and prompts leave the house. "
-        "The people who run your servers are not in the bill."
+        gettext(
+            "The API's price can change at any time, its quality and speed are not compared here, and prompts leave the "
+            "house. The people who run your servers are not in the bill."
+        )
     )
     points.append(
-        f"Energy is that of rated power all the time, an upper bound; CO2 is the mean of {grid.name} in {grid.year}, not your contract's."
+        gettext(
+            "Energy is that of rated power all the time, an upper bound; CO2 is the mean of {name} in {year}, not your "
+            "contract's."
+        ).format(name=gettext(grid.name), year=grid.year)
     )
     return points
 
@@ -181,33 +197,46 @@ def verdict(answer: Decision) -> Verdict:
     times, prices = api / own, answer.own_usd_per_month_range
     is_open = prices is not None and prices[0] < api < prices[1]
     if is_open:
-        headline = f"Your own quote decides: {own:,.0f} USD a month on your own devices at the median listed price, {api:,.0f} for the API."
+        headline = gettext(
+            "Your own quote decides: {own:,.0f} USD a month on your own devices at the median listed price, {api:,.0f} "
+            "for the API."
+        ).format(own=own, api=api)
     elif times > 1 + NEAR:
-        headline = f"Serve it yourself: {own:,.0f} USD a month instead of {api:,.0f} for the API."
+        headline = gettext("Serve it yourself: {own:,.0f} USD a month instead of {api:,.0f} for the API.").format(
+            own=own, api=api
+        )
     elif times < 1 / (1 + NEAR):
-        headline = f"Use the API: {api:,.0f} USD a month instead of {own:,.0f} for your own devices."
+        headline = gettext("Use the API: {api:,.0f} USD a month instead of {own:,.0f} for your own devices.").format(
+            api=api, own=own
+        )
     else:
-        headline = f"Both cost about the same: {own:,.0f} USD a month on your own devices, {api:,.0f} for the API."
+        headline = gettext(
+            "Both cost about the same: {own:,.0f} USD a month on your own devices, {api:,.0f} for the API."
+        ).format(own=own, api=api)
     threshold = (
-        f"own devices cost less from a mean rate of {shown_percent(even)} of the peak on"
+        gettext("own devices cost less from a mean rate of {even} of the peak on").format(even=shown_percent(even))
         if even <= 1
-        else "own devices cost more at any utilization"
+        else gettext("own devices cost more at any utilization")
     )
     objection = answer.risks[0]
     if is_open and prices is not None:
-        objection = (
-            f"With listed prices of the device the bill is {prices[0]:,.0f} to {prices[1]:,.0f} USD. {objection}"
-        )
+        objection = gettext(
+            "With listed prices of the device the bill is {low:,.0f} to {high:,.0f} USD. {objection}"
+        ).format(low=prices[0], high=prices[1], objection=objection)
     return Verdict(
         headline=headline,
-        evidence=f"{answer.plan_label} for the peak; per million tokens {three_digits(answer.own.usd_per_million_tokens)} USD against "
-        f"{three_digits(answer.api.usd_per_million_tokens)} USD; {threshold}.",
+        evidence=gettext("{plan} for the peak; per million tokens {own} USD against {api} USD; {threshold}.").format(
+            plan=answer.plan_label,
+            own=three_digits(answer.own.usd_per_million_tokens),
+            api=three_digits(answer.api.usd_per_million_tokens),
+            threshold=threshold,
+        ),
         objection=objection,
         provenance=answer.provenance,
     )
 
 
-BILL_HEAD = ("A month ◌", "own devices", "API")
+BILL_HEAD = (gettext("A month ◌"), gettext("own devices"), "API")
 
 
 def bill_rows(answer: Decision) -> list[tuple[str, str, str]]:
@@ -215,45 +244,69 @@ def bill_rows(answer: Decision) -> list[tuple[str, str, str]]:
     own, api = answer.own, answer.api
     prices = answer.own_usd_per_month_range
     rows = [
-        ("bill, USD", f"{own.usd_per_month:,.0f}", f"{api.usd_per_month:,.0f}"),
+        (gettext("bill, USD"), f"{own.usd_per_month:,.0f}", f"{api.usd_per_month:,.0f}"),
         (
-            "per million tokens, USD",
+            gettext("per million tokens, USD"),
             three_digits(own.usd_per_million_tokens),
             three_digits(api.usd_per_million_tokens),
         ),
-        ("over a year, USD", f"{12 * own.usd_per_month:,.0f}", f"{12 * api.usd_per_month:,.0f}"),
+        (gettext("over a year, USD"), f"{12 * own.usd_per_month:,.0f}", f"{12 * api.usd_per_month:,.0f}"),
     ]
     if prices:
         rows.insert(
-            1, ("bill at the lowest and highest listed price, USD", f"{prices[0]:,.0f} to {prices[1]:,.0f}", "–")
+            1,
+            (
+                gettext("bill at the lowest and highest listed price, USD"),
+                gettext("{low} to {high}").format(low=f"{prices[0]:,.0f}", high=f"{prices[1]:,.0f}"),
+                "–",
+            ),
         )
     return rows
 
 
-ENERGY_HEAD = ("Energy ◌", "upper bound")
+ENERGY_HEAD = (gettext("Energy ◌"), gettext("upper bound"))
 
 
 def energy_rows(answer: Decision) -> list[tuple[str, str]]:
     """Return the cells of ``ENERGY_HEAD``."""
     return [
-        ("energy of a month, kWh", f"{answer.kwh_per_month:,.0f}"),
-        ("energy of a thousand output tokens, Wh", three_digits(answer.wh_per_thousand_output_tokens)),
-        (f"CO2 equivalents of a month, kg ({answer.grid.g_co2_per_kwh:,.0f} g/kWh)", f"{answer.kg_co2_per_month:,.0f}"),
+        (gettext("energy of a month, kWh"), f"{answer.kwh_per_month:,.0f}"),
+        (gettext("energy of a thousand output tokens, Wh"), three_digits(answer.wh_per_thousand_output_tokens)),
+        (
+            gettext("CO2 equivalents of a month, kg ({intensity:,.0f} g/kWh)").format(
+                intensity=answer.grid.g_co2_per_kwh
+            ),
+            f"{answer.kg_co2_per_month:,.0f}",
+        ),
     ]
 
 
 def load_sentence(spec: DecisionSpec) -> str:
     """Return the load and its SLO in a sentence."""
-    return (
-        f"{three_digits(spec.requests_per_s)} requests/s at the peak and {shown_percent(spec.mean_fraction)} of it on average, "
-        f"{spec.input_tokens:,} prompt and {spec.output_tokens:,} output tokens; SLO: TTFT {1e3 * spec.ttft_s:,.0f} ms, TPOT "
-        f"{1e3 * spec.tpot_s:,.0f} ms for {shown_percent(spec.attainment_fraction)} of the requests."
+    return gettext(
+        "{requests_per_s} requests/s at the peak and {mean} of it on average, {input_tokens:,} prompt and "
+        "{output_tokens:,} output tokens; SLO: TTFT {ttft:,.0f} ms, TPOT {tpot:,.0f} ms for "
+        "{attainment} of the requests."
+    ).format(
+        requests_per_s=three_digits(spec.requests_per_s),
+        mean=shown_percent(spec.mean_fraction),
+        input_tokens=spec.input_tokens,
+        output_tokens=spec.output_tokens,
+        ttft=1e3 * spec.ttft_s,
+        tpot=1e3 * spec.tpot_s,
+        attainment=shown_percent(spec.attainment_fraction),
     )
 
 
 def price_sentence(spec: DecisionSpec, answer: Decision) -> str:
     """Return where the prices are from."""
-    return (
-        f"Device: {answer.price_label}. API, as given: {spec.api_input_usd:g} USD input, {spec.api_cached_usd:g} cached input "
-        f"({shown_percent(spec.api_cached_fraction)} of the input), {spec.api_output_usd:g} output, per million tokens."
+    return gettext(
+        "Device: {price}. API, as given: {input:g} USD input, {cached:g} cached input "
+        "({share} of the input), {output:g} output, per million tokens."
+    ).format(
+        price=answer.price_label,
+        input=spec.api_input_usd,
+        cached=spec.api_cached_usd,
+        share=shown_percent(spec.api_cached_fraction),
+        output=spec.api_output_usd,
     )

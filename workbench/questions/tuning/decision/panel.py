@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from workbench.core.errors import DoesNotFit, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import (
     block,
@@ -26,7 +27,7 @@ from workbench.questions.tuning.decision.findings import Decision
 from workbench.questions.tuning.decision.spec import DecisionSpec
 
 decided_once = lru_cache(maxsize=32)(findings.decision)
-TITLE = "Serve it ourselves or buy an API?"
+TITLE = gettext("Serve it ourselves or buy an API?")
 
 
 class DecisionPanel(QuestionPanel):
@@ -36,7 +37,7 @@ class DecisionPanel(QuestionPanel):
     spec_class = DecisionSpec
     css_class = "wb-decision"
     n_plots = 1
-    tab_titles = ("Risks", "Launch command")
+    tab_titles = (gettext("Risks"), gettext("Launch command"))
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -44,7 +45,9 @@ class DecisionPanel(QuestionPanel):
         try:
             answer = decided_once(spec)
         except (NotAvailable, DoesNotFit) as error:
-            return AnswerView(answer=message_card("caution", "There is nothing to decide.", error.cause, error.remedy))
+            return AnswerView(
+                answer=message_card("caution", gettext("There is nothing to decide."), error.cause, error.remedy)
+            )
         return AnswerView(
             about=findings.load_sentence(spec),
             provenance=Provenance.ESTIMATED,
@@ -64,22 +67,36 @@ def decision_page(spec: DecisionSpec, answer: Decision) -> str:
     said = findings.verdict(answer)
     first = (
         heading(TITLE),
-        subtitle(f"{answer.model} on {answer.plan.device_name}. {findings.load_sentence(spec)}"),
+        subtitle(
+            gettext("{model} on {device}. {load}").format(
+                model=answer.model, device=answer.plan.device_name, load=findings.load_sentence(spec)
+            )
+        ),
         verdict_card(said),
         table(findings.BILL_HEAD, findings.bill_rows(answer)),
         figure_div(bills_by_utilization(answer, mean_fraction=spec.mean_fraction)),
         note(findings.price_sentence(spec, answer)),
     )
     second = (
-        heading("What is ordered", level=3),
-        paragraph(f"{answer.plan_label}, {answer.plan.usd_per_hour:,.2f} USD an hour. Each replica is started with:"),
+        heading(gettext("What is ordered"), level=3),
+        paragraph(
+            gettext("{plan}, {usd_per_hour:,.2f} USD an hour. Each replica is started with:").format(
+                plan=answer.plan_label, usd_per_hour=answer.plan.usd_per_hour
+            )
+        ),
         code_block(answer.launch_command),
-        paragraph(answer.tuned or "Its flags were not tuned on this load."),
-        heading("Energy and CO2", level=3),
+        paragraph(answer.tuned or gettext("Its flags were not tuned on this load.")),
+        heading(gettext("Energy and CO2"), level=3),
         table(findings.ENERGY_HEAD, findings.energy_rows(answer)),
-        heading("What may go wrong", level=3),
+        heading(gettext("What may go wrong"), level=3),
         lines(answer.risks),
-        table(("Decision", "Name", "Date"), [("", "", "")]),
+        table((gettext("Decision"), gettext("Name"), gettext("Date")), [("", "", "")]),
     )
-    footer = note(f"◌ estimated. Electricity: {answer.grid.name} {answer.grid.year}, {answer.grid.source}.")
-    return page(f"Decision: {answer.model}", joined(block(*first), block(*second)), footer=footer)
+    footer = note(
+        gettext("◌ estimated. Electricity: {name} {year}, {source}.").format(
+            name=gettext(answer.grid.name), year=answer.grid.year, source=answer.grid.source
+        )
+    )
+    return page(
+        gettext("Decision: {model}").format(model=answer.model), joined(block(*first), block(*second)), footer=footer
+    )

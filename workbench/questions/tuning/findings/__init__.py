@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.statistics import Floats, Interval
 from workbench.core.units import shown_duration, shown_percent, three_digits
-from workbench.core.verdict import Verdict
+from workbench.core.verdict import Answer, Verdict, sentence
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, window_scores
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
@@ -18,9 +19,9 @@ from workbench.questions.tuning.spec import Objective, TuneSpec
 WORTH = 0.02
 """Gain over the defaults below which a change is not worth it."""
 SCORES: Mapping[Objective, tuple[str, str]] = {
-    "goodput": ("goodput", "requests/s"),
-    "cost": ("cost", "USD / M good tokens"),
-    "latency": ("end-to-end latency, mean", "s"),
+    "goodput": (gettext("goodput"), "requests/s"),
+    "cost": (gettext("cost"), gettext("USD / M good tokens")),
+    "latency": (gettext("end-to-end latency, mean"), "s"),
 }
 """Name and unit of what is shown for each aim."""
 SHOWN_ROWS, SHOWN_SIMULATED = 12, 4
@@ -174,36 +175,54 @@ def _simulated(times: RequestTimes | None, result: SettingResult, aim: Aim) -> f
 def verdict(tuned: Tuned) -> Verdict:
     """Return the setting to use, and what it gains over the defaults."""
     name, unit = SCORES[tuned.aim.objective]
-    best, g = tuned.best, tuned.gain_fraction
-    choice = tuned.run.row(TuneChoice)
+    best, choice = tuned.best, tuned.run.row(TuneChoice)
     pair = (best.score, tuned.default.score)
     if tuned.is_own_slo and choice is not None and choice.confirmed_score is not None:
         pair = (choice.confirmed_score, choice.confirmed_default_score or 0.0)
-    if g is None and choice is not None and choice.n_measured == 1 and choice.stopped == "the winner is certain":
-        headline = f"Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({tuned.default.result.name})."
-    elif g is None:
-        headline = f"Not worth tuning: vLLM's defaults ({tuned.default.result.name}) are the best of what was measured."
-    elif _default_has_none(tuned):
-        headline = f"{best.result.name}: {name} {shown_score(pair[0], tuned.aim.objective)} {unit}, where vLLM's defaults meet the SLO for no request."
-    elif tuned.is_worth_it:
-        headline = f"{best.result.name}: {shown_percent(g.value)} better than vLLM's defaults ({shown_percent(g.low)} to {shown_percent(g.high)})."
-    elif g.high <= WORTH:
-        headline = f"Not worth tuning: within 2 % of vLLM's defaults ({tuned.default.result.name})."
-    else:
-        headline = (
-            f"No setting is shown to be better than vLLM's defaults: {best.result.name} has "
-            f"{shown_percent(g.value, sign=True)} ({shown_percent(g.low, sign=True)} to {shown_percent(g.high, sign=True)})."
-        )
     scores = f"{name} {shown_score(pair[0], tuned.aim.objective)} {unit}"
+    headline, answer = _headline(tuned, scores)
     if best is not tuned.default:
-        scores += f", {shown_score(pair[1], tuned.aim.objective)} with the defaults"
+        scores = gettext("{scores}, {score} with the defaults").format(
+            scores=scores, score=shown_score(pair[1], tuned.aim.objective)
+        )
     return Verdict(
         headline=headline,
-        evidence=f"{scores} (SLO: TTFT {shown_duration(tuned.aim.slo_ttft_s)}, TPOT {shown_duration(tuned.aim.slo_tpot_s)}). {_effort(tuned)}",
+        evidence=gettext("{scores} (SLO: TTFT {ttft}, TPOT {tpot}). {effort}").format(
+            scores=scores,
+            ttft=shown_duration(tuned.aim.slo_ttft_s),
+            tpot=shown_duration(tuned.aim.slo_tpot_s),
+            effort=_effort(tuned),
+        ),
         objection=_objection(tuned),
-        answer="no" if headline.startswith("Not worth") else "open" if headline.startswith("No setting") else "yes",
+        answer=answer,
         best=tuned.chosen.result.name,
     )
+
+
+def _headline(tuned: Tuned, score: str) -> tuple[str, Answer]:
+    """Return what to do, and whether that is to change anything; the score is that of the best setting."""
+    default, best, g = tuned.default.result.name, tuned.best.result.name, tuned.gain_fraction
+    choice = tuned.run.row(TuneChoice)
+    if g is None and choice is not None and choice.n_measured == 1 and choice.stopped == "the winner is certain":
+        text = gettext(
+            "Not worth tuning: no setting is likely to be more than 2 % better than vLLM's defaults ({name})."
+        )
+        return text.format(name=default), "no"
+    if g is None:
+        text = gettext("Not worth tuning: vLLM's defaults ({name}) are the best of what was measured.")
+        return text.format(name=default), "no"
+    if _default_has_none(tuned):
+        text = gettext("{name}: {score}, where vLLM's defaults meet the SLO for no request.")
+        return text.format(name=best, score=score), "yes"
+    if tuned.is_worth_it:
+        text = gettext("{name}: {value} better than vLLM's defaults ({low} to {high}).")
+        gains = {"value": shown_percent(g.value), "low": shown_percent(g.low), "high": shown_percent(g.high)}
+        return text.format(name=best, **gains), "yes"
+    if g.high <= WORTH:
+        return gettext("Not worth tuning: within 2 % of vLLM's defaults ({name}).").format(name=default), "no"
+    text = gettext("No setting is shown to be better than vLLM's defaults: {name} has {value} ({low} to {high}).")
+    value, low, high = (shown_percent(v, sign=True) for v in (g.value, g.low, g.high))
+    return text.format(name=best, value=value, low=low, high=high), "open"
 
 
 def _default_has_none(tuned: Tuned) -> bool:
@@ -218,12 +237,18 @@ def _effort(tuned: Tuned) -> str:
     choice = tuned.run.row(TuneChoice)
     if choice is None:
         return ""
-    text = (
-        f"{choice.n_simulated:,} settings were simulated in {shown_duration(choice.simulation_s)} and {choice.n_measured} of them measured in "
-        f"{shown_duration(choice.measurement_s)}; the search ended because {ENDS[choice.stopped]}."
+    text = gettext(
+        "{n_simulated:,} settings were simulated in {simulation} and {n_measured} of them measured in "
+        "{measurement}; the search ended because {reason}."
+    ).format(
+        n_simulated=choice.n_simulated,
+        simulation=shown_duration(choice.simulation_s),
+        n_measured=choice.n_measured,
+        measurement=shown_duration(choice.measurement_s),
+        reason=ENDS[choice.stopped],
     )
     if choice.is_confirmed and tuned.is_own_slo:
-        text += " The gain is that of fresh seeds, which decided nothing."
+        text += gettext(" The gain is that of fresh seeds, which decided nothing.")
     grid = grid_comparison(tuned.run)
     if grid is not None:
         text += " " + grid
@@ -231,10 +256,10 @@ def _effort(tuned: Tuned) -> str:
 
 
 ENDS = {
-    "the winner is certain": "no other setting is likely to be better by more than 2 %",
-    "a tie within 2 %": "what remains is alike within 2 %",
-    "the budget is used": "the budget was used",
-    "the server cannot be restarted": "the server cannot be restarted with other flags",
+    "the winner is certain": gettext("no other setting is likely to be better by more than 2 %"),
+    "a tie within 2 %": gettext("what remains is alike within 2 %"),
+    "the budget is used": gettext("the budget was used"),
+    "the server cannot be restarted": gettext("the server cannot be restarted with other flags"),
 }
 
 
@@ -242,25 +267,31 @@ def _objection(tuned: Tuned) -> str:
     choice, points = tuned.run.row(TuneChoice), []
     trials = tuned.run.rows(TuneTrial)
     if not tuned.is_own_slo:
-        points.append("the search was made for another SLO: run again to measure what is promising under this one")
+        points.append(
+            gettext("the search was made for another SLO: run again to measure what is promising under this one")
+        )
     better = [j for j in tuned.settings if not j.is_measured and j.score > (1 + WORTH) * tuned.best.score]
     if better:
         points.append(
-            f"{len(better)} settings that were not measured are simulated better, {better[0].result.name} first"
+            gettext("{n} settings that were not measured are simulated better, {name} first").format(
+                n=len(better), name=better[0].result.name
+            )
         )
     if choice is not None and choice.stopped == "the server cannot be restarted":
-        points.append("only the default was measured: give --restart, or let the workbench launch the server")
+        points.append(gettext("only the default was measured: give --restart, or let the workbench launch the server"))
     if choice is not None and choice.stopped == "the budget is used":
-        points.append("a longer budget may find a better setting")
+        points.append(gettext("a longer budget may find a better setting"))
     if any(t.changed_live for t in trials):
         points.append(
-            "limits were changed on a running server: memory and CUDA graphs were those of the largest setting"
+            gettext("limits were changed on a running server: memory and CUDA graphs were those of the largest setting")
         )
     if choice is not None and choice.gain_fraction is not None and not choice.is_confirmed:
-        points.append("the gain was not confirmed on fresh seeds, and the best of several is flattered by chance")
+        points.append(
+            gettext("the gain was not confirmed on fresh seeds, and the best of several is flattered by chance")
+        )
     if not points:
-        points.append("the gain holds for this load and this machine; other lengths or rates want another run")
-    return "; ".join(points)[:1].upper() + "; ".join(points)[1:] + "."
+        points.append(gettext("the gain holds for this load and this machine; other lengths or rates want another run"))
+    return sentence(points)
 
 
 def grid_comparison(run: Run) -> str | None:
@@ -281,19 +312,26 @@ def grid_comparison(run: Run) -> str | None:
     best = max(means, key=lambda name: means[name])
     share = means[choice.best_measured] / means[best] if means[best] > 0 else 1.0
     grid_s = sum(t.seconds for t in grid)
-    return (
-        f"An exhaustive grid of {len(grid)} settings took {shown_duration(grid_s)}; on fresh seeds the tuner's choice has "
-        f"{shown_percent(share)} of the score of the grid's best ({best})."
-    )
+    return gettext(
+        "An exhaustive grid of {n} settings took {duration}; on fresh seeds the tuner's choice has {share} of the "
+        "score of the grid's best ({best})."
+    ).format(n=len(grid), duration=shown_duration(grid_s), share=shown_percent(share), best=best)
 
 
-SETTING_HEAD = ("Setting", "goodput, requests/s", "gain over the defaults", "TTFT p50 / p90", "TPOT p50 / p90", "loads")
+SETTING_HEAD = (
+    gettext("Setting"),
+    gettext("goodput, requests/s"),
+    gettext("gain over the defaults"),
+    "TTFT p50 / p90",
+    "TPOT p50 / p90",
+    gettext("loads"),
+)
 
 
 def setting_head(objective: Objective) -> tuple[str, ...]:
     """Return the titles of the table's columns."""
     name, unit = SCORES[objective]
-    return (SETTING_HEAD[0], f"{name}, {unit}", *SETTING_HEAD[2:])
+    return (SETTING_HEAD[0], gettext("{name}, {unit}").format(name=name, unit=unit), *SETTING_HEAD[2:])
 
 
 def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
@@ -310,7 +348,7 @@ def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
 
 def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
     r = judged.result
-    label = f"{r.name} (default)" if r.is_default else r.name
+    label = gettext("{name} (default)").format(name=r.name) if r.is_default else r.name
     return (
         f"{judged.provenance.mark} {label}",
         shown_score(judged.score, tuned.aim.objective),

@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass, fields, replace
 
+from workbench.core.language import gettext
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning.findings import Tuned
 
 FLAG_NAMES = {
-    "max_num_batched_tokens": "tokens of a step",
-    "max_num_seqs": "sequences",
-    "prefix_caching": "prefix cache",
-    "chunked_prefill": "chunked prefill",
-    "long_prefill_token_threshold": "long prompts by",
-    "async_scheduling": "async scheduling",
-    "kv_cache_dtype": "KV cache",
+    "max_num_batched_tokens": gettext("tokens of a step"),
+    "max_num_seqs": gettext("sequences"),
+    "prefix_caching": gettext("prefix cache"),
+    "chunked_prefill": gettext("chunked prefill"),
+    "long_prefill_token_threshold": gettext("long prompts by"),
+    "async_scheduling": gettext("async scheduling"),
+    "kv_cache_dtype": gettext("KV cache"),
     "tensor_parallel_size": "TP",
-    "checkpoint": "weights",
-    "extra": "flags",
+    "checkpoint": gettext("weights"),
+    "extra": gettext("flags"),
 }
 
 
@@ -60,7 +61,7 @@ def contributions(tuned: Tuned) -> list[Contribution]:
 
 def _value(value: object) -> str:
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return gettext("on") if value else gettext("off")
     if isinstance(value, tuple):
-        return " ".join(value) or "none"
-    return "as the model" if value in (None, "auto") else str(value)
+        return " ".join(value) or gettext("none")
+    return gettext("as the model") if value in (None, "auto") else str(value)

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, INK, MEASURED, figure
 from workbench.questions.tuning.offload.findings import OffloadAnswer
 
@@ -10,17 +11,17 @@ from workbench.questions.tuning.offload.findings import OffloadAnswer
 def reuse_by_size(answer: OffloadAnswer) -> go.Figure:
     """Return the share of the prompt tokens that caches have, over their size, with the device's own size marked."""
     fig = figure(
-        "Reuse over cache size",
-        subtitle="higher is better · △ exact LRU on the trace · dashed: cache of the device",
-        x_title="cache, tokens",
-        y_title="prompt tokens that are known, %",
+        gettext("Reuse over cache size"),
+        subtitle=gettext("higher is better · △ exact LRU on the trace · dashed: cache of the device"),
+        x_title=gettext("cache, tokens"),
+        y_title=gettext("prompt tokens that are known, %"),
     )
     fig.add_scatter(
         x=[p.cache_tokens for p in answer.points],
         y=[100 * p.hit_fraction for p in answer.points],
         mode="lines+markers",
         line={"color": MEASURED},
-        hovertemplate="%{x:,} tokens: %{y:.3g} %<extra></extra>",
+        hovertemplate=gettext("%{x:,} tokens: %{y:.3g} %") + "<extra></extra>",
     )
     fig.add_vline(x=answer.device_cache_tokens, line={"color": INK, "dash": "dash", "width": 1.5})
     return fig.update_xaxes(type="log").update_yaxes(rangemode="tozero")
@@ -29,10 +30,10 @@ def reuse_by_size(answer: OffloadAnswer) -> go.Figure:
 def saved_by_bandwidth(answer: OffloadAnswer) -> go.Figure:
     """Return the prefill time that a request saves over the bandwidth of the link."""
     fig = figure(
-        "Saved prefill time over bandwidth",
-        subtitle="higher is better, below zero loading is slower · ◌ estimated",
-        x_title="host bandwidth, GB/s",
-        y_title="saved by a request, ms",
+        gettext("Saved prefill time over bandwidth"),
+        subtitle=gettext("higher is better, below zero loading is slower · ◌ estimated"),
+        x_title=gettext("host bandwidth, GB/s"),
+        y_title=gettext("saved by a request, ms"),
     )
     rates = np.geomspace(answer.bandwidth_bytes_per_s / 16, answer.bandwidth_bytes_per_s * 4, 40)
     fig.add_scatter(
@@ -47,7 +48,7 @@ def saved_by_bandwidth(answer: OffloadAnswer) -> go.Figure:
         y=[1e3 * answer.saved_s.value],
         mode="markers",
         marker={"color": BEST, "size": 11, "symbol": "diamond"},
-        hovertemplate="this link: %{y:.3g} ms<extra></extra>",
+        hovertemplate=gettext("this link: %{y:.3g} ms") + "<extra></extra>",
     )
     fig.add_hline(y=0, line={"color": INK, "width": 1.5, "dash": "dash"})
     return fig.update_xaxes(type="log")

@@ -15,6 +15,7 @@ from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import located, workbench_home
 from workbench.core.columns import Columns
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Floats, Interval
 from workbench.core.traces import read_trace
@@ -127,7 +128,9 @@ def offload_answer(spec: OffloadSpec) -> OffloadAnswer:
     ends = [max(0.0, r - load_s) / work * spec.n_devices for r in (recompute, recompute / spread, recompute * spread)]
     even = loaded * per_token / recompute if loaded and recompute else None
     return OffloadAnswer(
-        about=f"{spec.trace}, {len(arrivals):,} requests, of which each finds what all before left",
+        about=gettext("{trace}, {n:,} requests, of which each finds what all before left").format(
+            trace=spec.trace, n=len(arrivals)
+        ),
         n_requests=len(arrivals),
         kv_bytes_per_token=per_token,
         device_cache_tokens=device_tokens,
@@ -200,30 +203,52 @@ def _decode_s(
 
 def verdict(answer: OffloadAnswer) -> Verdict:
     """Return whether offload pays, what it stands on, and what speaks against it."""
-    saved, source = answer.saved_s, "measured" if answer.bandwidth_is_measured else "given"
+    saved = answer.saved_s
+    source = gettext("measured") if answer.bandwidth_is_measured else gettext("given")
     rate = f"{three_digits(answer.bandwidth_bytes_per_s / 1e9)} GB/s ({source})"
     if not answer.loaded_tokens:
-        headline = "Offload does not pay: the cache on the device has all that this trace uses again."
+        headline = gettext("Offload does not pay: the cache on the device has all that this trace uses again.")
     elif saved.low > 0:
-        headline = f"Offload pays: at {rate} a request saves {shown_duration(saved.value)} of prefill on average."
+        headline = gettext("Offload pays: at {rate} a request saves {duration} of prefill on average.").format(
+            rate=rate, duration=shown_duration(saved.value)
+        )
     elif saved.high <= 0:
-        headline = f"Offload does not pay: at {rate}, loading takes longer than computing again."
+        headline = gettext("Offload does not pay: at {rate}, loading takes longer than computing again.").format(
+            rate=rate
+        )
     else:
-        headline = f"It is open whether offload pays: at {rate}, loading and computing again take about as long."
+        headline = gettext(
+            "It is open whether offload pays: at {rate}, loading and computing again take about as long."
+        ).format(rate=rate)
     even, devices = answer.break_even_bytes_per_s, answer.saved_devices
     threshold = (
-        f"break-even at {three_digits(even.value / 1e9)} GB/s [{three_digits(even.low / 1e9)}, {three_digits(even.high / 1e9)}]; "
+        gettext("break-even at {value} GB/s [{low}, {high}]; ").format(
+            value=three_digits(even.value / 1e9), low=three_digits(even.low / 1e9), high=three_digits(even.high / 1e9)
+        )
         if even
         else ""
     )
     return Verdict(
         headline=headline,
-        evidence=f"The device's cache of {answer.device_cache_tokens:,} tokens has {shown_percent(answer.device_hit_fraction, 1)} of "
-        f"the prompt tokens, and {shown_percent(answer.both_hit_fraction, 1)} with {answer.host_cache_tokens:,} tokens more in host memory; "
-        f"{threshold}{three_digits(devices.value)} devices saved [{three_digits(devices.low)}, {three_digits(devices.high)}].",
-        objection="Requests are taken one after the other, and other work of the link is left out; in vLLM, offload has also made "
-        "loads slower (vllm-project/vllm#44294), so measure your load with and without it."
-        + ("" if answer.is_calibrated else " Step times are lent by another device."),
+        evidence=gettext(
+            "The device's cache of {device_tokens:,} tokens has {device_hits} of the prompt tokens, and "
+            "{both_hits} with {host_tokens:,} tokens more in host memory; {threshold}{value} devices saved "
+            "[{low}, {high}]."
+        ).format(
+            device_tokens=answer.device_cache_tokens,
+            device_hits=shown_percent(answer.device_hit_fraction, 1),
+            both_hits=shown_percent(answer.both_hit_fraction, 1),
+            host_tokens=answer.host_cache_tokens,
+            threshold=threshold,
+            value=three_digits(devices.value),
+            low=three_digits(devices.low),
+            high=three_digits(devices.high),
+        ),
+        objection=gettext(
+            "Requests are taken one after the other, and other work of the link is left out; in vLLM, offload has also "
+            "made loads slower (vllm-project/vllm#44294), so measure your load with and without it."
+        )
+        + ("" if answer.is_calibrated else gettext(" Step times are lent by another device.")),
         provenance=answer.provenance,
     )
 
@@ -232,19 +257,28 @@ def offload_rows(answer: OffloadAnswer) -> list[tuple[str, str]]:
     """Return the numbers of an answer with their labels."""
     s, r = answer.saved_s, answer.recompute_s
     return [
-        ("KV cache of a token", shown_bytes(answer.kv_bytes_per_token)),
-        ("loaded from the host, mean of a request", f"{answer.loaded_tokens:,.0f} tokens"),
-        ("time to load it", shown_duration(answer.load_s)),
-        ("time to compute it again", f"{shown_duration(r.value)} [{shown_duration(r.low)}, {shown_duration(r.high)}]"),
-        ("saved prefill time", f"{1e3 * s.value:.3g} ms [{1e3 * s.low:.3g}, {1e3 * s.high:.3g}]"),
-        ("device time of a request without offload", shown_duration(answer.work_s)),
+        (gettext("KV cache of a token"), shown_bytes(answer.kv_bytes_per_token)),
+        (
+            gettext("loaded from the host, mean of a request"),
+            gettext("{n:,.0f} tokens").format(n=answer.loaded_tokens),
+        ),
+        (gettext("time to load it"), shown_duration(answer.load_s)),
+        (
+            gettext("time to compute it again"),
+            f"{shown_duration(r.value)} [{shown_duration(r.low)}, {shown_duration(r.high)}]",
+        ),
+        (
+            gettext("saved prefill time"),
+            f"{1e3 * s.value:.3g} ms [{1e3 * s.low:.3g}, {1e3 * s.high:.3g}]",
+        ),
+        (gettext("device time of a request without offload"), shown_duration(answer.work_s)),
     ]
 
 
-NUMBER_HEAD = ("Mean of a request ◌", "value")
+NUMBER_HEAD = (gettext("Mean of a request ◌"), gettext("value"))
 POINT_COLUMNS: Columns[CachePoint] = {
-    "Cache, tokens": lambda p: f"{p.cache_tokens:,}",
-    "prompt tokens that are known △": lambda p: shown_percent(p.hit_fraction, 1),
-    "requests longer than it": lambda p: f"{p.n_too_long:,}",
+    gettext("Cache, tokens"): lambda p: f"{p.cache_tokens:,}",
+    gettext("prompt tokens that are known △"): lambda p: shown_percent(p.hit_fraction, 1),
+    gettext("requests longer than it"): lambda p: f"{p.n_too_long:,}",
 }
 """Of caches of one size, with exact least-recently-used eviction of blocks."""

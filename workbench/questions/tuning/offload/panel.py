@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import message_card, table, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -21,10 +22,10 @@ FIRST_BYTES_PER_S = 50e9
 class OffloadPanel(QuestionPanel):
     """Controls of the estimate, and its answer."""
 
-    title = "Does KV offload to host memory pay?"
+    title = gettext("Does KV offload to host memory pay?")
     spec_class = OffloadSpec
     css_class = "wb-offload"
-    tab_titles = ("Reuse by cache size",)
+    tab_titles = (gettext("Reuse by cache size"),)
 
     def first_state(self, state: Any) -> Any:
         """Return the state with a bandwidth to begin with."""
@@ -38,7 +39,7 @@ class OffloadPanel(QuestionPanel):
             answer = answered_once(self.plan)
         except NotAvailable as error:
             return AnswerView(
-                answer=message_card("caution", "Nothing is known of the link.", error.cause, error.remedy)
+                answer=message_card("caution", gettext("Nothing is known of the link."), error.cause, error.remedy)
             )
         return AnswerView(
             about=answer.about,

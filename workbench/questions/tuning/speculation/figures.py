@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import INK, STYLES, figure, interval_bars
 from workbench.questions.tuning.speculation.findings import class_label, curve
 from workbench.questions.tuning.speculation.rows import Acceptance, SpeedUp
@@ -13,10 +14,10 @@ from workbench.questions.tuning.speculation.spec import label
 def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure:
     """Return measured speed-ups as points and predicted ones as lines, over batch size."""
     fig = figure(
-        "Speed-up over batch size",
-        subtitle="higher is better · ● measured, 95 % · ◌ predicted, line",
-        x_title="batch size, sequences",
-        y_title="output tokens/s with drafts over without",
+        gettext("Speed-up over batch size"),
+        subtitle=gettext("higher is better · ● measured, 95 % · ◌ predicted, line"),
+        x_title=gettext("batch size, sequences"),
+        y_title=gettext("output tokens/s with drafts over without"),
         legend_y=-0.2,
     )
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
@@ -27,8 +28,8 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
             y=[r.predicted for r in own],
             mode="lines",
             line={"color": colour, "dash": "dot"},
-            name=f"{name}, predicted",
-            hovertemplate="batch %{x}: predicted %{y:.3g}<extra></extra>",
+            name=gettext("{name}, predicted").format(name=name),
+            hovertemplate=gettext("batch %{x}: predicted %{y:.3g}") + "<extra></extra>",
         )
         fig.add_scatter(
             x=batches,
@@ -42,7 +43,7 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 9},
             name=name,
-            hovertemplate="batch %{x}: measured %{y:.3g}<extra></extra>",
+            hovertemplate=gettext("batch %{x}: measured %{y:.3g}") + "<extra></extra>",
         )
     fig.add_hline(y=1, line={"color": INK, "width": 1.5, "dash": "dash"})
     ticks = sorted({r.batch for r in rows})
@@ -52,10 +53,10 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
 def acceptance_by_text(rows: Sequence[Acceptance], *, draft_tokens: int) -> go.Figure:
     """Return the tokens of a step by kind of text and method, with intervals over texts."""
     fig = figure(
-        "Tokens of a step by kind of text",
-        subtitle="higher is better · ● measured, 95 % over texts",
-        x_title="kind of text",
-        y_title="tokens a step",
+        gettext("Tokens of a step by kind of text"),
+        subtitle=gettext("higher is better · ● measured, 95 % over texts"),
+        x_title=gettext("kind of text"),
+        y_title=gettext("tokens a step"),
         legend_y=-0.2,
     )
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
@@ -70,6 +71,6 @@ def acceptance_by_text(rows: Sequence[Acceptance], *, draft_tokens: int) -> go.F
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10},
             name=label(method, draft_tokens),
-            hovertemplate="%{x}: %{y:.3g} tokens a step<extra></extra>",
+            hovertemplate=gettext("%{x}: %{y:.3g} tokens a step") + "<extra></extra>",
         )
     return fig.update_yaxes(rangemode="tozero")

@@ -5,6 +5,7 @@ from math import exp, log
 
 from workbench.core.columns import Columns
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, sentence
@@ -18,7 +19,7 @@ MUCH_REPEATED = 0.2
 
 def class_label(name: str) -> str:
     """Return what readers call a kind of text."""
-    return "your text" if name == OWN else CLASSES[name]
+    return gettext("your text") if name == OWN else gettext(CLASSES[name])
 
 
 def shown_interval(value: float, low: float, high: float, unit: str = "") -> str:
@@ -55,8 +56,8 @@ def shown_break_even(points: Sequence[tuple[int, float]]) -> str:
     """Return the break-even batch size in words."""
     at = break_even(points)
     if at is None:
-        return f"beyond {max(b for b, _ in points)}"
-    return three_digits(at) if at else "none"
+        return gettext("beyond {batch}").format(batch=max(b for b, _ in points))
+    return three_digits(at) if at else gettext("none")
 
 
 def best_at(rows: Sequence[SpeedUp], batch: int) -> SpeedUp:
@@ -73,22 +74,39 @@ def verdict(run: Run, batch: int) -> Verdict:
     best = best_at(rows, batch)
     name, gain = label(best.method, best.draft_tokens), best.measured
     if gain.low > 1:
-        headline = f"Speculation pays at batch size {batch}: {name} writes {three_digits(gain.value)} times the tokens per second."
+        headline = gettext(
+            "Speculation pays at batch size {batch}: {name} writes {value} times the tokens per second."
+        ).format(batch=batch, name=name, value=three_digits(gain.value))
     elif gain.high < 1:
-        headline = f"Speculation does not pay at batch size {batch}: the best, {name}, has {three_digits(gain.value)} times the tokens per second."
+        headline = gettext(
+            "Speculation does not pay at batch size {batch}: the best, {name}, has {value} times the tokens per second."
+        ).format(batch=batch, name=name, value=three_digits(gain.value))
     else:
-        headline = f"No gain is shown at batch size {batch}: {name} has {three_digits(gain.value)} times the tokens per second."
+        headline = gettext(
+            "No gain is shown at batch size {batch}: {name} has {value} times the tokens per second."
+        ).format(batch=batch, name=name, value=three_digits(gain.value))
     own = curve(rows, best.method, best.draft_tokens)
     measured, predicted = [(r.batch, r.measured.value) for r in own], [(r.batch, r.predicted) for r in own]
     misses = [abs(r.predicted - r.measured.value) for r in rows]
     return Verdict(
         best=f"{best.method} {best.draft_tokens}",
         headline=headline,
-        evidence=f"Measured {shown_interval(gain.value, gain.low, gain.high)}, predicted {three_digits(best.predicted)} on "
-        f"{class_label(spec.timed_class)}, with {three_digits(best.tokens_per_step)} tokens a step; its break-even batch size is "
-        f"{shown_break_even(measured)} measured and {shown_break_even(predicted)} predicted. Prediction and measurement differ by "
-        f"{three_digits(max(misses))} at most in {len(misses)} cases, and by {three_digits(CLOSE)} or less in "
-        f"{sum(m <= CLOSE for m in misses)}.",
+        evidence=gettext(
+            "Measured {measured}, predicted {predicted} on {text_class}, with {tokens_per_step} tokens a step; its "
+            "break-even batch size is {measured_even} measured and {predicted_even} predicted. Prediction and measurement differ "
+            "by {most} at most in {n_cases} cases, and by {close} or less in {n_close}."
+        ).format(
+            measured=shown_interval(gain.value, gain.low, gain.high),
+            predicted=three_digits(best.predicted),
+            text_class=class_label(spec.timed_class),
+            tokens_per_step=three_digits(best.tokens_per_step),
+            measured_even=shown_break_even(measured),
+            predicted_even=shown_break_even(predicted),
+            most=three_digits(max(misses)),
+            n_cases=len(misses),
+            close=three_digits(CLOSE),
+            n_close=sum(m <= CLOSE for m in misses),
+        ),
         objection=_objection(run, best),
     )
 
@@ -99,54 +117,67 @@ def _objection(run: Run, best: SpeedUp) -> str:
     if mine:
         low, high = (f(mine, key=lambda r: r.tokens_per_step.value) for f in (min, max))
         points.append(
-            f"the text decides: {three_digits(low.tokens_per_step.value)} tokens a step on {class_label(low.text_class)} and "
-            f"{three_digits(high.tokens_per_step.value)} on {class_label(high.text_class)}"
+            gettext("the text decides: {least} tokens a step on {low_class} and {most} on {high_class}").format(
+                least=three_digits(low.tokens_per_step.value),
+                low_class=class_label(low.text_class),
+                most=three_digits(high.tokens_per_step.value),
+                high_class=class_label(high.text_class),
+            )
         )
     if repeated := [class_label(r.text_class) for r in mine if r.repeated_fraction > MUCH_REPEATED]:
         points.append(
-            f"greedy answers repeat themselves on {', '.join(repeated)}, which flatters drafts; sampled ones accept fewer"
+            gettext(
+                "greedy answers repeat themselves on {text_classes}, which flatters drafts; sampled ones accept fewer"
+            ).format(text_classes=gettext(", ").join(repeated))
         )
     changed = [r for r in run.rows(SpeedUp) if r.n_equal < r.n_texts]
     if changed:
         points.append(
-            f"in {len(changed)} cases some answers differ from plain decoding, since sums are rounded otherwise in larger batches"
+            gettext(
+                "in {n} cases some answers differ from plain decoding, since sums are rounded otherwise in larger "
+                "batches"
+            ).format(n=len(changed))
         )
-    points.append("measured with loops of our own, without a scheduler and without CUDA graphs")
+    points.append(gettext("measured with loops of our own, without a scheduler and without CUDA graphs"))
     return sentence(points)
 
 
 ACCEPTANCE_COLUMNS: Columns[Acceptance] = {
-    "Method ●": lambda r: label(r.method, r.draft_tokens),
-    "text": lambda r: class_label(r.text_class),
-    "tokens a step": lambda r: shown_interval(r.tokens_per_step.value, r.tokens_per_step.low, r.tokens_per_step.high),
-    "accepted": lambda r: (
+    gettext("Method ●"): lambda r: label(r.method, r.draft_tokens),
+    gettext("text"): lambda r: class_label(r.text_class),
+    gettext("tokens a step"): lambda r: shown_interval(
+        r.tokens_per_step.value, r.tokens_per_step.low, r.tokens_per_step.high
+    ),
+    gettext("accepted"): lambda r: (
         f"{shown_percent(r.accepted_fraction.value)} [{shown_percent(r.accepted_fraction.low)}, "
         f"{shown_percent(r.accepted_fraction.high)}]"
     ),
-    "by position": lambda r: ", ".join(shown_percent(p) for p in r.by_position),
-    "repeated": lambda r: shown_percent(r.repeated_fraction),
-    "texts": lambda r: str(r.n_texts),
+    gettext("by position"): lambda r: ", ".join(shown_percent(p) for p in r.by_position),
+    gettext("repeated"): lambda r: shown_percent(r.repeated_fraction),
+    gettext("texts"): lambda r: str(r.n_texts),
 }
 """Of acceptance on one kind of text; by position is the share of the steps that accept so many drafts."""
 SPEED_UP_COLUMNS: Columns[SpeedUp] = {
-    "Method": lambda r: label(r.method, r.draft_tokens),
-    "batch": lambda r: str(r.batch),
-    "speed-up ●": lambda r: shown_interval(r.measured.value, r.measured.low, r.measured.high),
-    "predicted ◌": lambda r: three_digits(r.predicted),
-    "tokens a step ●": lambda r: three_digits(r.tokens_per_step),
-    "same answers": lambda r: f"{r.n_equal} of {r.n_texts}",
+    gettext("Method"): lambda r: label(r.method, r.draft_tokens),
+    gettext("batch"): lambda r: str(r.batch),
+    gettext("speed-up ●"): lambda r: shown_interval(r.measured.value, r.measured.low, r.measured.high),
+    gettext("predicted ◌"): lambda r: three_digits(r.predicted),
+    gettext("tokens a step ●"): lambda r: three_digits(r.tokens_per_step),
+    gettext("same answers"): lambda r: gettext("{n} of {total}").format(n=r.n_equal, total=r.n_texts),
 }
 TIME_COLUMNS: Columns[StepTime] = {
-    "Batch ●": lambda r: str(r.batch),
-    "part": lambda r: (
-        "plain step"
+    gettext("Batch ●"): lambda r: str(r.batch),
+    gettext("part"): lambda r: (
+        gettext("plain step")
         if not r.draft_tokens
-        else f"verify {r.draft_tokens}"
+        else gettext("verify {n}").format(n=r.draft_tokens)
         if r.what == "verify"
         else label(r.what, r.draft_tokens)
     ),
     "p50": lambda r: shown_duration(r.p50_s.value),
-    "interval": lambda r: f"{shown_duration(r.p50_s.low)} to {shown_duration(r.p50_s.high)}",
+    gettext("interval"): lambda r: gettext("{low} to {high}").format(
+        low=shown_duration(r.p50_s.low), high=shown_duration(r.p50_s.high)
+    ),
 }
 """Of one part of a step."""
 
@@ -166,8 +197,16 @@ def launch_flags(run: Run, batch: int) -> str | None:
 def about(run: Run) -> str:
     """Return what the numbers are of."""
     spec = run.asked(SpeculationSpec)
-    clock = "processor time of one thread" if run.environment.device_id == "cpu" else "time"
-    return (
-        f"{spec.model}, greedy decoding, prompts of {spec.prompt_tokens} tokens, speed on {class_label(spec.timed_class)} · {clock} on "
-        f"{run.environment.device}, run {run.id}, {run.day}"
+    clock = gettext("processor time of one thread") if run.environment.device_id == "cpu" else gettext("time")
+    return gettext(
+        "{model}, greedy decoding, prompts of {prompt_tokens} tokens, speed on {text_class} · {clock} on {device}, "
+        "run {id}, {day}"
+    ).format(
+        model=spec.model,
+        prompt_tokens=spec.prompt_tokens,
+        text_class=class_label(spec.timed_class),
+        clock=clock,
+        device=run.environment.device,
+        id=run.id,
+        day=run.day,
     )

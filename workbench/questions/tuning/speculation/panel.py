@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.interface.html import code_block, paragraph, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView, PanelState
@@ -24,12 +25,12 @@ class SpeculationState(PanelState):
 class SpeculationPanel(QuestionPanel):
     """Run measures acceptance and speed on this machine."""
 
-    title = "Does speculative decoding pay?"
+    title = gettext("Does speculative decoding pay?")
     spec_class, state_class = SpeculationSpec, SpeculationState
     css_class = "wb-speculation"
     first = ("model",)
-    tab_titles = ("Acceptance", "Times of a step", "Server flags")
-    duration = "Press Run; with the reference model it takes about five minutes on two cores."
+    tab_titles = (gettext("Acceptance"), gettext("Times of a step"), gettext("Server flags"))
+    duration = gettext("Press Run; with the reference model it takes about five minutes on two cores.")
 
     def first_state(self, state: SpeculationState) -> SpeculationState:
         """Return the state with a batch size of the shown run."""
@@ -78,7 +79,9 @@ class SpeculationPanel(QuestionPanel):
             tabs=(
                 lambda: table_of(findings.ACCEPTANCE_COLUMNS, accepted, left=(1,)),
                 lambda: table_of(findings.TIME_COLUMNS, run.rows(StepTime), left=(1,)),
-                code_block(flags) if flags else paragraph("Speculation does not pay here, so that no flag is needed."),
+                code_block(flags)
+                if flags
+                else paragraph(gettext("Speculation does not pay here, so that no flag is needed.")),
             ),
             run=run,
         )

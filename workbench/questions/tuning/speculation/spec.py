@@ -9,12 +9,18 @@ from workbench.catalog.paths import REFERENCE_MODEL_PLACE, located
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced, knob
+from workbench.core.language import gettext, gettext_noop, ngettext
 from workbench.core.specs import Spec
 
 DRAFT_PLACE = "data/models/stdlib-draft"
 METHODS = {"ngram": "n-gram lookup", "draft": "draft model"}
 OWN = "own"
-CLASSES = {"code": "code", "prose": "documentation", "chat": "chat", "random": "random tokens"}
+CLASSES = {
+    "code": gettext_noop("code"),
+    "prose": "documentation",
+    "chat": gettext_noop("chat"),
+    "random": "random tokens",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +107,9 @@ class SpeculationSpec(Spec):
 
 def label(method: str, draft_tokens: int) -> str:
     """Return what readers call a method with its number of draft tokens."""
-    return f"{METHODS[method]}, {draft_tokens} draft token{'s' if draft_tokens > 1 else ''}"
+    return ngettext("{method}, {n} draft token", "{method}, {n} draft tokens", draft_tokens).format(
+        method=gettext(METHODS[method]), n=draft_tokens
+    )
 
 
 def check_models(spec: SpeculationSpec) -> None:

@@ -9,6 +9,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.core.columns import Columns
+from workbench.core.language import gettext, ngettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Floats
 from workbench.core.units import shown_duration, shown_percent, three_digits
@@ -85,9 +86,13 @@ def estimated_speculation(spec: SpeculationEstimateSpec) -> SpeculationEstimate:
                 draft_s=float(spec.draft_tokens * drafting[i]),
             )
         )
-    drafter = spec.draft_model or f"drafts at {shown_percent(spec.draft_fraction)} of a step"
+    drafter = spec.draft_model or gettext("drafts at {share} of a step").format(
+        share=shown_percent(spec.draft_fraction)
+    )
     return SpeculationEstimate(
-        about=f"{model.name} on one {offer.name}, {spec.context_tokens:,} tokens of context, {drafter}",
+        about=gettext("{model} on one {device}, {context_tokens:,} tokens of context, {drafter}").format(
+            model=model.name, device=offer.name, context_tokens=spec.context_tokens, drafter=drafter
+        ),
         draft_tokens=spec.draft_tokens,
         acceptance=spec.acceptance,
         tokens_per_step=tokens_per_step(spec.acceptance, spec.draft_tokens),
@@ -131,33 +136,49 @@ def _draft_token_s(spec: SpeculationEstimateSpec, machine: Machine, batch: Float
 def verdict(answer: SpeculationEstimate) -> Verdict:
     """Return up to which batch size drafts would pay, and what speaks against it."""
     first, even = answer.points[0], shown_break_even([(p.batch, p.speed_up) for p in answer.points])
-    name = f"{answer.draft_tokens} draft token{'s' if answer.draft_tokens > 1 else ''} at an acceptance of {three_digits(answer.acceptance)}"
+    name = ngettext(
+        "{n} draft token at an acceptance of {acceptance}",
+        "{n} draft tokens at an acceptance of {acceptance}",
+        answer.draft_tokens,
+    ).format(n=answer.draft_tokens, acceptance=three_digits(answer.acceptance))
     if answer.break_even_batch == 0:
-        headline = f"Drafts would not pay: {name} lose at every batch size."
+        headline = gettext("Drafts would not pay: {drafts} lose at every batch size.").format(drafts=name)
     else:
         until = (
-            f"at all batch sizes up to {answer.points[-1].batch}"
+            gettext("at all batch sizes up to {batch}").format(batch=answer.points[-1].batch)
             if answer.break_even_batch is None
-            else f"up to a batch of {even}"
+            else gettext("up to a batch of {batch}").format(batch=even)
         )
-        headline = f"Drafts would pay {until}: {name} write {three_digits(first.speed_up)} times the tokens at batch size {first.batch}."
-    best = ", ".join(f"{p.best_draft_tokens} at {p.batch}" for p in answer.points[:: max(1, len(answer.points) // 4)])
+        headline = gettext(
+            "Drafts would pay {until}: {drafts} write {speed_up} times the tokens at batch size {batch}."
+        ).format(until=until, drafts=name, speed_up=three_digits(first.speed_up), batch=first.batch)
+    best = gettext(", ").join(
+        gettext("{n} at {batch}").format(n=p.best_draft_tokens, batch=p.batch)
+        for p in answer.points[:: max(1, len(answer.points) // 4)]
+    )
     return Verdict(
         headline=headline,
-        evidence=f"{three_digits(answer.tokens_per_step)} tokens a step; best number of draft tokens by batch size: {best}.",
-        objection="The acceptance is given, not measured, and depends on the text: `workbench speculation` measures it. Times of steps that "
-        "verify drafts were not measured on this device, and published gains in large batches are smaller: 1.38 at batch 64 (EAGLE-3 in SGLang, "
-        "arXiv 2503.01840)." + ("" if answer.is_calibrated else " Step times are lent by another device."),
+        evidence=gettext("{tokens_per_step} tokens a step; best number of draft tokens by batch size: {best}.").format(
+            tokens_per_step=three_digits(answer.tokens_per_step), best=best
+        ),
+        objection=gettext(
+            "The acceptance is given, not measured, and depends on the text: `workbench speculation` measures it. Times "
+            "of steps that verify drafts were not measured on this device, and published gains in large batches are "
+            "smaller: 1.38 at batch 64 (EAGLE-3 in SGLang, arXiv 2503.01840)."
+        )
+        + ("" if answer.is_calibrated else gettext(" Step times are lent by another device.")),
         provenance=answer.provenance,
     )
 
 
 POINT_COLUMNS: Columns[AtBatch] = {
-    "Batch ◌": lambda p: str(p.batch),
-    "speed-up": lambda p: three_digits(p.speed_up),
-    "needed acceptance": lambda p: "none pays" if p.needed_acceptance is None else three_digits(p.needed_acceptance),
-    "best draft tokens": lambda p: f"{p.best_draft_tokens} ({three_digits(p.best_speed_up)})",
-    "plain step": lambda p: shown_duration(p.plain_s),
-    "verification + drafts": lambda p: f"{shown_duration(p.verify_s)} + {shown_duration(p.draft_s)}",
+    gettext("Batch ◌"): lambda p: str(p.batch),
+    gettext("speed-up"): lambda p: three_digits(p.speed_up),
+    gettext("needed acceptance"): lambda p: (
+        gettext("none pays") if p.needed_acceptance is None else three_digits(p.needed_acceptance)
+    ),
+    gettext("best draft tokens"): lambda p: f"{p.best_draft_tokens} ({three_digits(p.best_speed_up)})",
+    gettext("plain step"): lambda p: shown_duration(p.plain_s),
+    gettext("verification + drafts"): lambda p: f"{shown_duration(p.verify_s)} + {shown_duration(p.draft_s)}",
 }
 """Of one batch size; the best number of draft tokens has its speed-up in brackets."""

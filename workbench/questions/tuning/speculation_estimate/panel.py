@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -16,7 +17,7 @@ estimated_once = lru_cache(maxsize=64)(findings.estimated_speculation)
 class SpeculationEstimatePanel(QuestionPanel):
     """Controls of the estimate, and its answer."""
 
-    title = "Would drafts pay on another device?"
+    title = gettext("Would drafts pay on another device?")
     spec_class = SpeculationEstimateSpec
     css_class = "wb-speculation-estimate"
     n_plots = 1

@@ -13,6 +13,7 @@ from workbench.catalog.paths import workbench_home
 from workbench.catalog.tables import devices
 from workbench.core.columns import Columns
 from workbench.core.errors import DoesNotFit, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval, resampled_mean_interval
 from workbench.core.traffic import Arrival, draw_arrivals
@@ -33,7 +34,7 @@ from workbench.simulate.step_cost import StepCost
 from workbench.simulate.summary import Service, summary
 
 BANDWIDTH_FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)
-TOGETHER = "together"
+TOGETHER = gettext("together")
 SMALLER_BUDGETS = (2048, 512)
 """Tokens of a step that devices which do both are tried with, beside the default: a smaller budget is the cheaper remedy for slow tokens."""
 USEFUL_FRACTION = 0.8
@@ -57,7 +58,11 @@ class Ratio:
     @property
     def label(self) -> str:
         """Return what readers call it."""
-        return f"{self.n_prefill} prefill, {self.n_decode} decode" if self.n_prefill else TOGETHER
+        return (
+            gettext("{n_prefill} prefill, {n_decode} decode").format(n_prefill=self.n_prefill, n_decode=self.n_decode)
+            if self.n_prefill
+            else TOGETHER
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +191,17 @@ def split_answer(spec: SplitSpec) -> SplitAnswer:
     ]
     is_useful = max(r.attainment_fraction.value for r in ratios) >= USEFUL_FRACTION
     return SplitAnswer(
-        about=f"{model.name} on {spec.n_devices} × {offer.name}, {three_digits(spec.requests_per_s)} requests/s of about "
-        f"{spec.input_tokens:,} prompt and {spec.output_tokens:,} output tokens",
+        about=gettext(
+            "{model} on {n_devices} × {device}, {requests_per_s} requests/s of about {input_tokens:,} prompt and "
+            "{output_tokens:,} output tokens"
+        ).format(
+            model=model.name,
+            n_devices=spec.n_devices,
+            device=offer.name,
+            requests_per_s=three_digits(spec.requests_per_s),
+            input_tokens=spec.input_tokens,
+            output_tokens=spec.output_tokens,
+        ),
         is_recommended=confirmed.low > 0 and is_useful,
         together_budget_tokens=budget,
         ratios=ratios,
@@ -273,42 +287,61 @@ def verdict(answer: SplitAnswer) -> Verdict:
     gain, best, both = answer.confirmed_gain_fraction, answer.best, answer.ratios[0]
     most = max(r.attainment_fraction.value for r in answer.ratios)
     if most < USEFUL_FRACTION:
-        headline = f"Neither way serves this load: at most {shown_percent(most)} of the requests meet the SLO; use more devices first."
+        headline = gettext(
+            "Neither way serves this load: at most {most} of the requests meet the SLO; use more devices first."
+        ).format(most=shown_percent(most))
     elif answer.is_recommended:
-        headline = (
-            f"Split: with {best.label} devices, {shown_share(gain, sign=True)} of the requests more meet the SLO."
+        headline = gettext("Split: with {label} devices, {gain} of the requests more meet the SLO.").format(
+            label=best.label, gain=shown_share(gain, sign=True)
         )
     elif gain.high < 0:
-        headline = f"Do not split: even with {best.label} devices, fewer requests meet the SLO ({shown_share(gain, sign=True)})."
+        headline = gettext("Do not split: even with {label} devices, fewer requests meet the SLO ({gain}).").format(
+            label=best.label, gain=shown_share(gain, sign=True)
+        )
     else:
-        headline = f"No gain of a split is shown: with {best.label} devices it is {shown_share(gain, sign=True)} of the requests."
+        headline = gettext("No gain of a split is shown: with {label} devices it is {gain} of the requests.").format(
+            label=best.label, gain=shown_share(gain, sign=True)
+        )
     flips = (
-        f"the gain is above zero from {three_digits(answer.flips_at_bytes_per_s / 1e9)} GB/s on"
+        gettext("the gain is above zero from {bandwidth} GB/s on").format(
+            bandwidth=three_digits(answer.flips_at_bytes_per_s / 1e9)
+        )
         if answer.flips_at_bytes_per_s
-        else "no simulated bandwidth makes a gain certain"
+        else gettext("no simulated bandwidth makes a gain certain")
     )
-    source = "listed" if answer.link_is_listed else "given"
+    source = gettext("listed") if answer.link_is_listed else gettext("given")
     return Verdict(
         best=best.label if answer.is_recommended else TOGETHER,
         headline=headline,
-        evidence=f"Devices that do both, with {answer.together_budget_tokens:,} tokens a step, meet the SLO for {shown_share(both.attainment_fraction)} of the requests; link "
-        f"{three_digits(answer.link_bytes_per_s / 1e9)} GB/s ({source}), and {flips}. The ratio was chosen on some loads and confirmed on fresh ones.",
-        objection="Simulated, without a measurement of two engines: the whole transfer delays the first token, and prefix caches and the "
-        "memory of prompts that wait for the link are left out."
-        + ("" if answer.is_calibrated else " Step times are lent by another device."),
+        evidence=gettext(
+            "Devices that do both, with {budget:,} tokens a step, meet the SLO for {attainment} "
+            "of the requests; link {bandwidth} GB/s ({source}), and {flips}. The ratio was chosen on some loads "
+            "and confirmed on fresh ones."
+        ).format(
+            budget=answer.together_budget_tokens,
+            attainment=shown_share(both.attainment_fraction),
+            bandwidth=three_digits(answer.link_bytes_per_s / 1e9),
+            source=source,
+            flips=flips,
+        ),
+        objection=gettext(
+            "Simulated, without a measurement of two engines: the whole transfer delays the first token, and prefix "
+            "caches and the memory of prompts that wait for the link are left out."
+        )
+        + ("" if answer.is_calibrated else gettext(" Step times are lent by another device.")),
         provenance=answer.provenance,
     )
 
 
 RATIO_COLUMNS: Columns[Ratio] = {
-    "Devices △": lambda r: r.label,
-    "within the SLO": lambda r: shown_share(r.attainment_fraction),
-    "gain": lambda r: shown_share(r.gain_fraction, sign=True) if r.n_prefill else "–",
+    gettext("Devices △"): lambda r: r.label,
+    gettext("within the SLO"): lambda r: shown_share(r.attainment_fraction),
+    gettext("gain"): lambda r: shown_share(r.gain_fraction, sign=True) if r.n_prefill else "–",
     "TTFT p50": lambda r: shown_duration(r.ttft_p50_s),
     "TPOT p50": lambda r: shown_duration(r.tpot_p50_s),
 }
 BANDWIDTH_COLUMNS: Columns[AtBandwidth] = {
-    "Link, GB/s": lambda b: three_digits(b.bytes_per_s / 1e9),
-    "gain △": lambda b: shown_share(b.gain_fraction, sign=True),
+    gettext("Link, GB/s"): lambda b: three_digits(b.bytes_per_s / 1e9),
+    gettext("gain △"): lambda b: shown_share(b.gain_fraction, sign=True),
 }
 """Of the chosen ratio with another link."""

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import message_card, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -17,10 +18,10 @@ answered_once = lru_cache(maxsize=32)(findings.split_answer)
 class SplitPanel(QuestionPanel):
     """Controls of the simulation, and its answer."""
 
-    title = "Do prefill and decode on separate devices pay?"
+    title = gettext("Do prefill and decode on separate devices pay?")
     spec_class = SplitSpec
     css_class = "wb-split"
-    tab_titles = ("Gain by bandwidth",)
+    tab_titles = (gettext("Gain by bandwidth"),)
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -28,7 +29,7 @@ class SplitPanel(QuestionPanel):
             answer = answered_once(self.plan)
         except NotAvailable as error:
             return AnswerView(
-                answer=message_card("caution", "Nothing is known of the link.", error.cause, error.remedy)
+                answer=message_card("caution", gettext("Nothing is known of the link."), error.cause, error.remedy)
             )
         said, names = findings.verdict(answer), [r.label for r in answer.ratios]
         return AnswerView(

@@ -17,6 +17,7 @@ import psutil
 from workbench.apparatus.burden import Burden
 from workbench.apparatus.child_process import ChildProcess
 from workbench.apparatus.network_proxy import NetworkProxy, Way
+from workbench.core.language import gettext_noop
 from workbench.load.spec import LoadSpec
 from workbench.questions.latency.faults.spec import FaultEngine
 from workbench.questions.latency.findings.observation import Observation
@@ -92,7 +93,9 @@ def load_multiplied(what: str, observed: str = "") -> Change[float]:
 
     def proof(a: Observation, b: Observation) -> Proof:
         before, after = a.values[name], b.values[name]
-        return abs(after / before - 1) > 0.15, f"{name} sent {before:.3g} → {after:.3g}"
+        return abs(after / before - 1) > 0.15, gettext_noop("{name} sent {before:.3g} → {after:.3g}").format(
+            name=name, before=before, after=after
+        )
 
     @contextmanager
     def begin(stage: Stage, dose: float) -> Iterator[Injection]:
@@ -108,7 +111,9 @@ def shorten_prefix(stage: Stage, dose: float) -> Iterator[Injection]:
     """Send prompts whose shared prefix is shorter by the dose, a share of it."""
     before = stage.load.shared_prefix_tokens
     after = round(before * (1 - dose))
-    text = f"shared prefix of the prompts sent {before} → {after} tokens"
+    text = gettext_noop("shared prefix of the prompts sent {before} → {after} tokens").format(
+        before=before, after=after
+    )
     yield Injection(load=replace(stage.load, shared_prefix_tokens=after), proof=lambda *_: (True, text))
 
 
@@ -119,7 +124,7 @@ def occupy_processor(stage: Stage, dose: float) -> Iterator[Injection]:
 
         def proof(*_: Observation) -> Proof:
             cores = burden.cores_used()
-            return cores > 0.2, f"the other programs used {cores:.2f} cores"
+            return cores > 0.2, gettext_noop("the other programs used {cores:.2f} cores").format(cores=cores)
 
         yield Injection(load=stage.load, proof=proof)
 
@@ -131,7 +136,9 @@ def fill_memory(stage: Stage, dose: float) -> Iterator[Injection]:
 
         def proof(*_: Observation) -> Proof:
             held = burden.resident_bytes()
-            return held > 0.1 * psutil.virtual_memory().total, f"the other programs held {held / 2**30:.1f} GiB"
+            return held > 0.1 * psutil.virtual_memory().total, gettext_noop(
+                "the other programs held {held:.1f} GiB"
+            ).format(held=held / 2**30)
 
         yield Injection(load=stage.load, proof=proof)
 
@@ -139,7 +146,11 @@ def fill_memory(stage: Stage, dose: float) -> Iterator[Injection]:
 def too_much_memory(_is_gpu: bool) -> str | None:
     """Return why the memory of this machine cannot be filled; None where it can."""
     total = psutil.virtual_memory().total
-    return f"filling 40 % of {total / 2**30:.0f} GiB takes too long" if 0.4 * total > MOST_FILLED_BYTES else None
+    return (
+        gettext_noop("filling 40 % of {total:.0f} GiB takes too long").format(total=total / 2**30)
+        if 0.4 * total > MOST_FILLED_BYTES
+        else None
+    )
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -159,7 +170,9 @@ def restrict_cores(stage: Stage, dose: float) -> Iterator[Injection]:
 
     def proof(*_: Observation) -> Proof:
         now = os.sched_getaffinity(stage.pid)
-        return len(now) < len(before), f"the kernel lets it use {len(now)} of {len(before)} cores"
+        return len(now) < len(before), gettext_noop("the kernel lets it use {now} of {before} cores").format(
+            now=len(now), before=len(before)
+        )
 
     confine(set(sorted(before)[: max(1, round(len(before) * dose))]))
     try:
@@ -171,7 +184,7 @@ def restrict_cores(stage: Stage, dose: float) -> Iterator[Injection]:
 def one_core(_is_gpu: bool) -> str | None:
     """Return why a process of this machine cannot be restricted to fewer cores; None where it can."""
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        return "there is only one core, or no way to set the affinity of a process"
+        return gettext_noop("there is only one core, or no way to set the affinity of a process")
     return None
 
 
@@ -212,7 +225,13 @@ def pause_server(stage: Stage, dose: float) -> Iterator[Injection]:
     thread = threading.Thread(target=pause, daemon=True)
     thread.start()
     try:
-        yield Injection(load=stage.load, proof=lambda *_: (n_pauses > 1, f"paused {n_pauses} times for {dose:g} s"))
+        yield Injection(
+            load=stage.load,
+            proof=lambda *_: (
+                n_pauses > 1,
+                gettext_noop("paused {n_pauses} times for {dose:g} s").format(n_pauses=n_pauses, dose=dose),
+            ),
+        )
     finally:
         over.set()
         thread.join()
@@ -227,14 +246,14 @@ def share_gpu(stage: Stage, dose: float) -> Iterator[Injection]:
 
         def proof(*_: Observation) -> Proof:
             n = int(child.asked())
-            return n > 10, f"the other program computed {n} matrix products"
+            return n > 10, gettext_noop("the other program computed {n} matrix products").format(n=n)
 
         yield Injection(load=stage.load, proof=proof)
 
 
 def no_gpu(is_gpu: bool) -> str | None:
     """Return why the GPU cannot be shared with another program; None where it can."""
-    return None if is_gpu else "the server does not compute on a GPU"
+    return None if is_gpu else gettext_noop("the server does not compute on a GPU")
 
 
 @contextmanager
@@ -244,8 +263,10 @@ def send_healthy_load(stage: Stage, _dose: object) -> Iterator[Injection]:
     def proof(a: Observation, b: Observation) -> Proof:
         before, after = (o.server.limits if o.server else None for o in (a, b))
         differ = a.answers != b.answers
-        answers = "answers differ" if differ else "answers are the same"
-        return before != after or differ, f"announced {before} → {after}; {answers}"
+        answers = gettext_noop("answers differ") if differ else gettext_noop("answers are the same")
+        return before != after or differ, gettext_noop("announced {before} → {after}; {answers}").format(
+            before=before, after=after, answers=answers
+        )
 
     yield Injection(load=stage.load, proof=proof)
 
@@ -256,7 +277,9 @@ def slow_tokenizer(stage: Stage, dose: float) -> Iterator[Injection]:
 
     def proof(a: Observation, b: Observation) -> Proof:
         before, after = a.values["tokenizing_s"], b.values["tokenizing_s"]
-        text = f"/tokenize {1000 * before:.1f} → {1000 * after:.1f} ms, {dose:g} s per token injected"
+        text = gettext_noop("/tokenize {before:.1f} → {after:.1f} ms, {dose:g} s per token injected").format(
+            before=1000 * before, after=1000 * after, dose=dose
+        )
         return after - before > 0.2 * dose * stage.load.input_tokens, text
 
     yield Injection(load=stage.load, proof=proof)
