@@ -2,6 +2,7 @@
 
 from workbench.alerts.rules import Absent, Least, Quantile, Rate, Ratio, Rule, SlowShare, Value
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 # Window pairs and burn rates of Google's SRE workbook for 30 days: the share of the error budget that is spent when the
 # rule fires is factor x long window / 30 days (2 %, 5 %, 10 %).
@@ -47,7 +48,9 @@ def vllm_rules(
             threshold=0.0,
             for_s=patience_s / 2,
             severity="page",
-            summary=f"The metric {always_there} is absent: the server does not answer, or its metrics have other names.",
+            summary=gettext(
+                "The metric {metric} is absent: the server does not answer, or its metrics have other names."
+            ).format(metric=always_there),
         ),
         Rule(
             name="TtftHigh",
@@ -55,7 +58,7 @@ def vllm_rules(
             threshold=float(ttft_bound),
             for_s=patience_s,
             keep_firing_for_s=patience_s,
-            summary=f"The p99 TTFT is above {ttft_bound} s.",
+            summary=gettext("The p99 TTFT is above {seconds} s.").format(seconds=ttft_bound),
         ),
         Rule(
             name="ItlHigh",
@@ -63,7 +66,7 @@ def vllm_rules(
             threshold=itl_p99_s,
             for_s=patience_s,
             keep_firing_for_s=patience_s,
-            summary=f"The p99 ITL is above {itl_p99_s:g} s.",
+            summary=gettext("The p99 ITL is above {seconds} s.").format(seconds=f"{itl_p99_s:g}"),
         ),
         Rule(
             name="RequestsQueued",
@@ -71,7 +74,7 @@ def vllm_rules(
             threshold=0.0,
             for_s=patience_s,
             keep_firing_for_s=patience_s / 2,
-            summary="The queue is never empty: more requests arrive than the server completes.",
+            summary=gettext("The queue is never empty: more requests arrive than the server completes."),
         ),
         Rule(
             name="KvCacheFull",
@@ -79,14 +82,14 @@ def vllm_rules(
             threshold=0.95,
             for_s=patience_s / 2,
             keep_firing_for_s=patience_s / 2,
-            summary="The KV cache is full: sequences will be preempted.",
+            summary=gettext("The KV cache is full: sequences will be preempted."),
         ),
         Rule(
             name="Preemptions",
             expression=Rate(metric=f"{prefix}num_preemptions_total"),
             threshold=0.1,
             for_s=patience_s,
-            summary="Sequences are preempted, and their prefill is computed again.",
+            summary=gettext("Sequences are preempted, and their prefill is computed again."),
         ),
         Rule(
             name="RequestsAborted",
@@ -96,7 +99,7 @@ def vllm_rules(
             ),
             threshold=0.05,
             for_s=patience_s,
-            summary="More than 5 % of the requests are aborted by their clients or by the server.",
+            summary=gettext("More than 5 % of the requests are aborted by their clients or by the server."),
         ),
     ]
     for name, long_s, short_s, factor, severity in BURN_RATES:
@@ -107,7 +110,9 @@ def vllm_rules(
                 expression=Least(first=long, second=short),
                 threshold=round(min(0.999, factor * budget), 6),
                 severity=severity,  # type: ignore[arg-type]
-                summary=f"The TTFT exceeds {ttft_bound} s {factor:g} times as often as an SLO attainment of {100 * objective:g} % allows.",
+                summary=gettext(
+                    "The TTFT exceeds {seconds} s {factor} times as often as an SLO attainment of {objective} % allows."
+                ).format(seconds=ttft_bound, factor=f"{factor:g}", objective=f"{100 * objective:g}"),
             )
         )
     return rules
@@ -131,5 +136,7 @@ def gold_rule(*, every_s: float, most_wrong: float = 0.1, prefix: str = "workben
         ),
         threshold=most_wrong,
         severity="page",
-        summary=f"More than {100 * most_wrong:g} % of the answers to the gold set are wrong: another model or precision may answer.",
+        summary=gettext(
+            "More than {share} % of the answers to the gold set are wrong: another model or precision may answer."
+        ).format(share=f"{100 * most_wrong:g}"),
     )

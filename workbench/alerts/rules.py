@@ -242,4 +242,8 @@ def rules_yaml(rules: Sequence[Rule], *, group: str = "workbench", interval_s: f
         if rule.summary:
             row["annotations"] = {"summary": rule.summary}
         rows.append(row)
-    return json.dumps({"groups": [{"name": group, "interval": shown_seconds(interval_s), "rules": rows}]}, indent=1)
+    return json.dumps(
+        {"groups": [{"name": group, "interval": shown_seconds(interval_s), "rules": rows}]},
+        indent=1,
+        ensure_ascii=False,
+    )

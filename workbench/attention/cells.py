@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from workbench.attention import timing
+from workbench.attention.reasons import SCORES_DO_NOT_FIT
 from workbench.attention.rows import Ceilings, Cell, CellSeconds, MissingCell, MissingStatus, Phase, TimedCell
 from workbench.attention.techniques import attention_call
 from workbench.attention.timing import HeadShape
@@ -104,7 +105,7 @@ def _require_score_memory(technique: str, n_queries: int, length: int, shape: He
         free = timing.free_bytes(device)
         if needed > 0.8 * free:
             raise _ScoresTooLarge(
-                f"All scores take {shown_bytes(needed)}; {shown_bytes(free)} are free.", remedy="Choose flash."
+                SCORES_DO_NOT_FIT.format(needed=shown_bytes(needed), free=shown_bytes(free)), remedy="Choose flash."
             )
 
 

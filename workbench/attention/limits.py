@@ -9,6 +9,7 @@ from transformers import Cache, DynamicCache
 from workbench.attention import timing
 from workbench.attention.in_model import LongModel, Reading
 from workbench.attention.kv_cache import cache_makers, held_bytes, mark_filled, preallocated_cache
+from workbench.attention.reasons import KEEPS_STATES
 from workbench.attention.rows import ComparedCache, MissingStatus, NotMeasured, Prefill, Probe, median_step_s
 from workbench.catalog.attention_techniques import AttentionOptions
 from workbench.core.errors import WorkbenchError
@@ -78,7 +79,7 @@ def compare_cache(
         return NotMeasured(what="cache", label=name, length_tokens=tokens, status=status, reason=reason)
 
     if not model.reader.takes_cache:
-        return missing("not available", f"{type(model.model).__name__} keeps states and has no KV cache.")
+        return missing("not available", KEEPS_STATES.format(model=type(model.model).__name__))
     config = model.model.config
     ids = np.random.default_rng(seed).integers(0, model.reader.n_words, tokens)
     before = timing.in_use_bytes(model.device)

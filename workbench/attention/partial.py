@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.attention.reasons import NEEDS_NVIDIA
 from workbench.core.errors import NotAvailable
 
 Tensor = torch.Tensor
@@ -49,7 +50,7 @@ def refusal(backend: str, device: str) -> str | None:
     if backend not in BACKENDS:
         return f"There is no attention backend {backend!r}."
     if device == "cpu" and backend in {"efficient", "cudnn"}:
-        return f"PyTorch's {backend} attention exists for NVIDIA GPUs only."
+        return NEEDS_NVIDIA.format(backend=backend)
     return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from workbench.catalog.attention_techniques import TECHNIQUES
+from workbench.core.language import gettext
 from workbench.core.rows import Row
 from workbench.core.statistics import Interval
 
@@ -36,7 +37,7 @@ class CellPlace:
     @property
     def label(self) -> str:
         """Name of the technique as readers know it."""
-        return TECHNIQUES[self.technique].label
+        return gettext(TECHNIQUES[self.technique].label)
 
     def is_at(self, phase: str, length_tokens: int) -> bool:
         """Return whether the cell is of this phase and context length."""

@@ -17,31 +17,28 @@ class Technique:
     label: str
     pattern: Pattern
     """Which keys a query sees; everything but "full" changes the answer."""
-    note: str
 
 
 TECHNIQUES: dict[str, Technique] = {
-    "flash": Technique(label="SDPA flash", pattern="full", note="PyTorch's FlashAttention 2"),
-    "cudnn": Technique(label="SDPA cuDNN", pattern="full", note="NVIDIA's kernel for Hopper and later"),
-    "efficient": Technique(label="SDPA efficient", pattern="full", note="memory-efficient attention of xFormers"),
-    "math": Technique(label="SDPA math", pattern="full", note="written out, all scores in memory"),
-    "query-chunked": Technique(label="query-chunked", pattern="full", note="as chunked prefill reads a prompt"),
-    "key-split": Technique(label="key-split", pattern="full", note="slices of the keys merged by log-sum-exp"),
-    "paged-gather": Technique(label="paged, gathered", pattern="full", note="pages copied together first"),
-    "paged-flex": Technique(label="paged, FlexAttention", pattern="full", note="straight on the pages"),
-    "varlen": Technique(label="varlen_attn", pattern="full", note="torch.nn.attention.varlen, packed sequences"),
-    "fa3": Technique(label="FlashAttention 3", pattern="full", note="from flash_attn_interface or vLLM"),
-    "flashinfer": Technique(label="FlashInfer", pattern="full", note="single-sequence kernels of FlashInfer"),
-    "window": Technique(label="sliding window", pattern="window", note="two causal triangles per block, no mask"),
-    "window-flex": Technique(label="sliding window, FlexAttention", pattern="window", note="block mask"),
-    "sink-window": Technique(label="sink + window", pattern="sink-window", note="StreamingLLM"),
-    "sink-window-flex": Technique(label="sink + window, FlexAttention", pattern="sink-window", note="block mask"),
-    "block-sparse": Technique(label="top-k blocks", pattern="block-sparse", note="Quest's bound, blocks gathered"),
-    "block-sparse-flex": Technique(label="top-k blocks, FlexAttention", pattern="block-sparse", note="blocks of 128"),
-    "vertical-slash": Technique(label="vertical-slash", pattern="vertical-slash", note="masked: quality, not speed"),
-    "vertical-slash-flex": Technique(
-        label="vertical-slash, FlexAttention", pattern="vertical-slash", note="MInference"
-    ),
+    "flash": Technique(label="SDPA flash", pattern="full"),
+    "cudnn": Technique(label="SDPA cuDNN", pattern="full"),
+    "efficient": Technique(label="SDPA efficient", pattern="full"),
+    "math": Technique(label="SDPA math", pattern="full"),
+    "query-chunked": Technique(label="query-chunked", pattern="full"),
+    "key-split": Technique(label="key-split", pattern="full"),
+    "paged-gather": Technique(label="paged, gathered", pattern="full"),
+    "paged-flex": Technique(label="paged, FlexAttention", pattern="full"),
+    "varlen": Technique(label="varlen_attn", pattern="full"),
+    "fa3": Technique(label="FlashAttention 3", pattern="full"),
+    "flashinfer": Technique(label="FlashInfer", pattern="full"),
+    "window": Technique(label="sliding window", pattern="window"),
+    "window-flex": Technique(label="sliding window, FlexAttention", pattern="window"),
+    "sink-window": Technique(label="sink + window", pattern="sink-window"),
+    "sink-window-flex": Technique(label="sink + window, FlexAttention", pattern="sink-window"),
+    "block-sparse": Technique(label="top-k blocks", pattern="block-sparse"),
+    "block-sparse-flex": Technique(label="top-k blocks, FlexAttention", pattern="block-sparse"),
+    "vertical-slash": Technique(label="vertical-slash", pattern="vertical-slash"),
+    "vertical-slash-flex": Technique(label="vertical-slash, FlexAttention", pattern="vertical-slash"),
 }
 
 

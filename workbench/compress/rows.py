@@ -4,11 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from workbench.core.language import gettext, ngettext
 from workbench.core.rows import Row, Samples
 from workbench.core.statistics import Interval
 from workbench.core.units import NOT_KNOWN, shown_percent
 
 LayerKind = Literal["linear", "conv1d", "experts", "router", "embedding", "head", "embedding and head", "other"]
+KINDS: Mapping[LayerKind, str] = {
+    "linear": gettext("linear"),
+    "conv1d": "conv1d",
+    "experts": gettext("experts"),
+    "router": gettext("router"),
+    "embedding": gettext("embedding"),
+    "head": gettext("head"),
+    "embedding and head": gettext("embedding and head"),
+    "other": gettext("other"),
+}
+"""What readers see of a kind of layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +54,24 @@ def coverage_text(coverage: Coverage) -> str:
     """Return what was quantized in words: all weights, the bytes read per token, and each kind of layer."""
     if not coverage:
         return NOT_KNOWN
-    kinds = ", ".join(f"{c.kind} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights)
-    return (
-        f"{shown_percent(quantized_fraction(coverage), 1)} of the weights, "
-        f"{shown_percent(quantized_read_fraction(coverage), 1)} of the bytes read per token ({kinds})"
+    kinds = gettext(", ").join(
+        f"{KINDS[c.kind]} {shown_percent(c.n_quantized / c.n_weights)}" for c in coverage if c.n_weights
+    )
+    return gettext("{weights} of the weights, {bytes} of the bytes read per token ({kinds})").format(
+        weights=shown_percent(quantized_fraction(coverage), 1),
+        bytes=shown_percent(quantized_read_fraction(coverage), 1),
+        kinds=kinds,
     )
 
 
 def before_each(n_special: int) -> str:
     """Return the special tokens before each window of text in words; empty where the tokenizer sets none."""
-    return f", each after {n_special} special token{'s' if n_special > 1 else ''} such as BOS" if n_special else ""
+    if not n_special:
+        return ""
+    form = ngettext(
+        ", each after {n} special token such as BOS", ", each after {n} special tokens such as BOS", n_special
+    )
+    return form.format(n=n_special)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

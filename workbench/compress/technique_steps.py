@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.compress.spec import QuantizationSpec, StepWork
 from workbench.compress.torch_model import TorchModel, load_model
+from workbench.core.language import gettext_noop
 
 WARM_UP = 3
 REQUESTS = 6  # that are prepared and prefilled one after the other
@@ -24,13 +25,13 @@ GEMM_ROWS = 1024
 COPY_BYTES = 128 << 20
 # Parts of operator names, in the order in which they are looked for.
 CATEGORIES = (
-    ("matrix products", ("mm", "gemm", "linear", "matmul", "cutlass", "nvjet", "cublas", "mkldnn")),
-    ("attention", ("attention", "flash", "fmha", "sdpa")),
+    (gettext_noop("matrix products"), ("mm", "gemm", "linear", "matmul", "cutlass", "nvjet", "cublas", "mkldnn")),
+    (gettext_noop("attention"), ("attention", "flash", "fmha", "sdpa")),
     (
-        "copies and layout",
+        gettext_noop("copies and layout"),
         ("copy", "cat", "index", "slice", "transpose", "contiguous", "memcpy", "memset", "fill", "clone", "to"),
     ),
-    ("other arithmetic", ()),
+    (gettext_noop("other arithmetic"), ()),
 )
 
 

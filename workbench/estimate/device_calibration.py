@@ -14,6 +14,7 @@ from workbench.catalog.price_rows import Price
 from workbench.catalog.prices import median_price
 from workbench.catalog.tables import device_named, devices
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.ceilings import published_ceilings
@@ -188,7 +189,7 @@ def offers(
                 name=device.name,
                 memory_bytes=device.memory_bytes,
                 usd_per_hour=price.usd_per_gpu_hour if price else None,
-                price_label=price.label if price else "no listed price",
+                price_label=price.label if price else gettext("no listed price"),
                 machine=machine,
                 has_bf16=has_bf16(device),
                 has_fp8_cache=has_fp8_cache(device),

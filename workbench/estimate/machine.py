@@ -8,6 +8,7 @@ import numpy as np
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.estimate.calibration import Calibration, Floats
 from workbench.estimate.load_constants import LoadConstants
 from workbench.estimate.roofline import Ceilings
@@ -79,21 +80,29 @@ class Split:
         """What readers see, such as TP 4 · PP 2."""
         parts = [("TP", self.tensor), ("PP", self.pipeline), ("DP", self.data)]
         shown = [f"{name} {n}" for name, n in parts if n > 1] + (["EP"] if self.is_expert_parallel else [])
-        return " · ".join(shown) or "1 device"
+        return " · ".join(shown) or gettext("1 device")
 
     def reason_against(self, model: ModelSpec) -> str | None:
         """Return why a model cannot be cut so; None where it can."""
         if model.n_heads % self.tensor:
-            return f"{model.n_heads} heads cannot be divided over {self.tensor} devices"
+            return gettext("{heads} heads cannot be divided over {devices} devices").format(
+                heads=model.n_heads, devices=self.tensor
+            )
         kv = model.n_kv_heads
         if kv % self.tensor and self.tensor % kv and not model.has_latent_cache:
-            return f"{kv} KV heads cannot be divided over {self.tensor} devices, nor copied evenly"
+            return gettext("{heads} KV heads cannot be divided over {devices} devices, nor copied evenly").format(
+                heads=kv, devices=self.tensor
+            )
         if self.pipeline > model.n_layers:
-            return f"{model.n_layers} layers are fewer than {self.pipeline} stages"
+            return gettext("{layers} layers are fewer than {stages} stages").format(
+                layers=model.n_layers, stages=self.pipeline
+            )
         if self.is_expert_parallel and model.experts is None:
-            return "a dense model has no experts to spread"
+            return gettext("a dense model has no experts to spread")
         if self.is_expert_parallel and model.experts and model.experts.n_experts % (self.tensor * self.data):
-            return f"{model.experts.n_experts} experts cannot be divided over {self.tensor * self.data} devices"
+            return gettext("{experts} experts cannot be divided over {devices} devices").format(
+                experts=model.experts.n_experts, devices=self.tensor * self.data
+            )
         return None
 
 

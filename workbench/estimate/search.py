@@ -13,6 +13,7 @@ from workbench.catalog.kernels import reason_without_kernel
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.units import shown_bytes, shown_duration
 from workbench.estimate.context_limit import require_within_context
 from workbench.estimate.knobs import OutputTokens, PromptTokens, RequestRate, SloAttainment, SloTpot, SloTtft
@@ -272,7 +273,7 @@ def _curves(
         )
         reason = _reason_against(offer, memory, bits=bits, n_devices=n)
         if reason is not None:
-            excess = memory.needed_bytes / memory.usable_bytes if reason.startswith("memory") else None
+            excess = memory.needed_bytes / memory.usable_bytes if limit_of(reason) == "memory" else None
             return Curve(plan=replace(plan, reason=reason, excess=excess), usd_per_device_hour=usd)
         batch = BATCHES[min(_most_held(memory), most_sequences) >= BATCHES]
         middle = np.full_like(batch, load.input_tokens + load.output_tokens / 2)
@@ -303,11 +304,12 @@ def _most_held(memory: ContextPlan) -> int:
 def _reason_against(offer: Offer, memory: ContextPlan, *, bits: int, n_devices: int) -> str | None:
     """Return why a device cannot keep a cache of so many bits; None where it can."""
     if bits == FP8_BITS and not offer.has_fp8_cache:
-        return "attention of this device reads no KV cache in FP8"
+        return gettext("attention of this device reads no KV cache in FP8")
     if _most_held(memory) < 1:
-        return (
-            f"memory: {shown_bytes(memory.needed_bytes)} are needed, {shown_bytes(memory.usable_bytes)} usable; "
-            f"{would_fit(memory, n_devices)}"
+        return gettext("memory: {needed} are needed, {usable} usable; {fit}").format(
+            needed=shown_bytes(memory.needed_bytes),
+            usable=shown_bytes(memory.usable_bytes),
+            fit=would_fit(memory, n_devices),
         )
     return None
 
@@ -319,12 +321,12 @@ def settled(curve: Curve, load: Load) -> Plan:
         return plan
     holds = (tpot <= load.tpot_s) & (ttft <= load.ttft_s)
     if not holds.any():
-        what, least, slo = max(
-            ("TTFT: a prompt alone", float(ttft[0]), load.ttft_s),
-            ("TPOT: one sequence alone", float(tpot[0]), load.tpot_s),
+        reason, least, slo = max(
+            (gettext("TTFT: a prompt alone takes {least}, the SLO is {slo}"), float(ttft[0]), load.ttft_s),
+            (gettext("TPOT: one sequence alone takes {least}, the SLO is {slo}"), float(tpot[0]), load.tpot_s),
             key=lambda limit: limit[1] / limit[2],
         )
-        reason = f"{what} takes {shown_duration(least)}, the SLO is {shown_duration(slo)}"
+        reason = reason.format(least=shown_duration(least), slo=shown_duration(slo))
         return replace(plan, reason=reason, excess=least / slo)
     at = int(np.flatnonzero(holds)[-1])
     capacity = float(curve.capacity_requests_per_s[at])
@@ -357,15 +359,25 @@ def with_replicas(plan: Plan, n: int) -> Plan:
 def nearest_plan(combinations: Sequence[Plan]) -> Plan | None:
     """Return the plan that comes nearest to serving a load where none does: by its latencies, else by its memory."""
     failing = [p for p in combinations if p.reason and p.excess]
-    return min(failing, key=lambda p: ((p.reason or "").startswith("memory"), p.excess or 0.0), default=None)
+    return min(failing, key=lambda p: (limit_of(p.reason or "") == "memory", p.excess or 0.0), default=None)
+
+
+def limit_of(reason: str) -> Literal["memory", "TTFT", "TPOT"] | None:
+    """Return which limit the reason against a plan is about, by how it begins; None for another reason."""
+    if reason.startswith(gettext("memory: ")):
+        return "memory"
+    return "TTFT" if reason.startswith("TTFT") else "TPOT" if reason.startswith("TPOT") else None
 
 
 def would_fit(memory: ContextPlan, n_devices: int) -> str:
     """Return what would make a model fit that does not: devices of the same kind, or fewer bits."""
     needed = ceil(memory.needed_bytes / (memory.usable_bytes / n_devices))
     share = (memory.usable_bytes - memory.needed_bytes + memory.weight_bytes) / memory.weight_bytes
-    bits = f", or with {100 * share:.0f} % of the bits of the weights" if share >= SMALLEST_SHARE else ""
-    return f"it would fit on {needed} of these devices{bits}"
+    if share < SMALLEST_SHARE:
+        return gettext("it would fit on {needed} of these devices").format(needed=needed)
+    return gettext("it would fit on {needed} of these devices, or with {share} % of the bits of the weights").format(
+        needed=needed, share=f"{100 * share:.0f}"
+    )
 
 
 def pareto(combinations: Sequence[Plan]) -> list[Plan]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec
 from workbench.release.journal import AnswersCompared, Begin, End, Journal, Line, Phase, RequestEnded, StepTaken
-from workbench.release.judge import Evidence, Judge
+from workbench.release.judge import NOTHING_WORSE, Evidence, Judge
 from workbench.release.rule import CanaryRule
 
 
@@ -176,7 +176,7 @@ class Rollout:
             self._take(End(Phase.ROLLED_BACK, reason))
         elif self.n_in_step >= self.least_requests:
             is_last = self.step + 1 == len(self.rule.steps)
-            self._take(End(Phase.PROMOTED, "no measure is worse") if is_last else StepTaken(self.step + 1))
+            self._take(End(Phase.PROMOTED, NOTHING_WORSE) if is_last else StepTaken(self.step + 1))
 
     def _take(self, line: StepTaken | End) -> None:
         self._journal.write(line)

@@ -9,15 +9,16 @@ from typing import TypeAlias
 import msgspec
 
 from workbench.core.errors import StoreError
+from workbench.core.language import gettext_noop
 from workbench.release.rule import CanaryRule
 
 
 class Phase(StrEnum):
     """Phase of a rollout, the last two final."""
 
-    RUNNING = "running"
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled back"
+    RUNNING = gettext_noop("running")
+    PROMOTED = gettext_noop("promoted")
+    ROLLED_BACK = gettext_noop("rolled back")
 
 
 class Begin(msgspec.Struct, tag="begin", tag_field="what", frozen=True):

@@ -1,9 +1,11 @@
 """Judgement of a new version by its requests: sequential tests that count a burst of failures once, and outages that end a rollout at once."""
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from workbench.core.language import gettext, gettext_noop
 from workbench.release.rule import MEASURES, CanaryRule
 from workbench.release.sequential import MoreThanAllowed, WorseThanBaseline
 
@@ -19,6 +21,19 @@ N_LATEST, N_FEWEST, N_BETWEEN = 1000, 100, 50
 USUAL = 0.9
 UNANSWERED_AS_ONE = 5
 """Gold questions without an answer in a row that count as one."""
+OUTAGE = gettext_noop("worse in {measure} (all of its last {n} requests)")
+WORSE = gettext_noop("worse in {measure} (evidence {evidence})")
+NOTHING_WORSE = gettext_noop("no measure is worse")
+"""Reasons for which a rollout ends, as its journal keeps them."""
+
+
+def shown_reason(reason: str) -> str:
+    """Return what a reader sees of the reason for which a rollout ended."""
+    if found := re.fullmatch(r"worse in (.+) \(all of its last (\d+) requests\)", reason):
+        return gettext(OUTAGE).format(measure=gettext(found[1]), n=found[2])
+    if found := re.fullmatch(r"worse in (.+) \(evidence (.+)\)", reason):
+        return gettext(WORSE).format(measure=gettext(found[1]), evidence=found[2])
+    return gettext(reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,11 +237,11 @@ class Judge:
         for name, comparison in self._compared:
             if comparison.new.n_bad_in_row >= LEAST_OUTAGE and comparison.is_outage:
                 n = comparison.new.n_bad_in_row
-                return f"worse in {MEASURES[name]} (all of its last {n} requests)"
+                return OUTAGE.format(measure=MEASURES[name], n=n)
         if (
             max(self.failures.test.evidence, self.late.test.evidence, self.slow.test.evidence, self.answers.evidence)
             < limit
         ):
             return None
         label, evidence = max(self.evidence.by_label.items(), key=lambda pair: pair[1])
-        return f"worse in {label} (evidence {evidence:.3g})"
+        return WORSE.format(measure=label, evidence=f"{evidence:.3g}")

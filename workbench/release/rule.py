@@ -7,15 +7,16 @@ from statistics import NormalDist
 from typing import Literal
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext, gettext_noop
 from workbench.release.sequential import RATIOS, log_factors
 
 HELD_BACK = 0.1
 """Share of the requests that stay on the old version at the last step, so that it compares as well."""
 MEASURES = {
-    "failures": "failures",
-    "late_ttft": "late TTFT",
-    "slow_tpot": "slow TPOT",
-    "disagreement": "disagreement",
+    "failures": gettext_noop("failures"),
+    "late_ttft": gettext_noop("late TTFT"),
+    "slow_tpot": gettext_noop("slow TPOT"),
+    "disagreement": gettext_noop("disagreement"),
 }
 """Label of each measure that a version is judged by."""
 
@@ -48,16 +49,21 @@ class CanaryRule:
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in pairwise(self.steps))
         if not self.steps or not rising or not 0 < self.steps[0] <= 1 or self.steps[-1] != 1:
-            raise InvalidSpec(f"The steps are {self.steps}.", remedy="Give rising shares that end at 1.")
+            raise InvalidSpec(
+                gettext("The steps are {steps}.").format(steps=self.steps),
+                remedy=gettext("Give rising shares that end at 1."),
+            )
         if (self.least_requests is not None and self.least_requests < 1) or not 0 < self.alpha < 1:
             raise InvalidSpec(
-                f"{self.least_requests} requests, alpha {self.alpha}.",
-                remedy="Give one request or more, and an alpha between 0 and 1.",
+                gettext("{n} requests, alpha {alpha}.").format(n=self.least_requests, alpha=self.alpha),
+                remedy=gettext("Give one request or more, and an alpha between 0 and 1."),
             )
         if not 0 < self.usual_failures < self.caught_failures <= 1 or not 0.5 <= self.power < 1:
             raise InvalidSpec(
-                f"A rise of the failures from {self.usual_failures} to {self.caught_failures} at a power of {self.power}.",
-                remedy="Give rising shares between 0 and 1, and a power from 0.5 to below 1.",
+                gettext("A rise of the failures from {usual} to {risen} at a power of {power}.").format(
+                    usual=self.usual_failures, risen=self.caught_failures, power=self.power
+                ),
+                remedy=gettext("Give rising shares between 0 and 1, and a power from 0.5 to below 1."),
             )
 
     @property
@@ -73,8 +79,10 @@ class CanaryRule:
         mean, deviation, needed = self._evidence_per_request()
         if mean <= 0:
             raise InvalidSpec(
-                f"No number of requests tells {self.caught_failures} from {self.usual_failures}.",
-                remedy="Give a larger rise, or least_requests.",
+                gettext("No number of requests tells {risen} from {usual}.").format(
+                    risen=self.caught_failures, usual=self.usual_failures
+                ),
+                remedy=gettext("Give a larger rise, or least_requests."),
             )
         spread = NormalDist().inv_cdf(self.power) * deviation
         return ceil(((spread + sqrt(spread**2 + 4 * mean * needed)) / (2 * mean)) ** 2)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from workbench.catalog.model_spec import ModelSpec
+from workbench.core.language import gettext, ngettext
 from workbench.core.traffic import around_mean, draw_arrivals
 from workbench.estimate.precision import weight_bits_of
 from workbench.estimate.search import Load, Offer, Plan
@@ -21,17 +22,23 @@ PARTS = 120  # of the time that queues are drawn over
 
 def plan_label(plan: Plan) -> str:
     """Return replicas, devices and precision in a few words."""
-    many = f"{plan.n_replicas} replicas" if plan.n_replicas > 1 else "1 replica"
-    return f"{many} of {combination_label(plan)}"
+    n = max(1, plan.n_replicas)
+    return ngettext("{n} replica of {combination}", "{n} replicas of {combination}", n).format(
+        n=n, combination=combination_label(plan)
+    )
 
 
 def basis_of(plan: Plan) -> str:
     """Return whose constants a plan stands on."""
     if plan.is_calibrated:
-        return "Constants are of this device"
+        return gettext("Constants are of this device")
     if plan.constants_of == plan.device_id:
-        return "Constants are of this device, but were never checked for so many devices, for experts or for this precision"
-    return f"Constants are of another device, the nearest kind that was measured ({plan.constants_of})"
+        return gettext(
+            "Constants are of this device, but were never checked for so many devices, for experts or for this precision"
+        )
+    return gettext("Constants are of another device, the nearest kind that was measured ({device})").format(
+        device=plan.constants_of
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +103,14 @@ class PlanTraffic:
 
 def combination_label(plan: Plan) -> str:
     """Return the devices of one replica, split and precision."""
-    cache = ", FP8 cache" if plan.kv_bits == 8 else ""
+    cache = (gettext("FP8 cache"),) if plan.kv_bits == 8 else ()
     split = f" ({plan.split.label})" if plan.split.pipeline > 1 or plan.split.is_expert_parallel else ""
-    weights_only = {"fp8a16": " weights only", "nvfp4a16": " weights only", "fp16": " as fp16"}
-    how = weights_only.get(plan.kernel, "") if plan.kernel != plan.precision else ""
-    return f"{plan.n_devices} × {plan.device_name}{split}, {plan.precision}{how}{cache}"
+    how = "{precision}"
+    if plan.kernel != plan.precision:
+        weights_only = gettext("{precision} weights only")
+        how = {"fp8a16": weights_only, "nvfp4a16": weights_only, "fp16": gettext("{precision} as fp16")}.get(
+            plan.kernel, how
+        )
+    return gettext(", ").join(
+        (f"{plan.n_devices} × {plan.device_name}{split}", how.format(precision=plan.precision), *cache)
+    )

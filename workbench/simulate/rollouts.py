@@ -6,11 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.release.rule import MEASURES
 from workbench.release.sequential import WorseThanBaseline
 
 STEPS = (0.1, 0.25, 0.5, 1.0)
-JUDGES = ("sequential test", "success above 95 %", "success above 99 %, five times")
+JUDGES = (
+    gettext_noop("sequential test"),
+    gettext_noop("success above 95 %"),
+    gettext_noop("success above 99 %, five times"),
+)
 INTERVALS_PER_STEP = 5
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from workbench.core.devices import Device
+from workbench.core.language import gettext_noop
 
 # Names that NVML gives, by row of data/hardware.csv; the first prefix that fits counts.
 CATALOG_NAMES = (
@@ -49,7 +50,7 @@ def gpu_devices() -> tuple[list[Device], str | None]:
     try:
         import pynvml
     except ImportError:
-        return [], "the package nvidia-ml-py is not installed"
+        return [], gettext_noop("the package nvidia-ml-py is not installed")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -73,7 +74,7 @@ def gpu_devices() -> tuple[list[Device], str | None]:
                     catalog_id=catalog_id(name),
                 )
             )
-        return gpus, None if gpus else "NVML finds no GPU"
+        return gpus, None if gpus else gettext_noop("NVML finds no GPU")
     except pynvml.NVMLError as error:
         return [], f"NVML cannot read the GPUs: {error}"
     finally:

@@ -7,43 +7,52 @@ from contextlib import suppress
 from functools import partial
 from types import ModuleType
 
+from workbench.core.language import gettext_noop
 from workbench.telemetry.sampler import SourceLost
 from workbench.telemetry.samples import Kind, Signal
 
 # NVML's clock event reasons that slow a GPU down, by bit.
 REASONS = {
-    0x04: "power cap",
-    0x08: "hardware slowdown",
-    0x20: "thermal (software)",
-    0x40: "thermal (hardware)",
-    0x80: "power brake",
+    0x04: gettext_noop("power cap"),
+    0x08: gettext_noop("hardware slowdown"),
+    0x20: gettext_noop("thermal (software)"),
+    0x40: gettext_noop("thermal (hardware)"),
+    0x80: gettext_noop("power brake"),
 }
+MIG_LABEL = gettext_noop("memory in use, MIG instance {k}")
+PROBLEMS = (
+    gettext_noop("NVML does not start: {error}"),
+    gettext_noop("NVML cannot read the GPUs: {error}"),
+    gettext_noop("{url} has none of the known metrics"),
+    gettext_noop("{url} does not have it"),
+)
+"""Templates of reasons for which a source or a signal is missing."""
 # Name after "gpuN.", unit, label, kind.
 QUANTITIES: tuple[tuple[str, str, str, Kind], ...] = (
-    ("utilisation_percent", "%", "time with a kernel running", "gauge"),
-    ("memory_utilisation_percent", "%", "time with memory being read or written", "gauge"),
-    ("memory_used_bytes", "B", "memory in use", "gauge"),
-    ("power_w", "W", "power", "gauge"),
-    ("energy_j", "J", "energy", "counter"),
-    ("sm_clock_mhz", "MHz", "SM clock", "gauge"),
-    ("memory_clock_mhz", "MHz", "memory clock", "gauge"),
-    ("temperature_c", "°C", "temperature", "gauge"),
-    ("clock_reasons", "", "clock event reasons (NVML's bits)", "gauge"),
-    ("power_violation_s", "s", "clocks throttled by the power limit", "counter"),
-    ("thermal_violation_s", "s", "clocks throttled by temperature", "counter"),
-    ("power_limit_w", "W", "enforced power limit", "gauge"),
-    ("pcie_replays", "", "PCIe replays", "counter"),
-    ("ecc_uncorrected", "", "uncorrected ECC errors", "counter"),
-    ("processes", "", "compute processes", "gauge"),
-    ("xid_errors", "", "Xid errors since sampling began", "counter"),
-    ("sm_active_percent", "%", "SM activity (GPM)", "gauge"),
-    ("sm_occupancy_percent", "%", "SM occupancy (GPM)", "gauge"),
-    ("tensor_active_percent", "%", "tensor core activity (GPM)", "gauge"),
-    ("dram_active_percent", "%", "memory bandwidth in use (GPM)", "gauge"),
-    ("pcie_sent_bytes_per_s", "B/s", "sent over PCIe (GPM)", "gauge"),
-    ("pcie_received_bytes_per_s", "B/s", "received over PCIe (GPM)", "gauge"),
-    ("nvlink_sent_bytes_per_s", "B/s", "sent over NVLink (GPM)", "gauge"),
-    ("nvlink_received_bytes_per_s", "B/s", "received over NVLink (GPM)", "gauge"),
+    ("utilisation_percent", "%", gettext_noop("time with a kernel running"), "gauge"),
+    ("memory_utilisation_percent", "%", gettext_noop("time with memory being read or written"), "gauge"),
+    ("memory_used_bytes", "B", gettext_noop("memory in use"), "gauge"),
+    ("power_w", "W", gettext_noop("power"), "gauge"),
+    ("energy_j", "J", gettext_noop("energy"), "counter"),
+    ("sm_clock_mhz", "MHz", gettext_noop("SM clock"), "gauge"),
+    ("memory_clock_mhz", "MHz", gettext_noop("memory clock"), "gauge"),
+    ("temperature_c", "°C", gettext_noop("temperature"), "gauge"),
+    ("clock_reasons", "", gettext_noop("clock event reasons (NVML's bits)"), "gauge"),
+    ("power_violation_s", "s", gettext_noop("clocks throttled by the power limit"), "counter"),
+    ("thermal_violation_s", "s", gettext_noop("clocks throttled by temperature"), "counter"),
+    ("power_limit_w", "W", gettext_noop("enforced power limit"), "gauge"),
+    ("pcie_replays", "", gettext_noop("PCIe replays"), "counter"),
+    ("ecc_uncorrected", "", gettext_noop("uncorrected ECC errors"), "counter"),
+    ("processes", "", gettext_noop("compute processes"), "gauge"),
+    ("xid_errors", "", gettext_noop("Xid errors since sampling began"), "counter"),
+    ("sm_active_percent", "%", gettext_noop("SM activity (GPM)"), "gauge"),
+    ("sm_occupancy_percent", "%", gettext_noop("SM occupancy (GPM)"), "gauge"),
+    ("tensor_active_percent", "%", gettext_noop("tensor core activity (GPM)"), "gauge"),
+    ("dram_active_percent", "%", gettext_noop("memory bandwidth in use (GPM)"), "gauge"),
+    ("pcie_sent_bytes_per_s", "B/s", gettext_noop("sent over PCIe (GPM)"), "gauge"),
+    ("pcie_received_bytes_per_s", "B/s", gettext_noop("received over PCIe (GPM)"), "gauge"),
+    ("nvlink_sent_bytes_per_s", "B/s", gettext_noop("sent over NVLink (GPM)"), "gauge"),
+    ("nvlink_received_bytes_per_s", "B/s", gettext_noop("received over NVLink (GPM)"), "gauge"),
 )
 # GPM's metrics by the signal's name, and the factor to the signal's unit.
 GPM = {
@@ -89,27 +98,27 @@ class GpuSource:
             try:
                 import pynvml
             except ImportError as error:
-                raise SourceLost("the package nvidia-ml-py is not installed") from error
+                raise SourceLost(gettext_noop("the package nvidia-ml-py is not installed")) from error
             self._module = pynvml
         n = self._nvml
         try:
             n.nvmlInit()
         except n.NVMLError as error:
-            raise SourceLost(f"NVML does not start: {error}") from error
+            raise SourceLost(PROBLEMS[0].format(error=error)) from error
         self._is_open, self._missing, self._gpm, self._xids = True, {}, {}, {}
         self._readers, self._slow_readers, self._due_s = {}, {}, {}
         signals: dict[str, Signal] = {}
         try:
             count = n.nvmlDeviceGetCount()
             if not count:
-                raise SourceLost("NVML finds no GPU")
+                raise SourceLost(gettext_noop("NVML finds no GPU"))
             for index in range(count):
                 handle = n.nvmlDeviceGetHandleByIndex(index)
                 signals |= self._open_one(index, handle)
                 signals |= self._open_mig(index, handle)
             self._watch_errors(count)
         except n.NVMLError as error:
-            raise SourceLost(f"NVML cannot read the GPUs: {error}") from error
+            raise SourceLost(PROBLEMS[1].format(error=error)) from error
         return signals
 
     def _open_one(self, index: int, handle: object) -> dict[str, Signal]:
@@ -187,7 +196,7 @@ class GpuSource:
                 continue
             name = f"gpu{index}.mig{k}.memory_used_bytes"
             self._slow_readers[name] = partial(self._memory_used, part)
-            signals[name] = Signal(name=name, unit="B", label=f"memory in use, MIG instance {k}")
+            signals[name] = Signal(name=name, unit="B", label=MIG_LABEL.format(k=k))
         return signals
 
     def _memory_used(self, handle: object) -> float:
@@ -289,7 +298,7 @@ class _Gpm:
     def __init__(self, nvml: ModuleType, handle: object) -> None:
         self._nvml, self._handle = nvml, handle
         if not nvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice:
-            raise AttributeError("this GPU does not support it")
+            raise AttributeError(gettext_noop("this GPU does not support it"))
         self._before, self._now = nvml.nvmlGpmSampleAlloc(), nvml.nvmlGpmSampleAlloc()
         nvml.nvmlGpmSampleGet(handle, self._before)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from workbench.core.language import gettext_noop
 from workbench.telemetry.samples import Signal
 
 PRESSURE = Path("/proc/pressure")
@@ -20,40 +21,66 @@ TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 SIGNALS = {
     s.name: s
     for s in (
-        Signal(name="host.cpu_percent", unit="%", label="processor utilization, mean of all cores"),
-        Signal(name="host.cores", unit="", label="processor cores"),
-        Signal(name="host.memory_bytes", unit="B", label="memory of the machine"),
-        Signal(name="host.busiest_core_percent", unit="%", label="utilization of the busiest core"),
-        Signal(name="host.steal_percent", unit="%", label="steal time of other virtual machines"),
+        Signal(name="host.cpu_percent", unit="%", label=gettext_noop("processor utilization, mean of all cores")),
+        Signal(name="host.cores", unit="", label=gettext_noop("processor cores")),
+        Signal(name="host.memory_bytes", unit="B", label=gettext_noop("memory of the machine")),
+        Signal(name="host.busiest_core_percent", unit="%", label=gettext_noop("utilization of the busiest core")),
+        Signal(name="host.steal_percent", unit="%", label=gettext_noop("steal time of other virtual machines")),
         Signal(
             name="host.cpu_stalled_s",
             unit="s",
-            label="pressure stall: tasks that waited for a processor",
+            label=gettext_noop("pressure stall: tasks that waited for a processor"),
             kind="counter",
         ),
         Signal(
-            name="host.memory_stalled_s", unit="s", label="pressure stall: tasks that waited for memory", kind="counter"
+            name="host.memory_stalled_s",
+            unit="s",
+            label=gettext_noop("pressure stall: tasks that waited for memory"),
+            kind="counter",
         ),
         Signal(
-            name="host.io_stalled_s", unit="s", label="pressure stall: tasks that waited for a disk", kind="counter"
+            name="host.io_stalled_s",
+            unit="s",
+            label=gettext_noop("pressure stall: tasks that waited for a disk"),
+            kind="counter",
         ),
-        Signal(name="host.throttled_s", unit="s", label="throttled by the container's CPU limit", kind="counter"),
-        Signal(name="host.memory_used_bytes", unit="B", label="memory in use"),
-        Signal(name="host.swap_used_bytes", unit="B", label="swap in use"),
-        Signal(name="host.disk_read_bytes", unit="B", label="read from disks", kind="counter"),
-        Signal(name="host.disk_written_bytes", unit="B", label="written to disks", kind="counter"),
-        Signal(name="host.received_bytes", unit="B", label="received from networks", kind="counter"),
-        Signal(name="host.sent_bytes", unit="B", label="sent to networks", kind="counter"),
-        Signal(name="host.retransmitted_segments", unit="", label="TCP segments retransmitted", kind="counter"),
-        Signal(name="process.busiest_thread_percent", unit="%", label="busiest thread of the watched processes"),
-        Signal(name="process.cpu_percent", unit="%", label="watched processes, of one core"),
-        Signal(name="process.memory_bytes", unit="B", label="resident memory of the watched processes"),
-        Signal(name="server.cpu_percent", unit="%", label="server's processes, of one core"),
-        Signal(name="server.busiest_thread_percent", unit="%", label="server's busiest thread"),
-        Signal(name="server.waited_percent", unit="%", label="server's threads ready but without a core, of one core"),
-        Signal(name="server.allowed_cores", unit="", label="cores that the server may use"),
-        Signal(name="server.memory_bytes", unit="B", label="resident memory of the server"),
-        Signal(name="server.major_faults", unit="", label="server's pages read from disk", kind="counter"),
+        Signal(
+            name="host.throttled_s",
+            unit="s",
+            label=gettext_noop("throttled by the container's CPU limit"),
+            kind="counter",
+        ),
+        Signal(name="host.memory_used_bytes", unit="B", label=gettext_noop("memory in use")),
+        Signal(name="host.swap_used_bytes", unit="B", label=gettext_noop("swap in use")),
+        Signal(name="host.disk_read_bytes", unit="B", label=gettext_noop("read from disks"), kind="counter"),
+        Signal(name="host.disk_written_bytes", unit="B", label=gettext_noop("written to disks"), kind="counter"),
+        Signal(name="host.received_bytes", unit="B", label=gettext_noop("received from networks"), kind="counter"),
+        Signal(name="host.sent_bytes", unit="B", label=gettext_noop("sent to networks"), kind="counter"),
+        Signal(
+            name="host.retransmitted_segments",
+            unit="",
+            label=gettext_noop("TCP segments retransmitted"),
+            kind="counter",
+        ),
+        Signal(
+            name="process.busiest_thread_percent",
+            unit="%",
+            label=gettext_noop("busiest thread of the watched processes"),
+        ),
+        Signal(name="process.cpu_percent", unit="%", label=gettext_noop("watched processes, of one core")),
+        Signal(name="process.memory_bytes", unit="B", label=gettext_noop("resident memory of the watched processes")),
+        Signal(name="server.cpu_percent", unit="%", label=gettext_noop("server's processes, of one core")),
+        Signal(name="server.busiest_thread_percent", unit="%", label=gettext_noop("server's busiest thread")),
+        Signal(
+            name="server.waited_percent",
+            unit="%",
+            label=gettext_noop("server's threads ready but without a core, of one core"),
+        ),
+        Signal(name="server.allowed_cores", unit="", label=gettext_noop("cores that the server may use")),
+        Signal(name="server.memory_bytes", unit="B", label=gettext_noop("resident memory of the server")),
+        Signal(
+            name="server.major_faults", unit="", label=gettext_noop("server's pages read from disk"), kind="counter"
+        ),
     )
 }
 
@@ -86,18 +113,18 @@ class HostSource:
         self._slow_readers, self._slow_at = [self._memory, self._traffic], 0.0
         for what in ("cpu", "memory", "io"):
             if not (PRESSURE / what).is_file():
-                self._missing[f"host.{what}_stalled_s"] = "the kernel has no pressure stall information"
+                self._missing[f"host.{what}_stalled_s"] = gettext_noop("the kernel has no pressure stall information")
         if len(self._missing) < 3:
             self._slow_readers.append(self._pressure)
         self._cgroup = next((p for p in CGROUP if p.is_file()), None)
         if self._cgroup is None:
-            self._missing["host.throttled_s"] = "there is no cpu.stat of a control group"
+            self._missing["host.throttled_s"] = gettext_noop("there is no cpu.stat of a control group")
         else:
             self._slow_readers.append(self._throttled)
         if Path("/proc/net/snmp").is_file():
             self._slow_readers.append(self._segments)
         else:
-            self._missing["host.retransmitted_segments"] = "there is no /proc/net/snmp"
+            self._missing["host.retransmitted_segments"] = gettext_noop("there is no /proc/net/snmp")
         self._at = time.monotonic()
         self._threads = {}
         self._server = _family(self._server_pid) if self._server_pid is not None else ()

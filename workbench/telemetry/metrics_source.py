@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.telemetry.sampler import SourceLost
 from workbench.telemetry.samples import Kind, Signal
 
@@ -13,35 +14,35 @@ MOST_BYTES = 16_000_000  # a page that is longer is none
 SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+(\S+)(?:\s+\S+)?$")
 # Name on the page without its engine's prefix, unit, label, kind; the names of vLLM and of the workbench's engines.
 FAMILIES: tuple[tuple[str, str, str, Kind], ...] = (
-    ("num_requests_running", "", "requests running", "gauge"),
-    ("num_requests_waiting", "", "requests waiting", "gauge"),
-    ("kv_cache_usage_perc", "", "share of the KV cache in use", "gauge"),
-    ("num_preemptions_total", "", "preemptions", "counter"),
-    ("prefix_cache_queries_total", "tokens", "tokens looked up in the prefix cache", "counter"),
-    ("prefix_cache_hits_total", "tokens", "tokens hit in the prefix cache", "counter"),
-    ("prompt_tokens_total", "tokens", "prompt tokens", "counter"),
-    ("generation_tokens_total", "tokens", "output tokens", "counter"),
-    ("request_success_total", "", "requests completed", "counter"),
-    ("request_failure_total", "", "requests failed by the server", "counter"),
-    ("admission_rejections_total", "", "requests rejected", "counter"),
-    ("time_to_first_token_seconds_sum", "s", "TTFT, summed", "counter"),
-    ("time_to_first_token_seconds_count", "", "TTFT, count", "counter"),
-    ("inter_token_latency_seconds_sum", "s", "ITL, summed", "counter"),
-    ("inter_token_latency_seconds_count", "", "ITL, count", "counter"),
-    ("e2e_request_latency_seconds_sum", "s", "end-to-end latency, summed", "counter"),
-    ("e2e_request_latency_seconds_count", "", "end-to-end latency, count", "counter"),
-    ("request_queue_time_seconds_sum", "s", "queue time, summed", "counter"),
-    ("request_queue_time_seconds_count", "", "queue time, count", "counter"),
-    ("request_prefill_time_seconds_sum", "s", "prefill time, summed", "counter"),
-    ("request_prefill_time_seconds_count", "", "prefill time, count", "counter"),
-    ("request_decode_time_seconds_sum", "s", "decode time, summed", "counter"),
-    ("request_decode_time_seconds_count", "", "decode time, count", "counter"),
-    ("request_prompt_tokens_sum", "tokens", "prompt tokens of completed requests", "counter"),
-    ("request_prompt_tokens_count", "", "completed requests with a prompt", "counter"),
-    ("request_generation_tokens_sum", "tokens", "output tokens of completed requests", "counter"),
-    ("request_prefill_kv_computed_tokens_sum", "tokens", "prompt tokens computed in prefill", "counter"),
-    ("iteration_tokens_total_sum", "tokens", "tokens of steps, summed", "counter"),
-    ("iteration_tokens_total_count", "", "steps", "counter"),
+    ("num_requests_running", "", gettext_noop("requests running"), "gauge"),
+    ("num_requests_waiting", "", gettext_noop("requests waiting"), "gauge"),
+    ("kv_cache_usage_perc", "", gettext_noop("share of the KV cache in use"), "gauge"),
+    ("num_preemptions_total", "", gettext_noop("preemptions"), "counter"),
+    ("prefix_cache_queries_total", "tokens", gettext_noop("tokens looked up in the prefix cache"), "counter"),
+    ("prefix_cache_hits_total", "tokens", gettext_noop("tokens hit in the prefix cache"), "counter"),
+    ("prompt_tokens_total", "tokens", gettext_noop("prompt tokens"), "counter"),
+    ("generation_tokens_total", "tokens", gettext_noop("output tokens"), "counter"),
+    ("request_success_total", "", gettext_noop("requests completed"), "counter"),
+    ("request_failure_total", "", gettext_noop("requests failed by the server"), "counter"),
+    ("admission_rejections_total", "", gettext_noop("requests rejected"), "counter"),
+    ("time_to_first_token_seconds_sum", "s", gettext_noop("TTFT, summed"), "counter"),
+    ("time_to_first_token_seconds_count", "", gettext_noop("TTFT, count"), "counter"),
+    ("inter_token_latency_seconds_sum", "s", gettext_noop("ITL, summed"), "counter"),
+    ("inter_token_latency_seconds_count", "", gettext_noop("ITL, count"), "counter"),
+    ("e2e_request_latency_seconds_sum", "s", gettext_noop("end-to-end latency, summed"), "counter"),
+    ("e2e_request_latency_seconds_count", "", gettext_noop("end-to-end latency, count"), "counter"),
+    ("request_queue_time_seconds_sum", "s", gettext_noop("queue time, summed"), "counter"),
+    ("request_queue_time_seconds_count", "", gettext_noop("queue time, count"), "counter"),
+    ("request_prefill_time_seconds_sum", "s", gettext_noop("prefill time, summed"), "counter"),
+    ("request_prefill_time_seconds_count", "", gettext_noop("prefill time, count"), "counter"),
+    ("request_decode_time_seconds_sum", "s", gettext_noop("decode time, summed"), "counter"),
+    ("request_decode_time_seconds_count", "", gettext_noop("decode time, count"), "counter"),
+    ("request_prompt_tokens_sum", "tokens", gettext_noop("prompt tokens of completed requests"), "counter"),
+    ("request_prompt_tokens_count", "", gettext_noop("completed requests with a prompt"), "counter"),
+    ("request_generation_tokens_sum", "tokens", gettext_noop("output tokens of completed requests"), "counter"),
+    ("request_prefill_kv_computed_tokens_sum", "tokens", gettext_noop("prompt tokens computed in prefill"), "counter"),
+    ("iteration_tokens_total_sum", "tokens", gettext_noop("tokens of steps, summed"), "counter"),
+    ("iteration_tokens_total_count", "", gettext_noop("steps"), "counter"),
 )
 PREFIXES = ("vllm:", "workbench:")
 WANTED = {prefix + family: "engine." + family for family, *_ in FAMILIES for prefix in PREFIXES}

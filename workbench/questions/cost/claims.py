@@ -8,6 +8,7 @@ from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knobs_of
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_usd
@@ -38,15 +39,22 @@ def saving(technique: str) -> Judge:
         way = next((w for w in priced.savings if w.technique == technique), None) if priced else None
         if priced is None or way is None or way.saved_fraction is None:
             return None
-        how = (
-            f"{way.how[0].upper()}{way.how[1:]}. Planned for {spec.model} on {spec.device}, {spec.requests_per_s:g} requests/s of {spec.input_tokens} + "
-            f"{spec.output_tokens} tokens, {shown_usd(priced.usd_per_hour)} USD/h without it; another load saves another share."
+        how = gettext(
+            "{comparison}. Planned for {model} on {device}, {rate} requests/s of {input} + {output} tokens, {price} USD/h without it; another load saves another share."
+        ).format(
+            comparison=f"{way.how[0].upper()}{way.how[1:]}",
+            model=spec.model,
+            device=spec.device,
+            rate=f"{spec.requests_per_s:g}",
+            input=spec.input_tokens,
+            output=spec.output_tokens,
+            price=shown_usd(priced.usd_per_hour),
         )
         return compared(
             claim, 100 * way.saved_fraction, how, runs=_calibrations(spec, evidence), provenance=Provenance.ESTIMATED
         )
 
-    return first_of(judge, untested(COST, "No plan meets the SLO without it."))
+    return first_of(judge, untested(COST, gettext("No plan meets the SLO without it.")))
 
 
 def hybrid(claim: Claim, evidence: Evidence) -> Judgement | None:
@@ -64,9 +72,14 @@ def hybrid(claim: Claim, evidence: Evidence) -> Judgement | None:
         n: len(needed) * n * owned + rented * sum(max(0, m - n) for m in needed) for n in range(1, plan.n_replicas)
     }
     best = min(prices, key=lambda n: prices[n])
-    how = (
-        f"{best} of {plan.n_replicas} replicas owned ({shown_usd(spec.purchase_usd)} USD a device, {shown_usd(owned)} USD/h), the others on demand "
-        f"({shown_usd(rented)} USD/h), over the opening day of the cost notebook, beside the same replicas on demand only."
+    how = gettext(
+        "{owned} of {n} replicas owned ({purchase} USD a device, {hour} USD/h), the others on demand ({rented} USD/h), over the opening day of the cost notebook, beside the same replicas on demand only."
+    ).format(
+        owned=best,
+        n=plan.n_replicas,
+        purchase=shown_usd(spec.purchase_usd),
+        hour=shown_usd(owned),
+        rented=shown_usd(rented),
     )
     return compared(
         claim,
@@ -109,9 +122,16 @@ def decisions(_evidence: Evidence) -> list[Decision]:
         rows.append(
             Decision(
                 rule="calculate_inference_cost",
-                case=f"{spec.model}, {offer.name}, {spec.requests_per_s:g} requests/s, latency {spec.ttft_s:g} s",
-                faq="does not fit" if faq is None else f"{faq} instances",
-                ours=f"{ours} replicas by mean latencies" if ours else f"none: {found.reason}",
+                case=gettext("{model}, {device}, {rate} requests/s, latency {seconds} s").format(
+                    model=spec.model,
+                    device=offer.name,
+                    rate=f"{spec.requests_per_s:g}",
+                    seconds=f"{spec.ttft_s:g}",
+                ),
+                faq=gettext("does not fit") if faq is None else gettext("{n} instances").format(n=faq),
+                ours=gettext("{n} replicas by mean latencies").format(n=ours)
+                if ours
+                else gettext("none: {reason}").format(reason=found.reason),
                 is_same=faq == ours,
                 provenance=Provenance.ESTIMATED,
             )
@@ -125,7 +145,7 @@ JUDGES: Judges = {
         for name in ("quantization", "dynamic batching", "caching", "spot instances", "distillation")
     },
     (8, "hybrid cloud", "cost_saving"): first_of(
-        hybrid, untested(f"{COST} --reserved-usd PRICE", "No price of a whole term is listed.")
+        hybrid, untested(f"{COST} --reserved-usd PRICE", gettext("No price of a whole term is listed."))
     ),
 }
 """By question, technique and metric."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, MEASURED, PUBLISHED, add_bars, add_line, figure
 from workbench.questions.cost.findings.savings import Saving
 
@@ -13,31 +14,32 @@ def savings_and_claims(savings: Sequence[Saving]) -> go.Figure:
     """Return bars of what is saved in this case, and the range that is claimed for each way."""
     saved = [s.saved_fraction for s in savings]
     fig = figure(
-        "Savings by technique",
-        subtitle="bars: ◌ estimated for this load · lines: claimed range",
-        x_title="saving, % of the price",
+        gettext("Savings by technique"),
+        subtitle=gettext("bars: ◌ estimated for this load · lines: claimed range"),
+        x_title=gettext("saving, % of the price"),
         y_title="",
     )
     add_bars(
         fig,
-        [s.technique for s in savings],
+        [gettext(s.technique) for s in savings],
         [None if s is None else 100 * s for s in saved],
         BEST,
-        name="this load",
+        name=gettext("this load"),
         hover="%{y}: %{x:.0f} %, %{customdata}<extra></extra>",
         width=0.5,
-        text=["not known" if s is None else f"{100 * s:.0f} %" for s in saved],
+        text=[gettext("not known") if s is None else f"{100 * s:.0f} %" for s in saved],
         textposition="auto",
         insidetextanchor="start",
         customdata=[s.how for s in savings],
     )
     for way in savings:
-        name, low, high = way.technique, way.claimed_low_fraction, way.claimed_high_fraction
+        name, low, high = gettext(way.technique), way.claimed_low_fraction, way.claimed_high_fraction
         if low is not None and high is not None:
-            ends, hover = [100 * low, 100 * high], f"claimed for {name}: %{{x:.0f}} %<extra></extra>"
+            ends = [100 * low, 100 * high]
+            hover = gettext("claimed for {technique}: %{{x:.0f}} %<extra></extra>").format(technique=name)
             marker = {"symbol": "line-ns-open", "size": 16, "line": {"width": 2}}
             style: dict[str, Any] = {"mode": "lines+markers", "line": {"width": 2}, "marker": marker}
-            add_line(fig, ends, [name, name], PUBLISHED, name="claimed", hover=hover, **style)
+            add_line(fig, ends, [name, name], PUBLISHED, name=gettext("claimed"), hover=hover, **style)
     fig.update_xaxes(rangemode="tozero")
     fig.update_yaxes(autorange="reversed")
     return fig
@@ -46,13 +48,13 @@ def savings_and_claims(savings: Sequence[Saving]) -> go.Figure:
 def prices_of_ways(usd_per_hour: Mapping[str, float]) -> go.Figure:
     """Return the hourly prices of ways to have the same machines."""
     fig = figure(
-        "Hourly price of the same replicas by way of paying",
-        subtitle="◌ estimated; an interrupted machine is not paid for",
+        gettext("Hourly price of the same replicas by way of paying"),
+        subtitle=gettext("◌ estimated; an interrupted machine is not paid for"),
         x_title="",
         y_title="USD/h",
     )
     fig.add_bar(
-        x=list(usd_per_hour),
+        x=[gettext(way) for way in usd_per_hour],
         y=list(usd_per_hour.values()),
         marker={"color": MEASURED},
         width=0.5,

@@ -11,6 +11,7 @@ from workbench.catalog.models import plannable_models, require_folder
 from workbench.catalog.prices import median_price
 from workbench.catalog.tables import devices
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -39,11 +40,11 @@ price_load_once = lru_cache(maxsize=32)(price_load)
 class CostPanel(QuestionPanel):
     """Prices of a load in any way; Run measures this GPU, to which `workbench calibrate` fits the predictions."""
 
-    title = "What does a million tokens cost me?"
+    title = gettext("What does a million tokens cost me?")
     spec_class, measured_class = CostSpec, CalibrationSpec
     lists_runs = False
     css_class = "wb-cost"
-    tab_titles = ("Ways to save", "Sources of prices", "Launch command")
+    tab_titles = (gettext("Ways to save"), gettext("Sources of prices"), gettext("Launch command"))
 
     @property
     def measured_spec(self) -> CalibrationSpec:
@@ -54,14 +55,20 @@ class CostPanel(QuestionPanel):
         """Raise ``NotAvailable`` unless there is a GPU and the model is a folder."""
         require_folder(self.plan.model)
         if chosen_device("auto").kind == "cpu":
-            raise NotAvailable("There is no GPU here to measure.", remedy="The shipped constants are used.")
+            raise NotAvailable(
+                gettext("There is no GPU here to measure."), remedy=gettext("The shipped constants are used.")
+            )
 
     def choices(self) -> Mapping[str, list[Any]]:
         """Return the models that can be planned and the devices that can be, those without a listed price last."""
         models = list(plannable_models())
         known = [d for d in devices().values() if (d.bf16_flop_per_s or d.fp16_flop_per_s) and d.memory_bytes]
         priced = [(d.name, d.id) for d in known if median_price(d.id)]
-        others = [(f"{d.name} (no listed price: give --prices)", d.id) for d in known if not median_price(d.id)]
+        others = [
+            (gettext("{device} (no listed price: give --prices)").format(device=d.name), d.id)
+            for d in known
+            if not median_price(d.id)
+        ]
         return {"model": models, "smaller": models, "device": priced + others}
 
     def view(self) -> AnswerView:
@@ -71,7 +78,9 @@ class CostPanel(QuestionPanel):
         except WorkbenchError as error:
             return self.no_answer(error)
         return AnswerView(
-            about=f"for {answer.case.model.name} on {answer.case.offer.name}; price: {answer.case.offer.price_label}",
+            about=gettext("for {model} on {device}; price: {price}").format(
+                model=answer.case.model.name, device=answer.case.offer.name, price=answer.case.offer.price_label
+            ),
             provenance=Provenance.ESTIMATED,
             answer=verdict_card(cost_verdict(answer)),
             figures=(
@@ -99,6 +108,6 @@ class CostPanel(QuestionPanel):
             price_source=offer.price_label,
             utilization_fraction=answer.owned.used_fraction,
             batch=WHAT_IF_BATCH,
-            step_title="step of one device ◌",
-            basis="Steps are estimated with the constants of the parallelism notebook.",
+            step_title=gettext("step of one device ◌"),
+            basis=gettext("Steps are estimated with the constants of the parallelism notebook."),
         )

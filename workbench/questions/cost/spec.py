@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, OwnPrices, Precision, RequestRate, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -80,6 +81,12 @@ class CostSpec(Load, Spec):
         require_precision(self.precision)
         require_positive(self, "interruptions_per_day", "return_s", "purchase_usd")
         if not 0 <= self.hit_fraction < 1:
-            raise InvalidSpec(f"A cache hit rate of {self.hit_fraction}.", remedy="Give a share from 0 to below 1.")
+            raise InvalidSpec(
+                gettext("A cache hit rate of {share}.").format(share=self.hit_fraction),
+                remedy=gettext("Give a share from 0 to below 1."),
+            )
         if not self.day or min(self.day) < 0:
-            raise InvalidSpec(f"The day {self.day!r}.", remedy="Give numbers from 0 on, such as 0.2,1,0.5.")
+            raise InvalidSpec(
+                gettext("The day {day}.").format(day=repr(self.day)),
+                remedy=gettext("Give numbers from 0 on, such as 0.2,1,0.5."),
+            )

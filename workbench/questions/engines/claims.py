@@ -12,6 +12,7 @@ from workbench.catalog.ledger import (
     with_note,
 )
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.units import three_digits
 from workbench.questions.engines.rows import EngineResult
@@ -43,10 +44,14 @@ def _rates(engine: str, evidence: Evidence, *, leaves_out: str) -> Judgement | N
         others = {name: rate for name, rate in rates.items() if name != engine}
         if engine not in rates or not any(others.values()):
             continue
-        words = ", ".join(f"{engine_label(n)} {three_digits(r)}" for n, r in sorted(rates.items(), key=lambda p: -p[1]))
+        words = gettext(", ").join(
+            f"{engine_label(n)} {three_digits(r)}" for n, r in sorted(rates.items(), key=lambda p: -p[1])
+        )
         return Judgement(
             outcome=Outcome.CONFIRMED,
-            how=f"Peak request rates within the SLO of {run.model}: {words} requests/s.",
+            how=gettext("Peak request rates within the SLO of {model}: {words} requests/s.").format(
+                model=run.model, words=words
+            ),
             value=rates[engine] / max(others.values()),
             runs=(run,),
             provenance=Provenance.MEASURED,
@@ -92,17 +97,19 @@ def is_slower_than_the_fastest(engine: str, note: str = "") -> Judge:
 
 
 WHY_NOT = {
-    "lmdeploy": "The shipped sweep ran LMDeploy with its PyTorch backend, 6.7 times slower than vLLM; the claim is about TurboMind, whose build needs CUDA 12 "
-    "libraries.",
-    "tensorrt-llm": "It comes as a container image and was not started here.",
-    "tgi": "It comes as a container image, is in maintenance, and was not started here.",
+    "lmdeploy": gettext(
+        "The shipped sweep ran LMDeploy with its PyTorch backend, 6.7 times slower than vLLM; the claim is "
+        "about TurboMind, whose build needs CUDA 12 libraries."
+    ),
+    "tensorrt-llm": gettext("It comes as a container image and was not started here."),
+    "tgi": gettext("It comes as a container image, is in maintenance, and was not started here."),
 }
 
 
 def _not_started(engine: str) -> Judge:
     return untested(
         COMPARE.format(f"vllm,{engine}") if engine == "lmdeploy" else f"workbench load URL  # of a running {engine}",
-        WHY_NOT.get(engine, "No sweep measured it beside another engine."),
+        WHY_NOT.get(engine, gettext("No sweep measured it beside another engine.")),
     )
 
 
@@ -112,11 +119,11 @@ def start_up(claim: Claim, evidence: Evidence) -> Judgement | None:
         attainment = run.asked(EngineSweepSpec).attainment_fraction
         serving = {r.engine: r.startup_s for r in results if r.startup_s and r.trials and r.best(attainment)}
         if serving:
-            words = ", ".join(f"{engine_label(n)} {s:.0f} s" for n, s in serving.items())
-            how = (
-                f"Time from the launch of a server until it answered, without the time to get a machine: {words}. "
+            words = gettext(", ").join(f"{engine_label(n)} {s:.0f} s" for n, s in serving.items())
+            how = gettext(
+                "Time from the launch of a server until it answered, without the time to get a machine: {words}. "
                 "Engines that met the SLO at no rate are left out."
-            )
+            ).format(words=words)
             return compared(claim, min(serving.values()), how, runs=(run,))
     return None
 
@@ -126,11 +133,11 @@ JUDGES: Judges = {
     (1, "LMDeploy", "strength"): is_among_the_fastest("lmdeploy", least=NEAR_BEST, leaves_out="--backend pytorch"),
     (1, "TensorRT-LLM", "strength"): is_among_the_fastest("tensorrt-llm", least=1.0),
     (1, "ONNX Runtime", "strength"): is_slower_than_the_fastest(
-        "onnx", "Classic models run in it in 13; all runs here are on x86 processors."
+        "onnx", gettext("Classic models run in it in 13; all runs here are on x86 processors.")
     ),
     (1, "TGI", "strength"): is_slower_than_the_fastest("tgi"),
     (6, "autoscaling", "response_time"): first_of(
-        start_up, untested(COMPARE.format("vllm"), "No engine was started on a GPU.")
+        start_up, untested(COMPARE.format("vllm"), gettext("No engine was started on a GPU."))
     ),
 }
 """By question, technique and metric."""

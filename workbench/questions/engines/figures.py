@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure, interval_bars
 from workbench.load.messages import FinishedRequest
 from workbench.questions.engines.rows import EngineResult
@@ -24,10 +25,10 @@ def attainment_by_rate(
 ) -> go.Figure:
     """Return the SLO attainment over the request rate, with 95 % intervals and the line to stay above."""
     fig = figure(
-        "SLO attainment by request rate",
-        subtitle="● measured · bars are 95 % intervals · dotted: required attainment",
-        x_title="request rate, requests/s",
-        y_title="SLO attainment, %",
+        gettext("SLO attainment by request rate"),
+        subtitle=gettext("● measured · bars are 95 % intervals · dotted: required attainment"),
+        x_title=gettext("request rate, requests/s"),
+        y_title=gettext("SLO attainment, %"),
     )
     for r, (colour, symbol) in _styled(results):
         shares = [100 * t.attainment_fraction for t in r.trials]
@@ -51,10 +52,10 @@ def attainment_by_rate(
 def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str], ttft_s: float) -> go.Figure:
     """Return p50 and p99 of TTFT, from when a request was due, over the request rate."""
     fig = figure(
-        "TTFT by request rate",
-        subtitle="● from the due time · line p50, dashes p99",
-        x_title="request rate, requests/s",
-        y_title="TTFT, ms",
+        gettext("TTFT by request rate"),
+        subtitle=gettext("● from the due time · line p50, dashes p99"),
+        x_title=gettext("request rate, requests/s"),
+        y_title=gettext("TTFT, ms"),
     )
     for r, (colour, symbol) in _styled(results):
         for name, dash, values in (
@@ -81,9 +82,9 @@ def requests_as_they_happen(points: Sequence[FinishedRequest], *, title: str, tt
     """Return the TTFT of each request over the time at which it was due; failures are drawn at the SLO."""
     fig = figure(
         title,
-        subtitle="live · × failed",
-        x_title="due, s after the start of the trial",
-        y_title="TTFT, ms",
+        subtitle=gettext("live · × failed"),
+        x_title=gettext("due, s after the start of the trial"),
+        y_title=gettext("TTFT, ms"),
     )
     answers = [(p.due_s, 1e3 * p.ttft_s) for p in points if p.error is None and p.ttft_s is not None]
     failed = [p.due_s for p in points if p.error is not None]
@@ -91,14 +92,14 @@ def requests_as_they_happen(points: Sequence[FinishedRequest], *, title: str, tt
         x=[due_s for due_s, _ in answers],
         y=[ttft_ms for _, ttft_ms in answers],
         mode="markers",
-        name="answered",
+        name=gettext("answered"),
         marker={"color": MEASURED, "size": 6},
     )
     fig.add_scatter(
         x=failed,
         y=[1e3 * ttft_s] * len(failed),
         mode="markers",
-        name="failed",
+        name=gettext("failed"),
         marker={"color": FAILURE, "symbol": "x", "size": 8},
     )
     fig.add_hline(y=1e3 * ttft_s, line={"dash": "dot", "color": BEST})

@@ -13,6 +13,7 @@ from workbench.catalog.models import is_only_a_shape, model_spec_from
 from workbench.core.devices import Device
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.rows import Json
 from workbench.core.runs import Run
 from workbench.engines import environments
@@ -24,6 +25,7 @@ from workbench.jobs.directory import JobView
 from workbench.load.messages import FinishedRequest
 from workbench.questions.engines import findings
 from workbench.questions.engines.figures import attainment_by_rate, latency_by_rate, requests_as_they_happen
+from workbench.questions.engines.findings import known, launch
 from workbench.questions.engines.rows import EngineResult, LiveTrial, csv_rows
 from workbench.questions.engines.spec import EngineSweepSpec, engine_label
 from workbench.telemetry.devices import chosen_device
@@ -46,10 +48,10 @@ class EnginesState(PanelState):
 class EnginesPanel(QuestionPanel):
     """Run loads each engine at growing rates; a changed SLO is answered from the stored requests."""
 
-    title = "Which serving engine fits my load?"
+    title = gettext("Which serving engine fits my load?")
     spec_class, state_class = EngineSweepSpec, EnginesState
     css_class = "wb-engines"
-    tab_titles = ("Launch commands", "Engines")
+    tab_titles = (gettext("Launch commands"), gettext("Engines"))
 
     @cached_property
     def here(self) -> Device:
@@ -63,10 +65,10 @@ class EnginesPanel(QuestionPanel):
         for engine in environments.INSTALLABLE:
             try:
                 if environments.find(engine, device=self.here.kind) is None:
-                    missing[engine] = f"not installed: workbench engines install {engine}"
+                    missing[engine] = gettext("not installed: workbench engines install {engine}").format(engine=engine)
             except WorkbenchError as error:
                 missing[engine] = str(error)
-        return missing if self.here.kind == "cpu" else missing | {"onnx": "runs on the CPU only"}
+        return missing if self.here.kind == "cpu" else missing | {"onnx": gettext("runs on the CPU only")}
 
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the engines that cannot be started here."""
@@ -108,7 +110,9 @@ class EnginesPanel(QuestionPanel):
         live = view.partial(LiveTrial)
         if live is None:
             return None
-        title = f"{engine_label(live.engine)} at {live.rate_per_s:.3g} requests/s"
+        title = gettext("{engine} at {rate} requests/s").format(
+            engine=engine_label(live.engine), rate=f"{live.rate_per_s:.3g}"
+        )
         points = self._points.setdefault((view.id, title), {})
         n_before = len(points)
         points.update({p.index: p for p in live.load.finished})
@@ -123,11 +127,16 @@ class EnginesPanel(QuestionPanel):
     def view(self) -> AnswerView:
         """Return the answer to the state."""
         run, asked = self.run, _asked(self.state)
-        features = table(findings.FEATURE_HEAD, findings.feature_rows(), left=range(2, len(findings.FEATURE_HEAD)))
+        features = table(known.FEATURE_HEAD, known.feature_rows(), left=range(2, len(known.FEATURE_HEAD)))
         if run is None:
-            card = message_card("info", "No run yet.", f"No engine was measured with {asked.model}.", self.duration)
-            nothing = paragraph("No launch command yet: run a measurement first.")
-            nothing_yet = paragraph("Nothing was measured with this model yet.")
+            card = message_card(
+                "info",
+                gettext("No run yet."),
+                gettext("No engine was measured with {model}.").format(model=asked.model),
+                self.duration,
+            )
+            nothing = paragraph(gettext("No launch command yet: run a measurement first."))
+            nothing_yet = paragraph(gettext("Nothing was measured with this model yet."))
             return AnswerView(answer=card, table=joined(nothing_yet, _published()), tabs=(nothing, features))
         slo = findings.slo_of(asked)
         results = findings.results_under(run, slo)
@@ -135,10 +144,20 @@ class EnginesPanel(QuestionPanel):
         best = next((i for i, r in enumerate(results) if r.engine == answer.best), None)
         rows = findings.result_rows(results, slo, usd_per_hour=self.state.usd_per_hour)
         spec = run.asked(EngineSweepSpec)
-        lengths = f"{spec.input_tokens} tokens in, {spec.output_tokens} out"
+        lengths = gettext("{n_in} tokens in, {n_out} out").format(n_in=spec.input_tokens, n_out=spec.output_tokens)
         return AnswerView(
-            about=f"with {Path(spec.model).name} on {run.environment.device} ({run.environment.n_cpus} cores) · {lengths}, Poisson "
-            f"arrivals, {spec.duration_s:g} s per rate · run {run.id}, {run.day}",
+            about=gettext(
+                "with {model} on {device} ({n_cpus} cores) · {lengths}, Poisson arrivals, {seconds} s per rate · "
+                "run {run}, {day}"
+            ).format(
+                model=Path(spec.model).name,
+                device=run.environment.device,
+                n_cpus=run.environment.n_cpus,
+                lengths=lengths,
+                seconds=f"{spec.duration_s:g}",
+                run=run.id,
+                day=run.day,
+            ),
             answer=joined(self._notes(run, lengths), verdict_card(answer)),
             figures=(
                 lambda: attainment_by_rate(
@@ -154,16 +173,18 @@ class EnginesPanel(QuestionPanel):
     def _notes(self, run: Run, lengths: str) -> Markup:
         notes = []
         if run.environment.device != self.here.name:
-            title = "A run from another machine is shown."
-            notes.append(message_card("info", title, run.environment.device, "Press Run to measure yours."))
+            title = gettext("A run from another machine is shown.")
+            notes.append(message_card("info", title, run.environment.device, gettext("Press Run to measure yours.")))
         spec, asked = run.asked(EngineSweepSpec), _asked(self.state)
         if (spec.input_tokens, spec.output_tokens) != (asked.input_tokens, asked.output_tokens):
             title, remedy = (
-                "The lengths changed since this run.",
-                "Run again. The SLO may be changed without a new run.",
+                gettext("The lengths changed since this run."),
+                gettext("Run again. The SLO may be changed without a new run."),
             )
-            notes.append(message_card("caution", title, f"Measured with {lengths}.", remedy))
-        title = "A figure may not mean what it seems to."
+            notes.append(
+                message_card("caution", title, gettext("Measured with {lengths}.").format(lengths=lengths), remedy)
+            )
+        title = gettext("A figure may not mean what it seems to.")
         notes += [message_card("caution", title, text, "") for text in findings.warning_texts(run.rows(EngineResult))]
         return joined(*notes)
 
@@ -175,15 +196,17 @@ def _asked(state: EnginesState) -> EngineSweepSpec:
 
 def _published() -> Markup:
     return joined(
-        heading("Published figures of engines that were not started here"),
+        heading(gettext("Published figures of engines that were not started here")),
         paragraph(
-            "Other load and other versions than above: not to be compared line by line. None is known for SGLang."
+            gettext(
+                "Other load and other versions than above: not to be compared line by line. None is known for SGLang."
+            )
         ),
-        table(findings.PUBLISHED_HEAD, findings.published_rows(), left=(2, 3)),
+        table(known.PUBLISHED_HEAD, known.published_rows(), left=(2, 3)),
     )
 
 
 def _launch(run: Run) -> Markup:
-    others = findings.other_launch_commands(run)
-    intro = paragraph("Engines that were not measured here; start one, then measure it by its URL.")
-    return joined(code_block(findings.launch_commands(run)), *((intro, code_block(others)) if others else ()))
+    others = launch.other_launch_commands(run)
+    intro = paragraph(gettext("Engines that were not measured here; start one, then measure it by its URL."))
+    return joined(code_block(launch.launch_commands(run)), *((intro, code_block(others)) if others else ()))

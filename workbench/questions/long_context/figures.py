@@ -5,6 +5,7 @@ from math import log10
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.core.units import GIB
 from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, figure, set_second_part, styles_of
 from workbench.questions.long_context.rows import Series, Served
@@ -54,7 +55,7 @@ def add_line(
 ) -> None:
     """Add a line with markers: y by x, in a colour and with a symbol; ``unit`` is of y, with the format of the number."""
     look = {"line_width": 1.5, "marker": {"color": style[0], "symbol": style[1], "size": 7}, "mode": "lines+markers"}
-    hover = f"{name}, %{{x:.0f}} tokens: {unit}<extra></extra>"
+    hover = gettext("{name}, %{{x:.0f}} tokens: {value}<extra></extra>").format(name=name, value=unit)
     x, y = list(points), list(points.values())
     fig.add_scatter(x=x, y=y, name=name, line_color=style[0], hovertemplate=hover, **look | more)
 
@@ -77,10 +78,10 @@ def memory_by_context(
         measured: Bytes that PyTorch took, by context.
     """
     fig = figure(
-        "Memory by context",
-        subtitle="◌ estimated · ● allocated · dotted: memory of the devices",
-        x_title="context of each sequence, tokens",
-        y_title="memory, GiB",
+        gettext("Memory by context"),
+        subtitle=gettext("◌ estimated · ● allocated · dotted: memory of the devices"),
+        x_title=gettext("context of each sequence, tokens"),
+        y_title=gettext("memory, GiB"),
         legend_y=LEGEND_Y,
         height=HEIGHT_PX,
     )
@@ -89,12 +90,21 @@ def memory_by_context(
     weights = dict.fromkeys(contexts, weight_bytes / GIB)
     gib = "%{y:.3g} GiB"
     add_line(
-        fig, "weights and KV cache", total, (MEASURED, "circle"), gib, line_width=2, mode="lines", line_dash="dash"
+        fig,
+        gettext("weights and KV cache"),
+        total,
+        (MEASURED, "circle"),
+        gib,
+        line_width=2,
+        mode="lines",
+        line_dash="dash",
     )
-    add_line(fig, "weights, workspace, reserve", weights, (CAUTION, "circle"), gib, mode="lines", line_dash="dash")
+    add_line(
+        fig, gettext("weights, workspace, reserve"), weights, (CAUTION, "circle"), gib, mode="lines", line_dash="dash"
+    )
     if measured:
         taken = {n: b / GIB for n, b in measured.items()}
-        add_line(fig, "allocated by PyTorch", taken, (BEST, "circle"), gib, mode="markers", marker_size=9)
+        add_line(fig, gettext("allocated by PyTorch"), taken, (BEST, "circle"), gib, mode="markers", marker_size=9)
     fig.add_hline(y=memory_bytes / GIB, line={"color": FAILURE, "width": 1.5, "dash": "dot"})
     set_length_axis(fig, contexts, marked=context_tokens)
     return fig.update_yaxes(rangemode="tozero")
@@ -103,10 +113,10 @@ def memory_by_context(
 def waiting_times(series: Series, *, context_tokens: int) -> go.Figure:
     """Return the time to first token over the context, and below it that of a decode step, by how a model was run."""
     fig = figure(
-        "Time to first token (TTFT)",
-        subtitle="lower is better · ● measured · ○ prefix cached",
-        x_title="context, tokens",
-        y_title="TTFT, s",
+        gettext("Time to first token (TTFT)"),
+        subtitle=gettext("lower is better · ● measured · ○ prefix cached"),
+        x_title=gettext("context, tokens"),
+        y_title=gettext("TTFT, s"),
         legend_y=LEGEND_Y,
         height=HEIGHT_PX,
     )
@@ -114,12 +124,19 @@ def waiting_times(series: Series, *, context_tokens: int) -> go.Figure:
         add_line(fig, name, {r.length_tokens: r.ttft_s for r in rows}, style, "%{y:.3g} s", legendgroup=name)
         if cached := {r.length_tokens: r.ttft_prefix_s for r in rows if isinstance(r, Served)}:
             look = {"line_width": 1, "line_dash": "dot", "legendgroup": name, "showlegend": False}
-            add_line(fig, f"{name}, prefix cached", cached, (style[0], f"{style[1]}-open"), "%{y:.3g} s", **look)
+            add_line(
+                fig,
+                gettext("{name}, prefix cached").format(name=name),
+                cached,
+                (style[0], f"{style[1]}-open"),
+                "%{y:.3g} s",
+                **look,
+            )
         step_ms = {r.length_tokens: 1e3 * r.step_p50_s for r in rows}
-        unit = "%{y:.3g} ms per token"
+        unit = gettext("%{y:.3g} ms per token")
         add_line(fig, name, step_ms, style, unit, yaxis="y2", legendgroup=name, showlegend=False)
     set_log_axis(fig)
-    set_second_part(fig, "TPOT p50, ms", dtick=None, tickvals=[1, 2, 5, 10, 20, 50, 100, 200, 500])
+    set_second_part(fig, gettext("TPOT p50, ms"), dtick=None, tickvals=[1, 2, 5, 10, 20, 50, 100, 200, 500])
     lengths = [r.length_tokens for rows in series.values() for r in rows]
     set_length_axis(fig, lengths, marked=context_tokens)
     return fig

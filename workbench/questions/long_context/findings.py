@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from workbench.attention.reasons import STATUSES, shown_reason
 from workbench.attention.rows import ComparedCache, NotMeasured, Prefill
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.tables import devices
 from workbench.core.columns import Columns, cells
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_percent, three_digits
@@ -20,17 +22,24 @@ TIE = 1.02
 CHUNK_TOKENS, USABLE_FRACTION = 8192, 0.9
 """Of the launch command, and of the memory that is planned for it."""
 CACHE_COLUMNS: Columns[ComparedCache] = {
-    "KV cache of transformers ●": lambda r: (
-        r.cache + ("" if r.window_tokens is None else f", window {r.window_tokens}")
+    gettext("KV cache of transformers ●"): lambda r: (
+        r.cache if r.window_tokens is None else gettext("{cache}, window {n}").format(cache=r.cache, n=r.window_tokens)
     ),
-    "size": lambda r: shown_bytes(r.kv_held_bytes),
-    "on the device": lambda r: shown_bytes(max(0, r.device_bytes)),
-    "prefill": lambda r: shown_duration(r.prefill_s),
-    "TPOT p50": lambda r: shown_duration(r.step_p50_s or None),
-    "largest logit difference": lambda r: f"{r.max_logit_difference:.1e}",
+    gettext("size"): lambda r: shown_bytes(r.kv_held_bytes),
+    gettext("on the device"): lambda r: shown_bytes(max(0, r.device_bytes)),
+    gettext("prefill"): lambda r: shown_duration(r.prefill_s),
+    gettext("TPOT p50"): lambda r: shown_duration(r.step_p50_s or None),
+    gettext("largest logit difference"): lambda r: f"{r.max_logit_difference:.1e}",
 }
 """Of a cache that was compared."""
-TIMED_HEAD = ("Engine ●", "context, tokens", "TTFT", "TTFT, prefix cached", "TPOT p50", "KV cache")
+TIMED_HEAD = (
+    gettext("Engine ●"),
+    gettext("context, tokens"),
+    gettext("TTFT"),
+    gettext("TTFT, prefix cached"),
+    gettext("TPOT p50"),
+    gettext("KV cache"),
+)
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------
@@ -69,27 +78,47 @@ def plan_message(model: ModelSpec, case: ServingCase) -> tuple[str, str, str, st
     """Return whether the case fits: kind of message, title, cause and remedy."""
     plan, device = memory_plan(model, case), devices()[case.planned_device].name
     place = f"{case.n_devices} × {device}" if case.n_devices > 1 else device
-    sequences = f"{case.batch} sequences of {case.context_tokens:,}" if case.batch > 1 else f"{case.context_tokens:,}"
-    states = f", states {shown_bytes(plan.state_bytes)}" if plan.state_bytes else ""
+    sequences = f"{case.context_tokens:,}"
+    if case.batch > 1:
+        sequences = gettext("{n} sequences of {context}").format(n=case.batch, context=sequences)
     parts = (
-        f"weights {shown_bytes(plan.weight_bytes)}, KV cache {shown_bytes(plan.cache_bytes)}{states}, workspace "
-        f"{shown_bytes(plan.workspace_bytes)}, reserve {shown_bytes(plan.reserve_bytes)} of "
-        f"{shown_bytes(plan.usable_bytes)} usable"
+        gettext(
+            "weights {weights}, KV cache {cache}, states {states}, workspace {workspace}, reserve {reserve} of {usable} usable"
+        )
+        if plan.state_bytes
+        else gettext("weights {weights}, KV cache {cache}, workspace {workspace}, reserve {reserve} of {usable} usable")
+    ).format(
+        weights=shown_bytes(plan.weight_bytes),
+        cache=shown_bytes(plan.cache_bytes),
+        states=shown_bytes(plan.state_bytes),
+        workspace=shown_bytes(plan.workspace_bytes),
+        reserve=shown_bytes(plan.reserve_bytes),
+        usable=shown_bytes(plan.usable_bytes),
     )
     is_beyond, beyond = is_beyond_model(model, case), ""
     if is_beyond:
-        limit = f"{model.name} was made for {model.max_context_tokens:,} tokens"
-        beyond = f" {limit}; beyond them its answers may be meaningless."
+        beyond = gettext(" {model} was made for {n} tokens; beyond them its answers may be meaningless.").format(
+            model=model.name, n=f"{model.max_context_tokens:,}"
+        )
     mark = Provenance.ESTIMATED.mark
     if plan.does_fit:
         share = shown_percent(USABLE_FRACTION)
-        end = f"the longest context is {plan.longest_tokens:,} tokens in a server with {share} of the memory"
-        cause = f"{mark} {sequences} tokens fit on {place}: {parts}; {end}.{beyond}"
-        return "caution" if is_beyond else "info", "It fits.", cause, ""
-    remedy = "Use fewer bits for the weights, a larger device or more devices."
+        end = gettext("the longest context is {n} tokens in a server with {share} of the memory").format(
+            n=f"{plan.longest_tokens:,}", share=share
+        )
+        cause = gettext("{mark} {context} tokens fit on {place}: {parts}; {end}.{beyond}").format(
+            mark=mark, context=sequences, place=place, parts=parts, end=end, beyond=beyond
+        )
+        return "caution" if is_beyond else "info", gettext("It fits."), cause, ""
+    cause = gettext("{mark} {context} tokens on {place}: {parts}.{beyond}").format(
+        mark=mark, context=sequences, place=place, parts=parts, beyond=beyond
+    )
+    remedy = gettext("Use fewer bits for the weights, a larger device or more devices.")
     if plan.longest_tokens:
-        remedy = f"Up to {plan.longest_tokens:,} tokens fit; or use fewer bits, fewer sequences or more devices."
-    return "failure", "It does not fit.", f"{mark} {sequences} tokens on {place}: {parts}.{beyond}", remedy
+        remedy = gettext("Up to {n} tokens fit; or use fewer bits, fewer sequences or more devices.").format(
+            n=f"{plan.longest_tokens:,}"
+        )
+    return "failure", gettext("It does not fit."), cause, remedy
 
 
 def launch_command(model: ModelSpec, case: ServingCase, *, place: str) -> str:
@@ -118,12 +147,16 @@ def precision_columns(model: ModelSpec, case: ServingCase) -> Columns[str]:
     """Return the columns of the plan's table, whose rows are the names of ``PRECISIONS``."""
     plans = {name: memory_plan(model, case, precision=name) for name in PRECISIONS}
     return {
-        "Precision ◌": str,
-        "weights": lambda name: shown_bytes(plans[name].weight_bytes),
-        f"KV cache at {case.context_tokens:,} tokens": lambda name: shown_bytes(plans[name].cache_bytes),
-        "of usable memory": lambda name: shown_percent(plans[name].needed_bytes / plans[name].usable_bytes),
-        "longest context": lambda name: (
-            f"{plans[name].longest_tokens:,} tokens" if plans[name].longest_tokens else "does not fit"
+        gettext("Precision ◌"): gettext,
+        gettext("weights"): lambda name: shown_bytes(plans[name].weight_bytes),
+        gettext("KV cache at {n} tokens").format(n=f"{case.context_tokens:,}"): lambda name: shown_bytes(
+            plans[name].cache_bytes
+        ),
+        gettext("of usable memory"): lambda name: shown_percent(plans[name].needed_bytes / plans[name].usable_bytes),
+        gettext("longest context"): lambda name: (
+            gettext("{n} tokens").format(n=f"{plans[name].longest_tokens:,}")
+            if plans[name].longest_tokens
+            else gettext("does not fit")
         ),
     }
 
@@ -134,11 +167,21 @@ def precision_columns(model: ModelSpec, case: ServingCase) -> Columns[str]:
 def about(run: Run | None) -> str:
     """Return what the plan and the measurements are of."""
     if run is None:
-        return "from the catalogue; no run yet"
+        return gettext("from the catalogue; no run yet")
     env = run.environment
     packages = " · ".join(f"{p} {env.packages[p]}" for p in ("torch", "transformers", "vllm") if p in env.packages)
     measured, name = Provenance.MEASURED, Path(run.asked(LongContextSpec).model).name
-    return f"from the catalogue · {measured.mark} {measured} with {name} on {env.device}, {packages} · run {run.id}, {run.day}"
+    return gettext(
+        "from the catalogue · {mark} {measured} with {model} on {device}, {packages} · run {run}, {day}"
+    ).format(
+        mark=measured.mark,
+        measured=gettext(measured),
+        model=name,
+        device=env.device,
+        packages=packages,
+        run=run.id,
+        day=run.day,
+    )
 
 
 def verdict(run: Run) -> Verdict:
@@ -147,39 +190,67 @@ def verdict(run: Run) -> Verdict:
     longest = {name: rows[-1] for name, rows in series.items()}
     if not longest:
         return Verdict(
-            headline="No prefill was measured.",
-            evidence="Every context length failed; the table says why.",
+            headline=gettext("No prefill was measured."),
+            evidence=gettext("Every context length failed; the table says why."),
             answer="open",
         )
     at = max(r.length_tokens for r in longest.values())
     reached = {name: row for name, row in longest.items() if row.length_tokens == at}
     name, fastest = min(reached.items(), key=lambda pair: pair[1].ttft_s)
-    headline = f"TTFT is {shown_duration(fastest.ttft_s)} and TPOT p50 {shown_duration(fastest.step_p50_s)} "
-    headline += f"at {at:,} tokens with {name}"
-    evidence = []
+    evidence, longest_text = list[str](), ""
     if limit and limit.found_tokens:
         off = shown_percent(limit.predicted_tokens / limit.found_tokens - 1, 1, sign=True)
-        headline += (
-            f"; the longest context that fits into all free memory, without a server, is {limit.found_tokens:,} tokens"
+        longest_text = gettext(
+            "; the longest context that fits into all free memory, without a server, is {n} tokens"
+        ).format(n=f"{limit.found_tokens:,}")
+        evidence.append(
+            gettext("Predicted before loading: {n} tokens ({change}).").format(
+                n=f"{limit.predicted_tokens:,}", change=off
+            )
         )
-        evidence.append(f"Predicted before loading: {limit.predicted_tokens:,} tokens ({off}).")
     elif limit:
         mark = Provenance.ESTIMATED.mark
-        evidence.append(f"Predicted by memory: {mark} {limit.predicted_tokens:,} tokens; {limit.reason or ''}")
+        evidence.append(
+            gettext("Predicted by memory: {mark} {n} tokens; {reason}").format(
+                mark=mark, n=f"{limit.predicted_tokens:,}", reason=shown_reason(limit.reason or "")
+            )
+        )
     held = run.rows(Prefill)
     if held:
         worst = max(abs(r.kv_held_bytes / r.kv_predicted_bytes - 1) for r in held if r.kv_predicted_bytes)
         nearest = min(held, key=lambda r: abs(r.length_tokens - at))
-        agreement = "its formula is exact" if worst < EXACT else f"its formula is off by {100 * worst:.2g} %"
-        evidence.append(f"KV cache of {at:,} tokens: {shown_bytes(nearest.kv_held_bytes)}; {agreement}.")
+        agreement = (
+            gettext("its formula is exact")
+            if worst < EXACT
+            else gettext("its formula is off by {share} %").format(share=f"{100 * worst:.2g}")
+        )
+        evidence.append(
+            gettext("KV cache of {n} tokens: {size}; {agreement}.").format(
+                n=f"{at:,}", size=shown_bytes(nearest.kv_held_bytes), agreement=agreement
+            )
+        )
     failed = [r for r in run.rows(NotMeasured) if r.what == "prefill"]
-    points = [f"{len(failed)} prefills were not measured: {failed[0].reason}"] if failed else []
+    points = (
+        [
+            gettext("{n} prefills were not measured: {reason}").format(
+                n=len(failed), reason=shown_reason(failed[0].reason)
+            )
+        ]
+        if failed
+        else []
+    )
     others = [n for n, row in reached.items() if row is not fastest and row.ttft_s <= TIE * fastest.ttft_s]
     if others:
-        points.append(f"{' and '.join(others)} takes no more than 2 % longer")
+        points.append(gettext("{names} takes no more than 2 % longer").format(names=gettext(" and ").join(others)))
     return Verdict(
         best=name,
-        headline=headline + ".",
+        headline=gettext("TTFT is {ttft} and TPOT p50 {tpot} at {n} tokens with {name}{longest}.").format(
+            ttft=shown_duration(fastest.ttft_s),
+            tpot=shown_duration(fastest.step_p50_s),
+            n=f"{at:,}",
+            name=name,
+            longest=longest_text,
+        ),
         evidence=" ".join(evidence),
         objection=objections([*points, *_against(limit)]),
         scope=_scope(run),
@@ -191,18 +262,29 @@ def _against(limit: Limit | None) -> list[str]:
     if not made_for or not reached or reached <= made_for:
         return []
     times = three_digits(reached / made_for)
-    return [f"the model was made for {made_for:,} tokens, and memory holds {times} times as many"]
+    return [
+        gettext("the model was made for {n} tokens, and memory holds {factor} times as many").format(
+            n=f"{made_for:,}", factor=times
+        )
+    ]
 
 
 def _scope(run: Run) -> str:
     """Return whether a server shares its cache, and what a cached prefix changes."""
-    points = ["measured with one sequence at a time; a server shares its KV cache among many"]
+    points = [gettext("measured with one sequence at a time; a server shares its KV cache among many")]
     if served := run.rows(Served):
         last = max(served, key=lambda r: r.length_tokens)
-        change = "falls" if last.ttft_prefix_s < last.ttft_s else "goes"
+        change = (
+            gettext("TTFT falls from {ttft} to {cached} where the prefix of {n} tokens is cached")
+            if last.ttft_prefix_s < last.ttft_s
+            else gettext("TTFT goes from {ttft} to {cached} where the prefix of {n} tokens is cached")
+        )
         points.append(
-            f"TTFT {change} from {shown_duration(last.ttft_s)} to {shown_duration(last.ttft_prefix_s)} where the prefix of "
-            f"{last.length_tokens:,} tokens is cached"
+            change.format(
+                ttft=shown_duration(last.ttft_s),
+                cached=shown_duration(last.ttft_prefix_s),
+                n=f"{last.length_tokens:,}",
+            )
         )
     return sentence(points)
 
@@ -212,7 +294,13 @@ def cache_rows(run: Run) -> list[tuple[str, ...]]:
     missing = [r for r in run.rows(NotMeasured) if r.what == "cache"]
     return [
         *(cells(CACHE_COLUMNS, r) for r in run.rows(ComparedCache)),
-        *((r.label or "", f"{r.status}: {r.reason}") for r in missing),
+        *(
+            (
+                r.label or "",
+                gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=shown_reason(r.reason)),
+            )
+            for r in missing
+        ),
     ]
 
 
@@ -222,6 +310,10 @@ def timed_rows(series: Series) -> list[tuple[str, ...]]:
     for name, r in ((name, r) for name, rows in series.items() for r in rows):
         prefix_s = r.ttft_prefix_s if isinstance(r, Served) else None
         times = (shown_duration(s) for s in (r.ttft_s, prefix_s, r.step_p50_s))
-        cache = shown_bytes(r.kv_held_bytes) if isinstance(r, Prefill) else f"{r.kv_capacity_tokens or 0:,} tokens"
+        cache = (
+            shown_bytes(r.kv_held_bytes)
+            if isinstance(r, Prefill)
+            else gettext("{n} tokens").format(n=f"{r.kv_capacity_tokens or 0:,}")
+        )
         shown.append((name, f"{r.length_tokens:,}", *times, cache))
     return shown

@@ -8,6 +8,7 @@ import msgspec
 from workbench.attention import timing
 from workbench.attention.in_model import LongModel
 from workbench.attention.limits import compare_cache, measure_prefill, search_longest_context
+from workbench.attention.reasons import NO_HARD_END
 from workbench.attention.rows import ComparedCache, NotMeasured, Prefill, median_step_s
 from workbench.attention.techniques import best_technique
 from workbench.catalog.attention_techniques import AttentionOptions
@@ -178,7 +179,7 @@ class TorchParts:
 
     def _limit(self) -> Limit:
         if self._device.kind != "cuda":
-            reason = "A processor's memory has no hard end, so the limit is predicted only."
+            reason = NO_HARD_END
             return replace(self._prediction, reason=reason)
         guess, chunk = self._prediction.predicted_tokens, self._spec.search_chunk
         longest, probes = search_longest_context(self._model_in_torch(), guess=guess, chunk=chunk)

@@ -11,6 +11,7 @@ from workbench.catalog.models import model_spec_from, plannable_models
 from workbench.catalog.paths import OFFERED_MODELS, located
 from workbench.catalog.tables import devices
 from workbench.core.errors import NotAModel, WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.interface.html import code_block, joined, message_card, paragraph, table, table_of, verdict_card
@@ -31,11 +32,11 @@ class ContextState(ServingCase, PanelState):
 class LongContextPanel(QuestionPanel):
     """A memory plan for any model and device of the catalogue, and the measurements."""
 
-    title = "How long a context can I serve?"
+    title = gettext("How long a context can I serve?")
     spec_class, state_class = LongContextSpec, ContextState
     first = ("model",)
     css_class, is_tall = "wb-context", True
-    tab_titles = ("Launch command", "KV caches", "Measured latencies")
+    tab_titles = (gettext("Launch command"), gettext("KV caches"), gettext("Measured latencies"))
 
     def first_run_id(self) -> str | None:
         """Return the first run of a GPU, or of any device."""
@@ -69,8 +70,10 @@ class LongContextPanel(QuestionPanel):
         name = self.plan.model
         model_spec_from(name)
         if not Path(located(name)).is_dir():
-            cause = f"{name} is in the catalogue only, so it can be planned and not measured."
-            raise NotAModel(cause, remedy="Name a folder to measure.")
+            cause = gettext("{model} is in the catalogue only, so it can be planned and not measured.").format(
+                model=name
+            )
+            raise NotAModel(cause, remedy=gettext("Name a folder to measure."))
         check_fits_here(self.plan)
 
     def launch_command(self) -> str:
@@ -85,7 +88,7 @@ class LongContextPanel(QuestionPanel):
             model = model_spec_from(case.asked["model"])
             plan = findings.memory_plan(model, case)
         except WorkbenchError as error:
-            return AnswerView(answer=message_card("failure", "No plan.", error.cause, error.remedy), run=run)
+            return AnswerView(answer=message_card("failure", gettext("No plan."), error.cause, error.remedy), run=run)
         series = timed_series(run) if run else {}
         fits = message_card(*findings.plan_message(model, case))
         highlighted = list(PRECISIONS).index(case.precision)
@@ -99,7 +102,7 @@ class LongContextPanel(QuestionPanel):
                 measured=peak_bytes_by_length(run, model) if is_comparable else {},
             )
         ]
-        measured = paragraph("No prefill was measured yet.")
+        measured = paragraph(gettext("No prefill was measured yet."))
         if series:
             measured = table(findings.TIMED_HEAD, findings.timed_rows(series))
             figures.append(lambda: waiting_times(series, context_tokens=case.context_tokens))
@@ -117,6 +120,8 @@ class LongContextPanel(QuestionPanel):
 def _caches(run: Run | None) -> Markup:
     rows = findings.cache_rows(run) if run else []
     if run is None or not rows:
-        return paragraph("No KV caches were compared.")
-    note = f"{run.asked(LongContextSpec).cache_tokens:,} tokens; each time is of one run without warm-up."
+        return paragraph(gettext("No KV caches were compared."))
+    note = gettext("{n} tokens; each time is of one run without warm-up.").format(
+        n=f"{run.asked(LongContextSpec).cache_tokens:,}"
+    )
     return joined(table(findings.CACHE_COLUMNS, rows), paragraph(note))

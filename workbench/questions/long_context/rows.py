@@ -7,8 +7,11 @@ from typing import ClassVar, TypeAlias
 
 from workbench.attention.rows import ComparedCache, NotMeasured, Prefill, Probe
 from workbench.catalog.model_spec import ModelSpec
+from workbench.core.language import gettext
 from workbench.core.rows import Row
 from workbench.core.runs import Run
+from workbench.core.stored_texts import in_readers_words
+from workbench.questions.long_context.spec import FP8_CACHE, WIDE_CACHE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,9 @@ def timed_series(run: Run) -> Series:
     """Return the rows of prefill and decode by how the model was run, shortest context first."""
     series: dict[str, list[Timed]] = {}
     for served in run.rows(Served):
-        series.setdefault(served.label, []).append(served)
+        series.setdefault(in_readers_words(served.label, (WIDE_CACHE, FP8_CACHE)), []).append(served)
     for row in run.rows(Prefill):
-        series.setdefault(f"PyTorch, chunks of {row.chunk_tokens}", []).append(row)
+        series.setdefault(gettext("PyTorch, chunks of {n}").format(n=row.chunk_tokens), []).append(row)
     return {name: sorted(rows, key=lambda r: r.length_tokens) for name, rows in series.items()}
 
 

@@ -8,6 +8,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Knob, Seed, advanced, knob, needed
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 
 CACHES: dict[str, str] = {
@@ -18,13 +19,15 @@ CACHES: dict[str, str] = {
     "offloaded": "offloaded",
     "quantized": "quantized",
 }
+WIDE_CACHE = gettext_noop("vLLM, 16-bit cache, chunks of {n}")
+FP8_CACHE = gettext_noop("vLLM, FP8 cache, chunks of {n}")
 PRECISIONS: dict[str, tuple[float, float]] = {
-    "BF16 weights, BF16 cache": (16.0, 16.0),
-    "BF16 weights, FP8 cache": (16.0, 8.0),
-    "FP8 weights, BF16 cache": (8.0, 16.0),
-    "FP8 weights, FP8 cache": (8.0, 8.0),
-    "INT4 weights, BF16 cache": (4.25, 16.0),
-    "INT4 weights, FP8 cache": (4.25, 8.0),
+    gettext_noop("BF16 weights, BF16 cache"): (16.0, 16.0),
+    gettext_noop("BF16 weights, FP8 cache"): (16.0, 8.0),
+    gettext_noop("FP8 weights, BF16 cache"): (8.0, 16.0),
+    gettext_noop("FP8 weights, FP8 cache"): (8.0, 8.0),
+    gettext_noop("INT4 weights, BF16 cache"): (4.25, 16.0),
+    gettext_noop("INT4 weights, FP8 cache"): (4.25, 8.0),
 }
 """Bits of weights (INT4 with a scale for each 64) and of the cache."""
 DEFAULT_CHUNK = 8192
@@ -66,8 +69,7 @@ class ServedVariant:
     @property
     def label(self) -> str:
         """Return the name of the variant that readers see."""
-        cache = "FP8 cache" if self.kv_cache_dtype == "fp8" else "16-bit cache"
-        return f"vLLM, {cache}, chunks of {self.chunk_tokens}"
+        return (FP8_CACHE if self.kv_cache_dtype == "fp8" else WIDE_CACHE).format(n=self.chunk_tokens)
 
 
 def require_tokens(what: str, values: Sequence[int]) -> None:
@@ -171,7 +173,7 @@ class ServingCase:
         "BF16 weights, BF16 cache",
         "Precision",
         "Number formats of weights and KV cache.",
-        choices={name: name for name in PRECISIONS},
+        choices={name: gettext(name) for name in PRECISIONS},
     )
     context_tokens: int = knob(
         LONGEST, "Context length", "Prompt and output tokens of each sequence.", unit="tokens", low=1, high=100_000_000

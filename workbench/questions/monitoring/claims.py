@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, not_testable, untested
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.statistics import share_interval
 from workbench.load.rows import LoadResult
@@ -37,13 +38,18 @@ def in_range(value: Value, words: str) -> Judge:
             return None
         run, row = found
         rate = row.rates.offered_per_s if row.rates else None
-        how = (
-            f"{words} of the shipped load of recorded conversations with the shortest latencies and no failure: {run.model}, "
-            f"{rate or 0:.1f} requests/s, {row.counts.ok:,} requests. FAQ: {claim.condition}."
+        how = gettext(
+            "{measure} of the shipped load of recorded conversations with the shortest latencies and no failure: {model}, {rate} requests/s, {n} requests. FAQ: {condition}."
+        ).format(
+            measure=words,
+            model=run.model,
+            rate=f"{rate or 0:.1f}",
+            n=f"{row.counts.ok:,}",
+            condition=gettext(claim.condition),
         )
         return compared(claim, figure[0], how, runs=(run,), interval=figure[1])
 
-    return first_of(judge, untested(LOAD, "No load of recorded arrivals ran on a GPU without failures."))
+    return first_of(judge, untested(LOAD, gettext("No load of recorded arrivals ran on a GPU without failures.")))
 
 
 def _mean(row: LoadResult) -> tuple[float, tuple[float, float] | None] | None:
@@ -66,12 +72,13 @@ def _errors(row: LoadResult) -> tuple[float, tuple[float, float]]:
 
 
 JUDGES: Judges = {
-    (7, "mean latency", "normal_range"): in_range(_mean, "Mean end-to-end latency"),
-    (7, "P99 latency", "normal_range"): in_range(_p99, "p99 of the end-to-end latency"),
-    (7, "QPS", "normal_range"): in_range(_rate, "Answered requests per second"),
-    (7, "error rate", "normal_range"): in_range(_errors, "Failed requests"),
+    (7, "mean latency", "normal_range"): in_range(_mean, gettext("Mean end-to-end latency")),
+    (7, "P99 latency", "normal_range"): in_range(_p99, gettext("p99 of the end-to-end latency")),
+    (7, "QPS", "normal_range"): in_range(_rate, gettext("Answered requests per second")),
+    (7, "error rate", "normal_range"): in_range(_errors, gettext("Failed requests")),
     (7, "model accuracy", "normal_range"): not_testable(
-        "recommendation", "A threshold of right answers depends on the gold questions that the service chooses."
+        "recommendation",
+        gettext("A threshold of right answers depends on the gold questions that the service chooses."),
     ),
 }
 """By question, technique and metric; that of GPU utilization is judged where GPUs are sampled."""

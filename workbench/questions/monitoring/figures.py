@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.alerts.rules import Rule
+from workbench.core.language import gettext
 from workbench.interface.theme import CAUTION, FAILURE, INK, MEASURED, add_line, figure
 from workbench.questions.monitoring.rows import Evaluation, spans
 
@@ -15,9 +16,9 @@ def alerts_over_time(names: Sequence[str], evaluations: Sequence[Evaluation]) ->
     """Draw a lane for each rule, from the top down: thin where the rule was pending, thick where it fired."""
     ends_s = (evaluations[0].at_s, evaluations[-1].at_s)
     fig = figure(
-        "Pending and firing rules",
-        subtitle="orange: pending (the condition has not lasted long enough) · red: firing",
-        x_title="time since the start, s",
+        gettext("Pending and firing rules"),
+        subtitle=gettext("orange: pending (the condition has not lasted long enough) · red: firing"),
+        x_title=gettext("time since the start, s"),
         y_title="",
         height=HEIGHT_PX,
     )
@@ -27,11 +28,11 @@ def alerts_over_time(names: Sequence[str], evaluations: Sequence[Evaluation]) ->
         mode="markers",
         marker={"size": 3, "color": INK, "opacity": 0.4},
         hoverinfo="skip",
-        name="whole watch",
+        name=gettext("whole watch"),
     )
     for label, spent, colour, width in (
-        ("pending", spans(evaluations, "pending"), CAUTION, 6),
-        ("firing", spans(evaluations, "firing"), FAILURE, 14),
+        (gettext("pending"), spans(evaluations, "pending"), CAUTION, 6),
+        (gettext("firing"), spans(evaluations, "firing"), FAILURE, 14),
     ):
         lanes = [(name, span) for name in names for span in spent.get(name, ())]
         x = [at for _, span in lanes for at in (*span, None)]
@@ -52,10 +53,12 @@ def value_and_threshold(rule: Rule, *, at_s: Sequence[float], values: Sequence[f
         values: Values of the rule; None where it had no data.
     """
     fig = figure(
-        f"{rule.name}: value and threshold",
-        subtitle=f"● measured · fires when {rule.compare} {rule.threshold:g}",
-        x_title="time since the start, s",
-        y_title="value of the rule",
+        gettext("{rule}: value and threshold").format(rule=rule.name),
+        subtitle=gettext("● measured · fires when {compare} {threshold}").format(
+            compare=rule.compare, threshold=f"{rule.threshold:g}"
+        ),
+        x_title=gettext("time since the start, s"),
+        y_title=gettext("value of the rule"),
         height=HEIGHT_PX,
     )
     style: dict[str, object] = {"marker": {"size": 4}, "connectgaps": False}

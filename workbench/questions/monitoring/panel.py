@@ -10,6 +10,7 @@ from workbench.alerts.dashboard import dashboard
 from workbench.alerts.rules import Rule, rules_yaml
 from workbench.catalog.paths import MEASURED
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import code_block, hint, joined, paragraph, table, verdict_card
 from workbench.interface.knobs import command_line
@@ -40,11 +41,11 @@ class WatchState(PanelState):
 class MonitoringPanel(QuestionPanel):
     """Run watches a server; the rules are evaluated in retrospect over loads that were measured with their server's counters."""
 
-    title = "Is my service healthy?"
+    title = gettext("Is my service healthy?")
     spec_class, state_class = MonitoringSpec, WatchState
     css_class = "wb-watch"
-    tab_titles = ("Alerts", "Prometheus rules", "Grafana dashboard")
-    duration = "Name a server and press Run."
+    tab_titles = (gettext("Alerts"), gettext("Prometheus rules"), gettext("Grafana dashboard"))
+    duration = gettext("Name a server and press Run.")
     _live: Sequence[Evaluation] = ()
     _replay: tuple[tuple[str, MonitoringSpec] | None, Sequence[Evaluation]] = (None, ())
 
@@ -61,7 +62,7 @@ class MonitoringPanel(QuestionPanel):
         """Return the runs, after the watch that is running."""
         if not self._live:
             return super().run_options()
-        return [("● now", None), *((findings.label(r), r.id) for r in self.runs)]
+        return [(gettext("● now"), None), *((findings.label(r), r.id) for r in self.runs)]
 
     def attached(self, view: JobView) -> None:  # noqa: ARG002
         """Show a watch from its newest evaluation on."""
@@ -112,7 +113,7 @@ class MonitoringPanel(QuestionPanel):
         evaluations, rules = self._evaluations()
         tabs = self._rule_files(evaluations)
         if not evaluations:
-            return replace(self.nothing_measured(), tabs=(paragraph("No alert fired."), *tabs))
+            return replace(self.nothing_measured(), tabs=(paragraph(gettext("No alert fired.")), *tabs))
         rule = next((r for r in rules if r.name == self.state.rule), rules[0])
         at = [e.at_s for e in evaluations]
         summaries = [hint(r.name, title=r.summary) for r in rules]
@@ -127,7 +128,7 @@ class MonitoringPanel(QuestionPanel):
                 lambda: value_and_threshold(rule, at_s=at, values=[x.values.get(rule.name) for x in evaluations]),
             ),
             table=table(findings.RULE_HEAD, cells, left=(1,)),
-            tabs=(table(findings.ALERT_HEAD, alerts) if alerts else paragraph("No alert fired."), *tabs),
+            tabs=(table(findings.ALERT_HEAD, alerts) if alerts else paragraph(gettext("No alert fired.")), *tabs),
             run=run,
         )
 
@@ -141,5 +142,8 @@ class MonitoringPanel(QuestionPanel):
         lint = f"workbench lint-metrics dashboard.json {plan.url}"
         return (
             joined(code_block(f"{file} > rules.yml"), code_block(rules_yaml(rules, interval_s=plan.interval_s))),
-            joined(code_block(f"{board} > dashboard.json\n{lint}"), code_block(json.dumps(dashboard(rules), indent=1))),
+            joined(
+                code_block(f"{board} > dashboard.json\n{lint}"),
+                code_block(json.dumps(dashboard(rules), indent=1, ensure_ascii=False)),
+            ),
         )

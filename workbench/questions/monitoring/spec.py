@@ -7,6 +7,7 @@ from workbench.alerts.defaults import TTFT_BOUNDS
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Knob, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.telemetry.metrics_source import PREFIXES
 
@@ -58,7 +59,10 @@ class RulesSpec(Spec):
 
     def __post_init__(self) -> None:
         if self.target not in ("prometheus", "grafana"):
-            raise InvalidSpec(f"There is no format for {self.target!r}.", remedy="Choose prometheus or grafana.")
+            raise InvalidSpec(
+                gettext("There is no format for {target}.").format(target=repr(self.target)),
+                remedy=gettext("Choose prometheus or grafana."),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +119,19 @@ class WatchSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "interval_s")
         if not self.url.startswith(("http://", "https://")):
-            raise InvalidSpec(f"{self.url!r} is not a URL.", remedy="Give one like http://localhost:8000.")
+            raise InvalidSpec(
+                gettext("{url} is not a URL.").format(url=repr(self.url)),
+                remedy=gettext("Give one like http://localhost:8000."),
+            )
         if not self.prefix:
-            raise InvalidSpec("There is no metric prefix.", remedy=f"Give {AUTO} or {' or '.join(PREFIXES)}.")
+            raise InvalidSpec(
+                gettext("There is no metric prefix."),
+                remedy=gettext("Give {prefixes}.").format(prefixes=gettext(" or ").join((AUTO, *PREFIXES))),
+            )
         if self.gold_every_s < 0 or self.patience_s < 0 or not 0 < self.objective < 1:
             raise InvalidSpec(
                 f"gold_every_s is {self.gold_every_s:g}, patience_s {self.patience_s:g}, objective {self.objective:g}.",
-                remedy="Give 0 or more seconds, and a share between 0 and 1.",
+                remedy=gettext("Give 0 or more seconds, and a share between 0 and 1."),
             )
 
 
@@ -145,4 +155,7 @@ class MonitoringSpec(WatchSpec):
         WatchSpec.__post_init__(self)
         require_positive(self, "duration_s")
         if self.duration_s > LONGEST_S:
-            raise InvalidSpec(f"duration_s is {self.duration_s:g}.", remedy=f"Give at most {LONGEST_S:g}.")
+            raise InvalidSpec(
+                f"duration_s is {self.duration_s:g}.",
+                remedy=gettext("Give at most {seconds}.").format(seconds=f"{LONGEST_S:g}"),
+            )

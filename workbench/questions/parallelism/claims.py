@@ -7,6 +7,7 @@ from workbench.catalog.ledger import Decision, Evidence, Judgement, Judges, Outc
 from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext, gettext_noop, ngettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.estimate.device_calibration import offers
@@ -51,10 +52,11 @@ def tensor(claim: Claim, evidence: Evidence) -> Judgement | None:
         outcome = (
             Outcome.CONFIRMED if gain > NOTICEABLE else Outcome.OPPOSITE if gain < 1 / NOTICEABLE else Outcome.NO_GAIN
         )
-        how = (
-            f"A model of {size:.1f} billion parameters with eight users: TPOT p50 {1e3 * one:.1f} ms on one card, {1e3 * two:.1f} ms on two with tensor "
-            f"parallelism, {gain:.2f}× as fast. Smaller models gain too; the claim is about those above its size."
-        )
+        how = gettext(
+            "A model of {size} billion parameters with eight users: TPOT p50 {one} ms on one card, {two} ms on "
+            "two with tensor parallelism, {gain}× as fast. Smaller models gain too; the claim is about those "
+            "above its size."
+        ).format(size=f"{size:.1f}", one=f"{1e3 * one:.1f}", two=f"{1e3 * two:.1f}", gain=f"{gain:.2f}")
         return _sized(outcome, size, how, pair)
     return None
 
@@ -77,10 +79,11 @@ def data(claim: Claim, evidence: Evidence) -> Judgement | None:
         outcome = (
             Outcome.CONFIRMED if ratio > NOTICEABLE else Outcome.OPPOSITE if ratio < 1 / NOTICEABLE else Outcome.NO_GAIN
         )
-        how = (
-            f"A model of {size:.1f} billion parameters, {2 * batch} requests of {context:,} + {ANSWER_TOKENS} tokens at once on two cards: two replicas answer "
-            f"{ratio:.2f}× as many a second as both cards with tensor parallelism (prefill and decode, BF16)."
-        )
+        how = gettext(
+            "A model of {size} billion parameters, {n} requests of {context} + {answer} tokens at once on two "
+            "cards: two replicas answer {ratio}× as many a second as both cards with tensor parallelism "
+            "(prefill and decode, BF16)."
+        ).format(size=f"{size:.1f}", n=2 * batch, context=f"{context:,}", answer=ANSWER_TOKENS, ratio=f"{ratio:.2f}")
         return _sized(outcome, size, how, pair)
     return None
 
@@ -106,9 +109,9 @@ CASES = (
 )
 """Model, device, longest time per output token, and requests per second that both rules decide."""
 ADVICE = (
-    ("meta-llama/Meta-Llama-3.1-8B", "bf16", "one GPU", (1,)),
-    ("meta-llama/Meta-Llama-3.1-70B", "w4a16", "one GPU, or two with tensor parallelism", (1, 2)),
-    ("meta-llama/Meta-Llama-3.1-70B", "bf16", "two or four GPUs with tensor parallelism", (2, 4)),
+    ("meta-llama/Meta-Llama-3.1-8B", "bf16", gettext("one GPU"), (1,)),
+    ("meta-llama/Meta-Llama-3.1-70B", "w4a16", gettext("one GPU, or two with tensor parallelism"), (1, 2)),
+    ("meta-llama/Meta-Llama-3.1-70B", "bf16", gettext("two or four GPUs with tensor parallelism"), (2, 4)),
 )
 """The FAQ's advice for A100 cards of 80 GB: model, precision, advice, and the numbers of GPUs that it names."""
 
@@ -117,9 +120,9 @@ def faq_strategies(*, model_bytes: float, memory_bytes: float, latency_s: float,
     """Return the strategies that the FAQ's rule names (12.1 Q3), restated: each threshold adds one, whatever the others say."""
     is_too_large, is_urgent = model_bytes > 0.8 * memory_bytes, latency_s < 0.1
     named = {
-        "tensor": is_too_large or is_urgent,
-        "pipeline": requests_per_s > 100,
-        "mixed": model_bytes > 4 * memory_bytes,
+        gettext_noop("tensor"): is_too_large or is_urgent,
+        gettext_noop("pipeline"): requests_per_s > 100,
+        gettext_noop("mixed"): model_bytes > 4 * memory_bytes,
     }
     return [name for name, holds in named.items() if holds]
 
@@ -141,8 +144,21 @@ def decisions(_evidence: Evidence) -> list[Decision]:
             model_bytes=2.0 * model.n_params, memory_bytes=offer.memory_bytes, latency_s=tpot_s, requests_per_s=rate
         )
         ours = planned_strategies(best)
-        shown = f"{plan_label(best)}: {_words(ours)}" if best.reason is None else f"none: {best.reason}"
-        case = f"{name}, BF16, {offer.name}, {1e3 * tpot_s:g} ms per token, {rate:g} requests/s of {load.input_tokens} + {load.output_tokens} tokens"
+        shown = (
+            f"{plan_label(best)}: {_words(ours)}"
+            if best.reason is None
+            else gettext("none: {reason}").format(reason=best.reason)
+        )
+        case = gettext(
+            "{model}, BF16, {device}, {time} ms per token, {rate} requests/s of {n_in} + {n_out} tokens"
+        ).format(
+            model=name,
+            device=offer.name,
+            time=f"{1e3 * tpot_s:g}",
+            rate=f"{rate:g}",
+            n_in=load.input_tokens,
+            n_out=load.output_tokens,
+        )
         rows.append(
             Decision(
                 rule="choose_parallelism_strategy",
@@ -163,33 +179,43 @@ def _advice(advice: tuple[str, str, str, tuple[int, ...]]) -> Decision:
     feasible = [p for p in plans(model, slow, [offer], precisions=(precision,)) if p.reason is None]
     least = min((p.n_devices for p in feasible), default=None)
     return Decision(
-        rule="advice for one model",
+        rule=gettext("advice for one model"),
         case=f"{name}, {precision}, {offer.name}",
         faq=words,
-        ours="does not fit" if least is None else f"fits from {least} GPU{'s' if least > 1 else ''} on",
+        ours=gettext("does not fit")
+        if least is None
+        else ngettext("fits from {n} GPU on", "fits from {n} GPUs on", least).format(n=least),
         is_same=least in counts,
         provenance=Provenance.ESTIMATED,
     )
 
 
 def _words(strategies: Sequence[str]) -> str:
-    return " + ".join(strategies) + " parallelism" if strategies else "no split"
+    if not strategies:
+        return gettext("no split")
+    return gettext("{strategies} parallelism").format(strategies=" + ".join(map(gettext, strategies)))
 
 
 JUDGES: Judges = {
     (3, "tensor parallelism", "model_size_from"): first_of(
-        tensor, untested(CALIBRATE, "No pair of runs on one and two cards is at hand.")
+        tensor, untested(CALIBRATE, gettext("No pair of runs on one and two cards is at hand."))
     ),
     (3, "data parallelism", "model_size_up_to"): first_of(
-        data, untested(CALIBRATE, "No pair of runs on one and two cards is at hand.")
+        data, untested(CALIBRATE, gettext("No pair of runs on one and two cards is at hand."))
     ),
     (3, "pipeline parallelism", "model_size_from"): not_testable(
         "recommendation",
-        "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and the workbench decide about the same cases.",
+        gettext(
+            "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and "
+            "the workbench decide about the same cases."
+        ),
     ),
     (3, "hybrid parallelism", "model_size_from"): not_testable(
         "recommendation",
-        "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and the workbench decide about the same cases.",
+        gettext(
+            "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and "
+            "the workbench decide about the same cases."
+        ),
     ),
 }
 """By question, technique and metric."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.estimate.search import Plan
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, figure, styles_of
 from workbench.questions.parallelism.findings.beside import PredictedCell
@@ -14,6 +15,11 @@ from workbench.simulate.planned import plan_label
 from workbench.simulate.summary import OverTime
 
 LEGEND_BELOW: dict[str, Any] = {"legend_y": -0.18, "height": 460}
+ROUTINGS = {
+    "round robin": gettext("round robin"),
+    "least loaded": gettext("least loaded"),
+    "cache aware": gettext("cache aware"),
+}
 
 
 def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_s: float) -> go.Figure:
@@ -25,10 +31,10 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
         slo_tpot_s: Where the line of the SLO stands.
     """
     fig = figure(
-        "Cost and speed of plans",
-        subtitle="lower left is better · ◌ estimated from means, without queues · diamonds: Pareto-optimal",
-        x_title="cost of all replicas, USD/h",
-        y_title="TPOT, ms",
+        gettext("Cost and speed of plans"),
+        subtitle=gettext("lower left is better · ◌ estimated from means, without queues · diamonds: Pareto-optimal"),
+        x_title=gettext("cost of all replicas, USD/h"),
+        y_title=gettext("TPOT, ms"),
         **LEGEND_BELOW,
     )
 
@@ -41,7 +47,7 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
         marker = {"color": colour, "symbol": symbol, "size": 8, "opacity": 0.75}
         points([p for p in plans if p.device_name == name], name, colour, mode="markers", marker=marker)
     line, diamond = {"width": 2, "dash": "dash"}, {"symbol": "diamond", "size": 11}
-    points(frontier, "Pareto-optimal", BEST, mode="lines+markers", line=line, marker=diamond)
+    points(frontier, gettext("Pareto-optimal"), BEST, mode="lines+markers", line=line, marker=diamond)
     fig.add_hline(y=slo_tpot_s * 1e3, line={"color": CAUTION, "width": 1.5, "dash": "dot"})
     fig.update_xaxes(type="log", tickangle=0, tickvals=[m * 10.0**e for e in range(-1, 5) for m in (1, 2, 5)])
     shown = [p.tpot_s for p in (*plans, *frontier)]
@@ -56,10 +62,10 @@ def predicted_and_measured(cells: Sequence[PredictedCell], *, level: float) -> g
     The cells are all of one context.
     """
     fig = figure(
-        "Predicted and measured",
-        subtitle=f"● measured · ◌ line and band: estimated, {100 * level:.0f} %",
-        x_title="decode batch size, sequences",
-        y_title="TPOT, ms",
+        gettext("Predicted and measured"),
+        subtitle=gettext("● measured · ◌ line and band: estimated, {level} %").format(level=f"{100 * level:.0f}"),
+        x_title=gettext("decode batch size, sequences"),
+        y_title=gettext("TPOT, ms"),
         **LEGEND_BELOW,
     )
     for name, (colour, symbol) in styles_of(list(dict.fromkeys(c.label for c in cells))).items():
@@ -68,9 +74,20 @@ def predicted_and_measured(cells: Sequence[PredictedCell], *, level: float) -> g
         estimated, low, high = ([getattr(c.predicted_s, end) * 1e3 for c in mine] for end in ("value", "low", "high"))
         band: dict[str, Any] = {"fill": "toself", "opacity": 0.15, "hoverinfo": "skip", "line": {"width": 0}}
         add_line(fig, x + x[::-1], high + low[::-1], colour, name=name, hover="", showlegend=False, **band)
-        hover, line = f"{name}, batch %{{x}}: estimated %{{y:.3g}} ms<extra></extra>", {"width": 1.5, "dash": "dash"}
-        add_line(fig, x, estimated, colour, name=f"{name}, estimated", hover=hover, showlegend=False, line=line)
-        hover, marker = hover.replace("estimated", "measured"), {"color": colour, "symbol": symbol, "size": 8}
+        hover = gettext("{name}, batch %{{x}}: estimated %{{y:.3g}} ms<extra></extra>").format(name=name)
+        line = {"width": 1.5, "dash": "dash"}
+        add_line(
+            fig,
+            x,
+            estimated,
+            colour,
+            name=gettext("{name}, estimated").format(name=name),
+            hover=hover,
+            showlegend=False,
+            line=line,
+        )
+        hover = gettext("{name}, batch %{{x}}: measured %{{y:.3g}} ms<extra></extra>").format(name=name)
+        marker = {"color": colour, "symbol": symbol, "size": 8}
         add_line(fig, x, measured, colour, name=name, hover=hover, mode="markers", marker=marker)
     fig.update_xaxes(type="log", tickvals=sorted({c.batch for c in cells}), tickangle=0)
     return fig
@@ -82,24 +99,34 @@ def price_by_assumption(assumptions: Sequence[Sensitivity], *, usd_per_hour: flo
     ``usd_per_hour`` is the price of the plan as it stands.
     """
     fig = figure(
-        "Sensitivity of the price",
-        subtitle="◌ estimated: one assumption changed, then the cheapest plan again",
-        x_title="cheapest plan, USD/h",
+        gettext("Sensitivity of the price"),
+        subtitle=gettext("◌ estimated: one assumption changed, then the cheapest plan again"),
+        x_title=gettext("cheapest plan, USD/h"),
         y_title="",
         **LEGEND_BELOW,
     )
     names = [f"{a.assumption}<br>{a.low} … {a.high}" for a in assumptions]
-    for end, colour, changed, values in (
-        ("low", MEASURED, [a.low for a in assumptions], [a.usd_low for a in assumptions]),
-        ("high", CAUTION, [a.high for a in assumptions], [a.usd_high for a in assumptions]),
+    lower = (
+        gettext("lower value"),
+        gettext("no plan with the lower value"),
+        gettext("no plan meets the SLO with the lower value<extra></extra>"),
+    )
+    higher = (
+        gettext("higher value"),
+        gettext("no plan with the higher value"),
+        gettext("no plan meets the SLO with the higher value<extra></extra>"),
+    )
+    for (name, no_plan, hover), colour, changed, values in (
+        (lower, MEASURED, [a.low for a in assumptions], [a.usd_low for a in assumptions]),
+        (higher, CAUTION, [a.high for a in assumptions], [a.usd_high for a in assumptions]),
     ):
-        prices = ["no plan" if v is None else f"{v:.2f} USD/h" for v in values]
+        prices = [gettext("no plan") if v is None else f"{v:.2f} USD/h" for v in values]
         add_bars(
             fig,
             names,
             [0 if v is None else v - usd_per_hour for v in values],
             colour,
-            name=f"{end}er value",
+            name=name,
             hover="%{y}<br>%{customdata[0]}: %{customdata[1]}<extra></extra>",
             base=usd_per_hour,
             width=0.6,
@@ -110,9 +137,9 @@ def price_by_assumption(assumptions: Sequence[Sensitivity], *, usd_per_hour: flo
             x=[usd_per_hour] * len(missing),
             y=missing,
             mode="markers",
-            name=f"no plan with the {end}er value",
+            name=no_plan,
             marker={"symbol": "x", "size": 12, "color": FAILURE},
-            hovertemplate=f"no plan meets the SLO with the {end}er value<extra></extra>",
+            hovertemplate=hover,
             showlegend=bool(missing),
         )
     fig.add_vline(x=usd_per_hour, line={"color": BEST, "width": 2})
@@ -128,18 +155,23 @@ def queue_over_time(parts: OverTime, *, cache_tokens: int) -> go.Figure:
         parts: Queue and cache of the replica over time.
         cache_tokens: Room of the cache.
     """
-    title, at_s, steps = "Queue and cache of the busiest replica", parts.at_s, {"width": 1.5, "shape": "hv"}
-    fig = figure(title, subtitle="△ simulated", x_title="time, s", y_title="requests", **LEGEND_BELOW)
-    for name, requests, colour in (("running", parts.running, MEASURED), ("waiting", parts.waiting, FAILURE)):
+    title, at_s, steps = gettext("Queue and cache of the busiest replica"), parts.at_s, {"width": 1.5, "shape": "hv"}
+    fig = figure(
+        title, subtitle=gettext("△ simulated"), x_title=gettext("time, s"), y_title=gettext("requests"), **LEGEND_BELOW
+    )
+    for name, requests, colour in (
+        (gettext("running"), parts.running, MEASURED),
+        (gettext("waiting"), parts.waiting, FAILURE),
+    ):
         hover = f"%{{x:.1f}} s: %{{y}} {name}<extra></extra>"
         add_line(fig, at_s, requests, colour, name=name, hover=hover, line=steps)
     full, hover = (
         [100 * c / cache_tokens for c in parts.cached_tokens],
-        "%{x:.1f} s: cache %{y:.0f} % full<extra></extra>",
+        gettext("%{x:.1f} s: cache %{y:.0f} % full<extra></extra>"),
     )
-    add_line(fig, at_s, full, BEST, name="cache", hover=hover, line=steps, yaxis="y2")
+    add_line(fig, at_s, full, BEST, name=gettext("cache"), hover=hover, line=steps, yaxis="y2")
     second = fig.layout.yaxis.to_plotly_json() | {"domain": [0.0, 0.3], "anchor": "x", "rangemode": "tozero"}
-    second["title"] = {"text": "cache, %", "font": {"size": 12}}
+    second["title"] = {"text": gettext("cache, %"), "font": {"size": 12}}
     fig.update_layout(yaxis={"domain": [0.38, 1.0], "rangemode": "tozero"}, yaxis2=second, xaxis={"anchor": "y2"})
     return fig
 
@@ -147,19 +179,19 @@ def queue_over_time(parts: OverTime, *, cache_tokens: int) -> go.Figure:
 def caches_by_size(sizes: CacheSizes) -> go.Figure:
     """Return hit share, TTFT and saved devices by the room of a replica's prefix cache, a line for each kind of routing."""
     fig = figure(
-        "Prefix cache by its size and routing",
-        subtitle=f"△ simulated · {sizes.about} · dashed: room of the plan's replicas",
-        x_title="KV cache of a replica, tokens",
-        y_title="hit share, %",
+        gettext("Prefix cache by its size and routing"),
+        subtitle=gettext("△ simulated · {about} · dashed: room of the plan's replicas").format(about=sizes.about),
+        x_title=gettext("KV cache of a replica, tokens"),
+        y_title=gettext("hit share, %"),
         **LEGEND_BELOW | {"height": 640},
     )
     hovers = {
-        "y": "%{x:,} tokens: %{y:.0f} % hits",
-        "y2": "%{x:,} tokens: TTFT p50 %{y:.3g} s",
-        "y3": "%{x:,} tokens: work of %{y:.2g} devices saved",
+        "y": gettext("%{x:,} tokens: %{y:.0f} % hits"),
+        "y2": gettext("%{x:,} tokens: TTFT p50 %{y:.3g} s"),
+        "y3": gettext("%{x:,} tokens: work of %{y:.2g} devices saved"),
     }
-    for name, (colour, symbol) in styles_of(list(dict.fromkeys(p.routing for p in sizes.points))).items():
-        mine = [p for p in sizes.points if p.routing == name]
+    for routing, (colour, symbol) in styles_of(list(dict.fromkeys(p.routing for p in sizes.points))).items():
+        name, mine = ROUTINGS[routing], [p for p in sizes.points if p.routing == routing]
         values = {
             "y": [100 * p.hit_fraction for p in mine],
             "y2": [p.ttft_p50_s for p in mine],
@@ -171,7 +203,7 @@ def caches_by_size(sizes: CacheSizes) -> go.Figure:
             x = [p.cache_tokens for p in mine]
             add_line(fig, x, values[axis], colour, name=name, hover=f"{name}, {hover}<extra></extra>", **style)
     plain = fig.layout.yaxis.to_plotly_json() | {"anchor": "x", "rangemode": "tozero"}
-    titles = ("hit share, %", "TTFT p50, s", "GPUs saved")
+    titles = (gettext("hit share, %"), gettext("TTFT p50, s"), gettext("GPUs saved"))
     domains = ((0.72, 1.0), (0.36, 0.64), (0.0, 0.28))
     axes = [
         plain | {"domain": d, "title": {"text": t, "font": {"size": 12}}} for t, d in zip(titles, domains, strict=True)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
 from workbench.catalog.models import plannable_models, require_folder
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.engines.environments import require
 from workbench.estimate.prediction import LEVEL
@@ -59,10 +60,15 @@ DIGITS_CARRIED = 5
 class ParallelismPanel(QuestionPanel):
     """Plans for any model and load; Run measures vLLM's steps here, to which `workbench calibrate` fits them."""
 
-    title = "How many of which GPUs, split how?"
+    title = gettext("How many of which GPUs, split how?")
     spec_class, measured_class = PlanSpec, ServingSpeedSpec
     css_class, is_tall, n_plots = "wb-parallel", True, 4
-    tab_titles = ("Launch command", "Simulated queue", "Sensitivity", "Rejected combinations")
+    tab_titles = (
+        gettext("Launch command"),
+        gettext("Simulated queue"),
+        gettext("Sensitivity"),
+        gettext("Rejected combinations"),
+    )
 
     def find_runs(self) -> list[Run]:
         """Return the runs of GPUs, newest first."""
@@ -89,13 +95,13 @@ class ParallelismPanel(QuestionPanel):
         except WorkbenchError as error:
             return self.no_answer(error)
         rows, reasons = plan_rows(answer), reason_rows(answer.plans)
-        simulated, nothing = answer.simulated, paragraph("No plan meets the SLO.")
+        simulated, nothing = answer.simulated, paragraph(gettext("No plan meets the SLO."))
         queue = nothing
         if simulated is not None:
             queue = joined(table(QUEUE_HEAD, queue_rows(simulated)), paragraph(queue_text(simulated)))
 
         def assumptions() -> Markup:
-            about = paragraph("Plans of this table are chosen by their mean latencies, without queues.")
+            about = paragraph(gettext("Plans of this table are chosen by their mean latencies, without queues."))
             rows = table(SENSITIVITY_HEAD, sensitivity_rows(answer), left=(1, 3))
             return joined(rows, about) if answer.best else nothing
 
@@ -112,18 +118,32 @@ class ParallelismPanel(QuestionPanel):
                 code_block(launch_lines(answer)),
                 queue,
                 assumptions,
-                table(REASON_HEAD, reasons, left=(1,)) if reasons else paragraph("All combinations meet the SLO."),
+                table(REASON_HEAD, reasons, left=(1,))
+                if reasons
+                else paragraph(gettext("All combinations meet the SLO.")),
             ),
             run=self.run,
         )
 
     def _about(self, answer: Planned) -> str:
-        prices = "; ".join(
-            f"{o.name} {f'{o.usd_per_hour:.2f} USD/h' if o.usd_per_hour else 'without a price'} ({o.price_label})"
+        prices = gettext("; ").join(
+            gettext("{device} {usd} USD/h ({source})").format(
+                device=o.name, usd=f"{o.usd_per_hour:.2f}", source=o.price_label
+            )
+            if o.usd_per_hour
+            else gettext("{device} without a price ({source})").format(device=o.name, source=o.price_label)
             for o in answer.offers
         )
-        measured = f" · ● {self.run.environment.device}, run {self.run.id}, {self.run.day}" if self.run else ""
-        return f"for {answer.spec.model}; prices: {prices}{measured}"
+        measured = (
+            gettext(" · ● {device}, run {run}, {day}").format(
+                device=self.run.environment.device, run=self.run.id, day=self.run.day
+            )
+            if self.run
+            else ""
+        )
+        return gettext("for {model}; prices: {prices}{measured}").format(
+            model=answer.spec.model, prices=prices, measured=measured
+        )
 
     def _figures(self, answer: Planned) -> tuple[Callable[[], go.Figure], ...]:
         priced = [p for p in answer.plans if p.reason is None and p.usd_per_hour is not None]
@@ -163,8 +183,15 @@ class ParallelismPanel(QuestionPanel):
             output_tokens=answer.spec.output_tokens,
             inputs=[report_input(self.fields[f], name, self.state.asked[f]) for name, f in asked.items()],
             shown=SHOWN,
-            basis=f"Plans by their mean latencies, without queues: the simulation is not in this file. {answer.spec.model}, {answer.spec.input_tokens} prompt tokens and {answer.spec.output_tokens} output "
-            f"tokens. Prices: {'; '.join(o.price_label for o in answer.offers)}.",
+            basis=gettext(
+                "Plans by their mean latencies, without queues: the simulation is not in this file. {model}, {n_in} prompt "
+                "tokens and {n_out} output tokens. Prices: {prices}."
+            ).format(
+                model=answer.spec.model,
+                n_in=answer.spec.input_tokens,
+                n_out=answer.spec.output_tokens,
+                prices=gettext("; ").join(o.price_label for o in answer.offers),
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from workbench.catalog.ledger import (
     not_testable,
     quotient,
     untested,
+    with_note,
 )
 from workbench.catalog.models import language_model_from
 from workbench.catalog.served import Served
@@ -21,6 +22,7 @@ from workbench.catalog.tables import Claim
 from workbench.compress.methods import METHODS
 from workbench.compress.rows import VariantResult
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.questions.quantization.serving_speed.findings import PLAIN
@@ -31,6 +33,7 @@ PLAIN_METHOD = {"torch": ("fp32", "bf16"), "onnxruntime": ("onnx-fp32",)}
 """What a method of an engine is compared with: the first that a run has."""
 LARGE_PARAMS = 1e9
 """Parameters from which on a language model counts as large."""
+OVER_BF16 = gettext("The claim names no baseline; over FP32, which vLLM was not measured in, it would be larger.")
 EVALUATE = "workbench checkpoints MODEL && workbench evaluate MODEL CHECKPOINTS  # with the trained 8B model on a GPU"
 
 
@@ -42,6 +45,7 @@ class Measured:
     interval: tuple[float, float]
     words: str
     run: Run
+    is_over_bf16: bool
 
 
 def is_large(run: Run) -> bool:
@@ -69,8 +73,11 @@ def in_libraries(technique: str, evidence: Evidence) -> Iterator[Measured]:
                     Interval(base.p50_s, base.p50_low_s, base.p50_high_s),
                     Interval(time.p50_s, time.p50_low_s, time.p50_high_s),
                 )
-                words = f"{method.label} over {METHODS[plain.method].label} at batch size {time.batch}, {run.model}"
-                yield Measured(factor=factor, interval=interval, words=words, run=run)
+                words = gettext("{method} over {plain} at batch size {batch}, {model}").format(
+                    method=method.label, plain=METHODS[plain.method].label, batch=time.batch, model=run.model
+                )
+                is_over_bf16 = plain.method == PLAIN
+                yield Measured(factor=factor, interval=interval, words=words, run=run, is_over_bf16=is_over_bf16)
 
 
 def in_vllm(technique: str, evidence: Evidence) -> Iterator[Measured]:
@@ -82,8 +89,10 @@ def in_vllm(technique: str, evidence: Evidence) -> Iterator[Measured]:
             plain = cells.get((PLAIN, batch, context))
             if served == name and plain:
                 factor, interval = quotient(plain.tpot_p50_s, row.tpot_p50_s)
-                words = f"{Served.read(served).label} over BF16 in vLLM, {batch} × {context:,} tokens, {run.model}"
-                yield Measured(factor=factor, interval=interval, words=words, run=run)
+                words = gettext("{format} over BF16 in vLLM, {batch} × {context} tokens, {model}").format(
+                    format=gettext(Served.read(served).label), batch=batch, context=f"{context:,}", model=run.model
+                )
+                yield Measured(factor=factor, interval=interval, words=words, run=run, is_over_bf16=True)
 
 
 def speedup(*, only_large: bool) -> Judge:
@@ -95,21 +104,27 @@ def speedup(*, only_large: bool) -> Judge:
         if not found:
             return None
         best, worst = max(found, key=lambda m: m.factor), min(found, key=lambda m: m.factor)
-        how = f"Decode, {best.words}. Smallest of {len(found)}: {worst.factor:.2f}× ({worst.words})."
-        if f" over {PLAIN.upper()}" in best.words:
-            how += " The claim names no baseline; over FP32, which vLLM was not measured in, it would be larger."
+        how = gettext("Decode, {best}. Smallest of {n}: {factor}× ({worst}).").format(
+            best=best.words, n=len(found), factor=f"{worst.factor:.2f}", worst=worst.words
+        )
         runs = {m.run.id: m.run for m in (best, worst)}.values()
-        return compared(claim, best.factor, how, runs=runs, interval=best.interval)
+        judgement = compared(claim, best.factor, how, runs=runs, interval=best.interval)
+        return with_note(judgement, OVER_BF16) if best.is_over_bf16 else judgement
 
-    return first_of(judge, untested("workbench quantize MODEL", "No run measured it beside the plain precision."))
+    return first_of(
+        judge, untested("workbench quantize MODEL", gettext("No run measured it beside the plain precision."))
+    )
 
 
 def accuracy(claim: Claim, _evidence: Evidence) -> Judgement:
     """Return why no run judges a loss of accuracy: random weights and the 9M model say nothing about trained 8B and 70B ones."""
     if claim.condition == "70B":
-        why = "Accuracy needs trained weights of that size; what ships are random weights and a trained model of 9M parameters."
-        return not_testable("needs trained 70B weights", why)(claim, _evidence)
-    why = "The trained model that ships has 9M parameters, which is far from the 8B of the claim."
+        why = gettext(
+            "Accuracy needs trained weights of that size; what ships are random weights and a trained model of "
+            "9M parameters."
+        )
+        return not_testable(gettext_noop("needs trained 70B weights"), why)(claim, _evidence)
+    why = gettext("The trained model that ships has 9M parameters, which is far from the 8B of the claim.")
     return untested(EVALUATE, why)(claim, _evidence)
 
 

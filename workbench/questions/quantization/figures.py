@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from workbench.catalog.tables import Claim
 from workbench.compress.methods import METHODS
 from workbench.compress.rows import VariantResult
+from workbench.core.language import gettext
 from workbench.core.units import three_digits
 from workbench.interface.theme import BEST, INK, MEASURED, PUBLISHED, figure, interval_bars
 
@@ -17,10 +18,10 @@ KL_FLOOR = 1e-7  # where an exact copy is drawn on the logarithmic axis
 def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best: str | None) -> go.Figure:
     """Return the mean KL to the FP32 reference over the median step time, with 95 % intervals."""
     fig = figure(
-        "Accuracy against speed",
-        subtitle=f"lower left is better · ● measured at batch {batch}",
-        x_title="time per decoding step, ms (median)",
-        y_title="KL to FP32, nat/token (mean)",
+        gettext("Accuracy against speed"),
+        subtitle=gettext("lower left is better · ● measured at batch {batch}").format(batch=batch),
+        x_title=gettext("time per decoding step, ms (median)"),
+        y_title=gettext("KL to FP32, nat/token (mean)"),
     )
     shown = sorted(
         ((r, r.accuracy.mean_kl_nat_per_token, time) for r in results if r.accuracy and (time := r.decode_at(batch))),
@@ -28,12 +29,12 @@ def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best
     )
     times = [t.p50_s * 1e3 for _, _, t in shown]
     heights = [max(kl.value, KL_FLOOR) for _, kl, _ in shown]
-    labels = [METHODS[r.method].label + (" (exact)" if kl.value < KL_FLOOR else "") for r, kl, _ in shown]
+    labels = [METHODS[r.method].label + (gettext(" (exact)") if kl.value < KL_FLOOR else "") for r, kl, _ in shown]
     fig.add_scatter(  # one trace: every trace more costs the reader about ten milliseconds a redraw
         x=times,
         y=heights,
         mode="markers+text",
-        name="measured",
+        name=gettext("measured"),
         text=labels,
         textposition=_label_places(times),
         textfont={"color": INK, "size": 11},
@@ -87,10 +88,10 @@ def claimed_and_measured(
         batch: Batch size of the measurements.
     """
     fig = figure(
-        "Claimed and measured speed-up",
-        subtitle="▬ published (FAQ table) · ● measured here",
-        x_title=f"speed-up over {baseline}, × (decoding, batch {batch})",
-        y_title="technique (ranges in ×)",
+        gettext("Claimed and measured speed-up"),
+        subtitle=gettext("▬ published (FAQ table) · ● measured here"),
+        x_title=gettext("speed-up over {baseline}, × (decoding, batch {batch})").format(baseline=baseline, batch=batch),
+        y_title=gettext("technique (ranges in ×)"),
     )
     names = [c.technique for c in claims]
     ends = [(c, end) for c in claims for end in (c.low, c.high, None)]
@@ -98,10 +99,10 @@ def claimed_and_measured(
         x=[end for _, end in ends],
         y=[None if end is None else c.technique for c, end in ends],
         mode="lines",
-        name="published",
+        name=gettext("published"),
         line={"color": PUBLISHED, "width": 9},
         opacity=0.75,
-        hovertemplate="%{y}: %{x}×, published<extra></extra>",
+        hovertemplate=gettext("%{y}: %{x}×, published<extra></extra>"),
     )
     fig.add_scatter(
         x=[c.high for c in claims],
@@ -118,12 +119,12 @@ def claimed_and_measured(
         x=[value for _, value, _, _ in known],
         y=[technique for technique, *_ in known],
         mode="markers+text",
-        name="measured",
+        name=gettext("measured"),
         text=[f"{value:.2f}×" if value == best[technique] else "" for technique, value, _, _ in known],
         textposition="top center",
         marker={"color": MEASURED, "size": 10, "opacity": [1 if p[1] == best[p[0]] else 0.45 for p in known]},
         error_x=interval_bars([p[1] for p in known], [p[2] for p in known], [p[3] for p in known]),
-        hovertemplate="%{y}: %{x:.2f}×, measured<extra></extra>",
+        hovertemplate=gettext("%{y}: %{x:.2f}×, measured<extra></extra>"),
     )
     top = max([c.high or 0 for c in claims] + [p[1] for p in points] + [1])
     fig.update_xaxes(range=[0, top * 1.2])

@@ -1,9 +1,11 @@
 """The FAQ's rollback rule beside what the measured rollouts decided; the FAQ claims no figure about releases."""
 
 from workbench.catalog.ledger import Decision, Evidence, Judges
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
+from workbench.questions.rollout.findings import shown_scenario
 from workbench.questions.rollout.rows import RolloutResult
-from workbench.questions.rollout.spec import HEALTHY, SCENARIOS
+from workbench.questions.rollout.spec import HEALTHY
 from workbench.release.journal import Phase
 
 FAQ_LEAST_SUCCESS = 0.95
@@ -22,9 +24,13 @@ def decisions(evidence: Evidence) -> list[Decision]:
     return [
         Decision(
             rule="safe_model_rollout",
-            case=f"{SCENARIOS[r.scenario]} ({'healthy' if r.scenario in HEALTHY else 'degraded'}), {r.n_new - r.n_new_failed} of {r.n_new} requests answered",
-            faq=str(faq_phase(r)),
-            ours=str(r.phase),
+            case=(
+                gettext("{version} (healthy), {n} of {total} requests answered")
+                if r.scenario in HEALTHY
+                else gettext("{version} (degraded), {n} of {total} requests answered")
+            ).format(version=shown_scenario(r.scenario), n=r.n_new - r.n_new_failed, total=r.n_new),
+            faq=gettext(faq_phase(r)),
+            ours=gettext(r.phase),
             is_same=faq_phase(r) is r.phase,
             provenance=Provenance.MEASURED,
             runs=(run,),

@@ -15,6 +15,7 @@ import numpy as np
 from workbench.apparatus.gateway_process import ANYBODY, gateway_before
 from workbench.apparatus.network_proxy import NetworkProxy, Way
 from workbench.catalog.paths import HELD_OUT_TEXT, located
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.engines.server import ServerCard, ServerRoom, free_port
 from workbench.engines.serving import launch_for, rounded_weights
@@ -44,7 +45,7 @@ def measure(spec: RolloutSpec, record: Record) -> Iterator[Progress]:
     record.device = chosen_device("cpu")
     courses: dict[str, list[Look]] = {}
     room, total = ServerRoom(record.folder), float(len(spec.scenarios) + 1)
-    yield Progress(step="Starting the old version", done=0, total=total)
+    yield Progress(step=gettext_noop("Starting the old version"), done=0, total=total)
     old = _served(room, spec.model, record.folder)
     try:
         stage = Stage(spec=spec, room=room, folder=record.folder, old_url=old.url, baseline=_baseline(spec, old.url))

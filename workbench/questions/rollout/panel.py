@@ -1,5 +1,6 @@
 """The panel of rollouts between two servers on this machine."""
 
+from workbench.core.language import gettext
 from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
 from workbench.interface.question_panel import QuestionPanel
@@ -21,12 +22,12 @@ from workbench.release.rule import MEASURES
 class RolloutPanel(QuestionPanel):
     """Panel that measures rollouts between two servers of this machine."""
 
-    title = "How do I release a new model safely?"
+    title = gettext("How do I release a new model safely?")
     spec_class = RolloutSpec
     css_class = "wb-rollout"
     cancelled_note = BEGINS_ANEW
-    duration = "Press Run to measure; each rollout takes half a minute."
-    tab_titles = ("Evidence", "Gateway configuration")
+    duration = gettext("Press Run to measure; each rollout takes half a minute.")
+    tab_titles = (gettext("Evidence"), gettext("Gateway configuration"))
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -35,7 +36,9 @@ class RolloutPanel(QuestionPanel):
             return self.nothing_measured()
         rows, courses, spec = run.rows(RolloutResult), run.sampled(RolloutSamples).courses, run.asked(RolloutSpec)
         return AnswerView(
-            about=f"on {run.environment.device}, two torch engines behind the gateway, run {run.id}, {run.day}",
+            about=gettext("on {device}, two torch engines behind the gateway, run {run}, {day}").format(
+                device=run.environment.device, run=run.id, day=run.day
+            ),
             answer=verdict_card(verdict(run)),
             figures=(
                 lambda: course_of_rollouts(courses, first_share=spec.steps[0]),
@@ -46,7 +49,9 @@ class RolloutPanel(QuestionPanel):
                 joined(
                     table(EVIDENCE_HEAD, evidence_rows(rows)),
                     paragraph(
-                        "A new version is rolled back once the evidence of one measure exceeds 4 / alpha: each of the four measures has a quarter of alpha."
+                        gettext(
+                            "A new version is rolled back once the evidence of one measure exceeds 4 / alpha: each of the four measures has a quarter of alpha."
+                        )
                     ),
                 ),
                 code_block(GATEWAY),

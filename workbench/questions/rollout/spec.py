@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import offered_model
 
@@ -75,8 +76,10 @@ class RolloutSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "least_requests", "rate_per_s", "input_tokens", "output_tokens", "longest_s")
-        remedy = f"Choose from: {', '.join(SCENARIOS)}."
+        remedy = gettext("Choose from: {known}.").format(known=", ".join(SCENARIOS))
         if not self.scenarios:
-            raise InvalidSpec("No new version is chosen.", remedy=remedy)
+            raise InvalidSpec(gettext("No new version is chosen."), remedy=remedy)
         if unknown := set(self.scenarios) - set(SCENARIOS):
-            raise InvalidSpec(f"Unknown new version: {', '.join(sorted(unknown))}.", remedy=remedy)
+            raise InvalidSpec(
+                gettext("Unknown new version: {names}.").format(names=", ".join(sorted(unknown))), remedy=remedy
+            )

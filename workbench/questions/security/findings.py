@@ -1,12 +1,13 @@
 """Findings on redaction: the verdict, the rows of its tables, the redacted text, and the controls against each threat."""
 
 import csv
+import re
 from dataclasses import dataclass
 
 import msgspec
 
 from workbench.catalog.paths import DATA
-from workbench.core.provenance import Provenance
+from workbench.core.language import gettext, pgettext
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.verdict import Verdict, objections
@@ -15,16 +16,35 @@ from workbench.questions.security.rows import DetectorScore, RedactionSamples
 from workbench.questions.security.spec import DETECTORS, LAST_TUNING_SEED, OWN
 
 BAR = 0.95
-SCORE_HEAD = (f"Detector {Provenance.MEASURED.mark}", "class", "texts", "recall", "precision", "false positives")
-MISTAKE_HEAD = ("Detector", "mistake")
-COST_HEAD = (f"Measurement {Provenance.MEASURED.mark}", "value")
-THREAT_HEAD = (
-    "Threat",
-    f"FAQ's claim {Provenance.PUBLISHED.mark}",
-    "control of the workbench",
-    "evidence",
-    "limits of the control",
+SCORE_HEAD = (
+    gettext("Detector ●"),
+    gettext("class"),
+    gettext("texts"),
+    gettext("recall"),
+    pgettext("detector", "precision"),
+    gettext("false positives"),
 )
+MISTAKE_HEAD = (gettext("Detector"), gettext("mistake"))
+COST_HEAD = (gettext("Measurement ●"), gettext("value"))
+THREAT_HEAD = (
+    gettext("Threat"),
+    gettext("FAQ's claim ▬"),
+    gettext("control of the workbench"),
+    gettext("evidence"),
+    gettext("limits of the control"),
+)
+CLASSES = {
+    "CARD": pgettext("personal data", "card"),
+    "EMAIL": gettext("email"),
+    "PHONE": pgettext("personal data", "phone"),
+    "ID": pgettext("personal data", "id"),
+    "IBAN": "iban",
+    "SECRET": gettext("secret"),
+    "PRIVATE KEY": gettext("private key"),
+}
+"""What a reader sees of a class of personal data or secrets."""
+MISSED, FALSE = re.compile(r"missed ([A-Z ]+): (.*)", re.S), re.compile(r"false ([A-Z ]+): (.+?) in (.*)", re.S)
+"""Mistakes as runs keep them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +67,44 @@ def percent(share: Interval | None) -> str:
     return "–" if share is None else f"{100 * share.value:.1f} %"
 
 
+def shown_class(kind: str) -> str:
+    """Return what a reader sees of a class."""
+    return CLASSES.get(kind, kind.lower())
+
+
 def verdict(run: Run) -> Verdict:
     """Return whether the workbench's detector reaches the target in every class."""
     scores, samples = [s for s in run.rows(DetectorScore) if s.detector == OWN], run.sampled(RedactionSamples)
     if not scores:
         return Verdict(
-            headline="This run did not score the workbench's detector.", evidence=stream_summary(run), answer="open"
+            headline=gettext("This run did not score the workbench's detector."),
+            evidence=stream_summary(run),
+            answer="open",
         )
     weak = [s for s in scores if s.weakest < BAR]
     worst = min(scores, key=lambda s: s.weakest)
-    scope = "every class" if not weak else f"{len(scores) - len(weak)} of {len(scores)} classes"
-    points = [f"{s.kind.lower()}: recall {percent(s.recall)}, precision {percent(s.precision)}" for s in weak]
+    headline = (
+        gettext("The workbench's detector reaches {share} % recall and {share} % precision in {n} of {total} classes.")
+        if weak
+        else gettext("The workbench's detector reaches {share} % recall and {share} % precision in every class.")
+    )
+    points = [gettext("{kind}: recall {recall}, precision {precision}").format(**_shares(s)) for s in weak]
     if samples.n_streams_different:
         points.append(
-            f"{samples.n_streams_different:,} of {samples.n_streams:,} streams were redacted differently from the whole text"
+            gettext("{n} of {total} streams were redacted differently from the whole text").format(
+                n=f"{samples.n_streams_different:,}", total=f"{samples.n_streams:,}"
+            )
         )
     if run.seed <= LAST_TUNING_SEED:
-        points.append("this seed was used for tuning")
+        points.append(gettext("this seed was used for tuning"))
+    weakest = gettext("The weakest class is {kind}: recall {recall}, precision {precision}.").format(**_shares(worst))
     return Verdict(
-        headline=f"The workbench's detector reaches {100 * BAR:.0f} % recall and {100 * BAR:.0f} % precision in {scope}.",
-        evidence=f"The weakest class is {worst.kind.lower()}: recall {percent(worst.recall)}, precision {percent(worst.precision)}. {stream_summary(run)}",
+        headline=headline.format(share=f"{100 * BAR:.0f}", n=len(scores) - len(weak), total=len(scores)),
+        evidence=gettext("{first} {second}").format(first=weakest, second=stream_summary(run)),
         objection=objections(points),
-        scope="Half of the texts are look-alikes. Names and postal addresses have no pattern and are not detected.",
+        scope=gettext(
+            "Half of the texts are look-alikes. Names and postal addresses have no pattern and are not detected."
+        ),
         answer="no" if weak else "yes",
     )
 
@@ -76,18 +112,30 @@ def verdict(run: Run) -> Verdict:
 def stream_summary(run: Run) -> str:
     """Return how many streams were redacted differently, and the longest time for a hostile text."""
     samples = run.sampled(RedactionSamples)
-    return (
-        f"{samples.n_streams_different:,} of {samples.n_streams:,} streams were redacted differently from the whole text; a hostile text of "
-        f"1 MB takes at most {1e3 * max(samples.hostile_s.values()):.0f} ms."
+    return gettext(
+        "{n} of {total} streams were redacted differently from the whole text; a hostile text of 1 MB takes at most {ms} ms."
+    ).format(
+        n=f"{samples.n_streams_different:,}",
+        total=f"{samples.n_streams:,}",
+        ms=f"{1e3 * max(samples.hostile_s.values()):.0f}",
     )
+
+
+def _shares(score: DetectorScore) -> dict[str, str]:
+    """Return what sentences about the score of a class hold."""
+    return {
+        "kind": shown_class(score.kind),
+        "recall": percent(score.recall),
+        "precision": percent(score.precision),
+    }
 
 
 def score_rows(run: Run) -> list[tuple[str, ...]]:
     """Return the cells of ``SCORE_HEAD`` for each class that a detector detects."""
     return [
         (
-            DETECTORS[s.detector],
-            s.kind.lower(),
+            gettext(DETECTORS[s.detector]),
+            shown_class(s.kind),
             str(s.n_texts),
             percent(s.recall),
             percent(s.precision),
@@ -101,7 +149,16 @@ def score_rows(run: Run) -> list[tuple[str, ...]]:
 def mistake_rows(run: Run) -> list[tuple[str, ...]]:
     """Return the cells of ``MISTAKE_HEAD`` for examples of missed and false findings."""
     mistakes = run.sampled(RedactionSamples).mistakes
-    return [(DETECTORS[name], text) for name, texts in mistakes.items() for text in texts]
+    return [(gettext(DETECTORS[name]), _shown_mistake(text)) for name, texts in mistakes.items() for text in texts]
+
+
+def _shown_mistake(text: str) -> str:
+    """Return what a reader sees of a mistake."""
+    if missed := MISSED.fullmatch(text):
+        return gettext("missed {kind}: {text}").format(kind=missed[1], text=missed[2])
+    if false := FALSE.fullmatch(text):
+        return gettext("false {kind}: {part} in {text}").format(kind=false[1], part=false[2], text=false[3])
+    return text
 
 
 def cost_rows(run: Run) -> list[tuple[str, ...]]:
@@ -109,11 +166,20 @@ def cost_rows(run: Run) -> list[tuple[str, ...]]:
     s = run.sampled(RedactionSamples)
     return [
         *(
-            (f"time per 1,000 characters: {DETECTORS[n]}", f"{1e6 * t:.0f} µs")
+            (
+                gettext("time per 1,000 characters: {detector}").format(detector=gettext(DETECTORS[n])),
+                f"{1e6 * t:.0f} µs",
+            )
             for n, t in s.time_per_1000_characters_s.items()
         ),
-        *((f"time for 1 MB of {name}", f"{1e3 * t:.1f} ms") for name, t in s.hostile_s.items()),
-        ("streams redacted differently from the whole text", f"{s.n_streams_different:,} of {s.n_streams:,}"),
+        *(
+            (gettext("time for 1 MB of {text}").format(text=gettext(name)), f"{1e3 * t:.1f} ms")
+            for name, t in s.hostile_s.items()
+        ),
+        (
+            gettext("streams redacted differently from the whole text"),
+            gettext("{n} of {total}").format(n=f"{s.n_streams_different:,}", total=f"{s.n_streams:,}"),
+        ),
     ]
 
 
@@ -131,11 +197,11 @@ def threat_rows() -> list[tuple[str, ...]]:
     with (DATA / "threats.csv").open(newline="", encoding="utf-8") as file:
         return [
             (
-                threat.threat,
-                f"{threat.faq_control}: {threat.faq_percent} %" if threat.faq_percent else "–",
-                threat.control,
-                threat.evidence,
-                threat.limits,
+                gettext(threat.threat),
+                f"{gettext(threat.faq_control)}: {threat.faq_percent} %" if threat.faq_percent else "–",
+                gettext(threat.control),
+                gettext(threat.evidence),
+                gettext(threat.limits),
             )
             for threat in msgspec.convert(list(csv.DictReader(file)), list[Threat])
         ]

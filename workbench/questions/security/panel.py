@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import ipywidgets as widgets
 from markupsafe import Markup
 
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import (
     block,
@@ -55,27 +56,30 @@ class SecurityState(PanelState):
 class SecurityPanel(QuestionPanel):
     """Panel that scores detectors on a generated corpus, and redacts the reader's text while it is typed."""
 
-    title = "How reliably are personal data and secrets redacted?"
+    title = gettext("How reliably are personal data and secrets redacted?")
     spec_class, state_class = RedactionSpec, SecurityState
     css_class = "wb-security"
-    tab_titles = ("Mistakes", "Streams and cost")
-    duration = "Press Run to measure; it takes a few seconds."
+    tab_titles = (gettext("Mistakes"), gettext("Streams and cost"))
+    duration = gettext("Press Run to measure; it takes a few seconds.")
 
     def run_label(self, run: Run) -> str:
         """Return the label of a run in the list."""
-        return (
-            f"seed {run.seed}, {run.sampled(RedactionSamples).n_texts} texts · {run.finished_at[:16].replace('T', ' ')}"
+        return gettext("seed {seed}, {n} texts · {when}").format(
+            seed=run.seed,
+            n=run.sampled(RedactionSamples).n_texts,
+            when=run.finished_at[:16].replace("T", " "),
         )
 
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the detectors that are not installed."""
         is_missing = find_spec("presidio_analyzer") is None
-        return {"detectors": {"presidio": f"not installed: {INSTALL_PRESIDIO}"}} if is_missing else {}
+        missing = gettext("not installed: {command}").format(command=gettext(INSTALL_PRESIDIO))
+        return {"detectors": {"presidio": missing}} if is_missing else {}
 
     def beside_controls(self) -> Mapping[str, widgets.Widget]:
         """Return the input field for the reader's own text."""
         self.text = widgets.Textarea(
-            description="Your own text",
+            description=gettext("Your own text"),
             value=self.state.text,
             rows=6,
             style={"description_width": "auto"},
@@ -88,11 +92,13 @@ class SecurityPanel(QuestionPanel):
         """Return the answer to the state."""
         run = self.run
         shown = (marked(part) if is_replaced else part for part, is_replaced in redacted_parts(self.state.text))
-        preview = block(paragraph(bold("Your text after redaction")), code_block(joined(*shown)))
+        preview = block(paragraph(bold(gettext("Your text after redaction"))), code_block(joined(*shown)))
         if run is None:
             return replace(self.nothing_measured(), beside=preview)
         return AnswerView(
-            about=f"on {run.sampled(RedactionSamples).n_texts} generated texts, seed {run.seed}, run {run.id}, {run.day}",
+            about=gettext("on {n} generated texts, seed {seed}, run {run}, {day}").format(
+                n=run.sampled(RedactionSamples).n_texts, seed=run.seed, run=run.id, day=run.day
+            ),
             answer=verdict_card(verdict(run)),
             figures=(
                 lambda: recall_by_class(run.rows(DetectorScore), bar=BAR),
@@ -107,7 +113,7 @@ class SecurityPanel(QuestionPanel):
 
 def _mistakes(run: Run) -> Markup:
     rows = mistake_rows(run)
-    return table(MISTAKE_HEAD, rows, left=(1,)) if rows else paragraph("The detectors made no mistakes.")
+    return table(MISTAKE_HEAD, rows, left=(1,)) if rows else paragraph(gettext("The detectors made no mistakes."))
 
 
 def _cost(run: Run) -> Markup:
@@ -119,9 +125,11 @@ def threats() -> StaticPanel:
     """Return the FAQ's threats with the control against each, its evidence and its limits."""
     return StaticPanel(
         joined(
-            heading("Threats and controls"),
+            heading(gettext("Threats and controls")),
             subtitle(
-                "The FAQ gives no source and no method for its percentages; every percentage of the workbench is measured."
+                gettext(
+                    "The FAQ gives no source and no method for its percentages; every percentage of the workbench is measured."
+                )
             ),
             table(THREAT_HEAD, threat_rows(), left=(1, 2, 3, 4)),
         )

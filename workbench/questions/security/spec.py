@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 
 OWN = "workbench"
@@ -16,7 +17,7 @@ DETECTORS: dict[str, str] = {
     "presidio": "Presidio (blank English model)",
 }
 LAST_TUNING_SEED = 999
-INSTALL_PRESIDIO = "pip install presidio-analyzer (374 MB) to score Presidio as well."
+INSTALL_PRESIDIO = gettext_noop("pip install presidio-analyzer (374 MB) to score Presidio as well.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class RedactionSpec(Spec):
         require_positive(self, "n_per_kind", "n_splits")
         if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
             raise InvalidSpec(
-                f"Unknown detector: {', '.join(sorted(unknown))}." if self.detectors else "No detector was chosen.",
-                remedy=f"Choose from: {', '.join(DETECTORS)}.",
+                gettext("Unknown detector: {names}.").format(names=", ".join(sorted(unknown)))
+                if self.detectors
+                else gettext("No detector was chosen."),
+                remedy=gettext("Choose from: {known}.").format(known=", ".join(DETECTORS)),
             )

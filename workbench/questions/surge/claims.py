@@ -15,6 +15,7 @@ from workbench.catalog.ledger import (
     untested,
 )
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.gateway.token_bucket import Buckets, Rate, Reservation
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples
@@ -39,14 +40,20 @@ def takes_effect(control: str, note: str = "") -> Judge:
             if not seconds or row.goodput_per_s <= 2 * base.goodput_per_s:
                 continue
             at = next(i for i, good in enumerate(seconds) if good >= 0.5 * row.goodput_per_s)
-            how = (
-                f"Second of a surge of {spec.overload:g} times the capacity in which half of the later goodput is reached: {row.goodput_per_s:.1f} requests/s "
-                f"within the SLO, {base.goodput_per_s:.1f} without controls. Counted in whole seconds."
+            how = gettext(
+                "Second of a surge of {factor} times the capacity in which half of the later goodput is reached: {goodput} requests/s within the SLO, {without} without controls. Counted in whole seconds."
+            ).format(
+                factor=f"{spec.overload:g}", goodput=f"{row.goodput_per_s:.1f}", without=f"{base.goodput_per_s:.1f}"
             )
-            return compared(claim, float(at), f"{how} {note}".strip(), runs=(run,))
+            return compared(
+                claim,
+                float(at),
+                gettext("{first} {second}").format(first=how, second=note) if note else how,
+                runs=(run,),
+            )
         return None
 
-    return first_of(judge, untested(SURGE, "No run measured it beside the gateway without controls."))
+    return first_of(judge, untested(SURGE, gettext("No run measured it beside the gateway without controls.")))
 
 
 def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
@@ -61,9 +68,14 @@ def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
         if "rates" not in shares:
             continue
         best = max(shares, key=lambda name: shares[name])
-        how = (
-            f"Requests of the other clients within the SLO while one client sends {run.asked(SurgeSpec).overload:g} times the capacity: {shares['rates']:.0f} % with rate "
-            f"limits, {shares.get('open', 0):.0f} % without controls, {shares[best]:.0f} % with “{best}”. No CDN: answers to new prompts cannot be cached by one."
+        how = gettext(
+            "Requests of the other clients within the SLO while one client sends {factor} times the capacity: {rates} % with rate limits, {without} % without controls, {most} % with “{best}”. No CDN: answers to new prompts cannot be cached by one."
+        ).format(
+            factor=f"{run.asked(SurgeSpec).overload:g}",
+            rates=f"{shares['rates']:.0f}",
+            without=f"{shares.get('open', 0):.0f}",
+            most=f"{shares[best]:.0f}",
+            best=best,
         )
         return compared(claim, shares["rates"], how, runs=(run,))
     return None
@@ -117,9 +129,11 @@ def decisions(_evidence: Evidence) -> list[Decision]:
         rows.append(
             Decision(
                 rule="should_rate_limit",
-                case=f"{rate:,.0f} requests/s for {FLOOD_S} s, limit {limit:,} requests/s",
-                faq=f"admits {faq:,.0f} requests/s",
-                ours=f"admits {ours:,.0f} requests/s",
+                case=gettext("{rate} requests/s for {seconds} s, limit {limit} requests/s").format(
+                    rate=f"{rate:,.0f}", seconds=FLOOD_S, limit=f"{limit:,}"
+                ),
+                faq=gettext("admits {rate} requests/s").format(rate=f"{faq:,.0f}"),
+                ours=gettext("admits {rate} requests/s").format(rate=f"{ours:,.0f}"),
                 is_same=abs(faq - ours) <= 0.02 * rate,
                 provenance=Provenance.SIMULATED,
             )
@@ -127,20 +141,21 @@ def decisions(_evidence: Evidence) -> list[Decision]:
     return rows
 
 
-OPERATOR = "The factor is the number of replicas that the operator allows; any factor can be set."
+OPERATOR = gettext("The factor is the number of replicas that the operator allows; any factor can be set.")
 JUDGES: Judges = {
     (6, "rate limiting", "response_time"): takes_effect("rates"),
     (6, "degradation", "response_time"): takes_effect("shorter"),
     (6, "cache pre-warming", "response_time"): takes_effect(
-        "cache", "The cache was empty before the surge: a warmed one is no later."
+        "cache", gettext("The cache was empty before the surge: a warmed one is no later.")
     ),
     (6, "pre-warmed scaling", "response_time"): untested(
-        "workbench scaling --warm 1", "The simulation takes the start of a warm replica as given; no run measured one."
+        "workbench scaling --warm 1",
+        gettext("The simulation takes the start of a warm replica as given; no run measured one."),
     ),
     (6, "pre-warmed scaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
     (6, "autoscaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
     (9, "rate limits and CDN", "protection"): first_of(
-        bystanders, untested(SURGE, "No run measured rate limits alone.")
+        bystanders, untested(SURGE, gettext("No run measured rate limits alone."))
     ),
 }
 """By question, technique and metric."""

@@ -11,7 +11,7 @@ from workbench.questions.surge.findings import RESULT_HEAD, result_rows
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples
 from workbench.questions.surge.spec import SurgeSpec
 
-SHOWN = ("Controls", "goodput / capacity", "TTFT p99", "refused", "lowest fair share", "recovered after")
+SHOWN = (0, 1, 3, 4, 8, 9)
 """Columns of the panel's table that fit on a terminal."""
 
 
@@ -30,9 +30,8 @@ def surge(run: Run) -> None:
     """Send a surge of requests through the gateway to an engine, once with each set of controls."""
     samples = run.sampled(SurgeSamples)
     out.print(f"Capacity: {three_digits(samples.capacity.requests_per_s)} requests/s.")
-    head, rows = RESULT_HEAD, result_rows(run.rows(SurgeResult), run.asked(SurgeSpec).after_s)
-    shown = [head.index(title) for title in SHOWN]
-    print_table(SHOWN, ([row[column] for column in shown] for row in rows))
+    rows = result_rows(run.rows(SurgeResult), run.asked(SurgeSpec).after_s)
+    print_table([RESULT_HEAD[column] for column in SHOWN], ([row[column] for column in SHOWN] for row in rows))
     out.print(" ".join(f"{k} {v}" for k, v in samples.flags.items()))
 
 

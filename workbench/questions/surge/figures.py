@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, GRID, INK, MEASURED, PUBLISHED, add_bars, add_line, figure
+from workbench.questions.surge.findings import shown_controls
 from workbench.questions.surge.rows import OverTime, SurgeResult
-from workbench.questions.surge.spec import CONTROLS
 from workbench.simulate.autoscaling import Played
 
 COLOURS = (BEST, MEASURED, CAUTION, FAILURE, PUBLISHED)
@@ -19,18 +20,21 @@ Floats = npt.NDArray[np.float64]
 def answered_in_time(times: Mapping[str, OverTime], *, capacity_per_s: float, shown: str, baseline: str) -> go.Figure:
     """Return the requests asked and answered in time by second, with two sets of controls, and what the engine can answer."""
     fig = figure(
-        "Requests that met the SLO",
-        subtitle=f"● {CONTROLS[shown]} (green), {CONTROLS[baseline]} (orange)",
-        x_title="second in which they were due",
+        gettext("Requests that met the SLO"),
+        subtitle=gettext("● {shown} (green), {baseline} (orange)").format(
+            shown=shown_controls(shown), baseline=shown_controls(baseline)
+        ),
+        x_title=gettext("second in which they were due"),
         y_title="requests/s",
     )
     asked, dotted = times[shown].asked, {"dash": "dot", "shape": "hv"}
-    add_line(fig, range(len(asked)), asked, INK, name="sent", hover="sent %{y}/s<extra></extra>", line=dotted)
+    sent, hover = gettext("sent"), gettext("sent %{y}/s<extra></extra>")
+    add_line(fig, range(len(asked)), asked, INK, name=sent, hover=hover, line=dotted)
+    hover = gettext("%{fullData.name}: %{y}/s met the SLO<extra></extra>")
     for name, colour in ((baseline, CAUTION), (shown, BEST)):
         good, broad = times[name].good, {"width": BROAD_PX, "shape": "hv"}
-        hover = "%{fullData.name}: %{y}/s met the SLO<extra></extra>"
-        add_line(fig, range(len(good)), good, colour, name=CONTROLS[name], hover=hover, line=broad)
-    fig.add_hline(y=capacity_per_s, line={"color": MEASURED, "dash": "dash"}, annotation_text="capacity")
+        add_line(fig, range(len(good)), good, colour, name=shown_controls(name), hover=hover, line=broad)
+    fig.add_hline(y=capacity_per_s, line={"color": MEASURED, "dash": "dash"}, annotation_text=gettext("capacity"))
     fig.update_yaxes(rangemode="tozero")
     return fig
 
@@ -38,13 +42,13 @@ def answered_in_time(times: Mapping[str, OverTime], *, capacity_per_s: float, sh
 def shares_of_tenants(rows: Sequence[SurgeResult]) -> go.Figure:
     """Return the share of its fair share that each tenant got, by set of controls."""
     fig = figure(
-        "Goodput of each tenant over its fair share",
-        subtitle="● measured; max-min fair shares of the capacity",
-        x_title="goodput over fair share, %",
+        gettext("Goodput of each tenant over its fair share"),
+        subtitle=gettext("● measured; max-min fair shares of the capacity"),
+        x_title=gettext("goodput over fair share, %"),
         y_title="",
         legend_y=-0.25,
     )
-    controls, hover = [CONTROLS[r.controls] for r in rows], "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>"
+    controls, hover = [shown_controls(r.controls) for r in rows], "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>"
     for tenant, colour in zip(rows[0].tenants if rows else (), COLOURS, strict=False):
         shares = [100 * r.tenants[tenant].fair_share_fraction for r in rows]
         add_bars(fig, controls, shares, colour, name=tenant, hover=hover)
@@ -57,10 +61,10 @@ def shares_of_tenants(rows: Sequence[SurgeResult]) -> go.Figure:
 def minutes_and_hours(rules: Mapping[str, Played], best: Sequence[str]) -> go.Figure:
     """Return minutes with SLO misses against GPU hours, one point for each rule; ``best`` are those that no other beats in both."""
     fig = figure(
-        "SLO misses against cost",
-        subtitle="△ simulated; green: no other is better in both",
-        x_title="GPU hours",
-        y_title="minutes with SLO misses",
+        gettext("SLO misses against cost"),
+        subtitle=gettext("△ simulated; green: no other is better in both"),
+        x_title=gettext("GPU hours"),
+        y_title=gettext("minutes with SLO misses"),
     )
     names = list(rules)
     fig.add_scatter(
@@ -88,16 +92,17 @@ def replicas_over_time(replicas: Mapping[str, Floats], needed: Floats, *, every:
     So many seconds as ``every`` says are taken together.
     """
     fig = figure(
-        "Replicas over time",
-        subtitle="△ simulated; grey: offered load",
-        x_title="minutes",
-        y_title="replicas",
+        gettext("Replicas over time"),
+        subtitle=gettext("△ simulated; grey: offered load"),
+        x_title=gettext("minutes"),
+        y_title=gettext("replicas"),
         legend_y=-0.25,
     )
     n = needed.size // every * every
     minutes = np.arange(0, n, every) / 60
     work, grey = needed[:n].reshape(-1, every).mean(axis=1), GRID.replace("0.25", "0.9")
-    add_line(fig, minutes, work, grey, name="offered load", hover="%{y:.1f} replicas<extra></extra>", line={"width": 1})
+    offered, hover = gettext("offered load"), gettext("%{y:.1f} replicas<extra></extra>")
+    add_line(fig, minutes, work, grey, name=offered, hover=hover, line={"width": 1})
     for (name, course), colour in zip(replicas.items(), COLOURS, strict=False):
         hover = "%{y:.0f}<extra>%{fullData.name}</extra>"
         add_line(fig, minutes, course[:n:every], colour, name=name, hover=hover, line={"shape": "hv"})

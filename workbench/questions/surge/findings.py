@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from workbench.core.language import gettext, pgettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
@@ -11,21 +12,37 @@ from workbench.questions.surge.spec import CONTROLS, SurgeSpec
 LEAST_GOODPUT, LEAST_SHARE = 0.9, 0.5
 WATCHED_TO_THE_END_S = 1.0
 NEAR = 0.9
-BEYOND = ((("cache", "all"), "answers from the cache"), (("shorter", "all"), "shorter answers"))
+BEYOND = {
+    "cache": gettext("answers from the cache"),
+    "shorter": gettext("shorter answers"),
+    "all": gettext("answers from the cache and shorter answers"),
+}
 """Controls with which more requests than the engine's own capacity can be answered, and how."""
 RESULT_HEAD = (
-    "Controls",
-    "goodput / capacity",
+    gettext("Controls"),
+    gettext("goodput / capacity"),
     "TTFT p50",
     "TTFT p99",
-    "refused",
-    "late",
-    "timed out",
-    "shortened",
-    "lowest fair share",
-    "recovered after",
+    gettext("refused"),
+    pgettext("requests", "late"),
+    gettext("timed out"),
+    gettext("shortened"),
+    gettext("lowest fair share"),
+    gettext("recovered after"),
 )
-TENANT_HEAD = ("Controls", "tenant", "sent/s", "fair share/s", "goodput/s", "goodput / fair share")
+TENANT_HEAD = (
+    gettext("Controls"),
+    gettext("tenant"),
+    gettext("sent/s"),
+    gettext("fair share/s"),
+    gettext("goodput/s"),
+    gettext("goodput / fair share"),
+)
+
+
+def shown_controls(name: str) -> str:
+    """Return what a reader sees of a set of controls."""
+    return gettext(CONTROLS[name])
 
 
 def verdict(run: Run) -> Verdict:
@@ -33,30 +50,44 @@ def verdict(run: Run) -> Verdict:
     rows, spec, samples = run.rows(SurgeResult), run.asked(SurgeSpec), run.sampled(SurgeSamples)
     best = max(rows, key=lambda r: (r.goodput_fraction, -(r.ttft_p99_s or 0)))
     bare, capacity_per_s = without_controls(run), samples.capacity.requests_per_s
-    fair = [CONTROLS[r.controls] for r in rows if (r.least_fair_share_fraction or 0) >= LEAST_SHARE]
-    near = [CONTROLS[r.controls] for r in rows if r is not best and r.goodput_fraction >= NEAR * best.goodput_fraction]
-    without = ""
+    fair = [shown_controls(r.controls) for r in rows if (r.least_fair_share_fraction or 0) >= LEAST_SHARE]
+    near = [
+        shown_controls(r.controls) for r in rows if r is not best and r.goodput_fraction >= NEAR * best.goodput_fraction
+    ]
+    headline = gettext(
+        "With “{controls}”, goodput is {goodput} of the engine's own capacity at a request rate of {factor} times that capacity."
+    ).format(
+        controls=shown_controls(best.controls),
+        goodput=shown_percent(best.goodput_fraction),
+        factor=f"{spec.overload:g}",
+    )
     if bare is not None and bare is not best:
-        without = f" Without a gateway it is {shown_percent(bare.goodput_fraction)}; the engine {_recovery(bare, spec.after_s)}."
+        headline = gettext("{first} {second}").format(first=headline, second=_without_gateway(bare, spec.after_s))
     points = []
     if (best.least_fair_share_fraction or 0) < LEAST_SHARE:
-        points.append("some tenant gets less than half of its fair share with it")
+        points.append(gettext("some tenant gets less than half of its fair share with it"))
     if near and best.goodput_fraction > 0:
-        points.append(f"within a tenth of it: {'; '.join(near)}")
+        points.append(gettext("within a tenth of it: {controls}").format(controls=gettext("; ").join(near)))
     if best.goodput_fraction < LEAST_GOODPUT:
-        points.append("it is below 90 % of the engine's capacity")
+        points.append(gettext("it is below 90 % of the engine's capacity"))
     if best.degraded_fraction > 0:
         points.append(
-            f"{shown_percent(best.degraded_fraction)} of the requests got a shorter answer than they asked for"
+            gettext("{share} of the requests got a shorter answer than they asked for").format(
+                share=shown_percent(best.degraded_fraction)
+            )
         )
     is_gain = bare is None or best.goodput_fraction > bare.goodput_fraction
     return Verdict(
-        headline=f"With “{CONTROLS[best.controls]}”, goodput is {shown_percent(best.goodput_fraction)} of the engine's own capacity at a request rate "
-        f"of {spec.overload:g} times that capacity.{without}",
-        evidence=f"The capacity is {three_digits(capacity_per_s)} requests/s{_beyond_capacity(best)}. {_refused(best)}",
+        headline=headline,
+        evidence=gettext("{first} {second}").format(first=_capacity_text(best, capacity_per_s), second=_refused(best)),
         objection=objections(points, most=4),
-        scope=f"Every tenant gets at least half of its fair share with: {'; '.join(fair) or 'none of the controls'}. "
-        f"The SLO is a TTFT of at most {spec.slo_ttft_s:g} s and a TPOT of at most {1e3 * samples.slo_tpot_s:.0f} ms.",
+        scope=gettext(
+            "Every tenant gets at least half of its fair share with: {controls}. The SLO is a TTFT of at most {ttft_s} s and a TPOT of at most {tpot_ms} ms."
+        ).format(
+            controls=gettext("; ").join(fair) or gettext("none of the controls"),
+            ttft_s=f"{spec.slo_ttft_s:g}",
+            tpot_ms=f"{1e3 * samples.slo_tpot_s:.0f}",
+        ),
         answer="yes" if is_gain and best.goodput_fraction > 0 else "no",
         best=best.controls,
     )
@@ -64,32 +95,51 @@ def verdict(run: Run) -> Verdict:
 
 def _refused(best: SurgeResult) -> str:
     if best.refused_fraction is None:
-        return "How many requests were refused is not known."
-    return (
-        f"Of all requests of the surge, {shown_percent(best.refused_fraction)} were refused with a Retry-After header."
+        return gettext("How many requests were refused is not known.")
+    return gettext("Of all requests of the surge, {share} were refused with a Retry-After header.").format(
+        share=shown_percent(best.refused_fraction)
     )
 
 
-def _beyond_capacity(best: SurgeResult) -> str:
-    """Return what lets goodput exceed the capacity, which is of full answers by the engine alone; empty where it does not."""
+def _capacity_text(best: SurgeResult, capacity_per_s: float) -> str:
+    """Return the capacity, which is of full answers by the engine alone, and what lets goodput exceed it where it does."""
+    rate = three_digits(capacity_per_s)
     if best.goodput_fraction <= 1:
-        return ""
-    ways = [text for names, text in BEYOND if best.controls in names]
-    return f" with full answers and without a cache; beyond it go {' and '.join(ways) or 'requests that were shorter by chance'}"
+        return gettext("The capacity is {rate} requests/s.").format(rate=rate)
+    return gettext(
+        "The capacity is {rate} requests/s with full answers and without a cache; beyond it go {answers}."
+    ).format(rate=rate, answers=BEYOND.get(best.controls) or gettext("requests that were shorter by chance"))
+
+
+def _is_recovered(row: SurgeResult, after_s: float) -> bool:
+    """Return whether recovery was seen: no request missed the SLO at the end of the observation."""
+    return row.recovery_s <= after_s - WATCHED_TO_THE_END_S
+
+
+def _without_gateway(bare: SurgeResult, after_s: float) -> str:
+    """Return the goodput without a gateway, and when the last request missed the SLO."""
+    goodput = shown_percent(bare.goodput_fraction)
+    if _is_recovered(bare, after_s):
+        return gettext("Without a gateway it is {goodput}; the engine recovered after {seconds} s.").format(
+            goodput=goodput, seconds=f"{bare.recovery_s:.1f}"
+        )
+    return gettext("Without a gateway it is {goodput}; the engine had not recovered after {seconds} s.").format(
+        goodput=goodput, seconds=f"{after_s:g}"
+    )
 
 
 def _recovery(row: SurgeResult, after_s: float) -> str:
-    """Return when the last request missed the SLO; where one did at the end of the observation, recovery was not seen."""
-    if row.recovery_s > after_s - WATCHED_TO_THE_END_S:
-        return f"had not recovered after {after_s:g} s"
-    return f"recovered after {row.recovery_s:.1f} s"
+    """Return the cell of the recovery."""
+    if _is_recovered(row, after_s):
+        return f"{row.recovery_s:.1f} s"
+    return gettext("had not recovered after {seconds} s").format(seconds=f"{after_s:g}")
 
 
 def result_rows(rows: Sequence[SurgeResult], after_s: float) -> list[tuple[str, ...]]:
     """Return the cells of ``RESULT_HEAD`` for each set of controls."""
     return [
         (
-            CONTROLS[r.controls],
+            shown_controls(r.controls),
             shown_percent(r.goodput_fraction),
             shown_duration(r.ttft_p50_s),
             shown_duration(r.ttft_p99_s),
@@ -98,7 +148,7 @@ def result_rows(rows: Sequence[SurgeResult], after_s: float) -> list[tuple[str, 
             shown_percent(r.timed_out_fraction),
             shown_percent(r.degraded_fraction),
             shown_percent(r.least_fair_share_fraction),
-            _recovery(r, after_s).removeprefix("recovered after "),
+            _recovery(r, after_s),
         )
         for r in rows
     ]
@@ -108,7 +158,7 @@ def tenant_rows(rows: Sequence[SurgeResult]) -> list[tuple[str, ...]]:
     """Return the cells of ``TENANT_HEAD`` for each set of controls and tenant."""
     return [
         (
-            CONTROLS[r.controls],
+            shown_controls(r.controls),
             name,
             f"{tenant.asked_per_s:.1f}",
             f"{tenant.fair_per_s:.1f}",
@@ -126,11 +176,19 @@ def vllm_flags(run: Run) -> tuple[str, str]:
     capacity = samples.capacity
     line = "vllm serve MODEL " + " ".join(f"{flag} {limit}" for flag, limit in samples.flags.items())
     slo_ttft_s = run.asked(SurgeSpec).slo_ttft_s
-    return line, (
-        f"Derived from the measured capacity ({three_digits(capacity.requests_per_s)} requests/s and {capacity.prompt_tokens_per_s:,.0f} prompt tokens/s) and an "
-        f"SLO of {slo_ttft_s:g} s for TTFT. {_limits_text(samples, slo_ttft_s)}The two queue limits exist from vLLM 0.33 on; older versions need a "
-        "gateway. vLLM refuses with status 503, without regard to tenants and without a Retry-After header."
+    derived = gettext(
+        "Derived from the measured capacity ({requests} requests/s and {tokens} prompt tokens/s) and an SLO of {ttft_s} s for TTFT."
+    ).format(
+        requests=three_digits(capacity.requests_per_s),
+        tokens=f"{capacity.prompt_tokens_per_s:,.0f}",
+        ttft_s=f"{slo_ttft_s:g}",
     )
+    versions = gettext(
+        "The two queue limits exist from vLLM 0.33 on; older versions need a gateway. vLLM refuses with status 503, without regard to tenants and without a Retry-After header."
+    )
+    for more in filter(None, (_limits_text(samples, slo_ttft_s), versions)):
+        derived = gettext("{first} {second}").format(first=derived, second=more)
+    return line, derived
 
 
 def _limits_text(samples: SurgeSamples, slo_ttft_s: float) -> str:
@@ -139,11 +197,9 @@ def _limits_text(samples: SurgeSamples, slo_ttft_s: float) -> str:
     if limits is None:
         return ""
     if limits.ttft_p99_s > slo_ttft_s:
-        return (
-            f"In a simulation of the surge with these step times a first token takes up to {shown_duration(limits.ttft_p99_s)} (p99) even where "
-            "nobody waits: the SLO needs a faster engine, shorter prompts or smaller batches. "
-        )
-    return (
-        f"In a simulation of the surge with these step times, {limits.waiting:,} requests may wait so that 99 % of those that are let in meet "
-        f"it (TTFT p99 {shown_duration(limits.ttft_p99_s)}); a gateway that refuses by time keeps a request for {shown_duration(limits.wait_s)}. "
-    )
+        return gettext(
+            "In a simulation of the surge with these step times a first token takes up to {ttft} (p99) even where nobody waits: the SLO needs a faster engine, shorter prompts or smaller batches."
+        ).format(ttft=shown_duration(limits.ttft_p99_s))
+    return gettext(
+        "In a simulation of the surge with these step times, {waiting} requests may wait so that 99 % of those that are let in meet it (TTFT p99 {ttft}); a gateway that refuses by time keeps a request for {wait}."
+    ).format(waiting=f"{limits.waiting:,}", ttft=shown_duration(limits.ttft_p99_s), wait=shown_duration(limits.wait_s))

@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView, PanelState
 from workbench.questions.surge.figures import answered_in_time, shares_of_tenants
-from workbench.questions.surge.findings import RESULT_HEAD, TENANT_HEAD, result_rows, tenant_rows, verdict, vllm_flags
+from workbench.questions.surge.findings import (
+    RESULT_HEAD,
+    TENANT_HEAD,
+    result_rows,
+    shown_controls,
+    tenant_rows,
+    verdict,
+    vllm_flags,
+)
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples, gateway_controls
 from workbench.questions.surge.spec import CONTROLS, SurgeSpec
 
@@ -26,12 +35,12 @@ class SurgeState(PanelState):
 class SurgePanel(QuestionPanel):
     """Controls of a surge, and its results; Run sends it to an engine on this machine, once with each set of controls."""
 
-    title = "What happens when more comes than it can do?"
+    title = gettext("What happens when more comes than it can do?")
     spec_class, state_class = SurgeSpec, SurgeState
     css_class = "wb-surge"
     cancelled_note = BEGINS_ANEW
-    duration = "Press Run; it takes about four minutes."
-    tab_titles = ("Results per tenant", "vLLM server flags")
+    duration = gettext("Press Run; it takes about four minutes.")
+    tab_titles = (gettext("Results per tenant"), gettext("vLLM server flags"))
 
     def settled(self, state: SurgeState, changes: Mapping[str, object]) -> SurgeState:  # noqa: ARG002
         """Return the state with controls that the shown run has tried."""
@@ -40,7 +49,7 @@ class SurgePanel(QuestionPanel):
 
     def choices(self) -> Mapping[str, list[tuple[str, str]]]:
         """Return the controls that the shown run has tried."""
-        return {"compared": [(CONTROLS[name], name) for name in gateway_controls(self.run) or list(CONTROLS)[1:]]}
+        return {"compared": [(shown_controls(name), name) for name in gateway_controls(self.run) or list(CONTROLS)[1:]]}
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
@@ -54,8 +63,14 @@ class SurgePanel(QuestionPanel):
         best = next((i for i, r in enumerate(rows) if r.controls == shown), None)
         line, basis = vllm_flags(run)
         return AnswerView(
-            about=f"on {run.environment.device}, {samples.engine_version or 'torch engine'}, "
-            f"{spec.overload:g}× for {spec.surge_s:g} s, run {run.id}, {run.day}",
+            about=gettext("on {device}, {engine}, {factor}× for {seconds} s, run {run}, {day}").format(
+                device=run.environment.device,
+                engine=samples.engine_version or gettext("torch engine"),
+                factor=f"{spec.overload:g}",
+                seconds=f"{spec.surge_s:g}",
+                run=run.id,
+                day=run.day,
+            ),
             answer=verdict_card(verdict(run)),
             figures=(
                 lambda: answered_in_time(times, capacity_per_s=capacity_per_s, shown=shown, baseline=baseline),

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import offered_model
 
@@ -130,18 +131,27 @@ class SurgeSpec(Spec):
         require_positive(self, "overload", "calm", "calm_s", "surge_s", "after_s", "slo_ttft_s", "patience_s")
         require_positive(self, "input_tokens", "output_tokens", "max_num_seqs")
         if self.engine not in ("torch", "vllm"):
-            raise InvalidSpec(f"engine is {self.engine!r}.", remedy="Choose from: torch, vllm.")
+            raise InvalidSpec(
+                gettext("engine is {value}.").format(value=repr(self.engine)),
+                remedy=gettext("Choose from: {known}.").format(known="torch, vllm"),
+            )
         if unknown := set(self.controls) - set(CONTROLS):
             raise InvalidSpec(
-                f"There is no set of controls {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(CONTROLS)}."
+                gettext("There is no set of controls {names}.").format(names=", ".join(sorted(unknown))),
+                remedy=gettext("Known: {known}.").format(known=", ".join(CONTROLS)),
             )
         are_shares = len(self.shares) == len(TENANTS) and min(self.shares) > 0 and abs(sum(self.shares) - 1) <= 0.01
         if not self.controls or not are_shares:
-            raise InvalidSpec(f"Shares of {self.shares}.", remedy="Give three above zero that add up to 1.")
+            raise InvalidSpec(
+                gettext("Shares of {shares}.").format(shares=self.shares),
+                remedy=gettext("Give three above zero that add up to 1."),
+            )
         if not 0 <= self.repeated < 1 or self.calm >= 1 or self.overload > 10:
             raise InvalidSpec(
                 f"calm {self.calm}, overload {self.overload}, repeated {self.repeated}.",
-                remedy="Give less than 1 before the surge, up to 10 in it, and a share below 1.",
+                remedy=gettext("Give less than 1 before the surge, up to 10 in it, and a share below 1."),
             )
         if self.surge_s < 3 or self.after_s < 2:
-            raise InvalidSpec("The surge or the time after it is too short.", remedy="Give 3 s and 2 s or more.")
+            raise InvalidSpec(
+                gettext("The surge or the time after it is too short."), remedy=gettext("Give 3 s and 2 s or more.")
+            )

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, untested
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.load.recording.rows import recording_of, span_of
 from workbench.questions.utilization.findings import gpus_of
+from workbench.questions.utilization.techniques.findings import comparison
 from workbench.questions.utilization.techniques.rows import Gain, TimeGain
 
 TECHNIQUES = "workbench techniques MODEL --device cuda"
@@ -48,12 +50,15 @@ def technique(name: str, figure: Figure, note: str = "") -> Judge:
             for r, _, (v, _i) in measured
             if r is not run and r.environment.device_id == "cpu"
         ]
-        how = f"{row.what[0].upper()}{row.what[1:]} ({run.model})." + (f" On {', '.join(others)}." if others else "")
+        what = comparison(row)
+        how = (gettext("{comparison} ({model}). On {runs}.") if others else gettext("{comparison} ({model}).")).format(
+            comparison=what[0].upper() + what[1:], model=run.model, runs=gettext(", ").join(others)
+        )
         estimated = row.provenance is Provenance.ESTIMATED
         provenance = Provenance.ESTIMATED if estimated else Provenance.MEASURED
         return compared(claim, value, f"{how} {note}".strip(), runs=(run,), interval=interval, provenance=provenance)
 
-    return first_of(judge, untested(TECHNIQUES, "No run on a GPU measured it."))
+    return first_of(judge, untested(TECHNIQUES, gettext("No run on a GPU measured it.")))
 
 
 def under_load(claim: Claim, evidence: Evidence) -> Judgement | None:
@@ -72,18 +77,22 @@ def under_load(claim: Claim, evidence: Evidence) -> Judgement | None:
         return None
     used, tensor, run = max(means, key=lambda m: m[0])
     least = min(m[0] for m in means)
-    how = f"Mean of NVML's utilization in {len(means)} loads on vLLM, which batches dynamically: {least:.0f} to {used:.0f} %."
+    how = gettext(
+        "Mean of NVML's utilization in {n} loads on vLLM, which batches dynamically: {least} to {most} %."
+    ).format(n=len(means), least=f"{least:.0f}", most=f"{used:.0f}")
     if tensor is not None:
-        how += f" It counts the time in which any kernel ran: tensor cores were active for {tensor:.0f} %."
+        how += gettext(" It counts the time in which any kernel ran: tensor cores were active for {share} %.").format(
+            share=f"{tensor:.0f}"
+        )
     return compared(claim, used, how, runs=(run,))
 
 
 def not_separated(flag: str) -> Judge:
     """Return the judge of a utilization that no run measured with and without the technique."""
-    return untested(SAMPLED.format(flag), "No run measured the utilization with the technique and without it.")
+    return untested(SAMPLED.format(flag), gettext("No run measured the utilization with the technique and without it."))
 
 
-HOST = "Eager steps of PyTorch, which wait for the host: a lower bound of what a served model gains."
+HOST = gettext("Eager steps of PyTorch, which wait for the host: a lower bound of what a served model gains.")
 JUDGES: Judges = {
     (4, "dynamic batching", "throughput_gain"): technique("batching", _gain),
     (4, "asynchronous inference", "latency_reduction"): technique("overlap", _saved),
@@ -91,10 +100,10 @@ JUDGES: Judges = {
     (4, "operator fusion", "kernel_count_reduction"): technique("fusion", _operators),
     (4, "mixed precision", "speedup"): technique("precision", _gain, HOST),
     (4, "dynamic batching", "gpu_utilization"): first_of(
-        under_load, untested(SAMPLED.format("batching"), "No GPU was sampled.")
+        under_load, untested(SAMPLED.format("batching"), gettext("No GPU was sampled."))
     ),
     (7, "GPU utilization", "normal_range"): first_of(
-        under_load, untested(SAMPLED.format("requests"), "No GPU was sampled.")
+        under_load, untested(SAMPLED.format("requests"), gettext("No GPU was sampled."))
     ),
     (4, "asynchronous inference", "gpu_utilization"): not_separated("`--no-async-scheduling`"),
     (4, "memory pool", "gpu_utilization"): not_separated("PyTorch's caching allocator"),

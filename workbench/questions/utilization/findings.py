@@ -5,31 +5,35 @@ from collections import Counter
 import numpy as np
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
+from workbench.core.stored_texts import in_readers_words
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict
 from workbench.load.recording.rows import RecordingSamples, sampled_span, span_of
 from workbench.load.recording.spec import RecordingSpec
 from workbench.load.rows import KeptRequest, LoadResult, LoadSamples
 from workbench.questions.utilization.rows import EnergyUse, GpuUse, Loss, ShownSpan, Utilization
-from workbench.telemetry.gpu_source import slowed_by
+from workbench.telemetry.gpu_source import PROBLEMS, slowed_by
+from workbench.telemetry.labels import shown_label
 from workbench.telemetry.samples import Recording
 
+NO_PRODUCTS = gettext("no matrix products")
 SMALL = 0.02  # a loss below this is not worth a remedy
 WAITS = 0.1  # share of time in which some task waits for a processor that counts as pressure
-LOSS_HEAD = ("Loss of GPU time ●", "share of time", "evidence", "remedy")
-SIGNAL_HEAD = ("Signal", "meaning", "mean, or increase of a counter", "samples")
+LOSS_HEAD = (gettext("Loss of GPU time ●"), gettext("share of time"), gettext("evidence"), gettext("remedy"))
+SIGNAL_HEAD = (gettext("Signal"), gettext("meaning"), gettext("mean, or increase of a counter"), gettext("samples"))
 ENERGIES = {
-    "joules": "all GPUs",
-    "joules_per_output_token": "per output token",
-    "joules_per_request": "per answered request",
-    "joules_per_good_request": "per request that met the SLO",
+    "joules": gettext("all GPUs"),
+    "joules_per_output_token": gettext("per output token"),
+    "joules_per_request": gettext("per answered request"),
+    "joules_per_good_request": gettext("per request that met the SLO"),
 }
 REQUESTS = {
-    "none": "none",
-    "ttft": "longest TTFT",
-    "e2e": "longest end-to-end latency",
-    "middle": "median end-to-end latency",
+    "none": gettext("none"),
+    "ttft": gettext("longest TTFT"),
+    "e2e": gettext("longest end-to-end latency"),
+    "middle": gettext("median end-to-end latency"),
 }
 """Which request of a load is laid over its samples; latencies count from when it was due."""
 
@@ -56,7 +60,9 @@ def gpu_use(recording: Recording, gpu: str, start_s: float, end_s: float) -> Gpu
     kernel = share("utilisation_percent")
     if kernel is None:
         raise NotAvailable(
-            f"{gpu} was not sampled between {start_s:.0f} and {end_s:.0f} s.",
+            gettext("{gpu} was not sampled between {start} and {end} s.").format(
+                gpu=gpu, start=f"{start_s:.0f}", end=f"{end_s:.0f}"
+            ),
             remedy=f"Sampled are: {', '.join(gpus_of(recording)) or 'no GPUs'}.",
         )
     level, losses, not_seen = 1.0, list[Loss](), list[str]()
@@ -66,51 +72,62 @@ def gpu_use(recording: Recording, gpu: str, start_s: float, end_s: float) -> Gpu
 
     asked = share_with_work(recording, start_s, end_s)
     if asked is None:
-        not_seen.append("whether there were requests: no engine counters were sampled")
+        not_seen.append(gettext("whether there were requests: no engine counters were sampled"))
     else:
         lose(
-            "no requests",
+            gettext("no requests"),
             min(1 - asked, 1 - kernel),
-            f"requests were running or waiting {shown_percent(asked)} of the time",
-            "Route more requests to this GPU, share it, or switch it off in quiet hours.",
+            gettext("requests were running or waiting {share} of the time").format(share=shown_percent(asked)),
+            gettext("Route more requests to this GPU, share it, or switch it off in quiet hours."),
         )
         level -= losses[-1].fraction
     lose(
-        "no kernel running",
+        gettext("no kernel running"),
         level - kernel,
-        f"a kernel ran {shown_percent(kernel)} of the time; {_host(recording, start_s, end_s)}",
-        "The GPU waits for the host: CUDA graphs, asynchronous scheduling, fewer and larger steps, a faster core.",
+        gettext("a kernel ran {share} of the time; {host}").format(
+            share=shown_percent(kernel), host=_host(recording, start_s, end_s)
+        ),
+        gettext(
+            "The GPU waits for the host: CUDA graphs, asynchronous scheduling, fewer and larger steps, a faster core."
+        ),
     )
-    level, achieved = min(level, kernel), "a kernel was running"
+    level, achieved = min(level, kernel), gettext("a kernel was running")
     active, tensor, dram = share("sm_active_percent"), share("tensor_active_percent"), share("dram_active_percent")
     if active is None or tensor is None:
-        why = recording.problems.get(f"{gpu}.tensor_active_percent", "they were not sampled")
-        not_seen.append(f"which units worked: {why}")
+        problem = recording.problems.get(f"{gpu}.tensor_active_percent")
+        why = problem_text(problem) if problem else gettext("they were not sampled")
+        not_seen.append(gettext("which units worked: {why}").format(why=why))
     else:
         active, tensor = min(level, active), min(level, tensor)
         lose(
-            "multiprocessors without work",
+            gettext("multiprocessors without work"),
             level - active,
-            f"of the multiprocessors {shown_percent(active)} had work",
-            "Kernels are too small for this card, or wait for each other: larger batches, fewer launches.",
+            gettext("of the multiprocessors {share} had work").format(share=shown_percent(active)),
+            gettext("Kernels are too small for this card, or wait for each other: larger batches, fewer launches."),
         )
-        memory = "" if dram is None else f"; memory bandwidth in use {shown_percent(dram)}"
+        memory = "" if dram is None else gettext("; memory bandwidth in use {share}").format(share=shown_percent(dram))
         lose(
-            "no matrix products",
+            NO_PRODUCTS,
             active - tensor,
-            f"tensor cores worked {shown_percent(tensor)} of the time{memory}",
-            "Reading weights and cache, attention and small kernels: larger batches, fewer bits, an FP8 cache.",
+            gettext("tensor cores worked {share} of the time{memory}").format(
+                share=shown_percent(tensor), memory=memory
+            ),
+            gettext(
+                "Reading weights and cache, attention and small kernels: larger batches, fewer bits, an FP8 cache."
+            ),
         )
-        level, achieved = min(active, tensor), "tensor cores were at work"
+        level, achieved = min(active, tensor), gettext("tensor cores were at work")
     clock, clocks = mean("sm_clock_mhz"), recording.values.get(f"{gpu}.sm_clock_mhz")
     if clock is None or clocks is None or not (highest := float(clocks.max())):
-        not_seen.append("the clock")
+        not_seen.append(gettext("the clock"))
     else:
         lose(
-            "clock below the highest",
+            gettext("clock below the highest"),
             level * max(0.0, 1 - clock / highest),
-            f"{clock:.0f} of {highest:.0f} MHz{_held_down(recording, gpu, start_s, end_s)}",
-            "Raise the power limit if allowed, improve cooling, or use fewer bits: less energy per token.",
+            gettext("{clock} of {highest} MHz{why}").format(
+                clock=f"{clock:.0f}", highest=f"{highest:.0f}", why=_held_down(recording, gpu, start_s, end_s)
+            ),
+            gettext("Raise the power limit if allowed, improve cooling, or use fewer bits: less energy per token."),
         )
     return GpuUse(
         gpu=gpu,
@@ -143,30 +160,42 @@ def _host(recording: Recording, start_s: float, end_s: float) -> str:
     parts = []
     core = recording.mean("host.busiest_core_percent", start_s, end_s)
     if core is not None:
-        parts.append(f"the busiest core was busy {core:.0f} %")
+        parts.append(gettext("the busiest core was busy {share} %").format(share=f"{core:.0f}"))
     waited = (recording.increase("host.cpu_stalled_s", start_s, end_s) or 0.0) / (end_s - start_s)
     if waited > WAITS:
-        parts.append(f"some task waited for a processor {shown_percent(waited)} of the time")
+        parts.append(
+            gettext("some task waited for a processor {share} of the time").format(share=shown_percent(waited))
+        )
     if throttled := recording.increase("host.throttled_s", start_s, end_s):
-        parts.append(f"the container's limit stopped it for {throttled:.1f} s")
-    return ", ".join(parts) or "the host was not sampled"
+        parts.append(gettext("the container's limit stopped it for {seconds} s").format(seconds=f"{throttled:.1f}"))
+    return gettext(", ").join(parts) or gettext("the host was not sampled")
 
 
 def _held_down(recording: Recording, gpu: str, start_s: float, end_s: float) -> str:
     parts = []
-    for quantity, text in (("power_violation_s", "power limit"), ("thermal_violation_s", "temperature")):
+    for quantity, text in (
+        ("power_violation_s", gettext("power limit")),
+        ("thermal_violation_s", gettext("temperature")),
+    ):
         held = (recording.increase(f"{gpu}.{quantity}", start_s, end_s) or 0.0) / (end_s - start_s)
         if held > SMALL:
-            parts.append(f"held down by the {text} {shown_percent(held)} of the time")
+            parts.append(
+                gettext("held down by the {what} {share} of the time").format(what=text, share=shown_percent(held))
+            )
     name = f"{gpu}.clock_reasons"
     if not parts and name in recording:
         samples = recording.between(start_s, end_s).values[name]
         times = Counter(reason for bits in samples for reason in slowed_by(float(bits)))
-        parts = [f"{reason} in {shown_percent(n / samples.size)} of the samples" for reason, n in times.items()]
+        parts = [
+            gettext("{reason} in {share} of the samples").format(
+                reason=gettext(reason), share=shown_percent(n / samples.size)
+            )
+            for reason, n in times.items()
+        ]
     power, limit = (recording.mean(f"{gpu}.{q}", start_s, end_s) for q in ("power_w", "power_limit_w"))
     if power is not None and limit is not None:
-        parts.append(f"{power:.0f} W of {limit:.0f}")
-    return "; " + ", ".join(parts) if parts else ""
+        parts.append(gettext("{power} W of {limit}").format(power=f"{power:.0f}", limit=f"{limit:.0f}"))
+    return gettext("; {reasons}").format(reasons=gettext(", ").join(parts)) if parts else ""
 
 
 def _answered(run: Run) -> list[KeptRequest]:
@@ -239,23 +268,29 @@ def verdict(use: GpuUse) -> Verdict:
     """Return how much of its time a GPU used, and the largest loss."""
     loss = use.largest
     dram = ""
-    if use.dram_fraction is not None and "memory bandwidth" not in loss.evidence:
-        dram = f" Memory bandwidth in use {shown_percent(use.dram_fraction)}."
-    largest = f"the largest loss is {loss.cause} ({shown_percent(loss.fraction)})"
+    if use.dram_fraction is not None and loss.cause != NO_PRODUCTS:
+        dram = gettext(" Memory bandwidth in use {share}.").format(share=shown_percent(use.dram_fraction))
+    largest = gettext("the largest loss is {loss} ({share})").format(
+        loss=loss.cause, share=shown_percent(loss.fraction)
+    )
     if loss.fraction < SMALL:
-        largest = f"no loss is above {shown_percent(SMALL)}"
+        largest = gettext("no loss is above {share}").format(share=shown_percent(SMALL))
     return Verdict(
-        headline=f"For {shown_percent(use.achieved_fraction)} of the time at the highest clock, {use.achieved}; {largest}.",
+        headline=gettext("For {share} of the time at the highest clock, {achieved}; {largest}.").format(
+            share=shown_percent(use.achieved_fraction), achieved=use.achieved, largest=largest
+        ),
         evidence=f"{loss.evidence[0].upper()}{loss.evidence[1:]}.{f' {loss.remedy}' if loss.fraction >= SMALL else ''}{dram}",
-        objection=f"Not sampled: {'; '.join(use.not_seen)}." if use.not_seen else None,
-        scope="Losses are subtracted in the order shown; where two overlap, the first one counts.",
+        objection=gettext("Not sampled: {signals}.").format(signals=gettext("; ").join(use.not_seen))
+        if use.not_seen
+        else None,
+        scope=gettext("Losses are subtracted in the order shown; where two overlap, the first one counts."),
     )
 
 
 def loss_rows(use: GpuUse) -> list[tuple[str, ...]]:
     """Return the cells of ``LOSS_HEAD`` for each loss, and for what remains."""
     rows = [(x.cause, shown_percent(x.fraction, 1), x.evidence, x.remedy) for x in use.losses]
-    return [*rows, (use.achieved, shown_percent(use.achieved_fraction, 1), "what remains", "")]
+    return [*rows, (use.achieved, shown_percent(use.achieved_fraction, 1), gettext("what remains"), "")]
 
 
 def energy_rows(energy: EnergyUse) -> list[tuple[str, str]]:
@@ -270,14 +305,21 @@ def signal_rows(recording: Recording, start_s: float, end_s: float) -> list[tupl
         is_counter = signal.kind == "counter"
         value = (recording.increase if is_counter else recording.mean)(name, start_s, end_s)
         shown = f"{'+' if is_counter and value is not None else ''}{three_digits(value)}"
-        rows.append((name, signal.label, f"{shown} {signal.unit}", str(recording.values[name].size)))
-    return [*rows, *recording.problems.items()]
+        rows.append((name, shown_label(signal), f"{shown} {signal.unit}", str(recording.values[name].size)))
+    return [*rows, *((name, problem_text(why)) for name, why in recording.problems.items())]
+
+
+def problem_text(why: str) -> str:
+    """Return why a source or a signal is missing, which is stored in English, in the reader's language."""
+    return in_readers_words(why, PROBLEMS)
 
 
 def run_name(run: Run) -> str:
     """Return what was recorded, in words."""
     if run.kind != "load":
-        return f"recording of {shown_duration(run.asked(RecordingSpec).duration_s)}"
+        return gettext("recording of {duration}").format(duration=shown_duration(run.asked(RecordingSpec).duration_s))
     result = run.row(LoadResult)
     rate = result.rates.offered_per_s if result and result.rates else None
-    return f"load on {run.model}" + (f", {rate:.1f} requests/s" if rate else "")
+    if not rate:
+        return gettext("load on {model}").format(model=run.model)
+    return gettext("load on {model}, {rate} requests/s").format(model=run.model, rate=f"{rate:.1f}")

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from workbench.catalog.paths import MEASURED
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import shown_duration
 from workbench.interface.html import message_card, paragraph, table, verdict_card
@@ -44,13 +45,13 @@ class UtilizationState(PanelState):
 class UtilizationPanel(QuestionPanel):
     """Run records this machine; what was recorded elsewhere is shown as such."""
 
-    title = "Why is my GPU not busy?"
+    title = gettext("Why is my GPU not busy?")
     spec_class, state_class = RecordingSpec, UtilizationState
     hidden = frozenset({"history"})
     css_class, is_tall = "wb-use", True
     cancelled_note = BEGINS_ANEW
-    tab_titles = ("Energy", "All signals")
-    duration = "Press Run; the recording takes one minute."
+    tab_titles = (gettext("Energy"), gettext("All signals"))
+    duration = gettext("Press Run; the recording takes one minute.")
     _live: Recording | None = None
     """What a running recording has sampled lately."""
     _drawn: tuple[str, float] | None = None
@@ -69,7 +70,7 @@ class UtilizationPanel(QuestionPanel):
         """Return what is sampled now, and the runs."""
         if self._live is None:
             return super().run_options()
-        return [("● now, this machine", LIVE), *((self.run_label(r), r.id) for r in self.runs)]
+        return [(gettext("● now, this machine"), LIVE), *((self.run_label(r), r.id) for r in self.runs)]
 
     def command_lines(self, plan: RecordingSpec) -> str:
         """Return the command that records, and two that follow it."""
@@ -127,19 +128,20 @@ class UtilizationPanel(QuestionPanel):
         request = findings.overlaid_request(run, self.state.request) if run else None
         gpu = self.state.gpu if self.state.gpu in findings.gpus_of(recording) else None
         use: GpuUse | None = None
-        cause = f"NVML: {recording.problems.get('gpu', 'none was sampled')}."
-        remedy = "Choose a recorded run above to see a GPU."
-        answer = message_card("caution", "No GPU was sampled; the host is shown.", cause, remedy)
+        why = findings.problem_text(recording.problems["gpu"]) if "gpu" in recording.problems else None
+        cause = f"NVML: {why or gettext('none was sampled')}."
+        remedy = gettext("Choose a recorded run above to see a GPU.")
+        answer = message_card("caution", gettext("No GPU was sampled; the host is shown."), cause, remedy)
         try:
             if gpu:
                 use = findings.gpu_use(recording, gpu, start, end)
                 answer = verdict_card(findings.verdict(use))
         except WorkbenchError as error:
             answer = message_card(
-                "caution", "The time of this GPU cannot be split into losses.", error.cause, error.remedy
+                "caution", gettext("The time of this GPU cannot be split into losses."), error.cause, error.remedy
             )
-        where = place_of(run) if run else "on this machine, now"
-        missing = (f"{name}: {why}" for name, why in recording.problems.items() if "." not in name)
+        where = place_of(run) if run else gettext("on this machine, now")
+        missing = (f"{n}: {findings.problem_text(why)}" for n, why in recording.problems.items() if "." not in n)
         return AnswerView(
             about=" · ".join((where, *missing)),
             answer=answer,
@@ -158,6 +160,6 @@ class UtilizationPanel(QuestionPanel):
 
 def _energy(run: Run | None, recording: Recording, start: float, end: float) -> Markup:
     if run is None:
-        return paragraph("Shown when the recording has ended.")
+        return paragraph(gettext("Shown when the recording has ended."))
     rows = findings.energy_rows(findings.energy_by_unit(run, recording, start, end))
-    return table((f"Energy in {shown_duration(end - start)} ●", "J"), rows)
+    return table((gettext("Energy in {span} ●").format(span=shown_duration(end - start)), "J"), rows)

@@ -12,6 +12,7 @@ from workbench.catalog.paths import workbench_home
 from workbench.catalog.price_rows import Price
 from workbench.catalog.prices import median_price, median_reserved_price, median_spot_price, own_prices
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_percent, three_digits
@@ -35,8 +36,14 @@ from workbench.questions.cost.spec import CostSpec
 from workbench.simulate.planned import basis_of, combination_label, plan_label
 
 WHAT_IF_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-UNIT_HEAD = ("Price ◌", "USD")
-SAVING_HEAD = ("Way to save", "price, USD/h ◌", "saved ◌", "claimed", "comparison")
+UNIT_HEAD = (gettext("Price ◌"), "USD")
+SAVING_HEAD = (
+    gettext("Way to save"),
+    gettext("price, USD/h ◌"),
+    gettext("saved ◌"),
+    gettext("claimed"),
+    gettext("comparison"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +108,10 @@ def price_load(spec: CostSpec) -> Priced:
     case = case_of(spec)
     on_demand_usd = case.offer.usd_per_hour
     if on_demand_usd is None:
-        raise NotAvailable(f"No price of {case.offer.name} is listed.", remedy="Give your own with --prices.")
+        raise NotAvailable(
+            gettext("No price of {device} is listed.").format(device=case.offer.name),
+            remedy=gettext("Give your own with --prices."),
+        )
     if spec.precision != STORED:
         require_kernel(case.offer, spec.precision)
     attained, ways = savings(case)
@@ -110,7 +120,13 @@ def price_load(spec: CostSpec) -> Priced:
     base, good = attained.plan, attained.attainment_fraction
     listed = median_reserved_price(spec.device)
     reserved_usd = spec.reserved_usd or (listed.usd_per_gpu_hour if listed else None)
-    label = "your own" if spec.reserved_usd else listed.label if listed else "no price for a whole term is listed"
+    label = (
+        gettext("your own")
+        if spec.reserved_usd
+        else listed.label
+        if listed
+        else gettext("no price for a whole term is listed")
+    )
     return Priced(
         case=case,
         place=spec.model,
@@ -146,16 +162,22 @@ def no_plan(case: Case) -> NotAvailable:
     reasons = [p.reason for p in ranked if p.reason]
     if any(p.reason is None for p in ranked):
         reasons = [
-            "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
+            gettext(
+                "mean latencies of some do, but not enough of the simulated requests at the longer end of the step times"
+            )
         ]
     nearest = nearest_plan(ranked)
-    binding = next(iter(reasons), "no split was possible")
+    binding = next(iter(reasons), gettext("no split was possible"))
     if nearest is not None and not any(p.reason is None for p in ranked):
-        binding = f"the nearest is {combination_label(nearest)}, where {nearest.reason}"
-    names = ", ".join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
+        binding = gettext("the nearest is {plan}, where {reason}").format(
+            plan=combination_label(nearest), reason=nearest.reason
+        )
+    names = gettext(", ").join(dict.fromkeys(chosen_precision(case.model, p).upper() for p in tried))
     return NotAvailable(
-        f"No plan in {names} meets this SLO on up to {max(GROUP_SIZES)} x {case.offer.name}: {binding}.",
-        remedy="Relax the SLO, or choose another device; `workbench plan` lists all reasons.",
+        gettext("No plan in {precisions} meets this SLO on up to {n} x {device}: {reason}.").format(
+            precisions=names, n=max(GROUP_SIZES), device=case.offer.name, reason=binding
+        ),
+        remedy=gettext("Relax the SLO, or choose another device; `workbench plan` lists all reasons."),
     )
 
 
@@ -216,43 +238,68 @@ def launch_lines(answer: Priced) -> str:
     return launch_command(answer.place, answer.plan, case.load, spec=case.model)
 
 
-def _attainment(answer: Priced) -> str:
+def _attainment(answer: Priced) -> dict[str, str]:
+    """Return what sentences about the simulated SLO attainment hold."""
     share = answer.attainment_fraction
-    return f"{shown_percent(share.value)}, {shown_percent(share.low)} to {shown_percent(share.high)},"
+    return {"share": shown_percent(share.value), "low": shown_percent(share.low), "high": shown_percent(share.high)}
 
 
 def cost_verdict(answer: Priced) -> Verdict:
     """Return the price of tokens and of an hour, and what speaks against trusting it."""
     u, device_id = answer.units, answer.plan.device_id
-    good = "none meets the SLO"
+    evidence = gettext(
+        "{plan}; {price} USD per 1000 requests, none meets the SLO ({share}, {low} to {high}, do in the simulation)."
+    )
     if u.usd_per_good_request is not None:
-        good = f"{1e3 * u.usd_per_good_request:.3g} USD per 1000 that meet the SLO"
+        evidence = gettext(
+            "{plan}; {price} USD per 1000 requests, {good} USD per 1000 that meet the SLO ({share}, {low} to {high}, do in the simulation)."
+        )
     listed = median_price(device_id)
-    spread = f"a device is listed at {listed.shown_range} USD/h" if listed else "no price is listed"
+    spread = (
+        gettext("a device is listed at {prices} USD/h").format(prices=listed.shown_range)
+        if listed
+        else gettext("no price is listed")
+    )
     points = [] if answer.plan.is_calibrated else [basis_of(answer.plan)]
     if listed and listed.n_stale:
-        points.append(f"{spread}, {listed.n_stale} of {listed.n_providers} prices stale")
+        points.append(
+            gettext("a device is listed at {prices} USD/h, {stale} of {n} prices stale").format(
+                prices=listed.shown_range, stale=listed.n_stale, n=listed.n_providers
+            )
+        )
     saving = max(
         (s for s in answer.savings if (s.saved_fraction or 0.0) > 0),
         key=lambda s: s.saved_fraction or 0.0,
         default=None,
     )
     most = (
-        f"the largest saving comes from {saving.technique}: {shown_percent(saving.saved_fraction)}"
+        gettext("the largest saving comes from {technique}: {share}").format(
+            technique=gettext(saving.technique), share=shown_percent(saving.saved_fraction)
+        )
         if saving
-        else "no way to save that was tried saves anything"
+        else gettext("no way to save that was tried saves anything")
     )
     prompt = shown_percent(
         1 - u.usd_per_million_output_tokens * answer.case.load.output_tokens / (1e6 * u.usd_per_request)
     )
     return Verdict(
-        headline=f"This load costs {u.usd_per_million_input_tokens:.3g} USD per million input tokens and "
-        f"{u.usd_per_million_output_tokens:.3g} USD per million output tokens, {answer.usd_per_hour:.2f} USD/h in all.",
-        evidence=f"{plan_label(answer.plan)}; {1e3 * u.usd_per_request:.3g} USD per 1000 requests, {good} "
-        f"({_attainment(answer)} do in the simulation).",
+        headline=gettext(
+            "This load costs {input} USD per million input tokens and {output} USD per million output tokens, {hour} USD/h in all."
+        ).format(
+            input=f"{u.usd_per_million_input_tokens:.3g}",
+            output=f"{u.usd_per_million_output_tokens:.3g}",
+            hour=f"{answer.usd_per_hour:.2f}",
+        ),
+        evidence=evidence.format(
+            plan=plan_label(answer.plan),
+            price=f"{1e3 * u.usd_per_request:.3g}",
+            good="" if u.usd_per_good_request is None else f"{1e3 * u.usd_per_good_request:.3g}",
+            **_attainment(answer),
+        ),
         objection=objections(points),
-        scope=f"{sentence([most, spread])} The hourly price is divided between prompts ({prompt}) and answers; a price by output tokens alone, as "
-        "under What if, carries all of it.",
+        scope=gettext(
+            "{notes} The hourly price is divided between prompts ({share}) and answers; a price by output tokens alone, as under What if, carries all of it."
+        ).format(notes=sentence([most, spread]), share=prompt),
         provenance=Provenance.ESTIMATED,
     )
 
@@ -261,11 +308,11 @@ def hourly_prices(answer: Priced) -> dict[str, float]:
     """Return the price of an hour of the same replicas by the way to have them; a way without a price is left out."""
     spot = next((s.usd_per_hour for s in answer.savings if s.technique == "spot instances"), None)
     ways = {
-        "on demand, all day": answer.usd_per_hour,
-        "on demand, scaled over a day": answer.scaled_usd_per_hour,
-        "partly on spot": spot,
-        "reserved for a term": answer.reserved_usd_per_hour,
-        "owned": answer.owned_usd_per_hour,
+        gettext_noop("on demand, all day"): answer.usd_per_hour,
+        gettext_noop("on demand, scaled over a day"): answer.scaled_usd_per_hour,
+        gettext_noop("partly on spot"): spot,
+        gettext_noop("reserved for a term"): answer.reserved_usd_per_hour,
+        gettext_noop("owned"): answer.owned_usd_per_hour,
     }
     return {way: usd for way, usd in ways.items() if usd is not None}
 
@@ -273,20 +320,32 @@ def hourly_prices(answer: Priced) -> dict[str, float]:
 def unit_rows(answer: Priced) -> list[tuple[str, str]]:
     """Return the cells of ``UNIT_HEAD``."""
     u, even, good_usd = answer.units, answer.reserved_break_even_fraction, answer.units.usd_per_good_request
-    pays = "" if even is None else f" (cheaper if used {shown_percent(even)} of the term)"
-    good = f"{_attainment(answer)} do, simulated"
+    good = gettext("per 1000 requests that meet the SLO ({share}, {low} to {high}, do, simulated)").format(
+        **_attainment(answer)
+    )
+    reserved = (
+        gettext("per hour, reserved for a whole term")
+        if even is None
+        else gettext("per hour, reserved for a whole term (cheaper if used {share} of the term)").format(
+            share=shown_percent(even)
+        )
+    )
     change = answer.scaled_usd_per_hour / answer.usd_per_hour - 1
-    less = f"{shown_percent(abs(change))} {'less' if change <= 0 else 'more'} than on demand all day"
+    scaled = (
+        gettext("per hour, mean over a day with autoscaling ({share} less than on demand all day)")
+        if change <= 0
+        else gettext("per hour, mean over a day with autoscaling ({share} more than on demand all day)")
+    )
     return [
-        ("per million input tokens", three_digits(u.usd_per_million_input_tokens)),
-        ("per million output tokens", three_digits(u.usd_per_million_output_tokens)),
-        ("per 1000 requests", three_digits(1e3 * u.usd_per_request)),
-        (f"per 1000 requests that meet the SLO ({good})", three_digits(good_usd and 1e3 * good_usd)),
-        ("per hour, on demand", f"{answer.usd_per_hour:.2f}"),
-        (f"per hour, reserved for a whole term{pays}", shown_cents(answer.reserved_usd_per_hour)),
-        ("per hour, owned", f"{answer.owned_usd_per_hour:.2f}"),
-        ("per hour, power of owned devices", f"{answer.energy_usd_per_hour:.2f}"),
-        (f"per hour, mean over a day with autoscaling ({less})", f"{answer.scaled_usd_per_hour:.2f}"),
+        (gettext("per million input tokens"), three_digits(u.usd_per_million_input_tokens)),
+        (gettext("per million output tokens"), three_digits(u.usd_per_million_output_tokens)),
+        (gettext("per 1000 requests"), three_digits(1e3 * u.usd_per_request)),
+        (good, three_digits(good_usd and 1e3 * good_usd)),
+        (gettext("per hour, on demand"), f"{answer.usd_per_hour:.2f}"),
+        (reserved, shown_cents(answer.reserved_usd_per_hour)),
+        (gettext("per hour, owned"), f"{answer.owned_usd_per_hour:.2f}"),
+        (gettext("per hour, power of owned devices"), f"{answer.energy_usd_per_hour:.2f}"),
+        (scaled.format(share=shown_percent(abs(change))), f"{answer.scaled_usd_per_hour:.2f}"),
     ]
 
 
@@ -294,10 +353,12 @@ def saving_rows(answer: Priced) -> list[tuple[str, ...]]:
     """Return the cells of ``SAVING_HEAD`` for each way to save."""
     return [
         (
-            s.technique,
+            gettext(s.technique),
             shown_cents(s.usd_per_hour),
             shown_percent(s.saved_fraction),
-            f"{shown_percent(s.claimed_low_fraction)} to {shown_percent(s.claimed_high_fraction)}",
+            gettext("{low} to {high}").format(
+                low=shown_percent(s.claimed_low_fraction), high=shown_percent(s.claimed_high_fraction)
+            ),
             s.how,
         )
         for s in answer.savings
@@ -308,12 +369,19 @@ def price_sources(answer: Priced) -> tuple[str, ...]:
     """Return where each price is from."""
     o = answer.owned
     return (
-        f"On demand: {answer.case.offer.price_label}",
-        f"Spot: {answer.spot.label if answer.spot else 'no spot price is listed'}",
-        f"Reserved: {answer.reserved_label}",
-        f"Owned: purchase over {o.years:g} years, {100 * o.yearly_fraction:g} % of it per year for space, people and repairs, "
-        f"{o.power_w:g} W at a PUE of {o.overhead:g} and {o.usd_per_kwh:g} USD/kWh, used {100 * o.used_fraction:g} % of the "
-        "time. The request rates over a day are those of an invented office day unless they are given.",
+        gettext("On demand: {price}").format(price=answer.case.offer.price_label),
+        gettext("Spot: {price}").format(price=answer.spot.label if answer.spot else gettext("no spot price is listed")),
+        gettext("Reserved: {price}").format(price=answer.reserved_label),
+        gettext(
+            "Owned: purchase over {years} years, {yearly} % of it per year for space, people and repairs, {power} W at a PUE of {pue} and {kwh} USD/kWh, used {used} % of the time. The request rates over a day are those of an invented office day unless they are given."
+        ).format(
+            years=f"{o.years:g}",
+            yearly=f"{100 * o.yearly_fraction:g}",
+            power=f"{o.power_w:g}",
+            pue=f"{o.overhead:g}",
+            kwh=f"{o.usd_per_kwh:g}",
+            used=f"{100 * o.used_fraction:g}",
+        ),
     )
 
 

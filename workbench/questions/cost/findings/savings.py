@@ -8,6 +8,7 @@ import numpy as np
 from workbench.catalog.formats import FORMATS
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.tables import claims
+from workbench.core.language import gettext
 from workbench.core.units import shown_percent
 from workbench.estimate.fleet import SpotMarket, mixed_fleets
 from workbench.estimate.precision import STORED, chosen_precision, offered_precisions, roles_of
@@ -125,38 +126,47 @@ def _quantized(case: Case, base: Plan) -> tuple[float | None, str]:
     bits = FORMATS[base.precision].bits
     fewer = tuple(p for p in QUANTIZED if FORMATS[p].bits < bits and p in case.offer.machine.kernels)
     if not fewer:
-        return None, f"nothing with fewer bits than {base.precision} has kernels on this device"
+        return None, gettext("nothing with fewer bits than {precision} has kernels on this device").format(
+            precision=base.precision
+        )
     found = cheapest(case.model, case.load, case.offer, fewer)
-    names = ", ".join(p.upper() for p in fewer)
-    return _usd(found), f"the cheapest of {names}: {found.plan.precision if found else 'none meets the SLO'}"
+    return _usd(found), gettext("the cheapest of {precisions}: {chosen}").format(
+        precisions=gettext(", ").join(p.upper() for p in fewer),
+        chosen=found.plan.precision if found else gettext("none meets the SLO"),
+    )
 
 
 def _batched(case: Case, base: Plan) -> tuple[float | None, str]:
     single = cheapest(case.model, case.load, case.offer, (base.precision,), most_sequences=1)
-    return _usd(single), "compared with replicas that answer one request at a time"
+    return _usd(single), gettext("compared with replicas that answer one request at a time")
 
 
 def _cached(case: Case, base: Plan) -> tuple[float | None, str]:
     left = replace(case.load, requests_per_s=case.load.requests_per_s * (1 - case.hit_fraction))
     plan = cheapest(case.model, left, case.offer, (base.precision,))
-    return _usd(plan), f"{shown_percent(case.hit_fraction)} of the requests answered from a cache"
+    return _usd(plan), gettext("{share} of the requests answered from a cache").format(
+        share=shown_percent(case.hit_fraction)
+    )
 
 
 def _on_spot(case: Case, base: Plan) -> tuple[float | None, str]:
     if case.spot_usd is None or case.offer.usd_per_hour is None:
-        return None, "no spot price is listed"
+        return None, gettext("no spot price is listed")
     best = mixed_fleets(
         base.n_replicas,
         on_demand_usd=case.offer.usd_per_hour * base.n_devices,
         spot_usd=case.spot_usd * base.n_devices,
         market=case.market,
     )[0]
-    fleet = f"{best.n_on_demand} replicas on demand and {best.n_spot} on spot"
-    return best.usd_per_hour, f"{fleet} are enough 99.9 % of the time"
+    return best.usd_per_hour, gettext(
+        "{on_demand} replicas on demand and {spot} on spot are enough 99.9 % of the time"
+    ).format(on_demand=best.n_on_demand, spot=best.n_spot)
 
 
 def _distilled(case: Case, _base: Plan) -> tuple[float | None, str]:
     if case.smaller is None:
-        return None, "no smaller model was named"
+        return None, gettext("no smaller model was named")
     plan = cheapest(case.smaller, case.load, case.offer, (chosen_precision(case.smaller, STORED),))
-    return _usd(plan), f"{case.smaller.name} replaces it; the loss of quality must be measured"
+    return _usd(plan), gettext("{model} replaces it; the loss of quality must be measured").format(
+        model=case.smaller.name
+    )

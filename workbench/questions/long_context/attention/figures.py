@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from workbench.attention.rows import Cell
+from workbench.core.language import gettext
 from workbench.core.units import GIB
 from workbench.interface.theme import figure, set_second_part
 from workbench.questions.long_context.attention.rows import CEILINGS
@@ -12,7 +13,7 @@ from workbench.questions.long_context.figures import HEIGHT_PX, LEGEND_Y, add_li
 from workbench.questions.long_context.quality.rows import Retrieval
 
 Styles = Mapping[str, tuple[str, str]]
-TITLES = {"prefill": "Prefill time", "decode": "Time of a decode step"}
+TITLES = {"prefill": gettext("Prefill time, one layer"), "decode": gettext("Time of a decode step, one layer")}
 
 
 def time_and_memory(cells: Sequence[Cell], *, phase: str, length_tokens: int, styles: Styles) -> go.Figure:
@@ -26,10 +27,12 @@ def time_and_memory(cells: Sequence[Cell], *, phase: str, length_tokens: int, st
     """
     has_memory = any(r.peak_bytes for r in cells)
     fig = figure(
-        f"{TITLES[phase]}, one layer",
-        subtitle="lower is better · ● measured, median" + (" · below: peak memory" if has_memory else ""),
-        x_title="context, tokens",
-        y_title="time, ms",
+        TITLES[phase],
+        subtitle=gettext("lower is better · ● measured, median · below: peak memory")
+        if has_memory
+        else gettext("lower is better · ● measured, median"),
+        x_title=gettext("context, tokens"),
+        y_title=gettext("time, ms"),
         legend_y=LEGEND_Y,
         height=HEIGHT_PX,
     )
@@ -46,7 +49,7 @@ def time_and_memory(cells: Sequence[Cell], *, phase: str, length_tokens: int, st
             add_line(fig, label, peaks, style, "%{y:.3g} GiB", yaxis="y2", showlegend=False, legendgroup=name)
     set_log_axis(fig)
     if has_memory:
-        set_second_part(fig, "peak memory, GiB")
+        set_second_part(fig, gettext("peak memory, GiB"))
     set_length_axis(fig, [r.length_tokens for r in cells], marked=length_tokens)
     return fig
 
@@ -54,10 +57,10 @@ def time_and_memory(cells: Sequence[Cell], *, phase: str, length_tokens: int, st
 def ceiling_share(cells: Sequence[Cell], *, phase: str, length_tokens: int, styles: Styles) -> go.Figure:
     """Return the share of the device's ceiling that each technique reaches over length; see ``time_and_memory``."""
     fig = figure(
-        f"Share of the {CEILINGS[phase]}",
-        subtitle="higher is better · ● both measured in one process",
-        x_title="context, tokens",
-        y_title=f"% of the {CEILINGS[phase]}",
+        gettext("Share of the {ceiling}").format(ceiling=CEILINGS[phase]),
+        subtitle=gettext("higher is better · ● both measured in one process"),
+        x_title=gettext("context, tokens"),
+        y_title=gettext("% of the {ceiling}").format(ceiling=CEILINGS[phase]),
         height=HEIGHT_PX,
     )
     for name, style in styles.items():
@@ -74,10 +77,10 @@ def retrieval_by_length(
 ) -> go.Figure:
     """Return the share of hidden facts that a variant retrieves, over length."""
     fig = figure(
-        "Retrieval by length",
-        subtitle="higher is better · ● all depths and tasks together",
-        x_title="context, tokens",
-        y_title="correct answers, %",
+        gettext("Retrieval by length"),
+        subtitle=gettext("higher is better · ● all depths and tasks together"),
+        x_title=gettext("context, tokens"),
+        y_title=gettext("correct answers, %"),
         legend_y=LEGEND_Y,
         height=HEIGHT_PX,
     )

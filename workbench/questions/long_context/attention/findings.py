@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from workbench.attention.reasons import STATUSES, shown_reason
 from workbench.attention.rows import Cell, MissingCell
 from workbench.catalog.attention_techniques import TECHNIQUES
 from workbench.catalog.models import model_spec_from
 from workbench.core.columns import Columns
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
@@ -18,27 +20,43 @@ from workbench.questions.long_context.attention.rows import (
     measured_cells,
     measured_lengths,
 )
-from workbench.questions.long_context.attention.spec import AttentionSpec
-from workbench.questions.long_context.quality.rows import VariantResult
+from workbench.questions.long_context.attention.spec import PHASES, AttentionSpec
+from workbench.questions.long_context.quality.rows import VariantResult, label_of
 
 LEAST_ROUNDS = 3
 TIE = 1.02  # medians closer than this are called equal
-DOING = {"prefill": "prefill of", "decode": "decode after"}
+FASTEST = {
+    "prefill": gettext("{technique} is the fastest exact kernel for prefill of {n} tokens: {time} a layer{sparse}."),
+    "decode": gettext("{technique} is the fastest exact kernel for decode after {n} tokens: {time} a layer{sparse}."),
+}
+AMONG_THE_FASTEST = {
+    "prefill": gettext(
+        "{technique} is not shown to differ from {equal}, the fastest exact kernels, for prefill of {n} tokens: {time} a "
+        "layer{sparse}."
+    ),
+    "decode": gettext(
+        "{technique} is not shown to differ from {equal}, the fastest exact kernels, for decode after {n} tokens: {time} a "
+        "layer{sparse}."
+    ),
+}
+"""Headlines by phase."""
 QUALITY_COLUMNS: Columns[VariantResult] = {
-    "Variant ● (reference model)": lambda r: r.label,
-    "correct answers": lambda r: f"{shown_percent(r.right_fraction.value, 1)} of {r.n}",
-    "KL to full, nat/token": lambda r: (
+    gettext("Variant ● (reference model)"): label_of,
+    gettext("correct answers"): lambda r: gettext("{share} of {n}").format(
+        share=shown_percent(r.right_fraction.value, 1), n=r.n
+    ),
+    gettext("KL to full, nat/token"): lambda r: (
         three_digits(r.mean_kl_nat_per_token.value) if r.mean_kl_nat_per_token else NOT_KNOWN
     ),
 }
 """Of a variant of a run of quality."""
 CELL_COLUMNS: Columns[AnyCell] = {
-    "Technique": lambda r: r.label,
-    "phase": lambda r: r.phase,
-    "context": lambda r: str(r.length_tokens),
+    gettext("Technique"): lambda r: r.label,
+    gettext("phase"): lambda r: PHASES[r.phase],
+    gettext("context"): lambda r: str(r.length_tokens),
     "p50": lambda r: shown_duration(r.p50_s.value) if isinstance(r, Cell) else NOT_KNOWN,
-    "of the ceiling": lambda r: shown_percent(r.ceiling_fraction) if isinstance(r, Cell) else NOT_KNOWN,
-    "status": lambda r: "measured" if isinstance(r, Cell) else r.status,
+    gettext("of the ceiling"): lambda r: shown_percent(r.ceiling_fraction) if isinstance(r, Cell) else NOT_KNOWN,
+    gettext("status"): lambda r: gettext("measured") if isinstance(r, Cell) else STATUSES[r.status],
 }
 """Of everything that was measured, and of what could not be."""
 
@@ -47,11 +65,18 @@ def about(run: Run, runs: Sequence[Run]) -> str:
     """Return what the numbers are of: whose heads, which device, and all runs of that device."""
     place = run.asked(AttentionSpec).model
     model = model_spec_from(place)
-    ids = ", ".join(f"{r.id} ({r.day})" for r in runs)
-    return (
-        f"heads of {Path(place).name} ({model.n_heads} heads, {model.n_kv_heads} KV heads, "
-        f"head_dim {model.head_dim}), random inputs · PyTorch {run.environment.packages.get('torch', '–')} on "
-        f"{run.environment.device} · runs {ids}"
+    ids = gettext(", ").join(f"{r.id} ({r.day})" for r in runs)
+    return gettext(
+        "heads of {model} ({n_heads} heads, {n_kv_heads} KV heads, head_dim {head_dim}), random inputs · PyTorch {version} "
+        "on {device} · runs {runs}"
+    ).format(
+        model=Path(place).name,
+        n_heads=model.n_heads,
+        n_kv_heads=model.n_kv_heads,
+        head_dim=model.head_dim,
+        version=run.environment.packages.get("torch", "–"),
+        device=run.environment.device,
+        runs=ids,
     )
 
 
@@ -73,55 +98,81 @@ def verdict(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) -> Verd
     here = measured_at(cells, phase=phase, length_tokens=length_tokens)
     exact = [r for r in here if is_exact(r)]
     if not exact:
-        headline = f"No full attention was measured at {length_tokens:,} tokens."
-        return Verdict(headline=headline, evidence="Choose another length.", answer="open")
+        headline = gettext("No full attention was measured at {n} tokens.").format(n=f"{length_tokens:,}")
+        return Verdict(headline=headline, evidence=gettext("Choose another length."), answer="open")
     best = exact[0]
     equal = [r.label for r in exact[1:] if r.p50_s.low <= best.p50_s.high]
-    who = (
-        "is the fastest exact kernel"
-        if not equal
-        else f"is not shown to differ from {' and '.join(equal)}, the fastest exact kernels,"
-    )
-    headline = (
-        f"{best.label} {who} for {DOING[phase]} {length_tokens:,} tokens: {shown_duration(best.p50_s.value)} a layer"
-    )
     sparse = [r for r in here if not is_exact(r)]
+    faster = ""
     if sparse and sparse[0].p50_s.value * TIE < best.p50_s.value:
-        times = best.p50_s.value / sparse[0].p50_s.value
-        headline += f"; {sparse[0].label} is {three_digits(times)}× as fast and attends to fewer keys"
+        faster = gettext("; {technique} is {factor}× as fast and attends to fewer keys").format(
+            technique=sparse[0].label, factor=three_digits(best.p50_s.value / sparse[0].p50_s.value)
+        )
+    headline = (AMONG_THE_FASTEST if equal else FASTEST)[phase].format(
+        technique=best.label,
+        equal=gettext(" and ").join(equal),
+        n=f"{length_tokens:,}",
+        time=shown_duration(best.p50_s.value),
+        sparse=faster,
+    )
     fraction = best.ceiling_fraction
-    share = "" if fraction is None else f"{shown_percent(fraction)} of this device's {CEILINGS[phase]}"
-    memory = f", {shown_bytes(best.peak_bytes)} at the peak" if best.peak_bytes else ""
+    share = gettext("{share} of this device's {ceiling}").format(share=shown_percent(fraction), ceiling=CEILINGS[phase])
+    memory = gettext(", {peak} at the peak").format(peak=shown_bytes(best.peak_bytes)) if best.peak_bytes else ""
     return Verdict(
         best=best.technique,
-        headline=headline + ".",
-        evidence=f"{share}{memory}; median {shown_duration(best.p50_s.value)} "
-        f"[{shown_duration(best.p50_s.low)}, {shown_duration(best.p50_s.high)}], n = {best.n}; "
-        f"largest error against float64 {three_digits(best.max_error)}.",
+        headline=headline,
+        evidence=gettext(
+            "{share}{memory}; median {median} [{low}, {high}], n = {n}; largest error against float64 {error}."
+        ).format(
+            share="" if fraction is None else share,
+            memory=memory,
+            median=shown_duration(best.p50_s.value),
+            low=shown_duration(best.p50_s.low),
+            high=shown_duration(best.p50_s.high),
+            n=best.n,
+            error=three_digits(best.max_error),
+        ),
         objection=objections(_against(cells, phase, best)),
-        scope="Measured for one layer alone, with random inputs.",
+        scope=gettext("Measured for one layer alone, with random inputs."),
     )
 
 
 def _against(cells: Sequence[AnyCell], phase: str, best: Cell) -> list[str]:
-    points = [f"timed in {best.n} rounds only, so that no interval shows its spread"] if best.n < LEAST_ROUNDS else []
+    points = []
+    if best.n < LEAST_ROUNDS:
+        points.append(gettext("timed in {n} rounds only, so that no interval shows its spread").format(n=best.n))
     names = dict.fromkeys(r.technique for r in measured_cells(cells) if not is_exact(r))
     starts = {n: crossover_tokens(cells, n, phase=phase) for n in names}
     paying = {n: at for n, at in starts.items() if at is not None}
     if paying:
-        text = ", ".join(f"{TECHNIQUES[n].label} from {at:,} tokens" for n, at in paying.items())
-        points.append(f"techniques that ignore some keys beat every exact kernel: {text}")
-    never = [TECHNIQUES[n].label for n, at in starts.items() if at is None]
+        text = gettext(", ").join(
+            gettext("{technique} from {n} tokens").format(technique=gettext(TECHNIQUES[name].label), n=f"{at:,}")
+            for name, at in paying.items()
+        )
+        points.append(
+            gettext("techniques that ignore some keys beat every exact kernel: {techniques}").format(techniques=text)
+        )
+    never = [gettext(TECHNIQUES[n].label) for n, at in starts.items() if at is None]
     if never:
-        points.append(f"not faster at the longest length that was measured: {', '.join(never)}")
+        points.append(
+            gettext("not faster at the longest length that was measured: {techniques}").format(
+                techniques=gettext(", ").join(never)
+            )
+        )
     return points
 
 
 def technique_head(length_tokens: int) -> tuple[str, ...]:
     """Return the titles of the columns of ``technique_rows``."""
-    speed = ("one layer, p50", "of the ceiling", "TFLOP/s")
-    costs = ("peak memory", "energy", "max error", "distance from full", "faster from")
-    return (f"At {length_tokens:,} tokens ●", *speed, *costs)
+    speed = (gettext("one layer, p50"), gettext("of the ceiling"), "TFLOP/s")
+    costs = (
+        gettext("peak memory"),
+        gettext("energy"),
+        gettext("max error"),
+        gettext("distance from full"),
+        gettext("faster from"),
+    )
+    return (gettext("At {n} tokens ●").format(n=f"{length_tokens:,}"), *speed, *costs)
 
 
 def technique_rows(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) -> dict[str, tuple[str, ...]]:
@@ -140,7 +191,17 @@ def technique_rows(cells: Sequence[AnyCell], *, phase: str, length_tokens: int) 
             f"{three_digits(r.energy_j)} J" if r.energy_j else NOT_KNOWN,
             NOT_KNOWN if r.max_error is None else f"{r.max_error:.1e}",
             f"{100 * r.distance_from_full:.2g} %",
-            "exact" if is_exact(r) else f"{start:,} tokens" if start else "nowhere",
+            gettext("exact")
+            if is_exact(r)
+            else gettext("{n} tokens").format(n=f"{start:,}")
+            if start
+            else gettext("nowhere"),
         )
     missing = [r for r in cells if isinstance(r, MissingCell) and r.is_at(phase, length_tokens)]
-    return rows | {r.technique: (r.label, f"{r.status}: {r.reason}") for r in missing}
+    return rows | {
+        r.technique: (
+            r.label,
+            gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=shown_reason(r.reason)),
+        )
+        for r in missing
+    }

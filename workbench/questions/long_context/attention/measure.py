@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from workbench.attention import timing
 from workbench.attention.cells import measure_cell
+from workbench.attention.reasons import SHORTER_DID_NOT_FIT
 from workbench.attention.rows import PHASES, CellSeconds, MissingCell, MissingStatus, Phase, TimedCell
 from workbench.attention.timing import HeadShape
 from workbench.catalog.attention_techniques import TECHNIQUES
@@ -62,7 +63,7 @@ def _too_slow(
     slowest = max((max(c.seconds) for c in calls if (c.technique, c.phase) == (technique, phase)), default=0.0)
     status: MissingStatus
     if any(r.status == "out of memory" for r in missing):
-        status, reason = "out of memory", "A shorter context did not fit already."
+        status, reason = "out of memory", SHORTER_DID_NOT_FIT
     elif slowest > spec.most_call_s:
         status, reason = "left out", f"One call took {slowest:.0f} s at a smaller length."
     else:

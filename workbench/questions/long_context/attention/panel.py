@@ -8,11 +8,13 @@ from typing import Literal
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from workbench.attention.reasons import shown_reason
 from workbench.attention.rows import MissingCell
 from workbench.catalog.attention_techniques import TECHNIQUES
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import hint, joined, paragraph, table, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -28,14 +30,14 @@ from workbench.questions.long_context.attention.rows import (
     measured_lengths,
     same_place,
 )
-from workbench.questions.long_context.attention.spec import TECHNIQUE_LABELS, AttentionSpec
+from workbench.questions.long_context.attention.spec import TECHNIQUE_LABELS, TECHNIQUE_NOTES, AttentionSpec
 from workbench.questions.long_context.quality.rows import Retrieval, VariantResult, labels_of
 from workbench.questions.long_context.quality.spec import ContextQualitySpec
 
 FIRST = ("flash", "cudnn", "fa3", "math", "query-chunked", "window", "window-flex", "block-sparse-flex")
 """Shown at first, where they were measured."""
 FIRST_TOKENS = 131072
-SECOND_PLOTS = {"ceiling": "share of the ceiling", "retrieval": "retrieval by length"}
+SECOND_PLOTS = {"ceiling": gettext("share of the ceiling"), "retrieval": gettext("retrieval by length")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,11 @@ class AttentionState(PanelState):
 class AttentionPanel(QuestionPanel):
     """Techniques over length on one device; all its runs together, the newest measurement of each cell."""
 
-    title = "Which attention for which length?"
+    title = gettext("Which attention for which length?")
     spec_class, state_class = AttentionSpec, AttentionState
     css_class, is_tall = "wb-attention", True
-    tab_titles = ("Quality", "All cells")
-    duration = "Press Run; on a processor it takes a few minutes."
+    tab_titles = (gettext("Quality"), gettext("All cells"))
+    duration = gettext("Press Run; on a processor it takes a few minutes.")
 
     def find_runs(self) -> list[Run]:
         """Return the newest run of each model and device, which stands for all of them."""
@@ -106,10 +108,10 @@ class AttentionPanel(QuestionPanel):
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the techniques of which nothing was measured at the shown place, with the reason."""
         cells = self._cells(self.state)
-        reasons = {r.technique: r.reason for r in cells if isinstance(r, MissingCell)}
+        reasons = {r.technique: shown_reason(r.reason) for r in cells if isinstance(r, MissingCell)}
         measured = {r.technique for r in measured_cells(cells)}
         missing = [t for t in TECHNIQUES if cells and t not in measured]
-        return {"shown": {t: reasons.get(t, "It was not measured here.") for t in missing}}
+        return {"shown": {t: reasons.get(t, gettext("It was not measured here.")) for t in missing}}
 
     def check(self) -> None:
         """Raise ``NotAModel`` for a model that cannot be read."""
@@ -136,7 +138,7 @@ class AttentionPanel(QuestionPanel):
             ),
             table=table(
                 findings.technique_head(at),
-                [(hint(label, title=TECHNIQUES[t].note), *rest) for t, (label, *rest) in rows.items()],
+                [(hint(label, title=TECHNIQUE_NOTES[t]), *rest) for t, (label, *rest) in rows.items()],
                 highlighted=list(rows).index(answer.best) if answer.best else None,
             ),
             tabs=(self._quality, lambda: table_of(findings.CELL_COLUMNS, cells, left=(1, 5))),
@@ -151,6 +153,6 @@ class AttentionPanel(QuestionPanel):
 
     def _quality(self) -> Markup:
         if self.quality is None:
-            return paragraph("No retrieval was measured.")
-        note = paragraph("What the patterns lose is measured below, by depth and length.")
+            return paragraph(gettext("No retrieval was measured."))
+        note = paragraph(gettext("What the patterns lose is measured below, by depth and length."))
         return joined(table_of(findings.QUALITY_COLUMNS, self.quality.rows(VariantResult)), note)

@@ -6,11 +6,12 @@ from typing import TypeAlias
 
 from workbench.attention.rows import Ceilings, Cell, CellSeconds, MissingCell
 from workbench.catalog.attention_techniques import TECHNIQUES
+from workbench.core.language import gettext
 from workbench.core.rows import Samples
 from workbench.core.runs import Run
 
 AnyCell: TypeAlias = Cell | MissingCell
-CEILINGS = {"prefill": "matrix rate", "decode": "copy bandwidth"}
+CEILINGS = {"prefill": gettext("matrix rate"), "decode": gettext("copy bandwidth")}
 """What bounds each phase; a cell holds its share of it as ``ceiling_fraction``."""
 
 

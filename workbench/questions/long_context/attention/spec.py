@@ -6,11 +6,34 @@ from typing import ClassVar
 from workbench.catalog.attention_techniques import TECHNIQUES, AttentionOptions
 from workbench.core.checks import require_known, require_positive
 from workbench.core.knobs import DeviceChoice, Seed, advanced
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.questions.long_context.spec import HeadsOf, Lengths, Rounds, require_tokens
 
-PHASES = {"prefill": "prefill", "decode": "decode"}
+PHASES = {"prefill": gettext("prefill"), "decode": gettext("decode")}
 TECHNIQUE_LABELS = {name: technique.label for name, technique in TECHNIQUES.items()}
+TECHNIQUE_NOTES = {
+    "flash": gettext("PyTorch's FlashAttention 2"),
+    "cudnn": gettext("NVIDIA's kernel for Hopper and later"),
+    "efficient": gettext("memory-efficient attention of xFormers"),
+    "math": gettext("written out, all scores in memory"),
+    "query-chunked": gettext("as chunked prefill reads a prompt"),
+    "key-split": gettext("slices of the keys merged by log-sum-exp"),
+    "paged-gather": gettext("pages copied together first"),
+    "paged-flex": gettext("straight on the pages"),
+    "varlen": gettext("torch.nn.attention.varlen, packed sequences"),
+    "fa3": gettext("from flash_attn_interface or vLLM"),
+    "flashinfer": gettext("single-sequence kernels of FlashInfer"),
+    "window": gettext("two causal triangles per block, no mask"),
+    "window-flex": gettext("block mask"),
+    "sink-window": gettext("StreamingLLM"),
+    "sink-window-flex": gettext("block mask"),
+    "block-sparse": gettext("Quest's bound, blocks gathered"),
+    "block-sparse-flex": gettext("blocks of 128"),
+    "vertical-slash": gettext("masked: quality, not speed"),
+    "vertical-slash-flex": gettext("MInference"),
+}
+"""What a technique is, shown when one points at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

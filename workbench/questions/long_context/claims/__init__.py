@@ -15,10 +15,12 @@ from workbench.catalog.ledger import (
     first_of,
     quotient,
     untested,
+    with_note,
 )
 from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim, devices
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval, median_over_rounds
@@ -50,8 +52,15 @@ def _faster(claim: Claim, found: list[Pair]) -> Judgement | None:
     best = max(found, key=lambda p: p.other.p50_s.value / p.own.p50_s.value)
     value, interval = quotient(best.other.p50_s, best.own.p50_s)
     rest = (p for p in found if p is not best)
-    others = ", ".join(f"{p.other.p50_s.value / p.own.p50_s.value:.3g}× at {p.own.length_tokens:,}" for p in rest)
-    how = f"{best.words}." + (f" Other lengths: {others}." if others else "")
+    others = gettext(", ").join(
+        gettext("{factor}× at {n}").format(
+            factor=f"{p.other.p50_s.value / p.own.p50_s.value:.3g}", n=f"{p.own.length_tokens:,}"
+        )
+        for p in rest
+    )
+    how = (gettext("{pair}. Other lengths: {others}.") if others else gettext("{pair}.")).format(
+        pair=best.words, others=others
+    )
     return compared(claim, value, how, runs=best.runs, interval=interval)
 
 
@@ -60,13 +69,8 @@ def flash_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
     judgement = _faster(claim, pairs(claim, evidence, FLASH, STANDARD, phases=("decode",)))
     if judgement is None:
         return None
-    return compared(
-        claim,
-        judgement.value or 0.0,
-        f"{judgement.how} In prefill, written-out attention does not fit into memory at 32,768 tokens.",
-        runs=judgement.runs,
-        interval=judgement.interval,
-    )
+    note = gettext("In prefill, written-out attention does not fit into memory at 32,768 tokens.")
+    return with_note(judgement, note)
 
 
 def flash_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
@@ -91,9 +95,14 @@ def flash_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
             continue
         run, cell = min(own, key=lambda p: (p[1].length_tokens, p[1].peak_bytes or 0))
         saved = 100 * (1 - (cell.peak_bytes or 0) / device.memory_bytes)
-        how = (
-            f"At least: prefill of {cell.length_tokens:,} tokens peaks at {shown_bytes(cell.peak_bytes)} with {cell.label}; written-out attention "
-            f"ran out of the {shown_bytes(device.memory_bytes)} of the device."
+        how = gettext(
+            "At least: prefill of {n} tokens peaks at {peak} with {technique}; written-out attention ran out "
+            "of the {memory} of the device."
+        ).format(
+            n=f"{cell.length_tokens:,}",
+            peak=shown_bytes(cell.peak_bytes),
+            technique=cell.label,
+            memory=shown_bytes(device.memory_bytes),
         )
         return compared(claim, saved, how, runs=(run,))
     return None
@@ -122,9 +131,15 @@ def sparse_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
             own = min((p for p in here if p[1].technique in SPARSE), key=lambda p: p[0], default=None)
             full = min((p for p in here if is_exact(p[1])), key=lambda p: p[0], default=None)
             if own and full and (best is None or 1 - own[0] / full[0] > best[0]):
-                words = (
-                    f"Peak of a call: {own[1].label} {shown_bytes(own[0])}, {full[1].label} {shown_bytes(full[0])}, prefill of {length:,} tokens. "
-                    "The cache is not smaller: any key may be chosen later."
+                words = gettext(
+                    "Peak of a call: {own} {own_peak}, {other} {other_peak}, prefill of {n} tokens. The cache is not "
+                    "smaller: any key may be chosen later."
+                ).format(
+                    own=own[1].label,
+                    own_peak=shown_bytes(own[0]),
+                    other=full[1].label,
+                    other_peak=shown_bytes(full[0]),
+                    n=f"{length:,}",
                 )
                 best = 1 - own[0] / full[0], words, (own[2], full[2])
     if best is None:
@@ -142,9 +157,15 @@ def window_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
         measured = 100 * (1 - own.kv_held_bytes / whole.kv_held_bytes)
         at = FROM_TOKENS["Flash Attention"]  # "longer than 32K: sliding window", FAQ 12.2 Q5
         saved = 100 * (1 - FAQ_WINDOW_TOKENS / at)
-        how = (
-            f"A window of {FAQ_WINDOW_TOKENS:,} of {at:,} tokens, the shortest context that the FAQ advises it for; the saving grows with the context. "
-            f"Measured with {own.window_tokens:,} of {own.length_tokens:,} tokens: {three_digits(measured)} %, as computed."
+        how = gettext(
+            "A window of {window} of {at} tokens, the shortest context that the FAQ advises it for; the saving "
+            "grows with the context. Measured with {measured_window} of {n} tokens: {share} %, as computed."
+        ).format(
+            window=f"{FAQ_WINDOW_TOKENS:,}",
+            at=f"{at:,}",
+            measured_window=f"{own.window_tokens:,}",
+            n=f"{own.length_tokens:,}",
+            share=three_digits(measured),
         )
         return compared(claim, saved, how, runs=(run,), provenance=Provenance.ESTIMATED)
     return None
@@ -185,9 +206,16 @@ def paged_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
         scale = served.length_tokens / near
         flat = Interval(*(scale * x for x in (other.p50_s.value, other.p50_s.low, other.p50_s.high)))
         value, interval = quotient(flat, paged)
-        how = (
-            f"vLLM's paged kernel takes {1e6 * paged.value:.0f} µs a layer for {served.length_tokens:,} tokens (growth of its decode step from "
-            f"{rows[0].length_tokens:,} tokens), {other.label} on a contiguous cache {1e6 * flat.value:.0f} µs. The kernel alone: that more sequences fit is not in it."
+        how = gettext(
+            "vLLM's paged kernel takes {own} µs a layer for {n} tokens (growth of its decode step from {short} "
+            "tokens), {other} on a contiguous cache {other_time} µs. The kernel alone: that more sequences fit "
+            "is not in it."
+        ).format(
+            own=f"{1e6 * paged.value:.0f}",
+            n=f"{served.length_tokens:,}",
+            short=f"{rows[0].length_tokens:,}",
+            other=other.label,
+            other_time=f"{1e6 * flat.value:.0f}",
         )
         return compared(claim, value, how, runs=(run, other_run), interval=interval)
     return None
@@ -209,10 +237,10 @@ def paged_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
             continue
         least = FROM_TOKENS[claim.technique]
         saved = 100 * (1 - least / limit.model_limit_tokens)
-        how = (
-            f"At most: pages for {least:,} tokens, the shortest sequence of the claim, instead of the {limit.model_limit_tokens:,} that the model allows; "
-            "longer sequences save less, shorter ones more."
-        )
+        how = gettext(
+            "At most: pages for {n} tokens, the shortest sequence of the claim, instead of the {limit} that "
+            "the model allows; longer sequences save less, shorter ones more."
+        ).format(n=f"{least:,}", limit=f"{limit.model_limit_tokens:,}")
         return compared(claim, saved, how, runs=(run,), provenance=Provenance.ESTIMATED)
     return None
 
@@ -232,8 +260,14 @@ def ring_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
     if not rings:
         return None
     run, own, (value, interval) = min(rings, key=lambda r: r[2][0])
-    words = ", ".join(f"{v:.2f}× at {r.length_tokens:,} tokens" for _, r, (v, _i) in rings)
-    how = f"Ring attention of one layer on {own.n_devices} GPUs, prefill: {words}. The smallest counts, since the claim is made for any length."
+    words = gettext(", ").join(
+        gettext("{factor}× at {n} tokens").format(factor=f"{v:.2f}", n=f"{r.length_tokens:,}")
+        for _, r, (v, _i) in rings
+    )
+    how = gettext(
+        "Ring attention of one layer on {n} GPUs, prefill: {words}. The smallest counts, since the claim "
+        "is made for any length."
+    ).format(n=own.n_devices, words=words)
     return compared(claim, value, how, runs=(run,), interval=interval)
 
 
@@ -244,21 +278,28 @@ def ring_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
         return None
     saved = [100 * (1 - (own.peak_bytes or 0) / (one.peak_bytes or 1)) for _, own, one in rings]
     run, own, one = rings[-1]
-    how = (
-        f"Peak of the fullest of {own.n_devices} GPUs {shown_bytes(own.peak_bytes)}, of one alone {shown_bytes(one.peak_bytes)}, prefill of "
-        f"{own.length_tokens:,} tokens: keys and values are shared out, but partial results are kept in float32."
+    how = gettext(
+        "Peak of the fullest of {n} GPUs {peak}, of one alone {alone}, prefill of {length} tokens: keys "
+        "and values are shared out, but partial results are kept in float32."
+    ).format(
+        n=own.n_devices,
+        peak=shown_bytes(own.peak_bytes),
+        alone=shown_bytes(one.peak_bytes),
+        length=f"{own.length_tokens:,}",
     )
     return compared(claim, min(saved), how, runs=(run,))
 
 
 def _at_length(judge: Callable[[Claim, Evidence], Judgement | None], techniques: str) -> Judge:
-    return first_of(judge, untested(MEASURE.format(techniques), "No run on a GPU measured it at these lengths."))
+    return first_of(
+        judge, untested(MEASURE.format(techniques), gettext("No run on a GPU measured it at these lengths."))
+    )
 
 
 ADVISED = (
-    (4096, "standard attention", STANDARD),
-    (16384, "Flash Attention", FLASH),
-    (65536, "sliding window or sparse attention", (*WINDOW, *SPARSE)),
+    (4096, gettext("standard attention"), STANDARD),
+    (16384, gettext("Flash Attention"), FLASH),
+    (65536, gettext("sliding window or sparse attention"), (*WINDOW, *SPARSE)),
 )
 """Length, the FAQ's advice for it (12.2 Q5), and the techniques that it means."""
 
@@ -273,14 +314,23 @@ def decisions(evidence: Evidence) -> list[Decision]:
                 continue
             run, best = min(here, key=lambda p: p[1].p50_s.value)
             meant = min((c.p50_s.value for _, c in here if c.technique in techniques), default=None)
-            behind = "not measured" if meant is None else f"{meant / best.p50_s.value:.2g} times as long"
+            behind = (
+                gettext("not measured")
+                if meant is None
+                else gettext("{factor} times as long").format(factor=f"{meant / best.p50_s.value:.2g}")
+            )
             rows.append(
                 Decision(
-                    rule="technique by length",
-                    case=f"prefill of {length:,} tokens, {run.model}, {run.environment.device}",
+                    rule=gettext("technique by length"),
+                    case=gettext("prefill of {n} tokens, {model}, {device}").format(
+                        n=f"{length:,}", model=run.model, device=run.environment.device
+                    ),
                     faq=words,
-                    ours=f"{best.label} is the fastest"
-                    + ("" if best.technique in techniques else f"; the FAQ's choice takes {behind}"),
+                    ours=(
+                        gettext("{technique} is the fastest")
+                        if best.technique in techniques
+                        else gettext("{technique} is the fastest; the FAQ's choice takes {behind}")
+                    ).format(technique=best.label, behind=behind),
                     is_same=best.technique in techniques,
                     provenance=Provenance.MEASURED,
                     runs=(run,),
@@ -295,13 +345,13 @@ JUDGES: Judges = {
     (5, "PagedAttention", "memory_saving"): _at_length(paged_memory, "paged-flex,cudnn"),
     (5, "PagedAttention", "speedup"): _at_length(paged_speedup, "paged-flex,cudnn"),
     (5, "sequence parallelism", "memory_saving"): first_of(
-        ring_memory, untested("workbench ring-attention MODEL", "No run on several GPUs measured it.")
+        ring_memory, untested("workbench ring-attention MODEL", gettext("No run on several GPUs measured it."))
     ),
     (5, "sequence parallelism", "speedup"): first_of(
-        ring_speedup, untested("workbench ring-attention MODEL", "No run on several GPUs measured it.")
+        ring_speedup, untested("workbench ring-attention MODEL", gettext("No run on several GPUs measured it."))
     ),
     (5, "sliding window", "memory_saving"): first_of(
-        window_memory, untested("workbench long-context MODEL --device cuda", "No run on a GPU measured it.")
+        window_memory, untested("workbench long-context MODEL --device cuda", gettext("No run on a GPU measured it."))
     ),
     (5, "sliding window", "speedup"): _at_length(window_speedup, "window-flex,cudnn"),
     (5, "sparse attention", "memory_saving"): _at_length(sparse_memory, "block-sparse-flex,cudnn"),

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from workbench.attention.rows import Cell, MissingCell
 from workbench.catalog.ledger import Evidence
 from workbench.catalog.tables import Claim
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.questions.long_context.attention.rows import AnyCell, is_exact, measured_cells
+from workbench.questions.long_context.attention.spec import PHASES
 
 FLASH = ("flash", "fa3")
 WINDOW = ("window-flex", "window")
@@ -34,7 +36,9 @@ class Pair:
     @property
     def words(self) -> str:
         """What was compared with what."""
-        return f"{self.own.label} against {self.other.label}, {self.own.phase} of {self.own.length_tokens:,} tokens, one layer"
+        return gettext("{own} against {other}, {phase} of {n} tokens, one layer").format(
+            own=self.own.label, other=self.other.label, phase=PHASES[self.own.phase], n=f"{self.own.length_tokens:,}"
+        )
 
 
 def latest_by_place(evidence: Evidence) -> Iterator[list[tuple[Run, AnyCell]]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import INK, figure, styles_of
 from workbench.questions.long_context.figures import HEIGHT_PX, LEGEND_Y, add_line, set_log_axis, tokens_label
 from workbench.questions.long_context.quality.rows import Retrieval, TextStretch
@@ -18,9 +19,9 @@ def heat_map(rows: Sequence[Retrieval], *, title: str, window_tokens: int | None
     by_place = {(r.depth_fraction, r.length_tokens): r for r in rows}
     fig = figure(
         title,
-        subtitle="green is better · ● share of correct answers, % · hover: 95 % interval",
-        x_title="length of the text, tokens",
-        y_title="depth of the fact, % of the text",
+        subtitle=gettext("green is better · ● share of correct answers, % · hover: 95 % interval"),
+        x_title=gettext("length of the text, tokens"),
+        y_title=gettext("depth of the fact, % of the text"),
         height=HEIGHT_PX,
     )
     grid = [[by_place.get((d, n)) for n in lengths] for d in depths]
@@ -32,7 +33,7 @@ def heat_map(rows: Sequence[Retrieval], *, title: str, window_tokens: int | None
         text=[[f"{100 * r.right_fraction.value:.0f}" if r else "" for r in line] for line in grid],
         texttemplate="%{text}",
         customdata=[[_hover_text(r) for r in line] for line in grid],
-        hovertemplate="%{x} tokens, %{y} % deep: %{customdata}<extra></extra>",
+        hovertemplate=gettext("%{x} tokens, %{y} % deep: %{customdata}<extra></extra>"),
         **look,
     )
     for column, n in enumerate(lengths):
@@ -46,7 +47,7 @@ def heat_map(rows: Sequence[Retrieval], *, title: str, window_tokens: int | None
 
 def _hover_text(row: Retrieval | None) -> str:
     if row is None:
-        return "not asked"
+        return gettext("not asked")
     share = row.right_fraction
     return f"{100 * share.value:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}], n = {row.n}"
 
@@ -56,10 +57,10 @@ def divergence_by_position(
 ) -> go.Figure:
     """Return the divergence from the base variant by position in a text; the chosen variant is drawn strong."""
     fig = figure(
-        "Divergence by position",
-        subtitle="lower is better · ● KL to full attention, mean of windows",
-        x_title="position in the text, tokens",
-        y_title="KL, nat/token",
+        gettext("Divergence by position"),
+        subtitle=gettext("lower is better · ● KL to full attention, mean of windows"),
+        x_title=gettext("position in the text, tokens"),
+        y_title=gettext("KL, nat/token"),
         legend_y=LEGEND_Y,
         height=HEIGHT_PX,
     )

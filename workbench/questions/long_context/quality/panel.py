@@ -7,25 +7,34 @@ import plotly.graph_objects as go
 
 from workbench.core.columns import Columns
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.units import NOT_KNOWN
 from workbench.interface.html import joined, small, table_of, verdict_card, with_interval
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView, PanelState
 from workbench.questions.long_context.quality import findings
 from workbench.questions.long_context.quality.figures import divergence_by_position, heat_map
-from workbench.questions.long_context.quality.rows import TextStretch, VariantResult, labels_of, retrieval_rows
+from workbench.questions.long_context.quality.rows import (
+    TextStretch,
+    VariantResult,
+    label_of,
+    labels_of,
+    retrieval_rows,
+)
 from workbench.questions.long_context.quality.spec import FULL, ContextQualitySpec, check_lengths
 
 VARIANT_COLUMNS: Columns[VariantResult] = {
-    "Variant ●": lambda r: r.label,
-    "correct answers": lambda r: joined(with_interval(r.right_fraction, 100, " %"), small(f" of {r.n}")),
-    "lost / won": lambda r: f"{r.against_full.lost} / {r.against_full.won}" if r.against_full else NOT_KNOWN,
-    "p (McNemar)": lambda r: f"{r.against_full.mcnemar_p:.2g}" if r.against_full else NOT_KNOWN,
-    "Δ NLL of answers, nat/token": lambda r: with_interval(
+    gettext("Variant ●"): label_of,
+    gettext("correct answers"): lambda r: joined(
+        with_interval(r.right_fraction, 100, " %"), small(gettext(" of {n}").format(n=r.n))
+    ),
+    gettext("lost / won"): lambda r: f"{r.against_full.lost} / {r.against_full.won}" if r.against_full else NOT_KNOWN,
+    gettext("p (McNemar)"): lambda r: f"{r.against_full.mcnemar_p:.2g}" if r.against_full else NOT_KNOWN,
+    gettext("Δ NLL of answers, nat/token"): lambda r: with_interval(
         r.against_full.answer_nll_change_nat_per_token if r.against_full else None, sign=True
     ),
-    "KL, nat/token": lambda r: with_interval(r.mean_kl_nat_per_token),
-    "perplexity": lambda r: NOT_KNOWN if r.perplexity is None else f"{r.perplexity:.3f}",
+    gettext("KL, nat/token"): lambda r: with_interval(r.mean_kl_nat_per_token),
+    gettext("perplexity"): lambda r: NOT_KNOWN if r.perplexity is None else f"{r.perplexity:.3f}",
 }
 """Of a variant; lost and won are answers against full attention."""
 
@@ -41,10 +50,10 @@ class QualityState(PanelState):
 class ContextQualityPanel(QuestionPanel):
     """Heat maps of retrieval by depth and length, and divergence by position."""
 
-    title = "Does the model still retrieve facts from it?"
+    title = gettext("Does the model still retrieve facts from it?")
     spec_class, state_class = ContextQualitySpec, QualityState
     css_class, is_tall = "wb-quality", True
-    duration = "Press Run; with the settings given it takes several minutes on a processor."
+    duration = gettext("Press Run; with the settings given it takes several minutes on a processor.")
 
     def first_run_id(self) -> str | None:
         """Return the run with the most rows."""
@@ -81,7 +90,7 @@ class ContextQualityPanel(QuestionPanel):
             return self.nothing_measured()
         labels, positions, answer = labels_of(run), run.rows(TextStretch), findings.verdict(run)
         cells = retrieval_rows(run, variant=state.variant, task=state.task)
-        title = f"Retrieval with {labels[state.variant]}"
+        title = gettext("Retrieval with {variant}").format(variant=labels[state.variant])
         best = next((i for i, name in enumerate(labels) if name == answer.best), None)
         window = findings.window_of(state.variant)
         figures: list[Callable[[], go.Figure]] = [lambda: heat_map(cells, title=title, window_tokens=window)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 from workbench.core.rows import Row, Samples
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
+from workbench.core.stored_texts import in_readers_words
+from workbench.questions.long_context.quality.spec import LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,12 @@ SAMPLES = QualitySamples
 
 def labels_of(run: Run) -> dict[str, str]:
     """Return the label of each variant by its name."""
-    return {r.variant: r.label for r in run.rows(VariantResult)}
+    return {r.variant: label_of(r) for r in run.rows(VariantResult)}
+
+
+def label_of(row: VariantResult) -> str:
+    """Return the label of a variant, which is stored in English, in the reader's language."""
+    return in_readers_words(row.label, LABELS.values())
 
 
 def retrieval_rows(run: Run, *, variant: str | None, task: str | None) -> list[Retrieval]:

@@ -10,6 +10,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced, knob, needed
+from workbench.core.language import gettext_noop
 from workbench.core.specs import Spec
 from workbench.estimate.context_limit import require_within_context
 from workbench.questions.long_context.quality.retrieval import TASKS
@@ -20,6 +21,16 @@ QUALITY_BLOCK = 64
 """Tokens of a block of keys in the quality simulation of block-sparse attention."""
 
 
+LABELS = {
+    FULL: gettext_noop("full attention"),
+    KV: gettext_noop("{number} cache, scale per {shared}"),
+    "window": gettext_noop("window {window}"),
+    "sink-window": gettext_noop("{sinks} sinks + window {window}"),
+    "block-sparse": gettext_noop("top {top} blocks of {block}"),
+    "vertical-slash": gettext_noop("{columns} columns + {diagonals} diagonals"),
+    SERVED: gettext_noop("server"),
+}
+"""What readers see of a variant, by technique."""
 SETTINGS = {
     "window": ("window",),
     "sink-window": ("window",),
@@ -65,15 +76,16 @@ class Variant:
         """Return the name of the variant that readers see."""
         if self.kv_format:
             number, _, shared = self.kv_format.partition("-")
-            return f"{number.upper()} cache, scale per {shared}"
-        names = {
-            FULL: "full attention",
-            "window": f"window {self.options.window}",
-            "sink-window": f"{self.options.n_sinks} sinks + window {self.options.window}",
-            "block-sparse": f"top {self.options.top_k} blocks of {self.options.block}",
-            "vertical-slash": f"{self.options.n_vertical} columns + {self.options.n_slash} diagonals",
-        }
-        return names[self.technique]
+            return LABELS[KV].format(number=number.upper(), shared=shared)
+        o = self.options
+        return LABELS[self.technique].format(
+            window=o.window,
+            sinks=o.n_sinks,
+            top=o.top_k,
+            block=o.block,
+            columns=o.n_vertical,
+            diagonals=o.n_slash,
+        )
 
 
 SPARSE = ("window:1024", "sink-window:1024", "block-sparse:16", "vertical-slash:256")

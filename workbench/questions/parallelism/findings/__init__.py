@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.units import shown_cents, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
 from workbench.estimate.launch import launch_command
 from workbench.estimate.prediction import LEVEL
-from workbench.estimate.search import Plan, nearest_plan
+from workbench.estimate.search import Plan, limit_of, nearest_plan
 from workbench.questions.parallelism.findings.planned import Planned, plan_load, search
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.attained import MOST_TRIED, AttainedPlan
@@ -19,29 +20,31 @@ from workbench.simulate.planned import basis_of, combination_label, plan_label
 __all__ = ["Planned", "plan_load", "search"]
 
 SHOWN = 12  # plans of a table
-NOT_SIMULATED = "not simulated"
+NOT_SIMULATED = gettext("not simulated")
 LITTLE_MORE = 1.1
 PLAN_HEAD = (
-    "Plan ◌",
-    "devices",
-    "sequences",
-    "mean TTFT",
-    "mean TPOT",
-    "SLO attainment △",
-    "USD/h",
-    "USD per million output tokens",
-    "memory used",
-    "constants",
+    gettext("Plan ◌"),
+    gettext("devices"),
+    gettext("sequences"),
+    gettext("mean TTFT"),
+    gettext("mean TPOT"),
+    gettext("SLO attainment △"),
+    gettext("USD/h"),
+    gettext("USD per million output tokens"),
+    gettext("memory used"),
+    gettext("constants"),
 )
-QUEUE_HEAD = ("△ simulated", "p50", "p90", "p99")
-SENSITIVITY_HEAD = ("Assumption ◌", "changed to", "USD/h", "cheapest plan")
-REASON_HEAD = ("Combination", "reason that it cannot serve the load")
+QUEUE_HEAD = (gettext("△ simulated"), "p50", "p90", "p99")
+SENSITIVITY_HEAD = (gettext("Assumption ◌"), gettext("changed to"), gettext("USD/h"), gettext("cheapest plan"))
+REASON_HEAD = (gettext("Combination"), gettext("reason that it cannot serve the load"))
 
 
 def shown_attainment(attained: AttainedPlan) -> str:
     """Return the share of the requests that meet the SLO, with its interval."""
     share = attained.attainment_fraction
-    return f"{shown_percent(share.value)} ({shown_percent(share.low)} to {shown_percent(share.high)})"
+    return gettext("{value} ({low} to {high})").format(
+        value=shown_percent(share.value), low=shown_percent(share.low), high=shown_percent(share.high)
+    )
 
 
 def plan_verdict(answer: Planned) -> Verdict:
@@ -52,10 +55,10 @@ def plan_verdict(answer: Planned) -> Verdict:
     plan, usd = simulated.plan, simulated.plan.usd_per_hour or 0.0
     asked = shown_percent(answer.spec.attainment_fraction)
     if answer.offered is None:
-        headline = (
-            f"No plan meets the SLO for {asked} of the requests: on {plan_label(plan)} for {usd:.2f} USD/h, the cheapest whose mean "
-            f"latencies do, {shown_attainment(simulated)} of the simulated requests meet it."
-        )
+        headline = gettext(
+            "No plan meets the SLO for {share} of the requests: on {plan} for {usd} USD/h, the cheapest whose "
+            "mean latencies do, {attained} of the simulated requests meet it."
+        ).format(share=asked, plan=plan_label(plan), usd=f"{usd:.2f}", attained=shown_attainment(simulated))
         change = _what_would_do(answer, simulated)
         return Verdict(
             headline=headline,
@@ -64,19 +67,23 @@ def plan_verdict(answer: Planned) -> Verdict:
             answer="no",
             provenance=Provenance.SIMULATED,
         )
-    headline = (
-        f"The cheapest plan that meets the SLO for {asked} of the requests is {plan_label(plan)} for {usd:.2f} USD/h: "
-        f"{shown_attainment(simulated)} of the simulated requests meet it."
-    )
+    headline = gettext(
+        "The cheapest plan that meets the SLO for {share} of the requests is {plan} for {usd} USD/h: "
+        "{attained} of the simulated requests meet it."
+    ).format(share=asked, plan=plan_label(plan), usd=f"{usd:.2f}", attained=shown_attainment(simulated))
     points = [p for p in ((_doubt(plan) or "").rstrip("."), _faster(answer, simulated)) if p]
     by_means = _by_means(answer)
-    calibrated = "" if not plan.is_calibrated else f"{basis_of(plan)}; "
+    basis = basis_of(plan) if plan.is_calibrated else None
     return Verdict(
         best=plan.device_id,
         headline=headline,
         evidence=_evidence(simulated),
         objection=objections(points),
-        scope=f"{calibrated}the interval is of step times, nominal {shown_percent(LEVEL)}{by_means}.",
+        scope=(
+            gettext("the interval is of step times, nominal {level}{by_means}.")
+            if basis is None
+            else gettext("{basis}; the interval is of step times, nominal {level}{by_means}.")
+        ).format(basis=basis, level=shown_percent(LEVEL), by_means=by_means),
         provenance=Provenance.SIMULATED,
     )
 
@@ -93,16 +100,23 @@ def _faster(answer: Planned, offered: AttainedPlan) -> str | None:
         price, own = other.plan.usd_per_hour or 0.0, other.simulated.service.tpot_s.p50 or 0.0
         if usd and tpot and price <= LITTLE_MORE * usd and own * LITTLE_MORE < tpot:
             less, more = shown_percent(1 - own / tpot), shown_percent(price / usd - 1)
-            return f"{plan_label(other.plan)} has {less} less TPOT p50 for {more} more money"
+            return gettext("{plan} has {less} less TPOT p50 for {more} more money").format(
+                plan=plan_label(other.plan), less=less, more=more
+            )
     return None
 
 
 def _evidence(simulated: AttainedPlan) -> str:
     plan, service, occupancy = simulated.plan, simulated.simulated.service, simulated.simulated.occupancy
-    return (
-        f"{three_digits(plan.usd_per_million_output_tokens or 0)} USD per million output tokens; TTFT p99 "
-        f"{shown_duration(service.ttft_s.p99)}, TPOT p99 {shown_duration(service.tpot_s.p99)} with Poisson arrivals and mixed lengths, at "
-        f"most {plan.concurrency} sequences on a replica; replicas are {shown_percent(occupancy.busy_fraction)} busy."
+    return gettext(
+        "{usd} USD per million output tokens; TTFT p99 {ttft}, TPOT p99 {tpot} with Poisson arrivals and "
+        "mixed lengths, at most {n} sequences on a replica; replicas are {busy} busy."
+    ).format(
+        usd=three_digits(plan.usd_per_million_output_tokens or 0),
+        ttft=shown_duration(service.ttft_s.p99),
+        tpot=shown_duration(service.tpot_s.p99),
+        n=plan.concurrency,
+        busy=shown_percent(occupancy.busy_fraction),
     )
 
 
@@ -112,7 +126,9 @@ def _by_means(answer: Planned) -> str:
     if cheaper is None:
         return ""
     label, usd = plan_label(cheaper.plan), cheaper.plan.usd_per_hour or 0.0
-    return f"; by mean latencies alone {label} for {usd:.2f} USD/h would do, where {shown_attainment(cheaper)} of the requests meet it"
+    return gettext(
+        "; by mean latencies alone {plan} for {usd} USD/h would do, where {attained} of the requests meet it"
+    ).format(plan=label, usd=f"{usd:.2f}", attained=shown_attainment(cheaper))
 
 
 def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
@@ -121,40 +137,52 @@ def _what_would_do(answer: Planned, nearest: AttainedPlan) -> str:
     limits = (("TTFT", service.ttft_s.p99 or 0.0, spec.ttft_s), ("TPOT", service.tpot_s.p99 or 0.0, spec.tpot_s))
     name, p99, slo = max(limits, key=lambda limit: limit[1] / limit[2])
     least = floor(100 * nearest.attainment_fraction.low) / 100
-    less = f"ask for less (--attainment {least:g} holds on this plan), " if least > 0 else ""
-    return (
-        f"{name} binds: its p99 is {shown_duration(p99)} with the predicted step times, the SLO {shown_duration(slo)}, and what was asked "
-        f"for must hold with the longest step times too. Relax the {name} (--{name.lower()}-ms), {less}allow other devices (--on), or "
-        "measure this one for a narrower interval (`workbench calibrate`)."
+    less = (
+        gettext("ask for less (--attainment {least} holds on this plan), ").format(least=f"{least:g}")
+        if least > 0
+        else ""
     )
+    return gettext(
+        "{limit} binds: its p99 is {p99} with the predicted step times, the SLO {slo}, and what was asked for must hold with "
+        "the longest step times too. Relax the {limit} ({option}), {less}allow other devices (--on), or measure this one for a "
+        "narrower interval (`workbench calibrate`)."
+    ).format(limit=name, p99=shown_duration(p99), slo=shown_duration(slo), option=f"--{name.lower()}-ms", less=less)
 
 
 def _nothing_verdict(answer: Planned) -> Verdict:
     """Return the plan that comes nearest where no plan's mean latencies meet the SLO, and what would have to change for it."""
     reasons = [p.reason for p in answer.plans if p.reason]
-    nearest, kinds = nearest_plan(answer.plans), ", ".join(dict.fromkeys(r.split(":")[0] for r in reasons)) or "prices"
-    tried = f"{len(answer.plans)} combinations were tried; they fail on: {kinds}."
+    nearest, kinds = nearest_plan(answer.plans), gettext(", ").join(dict.fromkeys(map(_kind_of, reasons)))
+    tried = gettext("{n} combinations were tried; they fail on: {kinds}.").format(
+        n=len(answer.plans), kinds=kinds or gettext("prices")
+    )
     if nearest is None:
-        what = next(iter(reasons), "no plan has a price")
-        evidence, headline = (
-            f"{tried} Allow other devices (--on) or precisions (--precision).",
-            f"No plan meets the SLO: {what}.",
-        )
+        what = next(iter(reasons), gettext("no plan has a price"))
+        evidence = f"{tried} {gettext('Allow other devices (--on) or precisions (--precision).')}"
+        headline = gettext("No plan meets the SLO: {reason}.").format(reason=what)
     else:
-        headline = f"No plan meets the SLO; the nearest is {combination_label(nearest)}: {nearest.reason}."
+        headline = gettext("No plan meets the SLO; the nearest is {plan}: {reason}.").format(
+            plan=combination_label(nearest), reason=nearest.reason
+        )
         evidence = f"{_change_for(nearest)} {tried}"
     return Verdict(headline=headline, evidence=evidence, answer="no", provenance=Provenance.ESTIMATED)
 
 
+def _kind_of(reason: str) -> str:
+    """Return the limit that a reason is about, as readers see it; the whole reason where it is about none."""
+    limit = limit_of(reason)
+    return {"memory": gettext("memory"), "TTFT": "TTFT", "TPOT": "TPOT", None: reason}[limit]
+
+
 def _change_for(nearest: Plan) -> str:
     """Return what would have to change for a plan to serve the load."""
-    name, _, _ = (nearest.reason or "").partition(":")
+    name = limit_of(nearest.reason or "") or ""
     if name == "memory":
-        return "Allow more devices in a group or larger ones (--on), or use fewer bits (--precision)."
-    return (
-        f"It would need a {name} of {nearest.excess or 0.0:.2f} times the SLO: relax it (--{name.lower()}-ms), allow other devices (--on), or use "
-        "fewer bits (--precision)."
-    )
+        return gettext("Allow more devices in a group or larger ones (--on), or use fewer bits (--precision).")
+    return gettext(
+        "It would need a {limit} of {factor} times the SLO: relax it ({option}), allow other devices (--on), or use fewer "
+        "bits (--precision)."
+    ).format(limit=name, factor=f"{nearest.excess or 0.0:.2f}", option=f"--{name.lower()}-ms")
 
 
 def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
@@ -174,7 +202,7 @@ def plan_rows(answer: Planned) -> list[tuple[str, ...]]:
             shown_cents(p.usd_per_hour),
             three_digits(p.usd_per_million_output_tokens),
             shown_percent(p.memory_fraction),
-            "calibrated" if p.is_calibrated else f"of {p.constants_of}",
+            gettext("calibrated") if p.is_calibrated else gettext("of {device}").format(device=p.constants_of),
         )
         for p, attainment in [*simulated, *by_means][:SHOWN]
     ]
@@ -187,16 +215,23 @@ def hidden_plans(answer: Planned) -> list[str]:
     lines = []
     if any(cell == NOT_SIMULATED for row in plan_rows(answer) for cell in row):
         lines.append(
-            f"Rows that are “{NOT_SIMULATED}” stand by their mean latencies, with the fewest replicas that these allow. Simulated were the "
-            f"cheapest {MOST_TRIED} combinations by mean latencies with the longest step times, each with as many replicas as the SLO attainment "
-            "needs and no dearer than one that holds already, and the cheapest row as it stands."
+            gettext(
+                "Rows that are “{cell}” stand by their mean latencies, with the fewest replicas that these allow. "
+                "Simulated were the cheapest {n} combinations by mean latencies with the longest step times, each "
+                "with as many replicas as the SLO attainment needs and no dearer than one that holds already, and "
+                "the cheapest row as it stands."
+            ).format(cell=NOT_SIMULATED, n=MOST_TRIED)
         )
-    lines += [f"{len(rest)} more with a price."] if rest else []
+    lines += [gettext("{n} more with a price.").format(n=len(rest))] if rest else []
     unpriced = [p for p in good[SHOWN:] if p.usd_per_hour is None]
     best = {p.device_name: p for p in reversed(unpriced)}
     if unpriced:
         named = "; ".join(f"{plan_label(p)}, TPOT {shown_duration(p.tpot_s)}" for p in reversed(best.values()))
-        lines.append(f"{len(unpriced)} more without a price (give one with --prices), the fewest devices: {named}.")
+        lines.append(
+            gettext("{n} more without a price (give one with --prices), the fewest devices: {plans}.").format(
+                n=len(unpriced), plans=named
+            )
+        )
     return lines
 
 
@@ -208,14 +243,19 @@ def reasons_by_precision(answer: Planned) -> list[str]:
 
 def reason_rows(plans: Sequence[Plan]) -> list[tuple[str, str]]:
     """Return the cells of ``REASON_HEAD`` for each combination that cannot serve the load."""
-    tried = "{0.device_name}, {0.n_devices} in a group, {0.precision}, {0.kv_bits}-bit cache"
-    return list(dict.fromkeys((tried.format(p), p.reason) for p in plans if p.reason))
+    tried = gettext("{device}, {n} in a group, {precision}, {bits}-bit cache")
+    rows = (
+        (tried.format(device=p.device_name, n=p.n_devices, precision=p.precision, bits=p.kv_bits), p.reason)
+        for p in plans
+        if p.reason
+    )
+    return list(dict.fromkeys(rows))
 
 
 def sensitivity_rows(answer: Planned) -> list[tuple[str, ...]]:
     """Return the cells of ``SENSITIVITY_HEAD``: two for each assumption, the one that moves the price most first."""
     return [
-        (s.assumption, value, shown_cents(usd), plan_label(p) if p else "no plan meets the SLO")
+        (s.assumption, value, shown_cents(usd), plan_label(p) if p else gettext("no plan meets the SLO"))
         for s in answer.sensitivities
         for value, p, usd in ((s.low, s.plan_low, s.usd_low), (s.high, s.plan_high, s.usd_high))
     ]
@@ -237,15 +277,25 @@ def queue_text(answer: AttainedPlan) -> str:
         answer.simulated.occupancy,
     )
     on = (
-        f"{n} replica(s)"
+        gettext("{n} replica(s)").format(n=n)
         if n == plan.n_replicas
-        else f"{n} of the {plan.n_replicas} replicas, with their share of the rate"
+        else gettext("{n} of the {replicas} replicas, with their share of the rate").format(
+            n=n, replicas=plan.n_replicas
+        )
     )
-    return (
-        f"{service.n_requests:,} Poisson arrivals with lognormal lengths on {on}, each to the one with the fewest outstanding tokens: "
-        f"{shown_attainment(answer)} meet the SLO, goodput {three_digits(service.goodput_requests_per_s)} requests/s, "
-        f"{service.n_preempted} preempted. Replicas are {shown_percent(occupancy.busy_fraction)} busy; at most {occupancy.waiting_max} "
-        f"requests wait at one, and a cache is at most {shown_percent(occupancy.cache_max_fraction)} full."
+    return gettext(
+        "{n} Poisson arrivals with lognormal lengths on {replicas}, each to the one with the fewest outstanding tokens: "
+        "{attained} meet the SLO, goodput {goodput} requests/s, {preempted} preempted. Replicas are {busy} busy; at most "
+        "{waiting} requests wait at one, and a cache is at most {full} full."
+    ).format(
+        n=f"{service.n_requests:,}",
+        replicas=on,
+        attained=shown_attainment(answer),
+        goodput=three_digits(service.goodput_requests_per_s),
+        preempted=service.n_preempted,
+        busy=shown_percent(occupancy.busy_fraction),
+        waiting=occupancy.waiting_max,
+        full=shown_percent(occupancy.cache_max_fraction),
     )
 
 

@@ -9,6 +9,7 @@ from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.served import Served
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.estimate.calibration import cells_of
@@ -54,7 +55,7 @@ def predictions_beside(run: Run, *, context_tokens: int) -> list[PredictedCell]:
         steps = decode_step_s(model, roles, machine, batch=batch, context=context, kv_bits=kv_bits)
         rows += [
             PredictedCell(
-                label=name.label,
+                label=gettext(name.label),
                 batch=int(b),
                 measured_s=float(measured),
                 predicted_s=interval_around(float(value), machine.known.log_error_unseen_step),

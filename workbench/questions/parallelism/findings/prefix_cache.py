@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 
 from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traces import read_trace
 from workbench.core.traffic import Arrival
 from workbench.questions.parallelism.findings.planned import Planned
@@ -63,12 +64,14 @@ def cache_sizes(answer: Planned) -> CacheSizes:
     sessions: list[Session] = []
     if answer.spec.trace:
         arrivals = _with_ids(answer.spec.trace)
-        about = f"{answer.spec.trace}, first {len(arrivals):,} requests"
+        about = gettext("{trace}, first {n} requests").format(trace=answer.spec.trace, n=f"{len(arrivals):,}")
     else:
         n = max(n, LEAST_REPLICAS)
         sessions = _sample(answer, traffic, n)
         arrivals = arrivals_of(sessions)
-        about = f"{SESSIONS} drawn sessions of coding agents, {len(arrivals):,} requests"
+        about = gettext("{sessions} drawn sessions of coding agents, {n} requests").format(
+            sessions=SESSIONS, n=f"{len(arrivals):,}"
+        )
     longest = max(a.input_tokens + a.output_tokens for a in arrivals)
     if longest > LARGEST * traffic.cache_tokens:
         raise DoesNotFit(

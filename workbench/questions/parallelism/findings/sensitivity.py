@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from math import exp
 
 from workbench.catalog.model_spec import ModelSpec
+from workbench.core.language import gettext
 from workbench.core.units import shown_percent, three_digits
 from workbench.estimate.prediction import LEVEL, Z
 from workbench.estimate.search import Curve, Load, Offer, Plan, choose_plans, curves, pareto
 
 LESS, MORE = 0.75, 1.25  # factors that assumptions are changed by
 ASSUMPTIONS = {
-    "requests_per_s": ("request rate", "/s"),
-    "input_tokens": ("prompt tokens", "tokens"),
-    "output_tokens": ("output tokens", "tokens"),
-    "ttft_s": ("SLO: TTFT", "ms"),
-    "tpot_s": ("SLO: TPOT", "ms"),
+    "requests_per_s": (gettext("request rate"), "/s"),
+    "input_tokens": (gettext("prompt tokens"), gettext("tokens")),
+    "output_tokens": (gettext("output tokens"), gettext("tokens")),
+    "ttft_s": (gettext("SLO: TTFT"), "ms"),
+    "tpot_s": (gettext("SLO: TPOT"), "ms"),
 }
 """Name and unit of each number of a load."""
 
@@ -74,12 +75,14 @@ def sensitivities(
     loads = [replace(load, requests_per_s=rate * f, ttft_s=ttft_s / f, tpot_s=tpot_s / f) for f in (1 / factor, factor)]
     ends = [shown_percent(1 / factor - 1), shown_percent(factor - 1, sign=True)]
     plans = [_cheapest(known, at) for at in loads]
-    changes.append(_change(f"predicted times, {shown_percent(LEVEL)} interval", ends, plans))
+    changes.append(
+        _change(gettext("predicted times, {level} interval").format(level=shown_percent(LEVEL)), ends, plans)
+    )
     price = offer.usd_per_hour
     if price is not None:
         plans = [_cheapest(_repriced(known, base.device_id, price * f), load) for f in (LESS, MORE)]
         ends = [f"{price * f:.2f} USD/h" for f in (LESS, MORE)]
-        changes.append(_change(f"price of {base.device_name}", ends, plans))
+        changes.append(_change(gettext("price of {device}").format(device=base.device_name), ends, plans))
     return sorted(changes, key=lambda s: -s.spread(base.usd_per_hour or 1.0))
 
 

@@ -6,6 +6,7 @@ from workbench.catalog.formats import KV
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAModel
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -19,10 +20,10 @@ from workbench.questions.quantization.evaluation.spec import EvaluationSpec
 class EvaluationPanel(QuestionPanel):
     """KL divergence, pass keys and completed lines of checkpoints and KV cache formats."""
 
-    title = "Does it still answer like the original?"
+    title = gettext("Does it still answer like the original?")
     spec_class = EvaluationSpec
     css_class = "wb-evaluation"
-    duration = "Choose checkpoints or KV cache formats and press Run."
+    duration = gettext("Choose checkpoints or KV cache formats and press Run.")
 
     def run_label(self, run: Run) -> str:
         """Return what was compared, and the run's usual name."""
@@ -33,7 +34,10 @@ class EvaluationPanel(QuestionPanel):
         model_spec_from(self.plan.model)
         missing = [c for c in self.plan.candidates if not c.startswith(KV) and not Path(located(c)).is_dir()]
         if missing:
-            raise NotAModel(f"{', '.join(missing)}: no such folder.", remedy="Name folders of checkpoints.")
+            raise NotAModel(
+                gettext("{names}: no such folder.").format(names=", ".join(missing)),
+                remedy=gettext("Name folders of checkpoints."),
+            )
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""

@@ -10,19 +10,22 @@ from workbench.compress.knobs import EvaluationText, Original, Windows, WindowTo
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 # Mean KL in nat per token of formats of an 8B model: logs of llama.cpp's perplexity tool (Watt-8B, eaddario): Q8_0,
 # Q5_K_M, Q3_K_M.
-KL_MARKS = (("8 bits", 0.00024), ("5 bits", 0.0047), ("3 bits", 0.051))
+KL_MARKS = ((gettext("8 bits"), 0.00024), (gettext("5 bits"), 0.0047), (gettext("3 bits"), 0.051))
 KL_WORSE = 0.1  # twice the last mark
 
 
 def kl_band(kl_nat_per_token: float) -> str:
     """Return the published format whose mean KL divergence is closest, on a logarithmic scale."""
     if kl_nat_per_token > KL_WORSE:
-        return "worse than 3 bits"
-    return "like " + min(KL_MARKS, key=lambda mark: abs(log(max(kl_nat_per_token, 1e-12) / mark[1])))[0]
+        return gettext("worse than 3 bits")
+    return gettext("like {format}").format(
+        format=min(KL_MARKS, key=lambda mark: abs(log(max(kl_nat_per_token, 1e-12) / mark[1])))[0]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

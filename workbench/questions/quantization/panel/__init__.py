@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from workbench.catalog.models import is_only_a_shape, model_spec_from
 from workbench.catalog.tables import claims, devices
-from workbench.compress.methods import METHODS, unavailable_reason
+from workbench.compress.methods import METHODS, shown_reason, unavailable_reason
 from workbench.compress.rows import VariantResult
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.devices import Device
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
@@ -30,20 +31,22 @@ from workbench.jobs.directory import JobView
 from workbench.jobs.manager import JobManager
 from workbench.questions.quantization.figures import accuracy_against_speed, claimed_and_measured
 from workbench.questions.quantization.findings import (
-    COMPARISON_HEAD,
-    ESTIMATE_HEAD,
-    HISTORY_HEAD,
     KL_LIMITS,
     batches_of,
     claim_points,
-    comparison_rows,
-    estimated_rows,
-    history_rows,
     left_out_text,
     may_be_taken,
     subject_of,
     usd_by_method,
     verdict,
+)
+from workbench.questions.quantization.findings.table_rows import (
+    COMPARISON_HEAD,
+    ESTIMATE_HEAD,
+    HISTORY_HEAD,
+    comparison_rows,
+    estimated_rows,
+    history_rows,
 )
 from workbench.questions.quantization.panel.method_table import method_cells, method_head
 from workbench.questions.quantization.panel.state import QuantizationState
@@ -56,12 +59,12 @@ HERE, STORED, CATALOG = "this:", "stored:", "catalog:"
 class QuantizationPanel(QuestionPanel):
     """Controls at the left, the answer at the right; the job lives outside the notebook."""
 
-    title = "Does a lower precision pay on this machine?"
+    title = gettext("Does a lower precision pay on this machine?")
     spec_class, state_class = QuantizationSpec, QuantizationState
     hidden = frozenset({"device", "random_weights"})  # they follow from the hardware and from the model
     first = ("model", "hardware", "methods", "text")
     css_class = "wb-quantization"
-    tab_titles = ("Launch command", "History")
+    tab_titles = (gettext("Launch command"), gettext("History"))
 
     def __init__(self, manager: JobManager | None = None, *, poll_s: float = POLL_S, **start: Any) -> None:
         self.cpu, gpus = cpu_device(), gpu_devices()[0]
@@ -149,9 +152,9 @@ class QuantizationPanel(QuestionPanel):
         known = [d for d in devices().values() if d.memory_bytes]
         return {
             "hardware": [
-                *((f"this machine · {d.name}", HERE + d.kind) for d in self._devices),
-                *((f"{name} · stored runs", STORED + name) for name in stored),
-                *((f"{d.name} · estimate", CATALOG + d.id) for d in known),
+                *((gettext("this machine · {device}").format(device=d.name), HERE + d.kind) for d in self._devices),
+                *((gettext("{device} · stored runs").format(device=name), STORED + name) for name in stored),
+                *((gettext("{device} · estimate").format(device=d.name), CATALOG + d.id) for d in known),
             ],
             "batch": [(str(b), b) for b in self._batches(self.state.run_id)],
         }
@@ -161,7 +164,7 @@ class QuantizationPanel(QuestionPanel):
         if not self.state.hardware.startswith(HERE):
             return {}
         reasons = {m: unavailable_reason(m, self._device(self.state.hardware)) for m in METHODS}
-        return {"methods": {m: reason for m, reason in reasons.items() if reason}}
+        return {"methods": {m: shown_reason(reason) for m, reason in reasons.items() if reason}}
 
     def beside_controls(self) -> Mapping[str, widgets.Widget]:
         """Return where the price comes from."""
@@ -230,20 +233,26 @@ class QuantizationPanel(QuestionPanel):
         if self.state.hardware.startswith(HERE) and device != self._device_name(self.state.hardware):
             notes.append(
                 message_card(
-                    "info", "The shown run is from another machine.", device, "Press Run to measure this machine."
+                    "info",
+                    gettext("The shown run is from another machine."),
+                    device,
+                    gettext("Press Run to measure this machine."),
                 )
             )
         elif names := self._unmeasured(run):
-            cause = f"Not measured: {', '.join(names)}."
+            cause = gettext("Not measured: {methods}.").format(methods=", ".join(names))
             notes.append(
                 message_card(
-                    "caution", "The chosen methods changed since this run.", cause, "Press Run to measure them."
+                    "caution",
+                    gettext("The chosen methods changed since this run."),
+                    cause,
+                    gettext("Press Run to measure them."),
                 )
             )
         if any(r.execution == "eager" for r in run.rows(VariantResult)):
-            cause = "torchao's kernels need torch.compile to reach their speed."
-            remedy = "Set torch.compile to on to measure compiled times."
-            notes.append(message_card("info", "PyTorch ran without torch.compile in this run.", cause, remedy))
+            cause = gettext("torchao's kernels need torch.compile to reach their speed.")
+            remedy = gettext("Set torch.compile to on to measure compiled times.")
+            notes.append(message_card("info", gettext("PyTorch ran without torch.compile in this run."), cause, remedy))
         return notes
 
     def _method_table(self, run: Run, best: str | None) -> Markup:
@@ -260,7 +269,10 @@ class QuantizationPanel(QuestionPanel):
         """Return each method that two runs have in common, then all differences."""
         shown, *others = runs
         tables = (
-            joined(paragraph(f"Compared run: {self.run_label(other)}"), table(COMPARISON_HEAD, rows))
+            joined(
+                paragraph(gettext("Compared run: {run}").format(run=self.run_label(other))),
+                table(COMPARISON_HEAD, rows),
+            )
             for other in others
             if (rows := comparison_rows(shown, other, self.state.batch))
         )
@@ -268,10 +280,10 @@ class QuantizationPanel(QuestionPanel):
 
     def _without_run(self) -> AnswerView:
         model = self.asked.model
-        cause = f"{Path(model).name} has not been measured on the chosen hardware."
-        remedy = "Press Run, or choose hardware with stored runs."
+        cause = gettext("{model} has not been measured on the chosen hardware.").format(model=Path(model).name)
+        remedy = gettext("Press Run, or choose hardware with stored runs.")
         return AnswerView(
-            answer=message_card("info", "No run yet.", cause, remedy),
+            answer=message_card("info", gettext("No run yet."), cause, remedy),
             tabs=(
                 code_block(launch_command(model, "bf16")),
                 table(HISTORY_HEAD, history_rows(self.runs, "")),
@@ -290,16 +302,16 @@ class QuantizationPanel(QuestionPanel):
             )
         except WorkbenchError as error:
             return replace(self._without_run(), answer=self.no_answer(error).answer)
-        cause = (
-            f"Least time per token on {device.name}: every weight read once at {three_digits(device.bandwidth_bytes_per_s / 1e12)} TB/s "
-            f"(published: {device.source}). Real steps take longer."
-        )
-        remedy = "Run `workbench quantize` on such a machine and import the run."
+        cause = gettext(
+            "Least time per token on {device}: every weight read once at {bandwidth} TB/s (published: "
+            "{source}). Real steps take longer."
+        ).format(device=device.name, bandwidth=three_digits(device.bandwidth_bytes_per_s / 1e12), source=device.source)
+        remedy = gettext("Run `workbench quantize` on such a machine and import the run.")
         return replace(
             self._without_run(),
-            about=f"{Path(self.asked.model).name} on {device.name}",
+            about=gettext("{model} on {device}").format(model=Path(self.asked.model).name, device=device.name),
             provenance=Provenance.ESTIMATED,
-            answer=message_card("caution", "These values are estimated, not measured.", cause, remedy),
+            answer=message_card("caution", gettext("These values are estimated, not measured."), cause, remedy),
             table=table(ESTIMATE_HEAD, rows),
         )
 
@@ -314,7 +326,7 @@ class QuantizationPanel(QuestionPanel):
         ]
         return what_if(
             rows,
-            basis=f"Estimated from measured step times. {left_out_text(results, kl_limit=limit)}",
+            basis=f"{gettext('Estimated from measured step times.')} {left_out_text(results, kl_limit=limit)}",
             usd_per_hour=self.state.usd_per_hour,
             price_source=self._price_source(),
             utilization_fraction=self.state.utilization_fraction,

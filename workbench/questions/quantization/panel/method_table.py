@@ -1,7 +1,8 @@
 """The table of the quantization panel: one row for each method, with the reason where it did not run."""
 
-from workbench.compress.methods import METHODS
+from workbench.compress.methods import METHODS, shown_reason
 from workbench.compress.rows import VariantResult, coverage_text, quantized_cell
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
 from workbench.interface.html import hint, joined, small, with_interval
@@ -9,21 +10,28 @@ from workbench.interface.html import hint, joined, small, with_interval
 LEAST_S = 1e-4  # a shorter time means that nothing was quantized
 
 
+STATUSES = {
+    "measured": gettext("measured"),
+    "not available": gettext("not available"),
+    "failed": gettext("failed"),
+}
+
+
 def method_head(batch: int) -> tuple[str, ...]:
     """Return the column titles above ``method_cells``."""
     return (
-        f"Method {Provenance.MEASURED.mark}",
-        "KL, nat/token",
-        "p99 KL",
-        "same top-1",
-        "Δ perplexity",
-        "quantized",
-        "weights",
-        "peak memory",
-        "quantization time",
-        f"step at batch {batch}, p50 / p99",
-        "prefill, tok/s",
-        f"USD / M tokens {Provenance.ESTIMATED.mark}",
+        gettext("Method {mark}").format(mark=Provenance.MEASURED.mark),
+        gettext("KL, nat/token"),
+        gettext("p99 KL"),
+        gettext("same top-1"),
+        gettext("Δ perplexity"),
+        gettext("quantized"),
+        gettext("weights"),
+        gettext("peak memory"),
+        gettext("quantization time"),
+        gettext("step at batch {batch}, p50 / p99").format(batch=batch),
+        gettext("prefill, tok/s"),
+        gettext("USD / M tokens {mark}").format(mark=Provenance.ESTIMATED.mark),
     )
 
 
@@ -31,13 +39,19 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
     """Return the cells of one method; for a method that did not run, its reason."""
     label = hint(METHODS[r.method].label, title=METHODS[r.method].note)
     if r.status != "measured":
-        return label, f"{r.status}: {r.reason or ''}"
+        return label, gettext("{status}: {reason}").format(
+            status=STATUSES[r.status], reason=shown_reason(r.reason or "")
+        )
     if r.execution == "eager":
-        eager = small("eager", title="PyTorch without torch.compile, which torchao's kernels need to reach their speed")
+        eager = small(
+            "eager", title=gettext("PyTorch without torch.compile, which torchao's kernels need to reach their speed")
+        )
         label = joined(label, " ", eager)
     if not r.interleaved:
         label = joined(
-            label, " ", small("alone", title="not timed interleaved with the other methods, for lack of memory")
+            label,
+            " ",
+            small(gettext("alone"), title=gettext("not timed interleaved with the other methods, for lack of memory")),
         )
     time, accuracy = r.decode_at(batch), r.accuracy
     return (

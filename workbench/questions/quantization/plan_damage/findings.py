@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.catalog.formats import short_format
 from workbench.compress.rows import before_each, coverage_text
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import three_digits
 from workbench.core.verdict import Verdict, objections
@@ -15,16 +16,27 @@ from workbench.questions.quantization.plan_damage.spec import PlanDamageSpec
 
 def plan_label(run: Run) -> str:
     """Return the formats of a run's plan in words."""
-    return ", ".join(dict.fromkeys(map(short_format, run.asked(PlanDamageSpec).plan.values()))) + " everywhere"
+    formats = dict.fromkeys(map(short_format, run.asked(PlanDamageSpec).plan.values()))
+    return gettext("{formats} everywhere").format(formats=gettext(", ").join(formats))
 
 
 def about(run: Run) -> str:
     """Return model, device and text that the numbers of a run are for."""
     name, device, rows = Path(run.asked(PlanDamageSpec).model).name, run.environment.device, run.rows(PlanDamage)
-    quantized = f" · quantized: {coverage_text(rows[0].coverage)}" if rows[0].coverage else ""
+    quantized = (
+        gettext(" · quantized: {coverage}").format(coverage=coverage_text(rows[0].coverage)) if rows[0].coverage else ""
+    )
     samples = run.samples
     before = before_each(len(samples.prefix_ids)) if isinstance(samples, PlanSamples) else ""
-    return f"{name} on {device} · {rows[0].n_windows} windows{before}{quantized} · run {run.id}, {run.day}"
+    return gettext("{model} on {device} · {n_windows} windows{before}{quantized} · run {run}, {day}").format(
+        model=name,
+        device=device,
+        n_windows=rows[0].n_windows,
+        before=before,
+        quantized=quantized,
+        run=run.id,
+        day=run.day,
+    )
 
 
 def enough_tokens(rows: Sequence[PlanDamage], *, within: float = 0.05) -> int | None:
@@ -46,31 +58,40 @@ def verdict(run: Run) -> Verdict:
     ordered, plain, enough = by_text(rows), rounded(rows), enough_tokens(rows)
     most = ordered[-1]
     kl = most.mean_kl_nat_per_token.value
-    evidence = f"KL {with_ends(most.mean_kl_nat_per_token)} nat/token with {most.calibration_tokens:,} tokens"
-    if plain:
-        evidence += f"; rounding without calibration gives {plain.mean_kl_nat_per_token.value / kl:.1f} times that KL"
+    evidence = (
+        gettext("KL {kl} nat/token with {n} tokens; rounding without calibration gives {factor} times that KL.")
+        if plain
+        else gettext("KL {kl} nat/token with {n} tokens.")
+    ).format(
+        kl=with_ends(most.mean_kl_nat_per_token),
+        n=f"{most.calibration_tokens:,}",
+        factor=f"{plain.mean_kl_nat_per_token.value / kl:.1f}" if plain else "",
+    )
     least = min(ordered, key=lambda r: r.mean_kl_nat_per_token.value)
     points = []
     if least is not most and least.mean_kl_nat_per_token.high < most.mean_kl_nat_per_token.low:
         points.append(
-            f"{least.calibration_tokens:,} tokens gave a lower KL, {three_digits(least.mean_kl_nat_per_token.value)}"
+            gettext("{n} tokens gave a lower KL, {kl}").format(
+                n=f"{least.calibration_tokens:,}", kl=three_digits(least.mean_kl_nat_per_token.value)
+            )
         )
     if enough is None:
-        one = (
-            "only one amount was measured"
-            if len(ordered) == 1
-            else "KL still changes by over 5 % up to the largest amount"
-        )
-        headline = f"It is not known whether {most.calibration_tokens:,} tokens of calibration text are enough: {one}."
-    else:
         headline = (
-            f"{enough:,} tokens of calibration text are enough here: up to {most.calibration_tokens:,} tokens, more text changes KL by at "
-            "most 5 %."
-        )
+            gettext("It is not known whether {n} tokens of calibration text are enough: only one amount was measured.")
+            if len(ordered) == 1
+            else gettext(
+                "It is not known whether {n} tokens of calibration text are enough: KL still changes by over 5 % up to the "
+                "largest amount."
+            )
+        ).format(n=f"{most.calibration_tokens:,}")
+    else:
+        headline = gettext(
+            "{enough} tokens of calibration text are enough here: up to {n} tokens, more text changes KL by at most 5 %."
+        ).format(enough=f"{enough:,}", n=f"{most.calibration_tokens:,}")
     return Verdict(
         headline=headline,
-        evidence=evidence + ".",
+        evidence=evidence,
         objection=objections(points),
-        scope="A wider model has larger Hessians and needs more text: measure the model that you serve.",
+        scope=gettext("A wider model has larger Hessians and needs more text: measure the model that you serve."),
         answer="open" if enough is None else "yes",
     )

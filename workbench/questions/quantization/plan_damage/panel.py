@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from workbench.catalog.models import model_spec_from
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -19,11 +20,11 @@ AMOUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
 class CalibrationPanel(QuestionPanel):
     """KL divergence over the amount of calibration text, with the amount that is enough."""
 
-    title = "How much calibration text does GPTQ need?"
+    title = gettext("How much calibration text does GPTQ need?")
     spec_class = PlanDamageSpec
     css_class = "wb-calibration"
     n_plots = 1
-    duration = "Press Run: about five minutes for the reference model on two cores."
+    duration = gettext("Press Run: about five minutes for the reference model on two cores.")
 
     def first_state(self, state: PanelState) -> PanelState:
         """Return the state that asks for a curve instead of one amount of text."""

@@ -15,6 +15,7 @@ from workbench.catalog.formats import FORMATS, MAKEABLE, short_format
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import MEASURED, located
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.estimate.mixed_precision import Solution
 from workbench.estimate.rows import ProductTime
@@ -47,10 +48,10 @@ T = TypeVar("T")
 N_STEPS = 200  # of the budget slider
 SETTLE_S = 0.4  # without a further step of the budget until the plot's own data follow its marker
 REPORT_STEPS = 40
-UNITS = {BITS: "stored bits per weight", BYTES: "bytes of the linear layers"}
-AGREEMENT = (
-    "Rank correlation (Spearman) with the measured KL over all layer groups; 1 means the same order. The Fisher proxy costs "
-    "eight backward passes instead of one evaluation for each format and group."
+UNITS = {BITS: gettext("stored bits per weight"), BYTES: gettext("bytes of the linear layers")}
+AGREEMENT = gettext(
+    "Rank correlation (Spearman) with the measured KL over all layer groups; 1 means the same order. "
+    "The Fisher proxy costs eight backward passes instead of one evaluation for each format and group."
 )
 
 
@@ -82,8 +83,10 @@ class _Verification(JobPanel):
     def __init__(self, owner: "MixedPrecisionPanel") -> None:
         super().__init__("plan_damage", manager=owner.manager, poll_s=owner.poll_s)
         self.owner, self.message = owner, owner.message
-        self.job_bar.run.description = "Verify this plan"
-        self.job_bar.run.tooltip = "Measures the KL divergence of the whole plan (about a minute on two cores)."
+        self.job_bar.run.description = gettext("Verify this plan")
+        self.job_bar.run.tooltip = gettext(
+            "Measures the KL divergence of the whole plan (about a minute on two cores)."
+        )
 
     @property
     def plan(self) -> PlanDamageSpec:
@@ -98,12 +101,12 @@ class _Verification(JobPanel):
 class MixedPrecisionPanel(QuestionPanel):
     """Sensitivities of layer groups, the best plan within a budget, and the measured plans."""
 
-    title = "Which layer gets how many bits?"
+    title = gettext("Which layer gets how many bits?")
     spec_class, state_class = SensitivitySpec, MixedState
     css_class = "wb-mixed"
     n_plots = 1
-    duration = "Press Run: about six minutes for the reference model on two cores."
-    tab_titles = ("Recipe", "Accuracy of the proxies")
+    duration = gettext("Press Run: about six minutes for the reference model on two cores.")
+    tab_titles = (gettext("Recipe"), gettext("Accuracy of the proxies"))
 
     def __init__(
         self, manager: JobManager | None = None, *, poll_s: float = POLL_S, settle_s: float = SETTLE_S, **start: Any
@@ -226,7 +229,7 @@ class MixedPrecisionPanel(QuestionPanel):
         costs: list[tuple[str, object]] = [(label, unit) for unit, label in UNITS.items()]
         for p in self.products:
             where = f"{p.environment.device} · {Path(p.model or '').name}"
-            costs.append((f"time of products · {where}", TIME + p.id))
+            costs.append((gettext("time of products · {where}").format(where=where), TIME + p.id))
         return {"cost": costs, "batch": [(str(b), b) for b in self._batches(self.state)]}
 
     def show_controls(self) -> None:
@@ -242,8 +245,8 @@ class MixedPrecisionPanel(QuestionPanel):
         super().show_controls()
         missing, measured = without_kernel(self.products), run.asked(SensitivitySpec).formats if run else MAKEABLE
         for name, button in self.controls["allowed"].buttons.items():
-            why = f" · no kernel in {missing[name]}" if name in missing else ""
-            button.tooltip = FORMATS[name].label + why
+            why = gettext(" · no kernel in {place}").format(place=missing[name]) if name in missing else ""
+            button.tooltip = gettext(FORMATS[name].label) + why
             button.layout.display = None if name in measured else "none"
         self.verification.job_bar.allow_run(run is not None)
 
@@ -293,13 +296,16 @@ class MixedPrecisionPanel(QuestionPanel):
             about=findings.about(run),
             answer=verdict_card(findings.plan_verdict(space, chosen, missing=missing, transferred=objection)),
             figures=(lambda: self._plot(space, chosen),),
-            beside=heat_map("The plan, layer by layer", legend, head, cells),
+            beside=heat_map(gettext("The plan, layer by layer"), legend, head, cells),
             table=table(*findings.plan_table(space, book, chosen), highlighted=0),
             tabs=(
                 joined(
                     code_block(findings.commands(run.asked(SensitivitySpec).model)),
-                    folded(f"plan.json ({space.unit.shown(chosen.cost)})", code_block(findings.plan_file(chosen))),
-                    folded("llm-compressor's recipe", code_block(findings.plan_recipe(chosen))),
+                    folded(
+                        gettext("plan.json ({cost})").format(cost=space.unit.shown(chosen.cost)),
+                        code_block(findings.plan_file(chosen)),
+                    ),
+                    folded(gettext("llm-compressor's recipe"), code_block(findings.plan_recipe(chosen))),
                 ),
                 lambda: joined(
                     paragraph(AGREEMENT),

@@ -5,6 +5,7 @@ from math import log10
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.estimate.rows import StepTime
 from workbench.interface.theme import INK, add_line, add_points, figure
 
@@ -15,21 +16,21 @@ Styles = Mapping[str, tuple[str, str]]
 def time_per_token(rows: Sequence[StepTime], *, context_tokens: int, styles: Styles, best: str | None) -> go.Figure:
     """Return the median time per output token over the batch size by precision, with the roofline of ``best``."""
     fig = figure(
-        "Time per output token",
-        subtitle=f"lower is better · ● at {context_tokens} tokens · ◌ dotted: roofline",
-        x_title="decode batch size, sequences",
-        y_title="time per output token, ms (median)",
+        gettext("Time per output token"),
+        subtitle=gettext("lower is better · ● at {context} tokens · ◌ dotted: roofline").format(context=context_tokens),
+        x_title=gettext("decode batch size, sequences"),
+        y_title=gettext("time per output token, ms (median)"),
     )
     for name, style in styles.items():
         own = [r for r in rows if r.served == name]
         if own:
             points = [(r.batch, r.tpot_p50_s.value * 1e3) for r in own]
-            _add_points(fig, points, name=own[0].label, style=style, shown="%{y:.3g} ms")
+            _add_points(fig, points, name=gettext(own[0].label), style=style, shown="%{y:.3g} ms")
     floor = sorted((r.batch, r.roofline.step_floor_s * 1e3) for r in rows if r.served == best and r.roofline)
     if floor:
-        hover, look = "roofline, batch %{x}: %{y:.3g} ms<extra></extra>", {"width": 1.5, "dash": "dot"}
+        hover, look = gettext("roofline, batch %{x}: %{y:.3g} ms<extra></extra>"), {"width": 1.5, "dash": "dot"}
         batches, least_ms = zip(*floor, strict=True)
-        add_line(fig, batches, least_ms, INK, name="roofline", hover=hover, line=look)
+        add_line(fig, batches, least_ms, INK, name=gettext("roofline"), hover=hover, line=look)
     _batches(fig, [r.batch for r in rows])
     fig.update_yaxes(type="log", tickvals=[m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)])
     return fig
@@ -46,10 +47,10 @@ def gain_over_plain(
         styles: See ``Styles``.
     """
     fig = figure(
-        "Speed-up over BF16",
-        subtitle="higher is better · ● measured",
-        x_title="decode batch size, sequences",
-        y_title="speed-up over BF16, ×",
+        gettext("Speed-up over BF16"),
+        subtitle=gettext("higher is better · ● measured"),
+        x_title=gettext("decode batch size, sequences"),
+        y_title=gettext("speed-up over BF16, ×"),
     )
     for name, points in gains.items():
         _add_points(fig, points, name=labels[name], style=styles[name], shown="%{y:.2f}×")
@@ -63,7 +64,14 @@ def _add_points(
     fig: go.Figure, points: Sequence[tuple[int, float]], *, name: str, style: tuple[str, str], shown: str
 ) -> None:
     x, y = zip(*sorted(points), strict=True)
-    add_points(fig, x, y, style, name=name, hover=f"{name}, batch %{{x}}: {shown}<extra></extra>")
+    add_points(
+        fig,
+        x,
+        y,
+        style,
+        name=name,
+        hover=gettext("{format}, batch %{{x}}: {shown}<extra></extra>").format(format=name, shown=shown),
+    )
 
 
 def _label_ends(fig: go.Figure, ends: Mapping[str, tuple[int, float]]) -> None:

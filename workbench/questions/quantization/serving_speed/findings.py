@@ -8,6 +8,7 @@ from workbench.calibrate.serving_speed.rows import TIE, cells_of, crossover_batc
 from workbench.calibrate.serving_speed.spec import ServingSpeedSpec
 from workbench.catalog.served import Served
 from workbench.core.columns import cells
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_duration, shown_p99, three_digits
 from workbench.core.verdict import Verdict, objections, sentence
@@ -29,10 +30,16 @@ Cells = Mapping[tuple[str, int, int], StepTime]
 def about(run: Run) -> str:
     """Return model, device and versions that the numbers of a run are for."""
     env, spec = run.environment, run.asked(ServingSpeedSpec)
-    return (
-        f"{Path(spec.model).name}, random weights · vLLM {env.packages.get('vllm', '–')} on {env.device} · inside the "
-        f"engine, without HTTP · {spec.decode_steps} steps a cell · run {run.id}, {run.day} · ◌ roofline: published "
-        "bandwidth and peak rates"
+    return gettext(
+        "{model}, random weights · vLLM {version} on {device} · inside the engine, without HTTP · "
+        "{n_steps} steps a cell · run {run}, {day} · ◌ roofline: published bandwidth and peak rates"
+    ).format(
+        model=Path(spec.model).name,
+        version=env.packages.get("vllm", "–"),
+        device=env.device,
+        n_steps=spec.decode_steps,
+        run=run.id,
+        day=run.day,
     )
 
 
@@ -42,23 +49,38 @@ def speed_verdict(run: Run, *, batch: int, context_tokens: int) -> Verdict:
     here = {name: row for (name, b, c), row in cells.items() if (b, c) == (batch, context_tokens)}
     if not here:
         return Verdict(
-            headline="This cell was not measured.",
-            evidence="Its sequences do not fit into the KV cache, or the run left it out. Choose another batch size or context length.",
+            headline=gettext("This cell was not measured."),
+            evidence=gettext(
+                "Its sequences do not fit into the KV cache, or the run left it out. Choose another batch size or "
+                "context length."
+            ),
             answer="open",
         )
     best = min(here, key=lambda name: here[name].tpot_p50_s.value)
     row, plain = here[best], here.get(PLAIN)
     equal = [name for name, r in here.items() if name != best and r.tpot_p50_s.low <= row.tpot_p50_s.high]
-    who = f"{_label(best)} is fastest" if not equal else f"{_label(best)} is not shown to differ from {_names(equal)}"
-    headline = f"At {batch} × {context_tokens} tokens, {who}: {shown_duration(row.tpot_p50_s.value)} per token"
-    if plain and best != PLAIN and PLAIN not in equal:
-        headline += f", {plain.tpot_p50_s.value / row.tpot_p50_s.value:.2f} times as fast as BF16"
+    headline = (
+        gettext("At {batch} × {context} tokens, {format} is not shown to differ from {equal}: {time} per token{gain}.")
+        if equal
+        else gettext("At {batch} × {context} tokens, {format} is fastest: {time} per token{gain}.")
+    ).format(
+        batch=batch,
+        context=context_tokens,
+        format=_label(best),
+        equal=_names(equal) if equal else "",
+        time=shown_duration(row.tpot_p50_s.value),
+        gain=gettext(", {factor} times as fast as BF16").format(
+            factor=f"{plain.tpot_p50_s.value / row.tpot_p50_s.value:.2f}"
+        )
+        if plain and best != PLAIN and PLAIN not in equal
+        else "",
+    )
     return Verdict(
         best=best,
-        headline=headline + ".",
+        headline=headline,
         evidence=_evidence(here, best),
         objection=objections(_against(run, cells, best, context_tokens)),
-        scope="Weights are random, so this is about speed alone.",
+        scope=gettext("Weights are random, so this is about speed alone."),
         answer="no" if best == PLAIN or PLAIN in equal else "yes",
     )
 
@@ -66,11 +88,11 @@ def speed_verdict(run: Run, *, batch: int, context_tokens: int) -> Verdict:
 def _names(served: Sequence[str]) -> str:
     """Return the labels of precisions as a list in words."""
     *others, last = map(_label, served)
-    return f"{', '.join(others)} and {last}" if others else last
+    return gettext("{others} and {last}").format(others=gettext(", ").join(others), last=last) if others else last
 
 
 def _label(served: str) -> str:
-    return Served.read(served).label
+    return gettext(Served.read(served).label)
 
 
 def _evidence(here: Mapping[str, StepTime], best: str) -> str:
@@ -79,7 +101,7 @@ def _evidence(here: Mapping[str, StepTime], best: str) -> str:
     rivals = sorted((r.tpot_p50_s.value, name) for name, r in here.items() if name != best)[:2]
     return sentence(
         [
-            f"median of {row.n_steps} steps [{low}, {high}]",
+            gettext("median of {n} steps [{low}, {high}]").format(n=row.n_steps, low=low, high=high),
             *(f"{_label(name)} {shown_duration(seconds)}" for seconds, name in rivals),
         ]
     )
@@ -92,7 +114,11 @@ def _against(run: Run, cells: Cells, best: str, context_tokens: int) -> list[str
     quickest = max(prefills, key=lambda name: prefills[name])
     gain = prefills[quickest] / prefills[best]
     if gain > TIE:
-        points.append(f"{_label(quickest)} prefills long prompts {gain:.2f} times as fast")
+        points.append(
+            gettext("{format} prefills long prompts {factor} times as fast").format(
+                format=_label(quickest), factor=f"{gain:.2f}"
+            )
+        )
     return points
 
 
@@ -107,15 +133,20 @@ def four_bits_against_eight(run: Run) -> str | None:
         )
         if four and eight:
             is_slower.append(min(four) > TIE * min(eight))
-    where = f"in {sum(is_slower)} of {len(is_slower)} cells (by over 2 %)"
-    return f"INT4 everywhere is slower than the better of FP8 and INT8 {where}" if is_slower else None
+    if not is_slower:
+        return None
+    return gettext(
+        "INT4 everywhere is slower than the better of FP8 and INT8 in {n} of {n_all} cells (by over 2 %)"
+    ).format(n=sum(is_slower), n_all=len(is_slower))
 
 
 def _stops_paying(run: Run, best: str, context_tokens: int) -> str | None:
     for other in dict.fromkeys(["fp8" if best != "fp8" else PLAIN, PLAIN]) if best != PLAIN else ():
         batch = crossover_batch(run, best, other, context_tokens=context_tokens)
         if batch is not None:
-            return f"at this context it is no faster than {_label(other)} from batch size {batch} on"
+            return gettext("at this context it is no faster than {other} from batch size {batch} on").format(
+                other=_label(other), batch=batch
+            )
     return None
 
 
@@ -145,24 +176,29 @@ def cell_table(run: Run, *, batch: int, context_tokens: int) -> tuple[tuple[str,
     here = [r for r in run.rows(StepCell) if (r.batch, r.context_tokens) == (batch, context_tokens)]
     plain = next((r.tpot_p50_s.value for r in here if isinstance(r, StepTime) and r.served == PLAIN), None)
     columns: Mapping[str, Callable[[StepTime], str]] = {
-        "Precision ●": lambda r: r.label,
-        "time per token, p50 / p99": lambda r: (
+        gettext("Precision ●"): lambda r: gettext(r.label),
+        gettext("time per token, p50 / p99"): lambda r: (
             f"{shown_duration(r.tpot_p50_s.value)} / {shown_p99(r.tpot_p99_s, n=r.n_steps)}"
         ),
-        "over BF16": lambda r: f"{plain / r.tpot_p50_s.value:.2f}×" if plain else NOT_KNOWN,
-        "of roofline ◌": lambda r: shown_share(r.roofline.step_fraction if r.roofline else None),
-        "prefill, tok/s": lambda r: three_digits(r.prefill_tokens_per_s),
-        "prefill, of roofline ◌": lambda r: shown_share(r.roofline.prefill_fraction if r.roofline else None),
-        "cache, tokens": lambda r: f"{r.kv_capacity_tokens:,}",
-        f"sequences of {context_tokens}": lambda r: str(sequences_that_fit(r) or NOT_KNOWN),
+        gettext("over BF16"): lambda r: f"{plain / r.tpot_p50_s.value:.2f}×" if plain else NOT_KNOWN,
+        gettext("of roofline ◌"): lambda r: shown_share(r.roofline.step_fraction if r.roofline else None),
+        gettext("prefill, tok/s"): lambda r: three_digits(r.prefill_tokens_per_s),
+        gettext("prefill, of roofline ◌"): lambda r: shown_share(r.roofline.prefill_fraction if r.roofline else None),
+        gettext("cache, tokens"): lambda r: f"{r.kv_capacity_tokens:,}",
+        gettext("sequences of {context}").format(context=context_tokens): lambda r: str(
+            sequences_that_fit(r) or NOT_KNOWN
+        ),
     }
     rows = [
         cells(columns, r)
         if isinstance(r, StepTime)
-        else (r.label, "does not fit: its KV cache is larger than the device's memory")
+        else (gettext(r.label), gettext("does not fit: its KV cache is larger than the device's memory"))
         for r in here
     ]
-    return tuple(columns), [*rows, *((_label(f.subject or ""), f"failed: {f.cause}") for f in run.failures)]
+    return tuple(columns), [
+        *rows,
+        *((_label(f.subject or ""), gettext("failed: {cause}").format(cause=f.cause)) for f in run.failures),
+    ]
 
 
 def all_cells(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -180,7 +216,7 @@ def all_cells(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         (f"{batch} × {context}", *(shown(by_size.get((name, batch, context))) for name in names))
         for batch, context in dict.fromkeys((b, c) for _, b, c in by_size)
     ]
-    return ("sequences × tokens", *map(_label, names)), lines
+    return (gettext("sequences × tokens"), *map(_label, names)), lines
 
 
 def launch_commands(run: Run, best: str) -> str:

@@ -8,6 +8,7 @@ from workbench.calibrate.serving_speed.spec import OFFERED, ServingSpeedSpec
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.served import Served
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.engines.environments import require
 from workbench.estimate.rows import StepCell, StepTime
 from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
@@ -32,11 +33,11 @@ class SpeedState(PanelState):
 class ServingSpeedPanel(QuestionPanel):
     """Steps of vLLM by precision, batch and context; the runs of a GPU ship with the workbench."""
 
-    title = "What does each precision buy in vLLM?"
+    title = gettext("What does each precision buy in vLLM?")
     spec_class, state_class = ServingSpeedSpec, SpeedState
     css_class = "wb-speed"
-    duration = "Press Run on a machine with vLLM."
-    tab_titles = ("Launch command", "All cells")
+    duration = gettext("Press Run on a machine with vLLM.")
+    tab_titles = (gettext("Launch command"), gettext("All cells"))
 
     def first_state(self, state: SpeedState) -> SpeedState:
         """Return the state with the precisions and a cell of the newest run."""
@@ -79,11 +80,11 @@ class ServingSpeedPanel(QuestionPanel):
         batch, context, served = state.batch, state.context_tokens, run.asked(ServingSpeedSpec).served
         at_context = [r for r in shown.rows(StepTime) if r.context_tokens == context]
         verdict, styles = findings.speed_verdict(shown, batch=batch, context_tokens=context), styles_of(served)
-        labels = {s: Served.read(s).label for s in served}
+        labels = {s: gettext(Served.read(s).label) for s in served}
         head, lines = findings.cell_table(shown, batch=batch, context_tokens=context)
         best = next((i for i, line in enumerate(lines) if verdict.best and line[0] == labels[verdict.best]), None)
         gains = findings.gains(shown, context_tokens=context)
-        explained = "● Time per output token in ms (median) · ◌ share of it that the roofline accounts for."
+        explained = gettext("● Time per output token in ms (median) · ◌ share of it that the roofline accounts for.")
         launch = (
             code_block(findings.launch_commands(run, verdict.best)) if verdict.best else paragraph(verdict.headline)
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_percent
 from workbench.core.verdict import Verdict, objections
@@ -12,8 +13,13 @@ from workbench.simulate.rollouts import JUDGES, Odds, odds
 
 N_ROLLOUTS = 200
 HALF = 0.5
-RULE_HEAD = ("Rollback rule", "healthy: rolled back", "chosen: rolled back", "chosen: failed answers")
-METHOD = (
+RULE_HEAD = (
+    gettext("Rollback rule"),
+    gettext("healthy: rolled back"),
+    gettext("chosen: rolled back"),
+    gettext("chosen: failed answers"),
+)
+METHOD = gettext(
     "The new version gets 10, 25, 50 and 100 % of the users, for five intervals each. The sequential test is evaluated after every failure: a mixture "
     "of e-processes over ratios of 1.5 to 10, at a quarter of alpha because three more measures are tested. The threshold rules are evaluated at "
     "intervals: the FAQ's rule (success above 95 %) once a step, and the rule of Flagger's documentation (success above 99 %) once an interval."
@@ -56,22 +62,43 @@ def verdict(report: RuleReport, spec: OddsSpec) -> Verdict:
     points = []
     if alike.rolled_back > threshold.healthy.rolled_back:
         points.append(
-            f"a fixed threshold rolls back healthy versions less often ({shown_percent(threshold.healthy.rolled_back, 1)})"
+            gettext("a fixed threshold rolls back healthy versions less often ({share})").format(
+                share=shown_percent(threshold.healthy.rolled_back, 1)
+            )
         )
     if is_worse and worse.rolled_back < threshold.chosen.rolled_back:
         points.append(
-            f"a fixed threshold rolls the degraded version back more often ({shown_percent(threshold.chosen.rolled_back)})"
+            gettext("a fixed threshold rolls the degraded version back more often ({share})").format(
+                share=shown_percent(threshold.chosen.rolled_back)
+            )
         )
     if is_worse and worse.bad_answers > threshold.chosen.bad_answers:
-        points.append(f"with a fixed threshold fewer requests fail until then ({threshold.chosen.bad_answers:,.0f})")
+        points.append(
+            gettext("with a fixed threshold fewer requests fail until then ({n})").format(
+                n=f"{threshold.chosen.bad_answers:,.0f}"
+            )
+        )
     return Verdict(
-        headline=f"The sequential test rolls back a healthy version in {shown_percent(alike.rolled_back, 1)} of the rollouts, and a version with "
-        f"{100 * spec.new_rate:g} % instead of {100 * spec.old_rate:g} % failures in {100 * worse.rolled_back:.0f} %.",
-        evidence=f"That version fails {worse.bad_answers:,.0f} requests per rollout on average; with a fixed threshold of 95 % success it "
-        f"fails {threshold.chosen.bad_answers:,.0f} of the same traffic, and {100 * threshold.chosen.rolled_back:.0f} % of its rollouts are rolled "
-        f"back, as are {shown_percent(threshold.healthy.rolled_back, 1)} of the healthy ones.",
+        headline=gettext(
+            "The sequential test rolls back a healthy version in {healthy} of the rollouts, and a version with {new} % instead of {old} % failures in {degraded} %."
+        ).format(
+            healthy=shown_percent(alike.rolled_back, 1),
+            new=f"{100 * spec.new_rate:g}",
+            old=f"{100 * spec.old_rate:g}",
+            degraded=f"{100 * worse.rolled_back:.0f}",
+        ),
+        evidence=gettext(
+            "That version fails {n} requests per rollout on average; with a fixed threshold of 95 % success it fails {threshold} of the same traffic, and {degraded} % of its rollouts are rolled back, as are {healthy} of the healthy ones."
+        ).format(
+            n=f"{worse.bad_answers:,.0f}",
+            threshold=f"{threshold.chosen.bad_answers:,.0f}",
+            degraded=f"{100 * threshold.chosen.rolled_back:.0f}",
+            healthy=shown_percent(threshold.healthy.rolled_back, 1),
+        ),
         objection=objections(points),
-        scope="Failures are taken to be independent: bursts on one server are counted as one before the test sees them.",
+        scope=gettext(
+            "Failures are taken to be independent: bursts on one server are counted as one before the test sees them."
+        ),
         answer="yes" if not is_worse or worse.rolled_back >= HALF else "no",
         best=JUDGES[0],
         provenance=Provenance.SIMULATED,
@@ -82,7 +109,7 @@ def rule_rows(report: RuleReport) -> list[tuple[str, ...]]:
     """Return the cells of ``RULE_HEAD`` for each rollback rule."""
     return [
         (
-            judge,
+            gettext(judge),
             shown_percent(odds.healthy.rolled_back, 1),
             shown_percent(odds.chosen.rolled_back, 1),
             f"{odds.chosen.bad_answers:.0f}",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Interval, share_interval
@@ -21,14 +22,14 @@ Span = tuple[str, int, int]
 Detector = Callable[[str], list[Span]]
 HOSTILE_BYTES = 1_000_000
 HOSTILE = {
-    "dotted words": "a.a.",
-    "digits": "4",
-    "grouped digits": "4111 ",
-    "at signs": "a@",
-    "key heads": "sk-",
-    "plus signs": "+1 ",
-    "accounts": "AB12 ",
-    "full-width digits": "４１１１ ",
+    gettext_noop("dotted words"): "a.a.",
+    gettext_noop("digits"): "4",
+    gettext_noop("grouped digits"): "4111 ",
+    gettext_noop("at signs"): "a@",
+    gettext_noop("key heads"): "sk-",
+    gettext_noop("plus signs"): "+1 ",
+    gettext_noop("accounts"): "AB12 ",
+    gettext_noop("full-width digits"): "４１１１ ",
 }
 """Pieces of texts on which a pattern with backtracking takes more than linear time."""
 
@@ -66,9 +67,9 @@ def measure(spec: RedactionSpec, record: Record) -> Iterator[Progress]:
         costs_s[name] = 1000 * (time.perf_counter() - start) / n_characters
         record.rows += [score(name, kind, texts, spans) for kind in KINDS]
         mistakes[name] = mistakes_of(texts, spans)
-    yield Progress(step="Redacting streams", done=total - 2, total=total)
+    yield Progress(step=gettext_noop("Redacting streams"), done=total - 2, total=total)
     n_different = n_streams_different(texts, spec)
-    yield Progress(step="Timing hostile texts", done=total - 1, total=total)
+    yield Progress(step=gettext_noop("Timing hostile texts"), done=total - 1, total=total)
     record.samples = RedactionSamples(
         n_texts=len(texts),
         n_streams=len(texts) * spec.n_splits,

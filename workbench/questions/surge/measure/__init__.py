@@ -14,6 +14,7 @@ import numpy as np
 from workbench.apparatus.gateway_process import ANYBODY, NO_LIMIT, gateway_before
 from workbench.catalog.paths import located
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.traces import read_trace
 from workbench.engines.server import ServerRoom, free_port
@@ -50,7 +51,7 @@ def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
     device = record.device = chosen_device(spec.device)
     room, folder = ServerRoom(record.folder), record.folder
     total, port = float(len(spec.controls) + 2), free_port()
-    yield Progress(step="starting the engine", done=0, total=total)
+    yield Progress(step=gettext_noop("starting the engine"), done=0, total=total)
     launch = launch_for(
         spec.engine,
         spec.model,
@@ -75,7 +76,7 @@ def measure(spec: SurgeSpec, record: Record) -> Iterator[Progress]:
         )
     times: dict[str, OverTime] = {}
     try:
-        yield Progress(step="measuring the capacity of the engine", done=1, total=total)
+        yield Progress(step=gettext_noop("measuring the capacity of the engine"), done=1, total=total)
         with on_cores(own_cores):
             capacity = capacity_of(spec, room, engine.url, folder)
         tpot_s = spec.slo_tpot_s or TPOT_FACTOR * capacity.tpot_full_s

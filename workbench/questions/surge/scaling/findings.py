@@ -1,6 +1,7 @@
 """Autoscaling rules on real traffic: GPU hours, and minutes with SLO misses."""
 
 import csv
+import re
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import DATA, workbench_home
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Json, plain
 from workbench.core.traces import read_trace
@@ -46,8 +48,10 @@ def traffic_of(case: ScalingSpec) -> Traffic:
         arrivals = read_trace(Path(case.trace)).arrivals
         if arrivals[-1].at_s > LONGEST_S:
             raise InvalidSpec(
-                f"The trace {case.trace} lasts {arrivals[-1].at_s / 86_400:,.0f} days.",
-                remedy=f"Give a trace of at most {LONGEST_S / 86_400:.0f} days.",
+                gettext("The trace {file} lasts {days} days.").format(
+                    file=case.trace, days=f"{arrivals[-1].at_s / 86_400:,.0f}"
+                ),
+                remedy=gettext("Give a trace of at most {days} days.").format(days=f"{LONGEST_S / 86_400:.0f}"),
             )
         seconds = np.array([int(a.at_s) for a in arrivals])
         spans = np.zeros((seconds.max() + 1, 3))
@@ -98,16 +102,24 @@ def compared(case: ScalingSpec) -> dict[str, Played]:
         return rule(Covered(start_s=start_s), warm=warm, relief=relief)
 
     return {
-        f"fixed, for the peak minute ({enough})": fixed(enough),
-        f"fixed, for the mean ({first})": fixed(first),
-        "queue length (KEDA: 5 waiting)": rule(QueueLength()),
-        "utilization (HPA: 70 %)": rule(Utilization()),
-        "predictive (trend)": rule(Predictive(start_s=case.start_s)),
-        "workbench (trend plus its error)": covered(),
-        f"workbench, {case.warm} warm": covered(warm=case.warm),
-        "workbench, shorter answers": covered(relief=Relief(shorter_above_s=case.slo_wait_s / 2)),
-        f"workbench, {100 * case.cached:.0f} % from a cache": covered(relief=Relief(cached=case.cached)),
+        gettext_noop("fixed, for the peak minute ({n})").format(n=enough): fixed(enough),
+        gettext_noop("fixed, for the mean ({n})").format(n=first): fixed(first),
+        gettext_noop("queue length (KEDA: {n} waiting)").format(n=5): rule(QueueLength()),
+        gettext_noop("utilization (HPA: {n} %)").format(n=70): rule(Utilization()),
+        gettext_noop("predictive (trend)"): rule(Predictive(start_s=case.start_s)),
+        gettext_noop("workbench (trend plus its error)"): covered(),
+        gettext_noop("workbench, {n} warm").format(n=case.warm): covered(warm=case.warm),
+        gettext_noop("workbench, shorter answers"): covered(relief=Relief(shorter_above_s=case.slo_wait_s / 2)),
+        gettext_noop("workbench, {n} % from a cache").format(n=f"{100 * case.cached:.0f}"): covered(
+            relief=Relief(cached=case.cached)
+        ),
     }
+
+
+def shown_rule(name: str) -> str:
+    """Return what a reader sees of a rule of ``compared``: its only number is put back into the translated name."""
+    number = re.search(r"\d+", name)
+    return gettext(name) if number is None else gettext(name.replace(number[0], "{n}", 1)).format(n=number[0])
 
 
 def _minutes(work_s: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -116,14 +128,14 @@ def _minutes(work_s: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndar
 
 
 RULE_HEAD = (
-    "Rule △",
-    "minutes with SLO misses",
-    "SLO misses",
-    "queue wait p99",
-    "GPU hours",
-    "most replicas",
-    "changes",
-    "shortened",
+    gettext("Rule △"),
+    gettext("minutes with SLO misses"),
+    gettext("SLO misses"),
+    gettext("queue wait p99"),
+    gettext("GPU hours"),
+    gettext("most replicas"),
+    gettext("changes"),
+    gettext("shortened"),
 )
 
 
@@ -135,24 +147,41 @@ def verdict(played: Mapping[str, Played], best: list[str], spec: ScalingSpec) ->
     fixed = min(
         (n for n in played if n.startswith("fixed")), key=lambda n: (played[n].slo_minutes, played[n].gpu_hours)
     )
-    compared = [f"“{n}” has {_minutes_and_hours(played[n])}" for n in dict.fromkeys((usual, fixed)) if n != least]
+    compared = [
+        gettext("“{rule}” has {minutes} min at {hours} GPU hours").format(**_named(n, played[n]))
+        for n in dict.fromkeys((usual, fixed))
+        if n != least
+    ]
     cheaper = [n for n in best if played[n].gpu_hours < LESS * played[least].gpu_hours]
-    points = [f"“{n}” needs less: {_minutes_and_hours(played[n])}" for n in cheaper[:2]]
+    points = [
+        gettext("“{rule}” needs less: {minutes} min at {hours} GPU hours").format(**_named(n, played[n]))
+        for n in cheaper[:2]
+    ]
     if played[least].shorter_fraction > 0:
-        points.append(f"{shown_percent(played[least].shorter_fraction, 1)} of its answers are shortened")
+        points.append(
+            gettext("{share} of its answers are shortened").format(
+                share=shown_percent(played[least].shorter_fraction, 1)
+            )
+        )
     return Verdict(
-        headline=f"The rule “{least}” has the fewest minutes with SLO misses: {_minutes_and_hours(played[least])}.",
-        evidence=f"{'; '.join(compared)}. A replica takes {spec.start_s:g} s to start.",
+        headline=gettext(
+            "The rule “{rule}” has the fewest minutes with SLO misses: {minutes} min at {hours} GPU hours."
+        ).format(**_named(least, played[least])),
+        evidence=gettext("{others}. A replica takes {seconds} s to start.").format(
+            others=gettext("; ").join(compared), seconds=f"{spec.start_s:g}"
+        ),
         objection=objections(points),
-        scope="Rules named workbench start replicas for the trend and its error; the others are KEDA's, Kubernetes' and fixed numbers. They were tuned on "
-        "the code trace, the conversation trace is held out. This is a fluid model without the single steps of engines.",
+        scope=gettext(
+            "Rules named workbench start replicas for the trend and its error; the others are KEDA's, Kubernetes' and fixed numbers. They were tuned on the code trace, the conversation trace is held out. This is a fluid model without the single steps of engines."
+        ),
         best=least,
         provenance=Provenance.SIMULATED,
     )
 
 
-def _minutes_and_hours(p: Played) -> str:
-    return f"{p.slo_minutes:.1f} min at {p.gpu_hours:.1f} GPU hours"
+def _named(name: str, p: Played) -> dict[str, str]:
+    """Return what sentences about a rule hold."""
+    return {"rule": shown_rule(name), "minutes": f"{p.slo_minutes:.1f}", "hours": f"{p.gpu_hours:.1f}"}
 
 
 def played_data(played: Mapping[str, Played]) -> dict[str, Json]:
@@ -164,7 +193,7 @@ def rule_rows(played: Mapping[str, Played], best: list[str]) -> list[tuple[str, 
     """Return the cells of ``RULE_HEAD`` for each rule."""
     return [
         (
-            f"{i + 1} {'★ ' if name in best else ''}{name}",
+            f"{i + 1} {'★ ' if name in best else ''}{shown_rule(name)}",
             f"{p.slo_minutes:.1f}",
             shown_percent(p.late_fraction, 1),
             f"{p.wait_p99_s:.1f} s",

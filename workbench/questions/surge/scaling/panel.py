@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import joined, paragraph, small, table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -11,6 +12,7 @@ from workbench.questions.surge.scaling.findings import (
     RULE_HEAD,
     compared,
     rule_rows,
+    shown_rule,
     traffic_of,
     verdict,
 )
@@ -23,7 +25,7 @@ compared_once = lru_cache(maxsize=32)(compared)
 class ScalingPanel(QuestionPanel):
     """Controls of the simulation, and its results; nothing is measured."""
 
-    title = "Would scaling have helped?"
+    title = gettext("Would scaling have helped?")
     spec_class = ScalingSpec
     css_class = "wb-scaling"
 
@@ -33,14 +35,20 @@ class ScalingPanel(QuestionPanel):
         played = compared_once(spec)
         best, work = pareto(played), traffic_of(spec).work_s
         names = list(played)
-        drawn = {n: played[n].replicas for n in (names[2], names[3], names[5])}
+        drawn = {shown_rule(n): played[n].replicas for n in (names[2], names[3], names[5])}
+        labelled = {shown_rule(n): p for n, p in played.items()}
         return AnswerView(
-            about=f"on {TRACES.get(spec.trace, spec.trace)} (CC BY 4.0); each replica is one {spec.device} with {spec.model}",
+            about=gettext("on {traffic} (CC BY 4.0); each replica is one {device} with {model}").format(
+                traffic=gettext(TRACES.get(spec.trace, spec.trace)), device=spec.device, model=spec.model
+            ),
             provenance=Provenance.SIMULATED,
             answer=verdict_card(verdict(played, best, spec)),
-            figures=(lambda: minutes_and_hours(played, best), lambda: replicas_over_time(drawn, work)),
+            figures=(
+                lambda: minutes_and_hours(labelled, [shown_rule(n) for n in best]),
+                lambda: replicas_over_time(drawn, work),
+            ),
             table=joined(
                 table(RULE_HEAD, rule_rows(played, best)),
-                paragraph(small("★ No other rule is better in both minutes and GPU hours.")),
+                paragraph(small(gettext("★ No other rule is better in both minutes and GPU hours."))),
             ),
         )

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 
-TRACES = {"conv": "Azure 2023, conversations", "code": "Azure 2023, code"}
+TRACES = {"conv": gettext_noop("Azure 2023, conversations"), "code": gettext_noop("Azure 2023, code")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,11 @@ class ScalingSpec(Spec):
     def __post_init__(self) -> None:
         speeds = [s for s in (self.prompt_tokens_per_s, self.answer_tokens_per_s) if s is not None]
         if min(self.times, self.start_s, self.slo_wait_s, *speeds) <= 0:
-            raise InvalidSpec(f"{self} is no case.", remedy="Give numbers above zero.")
+            raise InvalidSpec(
+                gettext("{spec} is no case.").format(spec=self), remedy=gettext("Give numbers above zero.")
+            )
         if self.warm < 0 or not 0 <= self.cached < 1:
-            raise InvalidSpec(f"{self.warm} warm, {self.cached} cached.", remedy="Give 0 or more, and a share below 1.")
+            raise InvalidSpec(
+                gettext("{warm} warm, {cached} cached.").format(warm=self.warm, cached=self.cached),
+                remedy=gettext("Give 0 or more, and a share below 1."),
+            )

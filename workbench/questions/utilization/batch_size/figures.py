@@ -5,6 +5,7 @@ from statistics import median_high
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.core.units import GIB
 from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, figure, set_second_part
 from workbench.questions.utilization.batch_size.rows import STATUSES, BatchTrial, by_batch
@@ -18,10 +19,10 @@ def throughput_and_step(
 ) -> go.Figure:
     """Return the throughput above and the step time below, by batch size; trials above a limit are marked. ``unit``: what a step finishes."""
     fig = figure(
-        "Throughput and step time by batch size",
-        subtitle="● measured · higher is better above, lower below",
-        x_title="batch size, sequences",
-        y_title=f"throughput, {unit}/s",
+        gettext("Throughput and step time by batch size"),
+        subtitle=gettext("● measured · higher is better above, lower below"),
+        x_title=gettext("batch size, sequences"),
+        y_title=gettext("throughput, {unit}/s").format(unit=unit),
         legend_y=-0.18,
         height=HEIGHT_PX,
     )
@@ -31,7 +32,7 @@ def throughput_and_step(
         throughput, p90_ms = [times.sequences_per_s for _, times in points], [times.p90_s * 1e3 for _, times in points]
         for y, axis, of in ((throughput, "y", f"{unit}/s"), (p90_ms, "y2", "ms")):
             marker = {"color": colour, "symbol": symbol, "size": 9}
-            hover = f"batch %{{x}}, {label}: %{{y:.3g}} {of}<extra></extra>"
+            hover = gettext("batch %{{x}}, {label}: %{{y:.3g}} {unit}<extra></extra>").format(label=label, unit=of)
             look = {"mode": "markers", "marker": marker, "showlegend": axis == "y" and bool(points)}
             fig.add_scatter(x=x, y=y, yaxis=axis, name=label, hovertemplate=hover, **look)
     at_best = [t.times.sequences_per_s for t in trials if t.times and t.batch == best]
@@ -40,15 +41,15 @@ def throughput_and_step(
             x=[best],
             y=[median_high(at_best)],
             mode="markers+text",
-            name="best",
+            name=gettext("best"),
             text=[f"{best}  "],
             textposition="middle left",
             cliponaxis=False,
             marker={"color": BEST, "symbol": "diamond", "size": 14},
-            hovertemplate=f"best: batch %{{x}}, %{{y:.3g}} {unit}/s<extra></extra>",
+            hovertemplate=gettext("best: batch %{{x}}, %{{y:.3g}} {unit}/s<extra></extra>").format(unit=unit),
         )
     fig.update_yaxes(rangemode="tozero")
-    set_second_part(fig, "step time p90, ms")
+    set_second_part(fig, gettext("step time p90, ms"))
     fig.update_xaxes(type="log", tickvals=[b for b in by_batch(trials) if b & (b - 1) == 0])
     if latency_ms is not None:
         ends = {"xref": "paper", "yref": "y2", "x0": 0, "x1": 1, "y0": latency_ms, "y1": latency_ms}
@@ -59,20 +60,20 @@ def throughput_and_step(
 def memory_by_batch(trials: Sequence[BatchTrial], *, limit_bytes: float) -> go.Figure:
     """Return the measured memory peaks, and the predicted ones where smaller batches allowed a prediction."""
     fig = figure(
-        "Peak memory, predicted and measured",
-        subtitle="● measured · ◌ predicted from smaller batches",
-        x_title="batch size, sequences",
-        y_title="peak memory, GiB",
+        gettext("Peak memory, predicted and measured"),
+        subtitle=gettext("● measured · ◌ predicted from smaller batches"),
+        x_title=gettext("batch size, sequences"),
+        y_title=gettext("peak memory, GiB"),
         legend_y=-0.18,
         height=HEIGHT_PX,
     )
     predicted = {t.batch: t.predicted_bytes for t in trials if t.predicted_bytes}
     for name, points, marker in (
-        ("predicted", list(predicted.items()), {"color": INK, "symbol": "circle-open", "size": 11}),
-        ("measured", [(t.batch, t.peak_bytes) for t in trials], {"color": MEASURED, "size": 7}),
+        (gettext("predicted"), list(predicted.items()), {"color": INK, "symbol": "circle-open", "size": 11}),
+        (gettext("measured"), [(t.batch, t.peak_bytes) for t in trials], {"color": MEASURED, "size": 7}),
     ):
         x, y = [batch for batch, _ in points], [n_bytes / GIB for _, n_bytes in points]
-        hover = f"batch %{{x}}: {name} %{{y:.3g}} GiB<extra></extra>"
+        hover = gettext("batch %{{x}}: {name} %{{y:.3g}} GiB<extra></extra>").format(name=name)
         fig.add_scatter(x=x, y=y, mode="markers", name=name, marker=marker, hovertemplate=hover)
     highest = max([t.peak_bytes for t in trials] + list(predicted.values()), default=0.0)
     if limit_bytes < 2 * highest:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
@@ -12,21 +13,21 @@ from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
 
 COLD = 1.2  # times the step of a larger batch
 BATCH_HEAD = (
-    "Batch size",
-    "throughput, per second ●",
-    "step time p50 / p90 ●",
-    "peak memory ●",
-    "predicted peak ◌",
-    "limits",
+    gettext("Batch size"),
+    gettext("throughput, per second ●"),
+    gettext("step time p50 / p90 ●"),
+    gettext("peak memory ●"),
+    gettext("predicted peak ◌"),
+    gettext("limits"),
 )
 TRIAL_HEAD = (
-    "Trial",
-    "batch size",
-    "throughput, per second ●",
-    "step time p50 ●",
-    "peak memory ●",
-    "predicted peak ◌",
-    "limits",
+    gettext("Trial"),
+    gettext("batch size"),
+    gettext("throughput, per second ●"),
+    gettext("step time p50 ●"),
+    gettext("peak memory ●"),
+    gettext("predicted peak ◌"),
+    gettext("limits"),
 )
 
 
@@ -41,12 +42,16 @@ def choice_of(run: Run) -> BatchChoice:
 def limits(run: Run) -> str:
     """Return the limits of a search in words."""
     memory, latency_ms = shown_bytes(choice_of(run).memory_limit_bytes), run.asked(BatchSearchSpec).latency_ms
-    return f"{latency_ms:g} ms a step and {memory}" if latency_ms else memory
+    return (
+        gettext("{latency} ms a step and {memory}").format(latency=f"{latency_ms:g}", memory=memory)
+        if latency_ms
+        else memory
+    )
 
 
 def unit_of(run: Run) -> str:
     """Return what a step finishes for each sequence: a token of its answer, or the reading of its whole prompt."""
-    return "tokens" if run.asked(BatchSearchSpec).work == "decode" else "prompts"
+    return gettext("tokens") if run.asked(BatchSearchSpec).work == "decode" else gettext("prompts")
 
 
 def verdict(run: Run) -> Verdict | None:
@@ -58,42 +63,70 @@ def verdict(run: Run) -> Verdict | None:
     of_best = by_batch(trials)[best]
     peak = max(t.peak_bytes for t in of_best)
     predicted = next((t.predicted_bytes for t in of_best if t.predicted_bytes), None)
-    memory = f"peak {shown_bytes(peak)}"
+    memory = gettext("peak {peak}").format(peak=shown_bytes(peak))
     if predicted:
-        memory += f", predicted {shown_bytes(predicted)} ({shown_percent(predicted / peak - 1, sign=True)})"
+        memory = gettext("peak {peak}, predicted {predicted} ({change})").format(
+            peak=shown_bytes(peak),
+            predicted=shown_bytes(predicted),
+            change=shown_percent(predicted / peak - 1, sign=True),
+        )
     over = [t for t in trials if t.status != "fits"]
     points = []
     if over:
         first = min(over, key=lambda t: t.batch)
-        binds = f"the {first.status} limit binds from batch size {first.batch} on"
+        binds = {
+            "latency": gettext("the latency limit binds from batch size {batch} on"),
+            "memory": gettext("the memory limit binds from batch size {batch} on"),
+        }[first.status].format(batch=first.batch)
     elif max(t.batch for t in trials) < spec.largest:
-        binds = "larger batches are predicted to need more memory than the limit"
+        binds = gettext("larger batches are predicted to need more memory than the limit")
     else:
-        binds = "the search ended at the largest batch size to try"
+        binds = gettext("the search ended at the largest batch size to try")
         if best == max(t.batch for t in trials):
-            points.append("no larger batch size was tried")
-    headline = f"Batch size {best} has the highest throughput within {limits(run)}: {three_digits(per_s[best])} {unit_of(run)}/s"
+            points.append(gettext("no larger batch size was tried"))
     smallest = min(per_s)
     if cold := cold_batches(trials):
         points.insert(
             0,
-            f"a step of batch size {', '.join(map(str, cold))} took longer than one of a larger batch: it was not warm, or the machine was busy",
+            gettext(
+                "a step of batch size {batches} took longer than one of a larger batch: it was not warm, or the "
+                "machine was busy"
+            ).format(batches=gettext(", ").join(map(str, cold))),
         )
+    gain = ""
     if smallest not in cold and smallest != best:
-        headline += f", {per_s[best] / per_s[smallest]:.1f}x batch size {smallest}"
+        gain = gettext(", {factor}x batch size {batch}").format(
+            factor=f"{per_s[best] / per_s[smallest]:.1f}", batch=smallest
+        )
     near = [b for b, rate in per_s.items() if b != best and rate > (1 - CLOSE) * per_s[best]]
     if near:
-        points.append(f"batch size {', '.join(map(str, sorted(near)))} is within 10 % of it")
+        points.append(
+            gettext("batch size {batches} is within 10 % of it").format(
+                batches=gettext(", ").join(map(str, sorted(near)))
+            )
+        )
     times = of_best[0].times
-    step = (
-        f"One step takes {shown_duration(times.p50_s)} at p50 ({shown_duration(times.p90_s)} at p90); " if times else ""
+    tried = (
+        gettext("; batch size {batch} was tried {n} times").format(batch=best, n=len(of_best))
+        if len(of_best) > 1
+        else ""
     )
-    tried = f"; batch size {best} was tried {len(of_best)} times" if len(of_best) > 1 else ""
+    evidence = (
+        gettext("One step takes {p50} at p50 ({p90} at p90); {memory}; {binds}.").format(
+            p50=shown_duration(times.p50_s), p90=shown_duration(times.p90_s), memory=memory, binds=binds
+        )
+        if times
+        else gettext("{memory}; {binds}.").format(memory=memory, binds=binds)
+    )
     return Verdict(
-        headline=headline + ".",
-        evidence=f"{step}{memory}; {binds}.",
+        headline=gettext(
+            "Batch size {batch} has the highest throughput within {limits}: {throughput} {unit}/s{gain}."
+        ).format(batch=best, limits=limits(run), throughput=three_digits(per_s[best]), unit=unit_of(run), gain=gain),
+        evidence=evidence,
         objection=objections(points),
-        scope=f"{len(trials)} trials of {spec.rounds} steps each{tried}.",
+        scope=gettext("{n} trials of {rounds} steps each{tried}.").format(
+            n=len(trials), rounds=spec.rounds, tried=tried
+        ),
         best=str(best),
     )
 

@@ -1,6 +1,7 @@
 """The panel that finds the batch with the highest throughput under a limit on time and on memory."""
 
 from workbench.catalog.models import model_spec_from
+from workbench.core.language import gettext
 from workbench.interface.html import message_card, table, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
 from workbench.interface.question_panel import QuestionPanel
@@ -15,12 +16,12 @@ from workbench.questions.utilization.batch_size.spec import BatchSearchSpec
 class BatchPanel(QuestionPanel):
     """Run searches on this machine."""
 
-    title = "Which batch size has the highest throughput?"
+    title = gettext("Which batch size has the highest throughput?")
     spec_class = BatchSearchSpec
     css_class, is_tall = "wb-batch", True
     cancelled_note = BEGINS_ANEW
-    tab_titles = ("All trials",)
-    duration = "Press Run; a search with the small model takes one to two minutes on two cores."
+    tab_titles = (gettext("All trials"),)
+    duration = gettext("Press Run; a search with the small model takes one to two minutes on two cores.")
 
     def check(self) -> None:
         """Raise ``NotAModel`` where the model is none, before a job is started."""
@@ -34,12 +35,16 @@ class BatchPanel(QuestionPanel):
         spec, choice, trials = run.asked(BatchSearchSpec), findings.choice_of(run), run.rows(BatchTrial)
         best, verdict = choice.best_batch, findings.verdict(run)
         highlighted = None if best is None else list(by_batch(trials)).index(best)
-        cause = f"Not even one sequence fits {findings.limits(run)}."
-        answer = message_card("caution", "No batch size is within the limits.", cause, "Loosen the limit that binds.")
+        cause = gettext("Not even one sequence fits {limits}.").format(limits=findings.limits(run))
+        answer = message_card(
+            "caution", gettext("No batch size is within the limits."), cause, gettext("Loosen the limit that binds.")
+        )
         if verdict:
             answer = verdict_card(verdict, is_stale=self.is_stale(run))
         return AnswerView(
-            about=f"{place_of(run)}; {spec.model}, {spec.work}, {spec.context_tokens} tokens of context",
+            about=gettext("{place}; {model}, {work}, {context} tokens of context").format(
+                place=place_of(run), model=spec.model, work=spec.work, context=spec.context_tokens
+            ),
             answer=answer,
             figures=(
                 lambda: throughput_and_step(trials, best=best, latency_ms=spec.latency_ms, unit=findings.unit_of(run)),

@@ -6,10 +6,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from workbench.core.language import gettext
 from workbench.core.rows import Row, Samples
 from workbench.estimate.best_batch import QUANTILE, Search, Trial
 
-STATUSES = {"fits": "fits", "latency": "above the time limit", "memory": "above the memory limit"}
+STATUSES = {
+    "fits": gettext("fits"),
+    "latency": gettext("above the time limit"),
+    "memory": gettext("above the memory limit"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

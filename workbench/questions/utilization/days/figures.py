@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, PUBLISHED, figure
 from workbench.questions.utilization.figures.lanes import Lanes
 from workbench.telemetry.history import Span
@@ -15,7 +16,9 @@ LANE_PX = 120
 
 def days_in_lanes(lanes: Sequence[tuple[str, Mapping[str, Span]]], *, title: str) -> go.Figure:
     """Return signals over the time of day, a lane for each unit with its spans by label, whose times count from 1970 (UTC)."""
-    fig = figure(title, subtitle="● measured · line: mean · band: least to greatest · UTC", x_title="", y_title="")
+    fig = figure(
+        title, subtitle=gettext("● measured · line: mean · band: least to greatest · UTC"), x_title="", y_title=""
+    )
     places = Lanes(fig, [unit for unit, _ in lanes])
     for i, (_, spans) in enumerate(lanes):
         for k, (label, span) in enumerate(spans.items()):

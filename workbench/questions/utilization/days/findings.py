@@ -4,37 +4,39 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.units import shown_duration, three_digits
 from workbench.core.verdict import Verdict
 from workbench.telemetry.history import History, Span
+from workbench.telemetry.labels import shown_label
 from workbench.telemetry.samples import Signal
 
 PARTS = 600  # of a signal that are drawn at most
-SIGNAL_HEAD = ("Signal", "meaning", "minimum", "mean", "maximum")
+SIGNAL_HEAD = (gettext("Signal"), gettext("meaning"), gettext("minimum"), gettext("mean"), gettext("maximum"))
 LANES: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "GPUs": (
+    gettext_noop("GPUs"): (
         ("%", ("utilisation_percent",)),
         ("% tensor", ("tensor_active_percent",)),
         ("W", ("power_w",)),
         ("MHz", ("sm_clock_mhz",)),
     ),
-    "host": (
+    gettext_noop("host"): (
         ("%", ("host.cpu_percent", "host.busiest_core_percent")),
         ("B", ("host.memory_used_bytes",)),
         ("s/s", ("host.cpu_stalled_s.per_s", "host.memory_stalled_s.per_s", "host.io_stalled_s.per_s")),
         ("B/s", ("host.received_bytes.per_s", "host.sent_bytes.per_s")),
     ),
-    "server": (
-        ("requests", ("engine.num_requests_running", "engine.num_requests_waiting")),
-        ("share", ("engine.kv_cache_usage_perc",)),
-        ("tokens/s", ("engine.generation_tokens_total.per_s", "engine.prompt_tokens_total.per_s")),
+    gettext_noop("server"): (
+        (gettext("requests"), ("engine.num_requests_running", "engine.num_requests_waiting")),
+        (gettext("share"), ("engine.kv_cache_usage_perc",)),
+        (gettext("tokens/s"), ("engine.generation_tokens_total.per_s", "engine.prompt_tokens_total.per_s")),
     ),
 }
 """Unit and signals of each lane by the group that is shown; signals of GPUs without the GPU's name."""
 SAYINGS = {
-    "host.busiest_core_percent": "the busiest core {mean:.0f} % on average, {high:.0f} % at most",
-    "gpu0.utilisation_percent": "GPU 0 ran a kernel {mean:.0f} % of the time",
-    "engine.num_requests_waiting": "up to {high:.0f} requests waiting",
+    "host.busiest_core_percent": gettext("the busiest core {mean:.0f} % on average, {high:.0f} % at most"),
+    "gpu0.utilisation_percent": gettext("GPU 0 ran a kernel {mean:.0f} % of the time"),
+    "engine.num_requests_waiting": gettext("up to {high:.0f} requests waiting"),
 }
 
 
@@ -53,7 +55,7 @@ def lanes(signals: Iterable[Signal], spans: Mapping[str, Span], shown: str) -> l
             device, _, quantity = signal.name.partition(".")
             is_of_gpu = device.startswith("gpu") and quantity in names
             if signal.name in spans and (is_of_gpu or signal.name in names):
-                lane[device if is_of_gpu else signal.label] = spans[signal.name]
+                lane[device if is_of_gpu else shown_label(signal)] = spans[signal.name]
         if lane:
             filled.append((unit, lane))
     return filled
@@ -66,9 +68,12 @@ def verdict(spans: Mapping[str, Span], *, shown_s: float) -> Verdict:
     times = max((span.at_s for span in spans.values()), key=len, default=np.empty(0))
     grain_s = float(np.diff(times).min()) if times.size > 1 else 1.0
     return Verdict(
-        headline=f"In the last {shown_duration(shown_s)}: {'; '.join(sayings) or 'samples without these signals'}.",
-        evidence=f"{times.size} intervals of {shown_duration(grain_s)} are drawn.",
-        scope="Seconds without a recording are neither drawn nor counted.",
+        headline=gettext("In the last {period}: {sayings}.").format(
+            period=shown_duration(shown_s),
+            sayings=gettext("; ").join(sayings) or gettext("samples without these signals"),
+        ),
+        evidence=gettext("{n} intervals of {grain} are drawn.").format(n=times.size, grain=shown_duration(grain_s)),
+        scope=gettext("Seconds without a recording are neither drawn nor counted."),
         answer="yes" if sayings else "open",
     )
 
@@ -79,5 +84,5 @@ def signal_rows(signals: Iterable[Signal], spans: Mapping[str, Span]) -> list[tu
     for signal in (s for s in signals if s.name in spans):
         span = spans[signal.name]
         shown = (three_digits(float(v)) for v in (span.low.min(), span.mean.mean(), span.high.max()))
-        rows.append((signal.name, signal.label, *(f"{number} {signal.unit}" for number in shown)))
+        rows.append((signal.name, shown_label(signal), *(f"{number} {signal.unit}" for number in shown)))
     return rows

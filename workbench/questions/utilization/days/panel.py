@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.knobs import knob
+from workbench.core.language import gettext, pgettext
 from workbench.core.units import shown_duration
 from workbench.interface.html import message_card, paragraph, table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
@@ -21,6 +22,13 @@ from workbench.telemetry.history import History, histories_in, history_folder
 
 DAY_S = 86400.0
 SPANS_S = {"5 minutes": 300.0, "hour": 3600.0, "day": DAY_S, "week": 7 * DAY_S, "month": 30 * DAY_S}
+SPAN_LABELS = {
+    "5 minutes": gettext("5 minutes"),
+    "hour": pgettext("period", "hour"),
+    "day": pgettext("period", "day"),
+    "week": pgettext("period", "week"),
+    "month": pgettext("period", "month"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +36,14 @@ class DaysState(PanelState):
     """Which history is shown and how, and the one that Run records into."""
 
     name: str | None = knob(None, "History", "Recorded history on disk that is shown.", choices={})
-    what: str = knob("host", "Signals", "Group of signals that is drawn.", choices={name: name for name in LANES})
+    what: str = knob(
+        "host", "Signals", "Group of signals that is drawn.", choices={name: gettext(name) for name in LANES}
+    )
     span: str = knob(
         "hour",
         "Shown period",
         "Length of the period that is shown, up to the last sample.",
-        choices={name: name for name in SPANS_S},
+        choices=SPAN_LABELS,
     )
     into: str = knob(
         "this-machine",
@@ -53,13 +63,13 @@ class DaysState(PanelState):
 class DaysPanel(QuestionPanel):
     """Run records into a history that grows on disk; it can be looked at meanwhile, from any kernel."""
 
-    title = "What happened in the last days?"
+    title = gettext("What happened in the last days?")
     spec_class, state_class = RecordingSpec, DaysState
     hidden = frozenset({"duration_s", "rate_hz", "pids", "history"})
     lists_runs = False
     css_class, is_tall, n_plots = "wb-days", True, 1
-    tab_titles = ("All signals",)
-    duration = "Press Run; the recording adds one row per second and runs for days unattended."
+    tab_titles = (gettext("All signals"),)
+    duration = gettext("Press Run; the recording adds one row per second and runs for days unattended.")
     _drawn: tuple[str, float] | None = None
     """Job, and how far it was, of the last drawing."""
 
@@ -75,7 +85,7 @@ class DaysPanel(QuestionPanel):
         names: list[str | None] = [*self._names()]
         if self.state.name not in names:
             names.insert(0, self.state.name)
-        return {"name": [(name or "nothing recorded yet", name) for name in names]}
+        return {"name": [(name or gettext("nothing recorded yet"), name) for name in names]}
 
     @property
     def plan(self) -> RecordingSpec:
@@ -113,19 +123,28 @@ class DaysPanel(QuestionPanel):
                 history = History(history_folder(self.manager.home, state.name))
                 ends = history.ends_s
         except WorkbenchError as error:
-            return AnswerView(answer=message_card("failure", "This history cannot be read.", error.cause, error.remedy))
+            return AnswerView(
+                answer=message_card("failure", gettext("This history cannot be read."), error.cause, error.remedy)
+            )
         if ends is None:
-            card = message_card("caution", "No history was recorded yet.", "There is nothing on disk.", self.duration)
+            card = message_card(
+                "caution", gettext("No history was recorded yet."), gettext("There is nothing on disk."), self.duration
+            )
             return AnswerView(answer=card)
         start = max(ends[0], ends[1] - SPANS_S[state.span])
         spans, shown_s = spans_of(history, start, ends[1]), ends[1] - start
         drawn = lanes(history.signals, spans, state.what)
         first, last = (datetime.fromtimestamp(t, tz=UTC).strftime("%Y-%m-%d %H:%M:%S") for t in ends)
-        title = f"{state.what}: the last {shown_duration(shown_s)}"
+        what = gettext(state.what)
+        title = gettext("{what}: the last {period}").format(what=what, period=shown_duration(shown_s))
         return AnswerView(
-            about=f"in {state.name}: {first} to {last} UTC, {len(history.signals)} signals",
+            about=gettext("in {name}: {first} to {last} UTC, {n} signals").format(
+                name=state.name, first=first, last=last, n=len(history.signals)
+            ),
             answer=verdict_card(verdict(spans, shown_s=shown_s)),
             figures=(lambda: days_in_lanes(drawn, title=title),) if drawn else (),
-            table=Markup("") if drawn else paragraph(f"This history has no signals of: {state.what}."),
+            table=Markup("")
+            if drawn
+            else paragraph(gettext("This history has no signals of: {what}.").format(what=what)),
             tabs=(lambda: table(SIGNAL_HEAD, signal_rows(history.signals, spans), left=(1,)),),
         )

@@ -4,6 +4,7 @@ from itertools import accumulate
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext
 from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure
 from workbench.load.rows import KeptRequest
 from workbench.questions.utilization.figures.lanes import Lanes
@@ -15,28 +16,31 @@ HEIGHT_PX = 530
 Signals = tuple[tuple[str, str, str], ...]
 """Name, label and colour of each."""
 UNITS: Signals = (
-    ("utilisation_percent", "a kernel running", INK),
-    ("sm_active_percent", "multiprocessors", MEASURED),
-    ("tensor_active_percent", "tensor cores", BEST),
-    ("dram_active_percent", "memory bandwidth", CAUTION),
+    ("utilisation_percent", gettext("a kernel running"), INK),
+    ("sm_active_percent", gettext("multiprocessors"), MEASURED),
+    ("tensor_active_percent", gettext("tensor cores"), BEST),
+    ("dram_active_percent", gettext("memory bandwidth"), CAUTION),
 )
-POWER: Signals = (("power_w", "power", FAILURE), ("power_limit_w", "its limit", PUBLISHED))
+POWER: Signals = (("power_w", gettext("power"), FAILURE), ("power_limit_w", gettext("its limit"), PUBLISHED))
 REQUESTS: Signals = (
-    ("engine.num_requests_running", "running", MEASURED),
-    ("engine.num_requests_waiting", "waiting", FAILURE),
+    ("engine.num_requests_running", gettext("running"), MEASURED),
+    ("engine.num_requests_waiting", gettext("waiting"), FAILURE),
 )
-HOST: Signals = (("host.busiest_core_percent", "busiest core", CAUTION), ("host.cpu_percent", "all cores", MEASURED))
-GPU_LANES = (("%, of the time", UNITS), ("W", POWER), ("MHz", (("sm_clock_mhz", "clock", MEASURED),)))
-OTHER_LANES = (("requests", REQUESTS), ("host, %", HOST))
+HOST: Signals = (
+    ("host.busiest_core_percent", gettext("busiest core"), CAUTION),
+    ("host.cpu_percent", gettext("all cores"), MEASURED),
+)
+GPU_LANES = ((gettext("%, of the time"), UNITS), ("W", POWER), ("MHz", (("sm_clock_mhz", gettext("clock"), MEASURED),)))
+OTHER_LANES = ((gettext("requests"), REQUESTS), (gettext("host, %"), HOST))
 """Unit of each lane, and the signals in it."""
 
 
 def where_time_goes(use: GpuUse) -> go.Figure:
     """Return a waterfall from all the time down to what was achieved."""
     fig = figure(
-        "Losses of GPU time",
-        subtitle="● measured · share of time of each loss, and what remains",
-        x_title="% of the time at the highest clock",
+        gettext("Losses of GPU time"),
+        subtitle=gettext("● measured · share of time of each loss, and what remains"),
+        x_title=gettext("% of the time at the highest clock"),
         y_title="",
         height=HEIGHT_PX,
     )
@@ -52,8 +56,8 @@ def where_time_goes(use: GpuUse) -> go.Figure:
         text=[*(f"−{width:.1f} %" for width in widths), f"{achieved:.1f} %"],
         textposition="outside",
         cliponaxis=False,
-        customdata=[*(loss.evidence for loss in use.losses), "what remains"],
-        hovertemplate="%{y}: %{x:.1f} % of the time<br>%{customdata}<extra></extra>",
+        customdata=[*(loss.evidence for loss in use.losses), gettext("what remains")],
+        hovertemplate=gettext("%{y}: %{x:.1f} % of the time<br>%{customdata}<extra></extra>"),
     )
     fig.update_xaxes(range=[0, 130], tickvals=[0, 20, 40, 60, 80, 100])
     return fig.update_yaxes(autorange="reversed")
@@ -74,7 +78,7 @@ def samples_over_time(
     lanes = [(unit, [(f"{gpu}.{q}", label, colour) for q, label, colour in signals]) for unit, signals in GPU_LANES]
     lanes = [(unit, [s for s in signals if s[0] in shown]) for unit, signals in [*(lanes if gpu else []), *OTHER_LANES]]
     lanes = [lane for lane in lanes if lane[1]]
-    fig = figure("Samples over time", subtitle="● measured", x_title="time, s", y_title="")
+    fig = figure(gettext("Samples over time"), subtitle=gettext("● measured"), x_title=gettext("time, s"), y_title="")
     places = Lanes(fig, [unit for unit, _ in lanes])
     for i, (_, signals) in enumerate(lanes):
         for k, (name, label, colour) in enumerate(signals):

@@ -4,30 +4,40 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
+from workbench.core.stored_texts import in_readers_words
 from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, add_bars, figure, interval_bars
 from workbench.questions.utilization.techniques.rows import Gain, StepProfile, TimeGain
+from workbench.questions.utilization.techniques.spec import STEPS
+
+OUTSIDE = gettext_noop("outside of operators")
 
 
 def gains(rows: Sequence[Gain], claimed: Mapping[str, tuple[float, float]]) -> go.Figure:
     """Return the gain of each technique with its interval, and the claimed range (factors by technique) as a bar behind it."""
     fig = figure(
-        "Measured gain of each technique",
-        subtitle="● measured, 95 % interval · ◌ open: estimated<br>▬ bar: claimed range",
-        x_title="gain, × (1: none)",
+        gettext("Measured gain of each technique"),
+        subtitle=gettext("● measured, 95 % interval · ◌ open: estimated<br>▬ bar: claimed range"),
+        x_title=gettext("gain, × (1: none)"),
         y_title="",
     )
     for row in rows:
         if row.technique in claimed:
             low, high = claimed[row.technique]
-            hover, look = f"claimed {low:g} to {high:g}<extra></extra>", {"width": 0.5, "opacity": 0.35}
+            hover, look = (
+                gettext("claimed {low} to {high}<extra></extra>").format(low=f"{low:g}", high=f"{high:g}"),
+                {"width": 0.5, "opacity": 0.35},
+            )
             width = max(high - low, 0.03)  # a claim of one number is seen too
-            add_bars(fig, [row.label], [width], PUBLISHED, name="claimed", hover=hover, base=[low], **look)
+            add_bars(
+                fig, [gettext(row.label)], [width], PUBLISHED, name=gettext("claimed"), hover=hover, base=[low], **look
+            )
     values = [r.gain for r in rows]
     lows, highs = zip(*(r.gain_interval if isinstance(r, TimeGain) else (r.gain, r.gain) for r in rows), strict=True)
     symbols = ["circle" if r.provenance is Provenance.MEASURED else "circle-open" for r in rows]
     fig.add_scatter(
-        y=[r.label for r in rows],
+        y=[gettext(r.label) for r in rows],
         x=values,
         mode="markers",
         marker={"color": MEASURED, "size": 11, "symbol": symbols},
@@ -43,22 +53,25 @@ def gains(rows: Sequence[Gain], claimed: Mapping[str, tuple[float, float]]) -> g
 def time_by_category(profiles: Mapping[str, StepProfile]) -> go.Figure:
     """Return shares of a step's wall time by kind of operator, and the gaps between them; profiles by the name of a step."""
     fig = figure(
-        "Step time by kind of operator",
-        subtitle="● measured with torch.profiler, as a share of the wall time without it",
-        x_title="share of the step, %",
+        gettext("Step time by kind of operator"),
+        subtitle=gettext("● measured with torch.profiler, as a share of the wall time without it"),
+        x_title=gettext("share of the step, %"),
         y_title="",
         legend_y=-0.3,
     )
     kinds = list(next(iter(profiles.values())).by_category_s) if profiles else []
+    names = [in_readers_words(name, STEPS) for name in profiles]
     colours = (BEST, MEASURED, CAUTION, PUBLISHED, FAILURE)
-    for kind, colour in zip([*kinds, "outside of operators"], colours, strict=False):
+    for kind, colour in zip([*kinds, OUTSIDE], colours, strict=False):
         shares = [_shares(p).get(kind) for p in profiles.values()]
-        add_bars(fig, profiles, shares, colour, name=kind, hover=f"%{{y}}: %{{x:.0f}} %<extra>{kind}</extra>")
+        add_bars(
+            fig, names, shares, colour, name=gettext(kind), hover=f"%{{y}}: %{{x:.0f}} %<extra>{gettext(kind)}</extra>"
+        )
     return fig.update_layout(barmode="stack").update_yaxes(autorange="reversed")
 
 
 def _shares(profile: StepProfile) -> dict[str, float]:
     """Return percent of a step by kind; the profiler slows operators down, so they are scaled to the wall time without it."""
     longest = max(profile.wall_s, profile.busy_s)
-    gap = {"outside of operators": 100 * (1 - profile.busy_s / longest)}
+    gap = {OUTSIDE: 100 * (1 - profile.busy_s / longest)}
     return {kind: 100 * own / longest for kind, own in profile.by_category_s.items()} | gap

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from workbench.catalog.tables import claims
 from workbench.core.columns import Columns
+from workbench.core.language import gettext
 from workbench.core.runs import Run
+from workbench.core.stored_texts import in_readers_words
 from workbench.core.units import NOT_KNOWN, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
 from workbench.questions.utilization.techniques.rows import (
+    Gain,
     MemoryGain,
     NotMeasured,
     OperatorTime,
@@ -16,14 +19,23 @@ from workbench.questions.utilization.techniques.rows import (
     TechniquesSamples,
     TimeGain,
 )
+from workbench.questions.utilization.techniques.spec import COMPARISONS, EARLIER_COMPARISONS, STEPS
 
 QUESTION = 4
+STATUSES = {"not available": gettext("not available"), "failed": gettext("failed")}
 UNSTEADY = 1.5  # times the same step
-TECHNIQUE_HEAD = ("Technique", "without", "with", "gain", "95 % interval", "comparison")
+TECHNIQUE_HEAD = (
+    gettext("Technique"),
+    gettext("without"),
+    gettext("with"),
+    gettext("gain"),
+    gettext("95 % interval"),
+    gettext("comparison"),
+)
 OPERATOR_COLUMNS: Columns[OperatorTime] = {
-    "Operator": lambda x: x.name,
-    "time": lambda x: shown_duration(x.s),
-    "calls": lambda x: f"{x.n:.0f}",
+    gettext("Operator"): lambda x: x.name,
+    gettext("time"): lambda x: shown_duration(x.s),
+    gettext("calls"): lambda x: f"{x.n:.0f}",
 }
 """Columns of a table of ``OperatorTime`` rows."""
 
@@ -81,36 +93,66 @@ def verdict(run: Run) -> Verdict | None:
         return None
     best = max(measured, key=lambda r: r.gain)
     (low, high), is_gain = best.gain_interval, best.gain_interval[0] > 1
-    slower = [r.label for r in measured if r.gain_interval[1] < 1]
-    unclear = [r.label for r in measured if r.gain_interval[0] <= 1 <= r.gain_interval[1]]
-    equal = [r.label for r in measured if r is not best and r.gain_interval[1] >= low]
+    slower = [gettext(r.label) for r in measured if r.gain_interval[1] < 1]
+    unclear = [gettext(r.label) for r in measured if r.gain_interval[0] <= 1 <= r.gain_interval[1]]
+    equal = [gettext(r.label) for r in measured if r is not best and r.gain_interval[1] >= low]
     name, profile = next(iter(samples.profiles.items()))
     least_s, most_s = step_of_one_s(run)
     bound, points = bound_by(profile, samples.roof, wall_s=least_s), list[str]()
     if slower:
-        points.append(f"slower on this device: {', '.join(slower)}")
+        points.append(gettext("slower on this device: {techniques}").format(techniques=gettext(", ").join(slower)))
     if equal and is_gain:
-        points.append(f"its gain is not shown to be larger than that of {', '.join(equal)}")
+        points.append(
+            gettext("its gain is not shown to be larger than that of {techniques}").format(
+                techniques=gettext(", ").join(equal)
+            )
+        )
     if most_s > UNSTEADY * least_s:
         points.append(
-            f"the same step took {shown_duration(least_s)} and {shown_duration(most_s)} in this run, so that gains over eager steps may be those "
-            "of a slow host"
+            gettext(
+                "the same step took {least} and {most} in this run, so that gains over eager steps may be those of "
+                "a slow host"
+            ).format(least=shown_duration(least_s), most=shown_duration(most_s))
         )
     if unclear:
-        points.append(f"no gain is shown for {', '.join(unclear)}")
-    headline = f"{best.label.capitalize()} has the largest measured gain: {best.gain:.2f}x the throughput."
+        points.append(gettext("no gain is shown for {techniques}").format(techniques=gettext(", ").join(unclear)))
+    headline = gettext("{technique} has the largest measured gain: {gain}x the throughput.").format(
+        technique=_at_start(best.label), gain=f"{best.gain:.2f}"
+    )
     if not is_gain:
-        headline = "No technique is shown to raise the throughput of this device."
+        headline = gettext("No technique is shown to raise the throughput of this device.")
     return Verdict(
         headline=headline,
-        evidence=f"{best.label.capitalize()}: 95 % interval {low:.2f} to {high:.2f}; {best.what}. {name.capitalize()} takes {shown_duration(least_s)}: "
-        f"{shown_percent(bound.memory)} of it is explained by reading weights at this device's bandwidth, "
-        f"{shown_percent(bound.compute)} by arithmetic, and {shown_percent(bound.neither)} by neither.",
+        evidence=gettext(
+            "{technique}: 95 % interval {low} to {high}; {comparison}. {step} takes {time}: {memory} of it is explained by "
+            "reading weights at this device's bandwidth, {compute} by arithmetic, and {neither} by neither."
+        ).format(
+            technique=_at_start(best.label),
+            low=f"{low:.2f}",
+            high=f"{high:.2f}",
+            comparison=comparison(best),
+            step=_at_start(name),
+            time=shown_duration(least_s),
+            memory=shown_percent(bound.memory),
+            compute=shown_percent(bound.compute),
+            neither=shown_percent(bound.neither),
+        ),
         objection=objections(points),
-        scope="Each technique was measured alone: gains of several are not their product.",
+        scope=gettext("Each technique was measured alone: gains of several are not their product."),
         best=best.technique if is_gain else None,
         answer="yes" if is_gain else "no",
     )
+
+
+def _at_start(text: str) -> str:
+    """Return a stored text as a sentence begins with it, in the reader's language."""
+    shown = in_readers_words(text, STEPS)
+    return text.capitalize() if shown == text else shown
+
+
+def comparison(row: Gain) -> str:
+    """Return what a row compares with what, in the reader's language."""
+    return in_readers_words(row.what, (*COMPARISONS.values(), *EARLIER_COMPARISONS))
 
 
 def technique_rows(run: Run) -> list[tuple[str, ...]]:
@@ -119,32 +161,44 @@ def technique_rows(run: Run) -> list[tuple[str, ...]]:
     for r in run.results:
         match r:
             case NotMeasured():
-                shown.append((r.label, f"{r.status}: {r.reason}"))
+                shown.append(
+                    (
+                        gettext(r.label),
+                        gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=gettext(r.reason)),
+                    )
+                )
                 continue
             case TimeGain():
                 pair, (low, high) = (shown_duration(r.without_s), shown_duration(r.with_s)), r.gain_interval
-                interval = f"{low:.2f} to {high:.2f}"
+                interval = gettext("{low} to {high}").format(low=f"{low:.2f}", high=f"{high:.2f}")
             case MemoryGain():
-                pair = f"{shown_percent(r.without_fraction, 1)} empty", f"{shown_percent(r.with_fraction, 1)} empty"
+                pair = (
+                    gettext("{share} empty").format(share=shown_percent(r.without_fraction, 1)),
+                    gettext("{share} empty").format(share=shown_percent(r.with_fraction, 1)),
+                )
                 interval = NOT_KNOWN
             case _:
                 continue
-        shown.append((f"{r.provenance.mark} {r.label}", *pair, f"{r.gain:.2f}×", interval, r.what))
+        shown.append((f"{r.provenance.mark} {gettext(r.label)}", *pair, f"{r.gain:.2f}×", interval, comparison(r)))
     return shown
 
 
 def roof_text(roof: Roof) -> str:
     """Return what the device reaches, in words."""
-    return (
-        f"This device reaches {three_digits(roof.flop_per_s / 1e9)} GFLOP/s in a large float32 product and "
-        f"{three_digits(roof.bytes_per_s / 1e9)} GB/s in a large copy ●."
-    )
+    return gettext(
+        "This device reaches {flops} GFLOP/s in a large float32 product and {bandwidth} GB/s in a large copy ●."
+    ).format(flops=three_digits(roof.flop_per_s / 1e9), bandwidth=three_digits(roof.bytes_per_s / 1e9))
 
 
 def profile_title(name: str, profile: StepProfile, roof: Roof) -> str:
     """Return how long a step takes and what of it reading and arithmetic explain."""
     bound = bound_by(profile, roof)
-    return (
-        f"{name.capitalize()}: {shown_duration(profile.wall_s)}, {profile.n_operators:.0f} operators; {shown_percent(bound.memory)} explained by reading "
-        f"weights, {shown_percent(bound.compute)} by arithmetic"
+    return gettext(
+        "{step}: {time}, {n} operators; {memory} explained by reading weights, {compute} by arithmetic"
+    ).format(
+        step=_at_start(name),
+        time=shown_duration(profile.wall_s),
+        n=f"{profile.n_operators:.0f}",
+        memory=shown_percent(bound.memory),
+        compute=shown_percent(bound.compute),
     )

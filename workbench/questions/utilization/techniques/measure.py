@@ -24,7 +24,7 @@ from workbench.questions.utilization.techniques.rows import (
     TechniquesSamples,
     TimeGain,
 )
-from workbench.questions.utilization.techniques.spec import GRAPHS_NEED, TECHNIQUES, TechniquesSpec
+from workbench.questions.utilization.techniques.spec import COMPARISONS, GRAPHS_NEED, STEPS, TECHNIQUES, TechniquesSpec
 from workbench.telemetry.devices import chosen_device
 
 Step: TypeAlias = Callable[[], object]
@@ -55,10 +55,11 @@ def measure(spec: TechniquesSpec, record: Record) -> Iterator[Progress]:
         yield Progress(step=TECHNIQUES[name], done=float(n), total=total)
         record.rows.append(_row(name, steps, spec, device.kind))
     yield Progress(step="profile", done=total - 1, total=total)
+    one, several, prefill = (step.format(n=spec.batch) for step in STEPS)
     profiles = {
-        "a token for one sequence": profile(steps, steps.decoding(1)),
-        f"a token for {spec.batch} sequences": profile(steps, steps.decoding(spec.batch)),
-        "prefill of a prompt": profile(steps, steps.reading(1)),
+        one: profile(steps, steps.decoding(1)),
+        several: profile(steps, steps.decoding(spec.batch)),
+        prefill: profile(steps, steps.reading(1)),
     }
     record.samples = TechniquesSamples(profiles=profiles, roof=msgspec.convert(steps.roof(), Roof))
 
@@ -89,21 +90,14 @@ def _row(name: str, steps: TechniqueSteps, spec: TechniquesSpec, device: str) ->
 
 
 def _pair(name: str, steps: TechniqueSteps, spec: TechniquesSpec) -> Pair:
-    n = spec.batch
+    n, what = spec.batch, COMPARISONS[name].format(n=spec.batch)
     if name == "batching":
-        what = f"tokens per second: {n} sequences in a step, against one"
         return Pair(without=steps.decoding(1), with_it=steps.decoding(n), units_with=float(n), what=what)
     if name == "overlap":
         sides = (steps.requests(overlapped=False), steps.requests(overlapped=True))
-        what = (
-            "requests per second: the next one is tokenized during the prefill of another, against one after the other"
-        )
         return Pair(without=sides[0], with_it=sides[1], units_without=REQUESTS, units_with=REQUESTS, what=what)
     if name in {"fusion", "graphs"}:
-        how = "compiled and replayed as a graph" if name == "graphs" else "compiled"
-        what = f"decode steps per second: {how}, against eager"
         return Pair(without=steps.eager_static(), with_it=steps.compiled(), what=what)
-    what = f"tokens per second of {n} sequences: bfloat16, against float32"
     return Pair(without=steps.decoding(n), with_it=steps.decoding(n, steps.low), what=what)
 
 
@@ -139,7 +133,7 @@ def _pool(steps: TechniqueSteps, spec: TechniquesSpec) -> MemoryGain:
     return MemoryGain(
         technique="pool",
         label=TECHNIQUES["pool"],
-        what=f"share of the cache that holds no token: pieces for {longest} tokens each, against blocks of {BLOCK_TOKENS}",
+        what=COMPARISONS["pool"].format(longest=longest, block=BLOCK_TOKENS),
         without_fraction=without,
         with_fraction=with_it,
         gain=pieces / blocks,

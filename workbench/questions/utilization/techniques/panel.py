@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from workbench.catalog.models import model_spec_from
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.html import heading, joined, message_card, paragraph, table, table_of, verdict_card
 from workbench.interface.job_panel import BEGINS_ANEW
@@ -21,12 +22,12 @@ from workbench.telemetry.devices import gpu_devices
 class TechniquesPanel(QuestionPanel):
     """Run measures each technique interleaved with going without it, then profiles three steps."""
 
-    title = "Which techniques raise its throughput?"
+    title = gettext("Which techniques raise its throughput?")
     spec_class = TechniquesSpec
     css_class = "wb-techniques"
     cancelled_note = BEGINS_ANEW
-    tab_titles = ("Largest operators",)
-    duration = "Press Run; the measurement takes two minutes on two cores."
+    tab_titles = (gettext("Largest operators"),)
+    duration = gettext("Press Run; the measurement takes two minutes on two cores.")
 
     @cached_property
     def _has_gpu(self) -> bool:
@@ -35,7 +36,7 @@ class TechniquesPanel(QuestionPanel):
     def unavailable(self) -> Mapping[str, Mapping[str, str]]:
         """Return the technique that needs a GPU, where none is used."""
         has_gpu = self._has_gpu and self.state.asked["device"] != "cpu"
-        return {} if has_gpu else {"techniques": {"graphs": f"{GRAPHS_NEED}."}}
+        return {} if has_gpu else {"techniques": {"graphs": gettext("{text}.").format(text=gettext(GRAPHS_NEED))}}
 
     def check(self) -> None:
         """Raise ``NotAModel`` where the model is none, before a job is started."""
@@ -44,7 +45,9 @@ class TechniquesPanel(QuestionPanel):
     def run_label(self, run: Run) -> str:
         """Return model, work, device and time of a run."""
         spec = run.asked(TechniquesSpec)
-        work = f"{Path(spec.model).name}, {spec.batch} sequences of {spec.context_tokens} tokens"
+        work = gettext("{model}, {batch} sequences of {context} tokens").format(
+            model=Path(spec.model).name, batch=spec.batch, context=spec.context_tokens
+        )
         return f"{work} · {run.environment.device} · {minute_of(run)}"
 
     def view(self) -> AnswerView:
@@ -55,7 +58,9 @@ class TechniquesPanel(QuestionPanel):
         verdict, samples = findings.verdict(run), run.sampled(TechniquesSamples)
         profiles, roof, not_measured = samples.profiles, samples.roof, run.row(NotMeasured)
         reason = not_measured.reason if not_measured else ""
-        answer = message_card("caution", "No technique could be measured.", reason, "Choose other techniques.")
+        answer = message_card(
+            "caution", gettext("No technique could be measured."), reason, gettext("Choose other techniques.")
+        )
         if verdict:
             answer = verdict_card(verdict, is_stale=self.is_stale(run))
         operators = [paragraph(findings.roof_text(roof))]
@@ -63,7 +68,7 @@ class TechniquesPanel(QuestionPanel):
             operators.append(heading(findings.profile_title(name, p, roof), level=4))
             operators.append(table_of(findings.OPERATOR_COLUMNS, p.largest))
         return AnswerView(
-            about=f"run {run.id}: {self.run_label(run)}",
+            about=gettext("run {run}: {what}").format(run=run.id, what=self.run_label(run)),
             answer=answer,
             figures=(lambda: gains(run.rows(Gain), findings.claimed_gains()), lambda: time_by_category(profiles)),
             table=table(findings.TECHNIQUE_HEAD, findings.technique_rows(run), left=(5,)),

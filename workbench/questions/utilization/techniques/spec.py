@@ -7,17 +7,43 @@ from workbench.catalog.paths import OFFERED_MODELS, REFERENCE_MODEL_PLACE
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, knob
+from workbench.core.language import gettext_noop
 from workbench.core.specs import Spec
 
 TECHNIQUES: dict[str, str] = {
-    "batching": "dynamic batching",
-    "overlap": "asynchronous preparation",
-    "fusion": "operator fusion (torch.compile)",
-    "graphs": "CUDA graphs",
-    "pool": "pool of cache blocks",
-    "precision": "mixed precision (bfloat16)",
+    "batching": gettext_noop("dynamic batching"),
+    "overlap": gettext_noop("asynchronous preparation"),
+    "fusion": gettext_noop("operator fusion (torch.compile)"),
+    "graphs": gettext_noop("CUDA graphs"),
+    "pool": gettext_noop("pool of cache blocks"),
+    "precision": gettext_noop("mixed precision (bfloat16)"),
 }
-GRAPHS_NEED = "CUDA graphs need an NVIDIA GPU"
+COMPARISONS: dict[str, str] = {
+    "batching": gettext_noop("tokens per second: {n} sequences in a step, against one"),
+    "overlap": gettext_noop(
+        "requests per second: the next one is tokenized during the prefill of another, against one after the other"
+    ),
+    "fusion": gettext_noop("decode steps per second: compiled, against eager"),
+    "graphs": gettext_noop("decode steps per second: compiled and replayed as a graph, against eager"),
+    "pool": gettext_noop(
+        "share of the cache that holds no token: pieces for {longest} tokens each, against blocks of {block}"
+    ),
+    "precision": gettext_noop("tokens per second of {n} sequences: bfloat16, against float32"),
+}
+"""What is compared with what for each technique."""
+EARLIER_COMPARISONS = (
+    gettext_noop("decoding steps per second: compiled, against eager"),
+    gettext_noop("decoding steps per second: compiled and replayed as a graph, against eager"),
+    gettext_noop("requests per second: the next is tokenized while one is read, against one after the other"),
+)
+"""As stored runs of earlier versions say it."""
+STEPS = (
+    gettext_noop("a token for one sequence"),
+    gettext_noop("a token for {n} sequences"),
+    gettext_noop("prefill of a prompt"),
+)
+"""Steps whose time is profiled."""
+GRAPHS_NEED = gettext_noop("CUDA graphs need an NVIDIA GPU")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

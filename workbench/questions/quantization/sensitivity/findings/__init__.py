@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workbench.catalog.formats import FORMATS, group_named, recipe, short_format
 from workbench.compress.rows import before_each, coverage_text
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_percent, three_digits
@@ -28,9 +29,9 @@ from workbench.questions.quantization.sensitivity.rows import (
 from workbench.questions.quantization.sensitivity.spec import SensitivitySpec
 
 CHEAPER: Mapping[str, Callable[[GroupDamage], float | None]] = {
-    "Fisher proxy": lambda r: r.fisher_kl_nat_per_token,
-    "relative weight error": lambda r: r.weight_error_fraction,
-    "input outliers": lambda r: r.input_outlier_ratio,
+    gettext("Fisher proxy"): lambda r: r.fisher_kl_nat_per_token,
+    gettext("relative weight error"): lambda r: r.weight_error_fraction,
+    gettext("input outliers"): lambda r: r.input_outlier_ratio,
 }
 """Measures that need no evaluation for each format and group."""
 
@@ -39,10 +40,20 @@ def about(run: Run) -> str:
     """Return model, device and text that the numbers of a run are for."""
     spec = run.asked(SensitivitySpec)
     half = spec.n_windows // 2
-    return (
-        f"{Path(spec.model).name} on {run.environment.device} · each format in each layer group alone: {half} × "
-        f"{spec.window_tokens} tokens; plans verified on {half} others; GPTQ was calibrated on {spec.n_samples} × "
-        f"{spec.window_tokens} tokens{_prefix(run)}{_reached(run)} · run {run.id}, {run.day}"
+    return gettext(
+        "{model} on {device} · each format in each layer group alone: {half} × {n_tokens} tokens; plans "
+        "verified on {half} others; GPTQ was calibrated on {n_samples} × {n_tokens} "
+        "tokens{prefix}{reached} · run {run}, {day}"
+    ).format(
+        model=Path(spec.model).name,
+        device=run.environment.device,
+        half=half,
+        n_tokens=spec.window_tokens,
+        n_samples=spec.n_samples,
+        prefix=_prefix(run),
+        reached=_reached(run),
+        run=run.id,
+        day=run.day,
     )
 
 
@@ -52,7 +63,10 @@ def _prefix(run: Run) -> str:
 
 def _reached(run: Run) -> str:
     """Return the share of the weights that a plan can quantize, where the run has counted it."""
-    return "".join(f" · the layer groups hold {coverage_text(r.coverage)}" for r in run.rows(LayerCoverage))
+    return "".join(
+        gettext(" · the layer groups hold {coverage}").format(coverage=coverage_text(r.coverage))
+        for r in run.rows(LayerCoverage)
+    )
 
 
 def transferred(run: Run, timed: Run | None) -> str | None:
@@ -60,7 +74,9 @@ def transferred(run: Run, timed: Run | None) -> str | None:
     served, own = Path(timed.model or "").name if timed else None, Path(run.model or "").name
     if served in (None, own):
         return None
-    return f"times are of {served}'s products, damages of {own}: measure the sensitivity of the model that you serve"
+    return gettext(
+        "times are of {served}'s products, damages of {own}: measure the sensitivity of the model that you serve"
+    ).format(served=served, own=own)
 
 
 def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, str], transferred: str | None) -> Verdict:
@@ -73,21 +89,26 @@ def plan_verdict(space: PlanSpace, chosen: Solution, *, missing: Mapping[str, st
         transferred: Why costs are of another model than damages, if they are.
     """
     if chosen.damage == 0:
-        why = "Only BF16 is allowed, so there is nothing to choose from."
+        why = gettext("No layer is quantized. Only BF16 is allowed, so there is nothing to choose from.")
         if space.low < chosen.cost:
-            why = f"The cheapest plan costs {space.unit.shown(space.low)}."
+            why = gettext("No layer is quantized. The cheapest plan costs {cost}.").format(
+                cost=space.unit.shown(space.low)
+            )
         elif len(space.uniform) > 1:
-            why = "No allowed format is cheaper here: quantization does not pay off for these products."
-        headline = (
-            f"With this budget ({space.unit.shown(chosen.cost)}) every layer stays in BF16, without loss of accuracy."
+            why = gettext(
+                "No layer is quantized. No allowed format is cheaper here: quantization does not pay off for these products."
+            )
+        headline = gettext("With this budget ({cost}) every layer stays in BF16, without loss of accuracy.").format(
+            cost=space.unit.shown(chosen.cost)
         )
-        return Verdict(headline=headline, evidence=f"No layer is quantized. {why}", answer="no")
-    mix = ", ".join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
+        return Verdict(headline=headline, evidence=why, answer="no")
+    mix = gettext(", ").join(f"{n} × {short_format(f)}" for f, n in Counter(chosen.plan.values()).most_common())
     verified = space.verified(chosen)
     shown = verified.kl.value if verified else chosen.damage
-    damage = f"KL {three_digits(shown)} nat/token ({kl_band(shown)})"
     return Verdict(
-        headline=f"At {space.unit.shown(chosen.cost)}, the best plan has {damage}: {mix}.",
+        headline=gettext("At {cost}, the best plan has KL {kl} nat/token ({band}): {mix}.").format(
+            cost=space.unit.shown(chosen.cost), kl=three_digits(shown), band=kl_band(shown), mix=mix
+        ),
         evidence=_evidence(space, chosen),
         provenance=Provenance.MEASURED if verified else Provenance.ESTIMATED,
         objection=objections(_against(space, chosen, missing, transferred)),
@@ -99,38 +120,52 @@ def _scope(space: PlanSpace, chosen: Solution) -> str | None:
     """Return what the prediction leaves out, and whether mixing formats is needed at all."""
     points = []
     if len(set(chosen.plan.values())) == 1:
-        points.append("one format everywhere is the best plan: no mixing is needed")
+        points.append(gettext("one format everywhere is the best plan: no mixing is needed"))
     if space.verified(chosen) is None:
-        points.append("the sum of damages leaves out interactions between layer groups")
+        points.append(gettext("the sum of damages leaves out interactions between layer groups"))
     return sentence(points) if points else None
 
 
 def _evidence(space: PlanSpace, chosen: Solution) -> str:
     verified, n = space.verified(chosen), len(space.options)
-    predicted = f"Predicted as the sum of the measured damages of {n} layer groups"
     if verified is None:
-        return f"{predicted}; this plan has not been measured as a whole: press Verify."
+        return gettext(
+            "Predicted as the sum of the measured damages of {n} layer groups; this plan has not been measured as a whole: "
+            "press Verify."
+        ).format(n=n)
     kl = verified.kl.value
-    off = f", {abs(chosen.damage / kl - 1) * 100:.1f} % off" if kl else ""
-    return f"{predicted}: {three_digits(chosen.damage)}; verified: {with_ends(verified.kl)} nat/token{off}."
+    return gettext(
+        "Predicted as the sum of the measured damages of {n} layer groups: {damage}; verified: {verified} nat/token{off}."
+    ).format(
+        n=n,
+        damage=three_digits(chosen.damage),
+        verified=with_ends(verified.kl),
+        off=gettext(", {share} % off").format(share=f"{abs(chosen.damage / kl - 1) * 100:.1f}") if kl else "",
+    )
 
 
 def _against(space: PlanSpace, chosen: Solution, missing: Mapping[str, str], transferred: str | None) -> list[str]:
     points = []
     unserved = sorted({f for f in chosen.plan.values() if f in missing})
     if unserved:
-        names = " and ".join(map(short_format, unserved))
-        points.append(f"{names}: no kernel in {missing[unserved[0]]}, so this plan cannot be served there; untick it")
+        points.append(
+            gettext("{formats}: no kernel in {place}, so this plan cannot be served there; untick it").format(
+                formats=gettext(" and ").join(map(short_format, unserved)), place=missing[unserved[0]]
+            )
+        )
     affordable = [(name, s) for name, s in space.uniform.items() if s.cost <= chosen.cost * 1.03]
     if affordable:
         name, rival = min(affordable, key=lambda item: (item[1].damage, item[1].cost))
         gain = rival.damage / chosen.damage
-        everywhere = f"{short_format(name)} everywhere is"
+        everywhere, cost = short_format(name), space.unit.shown(rival.cost)
         if len(set(chosen.plan.values())) > 1 and gain < 1.05:
-            points.append(f"{everywhere} as good for {space.unit.shown(rival.cost)}")
+            points.append(gettext("{format} everywhere is as good for {cost}").format(format=everywhere, cost=cost))
         elif len(set(chosen.plan.values())) > 1:
-            cost, kl = space.unit.shown(rival.cost), three_digits(rival.damage)
-            points.append(f"{everywhere} simpler: {cost}, KL {kl} ({gain:.1f} times as much)")
+            points.append(
+                gettext("{format} everywhere is simpler: {cost}, KL {kl} ({factor} times as much)").format(
+                    format=everywhere, cost=cost, kl=three_digits(rival.damage), factor=f"{gain:.1f}"
+                )
+            )
     if transferred:
         points.append(transferred)
     return points
@@ -147,13 +182,23 @@ def plan_table(space: PlanSpace, book: Ledger, chosen: Solution) -> tuple[tuple[
             three_digits(measured.kl.value if measured else None),
             three_digits(book.stored_bits(solution.plan)),
             shown_bytes(book.stored_bytes(solution.plan)),
-            *("no kernel" if f is None else shown_percent(f) for f in book.time_fractions(solution.plan)),
+            *(gettext("no kernel") if f is None else shown_percent(f) for f in book.time_fractions(solution.plan)),
         )
 
     others = sorted(space.uniform.items(), key=lambda item: -item[1].damage)
-    rows = [row("the chosen plan", chosen), *(row(f"{short_format(name)} everywhere", s) for name, s in others)]
-    times = (lines(("time, % of BF16 ●", small(t.label))) for t in book.timed)
-    return ("Plan", "KL, nat/token ◌", "verified ●", "bits per weight", "linear layers", *times), rows
+    rows = [
+        row(gettext("the chosen plan"), chosen),
+        *(row(gettext("{formats} everywhere").format(formats=short_format(name)), s) for name, s in others),
+    ]
+    times = (lines((gettext("time, % of BF16 ●"), small(t.label))) for t in book.timed)
+    head = (
+        gettext("Plan"),
+        gettext("KL, nat/token ◌"),
+        gettext("verified ●"),
+        gettext("bits per weight"),
+        gettext("linear layers"),
+    )
+    return (*head, *times), rows
 
 
 def heat_rows(
@@ -177,11 +222,13 @@ def heat_rows(
         for group, rows in by_group.items()
     }
     layers, roles = dict.fromkeys(layer for layer, _ in cells), dict.fromkeys(role for _, role in cells)
-    legend = f"text: format · darker: KL with {FORMATS[narrowest].label} in this group alone · point at a cell for all formats"
+    legend = gettext(
+        "text: format · darker: KL with {format} in this group alone · point at a cell for all formats"
+    ).format(format=gettext(FORMATS[narrowest].label))
     rows_shown = [
         (NOT_KNOWN if layer is None else str(layer), [cells.get((layer, role)) for role in roles]) for layer in layers
     ]
-    return legend, ("layer", *roles), rows_shown
+    return legend, (gettext("layer"), *roles), rows_shown
 
 
 def _in_this_group(row: GroupDamage) -> str:
@@ -226,7 +273,7 @@ def agreement(layers: Sequence[GroupDamage]) -> dict[str, tuple[float, ...]]:
 def agreement_table(layers: Sequence[GroupDamage]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return titles and rows with the rank correlations of each format."""
     rows = [
-        (FORMATS[form].label, *(NOT_KNOWN if isnan(rank) else f"{rank:+.2f}" for rank in ranks))
+        (gettext(FORMATS[form].label), *(NOT_KNOWN if isnan(rank) else f"{rank:+.2f}" for rank in ranks))
         for form, ranks in agreement(layers).items()
     ]
-    return ("Format", *CHEAPER), rows
+    return (gettext("Format"), *CHEAPER), rows

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.core.language import ngettext
 from workbench.core.runs import Run
 from workbench.estimate.mixed_precision import priced, uniform
 from workbench.estimate.rows import ProductTime
@@ -68,7 +69,8 @@ def ledger(run: Run, products: Sequence[Run], *, batch: int) -> Ledger:
         options = time_options(damages, times, batch=at)
         plain = uniform(options).get(UNQUANTIZED)
         if plain is not None:
-            label = f"{p.environment.device}, {Path(p.model or '').name}, {at} token{'s' if at > 1 else ''}"
+            text = ngettext("{device}, {model}, {n} token", "{device}, {model}, {n} tokens", at)
+            label = text.format(device=p.environment.device, model=Path(p.model or "").name, n=at)
             timed.append(TimedAt(label=label, options=options, plain_s=plain.cost))
     timed.sort(key=lambda t: -t.plain_s)
     return Ledger(bits=bit_options(damages), n_weights=sum(group_sizes(damages).values()), timed=timed)

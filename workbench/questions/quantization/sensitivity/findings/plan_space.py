@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.calibrate.gemm.spec import GemmSpec
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
 from workbench.core.units import three_digits
@@ -117,14 +118,23 @@ def plan_space(
     if cost.startswith(TIME):
         timed = next(p for p in products if p.id == cost.removeprefix(TIME))
         options = time_options(layers, timed.rows(ProductTime), batch=batch)
-        where = f"{timed.environment.device}, {Path(timed.model or '').name}, {batch} tokens"
+        where = gettext("{device}, {model}, {batch} tokens").format(
+            device=timed.environment.device, model=Path(timed.model or "").name, batch=batch
+        )
         plain = uniform(options)[UNQUANTIZED].cost
-        unit = Unit(name="time", axis=f"time of products, % of BF16 ({where})", factor=100 / plain, suffix=" %")
+        unit = Unit(
+            name="time",
+            axis=gettext("time of products, % of BF16 ({where})").format(where=where),
+            factor=100 / plain,
+            suffix=" %",
+        )
     else:
         options = bit_options(layers)
-        unit = Unit(name=BITS, axis="stored bits per weight, scales included", factor=1.0, suffix=" bits")
+        unit = Unit(
+            name=BITS, axis=gettext("stored bits per weight, scales included"), factor=1.0, suffix=gettext(" bits")
+        )
         if cost == BYTES:
-            unit = Unit(name=BYTES, axis="linear layers, MB with scales", factor=n_weights / 8e6, suffix=" MB")
+            unit = Unit(name=BYTES, axis=gettext("linear layers, MB with scales"), factor=n_weights / 8e6, suffix=" MB")
     offered: dict[str, list[Option]] = {g: [o for o in own if o.format in allowed] for g, own in options.items()}
     # A plan by roles is a verification of no single plan of this space.
     own = [c for c in checks if c.model == run.model and "." in next(iter(c.asked(PlanDamageSpec).plan))]
@@ -154,7 +164,11 @@ def without_kernel(products: Sequence[Run]) -> dict[str, str]:
     places: dict[str, str] = {}
     tried: set[str] = set()
     for run in products:
-        place = f"vLLM {run.environment.packages.get('vllm', '')} on {run.environment.device}".replace("  ", " ")
+        place = (
+            gettext("vLLM {version} on {device}")
+            .format(version=run.environment.packages.get("vllm", ""), device=run.environment.device)
+            .replace("  ", " ")
+        )
         timed, formats = {r.format for r in run.rows(ProductTime)}, set(run.asked(GemmSpec).formats)
         places |= dict.fromkeys(formats - tried - timed, place)
         tried |= formats

@@ -4,37 +4,36 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workbench.catalog.tables import devices, engines, published_figures
-from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext, ngettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
 from workbench.core.units import shown_bytes, shown_duration, shown_p99, shown_percent, shown_usd, three_digits
 from workbench.core.verdict import Verdict, objections, sentence
-from workbench.engines.recipes import MAKERS, launch_recipe
-from workbench.engines.serve_plan import ServePlan
 from workbench.load.rows import TimedRequest
 from workbench.load.summary import attainment
 from workbench.questions.engines.rows import NOT_COMPARABLE, EngineResult, Reach, SweepSamples, Trial
-from workbench.questions.engines.spec import Candidate, EngineSweepSpec, engine_label
+from workbench.questions.engines.spec import EngineSweepSpec, engine_label
 
 QUESTION = 1
 TIE = 1.01  # peaks closer than this are the same rate
 RESULT_HEAD = (
-    f"Engine {Provenance.MEASURED.mark}",
-    "peak request rate within the SLO",
-    "SLO attainment at that rate",
-    f"USD / M good tokens {Provenance.ESTIMATED.mark}",
-    "TTFT p50 / p99",
-    "TPOT p50",
-    "good tokens/s",
-    "start-up time",
-    "memory",
-    "version",
+    gettext("Engine {mark}").format(mark=Provenance.MEASURED.mark),
+    gettext("peak request rate within the SLO"),
+    gettext("SLO attainment at that rate"),
+    gettext("USD / M good tokens {mark}").format(mark=Provenance.ESTIMATED.mark),
+    gettext("TTFT p50 / p99"),
+    gettext("TPOT p50"),
+    gettext("good tokens/s"),
+    gettext("start-up time"),
+    gettext("memory"),
+    gettext("version"),
 )
-PUBLISHED_HEAD = ("Engine", f"Published {Provenance.PUBLISHED.mark}", "under", "source")
-FEATURE_HEAD = (
-    "Engine", "version", "quantization", "parallelism", "multimodal", "hardware", "started", "get it", "source",
-)  # fmt: skip
+STATUSES = {
+    "measured": gettext("measured"),
+    "not available": gettext("not available"),
+    "failed": gettext("failed"),
+}
+CLIENTS = {"doubtful": gettext("doubtful"), "client-bound": gettext("client-bound")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ def results_under(run: Run, slo: Slo) -> list[EngineResult]:
         kept = [(t, samples.of(r.engine, t)) for t in sorted(r.trials, key=lambda t: t.rate_per_s)]
         trials = tuple(_under(t, requests, slo) if requests else t for t, requests in kept if requests or is_own)
         if r.trials and not trials:
-            reason = "the requests of its trials were not kept, so that no other SLO can be counted"
+            reason = gettext("the requests of its trials were not kept, so that no other SLO can be counted")
             results.append(replace(r, status="not available", reason=reason, trials=()))
         else:
             results.append(replace(r, trials=trials))
@@ -110,26 +109,41 @@ def verdict(results: Sequence[EngineResult], slo: Slo) -> Verdict:
         return _none_reached(results, reaches, slo)
     order = sorted(reached, key=lambda e: (reached[e].rate_per_s, reached[e].attainment_fraction), reverse=True)
     best, trial = order[0], reached[order[0]]
-    how_far = "at" if reaches[best].uncertain else "up to"
-    headline = f"{engine_label(best)} meets the SLO {how_far} {three_digits(trial.rate_per_s)} requests/s"
-    equal = [e for e in order[1:] if trial.rate_per_s <= TIE * reached[e].rate_per_s]
-    if equal:
-        headline += f", as {'do' if len(equal) > 1 else 'does'} {' and '.join(map(engine_label, equal))}"
-    elif len(order) > 1:
-        headline += f", {trial.rate_per_s / reached[order[1]].rate_per_s:.1f}x {engine_label(order[1])}"
     return Verdict(
-        headline=headline + ".",
-        evidence=f"{_attained(trial)} of {trial.n_requests} requests met the SLO ({_words(slo)}); TTFT p50 was "
-        f"{shown_duration(trial.ttft_p50_s or None)}.",
+        headline=_headline(reaches[best], [(e, reached[e]) for e in order]),
+        evidence=gettext("{share} of {n} requests met the SLO ({slo}); TTFT p50 was {ttft}.").format(
+            share=_attained(trial), n=trial.n_requests, slo=_words(slo), ttft=shown_duration(trial.ttft_p50_s or None)
+        ),
         objection=objections(_objections(results, reaches, order, slo), most=4),
         scope=_scope(results, best),
         best=best,
     )
 
 
+def _headline(reach: Reach, ranked: Sequence[tuple[str, Trial]]) -> str:
+    """Return how far the best engine meets the SLO, beside those that come after it."""
+    (best, trial), *others = ranked
+    text = (
+        gettext("{engine} meets the SLO at {rate} requests/s")
+        if reach.uncertain
+        else gettext("{engine} meets the SLO up to {rate} requests/s")
+    ).format(engine=engine_label(best), rate=three_digits(trial.rate_per_s))
+    equal = [engine_label(e) for e, t in others if trial.rate_per_s <= TIE * t.rate_per_s]
+    if equal:
+        form = ngettext("{this}, as does {engines}.", "{this}, as do {engines}.", len(equal))
+        return form.format(this=text, engines=gettext(" and ").join(equal))
+    if others:
+        engine, following = others[0]
+        factor = f"{trial.rate_per_s / following.rate_per_s:.1f}"
+        return gettext("{this}, {factor}x {engine}.").format(this=text, factor=factor, engine=engine_label(engine))
+    return gettext("{this}.").format(this=text)
+
+
 def _words(slo: Slo) -> str:
     share = f"{100 * slo.attainment_fraction:g} %"
-    return f"TTFT up to {shown_duration(slo.ttft_s)} and TPOT up to {shown_duration(slo.tpot_s)} for {share} of the requests"
+    return gettext("TTFT up to {ttft} and TPOT up to {tpot} for {share} of the requests").format(
+        ttft=shown_duration(slo.ttft_s), tpot=shown_duration(slo.tpot_s), share=share
+    )
 
 
 def _attained(trial: Trial) -> str:
@@ -139,7 +153,7 @@ def _attained(trial: Trial) -> str:
 
 
 def _at(trial: Trial) -> str:
-    return f"{_attained(trial)} at {three_digits(trial.rate_per_s)}/s"
+    return gettext("{attained} at {rate}/s").format(attained=_attained(trial), rate=three_digits(trial.rate_per_s))
 
 
 def _none_reached(results: Sequence[EngineResult], reaches: Mapping[str, Reach], slo: Slo) -> Verdict:
@@ -147,34 +161,41 @@ def _none_reached(results: Sequence[EngineResult], reaches: Mapping[str, Reach],
     tried = [(t, r.engine) for r in results for t in r.trials]
     missing = _scope(results, None)
     if not tried:
-        return Verdict(headline="No engine was measured.", evidence=missing or "There are no results.", answer="open")
+        return Verdict(
+            headline=gettext("No engine was measured."),
+            evidence=missing or gettext("There are no results."),
+            answer="open",
+        )
     trial, engine = max(tried, key=lambda pair: pair[0].attainment_fraction)
     above = {e: r.beyond[-1] for e, r in reaches.items() if r.beyond}
     is_open = bool(above) or any(r.possible for r in reaches.values())
-    headline = "No engine meets this SLO at any rate that was tried."
+    headline = gettext("No engine meets this SLO at any rate that was tried.")
     points = []
     if above:
-        headline = (
-            "No engine meets this SLO at all rates up to one: "
-            + "; ".join(
-                f"{engine_label(e)} meets it at {three_digits(t.rate_per_s)}/s, but not at a lower rate"
-                for e, t in above.items()
+        which = gettext("; ").join(
+            gettext("{engine} meets it at {rate}/s, but not at a lower rate").format(
+                engine=engine_label(e), rate=three_digits(t.rate_per_s)
             )
-            + "."
+            for e, t in above.items()
         )
-        points.append("the attainment is not monotone over the rate: measure these rates again, for longer")
+        headline = gettext("No engine meets this SLO at all rates up to one: {which}.").format(which=which)
+        points.append(gettext("the attainment is not monotone over the rate: measure these rates again, for longer"))
     elif is_open:
-        headline = "No engine is shown to meet this SLO at any rate that was tried."
+        headline = gettext("No engine is shown to meet this SLO at any rate that was tried.")
         points += [
-            f"the interval of {engine_label(e)} reaches the SLO at {_rates(r.possible)}"
+            gettext("the interval of {engine} reaches the SLO at {rates}").format(
+                engine=engine_label(e), rates=_rates(r.possible)
+            )
             for e, r in reaches.items()
             if r.possible
         ]
     lowest = min(t.rate_per_s for t, _ in tried)
-    points.append(f"rates below {three_digits(lowest)}/s were not tried")
+    points.append(gettext("rates below {rate}/s were not tried").format(rate=three_digits(lowest)))
     return Verdict(
         headline=headline,
-        evidence=f"The SLO is {_words(slo)}. {engine_label(engine)} comes nearest: {_at(trial)}.",
+        evidence=gettext("The SLO is {slo}. {engine} comes nearest: {attained}.").format(
+            slo=_words(slo), engine=engine_label(engine), attained=_at(trial)
+        ),
         objection=objections(points),
         scope=missing,
         answer="open" if is_open else "no",
@@ -182,16 +203,27 @@ def _none_reached(results: Sequence[EngineResult], reaches: Mapping[str, Reach],
 
 
 def _rates(trials: Sequence[Trial]) -> str:
-    return ", ".join(f"{three_digits(t.rate_per_s)}/s" for t in trials)
+    return gettext(", ").join(f"{three_digits(t.rate_per_s)}/s" for t in trials)
 
 
 def _scope(results: Sequence[EngineResult], best: str | None) -> str | None:
     """Return what the best engine takes to start, and the engines without a measurement."""
-    points = [f"{engine_label(r.engine)} was not measured: {r.reason or r.status}" for r in results if not r.trials]
+    points = [
+        gettext("{engine} was not measured: {reason}").format(
+            engine=engine_label(r.engine), reason=r.reason or STATUSES[r.status]
+        )
+        for r in results
+        if not r.trials
+    ]
     for r in results:
         if r.engine == best and r.startup_s and r.memory_bytes:
             start, memory = shown_duration(r.startup_s), shown_bytes(r.memory_bytes)
-            points.insert(0, f"{engine_label(best)} takes {start} to start and {memory} of memory")
+            points.insert(
+                0,
+                gettext("{engine} takes {start} to start and {memory} of memory").format(
+                    engine=engine_label(best), start=start, memory=memory
+                ),
+            )
     return sentence(points) if points else None
 
 
@@ -204,31 +236,51 @@ def _objections(
     assert trial is not None
     points = [w.text.rstrip(".") for w in trial.warnings if w.kind in {*NOT_COMPARABLE, "prefix-cache"}][:1]
     if trial.client != "good":
-        points.append(f"the load generator was {trial.client} at this rate, so latencies may be its own")
+        points.append(
+            gettext("the load generator was {state} at this rate, so latencies may be its own").format(
+                state=CLIENTS.get(trial.client, trial.client)
+            )
+        )
     if reach.uncertain:
         points.append(
-            f"the attainment is not monotone: only {' and '.join(map(_at, reach.uncertain))}, which is uncertain"
+            gettext("the attainment is not monotone: only {trials}, which is uncertain").format(
+                trials=gettext(" and ").join(map(_at, reach.uncertain))
+            )
         )
     if trial.attainment_interval[0] < asked:
-        points.append(f"the interval at {three_digits(trial.rate_per_s)}/s reaches below {100 * asked:g} %")
+        points.append(
+            gettext("the interval at {rate}/s reaches below {share} %").format(
+                rate=three_digits(trial.rate_per_s), share=f"{100 * asked:g}"
+            )
+        )
     for e in order[1:]:
         if reaches[e].possible and reaches[e].possible[-1].rate_per_s > trial.rate_per_s / TIE:
-            points.append(f"{engine_label(e)} may meet the SLO at {_rates(reaches[e].possible)} too")
+            points.append(
+                gettext("{engine} may meet the SLO at {rates} too").format(
+                    engine=engine_label(e), rates=_rates(reaches[e].possible)
+                )
+            )
     for r in results:
         if reaches[r.engine].beyond:
             points.append(
-                f"{engine_label(r.engine)} met the SLO at {_rates(reaches[r.engine].beyond)}, above a rate that missed it"
+                gettext("{engine} met the SLO at {rates}, above a rate that missed it").format(
+                    engine=engine_label(r.engine), rates=_rates(reaches[r.engine].beyond)
+                )
             )
     higher = [t for r in results if r.engine == best for t in r.trials if t.rate_per_s > trial.rate_per_s]
     if not higher:
-        points.append("no higher rate was tried, so the peak may lie above")
+        points.append(gettext("no higher rate was tried, so the peak may lie above"))
     else:
         following = min(higher, key=lambda t: t.rate_per_s)
         is_sure = following.surely_misses(asked)
-        peak = (
-            "so the peak lies between the two" if is_sure else "but its interval reaches it, so the peak may lie above"
+        point = (
+            gettext("the next rate tried missed the SLO ({attained}), so the peak lies between the two")
+            if is_sure
+            else gettext(
+                "the next rate tried missed the SLO ({attained}), but its interval reaches it, so the peak may lie above"
+            )
         )
-        points.append(f"the next rate tried missed the SLO ({_at(following)}), {peak}")
+        points.append(point.format(attained=_at(following)))
     return points
 
 
@@ -236,17 +288,22 @@ def _partly_ranked(
     results: Sequence[EngineResult], sustained: dict[str, Trial], unranked: dict[str, Trial], slo: Slo
 ) -> Verdict:
     """Return the verdict where the rates of some engines cannot be set beside those of others."""
-    reasons = " ".join(f"{engine_label(e)} is not ranked: {t.not_comparable[0].text}" for e, t in unranked.items())
-    tokens = ", ".join(
+    reasons = " ".join(
+        gettext("{engine} is not ranked: {reason}").format(engine=engine_label(e), reason=t.not_comparable[0].text)
+        for e, t in unranked.items()
+    )
+    tokens = gettext(", ").join(
         f"{engine_label(e)} {three_digits(t.output_tokens_per_s)}"
         for e, t in sorted({**sustained, **unranked}.items(), key=lambda item: -item[1].output_tokens_per_s)
     )
-    by_tokens = f"Output tokens/s at the highest rate within the SLO: {tokens}."
+    by_tokens = gettext("Output tokens/s at the highest rate within the SLO: {tokens}.").format(tokens=tokens)
     if not sustained:
         return Verdict(
-            headline="These engines cannot be ranked by requests/s: answers are not what was asked for.",
+            headline=gettext("These engines cannot be ranked by requests/s: answers are not what was asked for."),
             evidence=f"{reasons} {by_tokens}",
-            scope="Make the servers stream, and answer with the full length (vLLM: ignore_eos), then measure again.",
+            scope=gettext(
+                "Make the servers stream, and answer with the full length (vLLM: ignore_eos), then measure again."
+            ),
             answer="open",
         )
     ranked = verdict([r for r in results if r.engine not in unranked], slo)
@@ -263,7 +320,12 @@ def warning_texts(results: Sequence[EngineResult]) -> list[str]:
             for warning in trial.warnings:
                 found.setdefault((result.engine, warning.kind), []).append((trial.rate_per_s, warning.text))
     return [
-        f"{engine_label(engine)}, {kind} at {', '.join(f'{three_digits(rate)}/s' for rate, _ in items)}: {items[-1][1]}"
+        gettext("{engine}, {kind} at {rates}: {text}").format(
+            engine=engine_label(engine),
+            kind=kind,
+            rates=gettext(", ").join(f"{three_digits(rate)}/s" for rate, _ in items),
+            text=items[-1][1],
+        )
         for (engine, kind), items in found.items()
     ]
 
@@ -273,7 +335,10 @@ def result_rows(results: Sequence[EngineResult], slo: Slo, *, usd_per_hour: floa
     return [
         _measured(r, r.best(slo.attainment_fraction), usd_per_hour)
         if r.status == "measured"
-        else (engine_label(r.engine), f"{r.status}: {r.reason or ''}")
+        else (
+            engine_label(r.engine),
+            gettext("{status}: {reason}").format(status=STATUSES[r.status], reason=r.reason or ""),
+        )
         for r in results
     ]
 
@@ -285,76 +350,17 @@ def _measured(result: EngineResult, trial: Trial | None, usd_per_hour: float) ->
         result.version or "–",
     )
     if trial is None:
-        return (engine_label(result.engine), "none", "–", "–", "–", "–", "–", *server)
+        return (engine_label(result.engine), gettext("none"), "–", "–", "–", "–", "–", *server)
     usd = usd_per_million_good_tokens(trial, usd_per_hour=usd_per_hour)
     p99 = shown_p99(trial.ttft_p99_s, n=trial.n_requests)
-    top = "at least " if trial.rate_per_s == max(t.rate_per_s for t in result.trials) else ""
+    is_top = trial.rate_per_s == max(t.rate_per_s for t in result.trials)
     return (
         engine_label(result.engine),
-        f"{top}{three_digits(trial.rate_per_s)}/s",
-        f"{_attained(trial)} of {trial.n_requests}",
+        (gettext("at least {rate}/s") if is_top else "{rate}/s").format(rate=three_digits(trial.rate_per_s)),
+        gettext("{share} of {n}").format(share=_attained(trial), n=trial.n_requests),
         shown_usd(usd) if usd is not None else "–",
         f"{shown_duration(trial.ttft_p50_s or 0)} / {p99}",
         shown_duration(trial.tpot_p50_s or 0),
         three_digits(good_tokens_per_s(trial)),
         *server,
     )
-
-
-def published_rows() -> list[tuple[str, ...]]:
-    """Return the cells of ``PUBLISHED_HEAD`` for each published figure of an engine."""
-    names = {e.id: e.name for e in engines()}
-    return [
-        (
-            names[f.engine],
-            f"{three_digits(f.value)} {f.unit}",
-            f"{f.model}, {devices()[f.device_id].name}, {f.condition}",
-            f"{f.source}, {f.date}",
-        )
-        for f in published_figures()
-    ]
-
-
-def feature_rows() -> list[tuple[str, ...]]:
-    """Return the cells of ``FEATURE_HEAD`` for each engine of the catalogue."""
-    return [
-        (
-            e.name, e.tested_version, e.quantization, e.parallelism, e.multimodal, e.hardware, e.started, e.install,
-            f"{e.source}, {e.date}",
-        )
-        for e in engines()
-    ]  # fmt: skip
-
-
-def launch_commands(run: Run) -> str:
-    """Return the shell commands that start what was measured."""
-    spec = run.asked(EngineSweepSpec)
-    random = " --random-weights" if spec.random_weights else ""
-    return "\n\n".join(_launch(r, spec.model, random) for r in run.rows(EngineResult))
-
-
-def _launch(result: EngineResult, model: str, random: str) -> str:
-    candidate = Candidate.read(result.engine)
-    if candidate.url:
-        return f"# {candidate.label}\nworkbench load {candidate.url} --rate 10"
-    settings = f" -- {' '.join(candidate.extra)}" if candidate.extra else ""
-    line = f"# {candidate.label}\nworkbench serve {model} --engine {candidate.engine}{random}{settings}"
-    if candidate.engine in {"vllm", "lmdeploy"} and result.launch:
-        line += f"\n# which starts, in the engine's own environment\n{result.launch}"
-    return line
-
-
-def other_launch_commands(run: Run) -> str:
-    """Return the commands of the engines that were not measured, each with whether it was ever started here."""
-    measured = {Candidate.read(r.engine).engine for r in run.rows(EngineResult)}
-    model = run.asked(EngineSweepSpec).model
-    plan = ServePlan(model=model, n_gpus=0 if run.environment.device_id.startswith("cpu") else 1)
-    known = {e.id: e for e in engines()}
-    lines = []
-    for name in (n for n in MAKERS if n not in measured):
-        head = f"# {known[name].name}: {known[name].started}"
-        try:
-            lines.append(f"{head}\n{launch_recipe(name, plan).text}")
-        except NotAvailable as error:
-            lines.append(f"{head}; {error.cause}")
-    return "\n\n".join(lines)

@@ -1,41 +1,21 @@
-"""Findings of a quantization run: the recommended method, its evidence, the strongest objection, and rows of tables."""
+"""Findings of a quantization run: the recommended method, its evidence, and the strongest objection."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.catalog.model_spec import ModelSpec
-from workbench.catalog.tables import DeviceSpec
 from workbench.compress.methods import METHODS
 from workbench.compress.rows import QuantizationSamples, VariantResult, before_each, coverage_text, quantized_fraction
 from workbench.compress.spec import QuantizationSpec
+from workbench.core.language import gettext
 from workbench.core.runs import Run
-from workbench.core.units import shown_bytes, shown_duration, shown_usd, three_digits
+from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.core.verdict import Verdict, objections
 from workbench.estimate.cost import decode_s_at, usd_per_million_output_tokens
-from workbench.estimate.weights import decode_floor_s, weight_bytes
 from workbench.measuring.machine import timing_caution
 
 # Mean KL divergences that llama.cpp's perplexity tool printed for a 8B model (logs published by eaddario):
 # Q8_0 0.00024, Q5_K_M 0.0047, Q3_K_M 0.051.
 KL_LIMITS = {"strict": 0.001, "balanced": 0.01, "loose": 0.05}
-HISTORY_HEAD = ("Run", "methods measured", "torch", "workbench revision")
-COMPARISON_HEAD = (
-    "Method",
-    "decode step, shown run",
-    "decode step, compared run",
-    "speed-up",
-    "95 % intervals",
-    "KL, shown run",
-    "KL, compared run",
-)
-ESTIMATE_HEAD = (
-    "Method ◌",
-    "weights ◌",
-    "on this device",
-    "shortest decode step at batch 1 ◌",
-    "lowest USD / M tokens ◌",
-)
-MOST_IN_HISTORY = 12
 RUNTIMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 LITTLE_QUANTIZED = 0.5  # a smaller share of the weights is an objection
 
@@ -69,22 +49,35 @@ def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
     base = baseline_of(results)
     if base is None:
         return Verdict(
-            headline="The run has no baseline to compare with.",
-            evidence="Neither FP32 nor BF16 was measured at this batch size. Run again with FP32 among the methods.",
+            headline=gettext("The run has no baseline to compare with."),
+            evidence=gettext(
+                "Neither FP32 nor BF16 was measured at this batch size. Run again with FP32 among the methods."
+            ),
             answer="open",
         )
     if all(r.accuracy is None for r in results):
         return _verdict_without_accuracy(results, base, batch)
     within = [r for r in results if r.accuracy and r.accuracy.mean_kl_nat_per_token.high <= kl_limit]
     faster = [r for r in within if is_faster(r, base, batch=batch)]
-    limit = f"a mean KL of {three_digits(kl_limit)} nat/token, at batch {batch}"
+    limit = gettext("a mean KL of {kl} nat/token, at batch {batch}").format(kl=three_digits(kl_limit), batch=batch)
     if not faster:
         nearest = [r for r in within if r is not base and _step_s(r, batch) < _step_s(base, batch)]
-        why = "is shown to be faster" if nearest else "is faster"
+        headline = (
+            gettext("Stay with {method}: no method within the accuracy limit is shown to be faster.")
+            if nearest
+            else gettext("Stay with {method}: no method within the accuracy limit is faster.")
+        )
         return Verdict(
             best=base.method,
-            headline=f"Stay with {_label(base)}: no method within the accuracy limit {why}.",
-            evidence=f"The limit is {limit}; {len(within)} of {len(results)} methods are within it. {_too_damaged(results, base, kl_limit, batch)}".strip(),
+            headline=headline.format(method=_label(base)),
+            evidence=gettext("The limit is {limit}; {n} of {n_all} methods are within it. {nearest}")
+            .format(
+                limit=limit,
+                n=len(within),
+                n_all=len(results),
+                nearest=_too_damaged(results, base, kl_limit, batch),
+            )
+            .strip(),
             objection=objections(_against(base, base, results, batch)),
             answer="no",
         )
@@ -95,15 +88,35 @@ def verdict(run: Run, *, kl_limit: float, batch: int) -> Verdict:
     kl, top1 = accuracy.mean_kl_nat_per_token, accuracy.top1_agreement_fraction
     changed = three_digits((1 - top1.value) * 100)
     factor = speedup(best, base, batch=batch) or 1.0
-    rounds = f" in {time.n_rounds} rounds" if time.n_rounds else ""
+    rounds = gettext(" in {n} rounds").format(n=time.n_rounds) if time.n_rounds else ""
     return Verdict(
         best=best.method,
-        headline=f"Take {_label(best)}. {factor:.2f}× as fast as {_label(base)} at batch {batch}{_engines(best, base)} with {_memory(best, base)}; "
-        f"it changes {changed} % of next-token choices.",
-        evidence=f"KL {three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}] nat/token, top-1 agreement "
-        f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}], "
-        f"n = {accuracy.n_tokens} tokens{_windows(accuracy.n_windows)}; step {_interval(best, batch)} against {_interval(base, batch)} "
-        f"(medians of {time.n} steps{rounds}){_coverage(best)}.",
+        headline=gettext(
+            "Take {method}. {factor}× as fast as {base} at batch {batch}{engines} with {memory}; it changes {share} % of "
+            "next-token choices."
+        ).format(
+            method=_label(best),
+            factor=f"{factor:.2f}",
+            base=_label(base),
+            batch=batch,
+            engines=_engines(best, base),
+            memory=_memory(best, base),
+            share=changed,
+        ),
+        evidence=gettext(
+            "KL {kl} nat/token, top-1 agreement {top1}, n = {n_tokens} tokens{windows}; step {interval} against "
+            "{base_interval} (medians of {n} steps{rounds}){coverage}."
+        ).format(
+            kl=f"{three_digits(kl.value)} [{three_digits(kl.low)}, {three_digits(kl.high)}]",
+            top1=f"{three_digits(top1.value * 100)} % [{three_digits(top1.low * 100)}, {three_digits(top1.high * 100)}]",
+            n_tokens=accuracy.n_tokens,
+            windows=_windows(accuracy.n_windows),
+            interval=_interval(best, batch),
+            base_interval=_interval(base, batch),
+            n=time.n,
+            rounds=rounds,
+            coverage=_coverage(best),
+        ),
         objection=objections(_against(best, base, results, batch)),
     )
 
@@ -120,7 +133,11 @@ def left_out_text(results: Sequence[VariantResult], *, kl_limit: float) -> str:
     """Return which timed methods are beyond the accuracy limit, in words; empty without any."""
     allowed = may_be_taken(results, kl_limit=kl_limit)
     names = [_label(r) for r in results if r.decode and r not in allowed]
-    return f"Beyond the accuracy limit, and left out: {', '.join(names)}." if names else ""
+    return (
+        gettext("Beyond the accuracy limit, and left out: {methods}.").format(methods=gettext(", ").join(names))
+        if names
+        else ""
+    )
 
 
 def _label(result: VariantResult) -> str:
@@ -130,14 +147,22 @@ def _label(result: VariantResult) -> str:
 def _engines(best: VariantResult, base: VariantResult) -> str:
     """Return the change of engine that a speed-up contains; empty where both ran in one."""
     before, after = (RUNTIMES[METHODS[r.method].runtime] for r in (base, best))
-    return "" if before == after else f" (the change from {before} to {after} included)"
+    return (
+        ""
+        if before == after
+        else gettext(" (the change from {before} to {after} included)").format(before=before, after=after)
+    )
 
 
 def _memory(best: VariantResult, base: VariantResult) -> str:
     if not best.weight_bytes or not base.weight_bytes:
-        return "weight memory that is not known"
+        return gettext("weight memory that is not known")
     saved = 1 - best.weight_bytes / base.weight_bytes
-    return f"{three_digits(saved * 100)} % less weight memory" if saved > 0 else "no saving in weight memory"
+    return (
+        gettext("{share} % less weight memory").format(share=three_digits(saved * 100))
+        if saved > 0
+        else gettext("no saving in weight memory")
+    )
 
 
 def _interval(result: VariantResult, batch: int) -> str:
@@ -157,16 +182,22 @@ def _too_damaged(results: Sequence[VariantResult], base: VariantResult, kl_limit
         return ""
     nearest, kl = min(beyond, key=lambda pair: pair[1])
     factor = speedup(nearest, base, batch=batch) or 1.0
-    return f"The nearest faster one is {_label(nearest)}, {factor:.2f}×: it needs a limit of {three_digits(kl)}."
+    return gettext("The nearest faster one is {method}, {factor}×: it needs a limit of {kl}.").format(
+        method=_label(nearest), factor=f"{factor:.2f}", kl=three_digits(kl)
+    )
 
 
 def _windows(n: int | None) -> str:
-    return f" in {n} windows" if n else ""
+    return gettext(" in {n} windows").format(n=n) if n else ""
 
 
 def _coverage(result: VariantResult) -> str:
     """Return the shares that the method quantized, where they were counted."""
-    return f"; quantized: {coverage_text(result.coverage)}" if quantized_fraction(result.coverage) else ""
+    return (
+        gettext("; quantized: {coverage}").format(coverage=coverage_text(result.coverage))
+        if quantized_fraction(result.coverage)
+        else ""
+    )
 
 
 def _step_s(result: VariantResult, batch: int) -> float:
@@ -176,12 +207,16 @@ def _step_s(result: VariantResult, batch: int) -> float:
 
 def _verdict_without_accuracy(results: Sequence[VariantResult], base: VariantResult, batch: int) -> Verdict:
     faster = [r for r in results if is_faster(r, base, batch=batch)]
-    scope = "The weights are random, so this is about speed alone: measure accuracy on trained weights."
+    scope = gettext("The weights are random, so this is about speed alone: measure accuracy on trained weights.")
     if not faster:
         return Verdict(
             best=base.method,
-            headline=f"No method is shown to be faster than {_label(base)} at batch {batch}.",
-            evidence=f"Its step takes {_interval(base, batch)}; the intervals of all others reach it, or lie above.",
+            headline=gettext("No method is shown to be faster than {method} at batch {batch}.").format(
+                method=_label(base), batch=batch
+            ),
+            evidence=gettext("Its step takes {interval}; the intervals of all others reach it, or lie above.").format(
+                interval=_interval(base, batch)
+            ),
             objection=objections(_against(base, base, results, batch)),
             scope=scope,
             answer="no",
@@ -190,8 +225,12 @@ def _verdict_without_accuracy(results: Sequence[VariantResult], base: VariantRes
     factor = speedup(best, base, batch=batch) or 1.0
     return Verdict(
         best=best.method,
-        headline=f"{_label(best)} is fastest at batch {batch}: {factor:.2f}× {_label(base)}{_engines(best, base)}.",
-        evidence=f"Step {_interval(best, batch)} against {_interval(base, batch)}; {_memory(best, base)}.",
+        headline=gettext("{method} is fastest at batch {batch}: {factor}× {base}{engines}.").format(
+            method=_label(best), batch=batch, factor=f"{factor:.2f}", base=_label(base), engines=_engines(best, base)
+        ),
+        evidence=gettext("Step {interval} against {base_interval}; {memory}.").format(
+            interval=_interval(best, batch), base_interval=_interval(base, batch), memory=_memory(best, base)
+        ),
         objection=objections(_against(best, base, results, batch)),
         scope=scope,
     )
@@ -203,29 +242,43 @@ def _against(best: VariantResult, base: VariantResult, results: Sequence[Variant
     plain = next((r for r in results if r.method == "onnx-fp32"), None)
     if plain is not None and best is not plain and METHODS[best.method].runtime == "onnxruntime":
         factor = _step_s(base, batch) / _step_s(plain, batch)
-        points.append(f"ONNX Runtime alone, without quantization, gives a speed-up of {factor:.2f}×")
+        points.append(
+            gettext("ONNX Runtime alone, without quantization, gives a speed-up of {factor}×").format(
+                factor=f"{factor:.2f}"
+            )
+        )
     share = quantized_fraction(best.coverage)
     if best.coverage and best.method not in {base.method, "fp32", "bf16"} and share < LITTLE_QUANTIZED:
-        points.append(f"only {three_digits(100 * share)} % of the weights are quantized")
+        points.append(gettext("only {share} % of the weights are quantized").format(share=three_digits(100 * share)))
     at = best.decode_at(batch)
     caution = at and timing_caution(drift_fraction=at.drift_fraction, other_load_fraction=at.other_load_fraction)
     if caution:
         points.append(caution)
     equal = [r for r in results if r is not best and r is not base and _overlap(r, best, batch)]
     if best is not base and equal:
-        points.append(f"its step is not shown to be shorter than that of {' and '.join(map(_label, equal))}")
+        points.append(
+            gettext("its step is not shown to be shorter than that of {methods}").format(
+                methods=gettext(" and ").join(map(_label, equal))
+            )
+        )
     chosen = speedup(best, base, batch=batch)
     for d in best.decode:
         other = speedup(best, base, batch=d.batch)
         if d.batch != batch and other and chosen and other < 0.9 * chosen:
-            points.append(f"at batch {d.batch} the speed-up is only {other:.2f}×")
+            points.append(
+                gettext("at batch {batch} the speed-up is only {factor}×").format(batch=d.batch, factor=f"{other:.2f}")
+            )
     if best.accuracy and best.method != base.method:
         p99 = best.accuracy.p99_kl_nat_per_token.value
-        points.append(f"one token in a hundred diverges by {three_digits(p99)} nat or more")
+        points.append(gettext("one token in a hundred diverges by {kl} nat or more").format(kl=three_digits(p99)))
     smaller = [r for r in results if r.weight_bytes and best.weight_bytes and r.weight_bytes < 0.8 * best.weight_bytes]
     if smaller:
         least = min(smaller, key=lambda r: r.weight_bytes or 0)
-        points.append(f"{_label(least)} needs only {shown_bytes(least.weight_bytes or 0)} of weights")
+        points.append(
+            gettext("{method} needs only {weights} of weights").format(
+                method=_label(least), weights=shown_bytes(least.weight_bytes or 0)
+            )
+        )
     return points
 
 
@@ -247,14 +300,23 @@ def batches_of(run: Run | None) -> list[int]:
 def subject_of(run: Run) -> str:
     """Return model, device, text and lengths that the numbers of a run are for."""
     spec, env = run.asked(QuantizationSpec), run.environment
-    text = Path(spec.text).name if spec.text else "held-out text"
+    text = Path(spec.text).name if spec.text else gettext("held-out text")
     samples = run.samples
     before = len(samples.prefix_ids) if isinstance(samples, QuantizationSamples) else 0
-    accuracy = f"accuracy: {spec.n_windows} × {spec.window_tokens} tokens of {text}{before_each(before)}"
-    return (
-        f"{Path(spec.model).name} on {env.device} ({env.n_cpus} cores) · "
-        f"{'no accuracy: random weights' if spec.random_weights else accuracy} · "
-        f"speed: {spec.prompt_tokens} tokens in, {spec.decode_tokens} out · run {run.id}, {run.day}"
+    accuracy = gettext("accuracy: {n} × {tokens} tokens of {text}{before}").format(
+        n=spec.n_windows, tokens=spec.window_tokens, text=text, before=before_each(before)
+    )
+    return gettext(
+        "{model} on {device} ({n_cpus} cores) · {accuracy} · speed: {n_in} tokens in, {n_out} out · run {run}, {day}"
+    ).format(
+        model=Path(spec.model).name,
+        device=env.device,
+        n_cpus=env.n_cpus,
+        accuracy=gettext("no accuracy: random weights") if spec.random_weights else accuracy,
+        n_in=spec.prompt_tokens,
+        n_out=spec.decode_tokens,
+        run=run.id,
+        day=run.day,
     )
 
 
@@ -287,57 +349,4 @@ def claim_points(run: Run, batch: int) -> tuple[list[tuple[str, float, float, fl
         if method.claim and time and base_time:
             low, high = base_time.p50_low_s / time.p50_high_s, base_time.p50_high_s / time.p50_low_s
             points.append((method.claim, base_time.p50_s / time.p50_s, low, high))
-    return points, f"{METHODS[base.method].label} in the same engine"
-
-
-def history_rows(runs: Sequence[Run], shown_id: str) -> list[tuple[str, ...]]:
-    """Return the cells of ``HISTORY_HEAD`` for the newest runs; the shown one is marked."""
-    return [
-        (
-            f"{'▸ ' if run.id == shown_id else ''}{Path(run.model or '').name} · {run.environment.device} · "
-            f"{run.finished_at[:16].replace('T', ' ')} · {run.id}",
-            str(sum(r.status == "measured" for r in run.rows(VariantResult))),
-            run.environment.packages.get("torch", "–"),
-            run.environment.git_revision or "–",
-        )
-        for run in runs[:MOST_IN_HISTORY]
-    ]
-
-
-def comparison_rows(run: Run, other: Run, batch: int) -> list[tuple[str, ...]]:
-    """Return the cells of ``COMPARISON_HEAD`` for each method that both runs have measured at a batch size."""
-    before, rows = {r.method: r for r in other.rows(VariantResult)}, []
-    for new in run.rows(VariantResult):
-        old = before.get(new.method)
-        time, old_time = new.decode_at(batch), old.decode_at(batch) if old else None
-        if not time or not old_time or not old:
-            continue
-        overlap = time.p50_low_s <= old_time.p50_high_s and old_time.p50_low_s <= time.p50_high_s
-        kls = (three_digits(r.accuracy.mean_kl_nat_per_token.value) if r.accuracy else "–" for r in (new, old))
-        rows.append(
-            (
-                METHODS[new.method].label,
-                shown_duration(time.p50_s),
-                shown_duration(old_time.p50_s),
-                f"{old_time.p50_s / time.p50_s:.2f}×",
-                "overlap" if overlap else "do not overlap",
-                *kls,
-            )
-        )
-    return rows
-
-
-def estimated_rows(
-    model: ModelSpec, device: DeviceSpec, methods: Sequence[str], *, usd_per_hour: float, utilization_fraction: float
-) -> list[tuple[str, ...]]:
-    """Return the cells of ``ESTIMATE_HEAD`` for each method on a device of the catalogue."""
-    rows: list[tuple[str, ...]] = []
-    for name in methods:
-        stored = weight_bytes(model, weight_bits=METHODS[name].weight_bits, other_bits=32 if name == "fp32" else 16)
-        floor_s = decode_floor_s(stored, bandwidth_bytes_per_s=device.bandwidth_bytes_per_s)
-        usd = usd_per_million_output_tokens(
-            usd_per_hour, decode_s=floor_s, batch=1, utilization_fraction=utilization_fraction
-        )
-        fits = "fits" if device.memory_bytes and stored < device.memory_bytes else "does not fit"
-        rows.append((METHODS[name].label, shown_bytes(stored), fits, shown_duration(floor_s), shown_usd(usd)))
-    return rows
+    return points, gettext("{method} in the same engine").format(method=METHODS[base.method].label)
