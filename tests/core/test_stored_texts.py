@@ -2,12 +2,12 @@
 
 import pytest
 
-from workbench.core import language, stored_text
-from workbench.core.stored_text import translated
+from workbench.core import language, stored_texts
+from workbench.core.stored_texts import translated
 
 
 def forget():
-    for known in (language.language, language._tables, stored_text._translated, stored_text._patterns):
+    for known in (language.language, language._tables, stored_texts._translated, stored_texts._templates):
         known.cache_clear()
 
 
