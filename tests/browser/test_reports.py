@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from support.lab_page import shoot
+from support.lab_page import serious_findings, shoot
 from support.lab_server import context_of, page_in
 
 from workbench.catalog.models import model_spec_from
@@ -56,6 +56,7 @@ def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen(report_of, p
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 1700})
         page.wait_for_function(f"() => innerWidth === {width} && document.documentElement.scrollWidth <= innerWidth")
+        assert serious_findings(page) == []
         shoot(page, ROOT / "build" / "screenshots", f"report_{name}_{scheme}", full_page=True)
     assert complaints.errors == []
     assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []

@@ -7,9 +7,12 @@ import pytest
 
 from workbench.core.dependent import dependence, mean_with_dependence, share_with_dependence
 from workbench.core.statistics import (
+    Interval,
     block_bootstrap,
     drift_fraction,
     median_over_rounds,
+    paired_ratio,
+    ratio_with_interval,
     resampled_mean_interval,
     share_interval,
 )
@@ -137,3 +140,27 @@ def test_dependence_is_one_for_independent_values_and_grows_with_their_correlati
 def test_drift_is_the_change_from_the_first_to_the_last_rounds():
     assert drift_fraction([1.0, 1.0, 1.1, 1.1, 1.2, 1.2]) == pytest.approx(0.2)
     assert drift_fraction([1.0] * 5) is None
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.2])
+def test_a_ratio_of_independent_values_with_intervals(spread):
+    rng = np.random.default_rng(23)
+    tops, bottoms = rng.normal(3.0, 3 * spread, 4000), rng.normal(2.0, 2 * spread, 4000)
+    ratios = [
+        ratio_with_interval(
+            Interval(a, a - 1.96 * 3 * spread, a + 1.96 * 3 * spread),
+            Interval(b, b - 1.96 * 2 * spread, b + 1.96 * 2 * spread),
+        )
+        for a, b in zip(tops, bottoms, strict=True)
+    ]
+    known = [(r.low, r.high) for r in ratios if r is not None]
+    assert len(known) > 0.95 * len(ratios)
+    assert 0.93 <= covered(known, 1.5) <= 0.97
+
+
+def test_a_ratio_of_pairs_that_share_their_spread():
+    rng = np.random.default_rng(24)
+    texts = rng.lognormal(0, 1, (300, 48))
+    found = [paired_ratio(1.1 * t * rng.normal(1, 0.05, 48), t * rng.normal(1, 0.05, 48)) for t in texts]
+    assert 0.92 <= covered([(f.low, f.high) for f in found], 1.1) <= 0.99
+    assert np.median([f.half_width for f in found]) < 0.05  # the texts alone differ by a factor of ten

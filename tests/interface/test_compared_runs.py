@@ -1,4 +1,4 @@
-"""Runs side by side: what differs is shown with its factor, what was asked differently is named, and intervals that overlap are no difference."""
+"""Runs side by side: what differs is shown with its factor, what was asked differently is named, ratios have intervals, and what pairs is paired."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_a_row_that_only_one_run_has_is_left_out():
     assert run.results[0].engine not in text(run, fewer)
 
 
-def test_intervals_that_overlap_are_no_difference():
+def test_a_ratio_whose_interval_holds_1_is_no_difference():
     run = run_of_kind("attention")
     rows = [r for r in run.results if any(isinstance(getattr(r, f), Interval) for f in r.__dataclass_fields__)]
     name = next(f for f in rows[0].__dataclass_fields__ if isinstance(getattr(rows[0], f), Interval))
@@ -53,9 +53,19 @@ def test_intervals_that_overlap_are_no_difference():
         changed = replace(rows[0], **{name: Interval(value=value, low=low, high=high)})
         return replace(run, results=(changed,))
 
-    one = with_interval(1.0, 0.5, 2.0)
-    assert "no difference shown" in text(one, with_interval(1.5, 1.0, 3.0))
+    one = with_interval(1.0, 0.9, 1.1)
+    assert "no difference shown" in text(one, with_interval(1.1, 1.0, 1.2))
+    assert "1.18x [1.0" in text(one, with_interval(1.18, 1.08, 1.28))  # the intervals overlap, and the ratio is above 1
     assert "4x" in text(one, with_interval(4.0, 3.0, 5.0))
+
+
+def test_windows_of_the_same_text_are_paired():
+    run = run_of_kind("plan_damage")
+    worse = {n: [1.05 * kl for kl in values] for n, values in run.samples.kl_nat.items()}
+    shown = text(run, replace(run, samples=replace(run.samples, kl_nat=worse)))
+    assert "1.05x [1.05, 1.05]" in shown  # each window is 5 % worse, however much the windows differ among themselves
+    asked_differently = replace(run, samples=replace(run.samples, kl_nat=worse), spec={**run.spec, "seed": 99})
+    assert "Pairs of" not in text(run, asked_differently)
 
 
 def test_runs_of_other_machines_and_choices_say_so():

@@ -65,3 +65,11 @@ def shoot(page: Any, folder: Path, name: str, *, full_page: bool = False) -> Non
 def complaints_of(complaints: Any) -> list[str]:
     """Errors of the page's console and scripts that mean something."""
     return [e for e in complaints.errors if not HARMLESS.search(e)]
+
+
+def serious_findings(page: Any, within: str | None = None) -> list[str]:
+    """What axe-core calls serious or critical on a page, or within a selector of it: the rule and the first place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=within).response["violations"]
+    return [f"{f['id']}: {f['nodes'][0]['html'][:200]}" for f in found if f["impact"] in {"serious", "critical"}]

@@ -33,7 +33,16 @@ FACTS = {
     "questions.csv": ("title",),
     "claims.csv": ("technique", "metric", "condition", "unit"),
     "threats.csv": ("threat", "faq_control", "control", "evidence", "limits"),
-    "engines.csv": ("what_for", "quantization", "parallelism", "multimodal", "hardware", "started"),
+    "engines.csv": (
+        "what_for",
+        "quantization",
+        "parallelism",
+        "multimodal",
+        "hardware",
+        "started",
+        "install",
+        "source",
+    ),
     "published.csv": ("condition",),
 }
 """Columns of the catalogue that hold texts, by file."""

@@ -173,6 +173,14 @@ class QuantizationSamples(Samples):
     prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text because the model's tokenizer sets them before a text."""
 
+    def in_order(self) -> Mapping[str, Sequence[float]]:
+        """Return KL divergence and negative log-likelihood of each window of text."""
+        series: dict[str, Sequence[float]] = {}
+        for method, means in self.per_window.items():
+            series[f"{method}: KL, nat/token"] = means.mean_kl_nat_per_token
+            series[f"{method}: NLL, nat/token"] = means.mean_nll_nat_per_token
+        return series
+
 
 ROWS = (VariantResult,)
 SAMPLES = QuantizationSamples

@@ -3,7 +3,7 @@
 A field's unit is the end of its name, its meaning the text below it; ``docs/json.md`` is made of both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import ClassVar, Self, TypeAlias
 
@@ -23,6 +23,10 @@ class Row:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """Base of the dataclasses of raw samples; the class itself holds none."""
+
+    def in_order(self) -> Mapping[str, Sequence[float]]:
+        """Return series, by quantity, whose places stand for the same text, question or request in every run of the same spec."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,29 @@ def minimum_detectable(standard_error: float, *, level: float = 0.95, power: flo
     return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * standard_error
 
 
+def ratio_with_interval(numerator: Interval, denominator: Interval) -> Interval | None:
+    """Ratio of two independent positive values from their intervals; None where the denominator's interval is too wide for one.
+
+    The method of variance estimates recovery for ratios (Donner and Zou, Statistical Methods in Medical Research 21, 2012).
+    """
+    a, b = numerator, denominator
+    if not (b.low > 0 and a.low >= 0 and 2 * b.value > b.high):
+        return None
+    product = a.value * b.value
+    below = a.low * b.high * (2 * a.value - a.low) * (2 * b.value - b.high)
+    above = a.high * b.low * (2 * a.value - a.high) * (2 * b.value - b.low)
+    low = (product - math.sqrt(max(product**2 - below, 0.0))) / (b.high * (2 * b.value - b.high))
+    high = (product + math.sqrt(max(product**2 - above, 0.0))) / (b.low * (2 * b.value - b.low))
+    return Interval(a.value / b.value, max(low, 0.0), high)
+
+
+def paired_ratio(numerators: Floats, denominators: Floats, *, seed: int = 0) -> Interval:
+    """Ratio of the means of two series of the same windows, questions or requests in their order (block bootstrap of the pairs)."""
+    return block_bootstrap(
+        numerators.size, lambda i: float(numerators[i].sum() / denominators[i].sum()), seed=seed, within=(0.0, math.inf)
+    )
+
+
 def share_interval(n_right: int, n: int, *, level: float = 0.95) -> Interval:
     """A share of independent trials with Wilson's score interval (Wilson 1927), which holds at 0 and 1 too."""
     from scipy.stats import binomtest  # takes a second to import

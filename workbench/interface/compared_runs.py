@@ -1,14 +1,16 @@
 """Runs of one kind side by side: what they have measured alike, and in what they differ."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
-from workbench.core.language import gettext
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.rows import Json, flat
 from workbench.core.runs import Run
+from workbench.core.statistics import Interval, paired_ratio, ratio_with_interval
 from workbench.core.units import three_digits
 from workbench.interface.html import joined, message_card, note, paragraph, table
 
@@ -17,6 +19,14 @@ SMALLEST_CHANGE = 0.01
 MOST_LINES = 60
 LIMITS = (".low", ".high")
 COUNTS = ("n_", "seed")
+FEWEST_PAIRS = 8
+PAIRS_HEAD = (
+    gettext_noop("Pairs of"),
+    gettext_noop("pairs"),
+    gettext_noop("mean of the first"),
+    gettext_noop("mean of the last"),
+    gettext_noop("ratio of the means"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +55,23 @@ def side_by_side(runs: Sequence[Run], labels: Sequence[str]) -> Markup:
                 (gettext("What differs"), *labels), [(name, *values) for name, values in differences], left=range(1, 9)
             )
         )
+    pairs = list(_pairs(runs[0], runs[-1]))
+    if pairs:
+        head = tuple(gettext(t) for t in PAIRS_HEAD)
+        shared = gettext(
+            "The same texts, questions or requests in both runs, last against first: what they share does not widen the interval."
+        )
+        parts += [table(head, pairs, left=(1,)), note(shared)]
     changes = list(_changes(runs))
     if not changes:
         return joined(*parts, paragraph(gettext("No row that the runs have in common differs by more than 1 %.")))
     cells = [(c.row, c.quantity, *c.values, c.change) for c in changes[:MOST_LINES]]
     shown = table((gettext("Row"), gettext("Quantity"), *labels, gettext("Change")), cells, left=(1,))
-    about = [gettext("Change: last run against the first; intervals that overlap are no difference.")]
+    about = [
+        gettext(
+            "Change: last run against the first, with the interval of the ratio where both have one; no difference is shown where it holds 1."
+        )
+    ]
     if len(changes) > MOST_LINES:
         about.append(gettext("{n} further differences are left out.").format(n=len(changes) - MOST_LINES))
     return joined(*parts, shown, note(" ".join(about)))
@@ -134,6 +155,32 @@ def _span(row: Mapping[str, Json], base: str) -> tuple[float, float] | None:
 
 def _change(numbers: Sequence[float], spans: Sequence[tuple[float, float] | None]) -> str:
     first, last = spans[0], spans[-1]
-    if first and last and first[0] <= last[1] and last[0] <= first[1]:
-        return gettext("no difference shown")
+    if first and last:
+        ends = (Interval(numbers[-1], *last), Interval(numbers[0], *first))
+        if (ratio := ratio_with_interval(*ends)) is not None:
+            return _shown_ratio(ratio)
+        if first[0] <= last[1] and last[0] <= first[1]:
+            return gettext("no difference shown")
     return f"{numbers[-1] / numbers[0]:.3g}x" if numbers[0] else gettext("from zero")
+
+
+def _shown_ratio(ratio: Interval) -> str:
+    if ratio.low <= 1 <= ratio.high:
+        return gettext("no difference shown")
+    return f"{ratio.value:.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]"
+
+
+def _pairs(first: Run, last: Run) -> Iterator[tuple[str, str, str, str, str]]:
+    """Series that both runs hold of one spec: quantity, number of pairs, both means, and the ratio of the means."""
+    if first.spec != last.spec or first.samples is None or last.samples is None:
+        return
+    before, after = first.samples.in_order(), last.samples.in_order()
+    for quantity in before:
+        a, b = (np.array(series.get(quantity, ()), dtype=float) for series in (before, after))
+        if a.size != b.size:
+            continue
+        known = np.isfinite(a) & np.isfinite(b)
+        a, b = a[known], b[known]
+        if a.size < FEWEST_PAIRS or a.min() < 0 or b.min() < 0 or a.mean() == 0 or np.array_equal(a, b):
+            continue
+        yield quantity, str(a.size), three_digits(a.mean()), three_digits(b.mean()), _shown_ratio(paired_ratio(b, a))

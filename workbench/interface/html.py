@@ -210,7 +210,7 @@ def heat_map(
     lines = [line.format(name, joined(*map(cell, cells))) for name, cells in rows]
     titles = joined(*(Markup("<th scope='col'>{}</th>").format(h) for h in head))
     return Markup(
-        "<div class='wb-heat'><p><b>{}</b><br><small>{}</small></p><div class='wb-scroll'><table><thead><tr>{}</tr></thead>"
+        "<div class='wb-heat'><p><b>{}</b><br><small>{}</small></p><div class='wb-scroll' tabindex='0'><table><thead><tr>{}</tr></thead>"
         "<tbody>{}</tbody></table></div></div>"
     ).format(title, legend, titles, joined(*lines))
 

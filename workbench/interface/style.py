@@ -29,7 +29,7 @@ def own_fonts() -> str:
 STYLE = """
 .wb{--wb-ink:var(--jp-ui-font-color1,#1f2328);--wb-soft:var(--jp-ui-font-color2,#5c636a);--wb-line:var(--jp-border-color2,#d0d7de);
 --wb-card:var(--jp-layout-color2,#f6f8fa);--wb-paper:var(--jp-layout-color0,#fff);--wb-blue:#0072B2;--wb-green:#009E73;color:var(--wb-ink);line-height:1.45}
-.wb h2{margin:0;font-size:1.35em}.wb .sub{margin:.1em 0 .6em;color:var(--wb-soft)}.wb p{margin:.25em 0}.wb small{opacity:.75}
+.wb h2{margin:0;font-size:1.35em}.wb .sub{margin:.1em 0 .6em;color:var(--wb-soft)}.wb p{margin:.25em 0}.wb small{opacity:.75}.wb thead small{opacity:1}
 .wb-verdict{border-left:4px solid var(--wb-green);background:var(--wb-card);padding:.6em .9em;border-radius:4px}
 .wb-verdict.no{border-color:#D55E00}.wb-verdict.open{border-color:#E69F00}
 .wb-verdict .headline{font-size:1.12em;font-weight:600}.wb-verdict.stale,.wb .stale{opacity:.55}

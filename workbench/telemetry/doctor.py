@@ -9,6 +9,7 @@ from typing import Literal
 
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.catalog.tables import engines
+from workbench.core.language import gettext
 from workbench.core.units import GIB, shown_bytes
 from workbench.telemetry.devices import cpu_device, gpu_devices
 from workbench.telemetry.environment import n_usable_cpus, package_version
@@ -38,19 +39,41 @@ def _hardware() -> list[Finding]:
         Finding(
             topic="processor",
             state="problem" if low else "ok",
-            value=f"{cpu.name}, {n_usable_cpus()} cores, {shown_bytes(cpu.free_bytes)} of {shown_bytes(cpu.memory_bytes)} free",
-            remedy="Close programs: measurements need about 4 GiB." if low else "",
+            value=gettext("{name}, {n} cores, {free} of {total} free").format(
+                name=cpu.name,
+                n=n_usable_cpus(),
+                free=shown_bytes(cpu.free_bytes),
+                total=shown_bytes(cpu.memory_bytes),
+            ),
+            remedy=gettext("Close programs: measurements need about 4 GiB.") if low else "",
         )
     ]
     gpus, reason = gpu_devices()
     for index, gpu in enumerate(gpus):
         busy = gpu.free_bytes < 0.5 * gpu.memory_bytes
-        value = f"{gpu.name}, {shown_bytes(gpu.free_bytes)} of {shown_bytes(gpu.memory_bytes)} free, compute capability {gpu.compute_capability}, driver {gpu.driver}"
-        remedy = "Another program holds most of its memory: `nvidia-smi` names it." if busy else ""
+        value = gettext("{name}, {free} of {total} free, compute capability {capability}, driver {driver}").format(
+            name=gpu.name,
+            free=shown_bytes(gpu.free_bytes),
+            total=shown_bytes(gpu.memory_bytes),
+            capability=gpu.compute_capability,
+            driver=gpu.driver,
+        )
+        remedy = gettext("Another program holds most of its memory: {command} names it.") if busy else ""
+        remedy = remedy.format(command="`nvidia-smi`")
         findings.append(Finding(topic=f"GPU {index}", state="problem" if busy else "ok", value=value, remedy=remedy))
     if not gpus:
-        remedy = "Measurements run on the CPU; runs measured on an H200 are shown beside them. To use a GPU, install NVIDIA's driver."
-        findings.append(Finding(topic="GPU", state="missing", value=f"none: {reason}", remedy=remedy))
+        remedy = gettext(
+            "Measurements run on the CPU; runs measured on an H200 are shown beside them. "
+            "To use a GPU, install NVIDIA's driver."
+        )
+        findings.append(
+            Finding(
+                topic="GPU",
+                state="missing",
+                value=gettext("none: {reason}").format(reason=gettext(reason or "")),
+                remedy=remedy,
+            )
+        )
     return findings
 
 
@@ -60,10 +83,12 @@ def _engines() -> list[Finding]:
         if engine.install != "make lab" and not engine.install.startswith("workbench"):
             continue  # cannot be installed from here; `workbench engines recipes` says how to start it
         if version := package_version(engine.package):
-            value = f"{version} (tested with {engine.tested_version}): {engine.what_for}"
+            value = gettext("{version} (tested with {tested}): {use}").format(
+                version=version, tested=engine.tested_version, use=gettext(engine.what_for)
+            )
             findings.append(Finding(topic=engine.name, state="ok", value=value))
         else:
-            value = f"not installed: {engine.what_for}"
+            value = gettext("not installed: {use}").format(use=gettext(engine.what_for))
             findings.append(Finding(topic=engine.name, state="missing", value=value, remedy=engine.install))
     return findings
 
@@ -74,8 +99,8 @@ def _packages() -> list[Finding]:
         if version := package_version(name):
             findings.append(Finding(topic=name, state="ok", value=version))
         else:
-            findings.append(Finding(topic=name, state="missing", value="not installed", remedy="make lab"))
-    remedy = "" if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Use Python 3.11, 3.12 or 3.13."
+            findings.append(Finding(topic=name, state="missing", value=gettext("not installed"), remedy="make lab"))
+    remedy = "" if (3, 11) <= sys.version_info[:2] <= (3, 13) else gettext("Use Python 3.11, 3.12 or 3.13.")
     python = Finding(topic="Python", state="problem" if remedy else "ok", value=sys.version.split()[0], remedy=remedy)
     return [*findings, python]
 
@@ -84,16 +109,20 @@ def _places(home: Path) -> list[Finding]:
     existing = next(p for p in (home, *home.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
-    value = f"{home}, {shown_bytes(free)} free"
-    remedy = "" if writable else "Set WORKBENCH_HOME to a writable folder."
-    remedy = remedy or ("Free disk space: exports and reference logits need some." if free < LOW_DISK_BYTES else "")
+    value = gettext("{place}, {free} free").format(place=home, free=shown_bytes(free))
+    remedy = "" if writable else gettext("Set WORKBENCH_HOME to a writable folder.")
+    remedy = remedy or (
+        gettext("Free disk space: exports and reference logits need some.") if free < LOW_DISK_BYTES else ""
+    )
     has_model = (REFERENCE_MODEL / "model.safetensors").exists()
     return [
         Finding(topic="runs and jobs", state="problem" if remedy else "ok", value=value, remedy=remedy),
         Finding(
             topic="reference model",
             state="ok" if has_model else "missing",
-            value=REFERENCE_MODEL.name if has_model else "its weights are missing",
-            remedy="" if has_model else "git checkout -- data/models, or choose another model.",
+            value=REFERENCE_MODEL.name if has_model else gettext("its weights are missing"),
+            remedy=""
+            if has_model
+            else gettext("{command}, or choose another model.").format(command="git checkout -- data/models"),
         ),
     ]

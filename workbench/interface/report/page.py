@@ -52,7 +52,7 @@ def _filled_table(*head: str) -> Markup:
     """A table whose rows the page's script fills in."""
     cells = (Markup('<th class="{}">{}</th>').format("r" if i else "l", title) for i, title in enumerate(head))
     return Markup(
-        '<div class="wb-scroll" aria-live="polite"><table class="wb-table"><thead><tr>{}</tr></thead><tbody></tbody></table></div>'
+        '<div class="wb-scroll" tabindex="0" aria-live="polite"><table class="wb-table"><thead><tr>{}</tr></thead><tbody></tbody></table></div>'
     ).format(Markup("").join(cells))
 
 

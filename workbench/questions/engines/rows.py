@@ -1,5 +1,6 @@
 """What a sweep holds: a result for each engine, with its trials."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -110,6 +111,19 @@ class SweepSamples(Samples):
     def of(self, engine: str, trial: Trial) -> Sequence[TimedRequest]:
         """Return the requests of a trial; none where they were not kept."""
         return self.requests.get(engine, {}).get(rate_name(trial.rate_per_s), ())
+
+    def in_order(self) -> Mapping[str, Sequence[float]]:
+        """Return TTFT and end-to-end latency of each request of a trial; the seed gives a place the same arrival and lengths."""
+        series: dict[str, Sequence[float]] = {}
+        for engine, trials in self.requests.items():
+            for rate, requests in trials.items():
+                answered = [None if r.error or r.is_cancelled else r for r in requests]
+                for name, end in (("TTFT", "first_content_s"), ("end-to-end latency", "end_s")):
+                    ends = [(r and getattr(r, end)) or math.nan for r in answered]
+                    series[f"{engine} at {rate}/s: {name}, s"] = [
+                        at - r.due_s for at, r in zip(ends, requests, strict=True)
+                    ]
+        return series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,9 +44,8 @@ def feature_rows() -> list[tuple[str, ...]]:
         (
             e.name,
             e.tested_version,
-            *map(gettext, (e.quantization, e.parallelism, e.multimodal, e.hardware, e.started)),
-            e.install,
-            f"{e.source}, {e.date}",
+            *map(gettext, (e.quantization, e.parallelism, e.multimodal, e.hardware, e.started, e.install)),
+            f"{gettext(e.source)}, {e.date}",
         )
         for e in engines()
     ]

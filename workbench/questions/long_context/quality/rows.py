@@ -93,6 +93,13 @@ class QualitySamples(Samples):
     prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each text because the model's tokenizer sets them."""
 
+    def in_order(self) -> Mapping[str, Sequence[float]]:
+        """Return the recall of each question, cell after cell."""
+        return {
+            f"{variant}: recall": [share for cell in cells for share in cell]
+            for variant, cells in self.recall_fraction.items()
+        }
+
 
 ROWS = (VariantResult, Retrieval, TextStretch)
 SAMPLES = QualitySamples

@@ -36,6 +36,10 @@ class PlanSamples(Samples):
     prefix_ids: Sequence[int] = field(default_factory=list)
     """Special tokens, such as BOS, that stand before each window of text."""
 
+    def in_order(self) -> Mapping[str, Sequence[float]]:
+        """Return the KL divergence of each window of text."""
+        return {f"{n} windows of calibration: KL, nat/token": values for n, values in self.kl_nat.items()}
+
 
 def rounded(rows: Sequence[PlanDamage]) -> PlanDamage | None:
     """Return the row of plain rounding, without any text."""

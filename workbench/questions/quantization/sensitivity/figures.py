@@ -11,7 +11,7 @@ from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure, inte
 from workbench.questions.quantization.sensitivity.findings.plan_space import PlanSpace
 from workbench.questions.quantization.sensitivity.rows import KL_FLOOR
 
-CORNERS, CHOSEN = "best plans", "chosen plan"
+CORNERS, CHOSEN = gettext("best plans"), gettext("chosen plan")
 
 
 def damage_against_cost(space: PlanSpace, chosen: Solution) -> go.Figure:

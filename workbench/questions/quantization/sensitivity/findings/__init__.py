@@ -217,7 +217,7 @@ def heat_rows(
             name=group,
             text=short_format(chosen.plan[group]),
             hint="\n".join((group, *map(_in_this_group, rows))),
-            darkness=0.08 + 0.5 * (damage[group] - low) / span,
+            darkness=0.08 + 0.42 * (damage[group] - low) / span,
         )
         for group, rows in by_group.items()
     }
