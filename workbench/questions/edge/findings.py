@@ -6,7 +6,7 @@ from dataclasses import replace
 from workbench.core.language import gettext, ngettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
-from workbench.core.stored_text import translated
+from workbench.core.stored_texts import translated
 from workbench.core.units import LEAST_FOR_P99, MIB, shown_duration, shown_p99
 from workbench.core.verdict import Verdict, objections
 from workbench.measuring.interleaved import Speedup, SpeedVerdict, shown_verdict

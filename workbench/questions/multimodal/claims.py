@@ -113,7 +113,7 @@ def feature_cache(claim: Claim, evidence: Evidence) -> Judgement | None:
         )
         how = gettext(
             "Mean TTFT without a cache over that with the {cache} cache, hit rate {least:g}, {model}. Others: {rest}."
-        ).format(cache=row.cache, least=least, model=run.model, rest=rest)
+        ).format(cache=gettext(row.cache), least=least, model=run.model, rest=rest)
         return compared(claim, 100 * value, how, runs=(run,), interval=(100 * interval[0], 100 * interval[1]))
     return None
 

@@ -1,7 +1,7 @@
 """What a diagnosis says: its verdict, the rows of its tables, and when a test detects the change."""
 
 from workbench.core.language import gettext
-from workbench.core.stored_text import translated
+from workbench.core.stored_texts import translated
 from workbench.core.units import shown_percent
 from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.change_point import LEAST_BASELINE, first_change

@@ -6,7 +6,7 @@ from typing import TypeVar
 from workbench.core.columns import Columns
 from workbench.core.language import gettext
 from workbench.core.runs import Run
-from workbench.core.stored_text import translated
+from workbench.core.stored_texts import translated
 from workbench.core.units import shown_duration, shown_percent
 from workbench.core.verdict import Verdict, objections
 from workbench.measuring.interleaved import BatchTimes, shown_verdict
