@@ -54,7 +54,7 @@ def test_every_claim_of_the_verdict_follows_from_the_rows(run):
     against = answer.objection or ""
     assert ("below 90 %" in against) == (best.goodput_fraction < 0.9)
     assert ("than half of its fair share" in against) == ((best.least_fair_share_fraction or 0) < 0.5)
-    assert ("shorter answer" in against) == (best.degraded_fraction > 0)
+    assert ("got a shorter answer" in against) == (best.degraded_fraction > 0)
     fair = re.search(r"fair share with: (.*?)\. The", answer.scope)[1]
     expected = [CONTROLS[r.controls] for r in rows.values() if (r.least_fair_share_fraction or 0) >= 0.5]
     assert fair == ("; ".join(expected) or "none of the controls")
