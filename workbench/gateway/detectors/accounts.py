@@ -10,7 +10,6 @@ from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, Bytes, Text, table
 
 LONGEST = 34
-_CLASSES = {"n": "[0-9]", "a": "[A-Z]", "c": "[0-9A-Z]"}
 _GAPS = table(" -.")
 _VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.int64)
 
@@ -24,17 +23,19 @@ def is_iban(text: str) -> bool:
 
 
 @cache
-def _registry() -> tuple[dict[str, re.Pattern[str]], npt.NDArray[np.int64]]:
-    """Return the pattern of each country, and the length of its numbers by the two letters."""
+def _registry() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return by the two letters of a country the length of its numbers, and for each of their places whether it is a digit, or a letter."""
     from stdnum import numdb
 
-    patterns, lengths = {}, np.zeros((26, 26), np.int64)
+    lengths = np.zeros(26 * 26, np.int64)
+    kinds = np.zeros((2, 26 * 26, LONGEST), np.bool_)
     for _, country, _, about, _ in numdb.get("iban").prefixes:
-        parts = re.findall("([0-9]+)!([nac])", about["bban"])
-        patterns[country] = re.compile(country + "[0-9]{2}" + "".join(f"{_CLASSES[kind]}{{{n}}}" for n, kind in parts))
-        first, second = (ord(letter) - ord("A") for letter in country)
-        lengths[first, second] = 4 + sum(int(n) for n, _ in parts)
-    return patterns, lengths
+        index = 26 * (ord(country[0]) - ord("A")) + ord(country[1]) - ord("A")
+        written = "aann" + "".join(int(n) * kind for n, kind in re.findall("([0-9]+)!([nac])", about["bban"]))
+        lengths[index] = len(written)
+        for which, kind in zip(kinds, "na", strict=True):
+            which[index, : len(written)] = [k == kind for k in written]
+    return lengths, kinds[0], kinds[1]
 
 
 def accounts(text: Text) -> Spans:
@@ -50,26 +51,27 @@ def accounts(text: Text) -> Spans:
     first = np.searchsorted(signs, np.flatnonzero(pairs))
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
-    patterns, lengths = _registry()
-    length = lengths[(kinds[first] | 32) - 97, (kinds[first + 1] | 32) - 97]
+    lengths, are_digits, are_letters = _registry()
+    country = 26 * ((kinds[first] | 32).astype(np.int64) - 97) + (kinds[first + 1] | 32) - 97
+    length = lengths[country]
     inside = (length > 0) & (first + length <= signs.size)
-    first, length = first[inside], length[inside]
+    first, length, country = first[inside], length[inside], country[inside]
+    if not first.size:
+        return spans(())
     # Gaps of one or two signs that may stand in a number count nothing, all others do.
     gaps = np.diff(signs) - 1
     at = signs[:-1]
     good = (gaps == 0) | ((gaps <= 2) & _GAPS[text.at(at + 1)] & ((gaps < 2) | _GAPS[text.at(at + 2)]))
     bad = np.concatenate(([0], np.cumsum(~good)))
     joined = (bad[first + length - 1] == bad[first]) & ~ALNUM[text.at(signs[first + length - 1] + 1)]
-    first, length = first[joined], length[joined]
+    first, length, country = first[joined], length[joined], country[joined]
     check = (kinds[first + 2] - 48) * 10 + (kinds[first + 3] - 48)
     valid = (_remainders(kinds, first, length) == 1) & (check > 1) & (check < 99)
-    first, length = first[valid], length[valid]
-    places = signs[first], signs[first + length - 1] + 1
-    written = [
-        kinds[a : a + n].tobytes().decode().upper() for a, n in zip(first.tolist(), length.tolist(), strict=True)
-    ]
-    structured = {w: patterns[w[:2]].fullmatch(w) is not None for w in set(written)}
-    return kept(places, np.array([structured[w] for w in written], np.bool_))
+    first, length, country = first[valid], length[valid], country[valid]
+    padded = np.concatenate((DIGITS[kinds], np.zeros(LONGEST, np.bool_)))
+    digits = np.ndarray((kinds.size, LONGEST), np.bool_, padded, strides=(1, 1))[first]
+    structured = ~((are_digits[country] & ~digits) | (are_letters[country] & digits)).any(1)
+    return kept((signs[first], signs[first + length - 1] + 1), structured)
 
 
 def _remainders(kinds: Bytes, first: Ints, length: Ints) -> Ints:

@@ -50,9 +50,7 @@ class _Rows:
 
     def digits(self, skip: int = 0) -> Bytes:
         """Return their digits after some first ones: (candidates, 17)."""
-        offsets = self.groups.digits_before[self.first] + skip
-        digits: Bytes = self.groups.digit_values[offsets[:, None] + np.arange(LONGEST)]
-        return digits
+        return self.groups.digits_from(self.groups.digits_before[self.first] + skip, LONGEST)
 
     @property
     def shapes(self) -> Ints:
@@ -93,7 +91,9 @@ def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, 
             continue
         good = holds(rows, starts[there])
         found.append((starts[there[good]], rows.ends[good]))
-        left = np.setdiff1d(left, there[good], assume_unique=True)
+        taken = np.zeros(first.size, np.bool_)
+        taken[there[good]] = True
+        left = left[~taken[left]]
     return joined(found)
 
 
@@ -134,11 +134,15 @@ def _national(groups: Groups) -> Spans:
     """Return the numbers without a plus sign: by their form, or behind a word such as "phone"."""
     text = groups.text
     first = _national_starts(groups)
+    first = first[groups.n_digits(first, MOST_GROUPS) >= SHORTEST]
     starts = groups.starts[first] - (text.at(groups.starts[first] - 1) == _OPEN)
     good = phone_begins(text, starts) & ~_is_date(groups, first)
     first, starts = first[good], starts[good]
+    is_named = PHONE_WORDS.stands_before(text, starts)
     named = np.zeros(groups.starts.size, np.bool_)
-    named[first] = PHONE_WORDS.stands_before(text, starts)
+    named[first] = is_named
+    good = is_named | _has_digits_enough(groups, first)
+    first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:
         ok = _may_have_form(rows, starts)
@@ -163,6 +167,17 @@ def _national_starts(groups: Groups) -> Ints:
     single = is_first & ~groups.is_next
     fits = np.where(single, (groups.lengths >= SHORTEST) & (groups.lengths <= LONGEST), groups.lengths <= 13)
     return np.flatnonzero(fits & (is_first | follows_first | opens))
+
+
+def _has_digits_enough(groups: Groups, first: Ints) -> Bools:
+    """Return which groups begin rows with as many digits as any number has that its form alone tells."""
+    digits = groups.digits(first, 3)
+    may: Bools = groups.n_digits(first, 5) >= 9
+    zero = digits[:, 0] == 0
+    may |= zero & (groups.n_digits(first, 6) >= 9)
+    abroad = zero & ((digits[:, 1] == 0) | ((digits[:, 1] == 1) & (digits[:, 2] == 1)))
+    may |= abroad & (groups.n_digits(first, MOST_GROUPS) >= 10)
+    return may
 
 
 def _is_date(groups: Groups, first: Ints) -> Bools:

@@ -15,29 +15,27 @@ class Words:
 
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
-        self._first, self._second = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
-        for _, codes, _ in self._words:
-            for which, code in ((self._first, codes[0]), (self._second, codes[1])):
-                byte = min(int(code), 255)
-                which[[byte, byte - 32] if (97 <= byte <= 122 or 0xE0 <= byte <= 0xFE) else [byte, 255]] = True
+        self._is_pair = np.zeros(1 << 16, np.bool_)
+        self._is_pair[[_pair(codes) for _, codes, _ in self._words]] = True
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
         """Return beginnings and ends of the words of a text, by their ends."""
-        lower = _lower(text.wide)
-        if lower.size < 2:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        likely = np.flatnonzero(text.has(self._first)[:-1] & text.has(self._second)[1:])
+        likely = np.flatnonzero(self._is_pair[text.pairs])
         begins, ends = [likely[:0]], [likely[:0]]
-        for left, codes, right in self._words:
-            at = likely[likely <= lower.size - codes.size]
-            for i, code in enumerate(codes.tolist()):
-                at = at[lower[at + i] == code]
-            if left:
-                at = at[~WORD[text.at(at - 1)]]
-            if right:
-                at = at[~WORD[text.at(at + codes.size)]]
-            begins.append(at)
-            ends.append(at + codes.size)
+        if likely.size:
+            pairs, lower = text.pairs[likely], text.lower
+            for left, codes, right in self._words:
+                at = likely[pairs == _pair(codes)]
+                at = at[at <= lower.size - codes.size]
+                for i, code in enumerate(codes.tolist()):
+                    if i > 1 or code > 127:
+                        at = at[lower[at + i] == code]
+                if left:
+                    at = at[~WORD[text.at(at - 1)]]
+                if right:
+                    at = at[~WORD[text.at(at + codes.size)]]
+                begins.append(at)
+                ends.append(at + codes.size)
         begin, end = np.concatenate(begins), np.concatenate(ends)
         order = np.lexsort((begin, end))
         return begin[order], end[order]
@@ -60,14 +58,10 @@ def _codes(word: str) -> Codes:
     return np.frombuffer(word.encode("utf-32-le"), np.uint32)
 
 
-def _lower(codes: Codes) -> Codes:
-    """Return the codes with the capital letters of Latin-1, of Greek and of Cyrillic as small ones."""
-    if codes.dtype == np.uint8:
-        return codes + 32 * ((codes - 65) < 26).astype(np.uint8)
-    lower = codes.copy()
-    for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
-        lower[(codes >= first) & (codes <= last)] += shift
-    return lower
+def _pair(codes: Codes) -> int:
+    """Return the first two bytes of a word in one number."""
+    first, second = np.minimum(codes[:2], 255).tolist()
+    return int(first << 8 | second)
 
 
 PHONE_WORDS = Words(
