@@ -141,7 +141,8 @@ ALPHABETS = {
     "random signs of e-mails": "ab.@-_ ",
     "random signs of secrets": "keytokn=:\"' aB3",
     "random Unicode": "".join(map(chr, range(0x20, 0x3000))),
-    "random Unicode of all planes": "".join(map(chr, range(0x20, 0xD800, 7))) + "".join(map(chr, range(0x10000, 0x20000, 9))),
+    "random Unicode of all planes": "".join(map(chr, range(0x20, 0xD800, 7)))
+    + "".join(map(chr, range(0x10000, 0x20000, 9))),
 }
 
 
@@ -151,13 +152,19 @@ def hostile_texts(seed: int = 5) -> dict[str, str]:
     values = string.ascii_letters + string.digits
     texts = {name: filled(piece) for name, piece in PIECES.items() if piece is not None}
     texts |= {name: sized("".join(rng.choices(signs, k=SIZE))) for name, signs in ALPHABETS.items()}
-    texts["different named values"] = sized("".join(f"key={''.join(rng.choices(values, k=20))} " for _ in range(SIZE // 25)))
-    texts["different e-mails"] = sized("".join(f"{''.join(rng.choices(values, k=5))}@b{n}.co " for n in range(SIZE // 12)))
+    texts["different named values"] = sized(
+        "".join(f"key={''.join(rng.choices(values, k=20))} " for _ in range(SIZE // 25))
+    )
+    texts["different e-mails"] = sized(
+        "".join(f"{''.join(rng.choices(values, k=5))}@b{n}.co " for n in range(SIZE // 12))
+    )
     texts["pieces at random"] = sized(" ".join(rng.choices([p for p in PIECES.values() if p], k=SIZE // 20)))
     texts["real ones at random"] = sized(" ".join(rng.choices(list(REAL.values()), k=SIZE // 15)))
     texts["one long key"] = "sk-" + "".join(rng.choices(values, k=SIZE - 3))
     texts["one open key block"] = "-----BEGIN PRIVATE KEY-----" + "A" * SIZE
-    texts["one key block of base64"] = f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(rng.randbytes(SIZE * 3 // 4)).decode()}"
+    texts["one key block of base64"] = (
+        f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(rng.randbytes(SIZE * 3 // 4)).decode()}"
+    )
     return texts
 
 
@@ -189,7 +196,11 @@ def main() -> None:
         name: min(processor_s(redact_text, text) for _ in range(asked.rounds)) for name, text in hostile_texts().items()
     }
     slowest = sorted(times.items(), key=lambda item: -item[1])
-    table = Table("text", "ms", title=f"The slowest of {len(times)} kinds of hostile text, a million characters each, processor time")
+    table = Table(
+        "text",
+        "ms",
+        title=f"The slowest of {len(times)} kinds of hostile text, a million characters each, processor time",
+    )
     for name, took_s in slowest[: asked.rows]:
         table.add_row(name, f"{1e3 * took_s:.0f}")
     environment = read_environment(cpu_device())

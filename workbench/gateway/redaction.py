@@ -29,8 +29,8 @@ CONTEXT = 128
 MARK = "[{kind}]"
 KINDS = ("PRIVATE KEY", "SECRET", "EMAIL", "IBAN", "CARD", "ID", "PHONE")
 MARKS = [MARK.format(kind=kind) for kind in KINDS]
-FEWEST_DIGITS = 4
-"""Digits of a text that may hold a number: an account number has no fewer."""
+FEWEST_OF_ACCOUNT, FEWEST_DIGITS = 2, 4
+"""Digits of a text that may hold an account number, or any other number."""
 # Signs that are part of nothing but private keys: what stands before them is decided.
 _HARD = r"\n\r,;<>\[\]{}|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
@@ -85,8 +85,9 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
         yield "PRIVATE KEY", key_blocks(plain)
     groups = Groups(text)
     n_digits = int(groups.digits_before[-1])
-    if n_digits >= FEWEST_DIGITS:
+    if n_digits >= FEWEST_OF_ACCOUNT:
         yield "IBAN", accounts(text)
+    if n_digits >= FEWEST_DIGITS:
         yield "ID", identities(groups)
         yield "PHONE", phones(groups)
     if n_digits >= SHORTEST_CARD:

@@ -4,10 +4,9 @@ import re
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, Bytes, Text, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
 LONGEST = 34
 _GAPS = table(" -.")
@@ -23,38 +22,37 @@ def is_iban(text: str) -> bool:
 
 
 @cache
-def _registry() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return by the two letters of a country the length of its numbers, and for each of their places whether it is a digit, or a letter."""
+def _registry() -> tuple[Ints, Bools, Bools, Bools]:
+    """Return by country the length of its numbers and for each of their places whether it is a digit, or a letter; and which pairs of letters are one."""
     from stdnum import numdb
 
     lengths = np.zeros(26 * 26, np.int64)
-    kinds = np.zeros((2, 26 * 26, LONGEST), np.bool_)
+    kinds, is_country = np.zeros((2, 26 * 26, LONGEST), np.bool_), np.zeros(1 << 16, np.bool_)
     for _, country, _, about, _ in numdb.get("iban").prefixes:
         index = 26 * (ord(country[0]) - ord("A")) + ord(country[1]) - ord("A")
         written = "aann" + "".join(int(n) * kind for n, kind in re.findall("([0-9]+)!([nac])", about["bban"]))
         lengths[index] = len(written)
+        is_country[ord(country[0].lower()) << 8 | ord(country[1].lower())] = True
         for which, kind in zip(kinds, "na", strict=True):
             which[index, : len(written)] = [k == kind for k in written]
-    return lengths, kinds[0], kinds[1]
+    return lengths, kinds[0], kinds[1], is_country
 
 
 def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
-    codes = text.codes
-    is_letter = text.has(LETTERS)
-    pairs = is_letter[:-1] & is_letter[1:]
-    pairs[1:] &= ~text.is_word[:-2]
-    signs = text.marked(ALNUM) if pairs.any() else np.zeros(0, np.int64)
+    codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
+    begins = np.flatnonzero(is_country[text.pairs])
+    begins = begins[~WORD[text.at(begins - 1)] & ~LETTERS[text.at(begins + 2)]]
+    signs = text.marked(ALNUM) if begins.size else begins
     if signs.size < 15:
         return spans(())
     kinds = codes[signs]
-    first = np.searchsorted(signs, np.flatnonzero(pairs))
+    first = np.searchsorted(signs, begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
-    lengths, are_digits, are_letters = _registry()
     country = 26 * ((kinds[first] | 32).astype(np.int64) - 97) + (kinds[first + 1] | 32) - 97
     length = lengths[country]
-    inside = (length > 0) & (first + length <= signs.size)
+    inside = first + length <= signs.size
     first, length, country = first[inside], length[inside], country[inside]
     if not first.size:
         return spans(())

@@ -27,6 +27,7 @@ _PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILE
 _SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
 _IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f")
 _PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
+_USER = WORD | table("-.+%")
 _CODED = ALNUM | table("-")
 _CALL = LETTERS | table("_")
 _AT, _DOT, _QUOTE, _OPEN, _EQUALS, _COLON, _SLASH = (ord(c) for c in '@."(=:/')
@@ -70,7 +71,7 @@ def emails(text: Text) -> Spans:
     starts = _names(text, kinds, ats)
     found = starts >= 0
     ats, starts, ends, last = ats[found], starts[found], ends[found], last[found]
-    good = ~_is_code(text, ats, starts, ends, last)
+    good = ~_is_code(text, ats, starts, ends, last) & ~_is_password(text, starts)
     return starts[good], ends[good]
 
 
@@ -161,10 +162,25 @@ def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
         beginnings = np.append(np.flatnonzero(kinds & _BEGINS), kinds.size)
         first[moved] = beginnings[np.searchsorted(beginnings, first[moved])]
     first = np.where((ats > 0) & (first <= last) & ((kinds[last] & _ENDS) > 0), first, -1)
+    returned = np.flatnonzero((first > 3) & (text.at(first - 1) == _EQUALS))
+    if returned.size:
+        first[returned] = _returned(text, kinds, first[returned])
     quoted = np.flatnonzero((first < 0) & (text.at(ats - 1) == _QUOTE))
     if quoted.size:
         first[quoted] = _quoted(text, ats[quoted])
     return first
+
+
+def _returned(text: Text, kinds: Bytes, first: Ints) -> Ints:
+    """Return where names with an equals sign begin that hold the address of another: in angle brackets, or behind a number."""
+    inside = (kinds & _INSIDE) > 0
+    inside[:-1] |= text.codes == _EQUALS
+    outside = np.concatenate(([-1], np.flatnonzero(~inside)))
+    start = outside[np.searchsorted(outside, first, "right") - 1] + 1
+    n_digits = text.counted(DIGITS)
+    good = (first - start < LONGEST_NAME) & ((kinds[start] & _BEGINS) > 0)
+    good &= (text.at(start - 1) == ord("<")) | (n_digits[first] - n_digits[start] > 2)
+    return np.where(good, start, first)
 
 
 def _quoted(text: Text, ats: Ints) -> Ints:
@@ -185,6 +201,17 @@ def _is_code(text: Text, ats: Ints, starts: Ints, ends: Ints, last: Ints) -> Boo
         | _is_file(text, last, ends)
         | _is_called(text, ends, text.at(ends))
     )
+
+
+def _is_password(text: Text, starts: Ints) -> Bools:
+    """Return which names are the password of a URL, with a user of letters and digits before it."""
+    result = np.zeros(starts.size, np.bool_)
+    those = np.flatnonzero(text.at(starts - 1) == _COLON)
+    if those.size and "://" in text.plain:
+        others = np.concatenate(([-1], text.marked(~_USER)))
+        before = others[np.searchsorted(others, starts[those] - 2, "right") - 1]
+        result[those] = (text.at(before) == _SLASH) & (text.at(before - 1) == _SLASH) & (text.at(before - 2) == _COLON)
+    return result
 
 
 def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
@@ -215,9 +242,7 @@ def _is_version(text: Text, ats: Ints) -> Bools:
         index = np.searchsorted(others, ats[those] + 1)
         second = np.minimum(index + 1, others.size - 1)
         result[those] = (
-            (text.at(others[index]) == _DOT)
-            & (text.at(others[second]) == _DOT)
-            & (others[second] - others[index] > 1)
+            (text.at(others[index]) == _DOT) & (text.at(others[second]) == _DOT) & (others[second] - others[index] > 1)
         )
     return result
 
@@ -240,13 +265,19 @@ def _is_called(text: Text, ends: Ints, after: Bytes) -> Bools:
     if dots.size:
         others = np.append(text.marked(~_CALL), text.codes.size)
         result[dots] = text.at(others[np.searchsorted(others, ends[dots] + 1)]) == _OPEN
-    paths = np.flatnonzero(((after == _COLON) | (after == _SLASH)) & (_PATH[second] | (second == _SLASH) | (second == ord("~"))))
+    paths = np.flatnonzero(
+        ((after == _COLON) | (after == _SLASH)) & (_PATH[second] | (second == _SLASH) | (second == ord("~")))
+    )
     if paths.size:
         others = np.append(text.marked(~_PATH), text.codes.size)
         stop = others[np.searchsorted(others, ends[paths] + 1)]
         remote = np.flatnonzero(_at_word(text, b".git"))
         nearest = np.append(remote, text.codes.size)[np.searchsorted(remote, ends[paths] + 2)]
-        of_path = (second[paths] == _SLASH) | (second[paths] == ord("~")) | ((text.at(stop) == _SLASH) & (stop > ends[paths] + 1))
+        of_path = (
+            (second[paths] == _SLASH)
+            | (second[paths] == ord("~"))
+            | ((text.at(stop) == _SLASH) & (stop > ends[paths] + 1))
+        )
         result[paths] = np.where(after[paths] == _COLON, of_path, nearest < stop)
     return result
 

@@ -28,6 +28,7 @@ def table(signs: str) -> Bools:
 
 
 LETTERS = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+CAPITALS = table("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = table("0123456789")
 ALNUM = LETTERS | DIGITS
 WORD = ALNUM | table("_")
@@ -39,6 +40,8 @@ class Text:
 
     def __init__(self, plain: str, wide: Codes) -> None:
         self.plain = plain
+        self._counts: dict[bytes, Ints] = {}
+        self.words: dict[object, tuple[Ints, Ints]] = {}
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 
@@ -68,6 +71,13 @@ class Text:
         result = np.zeros(self.codes.size + 1, np.int32)
         np.cumsum(self.has(which), out=result[1:])
         return result  # type: ignore[return-value]
+
+    def counted(self, which: Bools) -> Ints:
+        """Return what ``count`` does, which is kept."""
+        key = which.tobytes()
+        if key not in self._counts:
+            self._counts[key] = self.count(which)
+        return self._counts[key]
 
     @cached_property
     def is_word(self) -> Bools:
@@ -147,7 +157,9 @@ class Groups:
         """Return the first groups of all rows of so many joined groups with digits enough for a number, and the lengths of their groups in one number."""
         if n_groups not in self._rows:
             before = self.digits_before
-            first = np.flatnonzero(before[n_groups:] - before[:-n_groups] >= (FEWEST if n_groups < 4 else FEWEST_OF_MANY))
+            first = np.flatnonzero(
+                before[n_groups:] - before[:-n_groups] >= (FEWEST if n_groups < 4 else FEWEST_OF_MANY)
+            )
             first = first[self.last_of_row[first] >= first + n_groups - 1]
             self._rows[n_groups] = first, self.packed(first, n_groups)
         return self._rows[n_groups]

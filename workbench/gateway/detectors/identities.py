@@ -2,14 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import begins, ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept
-from workbench.gateway.detectors.groups import DIGITS, LETTERS, WORD, Bools, Bytes, Groups, luhn_sums, table, weighted
-from workbench.gateway.detectors.words import ID_WORDS, TAX_WORDS, Words
+from workbench.gateway.detectors.groups import (
+    CAPITALS,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Groups,
+    luhn_sums,
+    table,
+    weighted,
+)
+from workbench.gateway.detectors.words import ID_WORDS, PAN_WORDS, TAX_WORDS, Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +95,11 @@ IDENTITIES = (
     Identity(module="in_.aadhaar", shapes=((4, 4, 4),)),
     Identity(module="in_.aadhaar", shapes=((12,),), words=ID_WORDS),
     Identity(module="pl.pesel", shapes=((11,),), words=ID_WORDS),
+    Identity(module="br.cpf", shapes=((11,), (9, 2)), words=ID_WORDS),
     Identity(module="se.personnummer", shapes=((6, 4), (8, 4))),
+    Identity(module="se.personnummer", shapes=((10,), (12,)), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((6, 7),)),
+    Identity(module="kr.rrn", shapes=((13,),), words=ID_WORDS),
     Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), words=ID_WORDS),
 )
 """National numbers that are claimed, beside the Italian codice fiscale and the British national insurance number, which are mostly letters."""
@@ -95,6 +108,8 @@ _ODD = np.array([1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 1
 """What letters and digits at odd places count in an Italian number (DM 12 March 1974)."""
 _FIRST_OF_NINO, _SECOND_OF_NINO = table("ABCEGHJKLMNOPRSTWXYZ"), table("ABCEGHJKLMNPRSTWXYZ")
 _LAST_OF_NINO = table("ABCD")
+_HOLDERS = table("ABCFGHJLPT")
+"""Fourth letters of Indian permanent account numbers: the kind of who holds it."""
 _BLANK = ord(" ")
 _BLANK_OR_HYPHEN = table(" -")
 
@@ -181,10 +196,10 @@ def _pesel(digits: Bytes) -> Bools:
 def _personnummer(digits: Bytes) -> Bools:
     short = digits[:, -10:]
     year, month, day = (_number(short[:, a : a + 2]) for a in (0, 2, 4))
-    this_year = date.today().year
-    century = this_year // 100 - (year > this_year % 100) if digits.shape[1] == 10 else _number(digits[:, :2])
-    valid: Bools = (luhn_sums(short) % 10 == 0) & _is_date(100 * century + year, month, day)
-    return valid & (century > 0)
+    # A year of two digits is a leap year in either century.
+    year = _number(digits[:, :4]) if digits.shape[1] == 12 else 2000 + year
+    valid: Bools = (luhn_sums(short) % 10 == 0) & _is_date(year, month, day) & (year > 0)
+    return valid
 
 
 def _rrn(digits: Bytes) -> Bools:
@@ -223,7 +238,7 @@ _SPANISH = np.frombuffer(b"TRWAGMYFPDXBNJZSQVHLCKE", np.uint8)
 
 def identities(groups: Groups) -> Spans:
     """Return the identity numbers of a text."""
-    parts = [_fiscal_codes(groups), _insurance_numbers(groups)]
+    parts = [_fiscal_codes(groups), _insurance_numbers(groups), _account_numbers(groups)]
     for identity in IDENTITIES:
         for shape in identity.shapes:
             first = groups.of_shape(shape)
@@ -283,7 +298,9 @@ def _fiscal_codes(groups: Groups) -> Spans:
     text = groups.text
     places = groups.starts[(groups.lengths == 2) & (groups.starts >= 6)]
     at = text.at
-    places = places[LETTERS[at(places - 2)] & LETTERS[at(places - 3)] & LETTERS[at(places - 5)] & LETTERS[at(places + 2)]]
+    places = places[
+        LETTERS[at(places - 2)] & LETTERS[at(places - 3)] & LETTERS[at(places - 5)] & LETTERS[at(places + 2)]
+    ]
     # Blanks may part the letters of the name from the day, and the day from the place.
     blank = at(places - 1) == _BLANK
     starts = places - 6 - blank
@@ -297,7 +314,10 @@ def _fiscal_codes(groups: Groups) -> Spans:
     good = (starts >= 0) & ~WORD[at(starts - 1)] & ~WORD[at(stops)]
     for place, which in shape:
         good &= which[at(np.maximum(place, 0))]
-    signs = np.stack([at(place[good]) & 0xDF if which is LETTERS or which is _MONTHS else at(place[good]) for place, which in shape], 1)
+    signs = np.stack(
+        [at(place[good]) & 0xDF if which is LETTERS or which is _MONTHS else at(place[good]) for place, which in shape],
+        1,
+    )
     starts, stops = starts[good], stops[good]
     values = np.where(signs < 65, signs - 48, signs - 65)
     odd, even = _ODD[values[:, 0:15:2]].sum(1), values[:, 1:15:2].sum(1, dtype=np.int64)
@@ -310,17 +330,34 @@ def _fiscal_codes(groups: Groups) -> Spans:
 
 def _insurance_numbers(groups: Groups) -> Spans:
     """Return the British national insurance numbers, around their six digits, which blanks may part in pairs."""
-    text, at = groups.text, groups.text.at
+    at = groups.text.at
     found = []
     for shape in ((6,), (2, 2, 2)):
         first = groups.of_shape(shape)
         start, stop = groups.starts[first], groups.ends[first + len(shape) - 1]
         good = np.ones(first.size, np.bool_)
         for i in range(len(shape) - 1):
-            good &= (at(groups.ends[first + i]) == _BLANK) & (groups.starts[first + i + 1] - groups.ends[first + i] == 1)
+            good &= (at(groups.ends[first + i]) == _BLANK) & (
+                groups.starts[first + i + 1] - groups.ends[first + i] == 1
+            )
         start = start - (at(start - 1) == _BLANK) - 2
         stop = stop + (at(stop) == _BLANK) + 1
-        good &= (start >= 0) & _FIRST_OF_NINO[at(np.maximum(start, -1))] & _SECOND_OF_NINO[at(np.maximum(start, -1) + 1)]
+        good &= (
+            (start >= 0) & _FIRST_OF_NINO[at(np.maximum(start, -1))] & _SECOND_OF_NINO[at(np.maximum(start, -1) + 1)]
+        )
         good &= _LAST_OF_NINO[at(stop - 1)] & ~WORD[at(stop)] & ~WORD[at(np.maximum(start, 0) - 1)]
         found.append((start[good], stop[good]))
     return joined(found)
+
+
+def _account_numbers(groups: Groups) -> Spans:
+    """Return the Indian permanent account numbers, around their four digits: those of persons by their form, of others behind a word."""
+    text, at = groups.text, groups.text.at
+    places = groups.starts[(groups.lengths == 4) & (groups.starts >= 5)]
+    good = LETTERS[at(places + 4)] & ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
+    for back in range(1, 6):
+        good &= CAPITALS[at(places - back)]
+    good &= CAPITALS[at(places + 4)] & _HOLDERS[at(places - 2)]
+    places = places[good]
+    named = (at(places - 2) == ord("P")) | PAN_WORDS.stands_before(text, places - 5)
+    return places[named] - 5, places[named] + 5

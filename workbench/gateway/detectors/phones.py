@@ -1,12 +1,14 @@
 """Telephone numbers: international forms by country calling code, and national forms of the regions that are claimed, by libphonenumber's patterns."""
 
+import re
 from collections.abc import Callable
+from itertools import repeat
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, code_of, table
+from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, Text, code_of, table
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -14,15 +16,18 @@ from workbench.gateway.detectors.numbering_plans import (
     is_national,
     of_possible_length,
 )
-from workbench.gateway.detectors.words import PHONE_WORDS
+from workbench.gateway.detectors.words import OTHER_NUMBERS, PHONE_WORDS
 
 SHORTEST = 7
+REACH_OF_OTHERS = 12
 MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
 LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
 _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
 _OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
 _ALL_NAMED = 13
+EXTENSION = re.compile(r" ?(?:ext\.?|x|#|доб\.?) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
+_BEFORE_EXTENSION, _EXTENDS = table(" xXeE#\xff"), table("xXeE#\xff")
 
 
 def phones(groups: Groups) -> Spans:
@@ -30,7 +35,25 @@ def phones(groups: Groups) -> Spans:
     parts = [_national(groups)]
     if "+" in groups.text.plain:
         parts.append(_international(groups))
-    return joined(parts)
+    starts, ends = joined(parts)
+    return starts, _with_extensions(groups.text, ends)
+
+
+def _with_extensions(text: Text, ends: Ints) -> Ints:
+    """Return where telephone numbers end that an extension may follow."""
+    likely = np.flatnonzero(
+        _BEFORE_EXTENSION[text.at(ends)]
+        & (_EXTENDS[text.at(ends)] | _EXTENDS[text.at(ends + 1)] | _EXTENDS[text.at(ends + 2)])
+    )
+    if likely.size:
+        ends = ends.copy()
+        ends[likely] = [
+            place if m is None else m.end()
+            for place, m in zip(
+                ends[likely].tolist(), map(EXTENSION.match, repeat(text.plain), ends[likely].tolist()), strict=True
+            )
+        ]
+    return ends
 
 
 class _Rows:
@@ -141,7 +164,7 @@ def _national(groups: Groups) -> Spans:
     is_named = PHONE_WORDS.stands_before(text, starts)
     named = np.zeros(groups.starts.size, np.bool_)
     named[first] = is_named
-    good = is_named | _has_digits_enough(groups, first)
+    good = is_named | (_has_digits_enough(groups, first) & ~OTHER_NUMBERS.stands_before(text, starts, REACH_OF_OTHERS))
     first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:
@@ -165,6 +188,10 @@ def _national_starts(groups: Groups) -> Ints:
     follows_first = np.zeros(groups.starts.size, np.bool_)
     follows_first[1:] = is_first[:-1] & (before[1:] == _BLANK)
     single = is_first & ~groups.is_next
+    # A zero, a point and more digits are a decimal fraction.
+    is_first &= ~(
+        (groups.lengths == 1) & (groups.text.at(groups.ends) == _POINT) & (groups.text.at(groups.starts) == ord("0"))
+    )
     fits = np.where(single, (groups.lengths >= SHORTEST) & (groups.lengths <= LONGEST), groups.lengths <= 13)
     return np.flatnonzero(fits & (is_first | follows_first | opens))
 
@@ -216,7 +243,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
     text, digits, n = groups.text, rows.digits(), rows.n_digits
     is_bracketed = (text.at(starts) == _OPEN) & (text.at(groups.ends[rows.first]) == _CLOSED) & (n_groups > 1)
     ok = _is_north_american(rows, digits) | _is_chinese(rows, digits)
-    zero = ~ok & (digits[:, 0] == 0)
+    zero = ~ok & (digits[:, 0] == 0) & ((n_groups == 1) | (groups.lengths[rows.first] > 1) | (digits[:, 1] > 0))
     double = zero & (digits[:, 1] == 0)
     single = zero & ~double
     some = rows.only(double)

@@ -7,6 +7,8 @@ LONGEST_SECRET = 16_000
 
 _HAS_DIGIT = r"(?=[A-Za-z_\-]*+[0-9])"
 """What follows holds digits, as all but examples do."""
+_NO_EXAMPLE = r"(?!.{2,12}?([xX*0])\1{9})"
+"""What follows is not one sign again and again, as in examples."""
 _RANDOM_PART = r"[A-Za-z0-9_\-]*?(?:[A-Za-z0-9]{16}|[-_](?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[0-9A-Za-z]{6})"
 
 
@@ -24,6 +26,8 @@ def _random(begins: str, rest: str) -> tuple[str, str]:
 _WORD = r"[A-Za-z0-9_\-]"
 _JWT = rf"{_WORD}{{8,6000}}+\.{_WORD}{{4,6000}}+(?:\.{_WORD}{{0,2000}}+){{1,3}}"
 _FORMATS = (
+    _format("pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
+    _format("EAA", r"[A-Za-z0-9]{60,400}+"),
     _random("sk-", rf"{_WORD}{{20,400}}+"),
     *(
         _format(begins, r"[A-Za-z0-9]{30,255}+")
@@ -36,7 +40,7 @@ _FORMATS = (
     _format("ya29.", rf"{_WORD}{{20,1000}}+"),
     *(
         _format("xox" + kind, _HAS_DIGIT + r"[A-Za-z0-9\-]{10,255}+")
-        for kind in ("a-", "b-", "p-", "r-", "s-", "o-", "e-", "e.xoxp-", "e.xoxb-")
+        for kind in ("a-", "b-", "c-", "d-", "p-", "r-", "s-", "o-", "e-", "e.xoxp-", "e.xoxb-")
     ),
     _format("xapp-", r"[A-Za-z0-9\-]{20,255}+"),
     _format("https://hooks.slack.com/", r"(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,120}+"),
@@ -131,6 +135,21 @@ _FORMATS = (
                 "csk-",
             ),
             *(
+                "nfp_",
+                "sgp_",
+                "pul-",
+                "CFPAT-",
+                "FLWSECK_TEST-",
+                "FLWSECK-",
+                "rdme_",
+                "vercel_",
+                "lsv2_",
+                "jina_",
+                "tvly-",
+                "pcsk_",
+                "sb_secret_",
+                "wandb_v1_",
+                "1//0",
                 "key_live_",
                 "xkeysib-",
                 "xsmtpsib-",
@@ -158,7 +177,7 @@ def _by_beginning() -> dict[str, re.Pattern[str]]:
     patterns: dict[str, list[str]] = {}
     for begins, pattern in _FORMATS:
         patterns.setdefault(begins[:2], []).append(pattern)
-    return {two: re.compile(rf"(?:{'|'.join(found)})(?![0-9A-Za-z_])") for two, found in patterns.items()}
+    return {two: re.compile(rf"{_NO_EXAMPLE}(?:{'|'.join(found)})(?![0-9A-Za-z_])") for two, found in patterns.items()}
 
 
 BY_BEGINNING = _by_beginning()

@@ -13,7 +13,8 @@ from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Boo
 from workbench.gateway.detectors.secret_formats import BY_BEGINNING
 from workbench.gateway.detectors.words import Words
 
-SHORTEST = 16
+SHORTEST, SHORTEST_NAMED = 16, 12
+"""Characters of a secret, and of a short one with its name."""
 _PAIRS = np.zeros(1 << 16, np.bool_)
 _PAIRS[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = True
 _KEY_SIGNS = WORD | table("-.+/=:")
@@ -24,14 +25,52 @@ _WORD = r"[A-Za-z0-9_\-]"
 DISCORD = re.compile(
     rf"(?<![0-9A-Za-z_\-.])[MNO][A-Za-z0-9_\-]{{23,25}}\.{_WORD}{{6}}\.{_WORD}{{27,38}}(?![0-9A-Za-z_\-])"
 )
+AZURE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}(?![0-9A-Za-z_~\-])")
 TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.{_WORD}{{60,70}}(?![0-9A-Za-z_])")
+PASSWORDS = Words(
+    *(
+        "passwd",
+        "password",
+        "passwor",
+        "passphrase",
+        "pwd",
+        "|pass|",
+        "passcode",
+        "密码",
+        "密碼",
+        "口令",
+        "비밀번호",
+        "パスワード",
+        "пароль",
+        "kennwort",
+    ),
+    *(
+        "contraseña",
+        "contrasena",
+        "senha",
+        "mot de passe",
+        "hasło",
+        "haslo",
+        "wachtwoord",
+        "lösenord",
+        "parola",
+        "şifre",
+        "sifre",
+    ),
+)
+CURL = re.compile(r"-(?:u|user)[ =][\"']?[\w.@\-]{1,64}:(?P<value>[^\s\"':@/]{6,128})")
 NAMES = Words(
     *("key", "secret", "token", "passwd", "password", "pwd", "credential", "bearer", "authorization", "密码", "密钥"),
 )
 _TAIL = WORD | table("-")
-LONGEST_TAIL, LONGEST_GAP = 12, 18
-GAP = re.compile(r"[\"'`]?+ {0,3}+(?::=|=>|[:=：]|是|is )?+(?<=[ :=：是>\"'`]) {0,3}+(?:bearer |basic )?[\"'`]?+", re.IGNORECASE)
-"""What stands between a name and its value."""
+LONGEST_TAIL, LONGEST_GAP = 12, 24
+_QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
+GAP = re.compile(
+    rf"{_QUOTE} {{0,3}}+(?::=|=>|[:=：|]|是|is )?+(?:\*\*)?(?<=[ :=：是>\"'`|*]) {{0,3}}+(?:bearer |basic )?{_QUOTE}|>",
+    re.IGNORECASE,
+)
+PARTED = re.compile(r"[\s\S]*(?:[:=：|>是]|is )[\s\S]*", re.IGNORECASE)
+"""What stands between a name and its value, and with more than blanks."""
 _VALUE = WORD | table("-+/.~!@$%^&*")
 _FARTHEST = 56
 """Characters from the beginning of a name to its value, at most."""
@@ -40,17 +79,20 @@ LONGEST_VALUE = 400
 _PARTS = table("-_./")
 _SIGN_OF = np.cumsum(_VALUE | table("=")) - 1
 _N_SIGNS = int(_SIGN_OF[-1]) + 1
+SHORTEST_PASSWORD, LONGEST_SHORT = 8, 16
+_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-"), table(".")
 _AT_ONCE = 4096
 _CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
 _C_LOG_C = np.arange(LONGEST_VALUE + 3) * np.log2(np.maximum(np.arange(LONGEST_VALUE + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _NO_PASSWORD = table("{}$<>:")
+_PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 
 
 def secrets(text: Text) -> Spans:
     """Return the secrets of a text."""
-    parts = [_of_formats(text), _shaped(text), _named(text)] if text.codes.size >= SHORTEST else []
+    parts = [_of_formats(text), _shaped(text), _named(text)] if text.codes.size >= SHORTEST_NAMED else []
     if "://" in text.plain and "@" in text.plain:
         parts.append(_in_addresses(text))
     return joined(parts)
@@ -103,9 +145,11 @@ def _shaped(text: Text) -> Spans:
             n_digits += (n_digits == more - 1) & DIGITS[text.at(np.maximum(colons - more, -1))]
         colons, n_digits = colons[n_digits < 11], n_digits[n_digits < 11]
         found.append(spans(_matched(TELEGRAM, plain, colons - n_digits)))
-    for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14)):
+    for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14), ("Q~", AZURE, 4)):
         places = _all(text, sign) - before
         found.append(spans(_matched(pattern, plain, places[places >= 0])))
+    if "-u " in plain or "--user" in plain:
+        found.append(spans(m.span("value") for m in CURL.finditer(plain)))
     dots = np.flatnonzero(c == _DOT)
     between = np.diff(dots, prepend=-1)
     for at in (24, 25, 26):
@@ -138,15 +182,52 @@ def _in_addresses(text: Text) -> Spans:
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
     n_other = text.count(_NO_PASSWORD)
-    return kept((colon + 1, end), n_other[end] == n_other[colon + 1])
+    places = kept((colon + 1, end), n_other[end] == n_other[colon + 1])
+    written = map(text.plain.__getitem__, map(slice, *(p.tolist() for p in places)))
+    return kept(places, np.array([w.lower() not in _PLACEHOLDERS for w in written], np.bool_))
 
 
 def _named(text: Text) -> Spans:
-    """Return random values that a name such as "api_key" stands before."""
-    starts, ends = _values(text)
+    """Return random values that a name such as "api_key" stands before, and short ones behind the word for a password."""
+    padded = np.concatenate(([False], text.has(_VALUE), [False]))
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    long = ends - starts >= SHORTEST
+    starts, ends = _behind(text, NAMES, *_mixed(text, starts[long], ends[long]))
+    ends = np.minimum(ends, starts + LONGEST_VALUE)
+    for _ in range(2):
+        ends = ends + (text.at(ends) == _EQUALS)
+    parts = [kept((starts, ends), _are_random(text, starts, ends))]
+    if PASSWORDS.places(text)[0].size:
+        starts, ends = edges[::2], edges[1::2]
+        short = (ends - starts >= SHORTEST_PASSWORD) & (ends - starts < LONGEST_SHORT)
+        short[short] = _are_passwords(text, starts[short], ends[short])
+        parts.append(_behind(text, PASSWORDS, starts[short], ends[short], is_short=True))
+    return joined(parts)
+
+
+def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
+    """Return which values mix letters with digits as passwords do, and are no path, no variable, no date and no call."""
+    first, last, after = text.at(starts), text.at(ends - 1), text.at(ends)
+    good: Bools = ~_NO_FIRST[first] & ~((after == ord("(")) | (after == ord("[")) | (after == ord("{")))
+    letters, digits, words = (_counted(text, which, starts, ends) for which in (LETTERS, DIGITS, WORD))
+    good &= (letters > 1) & (digits > 0) & (words > 3) & ~_ENDS_SENTENCE[last]
+    return good & ~_starts_with_name(text, starts)
+
+
+def _starts_with_name(text: Text, starts: Ints) -> Bools:
+    """Return which values begin as the name of another value does."""
+    result = np.zeros(starts.size, np.bool_)
+    for words in (PASSWORDS, NAMES):
+        result |= np.isin(starts, words.places(text)[0])
+    return result
+
+
+def _behind(text: Text, words: Words, starts: Ints, ends: Ints, *, is_short: bool = False) -> Spans:
+    """Return the values that one of the words, the rest of its name, and what parts a name from its value stand before."""
     if not starts.size:
         return starts, ends
-    tails, begins = _tails(text, NAMES.places(text))
+    tails, begins = _tails(text, words.places(text))
     # The nearest name may be one without a gap of its own, such as the second one of "Authorization: Bearer".
     nearest = np.searchsorted(begins, starts)
     good = np.zeros(starts.size, np.bool_)
@@ -157,13 +238,11 @@ def _named(text: Text) -> Spans:
         near = (gap > 0) & (gap <= LONGEST_GAP) & (starts[left] - begins[name] <= _FARTHEST)
         left, name = left[near], name[near]
         gaps = list(map(text.plain.__getitem__, map(slice, tails[name].tolist(), starts[left].tolist())))
-        parted = {gap: GAP.fullmatch(gap) is not None for gap in set(gaps)}
+        parted = {
+            gap: GAP.fullmatch(gap) is not None and (not is_short or PARTED.match(gap) is not None) for gap in set(gaps)
+        }
         good[left] = np.fromiter(map(parted.__getitem__, gaps), np.bool_, len(gaps))
-    starts, ends = starts[good], ends[good]
-    ends = np.minimum(ends, starts + LONGEST_VALUE)
-    for _ in range(2):
-        ends = ends + (text.at(ends) == _EQUALS)
-    return kept((starts, ends), _are_random(text, starts, ends))
+    return starts[good], ends[good]
 
 
 def _tails(text: Text, names: Spans) -> Spans:
@@ -180,19 +259,13 @@ def _tails(text: Text, names: Spans) -> Spans:
     return tails[fits], begins[fits]
 
 
-def _values(text: Text) -> Spans:
-    """Return values: sixteen signs or more with letters and digits."""
-    padded = np.concatenate(([False], text.has(_VALUE), [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    begins, ends = edges[::2], edges[1::2]
-    long = ends - begins >= SHORTEST
-    begins, ends = begins[long], ends[long]
-    if not begins.size:
-        return begins, ends
-    digits, letters = text.count(DIGITS), text.count(LETTERS)
-    mixed: Bools = letters[ends] > letters[begins]
-    mixed &= (digits[ends] > digits[begins]) | (ends - begins >= 20)
-    return begins[mixed], ends[mixed]
+def _mixed(text: Text, starts: Ints, ends: Ints) -> Spans:
+    """Return the values with letters and digits, or with letters if they are long."""
+    if not starts.size:
+        return starts, ends
+    mixed = _counted(text, LETTERS, starts, ends) > 0
+    mixed &= (_counted(text, DIGITS, starts, ends) > 0) | (ends - starts >= 20)
+    return starts[mixed], ends[mixed]
 
 
 def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
@@ -213,7 +286,7 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
 
 def _counted(text: Text, which: Bools, starts: Ints, ends: Ints) -> Ints:
     """Return how many characters of a class each value holds."""
-    before = text.count(which)
+    before = text.counted(which)
     result: Ints = before[ends] - before[starts]
     return result
 

@@ -20,6 +20,11 @@ class Words:
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
         """Return beginnings and ends of the words of a text, by their ends."""
+        if self not in text.words:
+            text.words[self] = self._places(text)
+        return text.words[self]
+
+    def _places(self, text: Text) -> tuple[Ints, Ints]:
         likely = np.flatnonzero(self._is_pair[text.pairs])
         begins, ends = [likely[:0]], [likely[:0]]
         if likely.size:
@@ -40,8 +45,8 @@ class Words:
         order = np.lexsort((begin, end))
         return begin[order], end[order]
 
-    def stands_before(self, text: Text, places: Ints) -> Bools:
-        """Return before which places one of the words stands on the same line, at most ``REACH`` characters back."""
+    def stands_before(self, text: Text, places: Ints, reach: int = REACH) -> Bools:
+        """Return before which places one of the words stands on the same line, at most so many characters back."""
         if not places.size:
             return np.zeros(0, np.bool_)
         begin, end = self.places(text)
@@ -50,7 +55,7 @@ class Words:
         breaks = np.concatenate(([-1], text.line_breaks))
         line = breaks[np.searchsorted(breaks, places, "right") - 1] + 1
         nearest = np.maximum.accumulate(begin)[np.maximum(np.searchsorted(end, places, "right") - 1, 0)]
-        result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - REACH, line))
+        result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - reach, line))
         return result
 
 
@@ -67,6 +72,28 @@ def _pair(codes: Codes) -> int:
 PHONE_WORDS = Words(
     *(
         "phone",
+        "contact n",
+        "portable",
+        "rufnummer",
+        "|mob",
+        "|ph|",
+        "|gsm",
+        "|cep",
+        "|kom|",
+        "|tlf",
+        "|tfn",
+        "|puh",
+        "|hp|",
+        "msisdn",
+        "viber",
+        "llám",
+        "llam",
+        "zadzwo",
+        "numara",
+        "bellen",
+        "|ring ",
+        "chiama",
+        "ligue",
         "|tel|",
         "|tél|",
         "telef",
@@ -94,8 +121,34 @@ PHONE_WORDS = Words(
         "joindre",
         "reach me",
     ),
-    *("reach us", "电话", "電話", "手机", "手機", "拨打", "致电", "携帯", "전화", "тел"),
+    *(
+        "reach us",
+        "电话",
+        "電話",
+        "手机",
+        "手機",
+        "拨打",
+        "致电",
+        "携帯",
+        "전화",
+        "연락처",
+        "휴대",
+        "連絡先",
+        "联系方式",
+        "号码",
+        "тел",
+        "моб",
+        "звон",
+        "फ़ोन",
+        "फोन",
+        "मोबाइल",
+        "هاتف",
+        "جوال",
+        "טלפון",
+        "โทร",
+    ),
 )
+PAN_WORDS = Words("|pan|", "pan_", "permanent account")
 TAX_WORDS = Words("ssn", "social", "|tin|", "itin", "taxpayer", "tax id", "tax_id", "taxid")
 ID_WORDS = Words(
     *(
@@ -122,11 +175,68 @@ ID_WORDS = Words(
         "cpf",
         "cnpj",
         "aadhaar",
+        "aadhar",
+        "|uid|",
+        "idnr",
+        "id-nr",
         "nhs",
         "ssn",
         "dni",
         "nie|",
         "codice",
     ),
-    *("fiscal", "personn", "nino", "rut|", "身份", "证件", "證件", "證號", "身分證", "주민"),
+    *(
+        "fiscal",
+        "personn",
+        "pnr",
+        "samordn",
+        "rrn",
+        "resident",
+        "citizen",
+        "nino",
+        "rut|",
+        "身份",
+        "证件",
+        "證件",
+        "證號",
+        "身分證",
+        "주민",
+    ),
 )
+OTHER_NUMBERS = Words(
+    *(
+        "|id|",
+        "order",
+        "case",
+        "ticket",
+        "invoice",
+        "|ref",
+        "rechnung",
+        "bestell",
+        "auftrag",
+        "pedido",
+        "commande",
+        "factura",
+    ),
+    *(
+        "facture",
+        "serial",
+        "tracking",
+        "isbn",
+        "seed",
+        "timestamp",
+        "订单",
+        "單號",
+        "单号",
+        "注文",
+        "주문",
+        "заказ",
+        "sku",
+        "工单",
+        "awb",
+        "range",
+        "|port",
+        "batch",
+    ),
+)
+"""Words that tell that the number right behind them is none of a telephone."""
