@@ -57,11 +57,11 @@ def accounts(text: Text) -> Spans:
     if not first.size:
         return spans(())
     # Gaps of one or two signs that may stand in a number count nothing, all others do.
-    gaps = np.diff(signs) - 1
-    at = signs[:-1]
-    good = (gaps == 0) | ((gaps <= 2) & _GAPS[text.at(at + 1)] & ((gaps < 2) | _GAPS[text.at(at + 2)]))
-    bad = np.concatenate(([0], np.cumsum(~good)))
-    joined = (bad[first + length - 1] == bad[first]) & ~ALNUM[text.at(signs[first + length - 1] + 1)]
+    gaps = np.flatnonzero(signs[1:] - signs[:-1] > 1)
+    at, width = signs[gaps], signs[gaps + 1] - signs[gaps] - 1
+    bad = gaps[~((width <= 2) & _GAPS[text.at(at + 1)] & ((width < 2) | _GAPS[text.at(at + 2)]))]
+    joined = np.searchsorted(bad, first + length - 1) == np.searchsorted(bad, first)
+    joined &= ~ALNUM[text.at(signs[first + length - 1] + 1)]
     first, length, country = first[joined], length[joined], country[joined]
     check = (kinds[first + 2] - 48) * 10 + (kinds[first + 3] - 48)
     valid = (_remainders(kinds, first, length) == 1) & (check > 1) & (check < 99)

@@ -35,6 +35,13 @@ WORD = ALNUM | table("_")
 _IS_SEPARATOR = table(SEPARATORS)
 
 
+def folded(codes: Codes) -> Bytes:
+    """Return one byte for each code: those of ASCII as they are, all others among the other 128."""
+    if codes.dtype == np.uint8:
+        return codes  # type: ignore[return-value]
+    return np.where(codes < 128, codes, (codes ^ (codes >> np.uint32(7))) | np.uint32(128)).astype(np.uint8)
+
+
 class Text:
     """A text in its plain form."""
 
@@ -97,11 +104,11 @@ class Text:
 
     @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
-        """The bytes of each small character and of the one after it in one number."""
-        lower = self.lower if self.wide is self.codes else np.minimum(self.lower, 255)
+        """A byte of each small character and one of the character after it in one number."""
+        lower = folded(self.lower)
         pairs = lower[:-1].astype(np.uint16)
         pairs <<= 8
-        pairs |= lower[1:].astype(np.uint16)
+        pairs |= lower[1:]
         return pairs
 
     @cached_property

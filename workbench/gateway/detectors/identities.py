@@ -178,15 +178,17 @@ def _idnr(digits: Bytes) -> Bools:
     counts = (digits[:, :10, None] == np.arange(10, dtype=np.uint8)).sum(1)
     several = counts > 1
     valid: Bools = (digits[:, 0] > 0) & (several.sum(1) == 1) & (counts.max(1) < 4)
-    check = np.full(len(digits), 5, np.int64)
+    whole: Ints = digits.astype(np.int64)
+    check: Ints = np.full(len(digits), 5, np.int64)
     for i in range(10):
-        check = (np.where(check == 0, 10, check) * 2 % 11 + digits[:, i]) % 10
-    return valid & ((np.where(check == 0, 10, check) * 2 % 11 + digits[:, 10]) % 10 == 1)
+        check = (np.where(check == 0, 10, check) * 2 % 11 + whole[:, i]) % 10
+    valid &= (np.where(check == 0, 10, check) * 2 % 11 + whole[:, 10]) % 10 == 1
+    return valid
 
 
 def _pesel(digits: Bytes) -> Bools:
     year, month, day = (_number(digits[:, a : a + 2]) for a in (0, 2, 4))
-    century = np.array([1900, 2000, 2100, 2200, 1800])[month // 20]
+    century = np.array([1900, 2000, 2100, 2200, 1800], np.int64)[month // 20]
     valid: Bools = (weighted(digits, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)) % 10 == 0) & _is_date(
         century + year, month % 20, day
     )
@@ -195,9 +197,9 @@ def _pesel(digits: Bytes) -> Bools:
 
 def _personnummer(digits: Bytes) -> Bools:
     short = digits[:, -10:]
-    year, month, day = (_number(short[:, a : a + 2]) for a in (0, 2, 4))
+    month, day = (_number(short[:, a : a + 2]) for a in (2, 4))
     # A year of two digits is a leap year in either century.
-    year = _number(digits[:, :4]) if digits.shape[1] == 12 else 2000 + year
+    year = _number(digits[:, :4]) if digits.shape[1] == 12 else 2000 + _number(short[:, :2])
     valid: Bools = (luhn_sums(short) % 10 == 0) & _is_date(year, month, day) & (year > 0)
     return valid
 
@@ -212,7 +214,8 @@ def _rrn(digits: Bytes) -> Bools:
 
 def _ssn(digits: Bytes) -> Bools:
     valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & (digits[:, 0] < 9)
-    return valid & digits[:, 3:5].any(1) & digits[:, 5:9].any(1) & (digits != digits[:, :1]).any(1)
+    valid &= digits[:, 3:5].any(1) & digits[:, 5:9].any(1) & (digits != digits[:, :1]).any(1)
+    return valid
 
 
 CHECKS: dict[str, Callable[[Bytes], Bools]] = {

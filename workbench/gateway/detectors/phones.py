@@ -26,8 +26,8 @@ _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
 _OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
 _ALL_NAMED = 13
-EXTENSION = re.compile(r" ?(?:ext\.?|x|#|доб\.?) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
-_BEFORE_EXTENSION, _EXTENDS = table(" xXeE#\xff"), table("xXeE#\xff")
+EXTENSION = re.compile(r" ?(?:ext\.?|x|#) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
+_EXTENDS = table("xXeE#")
 
 
 def phones(groups: Groups) -> Spans:
@@ -41,10 +41,8 @@ def phones(groups: Groups) -> Spans:
 
 def _with_extensions(text: Text, ends: Ints) -> Ints:
     """Return where telephone numbers end that an extension may follow."""
-    likely = np.flatnonzero(
-        _BEFORE_EXTENSION[text.at(ends)]
-        & (_EXTENDS[text.at(ends)] | _EXTENDS[text.at(ends + 1)] | _EXTENDS[text.at(ends + 2)])
-    )
+    after = text.at(ends)
+    likely = np.flatnonzero(_EXTENDS[np.where(after == _BLANK, text.at(ends + 1), after)])
     if likely.size:
         ends = ends.copy()
         ends[likely] = [
@@ -161,10 +159,11 @@ def _national(groups: Groups) -> Spans:
     starts = groups.starts[first] - (text.at(groups.starts[first] - 1) == _OPEN)
     good = phone_begins(text, starts) & ~_is_date(groups, first)
     first, starts = first[good], starts[good]
-    is_named = PHONE_WORDS.stands_before(text, starts)
+    is_other = OTHER_NUMBERS.stands_before(text, starts, REACH_OF_OTHERS)
+    is_named = PHONE_WORDS.stands_before(text, starts) & ~is_other
     named = np.zeros(groups.starts.size, np.bool_)
     named[first] = is_named
-    good = is_named | (_has_digits_enough(groups, first) & ~OTHER_NUMBERS.stands_before(text, starts, REACH_OF_OTHERS))
+    good = is_named | (_has_digits_enough(groups, first) & ~is_other)
     first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:

@@ -181,3 +181,4 @@ def _by_beginning() -> dict[str, re.Pattern[str]]:
 
 
 BY_BEGINNING = _by_beginning()
+BEGINNINGS = [begins for begins, _ in _FORMATS]

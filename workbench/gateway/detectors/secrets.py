@@ -10,13 +10,25 @@ import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
-from workbench.gateway.detectors.secret_formats import BY_BEGINNING
+from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
 
 SHORTEST, SHORTEST_NAMED = 16, 12
 """Characters of a secret, and of a short one with its name."""
-_PAIRS = np.zeros(1 << 16, np.bool_)
-_PAIRS[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = True
+_NUMBER_OF_PAIR = np.zeros(1 << 16, np.uint8)
+_NUMBER_OF_PAIR[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = range(1, len(BY_BEGINNING) + 1)
+
+
+def _signs_at(place: int) -> Bools:
+    """Return which bytes may stand at a place behind each beginning of formats."""
+    result = np.zeros((len(BY_BEGINNING) + 1, 256), np.bool_)
+    numbers = {two: i for i, two in enumerate(BY_BEGINNING, 1)}
+    for begins in BEGINNINGS:
+        result[numbers[begins[:2]], ord(begins[place]) if place < len(begins) else slice(None)] = True
+    return result
+
+
+_THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
 _KEY_SIGNS = WORD | table("-.+/=:")
 _HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS = (ord(c) for c in "-:/@.e=")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
@@ -107,10 +119,10 @@ def _of_formats(text: Text) -> Spans:
     """Return the secrets that begin as those of an issuer."""
     places = _beginnings(text)
     pairs = (text.codes[places].astype(np.int64) << 8) | text.codes[places + 1]
-    found = []
-    for pair in np.flatnonzero(np.bincount(pairs)).tolist():
-        found.append(spans(_matched(BY_BEGINNING[chr(pair >> 8) + chr(pair & 255)], text.plain, places[pairs == pair])))
-    return joined(found)
+    return joined(
+        spans(_matched(BY_BEGINNING[chr(pair >> 8) + chr(pair & 255)], text.plain, places[pairs == pair]))
+        for pair in np.flatnonzero(np.bincount(pairs)).tolist()
+    )
 
 
 def _beginnings(text: Text) -> Ints:
@@ -119,13 +131,14 @@ def _beginnings(text: Text) -> Ints:
     begins = text.is_word[:-1].copy()
     begins[1:] &= ~text.is_word[:-2]
     places = np.flatnonzero(begins)
-    places = places[_PAIRS[(c[places].astype(np.int64) << 8) | c[places + 1]]]
+    pairs = (c[places].astype(np.int64) << 8) | c[places + 1]
+    numbers = _NUMBER_OF_PAIR[pairs]
+    places, numbers = places[numbers > 0], numbers[numbers > 0]
+    places = places[_THIRD[numbers, text.at(places + 2)] & _FOURTH[numbers, text.at(places + 3)]]
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
-    if not places.size:
-        return places
-    others = text.marked(~_KEY_SIGNS)
+    others = text.marked(~_KEY_SIGNS) if places.size else np.zeros(0, np.int64)
     ends = np.append(others, c.size)[np.searchsorted(others, places)]
     result: Ints = places[ends - places >= SHORTEST]
     return result

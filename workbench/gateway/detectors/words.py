@@ -3,7 +3,7 @@
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints
-from workbench.gateway.detectors.groups import WORD, Bools, Text
+from workbench.gateway.detectors.groups import WORD, Bools, Text, folded
 from workbench.gateway.detectors.normal import Codes
 
 REACH = 40
@@ -65,7 +65,7 @@ def _codes(word: str) -> Codes:
 
 def _pair(codes: Codes) -> int:
     """Return the first two bytes of a word in one number."""
-    first, second = np.minimum(codes[:2], 255).tolist()
+    first, second = folded(codes[:2]).tolist()
     return int(first << 8 | second)
 
 
@@ -134,8 +134,6 @@ PHONE_WORDS = Words(
         "연락처",
         "휴대",
         "連絡先",
-        "联系方式",
-        "号码",
         "тел",
         "моб",
         "звон",
