@@ -2,6 +2,9 @@
 
 import math
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +18,7 @@ from workbench.compress.spec import QuantizationSpec
 from workbench.compress.variant import VariantOperations
 from workbench.core.errors import InvalidSpec
 from workbench.core.progress import Progress
-from workbench.measuring import envelope
+from workbench.measuring import envelope, machine
 from workbench.measuring.envelope import run
 from workbench.measuring.machine import OtherLoad, timing_caution
 from workbench.measuring.text import read_text, windows_of
@@ -169,3 +172,19 @@ def test_a_drifting_or_busy_machine_is_named():
     )
     assert timing_caution(drift_fraction=None, other_load_fraction=None) is None
     assert 0 <= OtherLoad().fraction() <= 1
+
+
+BURNING = "import time; [0 for _ in iter(lambda: time.process_time() < 0.3, False)]; print('done', flush=True); time.sleep(60)"
+
+
+def test_a_server_that_is_ended_with_its_children_is_not_counted_as_other_load():
+    others, start = OtherLoad(), f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BURNING!r}])"
+    command = [sys.executable, "-c", start]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True) as server:
+        assert server.stdout.readline() == "done\n"
+        before_s = machine._own_s()
+        with others.ending():
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    assert before_s >= 0.2
+    assert machine._own_s() + others._ended_s >= before_s - 0.02  # a tick of the clock

@@ -45,6 +45,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "tuning.speculation_estimate",
         "tuning.offload",
         "tuning.split",
+        "tuning.adapters",
+        "tuning.structured",
         "tuning.decision",
     ),
 }

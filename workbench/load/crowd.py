@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -37,6 +38,8 @@ class Outcome:
     is_degraded: bool = False
     version: str | None = None
     """Of the model that answered, where the server says so."""
+    text: str | None = None
+    """The answer, where texts are kept."""
 
     @property
     def ttft_s(self) -> float | None:
@@ -45,7 +48,13 @@ class Outcome:
 
 
 def ask_all(
-    url: str, calls: Sequence[Call], *, keys: Mapping[str, str], patience_s: float, path: str = "/v1/completions"
+    url: str,
+    calls: Sequence[Call],
+    *,
+    keys: Mapping[str, str],
+    patience_s: float,
+    path: str = "/v1/completions",
+    keeps_text: bool = False,
 ) -> list[Outcome]:
     """Send each call when it is due, and return the outcomes in the order of the calls.
 
@@ -55,22 +64,32 @@ def ask_all(
         keys: API key by client; a client without one sends none.
         patience_s: After which a client gives up, and closes its connection.
         path: Of the question.
+        keeps_text: Whether completions are kept, and their tokens counted as the server counts them.
     """
     with ThreadPoolExecutor(1) as thread:  # wherever this is called from, an event loop may run already
-        return thread.submit(asyncio.run, _all(url + path, calls, keys, patience_s)).result()
+        return thread.submit(asyncio.run, _all(url + path, calls, keys, patience_s, keeps_text)).result()
 
 
-async def _all(url: str, calls: Sequence[Call], keys: Mapping[str, str], patience_s: float) -> list[Outcome]:
+async def _all(
+    url: str, calls: Sequence[Call], keys: Mapping[str, str], patience_s: float, keeps_text: bool
+) -> list[Outcome]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5.0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
         start = time.monotonic()
-        return await asyncio.gather(*(_one(session, url, c, keys.get(c.client), start, patience_s) for c in calls))
+        asked = (_one(session, url, c, keys.get(c.client), start, patience_s, keeps_text) for c in calls)
+        return await asyncio.gather(*asked)
 
 
 async def _one(
-    session: aiohttp.ClientSession, url: str, call: Call, key: str | None, start: float, patience_s: float
+    session: aiohttp.ClientSession,
+    url: str,
+    call: Call,
+    key: str | None,
+    start: float,
+    patience_s: float,
+    keeps_text: bool,
 ) -> Outcome:
-    seen = Outcome(client=call.client, due_s=call.due_s)
+    seen = Outcome(client=call.client, due_s=call.due_s, text="" if keeps_text else None)
     await asyncio.sleep(max(0.0, start + call.due_s - time.monotonic()))
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
     try:
@@ -108,8 +127,17 @@ async def _read(response: aiohttp.ClientResponse, seen: Outcome, start: float) -
             last = time.monotonic()
             if seen.first_s is None:
                 seen.first_s = last - start
-            seen.n_tokens += b'"text"' in line or b'"content"' in line
+            if seen.text is None:
+                seen.n_tokens += b'"text"' in line or b'"content"' in line
+            else:
+                _take(json.loads(line[6:]), seen)
     if not is_complete and seen.error is None:
         seen.error = "cut off"
     if seen.first_s is not None and seen.n_tokens > 1:
         seen.tpot_s = (last - start - seen.first_s) / (seen.n_tokens - 1)
+
+
+def _take(event: Mapping[str, Any], seen: Outcome) -> None:
+    """Add the text of an event of a completion, and the tokens that the server has counted so far."""
+    seen.text = (seen.text or "") + "".join(choice.get("text") or "" for choice in event.get("choices") or ())
+    seen.n_tokens = (event.get("usage") or {}).get("completion_tokens", seen.n_tokens)

@@ -17,13 +17,13 @@ def is_valid(spec: LoadSpec, request: SentRequest) -> bool:
     tools, wanted = fields.get("tools"), fields.get("response_format")
     if isinstance(tools, list) and request.calls:
         known = {name: schema for name, schema in map(_tool, tools) if name}
-        return all(c.name in known and _fits(c.arguments or "{}", known[c.name]) for c in request.calls)
+        return all(c.name in known and fits(c.arguments or "{}", known[c.name]) for c in request.calls)
     if isinstance(wanted, Mapping):
         if wanted.get("type") == "text":
             return bool(request.answer)
         inner = wanted.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, Mapping) else wanted.get("schema")
-        return _fits(request.answer or "", schema)
+        return fits(request.answer or "", schema)
     return False
 
 
@@ -34,7 +34,8 @@ def _tool(tool: Mapping[str, object]) -> tuple[str, object]:
     return str(function.get("name") or ""), function.get("parameters")
 
 
-def _fits(text: str, schema: object) -> bool:
+def fits(text: str, schema: object) -> bool:
+    """Return whether a text is JSON, and of a schema where there is one."""
     import jsonschema  # takes seconds, and few loads need it
 
     try:

@@ -38,6 +38,8 @@ class Record:
     environment: Environment | None = None
     """Environment of the measurement where another process or machine carried it out; None: this one."""
     provenance: Provenance = Provenance.MEASURED
+    others: OtherLoad = field(default_factory=OtherLoad)
+    """What other processes take of the machine since the record was made."""
     _kept: Kept | None = None
 
     @property
@@ -55,11 +57,12 @@ def measured(spec: Spec, folder: Path) -> Iterator[Progress | Run]:
     """Yield the progress of a spec's measurement and, last, its run; a second call in the folder resumes it."""
     measure: Measure = import_module(type(spec).__module__.removesuffix("spec") + "measure").measure
     folder.mkdir(parents=True, exist_ok=True)
-    record, started_at, others = Record(folder), utc_now(), OtherLoad()
+    record, started_at = Record(folder), utc_now()
     yield from measure(spec, record)
     device = record.device or chosen_device(getattr(spec, "device", "auto"))
     environment = record.environment or replace(
-        read_environment(device), other_load_fraction=None if asks_a_server(spec) else round(others.fraction(), 3)
+        read_environment(device),
+        other_load_fraction=None if asks_a_server(spec) else round(record.others.fraction(), 3),
     )
     for name, version in record.packages.items():
         environment = environment.with_package(name, version)

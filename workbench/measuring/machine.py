@@ -1,6 +1,8 @@
 """Whether the machine was quiet while something was timed: what other processes took of it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 
@@ -17,12 +19,20 @@ class OtherLoad:
 
     def __init__(self) -> None:
         self._began_s, self._busy_s, self._own_s = time.monotonic(), _busy_s(), _own_s()
+        self._ended_s = 0.0
 
     def fraction(self) -> float:
         """Return the share of all processor time, from 0 to 1, that others took since this was made."""
         available = (time.monotonic() - self._began_s) * (psutil.cpu_count() or 1)
-        others = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
+        others = (_busy_s() - self._busy_s) - (_own_s() - self._own_s + self._ended_s)
         return min(1.0, max(0.0, others / available)) if available > 0 else 0.0
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Keep what processes have used that are ended meanwhile: nobody counts those whose parent is killed with them."""
+        before_s = _own_s()
+        yield
+        self._ended_s += max(0.0, before_s - _own_s())
 
 
 def _busy_s() -> float:

@@ -1,0 +1,95 @@
+"""A server that lives as long as a measurement needs it."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from workbench.catalog.paths import located
+from workbench.engines.server import ServerRoom, free_port
+from workbench.engines.serving import launch_for, with_random_weights
+
+NAME = "model"
+"""Name under which the model is served."""
+STARTUP_LIMIT_S = 900.0
+CACHE_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """A server that answers."""
+
+    url: str
+    version: str | None = None
+    """Engine with its version; None where it does not say."""
+    startup_s: float | None = None
+    """Time of its launch; None where it was there already."""
+    cache_tokens: int | None = None
+    """Tokens of its KV cache, by its log; None where the log does not say."""
+
+
+@contextmanager
+def hosted(
+    engine: str,
+    model: str,
+    *,
+    folder: Path,
+    device: str,
+    extra: Sequence[str] = (),
+    random_weights: bool = False,
+    ending: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Hosted]:
+    """Give a server of an engine with further flags, and end it afterwards.
+
+    Args:
+        engine: One that can be started on this machine.
+        model: A folder, or what else the engine takes.
+        folder: For its log.
+        device: "cpu" or "cuda".
+        extra: Flags beside the model and its address.
+        random_weights: Whether the model gets random weights.
+        ending: Makes what is entered while the server is ended.
+
+    Raises:
+        NotAvailable: The engine is not installed, or does not run on this device.
+        ServerFailed: It did not come up.
+    """
+    cache = Path(platformdirs.user_cache_dir("inference-workbench"))
+    if random_weights:
+        model = str(with_random_weights(Path(located(model)), cache=cache / "random", tell=lambda _: None))
+    room, port, started = ServerRoom(folder), free_port(), time.monotonic()
+    launch = launch_for(
+        engine,
+        model,
+        name=NAME,
+        port=port,
+        device=device,
+        cache=cache / "onnx",
+        tell=lambda _: None,
+        extra=tuple(extra),
+    )
+    card = room.start(
+        launch.command,
+        engine=engine,
+        model=NAME,
+        port=port,
+        environment=launch.variables,
+        timeout_s=STARTUP_LIMIT_S,
+        tell=lambda _: None,
+        ends_with_us=True,
+    )
+    try:
+        said = CACHE_TOKENS.findall(Path(card.log).read_text(encoding="utf-8", errors="replace"))
+        yield Hosted(
+            url=card.url,
+            version=launch.version,
+            startup_s=time.monotonic() - started,
+            cache_tokens=int(said[-1].replace(",", "")) if said else None,
+        )
+    finally:
+        with ending():
+            room.stop(card)
