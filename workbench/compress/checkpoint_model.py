@@ -15,6 +15,7 @@ from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel, first_line
 from workbench.understanding.loading import loaded, packed_experts
+from workbench.understanding.reading import CausalReader
 
 Ids = npt.NDArray[np.int64]
 Logits: TypeAlias = list[torch.Tensor]
@@ -60,6 +61,7 @@ class CheckpointModel:
         if kv_format is not None:
             require_kv_cache(self.model)
         self.model = self.model.to(device)
+        CausalReader(self.model).require_causal()
         self.device, self._kv_format = device, kv_format
 
     def compared(self, windows: Ids, reference: Logits) -> Compared:
