@@ -59,7 +59,7 @@ TYPES = (*sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES), "t5")
 INPUTS_FIRST = {"gpt_oss", "llama4_text"}
 """Types whose experts are stored (experts, inputs, outputs)."""
 KEPT = re.compile(
-    r"bias$|embed|wte|wpe|shared\.weight|lm_head|embed_out|output_layer|(^|\.)router|gate\.(weight|wg)|gate$|norm|conv|A_log|dt_proj|"
+    r"bias$|embed|wte|wpe|shared\.weight|lm_head|embed_out|output_layer|(^|\.)router|gate\.(weight|wg)|gate$|norm|conv|A_log|(mixer|mamba)\.dt_proj|encoder_attn|hc\.fn|hc_fn|"
     r"dt_bias|time_|expert_bias|bias_k|ssm_D|\.ln_|sinks|r_k|head\.weight"
 )
 """Parameters that formats of serving engines leave in float."""

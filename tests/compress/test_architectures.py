@@ -162,6 +162,14 @@ def test_a_method_that_reaches_no_layer_or_only_some_kinds_has_no_row(small, var
         variant(model, "int8-weight")
 
 
+@pytest.mark.parametrize("model_type", ["aria_text", "dbrx", "inkling_text"])
+def test_experts_in_tensors_of_a_layout_that_is_not_known_are_never_left_out_without_a_word(model_type, small, variant):
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        variant(small(model_type), "int8-weight")
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        LayerDamage(small(model_type))
+
+
 @pytest.mark.parametrize("model_type", ["mixtral", "gpt2", "phi3"])
 def test_the_damage_of_a_plan_reaches_experts_conv1d_and_fused_layers(model_type, small):
     damage = LayerDamage(small(model_type))

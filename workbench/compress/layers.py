@@ -14,6 +14,7 @@ from workbench.compress.rows import KindCoverage, LayerKind
 from workbench.understanding.parameters import PER_TOKEN
 
 ROUTER = re.compile(r"(^|[._])(gate|router|gating|wg|switch)($|[._])")
+EXPERTS = re.compile(r"(^|\.)\w*experts\.")
 PROBE_TOKENS = 4
 
 
@@ -155,7 +156,9 @@ def _layers(model: torch.nn.Module, was_conv1d: Collection[str]) -> Layers:
             kind = "router"
         if kind == "experts":
             share = top or 1.0
-            unsplit += 0 if place else parameter.numel() if parameter.dim() > 1 else 0
+        is_unsplit = kind == "experts" and parameter.dim() > 1
+        if not place and (is_unsplit or (parameter.dim() > 2 and EXPERTS.search(name))):
+            unsplit += parameter.numel()
         parts.append(_Part(kind=kind, n_weights=parameter.numel(), read_fraction=share, module=place))
     return Layers(linears=linears, tied=tied, parts=tuple(parts), kept=tuple(kept), n_unsplit_experts=unsplit)
 
@@ -184,7 +187,7 @@ def _kind(
         return ends[id(parameter)]
     if place is not None:
         return ("experts" if EXPERT.match(place) else "conv1d" if place in was_conv1d else "linear"), 1.0
-    is_expert = re.search(r"(^|\.)\w*experts\.", name) is not None and "shared" not in name
+    is_expert = EXPERTS.search(name) is not None and "shared" not in name
     return ("experts" if is_expert else "other"), 1.0
 
 
