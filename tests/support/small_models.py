@@ -21,7 +21,7 @@ MLA = {"head_dim": 8, "num_key_value_heads": 4}
 FOUR = {"num_hidden_layers": 4}
 OWN = {
     **dict.fromkeys(("afmoe", "cohere2", "cohere2_moe", "exaone4", "falcon_h1", "jamba", "llama4_text", "qwen3_next",
-                     "qwen3_5_text", "minimax", "granitemoehybrid", "bamba", "lfm2", "nemotron_h", "olmo_hybrid"), FOUR),
+                     "minimax", "granitemoehybrid", "bamba", "lfm2", "nemotron_h", "olmo_hybrid"), FOUR),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "axk1", "axk2", "glm4_moe_lite", "glm_moe_dsa", "minicpm3", "youtu"), MLA),
     "bamba": FOUR | {"attn_layer_indices": [1, 3]},
     "falcon": {"multi_query": True, "new_decoder_architecture": False, "alibi": False},
@@ -41,7 +41,7 @@ OWN = {
     "nemotron_h": FOUR | {"layers_block_type": ["mamba", "attention", "moe", "mamba"], "mamba_num_heads": 8, "moe_shared_expert_intermediate_size": 32},
     "nemotron": {"num_key_value_heads": 2},
     "qwen3_next": FOUR | {"full_attention_interval": 2},
-    "qwen3_5_text": FOUR | {"full_attention_interval": 2},
+    **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp_text"), FOUR | {"full_attention_interval": 2}),
     "dbrx": {"n_layers": 2, "n_heads": 4, "max_seq_len": 256, "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
              "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 1}},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4},
