@@ -52,7 +52,7 @@ class CheckpointModel:
         try:
             # Packed weights are unpacked at the first use, where a wrong shape shows.
             self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
-        except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, TypeError) as error:
+        except Exception as error:  # each architecture and each format has errors of its own
             raise NotAModel(
                 f"{Path(place).name} cannot be run: {first_line(error)}.", remedy="Make or copy the checkpoint again."
             ) from error
