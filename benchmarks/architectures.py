@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the small config
 import numpy as np
 import torch
 from support.small_models import small_fields
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -296,6 +296,16 @@ def evaluate(own: Own) -> None:
         raise Wrong("The cache format has neither a row nor a reason")
 
 
+def tensors(kept: object) -> Iterator[torch.Tensor]:
+    """Yield the floating-point tensors of a cache and its layers."""
+    if isinstance(kept, torch.Tensor):
+        yield from (kept,) if kept.is_floating_point() else ()
+    elif isinstance(kept, dict | list | tuple):
+        yield from (t for part in (kept.values() if isinstance(kept, dict) else kept) for t in tensors(part))
+    elif type(kept).__module__.startswith("transformers") and hasattr(kept, "__dict__"):
+        yield from tensors(vars(kept))
+
+
 def long_context(own: Own) -> None:
     """Prefills in pieces, and the bytes of the cache."""
     result = run(
@@ -307,14 +317,10 @@ def long_context(own: Own) -> None:
     refused = [r for r in result.results if type(r).__name__ == "NotMeasured"]
     if not whole:
         raise WorkbenchError(refused[0].reason if refused else "No row and no reason", remedy="")
-    cache = DynamicCache(config=own.model.config)
     with torch.no_grad():
-        own.model(input_ids=torch.arange(whole[0].kv_held_tokens)[None] % 4096, past_key_values=cache, use_cache=True)
-    tensors = [
-        t for layer in cache.layers for t in (*vars(layer).values(), *(x for v in vars(layer).values() if isinstance(v, dict | list | tuple) for x in (v.values() if isinstance(v, dict) else v)))
-        if isinstance(t, torch.Tensor) and t.is_floating_point()
-    ]  # fmt: skip
-    held = sum(t.numel() * t.element_size() for t in tensors)
+        out = own.model(input_ids=torch.arange(whole[0].kv_held_tokens)[None] % 4096, use_cache=True)
+    kept = next(out[name] for name in ("past_key_values", "cache_params", "state") if out.get(name) is not None)
+    held = sum(t.numel() * t.element_size() for t in {id(t): t for t in tensors(kept)}.values() if t.dim() > 1)
     same("cache bytes", whole[0].kv_held_bytes, held, tolerance=0.02)
     if whole[0].kv_predicted_bytes is not None:
         window = getattr(own.model.config, "sliding_window", None) or 1000
