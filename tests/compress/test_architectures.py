@@ -13,6 +13,7 @@ from workbench.catalog.formats import layer_groups
 from workbench.compress import torch_model
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.layer_damage import LayerDamage, open_layer_damage
+from workbench.compress.layers import plain_layers
 from workbench.compress.quality import window_quality
 from workbench.compress.replaced_linears import NothingQuantized
 from workbench.compress.rows import quantized_fraction, quantized_read_fraction
@@ -141,6 +142,14 @@ def test_quantized_weights_bytes_and_answers_are_those_of_an_own_calculation(mod
         assert theirs.kl_nat.mean() > 1e-9
         assert ours.kl_nat.mean() == pytest.approx(theirs.kl_nat.mean(), rel=0.02)
         assert ours.nll_nat.mean() == pytest.approx(theirs.nll_nat.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("model_type", QUANTIZED)
+def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
+    model = small(model_type)
+    with torch.device("meta"):
+        shape = type(model)(model.config).eval()
+    assert list(plain_layers(shape).linears) == list(plain_layers(model).linears)
 
 
 def test_a_token_reads_its_experts_alone(small, variant):

@@ -216,10 +216,11 @@ def _called(model: torch.nn.Module) -> set[str]:
     modules = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     hooks = [note(name) for name in modules]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    ids = torch.zeros((1, PROBE_TOKENS), dtype=torch.long, device=device)
     is_whole = False
-    with suppress(Exception):  # without a device or values each architecture fails in its own way
-        model(input_ids=torch.zeros((1, PROBE_TOKENS), dtype=torch.long, device=device), use_cache=False)
-        is_whole = True
+    for use_cache in (False, True):  # on no device some classes get through with the one, some with the other
+        with suppress(Exception):
+            is_whole = is_whole or model(input_ids=ids, use_cache=use_cache) is not None
     for hook in hooks:
         hook.remove()
     return names if is_whole else set(modules)
