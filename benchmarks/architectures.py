@@ -59,8 +59,8 @@ TYPES = (*sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES), "t5")
 INPUTS_FIRST = {"gpt_oss", "llama4_text"}
 """Types whose experts are stored (experts, inputs, outputs)."""
 KEPT = re.compile(
-    r"bias$|embed|wte|wpe|shared\.weight|lm_head\.(weight|decoder)|embed_out|output_layer|(^|\.)router|gate\.(weight|wg)|gate$|norm|conv|A_log|(mixer|mamba)\.dt_proj|encoder_attn|hc\.fn|hc_fn|"
-    r"dt_bias|time_|expert_bias|bias_k|ssm_D|\.ln_|sinks|r_k|head\.weight"
+    r"bias$|(?<!un)embed|wte|wpe|shared\.weight|lm_head\.(weight|decoder)|embed_out|output_layer|(^|\.)router|(^|\.)(shared_expert_)?gate\.(weight|wg)|(^|\.)gate$|norm\w*\.weight|conv\w*\.weight|A_log|(mixer|mamba)\.dt_proj|encoder_attn|o_a_proj|hc\.fn|"
+    r"hc_fn|dt_bias|time_|expert_bias|bias_k|ssm_D|\.ln_|sinks|r_k|head\.weight"
 )
 """Parameters that formats of serving engines leave in float."""
 N_TOKENS = 96
@@ -205,8 +205,10 @@ def quantize(own: Own) -> None:
     prompt = torch.randint(4096, (1, spec.prompt_tokens), generator=generator)
     named = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
     _, *rest = own.model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), **named)[0, 40:].tolist()
-    if plain.decoded(1)[0].tolist() != rest:
-        raise Wrong("the timed steps decode other tokens than generate()")
+    timed = plain.decoded(1)[0].tolist()
+    if timed != rest:  # some classes decode otherwise than they read, and some suppress tokens when they generate
+        first = logits(own.model, prompt[0])[-1].argmax()[None]
+        require_greedy(own.model, torch.cat([prompt[0], first]), timed)
 
 
 def sensitivity(own: Own) -> None:

@@ -144,7 +144,14 @@ def test_quantized_weights_bytes_and_answers_are_those_of_an_own_calculation(mod
         assert ours.nll_nat.mean() == pytest.approx(theirs.nll_nat.mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("model_type", QUANTIZED)
+def test_a_layer_that_computes_something_else_with_its_weight_stays_as_it_is(small, variant):
+    quantized = variant(small("deepseek_v4"), "int8-weight")
+    assert torch.isfinite(quantized.logits(IDS)).all()
+    assert [name for name in quantized.layers.kept if "o_a_proj" in name]
+    assert not [name for name in quantized.layers.linears if "o_a_proj" in name]
+
+
+@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4"])
 def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
     model = small(model_type)
     with torch.device("meta"):

@@ -108,8 +108,10 @@ def _is_plain(module: torch.nn.Linear) -> bool:
 
 
 def _returns_one(module: torch.nn.Linear) -> bool:
-    got = module(torch.empty((3, module.in_features), device="meta", dtype=module.weight.dtype))
-    return isinstance(got, torch.Tensor) and got.shape == (3, module.out_features)
+    with suppress(RuntimeError, TypeError, ValueError):
+        got = module(torch.empty((3, module.in_features), device="meta", dtype=module.weight.dtype))
+        return isinstance(got, torch.Tensor) and got.shape == (3, module.out_features)
+    return False
 
 
 def head_of(model: torch.nn.Module) -> torch.nn.Module | None:
@@ -136,7 +138,10 @@ def _layers(model: torch.nn.Module, was_conv1d: Collection[str]) -> Layers:
         is_router = bool(n_experts) and module.out_features in {1, n_experts} and ROUTER.search(name) is not None
         if is_router:
             routers.add(id(module.weight))
-        if module is head or is_router or not (EXPERT.match(name) or name in used):
+        is_plain = (
+            type(module) is torch.nn.Linear
+        )  # others were left because they compute something else with the weight
+        if module is head or is_router or not is_plain or not (EXPERT.match(name) or name in used):
             kept.append(name)
         elif (first := by_weight.setdefault(id(module.weight), name)) == name:
             linears[name] = module
