@@ -253,6 +253,8 @@ def identities(groups: Groups) -> Spans:
 def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...]) -> Spans:
     """Return the identity numbers among groups of one shape: those of most countries have no group around them."""
     text = groups.text
+    if identity.words is not None:
+        first = first[identity.words.stands_before(text, groups.starts[first])]
     if identity.module not in {"us", "cn"}:
         first = first[~groups.follows[first] & ~groups.is_next[first + len(shape) - 1]]
     check = CHECKS.get(identity.module)
@@ -272,8 +274,6 @@ def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...])
         ok &= _has_letter(groups, identity.module, first, starts, stops)
     ok &= begins(text, starts) & ends(text, stops)
     starts, stops = starts[ok], stops[ok]
-    if identity.words is not None:
-        starts, stops = kept((starts, stops), identity.words.stands_before(text, starts))
     return starts, stops
 
 

@@ -15,8 +15,9 @@ class Words:
 
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
+        self._pairs = np.array([_pair(codes) for _, codes, _ in self._words], np.uint16)
         self._is_pair = np.zeros(1 << 16, np.bool_)
-        self._is_pair[[_pair(codes) for _, codes, _ in self._words]] = True
+        self._is_pair[self._pairs] = True
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
         """Return beginnings and ends of the words of a text, by their ends."""
@@ -29,8 +30,11 @@ class Words:
         begins, ends = [likely[:0]], [likely[:0]]
         if likely.size:
             pairs, lower = text.pairs[likely], text.lower
-            for left, codes, right in self._words:
-                at = likely[pairs == _pair(codes)]
+            order = np.argsort(pairs, kind="stable")
+            likely, pairs = likely[order], pairs[order]
+            firsts, lasts = (np.searchsorted(pairs, self._pairs, side).tolist() for side in ("left", "right"))
+            for (left, codes, right), first, last in zip(self._words, firsts, lasts, strict=True):
+                at = likely[first:last]
                 at = at[at <= lower.size - codes.size]
                 for i, code in enumerate(codes.tolist()):
                     if i > 1 or code > 127:
