@@ -152,7 +152,7 @@ def test_a_layer_that_computes_something_else_with_its_weight_stays_as_it_is(sma
     assert not [name for name in quantized.layers.linears if "o_a_proj" in name]
 
 
-@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4"])
+@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4", "jetmoe"])
 def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
     model = small(model_type)
     with torch.device("meta"):
