@@ -247,11 +247,12 @@ def plan(own: Own) -> None:
     """Plans, and the parameters that they count."""
     spec = model_spec_from(own.place)
     same("parameters", spec.n_params, own.n_weights, tolerance=0)
-    out = own.model(input_ids=own.ids[None, :1]).logits
-    (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
-    of_experts = [p for n, p in own.model.named_parameters() if "expert" in n]
-    idle = sum(p.numel() if p.grad is None else int((p.grad == 0).sum()) for p in of_experts)
-    own.model.zero_grad()
+    idle, of_experts = 0, [p for n, p in own.model.named_parameters() if "expert" in n]
+    if of_experts:
+        out = own.model(input_ids=own.ids[None, :1], use_cache=False).logits
+        (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
+        idle = sum(p.numel() if p.grad is None else int((p.grad == 0).sum()) for p in of_experts)
+        own.model.zero_grad()
     same("parameters that a token passes", spec.n_active_params, own.n_weights - idle)
     shell("plan", own.place, "--input-tokens", "64", "--output-tokens", "16", "--on", "h200-sxm")
 

@@ -12,6 +12,7 @@ from support.small_models import small_fields
 from workbench.catalog.formats import layer_groups
 from workbench.compress import torch_model
 from workbench.compress.checkpoint_model import CheckpointModel
+from workbench.compress.folder import planned_layers
 from workbench.compress.layer_damage import LayerDamage, open_layer_damage
 from workbench.compress.layers import plain_layers
 from workbench.compress.quality import window_quality
@@ -151,7 +152,7 @@ def test_a_layer_that_computes_something_else_with_its_weight_stays_as_it_is(sma
     assert not [name for name in quantized.layers.linears if "o_a_proj" in name]
 
 
-@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4"])
+@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4", "jetmoe"])
 def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
     model = small(model_type)
     with torch.device("meta"):
@@ -179,11 +180,16 @@ def test_a_method_that_reaches_no_layer_or_only_some_kinds_has_no_row(small, var
 
 
 @pytest.mark.parametrize("model_type", ["aria_text", "dbrx", "inkling_text"])
-def test_experts_in_tensors_of_a_layout_that_is_not_known_are_never_left_out_without_a_word(model_type, small, variant):
+def test_experts_in_tensors_of_a_layout_that_is_not_known_are_never_left_out_without_a_word(
+    model_type, small, variant, tmp_path
+):
     with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
         variant(small(model_type), "int8-weight")
     with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
         LayerDamage(small(model_type))
+    small(model_type).config.save_pretrained(tmp_path)
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        planned_layers(str(tmp_path))
 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "gpt2", "phi3"])

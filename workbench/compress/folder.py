@@ -138,6 +138,13 @@ def folder_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
     return layers, layer_groups(layers.linears)
 
 
+def planned_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
+    """Return what ``folder_layers`` does; raises ``NotAvailable`` where a plan would not reach all experts."""
+    layers, groups = folder_layers(place)
+    layers.require_known_experts()
+    return layers, groups
+
+
 def linear_groups(place: str) -> list[LayerGroup]:
-    """Return the groups of linear layers of a model folder."""
-    return folder_layers(place)[1]
+    """Return the groups of linear layers of a model folder that a plan names."""
+    return planned_layers(place)[1]

@@ -13,7 +13,7 @@ from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
 from workbench.compress.layers import plain_layers
 from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.rows import Coverage
-from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.errors import NotAModel
 from workbench.understanding.loading import loaded
 from workbench.understanding.reading import CausalReader
 
@@ -38,12 +38,7 @@ class LayerDamage:
         """Take over ``model``, a causal language model in float32 and in evaluation mode."""
         self.model, self._reader = model, CausalReader(model)
         self.layers = plain_layers(model)
-        if self.layers.n_unsplit_experts:
-            raise NotAvailable(
-                f"The experts of this architecture ({self.layers.n_unsplit_experts:,} weights) have a layout that is not known, "
-                "so that their damage cannot be measured.",
-                remedy="Measure a checkpoint in an engine that serves this architecture.",
-            )
+        self.layers.require_known_experts()
         self.linears = dict(self.layers.linears)
         if not self.linears:
             raise NotAModel("The model has no linear layer that a plan could quantize.", remedy="Choose another model.")

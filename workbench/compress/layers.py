@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from workbench.catalog.formats import EXPERT
 from workbench.compress.routed_experts import NARROW_TOLERANCE, TOLERANCE, linear_layer, split_experts
 from workbench.compress.rows import KindCoverage, LayerKind
+from workbench.core.errors import NotAvailable
 from workbench.understanding.parameters import PER_TOKEN
 
 ROUTER = re.compile(r"(^|[._])(gate|router|gating|wg|switch)($|[._])")
@@ -44,6 +45,15 @@ class Layers:
     """Linear layers that stay as they are: the output head, routers, and layers whose weight the model reads by itself."""
     n_unsplit_experts: int
     """Weights of experts in a layout that is not understood."""
+
+    def require_known_experts(self) -> None:
+        """Raise ``NotAvailable`` where experts lie in tensors whose layout is not known: no plan and no damage would reach them."""
+        if self.n_unsplit_experts:
+            raise NotAvailable(
+                f"The experts of this architecture ({self.n_unsplit_experts:,} weights) have a layout that is not known, "
+                "so that no plan of formats reaches them.",
+                remedy="Measure a checkpoint in an engine that serves this architecture.",
+            )
 
     def coverage(self, replaced: Collection[str]) -> tuple[KindCoverage, ...]:
         """Return by kind of layer the weights that a method has replaced."""
