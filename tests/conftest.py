@@ -19,11 +19,13 @@ from workbench.jobs.manager import JobManager
 
 HERE = Path(__file__).parent
 pytest_plugins = ["support.lab_server"]
-# No property has a time limit: another job on the same processor must not decide.
-hypothesis.settings.register_profile(
-    "shared machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("shared machine")
+# No property has a time limit: another job on the same processor must not decide. Examples are the same in each run: what fails
+# was caused by a change. `HYPOTHESIS_PROFILE=search` looks for new ones.
+for name, examples in (("shared machine", {"derandomize": True}), ("search", {"max_examples": 2000})):
+    hypothesis.settings.register_profile(
+        name, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], **examples
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared machine"))
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait leave the processor to the other worker
 # Stand-ins that run as processes of their own import ``support``, and what is tested where that is not the installed package.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))

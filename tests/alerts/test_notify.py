@@ -121,7 +121,7 @@ def test_wrong_answers_to_the_gold_set_alert(mock, tmp_path):
     gold.write_text('{"prompt": "a", "pattern": "."}\n{"prompt": "b", "pattern": "this is never said"}\n')
     spec = MonitoringSpec(url=mock.url, gold=str(gold), gold_every_s=0.05, interval_s=0.1, patience_s=3600)
     with gold_of(spec) as asked:
-        wait_for(lambda: asked.counts()["asked"] >= 4, 20)
+        wait_for(lambda: asked.counts()["asked"] >= 4)
         looks = list(islice(watch(spec, gold=asked), 25))
     assert looks[-1].values["AnswersWrong"] == pytest.approx(0.5, abs=0.1)
     assert looks[-1].firing == ["AnswersWrong"]
@@ -133,9 +133,9 @@ def test_wrong_answers_to_the_gold_set_alert(mock, tmp_path):
 def test_a_server_that_is_gone_fails_questions_and_answers_none_wrongly(mock):
     spec = MonitoringSpec(url=mock.url, gold_every_s=0.1)
     with gold_of(spec) as asked:
-        wait_for(lambda: asked.counts()["asked"] >= 8, 20)
+        wait_for(lambda: asked.counts()["asked"] >= 8)
         mock.close()
-        wait_for(lambda: asked.counts()["failed"] >= 3, 20)
+        wait_for(lambda: asked.counts()["failed"] >= 3)
         assert asked.counts()["wrong"] == 0
 
 

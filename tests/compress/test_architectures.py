@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from support.small_models import small_fields
 
 from workbench.catalog.formats import layer_groups
 from workbench.compress import torch_model
-from workbench.compress.layer_damage import LayerDamage
+from workbench.compress.checkpoint_model import CheckpointModel
+from workbench.compress.folder import planned_layers
+from workbench.compress.layer_damage import LayerDamage, open_layer_damage
+from workbench.compress.layers import plain_layers
 from workbench.compress.quality import window_quality
 from workbench.compress.replaced_linears import NothingQuantized
 from workbench.compress.rows import quantized_fraction, quantized_read_fraction
 from workbench.compress.spec import QuantizationSpec
 from workbench.compress.torch_model import TorchModel
-from workbench.core.errors import NotAvailable
+from workbench.core.errors import NotAModel, NotAvailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PLAIN = r"(q|k|v|o|gate|up|down)_proj\.weight$"
@@ -141,6 +145,21 @@ def test_quantized_weights_bytes_and_answers_are_those_of_an_own_calculation(mod
         assert ours.nll_nat.mean() == pytest.approx(theirs.nll_nat.mean(), rel=1e-3)
 
 
+def test_a_layer_that_computes_something_else_with_its_weight_stays_as_it_is(small, variant):
+    quantized = variant(small("deepseek_v4"), "int8-weight")
+    assert torch.isfinite(quantized.logits(IDS)).all()
+    assert [name for name in quantized.layers.kept if "o_a_proj" in name]
+    assert not [name for name in quantized.layers.linears if "o_a_proj" in name]
+
+
+@pytest.mark.parametrize("model_type", [*QUANTIZED, "deepseek_v4", "jetmoe"])
+def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
+    model = small(model_type)
+    with torch.device("meta"):
+        shape = type(model)(model.config).eval()
+    assert list(plain_layers(shape).linears) == list(plain_layers(model).linears)
+
+
 def test_a_token_reads_its_experts_alone(small, variant):
     coverage = {c.kind: c for c in variant(small("mixtral"), "int8-weight").coverage}
     experts = coverage["experts"]
@@ -158,6 +177,19 @@ def test_a_method_that_reaches_no_layer_or_only_some_kinds_has_no_row(small, var
             model.set_submodule(name, torch.nn.Identity())
     with pytest.raises(NothingQuantized):
         variant(model, "int8-weight")
+
+
+@pytest.mark.parametrize("model_type", ["aria_text", "dbrx", "inkling_text"])
+def test_experts_in_tensors_of_a_layout_that_is_not_known_are_never_left_out_without_a_word(
+    model_type, small, variant, tmp_path
+):
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        variant(small(model_type), "int8-weight")
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        LayerDamage(small(model_type))
+    small(model_type).config.save_pretrained(tmp_path)
+    with pytest.raises(NotAvailable, match=r"experts of this architecture .*layout that is not known"):
+        planned_layers(str(tmp_path))
 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "gpt2", "phi3"])
@@ -188,3 +220,38 @@ def test_a_damage_near_the_rounding_of_float32_is_not_lost(small):
         expected = float((before.exp() * (before - after)).sum(-1).mean())
         assert 0 < expected < 1e-7
         assert damage.kl_nat("text") == pytest.approx([expected], rel=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model_type", ["mamba", "rwkv", "falcon_h1", "bloom"])
+def test_timed_steps_decode_with_what_the_class_keeps_of_earlier_tokens(model_type, small, variant):
+    model = small(model_type)
+    own = deepcopy(model)
+    timed = variant(model, "fp32")
+    timed.spec = replace(timed.spec, prompt_tokens=20, decode_tokens=4)
+    ids = timed._prompt(1, 20)
+    first = own(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)
+    ids = torch.cat([ids, first], dim=1)
+    for token in timed.decoded(1)[0]:
+        top = own(input_ids=ids, use_cache=False).logits[0, -1]
+        assert top.max() - top[token] < 1e-3 * top.std()
+        ids = torch.cat([ids, token[None, None]], dim=1)
+    assert timed.prefill_s() > 0
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "bloom"])
+def test_steps_over_a_cache_of_fixed_size_that_would_answer_otherwise_are_not_compiled(model_type, small, monkeypatch):
+    monkeypatch.setattr(torch_model, "load_model", lambda *_, **__: small(model_type))
+    spec = QuantizationSpec(model="made", compile="on")
+    assert TorchModel(spec, "fp32", device="cpu").execution == "eager"
+
+
+def test_a_model_that_sees_later_tokens_is_refused(small, tmp_path):
+    small("bert").save_pretrained(tmp_path)
+    for opened in (
+        lambda: TorchModel(QuantizationSpec(model=str(tmp_path)), "fp32", device="cpu"),
+        lambda: open_layer_damage(str(tmp_path), device="cpu", threads=1),
+        lambda: CheckpointModel(str(tmp_path), device="cpu", threads=1),
+    ):
+        with pytest.raises(NotAModel, match="BertLMHeadModel reads the tokens that it should predict"):
+            opened()

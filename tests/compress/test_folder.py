@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.small_models import small_fields
 
-from workbench.compress.folder import has_same_tokens, prefix_ids, require_context, token_ids
+from workbench.compress.folder import folder_layers, has_same_tokens, prefix_ids, require_context, token_ids
+from workbench.compress.spec import QuantizationSpec
+from workbench.compress.torch_model import TorchModel
 from workbench.core.errors import InvalidSpec, NotAModel
 from workbench.measuring.text import require_disjoint, windows_of
 from workbench.understanding.loading import loaded
@@ -138,3 +140,15 @@ def test_calibration_text_that_overlaps_a_test_window_is_refused():
     copied[3, 50:120] = calibration[5, 100:170]
     with pytest.raises(InvalidSpec, match="1 of 10 test windows"):
         require_disjoint(calibration, copied)
+
+
+def test_a_configuration_with_values_of_a_wrong_type_is_refused_in_a_sentence(changed):
+    _edit_config(changed, hidden_size="many")
+    require_context(str(changed), 64)
+    for opened in (
+        lambda: folder_layers(str(changed)),
+        lambda: loaded(str(changed), dtype=torch.float32),
+        lambda: TorchModel(QuantizationSpec(model=str(changed), random_weights=True), "fp32", device="cpu"),
+    ):
+        with pytest.raises(NotAModel, match=r"changed cannot be (made|loaded): .*hidden_size.*expected int"):
+            opened()

@@ -3,9 +3,9 @@
 import pytest
 
 from workbench.app.messages import FOLDER, translations
-from workbench.core import stored_texts
+from workbench.core import language, stored_texts
 from workbench.core.language import SOURCE, offered
-from workbench.core.stored_texts import in_readers_words
+from workbench.core.stored_texts import in_readers_words, translated
 from workbench.telemetry import labels
 from workbench.telemetry.samples import Signal
 
@@ -42,3 +42,41 @@ def test_a_reason_of_memory_begins_alike_in_every_language(name):
     (begin,), (whole,) = table["memory: "], table["memory: {needed} are needed, {usable} usable; {fit}"]
     assert whole.startswith(begin)
     assert all(table[text][0].startswith(text[:4]) for text in table if text.startswith(("TTFT: ", "TPOT: ")))
+
+
+def forget():
+    for known in (language.language, language._tables, stored_texts._translated, stored_texts._templates):
+        known.cache_clear()
+
+
+@pytest.fixture
+def chinese_tables(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_LANG", "zh_CN")
+    forget()
+    yield
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.usefixtures("chinese_tables")
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("slow network", "网络变慢"),
+        ("3 of 8 greedy answers differ", "8 个贪心回答中有 3 个不同"),
+        ("requests per second 4.52 → 9.1 (×2.01, at least ×1.40)", "每秒请求数 4.52 → 9.1（×2.01，至少 ×1.40）"),
+        ("95 % of the change lies in queue and decode", "变化的 95 % 来自排队和解码"),
+        (
+            "highest KV cache usage 0.07 (healthy load: 0.04): unchanged",
+            "KV 缓存最高使用率 0.07（健康负载：0.04）：不变",
+        ),
+        ("TTFT 10 → 20 ms; failed requests 0.0 → 3.0 %", "首 token 延迟（TTFT） 10 → 20 ms；失败请求 0.0 → 3.0 %"),
+        (
+            "no evidence clearly supports one cause; the most likely one is: packets are lost in the network, so single streams stall",
+            "没有证据明确支持某一个原因；最可能的是：网络丢包，个别流因此停顿",
+        ),
+        ("<b>what another program wrote</b>", "<b>what another program wrote</b>"),
+    ],
+)
+def test_a_stored_sentence_is_found_by_the_text_that_made_it(stored, shown):
+    assert translated(stored, domain="latency") == shown

@@ -4,12 +4,12 @@ import asyncio
 import json
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 from aiohttp import web
+from support.waiting import wait_for
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -215,21 +215,13 @@ def test_a_client_that_leaves_frees_the_engine(served):
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with socket.create_connection(("127.0.0.1", served.port)) as client:
         client.sendall(head.encode() + b"\r\n\r\n" + body)
-        wait_until(lambda: under_way(served) == 1)
-    wait_until(lambda: under_way(served) == 0)
-    wait_until(lambda: not served.server.engine.counters()["num_requests_running"])
+        wait_for(lambda: under_way(served) == 1)
+    wait_for(lambda: under_way(served) == 0)
+    wait_for(lambda: not served.server.engine.counters()["num_requests_running"])
 
 
 def under_way(served):
     return served.server.metrics.under_way._value.get()
-
-
-def wait_until(answer):
-    for _ in range(200):
-        if answer():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 def test_health_is_503_and_requests_end_once_the_engine_has_died():

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import psutil
 import pytest
+from support.waiting import wait_for
 
 from workbench.core.errors import NotAvailable
 from workbench.engines import environments
@@ -29,19 +29,11 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_foreve
 """
 
 
-def start(room, code, port, timeout_s=20.0):
+def start(room, code, port, timeout_s=120.0):
     command = [sys.executable, "-c", code, str(port)]
     return room.start(
         command, engine="test", model="m", port=port, environment={}, timeout_s=timeout_s, tell=lambda _: None
     )
-
-
-def wait_for(answer):
-    for _ in range(100):
-        if answer():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture
@@ -65,11 +57,11 @@ def test_what_a_killed_server_left_behind_is_cleaned(own_room):
     card = start(own_room, FAMILY, free_port())
     (child,) = psutil.Process(card.pid).children()
     os.kill(card.pid, signal.SIGKILL)
-    assert wait_for(lambda: not healthy(card.url))
+    wait_for(lambda: not healthy(card.url))
     os.waitpid(card.pid, 0)
     assert child.is_running()
     assert own_room.clean() == [card.name]
-    assert wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_server_that_fails_to_start_tells_its_last_error(own_room):
@@ -158,4 +150,4 @@ def test_serve_ends_its_server_when_it_is_ended(tmp_path, listening):
     process.terminate()
     process.wait(20)
     process.stdout.close()
-    assert wait_for(lambda: port not in listening())
+    wait_for(lambda: port not in listening())

@@ -138,7 +138,7 @@ words = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(words, st.sampled_from([" ", "", "  ", "\n", ", ", "。", "-"])), max_size=12),
     st.lists(st.integers(0, 400), max_size=30),

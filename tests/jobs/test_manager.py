@@ -59,7 +59,7 @@ def test_cancel_returns_when_the_whole_family_has_ended(jobs):
     wait_for(lambda: (folder / "grandchild").exists() and (folder / "grandchild").read_text())
     child, grandchild = jobs.directory(job).process(), psutil.Process(int((folder / "grandchild").read_text()))
     jobs.cancel(job)
-    _, alive = psutil.wait_procs([child, grandchild], timeout=5)  # until the system has taken them off its list
+    _, alive = psutil.wait_procs([child, grandchild], timeout=60)  # until the system has taken them off its list
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
     assert jobs.view(job).state is JobState.CANCELLED
 

@@ -37,7 +37,7 @@ def test_a_server_is_read_by_the_rules(server, process, name):
     server.write, server.truth = b.write, {}
     spec = LoadSpec(
         url=f"http://127.0.0.1:{server.port}", model="m", arrivals="constant", rate_per_s=50.0, duration_s=N_REQUESTS / 50,
-        output_tokens=4, endpoint=b.endpoint, calibrate=False, timeout_s=10.0, ignore_eos=False,
+        output_tokens=4, endpoint=b.endpoint, calibrate=False, timeout_s=60.0, ignore_eos=False,
     )  # fmt: skip
     *_, last = process.messages(spec)
     assert isinstance(last, SentLoad)

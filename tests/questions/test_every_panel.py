@@ -129,7 +129,7 @@ def test_a_choice_made_while_a_jobs_thread_draws_is_kept(panel):
     panel.view = held
     job = threading.Thread(target=panel.draw)
     job.start()
-    assert drawing.wait(30)
+    assert drawing.wait(60)
     panel.view = plain
     panel.controls[name].value = value
     chosen.set()

@@ -58,7 +58,7 @@ def prompts(rng, *, block_tokens):
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([16, 64]), st.integers(5, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_hits_and_room_are_those_of_an_exact_lru(rng, block_tokens, n_ids):
     n_blocks = max(8, n_ids * block_tokens // 16)
     cache, plain = PrefixCache(n_blocks), PlainLru(n_blocks)

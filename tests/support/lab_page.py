@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-HARMLESS = re.compile(r"favicon|net::ERR_(ABORTED|INTERNET|NAME|BLOCKED)")
+HARMLESS = re.compile(r"favicon|net::ERR_(ABORTED|INTERNET|NAME|BLOCKED)|^Disposed$")
+"""Complaints without meaning; "Disposed" is what JupyterLab's own promise of a session says that was closed while something waited for it."""
 
 
 def run_all(page: Any, ready: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_nvml import FakeNvml, NVMLError, NVMLError_GpuIsLost, NVMLError_NoPermission
 from support.page_server import page_server, replying
+from support.waiting import wait_for
 
 from workbench.core.errors import InvalidSpec, StoreError
 from workbench.telemetry import sampler as sampler_module
@@ -77,9 +78,7 @@ def test_without_a_driver_the_host_is_sampled_all_the_same():
     nvml = FakeNvml()
     nvml.faults["nvmlInit"] = NVMLError("Driver Not Loaded")
     with Sampler([HostSource([os.getpid()]), GpuSource(nvml)], rate_hz=50) as sampler:
-        deadline = time.monotonic() + 10
-        while "host.cpu_percent" not in sampler.recording() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: "host.cpu_percent" in sampler.recording())
     recorded = sampler.recording()
     assert recorded.problems["gpu"] == "NVML does not start: Driver Not Loaded"
     assert 0 <= recorded.values["host.cpu_percent"][-1] <= 100
@@ -140,19 +139,19 @@ ANSWERED = threading.Event()
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "timeout_s", "says"),
     [
-        (replying("<html>hello</html>"), "none of the known metrics"),
-        (replying(os.urandom(5000)), "none of the known metrics"),
-        (replying("no", status=500), "status 500"),
-        (lambda handler: ANSWERED.wait(60), "does not answer"),
-        (lambda handler: handler.wfile.write(b"not even HTTP"), "does not answer"),
+        (replying("<html>hello</html>"), 60, "none of the known metrics"),
+        (replying(os.urandom(5000)), 60, "none of the known metrics"),
+        (replying("no", status=500), 60, "status 500"),
+        (lambda handler: ANSWERED.wait(60), 0.3, "does not answer"),
+        (lambda handler: handler.wfile.write(b"not even HTTP"), 60, "does not answer"),
     ],
 )
-def test_a_page_that_is_none_is_told_and_nothing_waits_for_it(answer, says):
+def test_a_page_that_is_none_is_told_and_nothing_waits_for_it(answer, timeout_s, says):
     with server(answer) as url:
         with pytest.raises(SourceLost, match=says):  # and not after the minute that one of them takes
-            MetricsSource(url, timeout_s=0.3).open()
+            MetricsSource(url, timeout_s=timeout_s).open()
         ANSWERED.set()
     with pytest.raises(SourceLost, match="does not answer"):
         MetricsSource("http://127.0.0.1:9", timeout_s=0.3).open()

@@ -88,3 +88,10 @@ def test_parameters_and_cache_are_those_of_the_class(model_type):
     )
     assert kept + spec.state_bytes == held_bytes(cache, set())
     assert spec.kv_elements_per_token == sum(g.n_layers * g.elements_per_token for g in spec.kv_layers)
+
+
+def test_of_experts_that_lie_one_below_the_other_in_a_tensor_a_token_passes_its_own():
+    spec = understand(small_fields("dbrx"))
+    assert spec.experts is not None
+    assert (spec.experts.n_experts, spec.experts.n_per_token, spec.experts.intermediate) == (4, 1, 32)
+    assert spec.n_params - spec.n_active_params == 2 * 3 * 3 * 32 * 64

@@ -44,6 +44,7 @@ FACTS = {
         "source",
     ),
     "published.csv": ("condition",),
+    "prices.csv": ("price_date", "reserved_term"),
 }
 """Columns of the catalogue that hold texts, by file."""
 PLACEHOLDER = re.compile(r"\{[a-z_]")

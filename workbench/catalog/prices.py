@@ -202,7 +202,7 @@ def _share_of_on_demand(device_id: str, column: str, what: str) -> Price | None:
         return None
     middle = [_middle(each) for each in shares.values()]
     share, row = _middle(middle)
-    term = f", {row.reserved_term}" if column == "reserved_usd_h" and row.reserved_term else ""
+    term = f", {gettext(row.reserved_term)}" if column == "reserved_usd_h" and row.reserved_term else ""
     instance = gettext("{instance} {kind}: {percent} % of its price on demand").format(
         instance=row.instance, kind=f"{what}{term}", percent=f"{100 * share:.0f}"
     )

@@ -15,6 +15,7 @@ from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.variant import WindowQuality
 from workbench.core.errors import NotAModel, first_line
 from workbench.understanding.loading import loaded, packed_experts
+from workbench.understanding.reading import CausalReader
 
 Ids = npt.NDArray[np.int64]
 Logits: TypeAlias = list[torch.Tensor]
@@ -51,7 +52,7 @@ class CheckpointModel:
         try:
             # Packed weights are unpacked at the first use, where a wrong shape shows.
             self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64), use_cache=False)
-        except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, TypeError) as error:
+        except Exception as error:  # each architecture and each format has errors of its own
             raise NotAModel(
                 f"{Path(place).name} cannot be run: {first_line(error)}.", remedy="Make or copy the checkpoint again."
             ) from error
@@ -60,6 +61,7 @@ class CheckpointModel:
         if kv_format is not None:
             require_kv_cache(self.model)
         self.model = self.model.to(device)
+        CausalReader(self.model).require_causal()
         self.device, self._kv_format = device, kv_format
 
     def compared(self, windows: Ids, reference: Logits) -> Compared:

@@ -1,6 +1,6 @@
 """What a model folder tells without its weights: token ids of a text, and the layers."""
 
-import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from workbench.catalog.formats import LayerGroup, layer_groups
 from workbench.compress.layers import Layers, plain_layers
 from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, first_line
+from workbench.understanding.reading import CONTEXT_FIELDS
 
 Ids = npt.NDArray[np.int64]
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
@@ -32,17 +33,16 @@ def _tokenizer(place: str) -> PreTrainedTokenizerBase:
 
 
 @cache
-def _n_words(place: str) -> int | None:
-    """Return the rows of the embedding as the configuration has them."""
-    try:
-        words = getattr(AutoConfig.from_pretrained(place).get_text_config(), "vocab_size", None)
-    except (OSError, ValueError, KeyError):
-        return None  # loading the model says what is wrong with its configuration
-    return words if isinstance(words, int) else None
+def _first_of(place: str, names: tuple[str, ...]) -> int | None:
+    """Return the first positive number that the configuration has under one of several names; None where it has none."""
+    with suppress(Exception):  # loading the model says what is wrong with its configuration
+        config = AutoConfig.from_pretrained(place).get_text_config()
+        return next((n for n in (getattr(config, name, None) for name in names) if isinstance(n, int) and n > 0), None)
+    return None
 
 
 def _within(ids: list[int], place: str) -> Ids:
-    words = _n_words(place)
+    words = _first_of(place, ("vocab_size",))
     if words is not None and ids and max(ids) >= words:
         raise NotAModel(
             f"The tokenizer of {Path(place).name} gives token {max(ids)}; the embedding has {words} rows.",
@@ -77,12 +77,7 @@ def prefix_text(place: str) -> str:
 
 def require_context(place: str, n_tokens: int) -> None:
     """Raise ``InvalidSpec`` where a model was not made for so many tokens."""
-    try:
-        config = AutoConfig.from_pretrained(place).get_text_config()
-    except (OSError, ValueError, KeyError):
-        return  # loading the model says what is wrong with its configuration
-    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    limit = next((n for n in limits if isinstance(n, int) and n > 0), None)
+    limit = _first_of(place, CONTEXT_FIELDS)
     if limit is not None and n_tokens > limit:
         raise InvalidSpec(
             f"Windows of {n_tokens:,} tokens are longer than the context of {Path(place).name}: {limit:,} tokens.",
@@ -135,7 +130,7 @@ def folder_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
         config = AutoConfig.from_pretrained(place)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except Exception as error:  # each class of transformers has errors of its own
         raise NotAModel(
             f"The model of {Path(place).name} cannot be made: {first_line(error)}.", remedy="Correct its config.json."
         ) from error
@@ -143,6 +138,13 @@ def folder_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
     return layers, layer_groups(layers.linears)
 
 
+def planned_layers(place: str) -> tuple[Layers, list[LayerGroup]]:
+    """Return what ``folder_layers`` does; raises ``NotAvailable`` where a plan would not reach all experts."""
+    layers, groups = folder_layers(place)
+    layers.require_known_experts()
+    return layers, groups
+
+
 def linear_groups(place: str) -> list[LayerGroup]:
-    """Return the groups of linear layers of a model folder."""
-    return folder_layers(place)[1]
+    """Return the groups of linear layers of a model folder that a plan names."""
+    return planned_layers(place)[1]

@@ -13,8 +13,9 @@ from workbench.compress.fake_quant import gptq, round_to_nearest, rounded_inputs
 from workbench.compress.layers import plain_layers
 from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.rows import Coverage
-from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.errors import NotAModel
 from workbench.understanding.loading import loaded
+from workbench.understanding.reading import CausalReader
 
 BATCH_WINDOWS = 4  # in one forward pass
 Floats = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ def open_layer_damage(place: str, *, device: str, threads: int) -> "LayerDamage"
     torch.set_num_threads(threads)
     model = loaded(place, dtype=torch.float32).to(device)
     model.requires_grad_(False)
+    CausalReader(model).require_causal()
     return LayerDamage(model)
 
 
@@ -34,14 +36,9 @@ class LayerDamage:
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Take over ``model``, a causal language model in float32 and in evaluation mode."""
-        self.model = model
+        self.model, self._reader = model, CausalReader(model)
         self.layers = plain_layers(model)
-        if self.layers.n_unsplit_experts:
-            raise NotAvailable(
-                f"The experts of this architecture ({self.layers.n_unsplit_experts:,} weights) have a layout that is not known, "
-                "so that their damage cannot be measured.",
-                remedy="Measure a checkpoint in an engine that serves this architecture.",
-            )
+        self.layers.require_known_experts()
         self.linears = dict(self.layers.linears)
         if not self.linears:
             raise NotAModel("The model has no linear layer that a plan could quantize.", remedy="Choose another model.")
@@ -99,7 +96,7 @@ class LayerDamage:
         hooks = [layer.register_forward_pre_hook(observer(name)) for name, layer in self.linears.items()]
         try:
             for at in range(0, len(ids), BATCH_WINDOWS):
-                self.model(input_ids=ids[at : at + BATCH_WINDOWS], use_cache=False, logits_to_keep=1)
+                self._reader.end(ids[at : at + BATCH_WINDOWS])
         finally:
             for hook in hooks:
                 hook.remove()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,11 @@ from transformers.pytorch_utils import Conv1D
 from workbench.catalog.formats import EXPERT
 from workbench.compress.routed_experts import NARROW_TOLERANCE, TOLERANCE, linear_layer, split_experts
 from workbench.compress.rows import KindCoverage, LayerKind
+from workbench.core.errors import NotAvailable
 from workbench.understanding.parameters import PER_TOKEN
 
 ROUTER = re.compile(r"(^|[._])(gate|router|gating|wg|switch)($|[._])")
+EXPERTS = re.compile(r"(^|\.)\w*experts\.")
 PROBE_TOKENS = 4
 
 
@@ -42,6 +45,15 @@ class Layers:
     """Linear layers that stay as they are: the output head, routers, and layers whose weight the model reads by itself."""
     n_unsplit_experts: int
     """Weights of experts in a layout that is not understood."""
+
+    def require_known_experts(self) -> None:
+        """Raise ``NotAvailable`` where experts lie in tensors whose layout is not known: no plan and no damage would reach them."""
+        if self.n_unsplit_experts:
+            raise NotAvailable(
+                f"The experts of this architecture ({self.n_unsplit_experts:,} weights) have a layout that is not known, "
+                "so that no plan of formats reaches them.",
+                remedy="Measure a checkpoint in an engine that serves this architecture.",
+            )
 
     def coverage(self, replaced: Collection[str]) -> tuple[KindCoverage, ...]:
         """Return by kind of layer the weights that a method has replaced."""
@@ -106,8 +118,10 @@ def _is_plain(module: torch.nn.Linear) -> bool:
 
 
 def _returns_one(module: torch.nn.Linear) -> bool:
-    got = module(torch.empty((3, module.in_features), device="meta", dtype=module.weight.dtype))
-    return isinstance(got, torch.Tensor) and got.shape == (3, module.out_features)
+    with suppress(RuntimeError, TypeError, ValueError):
+        got = module(torch.empty((3, module.in_features), device="meta", dtype=module.weight.dtype))
+        return isinstance(got, torch.Tensor) and got.shape == (3, module.out_features)
+    return False
 
 
 def head_of(model: torch.nn.Module) -> torch.nn.Module | None:
@@ -134,7 +148,10 @@ def _layers(model: torch.nn.Module, was_conv1d: Collection[str]) -> Layers:
         is_router = bool(n_experts) and module.out_features in {1, n_experts} and ROUTER.search(name) is not None
         if is_router:
             routers.add(id(module.weight))
-        if module is head or is_router or not (EXPERT.match(name) or name in used):
+        is_plain = (
+            type(module) is torch.nn.Linear
+        )  # others were left because they compute something else with the weight
+        if module is head or is_router or not is_plain or not (EXPERT.match(name) or name in used):
             kept.append(name)
         elif (first := by_weight.setdefault(id(module.weight), name)) == name:
             linears[name] = module
@@ -155,7 +172,9 @@ def _layers(model: torch.nn.Module, was_conv1d: Collection[str]) -> Layers:
             kind = "router"
         if kind == "experts":
             share = top or 1.0
-            unsplit += 0 if place else parameter.numel() if parameter.dim() > 1 else 0
+        is_unsplit = kind == "experts" and parameter.dim() > 1
+        if not place and (is_unsplit or (parameter.dim() > 2 and EXPERTS.search(name))):
+            unsplit += parameter.numel()
         parts.append(_Part(kind=kind, n_weights=parameter.numel(), read_fraction=share, module=place))
     return Layers(linears=linears, tied=tied, parts=tuple(parts), kept=tuple(kept), n_unsplit_experts=unsplit)
 
@@ -184,7 +203,7 @@ def _kind(
         return ends[id(parameter)]
     if place is not None:
         return ("experts" if EXPERT.match(place) else "conv1d" if place in was_conv1d else "linear"), 1.0
-    is_expert = re.search(r"(^|\.)\w*experts\.", name) is not None and "shared" not in name
+    is_expert = EXPERTS.search(name) is not None and "shared" not in name
     return ("experts" if is_expert else "other"), 1.0
 
 
@@ -212,11 +231,11 @@ def _called(model: torch.nn.Module) -> set[str]:
     modules = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     hooks = [note(name) for name in modules]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    try:
-        model(input_ids=torch.zeros((1, PROBE_TOKENS), dtype=torch.long, device=device), use_cache=False)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-        return set(modules)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return names
+    ids = torch.zeros((1, PROBE_TOKENS), dtype=torch.long, device=device)
+    is_whole = False
+    for use_cache in (False, True):  # on no device some classes get through with the one, some with the other
+        with suppress(Exception):
+            is_whole = is_whole or model(input_ids=ids, use_cache=use_cache) is not None
+    for hook in hooks:
+        hook.remove()
+    return names if is_whole else set(modules)

@@ -12,11 +12,13 @@ import torch
 from tokenizers import Tokenizer
 from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.compress.spec import QuantizationSpec, StepWork
 from workbench.compress.torch_model import TorchModel, load_model
 from workbench.core.language import gettext_noop
+from workbench.understanding.reading import CausalReader, refused_in_words
 
 WARM_UP = 3
 REQUESTS = 6  # that are prepared and prefilled one after the other
@@ -69,21 +71,26 @@ class TechniqueSteps:
 
     def _ids(self, batch: int, n: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.spec.seed)
-        return torch.randint(int(self.model.config.vocab_size), (batch, n), generator=generator).to(self.device)
+        return torch.randint(CausalReader(self.model).n_words, (batch, n), generator=generator).to(self.device)
 
     @torch.inference_mode()
     def decoding(self, batch: int, model: PreTrainedModel | None = None) -> Step:
-        """Return a decode step of ``batch`` sequences over a KV cache of the spec's context."""
-        chosen = model if model is not None else self.model
-        ids = self._ids(batch, self.spec.context_tokens)
-        cache = DynamicCache(config=chosen.config)
-        chosen(ids, past_key_values=cache, logits_to_keep=1)
-        last, length = ids[:, -1:], self.spec.context_tokens
+        """Return a decode step of ``batch`` sequences over the spec's context; keys and values of a step are dropped before the next."""
+        reader = CausalReader(model if model is not None else self.model)
+        ids, length = self._ids(batch, self.spec.context_tokens), self.spec.context_tokens
+        with refused_in_words(reader.model, "decode token by token"):
+            memory = reader.begin(ids)[1]
+            memory = reader.read(ids[:, -1:], memory)[1]
+        kept = (
+            memory if isinstance(memory, DynamicCache) and all(type(x) is DynamicLayer for x in memory.layers) else None
+        )
 
         @torch.inference_mode()
         def step() -> None:
-            cache.crop(length)
-            chosen(last, past_key_values=cache, logits_to_keep=1)
+            nonlocal memory
+            if kept is not None:
+                kept.crop(length)
+            memory = reader.read(ids[:, -1:], memory)[1]
 
         for _ in range(WARM_UP):
             step()
@@ -92,12 +99,11 @@ class TechniqueSteps:
     @torch.inference_mode()
     def reading(self, batch: int, model: PreTrainedModel | None = None) -> Step:
         """Return a prefill of ``batch`` prompts of the spec's context."""
-        chosen = model if model is not None else self.model
+        reader = CausalReader(model if model is not None else self.model)
         ids = self._ids(batch, self.spec.context_tokens)
 
-        @torch.inference_mode()
         def step() -> None:
-            chosen(ids, logits_to_keep=1)
+            reader.end(ids)
 
         for _ in range(WARM_UP):
             step()
@@ -136,9 +142,10 @@ class TechniqueSteps:
             batch = torch.tensor([ids])
             return batch.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else batch
 
-        @torch.inference_mode()
+        reader = CausalReader(self.model)
+
         def prefill(ids: torch.Tensor) -> None:
-            self.model(ids, logits_to_keep=1)
+            reader.end(ids)
             self._wait()
 
         def one_after_the_other() -> None:
@@ -208,13 +215,6 @@ class TechniqueSteps:
         product = min(self.timed(lambda: a @ a) for _ in range(7))
         copied = min(self.timed(lambda: y.copy_(x)) for _ in range(7))
         return {"flop_per_s": 2 * GEMM_ROWS**3 / product, "bytes_per_s": 2 * COPY_BYTES / copied}
-
-    def cache_bytes_per_token(self) -> float:
-        """Return the bytes of keys and values of all layers per token."""
-        config = self.model.config
-        heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return float(2 * config.num_hidden_layers * heads * width * 4)
 
 
 def category(name: str) -> str:

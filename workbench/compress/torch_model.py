@@ -1,23 +1,30 @@
 """Variants that run in PyTorch: plain precisions and torchao's quantized linear layers."""
 
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch._dynamo import config as dynamo_config
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, StaticCache
 
 from workbench.compress.layers import plain_layers
 from workbench.compress.methods import METHODS
 from workbench.compress.replaced_linears import NothingQuantized, quantize_linears, saved_bytes, stored_bytes
 from workbench.compress.rows import Coverage
 from workbench.compress.spec import QuantizationSpec
-from workbench.understanding.loading import loaded
+from workbench.understanding.loading import loaded, refused_as_folder
+from workbench.understanding.reading import ALIKE, CausalReader, refused_in_words
+
+TRIED_TOKENS = 16
+"""Length of the text on which a cache of fixed size is tried."""
 
 
 def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """Return the causal language model of a spec, in evaluation mode; random weights where only the shape counts."""
     if spec.random_weights:
-        config = AutoConfig.from_pretrained(spec.model)
+        with refused_as_folder(Path(spec.model).name):
+            config = AutoConfig.from_pretrained(spec.model)
         torch.manual_seed(spec.seed)
         default = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
@@ -27,7 +34,9 @@ def load_model(spec: QuantizationSpec, *, dtype: torch.dtype, device: str) -> Pr
         finally:
             torch.set_default_dtype(default)
         return model.to(dtype).eval()
-    return loaded(spec.model, dtype=dtype).to(device)
+    model = loaded(spec.model, dtype=dtype).to(device)
+    CausalReader(model).require_causal()
+    return model
 
 
 def base_dtype(method: str, device: str) -> torch.dtype:
@@ -120,15 +129,15 @@ class TorchModel:
         self.spec, self.device = spec, device
         self.model = load_model(spec, dtype=base_dtype(method, device), device=device)
         self.layers = plain_layers(self.model)
+        self.reader = CausalReader(self.model)
+        wished = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
+        self._compiled = wished and self._can_be_compiled()
         self.quantize_s = 0.0
         self.held_weight_bytes = self.weight_bytes = plain_bytes = stored_bytes(self.model)
         replaced: list[str] = []
         if method not in {"fp32", "bf16"}:
             replaced = self._quantize(method, plain_bytes)
         self.coverage: Coverage = self.layers.coverage(replaced)
-        # Which experts are called depends on the values, which neither a graph of fixed shapes nor a CUDA graph can hold.
-        has_experts = any(c.kind == "experts" for c in self.coverage)
-        self._compiled = not has_experts and (spec.compile == "on" or (spec.compile == "auto" and device == "cuda"))
         self.execution = "compiled" if self._compiled else "eager"
         if self._compiled:
             compile_parts(self.model)
@@ -150,6 +159,25 @@ class TorchModel:
             )
         return replaced
 
+    @torch.inference_mode()
+    def _can_be_compiled(self) -> bool:
+        """Return whether steps over a cache of fixed size give the answers of the model's own memory.
+
+        Which experts are called depends on the values, which neither a graph of fixed shapes nor a CUDA graph can hold.
+        """
+        if not self.reader.takes_cache or any(c.kind == "experts" for c in self.layers.coverage(())):
+            return False
+        ids = self.reader.sample()[:, :TRIED_TOKENS]
+        prompt, following = ids[:, :-2], (ids[:, -2:-1], ids[:, -1:])
+        expected = self.reader.whole(ids)[:, -2:].float()
+        with suppress(Exception):  # each architecture has errors of its own
+            step = _Step(self.model, batch=1, cache_tokens=ids.shape[1], device=self.device)
+            self.reader.read(prompt, step.cache)
+            logits = [step(token, prompt.shape[1] + i).float() for i, token in enumerate(following)]
+            difference = (torch.cat(logits, dim=1) - expected).square().mean().sqrt() / expected.std()
+            return bool(difference < ALIKE.get(self.model.dtype, 0.01))
+        return False
+
     def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
@@ -163,8 +191,7 @@ class TorchModel:
 
     def _prompt(self, batch: int, n_tokens: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.spec.seed)
-        vocabulary = self.model.config.vocab_size
-        return torch.randint(vocabulary, (batch, n_tokens), generator=generator).to(self.device)
+        return torch.randint(self.reader.n_words, (batch, n_tokens), generator=generator).to(self.device)
 
     @torch.inference_mode()
     def prefill_s(self) -> float:
@@ -172,17 +199,17 @@ class TorchModel:
         ids = self._prompt(1, self.spec.prefill_tokens)
         self._wait()
         started = time.perf_counter()
-        self.model(input_ids=ids, use_cache=False, logits_to_keep=1)
-        self._wait()
+        with refused_in_words(self.model, "read a prompt"):
+            self.reader.end(ids)
+            self._wait()
         return time.perf_counter() - started
 
-    def _prefill(self, batch: int, cache: DynamicCache | StaticCache) -> torch.Tensor:
-        """Prefill the cache with a prompt; return the most likely next tokens: (batch, 1)."""
+    def _prefill(self, batch: int, cache: StaticCache | None) -> tuple[torch.Tensor, object]:
+        """Read a prompt; return the most likely next tokens, (batch, 1), and the memory: ``cache``, or one of the model's own class."""
         prompt = self._prompt(batch, self.spec.prompt_tokens)
         with torch.compiler.set_stance("force_eager"):
-            logits = self.model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        ids: torch.Tensor = logits[:, -1].argmax(-1, keepdim=True)
-        return ids
+            logits, memory = self.reader.read(prompt, cache) if cache else self.reader.begin(prompt)
+        return logits[:, -1].argmax(-1, keepdim=True), memory
 
     def _step(self, batch: int) -> _Step:
         if batch not in self._steps:
@@ -198,7 +225,8 @@ class TorchModel:
     @torch.inference_mode()
     def decode_s(self, batch: int) -> list[float]:
         """Return the time of each of ``decode_tokens`` steps after a prompt of ``prompt_tokens``."""
-        return self._decode(batch)[0]
+        with refused_in_words(self.model, "decode token by token"):
+            return self._decode(batch)[0]
 
     @torch.inference_mode()
     def decoded(self, batch: int) -> torch.Tensor:
@@ -207,15 +235,12 @@ class TorchModel:
 
     def _decode(self, batch: int) -> tuple[list[float], torch.Tensor]:
         step = self._step(batch) if self._compiled else None
-        cache = step.cache if step else DynamicCache(config=self.model.config)
-        ids = self._prefill(batch, cache)
+        ids, memory = self._prefill(batch, step.cache if step else None)
         times, words = [], []
         for position in range(self.spec.prompt_tokens, self.spec.prompt_tokens + self.spec.decode_tokens):
             self._wait()
             started = time.perf_counter()
-            logits = (
-                step(ids, position) if step else self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits
-            )
+            logits, memory = (step(ids, position), memory) if step else self.reader.read(ids, memory)
             self._wait()
             times.append(time.perf_counter() - started)
             ids = logits[:, -1].argmax(-1, keepdim=True)

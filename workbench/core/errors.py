@@ -21,9 +21,10 @@ class WorkbenchError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message without its full stop, or the name of the error where it says nothing."""
+    """Return the first line of a library's message without its full stop, with the next one where it announces that, or the name of the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:SHOWN].rstrip(".:") if lines else type(error).__name__
+    said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    return said[:SHOWN].rstrip(".:") if said else type(error).__name__
 
 
 class InvalidSpec(WorkbenchError):

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import psutil
 from workbench.core.errors import WorkbenchError
 
 STOP_GRACE_S = 5.0
+SERVER_PORTS = range(20_000, 30_000)
+"""Below the ports that Linux gives to whoever asks for any, and to every connection."""
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -42,11 +45,13 @@ class ServerCard:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    """Return a TCP port that nobody listens on; none that the system itself gives away before the server has started."""
+    for tried in (*random.SystemRandom().sample(SERVER_PORTS, 50), 0):
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", tried))
+            port: int = s.getsockname()[1]
+            return port
+    raise ServerFailed("No TCP port of this machine can be used.", remedy="Stop other servers, or allow sockets.")
 
 
 class ServerRoom:

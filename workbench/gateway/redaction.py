@@ -13,7 +13,7 @@ from workbench.gateway.detectors.accounts import accounts
 from workbench.gateway.detectors.cards import SHORTEST as SHORTEST_CARD
 from workbench.gateway.detectors.cards import cards
 from workbench.gateway.detectors.emails import emails
-from workbench.gateway.detectors.finding import Finding, Ints, Spans, joined
+from workbench.gateway.detectors.finding import Finding, Findings, Ints, Spans, joined
 from workbench.gateway.detectors.groups import Groups, Text
 from workbench.gateway.detectors.identities import identities
 from workbench.gateway.detectors.key_blocks import BEGIN, LONGEST_KEY, is_whole, key_blocks
@@ -28,9 +28,9 @@ CONTEXT = 128
 """Characters before a finding that its class may depend on, such as the word "phone"."""
 MARK = "[{kind}]"
 KINDS = ("PRIVATE KEY", "SECRET", "EMAIL", "IBAN", "CARD", "ID", "PHONE")
-MARKS = {kind: MARK.format(kind=kind) for kind in KINDS}
-FEWEST_DIGITS = 4
-"""Digits of a text that may hold a number: an account number has no fewer."""
+MARKS = [MARK.format(kind=kind) for kind in KINDS]
+FEWEST_OF_ACCOUNT, FEWEST_DIGITS = 2, 4
+"""Digits of a text that may hold an account number, or any other number."""
 # Signs that are part of nothing but private keys: what stands before them is decided.
 _HARD = r"\n\r,;<>\[\]{}|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
@@ -45,28 +45,33 @@ def findings(text: str, *, start: int = 0) -> list[Finding]:
 
     Those that overlap are one finding, of the class of the one that begins first, and of the longest one where two begin at the same place.
     """
+    return list(_found(text, start))
+
+
+def _found(text: str, start: int = 0) -> Findings:
+    """Return what ``findings`` does as arrays."""
     plain, codes, origin = normal(text)
     first = start if origin is None else int(np.searchsorted(origin, start))
     kinds, starts, ends = _merged(Text(plain, codes), first)
     if origin is not None:
         starts, ends = origin[starts], origin[ends - 1] + 1
-    return list(
-        map(Finding._make, zip(map(KINDS.__getitem__, kinds.tolist()), starts.tolist(), ends.tolist(), strict=True))
-    )
+    return Findings(KINDS, kinds, (starts, ends))
 
 
 def _merged(text: Text, first: int) -> tuple[Ints, Ints, Ints]:
     """Return class, beginning and end of the findings from a place on, those that overlap as one."""
-    found = list(_proposed(text))
+    found = [(kind, places) for kind, places in _proposed(text) if places[0].size]
     kinds = np.repeat([KINDS.index(kind) for kind, _ in found], [places[0].size for _, places in found]).astype(
         np.int64
     )
     starts, ends = joined(places for _, places in found)
-    kinds, starts, ends = (values[starts >= first] for values in (kinds, starts, ends))
-    order = np.lexsort((kinds, -ends, starts))
-    kinds, starts, ends = kinds[order], starts[order], np.maximum.accumulate(ends[order])
+    if first:
+        kinds, starts, ends = (values[starts >= first] for values in (kinds, starts, ends))
     if not starts.size:
         return kinds, starts, ends
+    # By beginnings, then the longest, then the class, as one number.
+    order = np.argsort((starts << 32) - ((ends - starts) << 4) + kinds, kind="stable")
+    kinds, starts, ends = kinds[order], starts[order], np.maximum.accumulate(ends[order])
     begins = np.flatnonzero(np.concatenate(([True], starts[1:] >= ends[:-1])))
     return kinds[begins], starts[begins], ends[np.append(begins[1:], starts.size) - 1]
 
@@ -80,8 +85,9 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
         yield "PRIVATE KEY", key_blocks(plain)
     groups = Groups(text)
     n_digits = int(groups.digits_before[-1])
-    if n_digits >= FEWEST_DIGITS:
+    if n_digits >= FEWEST_OF_ACCOUNT:
         yield "IBAN", accounts(text)
+    if n_digits >= FEWEST_DIGITS:
         yield "ID", identities(groups)
         yield "PHONE", phones(groups)
     if n_digits >= SHORTEST_CARD:
@@ -95,15 +101,10 @@ def load() -> None:
     )
 
 
-def redact_text(text: str) -> tuple[str, list[Finding]]:
+def redact_text(text: str) -> tuple[str, Findings]:
     """Return the text with its findings replaced, and the findings with their places in the original text."""
-    replaced = findings(text)
-    parts, at = [], 0
-    for kind, start, end in replaced:
-        parts.append(text[at:start])
-        parts.append(MARKS[kind])
-        at = end
-    return "".join([*parts, text[at:]]), replaced
+    replaced = _found(text)
+    return replaced.replaced_in(text, MARKS), replaced
 
 
 class StreamRedactor:

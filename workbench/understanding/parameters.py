@@ -93,8 +93,19 @@ def _stacked(name: str, module: torch.nn.Module, hidden: int) -> Iterator[Linear
             # (experts, out, in), or (experts, in, out): the side that is as wide as the model is read by the first matrix.
             rows, columns = ((a, b) if b != hidden else (b, a)) if is_second else ((a, b) if b == hidden else (b, a))
             yield Linear(name=path, rows=rows, columns=columns, n=n, is_routed=True)
+        elif parameter.dim() == 2 and (held := _experts_in_rows(module, parameter)):
+            rows, columns = parameter.shape
+            yield Linear(name=path, rows=rows // held, columns=columns, n=held, is_routed=True)
         elif parameter.dim() == 2 and key == "weight" and not isinstance(module, torch.nn.Embedding):
             yield Linear(name=name, rows=parameter.shape[0], columns=parameter.shape[1])
+
+
+def _experts_in_rows(module: torch.nn.Module, parameter: torch.nn.Parameter) -> int | None:
+    """Return the experts whose matrices lie one below the other in a tensor (DBRX); None for other tensors."""
+    if "Expert" not in type(module).__name__:
+        return None
+    counts = [v for k, v in vars(module).items() if "num_experts" in k and isinstance(v, int) and v > 1]
+    return next((n for n in counts if parameter.shape[0] > n and parameter.shape[0] % n == 0), None)
 
 
 def in_tower(made: Constructed, name: str) -> bool:
@@ -141,10 +152,11 @@ def parts_of(made: Constructed) -> Parts:
 def _of_experts(made: Constructed, routed: list[Linear]) -> int:
     """Return the parameters of routed experts, their biases included."""
     owners = {m.name.rsplit(".", 1)[0] if m.n > 1 else m.name: m.n for m in routed}
-    total = 0
+    stacked, total = {m.name for m in routed if m.n > 1}, 0
     for name, parameter in made.model.named_parameters():
         n = owners.get(name.rsplit(".", 1)[0])
-        total += parameter.numel() if n == 1 or (n == parameter.shape[0] and parameter.dim() > 1) else 0
+        is_whole = n == 1 or name in stacked or (n == parameter.shape[0] and parameter.dim() > 1)
+        total += parameter.numel() if is_whole else 0
     return total
 
 

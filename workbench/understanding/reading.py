@@ -17,6 +17,8 @@ MEMORIES = ("past_key_values", "cache_params", "state")
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 PIECES = (40, 3, 1, 1)
 """Tokens of the pieces in which a model is tried."""
+LATER = 4
+"""Tokens at the end of a text that are changed to see whether answers before them do."""
 OTHER_ENGINE = "Use an engine that has this architecture, such as vLLM."
 LONGEST_TRIED = 1024
 """A sliding window up to so many tokens is tried beyond its end."""
@@ -75,8 +77,13 @@ class CausalReader:
         self.model = model
         parameters = inspect.signature(model.forward).parameters
         self._memory = next((name for name in MEMORIES if name in parameters), None)
-        self._keeps_last = "logits_to_keep" in parameters
-        self.n_words = int(model.get_input_embeddings().weight.shape[0])
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
+
+    @cached_property
+    def n_words(self) -> int:
+        """Rows of the input embedding."""
+        with refused_in_words(self.model, "name its input embedding"):
+            return int(self.model.get_input_embeddings().weight.shape[0])
 
     @cached_property
     def takes_cache(self) -> bool:
@@ -93,9 +100,7 @@ class CausalReader:
         named: dict[str, object] = {"use_cache": True}
         if self._memory and memory is not None:
             named[self._memory] = memory
-        if self._keeps_last and not all_logits:
-            named["logits_to_keep"] = 1
-        out = self.model(input_ids=ids, **named)
+        out = self.model(input_ids=ids, **named, **({} if all_logits else self._last_only))
         after = getattr(out, self._memory, None) if self._memory else None
         return out.logits, memory if after is None else after
 
@@ -105,12 +110,46 @@ class CausalReader:
         logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
 
+    @torch.inference_mode()
+    def end(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a text that is read at once, at least those of its last token: (batch, tokens, words)."""
+        logits: torch.Tensor = self.model(input_ids=ids, use_cache=False, **self._last_only).logits
+        return logits
+
+    def begin(self, ids: torch.Tensor) -> tuple[torch.Tensor, object]:
+        """Return what ``read`` does; raises ``NotAvailable`` where the class hands out no memory of the tokens."""
+        logits, memory = self.read(ids)
+        if memory is None:
+            raise NotAvailable(
+                f"{type(self.model).__name__} hands out no memory of what it has read, so that every token would cost a whole prefill.",
+                remedy=OTHER_ENGINE,
+            )
+        return logits, memory
+
     def sample(self, *, batch: int = 1) -> torch.Tensor:
         """Return tokens to try the model with, beyond the end of its shortest window where that is short: (batch, tokens)."""
         window = shortest_window(self.model.config) or 0
         n = sum(PIECES) + (window if window <= LONGEST_TRIED else 0)
         ids = [[(i * 7919 + 101 + 37 * row) % self.n_words for i in range(n)] for row in range(batch)]
         return torch.tensor(ids, device=self.model.device)
+
+    @torch.inference_mode()
+    def require_causal(self) -> None:
+        """Check that no answer depends on later tokens, as those of encoders do: likelihoods of tokens that were seen mean nothing.
+
+        Raises:
+            NotAModel: One does.
+            NotAvailable: The model cannot read a text.
+        """
+        ids = self.sample()[:, : sum(PIECES)]
+        changed = torch.cat([ids[:, :-LATER], (ids[:, -LATER:] + 1) % self.n_words], dim=1)
+        with refused_in_words(self.model, "read a text"):
+            one, other = (self.whole(text)[:, :-LATER].float() for text in (ids, changed))
+        if (one - other).square().mean().sqrt() > ALIKE.get(self.model.dtype, 0.01) * one.std():
+            raise NotAModel(
+                f"{type(self.model).__name__} reads the tokens that it should predict: its answers change with later tokens.",
+                remedy="Choose a causal language model; `workbench edge` measures encoders.",
+            )
 
     @torch.inference_mode()
     def require_right_in_pieces(self, *, chunks: bool, batch: int = 2) -> None:
@@ -130,11 +169,7 @@ class CausalReader:
         with refused_in_words(self.model, "read a text in pieces"):
             whole = torch.cat([self.whole(row[None]) for row in ids]).float()
             require_finite(whole, self.model)
-            if self._memory is None:
-                raise NotAvailable(
-                    f"{type(self.model).__name__} hands out no memory of what it has read, so that every token would cost a whole prefill.",
-                    remedy=OTHER_ENGINE,
-                )
+            self.begin(ids[:, :1])
             ends = self._ends(ids, sizes)
         difference = (ends - whole[:, torch.tensor(sizes).cumsum(0) - 1]).square().mean().sqrt() / whole.std()
         if not difference < ALIKE.get(self.model.dtype, 0.01):

@@ -77,7 +77,7 @@ def test_every_claim_of_the_verdict_on_images_follows_from_the_rows(drawn):
     said = re.search(r"costs (\d+) % more TTFT", against)
     assert bool(said) == bool(dearer)
     if dearer:
-        assert int(said[1]) == round(100 * max(dearer))
+        assert abs(int(said[1]) - 100 * max(dearer)) <= 0.5 + 1e-9  # half a percent rounds either way
     assert any(rate is None for *_, rate in drawn) == ("no hit rate makes" in against.lower())
     held = [c for c in IMAGES.rows(Cell) if c.is_held_out]
     within = sum(abs(c.error_fraction) <= 0.15 for c in held)

@@ -1,11 +1,10 @@
 """The planning panel, by driving its controls."""
 
-import time
 from pathlib import Path
 
 import ipywidgets
 import pytest
-from support.waiting import figure_titles
+from support.waiting import figure_titles, wait_for
 
 from workbench.jobs.manager import JobManager
 from workbench.questions.parallelism.panel import ParallelismPanel
@@ -57,8 +56,5 @@ def test_what_cannot_be_planned_says_why(panel):
     assert "There is no model at /nowhere" in panel.answer.value
     panel.controls["model"].value = "meta-llama/Meta-Llama-3.1-8B"
     panel.job_bar.run.click()
-    deadline = time.monotonic() + 20
-    while "in the catalogue only" not in panel.message.value:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: "in the catalogue only" in panel.message.value)
     assert panel.errors == []

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -107,22 +109,40 @@ def test_a_checkpoint_that_lacks_tensors_is_named_and_not_scored(made, tmp_path)
         list(measured(spec, tmp_path))
 
 
-def test_a_failed_maker_leaves_nothing_at_the_target(environment, tmp_path):
-    request = Request(model=str(tmp_path / "no-model"), algorithm="rtn", config_groups={}, ignore=[], ids=None, seed=0)
-    with pytest.raises(MakerFailed, match="ended with code 1"):
-        list(made_checkpoint(environment.python, request, scratch=tmp_path, target=tmp_path / "target"))
+@pytest.fixture
+def maker_that(tmp_path):
+    """Returns an interpreter that, whatever it is to run, writes half a checkpoint and then goes on with the given code."""
+
+    def interpreter(code):
+        path = tmp_path / "maker"
+        request = "request = json.loads(pathlib.Path(sys.argv[-1]).read_text())"
+        half = "out = pathlib.Path(request['out']); out.mkdir(); (out / 'model-1.safetensors').write_bytes(b'half')"
+        progress = "print(json.dumps({'step': 'writing', 'done': 97, 'total': 100}), flush=True)"
+        lines = (f"#!{sys.executable} -S", "import json, pathlib, sys, time", request, half, progress, code)
+        path.write_text("\n".join(lines))
+        path.chmod(0o700)
+        return path
+
+    return interpreter
+
+
+REQUEST = Request(model=str(REFERENCE_MODEL), algorithm="rtn", config_groups={}, ignore=[], ids=None, seed=0)
+
+
+def test_a_failed_maker_leaves_nothing_at_the_target(maker_that, tmp_path):
+    python = maker_that("raise OSError('no space left')")
+    with pytest.raises(MakerFailed, match="ended with code 1: OSError: no space left"):
+        list(made_checkpoint(python, REQUEST, scratch=tmp_path, target=tmp_path / "target"))
     assert not (tmp_path / "target").exists()
+    assert not (tmp_path / "unfinished").exists()
 
 
-def test_a_maker_that_is_stopped_leaves_nothing_at_the_target(environment, tmp_path):
-    groups = {"w": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 128, "strategy": "group"}}}
-    request = Request(
-        model=str(REFERENCE_MODEL), algorithm="rtn", config_groups=groups, ignore=["lm_head"], ids=None, seed=0
-    )
-    making = made_checkpoint(environment.python, request, scratch=tmp_path, target=tmp_path / "target")
-    next(making)
+def test_a_maker_that_is_stopped_leaves_nothing_at_the_target(maker_that, tmp_path):
+    making = made_checkpoint(maker_that("time.sleep(600)"), REQUEST, scratch=tmp_path, target=tmp_path / "target")
+    assert next(making).step == "writing"
     making.close()
     assert not (tmp_path / "target").exists()
+    assert not [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE and "maker" in p.name()]
 
 
 def test_calibration_text_that_is_too_short_is_told_with_what_would_fit(environment, tmp_path):

@@ -32,7 +32,7 @@ def test_rollouts_are_shown_with_their_evidence(manager):
     panel.controls["scenarios"].value = ()
     assert "No new version is chosen" in panel.tabs_html[3].value
     panel.job_bar.run.click()
-    wait_for(lambda: "No new version is chosen" in panel.message.value, 10)
+    wait_for(lambda: "No new version is chosen" in panel.message.value)
     assert panel.errors == []
 
 

@@ -38,7 +38,7 @@ def test_a_surge_before_nothing_is_told(manager):
     panel = SurgePanel(manager, poll_s=0.05)
     panel.controls["model"].value = "/no/such/folder"
     panel.job_bar.run.click()
-    wait_for(lambda: "wb-message failure" in panel.message.value, 60)
+    wait_for(lambda: "wb-message failure" in panel.message.value)
     assert panel.errors == []
 
 

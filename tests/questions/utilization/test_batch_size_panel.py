@@ -42,7 +42,7 @@ def test_a_search_answers_with_a_batch_and_goes_stale_when_a_limit_changes(panel
 def test_a_model_that_is_none_is_refused_before_a_job_starts(panel):
     panel.controls["model"].value = "/nowhere"
     panel.job_bar.run.click()
-    wait_for(lambda: "There is no model at /nowhere" in panel.message.value, 20)
+    wait_for(lambda: "There is no model at /nowhere" in panel.message.value)
     assert panel.errors == []
 
 
@@ -55,13 +55,13 @@ def test_a_choice_made_while_a_job_draws_is_not_lost(panel):
         shown(view)
         if threading.current_thread() is not threading.main_thread():
             entered.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     panel.show_rest = slowly
     drawing = panel.in_background(panel.draw)
-    assert entered.wait(10)
+    assert entered.wait(60)
     threading.Timer(0.2, go_on.set).start()
     panel.controls["largest"].value = 99
-    drawing.join(10)
+    drawing.join(60)
     assert panel.state.asked["largest"] == panel.controls["largest"].value == 99
     assert panel.errors == []

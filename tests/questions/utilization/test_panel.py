@@ -122,14 +122,14 @@ def test_a_choice_made_while_samples_are_drawn_is_not_lost(panel, control, value
         shown(view)
         if threading.current_thread() is not threading.main_thread():
             entered.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     panel.show_rest = slowly
     drawing = panel.in_background(panel.progressed, second(1))
-    assert entered.wait(10)
+    assert entered.wait(60)
     threading.Timer(0.2, go_on.set).start()
     panel.controls[control].value = value
-    drawing.join(10)
+    drawing.join(60)
     assert kept(panel) == panel.controls[control].value == value
     assert panel.state.run_id == LIVE
     assert panel.errors == []
@@ -139,12 +139,12 @@ def test_this_machine_is_recorded_live_and_kept(panel):
     panel.controls["duration_s"].value = 2.0
     panel.job_bar.run.click()
     wait_for(lambda: panel.state.run_id == LIVE, 120)
-    wait_for(lambda: "now" in panel.header.value, 20)
+    wait_for(lambda: "now" in panel.header.value)
     wait_for(
         lambda: panel.state.run_id not in {None, LIVE} and "recording of" in str(panel.controls["run_id"].options[0]),
         60,
     )
-    wait_for(lambda: "run " in panel.header.value, 20)
+    wait_for(lambda: "run " in panel.header.value)
     assert "Samples over time" in figure_titles(panel)[-1]
     assert "host.cpu_percent" in panel.tabs_html[1].value
     if "No GPU was sampled" in panel.answer.value:
@@ -157,7 +157,7 @@ def test_a_recording_that_is_cancelled_leaves_the_panel_usable(panel):
     panel.job_bar.run.click()
     wait_for(lambda: panel.state.run_id == LIVE, 120)
     panel.job_bar.cancel.click()
-    wait_for(lambda: "Cancelled" in panel.message.value, 30)
+    wait_for(lambda: "Cancelled" in panel.message.value)
     panel.controls["run_id"].value = panel.runs[0].id
     assert "tensor cores were at work" in panel.answer.value
     assert panel.errors == []
@@ -167,7 +167,7 @@ def test_what_is_no_url_is_refused_before_a_job_starts(panel):
     panel.controls["url"].value = "localhost:8000"
     assert "is not a URL" in panel.tabs_html[2].value
     panel.job_bar.run.click()
-    wait_for(lambda: "is not a URL" in panel.message.value, 20)
+    wait_for(lambda: "is not a URL" in panel.message.value)
     assert panel.manager.views("recording") == []
     panel.controls["url"].value = ""
     assert panel.message.value == "<div class='wb'></div>"

@@ -1,6 +1,7 @@
 """Techniques on the reference model: interleaved gains, honest absences, profiles that add up, and claims beside them."""
 
 import pytest
+import torch
 
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.compress.technique_steps import category
@@ -17,6 +18,21 @@ from workbench.questions.utilization.techniques.rows import (
     TimeGain,
 )
 from workbench.questions.utilization.techniques.spec import TechniquesSpec
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_without_keys_and_values_is_timed_with_its_own_state(tmp_path):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=4096, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    asked = TechniquesSpec(
+        model=str(tmp_path), techniques=("batching", "pool"), rounds=5, context_tokens=16, device="cpu"
+    )
+    result = run(asked)
+    assert result.row(TimeGain).technique == "batching"
+    assert "no cache of keys and values" in result.row(NotMeasured).reason
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,11 @@ import re
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, Bytes, Text, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
 LONGEST = 34
-_CLASSES = {"n": "[0-9]", "a": "[A-Z]", "c": "[0-9A-Z]"}
 _GAPS = table(" -.")
 _VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.int64)
 
@@ -24,52 +22,54 @@ def is_iban(text: str) -> bool:
 
 
 @cache
-def _registry() -> tuple[dict[str, re.Pattern[str]], npt.NDArray[np.int64]]:
-    """Return the pattern of each country, and the length of its numbers by the two letters."""
+def _registry() -> tuple[Ints, Bools, Bools, Bools]:
+    """Return by country the length of its numbers and for each of their places whether it is a digit, or a letter; and which pairs of letters are one."""
     from stdnum import numdb
 
-    patterns, lengths = {}, np.zeros((26, 26), np.int64)
+    lengths = np.zeros(26 * 26, np.int64)
+    kinds, is_country = np.zeros((2, 26 * 26, LONGEST), np.bool_), np.zeros(1 << 16, np.bool_)
     for _, country, _, about, _ in numdb.get("iban").prefixes:
-        parts = re.findall("([0-9]+)!([nac])", about["bban"])
-        patterns[country] = re.compile(country + "[0-9]{2}" + "".join(f"{_CLASSES[kind]}{{{n}}}" for n, kind in parts))
-        first, second = (ord(letter) - ord("A") for letter in country)
-        lengths[first, second] = 4 + sum(int(n) for n, _ in parts)
-    return patterns, lengths
+        index = 26 * (ord(country[0]) - ord("A")) + ord(country[1]) - ord("A")
+        written = "aann" + "".join(int(n) * kind for n, kind in re.findall("([0-9]+)!([nac])", about["bban"]))
+        lengths[index] = len(written)
+        is_country[ord(country[0].lower()) << 8 | ord(country[1].lower())] = True
+        for which, kind in zip(kinds, "na", strict=True):
+            which[index, : len(written)] = [k == kind for k in written]
+    return lengths, kinds[0], kinds[1], is_country
 
 
 def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
-    codes = text.codes
-    is_letter = text.has(LETTERS)
-    pairs = is_letter[:-1] & is_letter[1:]
-    pairs[1:] &= ~text.is_word[:-2]
-    signs = text.marked(ALNUM) if pairs.any() else np.zeros(0, np.int64)
+    codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
+    begins = np.flatnonzero(is_country[text.pairs])
+    begins = begins[~WORD[text.at(begins - 1)] & ~LETTERS[text.at(begins + 2)]]
+    signs = text.marked(ALNUM) if begins.size else begins
     if signs.size < 15:
         return spans(())
     kinds = codes[signs]
-    first = np.searchsorted(signs, np.flatnonzero(pairs))
+    first = np.searchsorted(signs, begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
-    patterns, lengths = _registry()
-    length = lengths[(kinds[first] | 32) - 97, (kinds[first + 1] | 32) - 97]
-    inside = (length > 0) & (first + length <= signs.size)
-    first, length = first[inside], length[inside]
+    country = 26 * ((kinds[first] | 32).astype(np.int64) - 97) + (kinds[first + 1] | 32) - 97
+    length = lengths[country]
+    inside = first + length <= signs.size
+    first, length, country = first[inside], length[inside], country[inside]
+    if not first.size:
+        return spans(())
     # Gaps of one or two signs that may stand in a number count nothing, all others do.
-    gaps = np.diff(signs) - 1
-    at = signs[:-1]
-    good = (gaps == 0) | ((gaps <= 2) & _GAPS[text.at(at + 1)] & ((gaps < 2) | _GAPS[text.at(at + 2)]))
-    bad = np.concatenate(([0], np.cumsum(~good)))
-    joined = (bad[first + length - 1] == bad[first]) & ~ALNUM[text.at(signs[first + length - 1] + 1)]
-    first, length = first[joined], length[joined]
+    gaps = np.flatnonzero(signs[1:] - signs[:-1] > 1)
+    at, width = signs[gaps], signs[gaps + 1] - signs[gaps] - 1
+    bad = gaps[~((width <= 2) & _GAPS[text.at(at + 1)] & ((width < 2) | _GAPS[text.at(at + 2)]))]
+    joined = np.searchsorted(bad, first + length - 1) == np.searchsorted(bad, first)
+    joined &= ~ALNUM[text.at(signs[first + length - 1] + 1)]
+    first, length, country = first[joined], length[joined], country[joined]
     check = (kinds[first + 2] - 48) * 10 + (kinds[first + 3] - 48)
     valid = (_remainders(kinds, first, length) == 1) & (check > 1) & (check < 99)
-    first, length = first[valid], length[valid]
-    places = signs[first], signs[first + length - 1] + 1
-    written = [
-        kinds[a : a + n].tobytes().decode().upper() for a, n in zip(first.tolist(), length.tolist(), strict=True)
-    ]
-    structured = {w: patterns[w[:2]].fullmatch(w) is not None for w in set(written)}
-    return kept(places, np.array([structured[w] for w in written], np.bool_))
+    first, length, country = first[valid], length[valid], country[valid]
+    padded = np.concatenate((DIGITS[kinds], np.zeros(LONGEST, np.bool_)))
+    digits = np.ndarray((kinds.size, LONGEST), np.bool_, padded, strides=(1, 1))[first]
+    structured = ~((are_digits[country] & ~digits) | (are_letters[country] & digits)).any(1)
+    return kept((signs[first], signs[first + length - 1] + 1), structured)
 
 
 def _remainders(kinds: Bytes, first: Ints, length: Ints) -> Ints:

@@ -39,7 +39,8 @@ def is_issued(four: int, n: int) -> bool:
         or (16 <= n <= 19 and (two in {62, 65, 81} or four == 6011 or 644 <= three <= 649))
         or (16 <= n <= 19 and (3528 <= four <= 3589 or 2200 <= four <= 2204))
         or (n in {14, 16, 19} and (300 <= three <= 305 or two in {36, 38, 39} or four == 3095))
-        or (n in {16, 18, 19} and four in {5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
+        or (n in {16, 18, 19} and (four in {5018, 5020, 5038, 5893, 6304, 6390} or two == 67))
+        or (n == 16 and (two in {50, 57, 58, 60, 82} or four in {6362, 6363, 9792}))
     )
 
 
@@ -76,7 +77,7 @@ def _of(groups: Groups, n_groups: int) -> Spans:
     if not first.size:
         return spans(())
     is_shape = np.isin(packed, [code_of(s) for s in SHAPES if len(s) == n_groups]) | (n_groups == 1)
-    alone = ~groups.follows[first] & ~groups.is_next[first + n_groups - 1]
+    alone = ~groups.follows[first] & ~groups.is_next[first + n_groups - 1] & ((n_groups != 2) | (n_digits > SHORTEST))
     four = groups.digits(first, 4) @ np.array([1000, 100, 10, 1], np.int64)
     good = (is_shape | alone) & _issued()[four, n_digits]
     first, n_digits = first[good], n_digits[good]
@@ -86,7 +87,13 @@ def _of(groups: Groups, n_groups: int) -> Spans:
         digits = groups.digits(first[those], n)
         valid[those] = (luhn_sums(digits) % 10 == 0) & (digits != digits[:, :1]).any(1)
     places = _places(groups, first[valid], n_groups)
-    return kept(places, begins(groups.text, places[0]) & ends(groups.text, places[1]))
+    return kept(places, (begins(groups.text, places[0]) | _on_track(groups, places[0])) & ends(groups.text, places[1]))
+
+
+def _on_track(groups: Groups, starts: Ints) -> Bools:
+    """Return which numbers the beginning of a magnetic track stands before (ISO/IEC 7813): "%B"."""
+    result: Bools = (groups.text.at(starts - 1) == ord("B")) & (groups.text.at(starts - 2) == ord("%"))
+    return result
 
 
 def _places(groups: Groups, first: Ints, n_groups: int) -> Spans:

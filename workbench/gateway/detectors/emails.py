@@ -1,126 +1,293 @@
 """E-mail addresses: unquoted and quoted names before an @ and a domain name, also in letters beyond ASCII, and not code, packages or git remotes."""
 
-import re
+from functools import cache
 
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints, Spans, spans
-from workbench.gateway.detectors.groups import WORD, Bools, Text, table
-from workbench.gateway.detectors.normal import Codes
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
-_LETTER = r"a-zA-Z\u00c0-\u024f\u0370-\u052f\u0530-\u058f\u05d0-\u05ea\u0620-\u064a\u0900-\u097f"
-_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
-LONGEST_NAME = 64
-_LABEL = rf"[{_LETTER}0-9](?:[{_LETTER}0-9\-_]{{0,61}}[{_LETTER}0-9])?"
-DOMAIN = re.compile(
-    rf"@(?:(?:{_LABEL}|[{_CJK}]{{1,20}})\.){{1,6}}(?:xn--[A-Za-z0-9\-]{{2,59}}|[{_LETTER}]{{2,24}}|[{_CJK}]{{2,6}})(?![{_LETTER}0-9])"
-    rf"|@\[(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}\]"
+_LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
+"""Kinds of characters: of the label of a domain (letters, digits, hyphens, and letters of China, Japan and Korea), and of a name."""
+_OUTER = _LETTER | _DIGIT
+_LABEL = _OUTER | _JOINS | _CJK
+_LETTERS = (
+    *((0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x370, 0x52F), (0x530, 0x58F)),
+    *((0x5D0, 0x5EA), (0x620, 0x64A), (0x900, 0x97F)),
 )
-_BEGINS, _INSIDE, _ENDS = (
-    np.array([re.match(f"[{_LETTER}0-9{more}]", chr(code)) is not None for code in range(0x1000)])
-    for more in ("_", r"._%+\-'&!#$*~^", r"_+\-%~'!*$#")
+_CJK_LETTERS = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3))
+_OF_NAMES = ((_BEGINS, "_"), (_INSIDE, "._%+-'&!#$*~^"), (_ENDS, "_+-%~'!*$#"))
+LONGEST_NAME, LONGEST_LABEL, LONGEST_CJK, LONGEST_END, LONGEST_CJK_END = 64, 63, 20, 24, 6
+LONGEST_CODED, MOST_LABELS = 59, 6
+_FILES = (
+    *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "mjs", "ts", "tsx", "jsx", "css", "scss", "json", "htm"),
+    *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz"),
 )
-"""Characters of a name: the first, any, and the last one."""
-QUOTED = re.compile(r'"[^"@\s]{1,62}"\Z')
-_VERSION = re.compile(r"@[0-9]+\.[0-9]+\.")
-_FILES = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "ico",
-        "js",
-        "mjs",
-        "ts",
-        "tsx",
-        "jsx",
-        "css",
-        "scss",
-        "json",
-        "htm",
-        "html",
-        "txt",
-        "pdf",
-        "yml",
-        "yaml",
-        "toml",
-        "lock",
-        "csv",
-        "exe",
-        "dll",
-        "tgz",
-    ]
-)
-_CALLED = re.compile(r"\(|=[^=\s]|\.[A-Za-z_]+\(|:(?:[~/]|[\w.\-]+/)|/[\w.\-]+\.git")
-_MARKS = tuple("(=.:/")
-_SERVICES = {"git", "hg", "svn"}
-_LABEL_BYTES = WORD | table("-") | (np.arange(256) > 0xBF)
-_TAIL = _LABEL_BYTES | table(".")
+_PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
+_SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
+_IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f")
+_PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
+_USER = WORD | table("-.+%")
+_CODED = ALNUM | table("-")
+_CALL = LETTERS | table("_")
+_AT, _DOT, _QUOTE, _OPEN, _EQUALS, _COLON, _SLASH = (ord(c) for c in '@."(=:/')
+
+
+@cache
+def _kinds() -> Bytes:
+    """Return the kinds of every character of the first plane."""
+    result = np.zeros(0x10000, np.uint8)
+    for first, last in _LETTERS:
+        result[first : last + 1] |= _LETTER | _INSIDE | _BEGINS | _ENDS
+    result[0x30:0x3A] |= _DIGIT | _INSIDE | _BEGINS | _ENDS
+    result[[ord("-"), ord("_")]] |= _JOINS
+    for first, last in _CJK_LETTERS:
+        result[first : last + 1] |= _CJK
+    for kind, signs in _OF_NAMES:
+        result[[ord(sign) for sign in signs]] |= kind
+    return result
+
+
+def _kinds_of(text: Text) -> Bytes:
+    """Return the kinds of the characters of a text, and one of none at its end."""
+    if text.wide is text.codes:
+        kinds = np.frombuffer(text.codes.tobytes().translate(_kinds()[:256].tobytes()), np.uint8)
+    else:
+        kinds = _kinds()[np.minimum(text.wide, 0xFFFF)]
+    return np.concatenate((kinds, np.zeros(1, np.uint8)))
 
 
 def emails(text: Text) -> Spans:
     """Return the addresses of a text."""
-    plain = text.plain
-    found = []
-    ats = _signs(text)
-    for at, first in zip(ats.tolist(), _first_of_names(text, ats).tolist(), strict=True):
-        start = _quoted(plain, at) if first < 0 else first
-        if start is not None and (m := DOMAIN.match(plain, at)) and not _is_code(plain, start, m):
-            found.append((start, m.end()))
-    return spans(found)
-
-
-def _signs(text: Text) -> Ints:
-    """Return every @ that the label of a domain, a dot and one more character of a label follow, or a bracket."""
-    ats = np.flatnonzero(text.codes == ord("@"))
+    ats = np.flatnonzero(text.codes == _AT)
     after = text.at(ats + 1)
+    ats = ats[(after == ord("[")) | WORD[after] | (after > 0x7F)]
     if not ats.size:
-        return ats
-    others = text.marked(~_LABEL_BYTES)
-    ends = np.append(others, text.codes.size)[np.searchsorted(others, ats + 1)]
-    named = (
-        _LABEL_BYTES[after] & (text.at(ends) == ord(".")) & _LABEL_BYTES[text.at(ends + 1)] & _TAIL[text.at(ends + 2)]
-    )
-    numbered = (after == ord("[")) & ("]" in text.plain)
-    good: Ints = ats[named | numbered]
-    return good
+        return spans(())
+    kinds = _kinds_of(text)
+    ends, last = _domains(text, kinds, ats)
+    found = ends > 0
+    ats, ends, last = ats[found], ends[found], last[found]
+    starts = _names(text, kinds, ats)
+    found = starts >= 0
+    ats, starts, ends, last = ats[found], starts[found], ends[found], last[found]
+    good = ~_is_code(text, ats, starts, ends, last) & ~_is_password(text, starts)
+    return starts[good], ends[good]
 
 
-def _first_of_names(text: Text, ats: Ints) -> Ints:
-    """Return where the names before the signs begin; -1 where a name ends in what none ends in."""
-    inside, begin, end = _classes(text.wide, _INSIDE), _classes(text.wide, _BEGINS), _classes(text.wide, _ENDS)
-    if not ats.size:
-        return ats
-    last = ats - 1
-    outside = np.concatenate(([-1], np.flatnonzero(~inside)))
+def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
+    """Return where the longest domain behind each @ ends, or 0, and where its last label begins."""
+    best, last = np.zeros(ats.size, np.int64), np.zeros(ats.size, np.int64)
+    others = np.flatnonzero((kinds & _LABEL) == 0)
+    n_cjk = np.concatenate(([0], np.cumsum((kinds & _CJK) > 0))) if (kinds & _CJK).any() else None
+    live, start = np.arange(ats.size), ats + 1
+    index = np.searchsorted(others, start)
+    for n_labels in range(MOST_LABELS + 1):
+        stop = others[index]
+        if n_labels:
+            ends = _last_labels(text, kinds, start, stop)
+            ended = ends > 0
+            best[live[ended]], last[live[ended]] = ends[ended], start[ended]
+        length = stop - start
+        ok = (text.at(stop) == _DOT) & (length > 0)
+        first, final = kinds[start], kinds[np.maximum(stop - 1, 0)]
+        named = ((first & _OUTER) > 0) & ((final & _OUTER) > 0) & (length <= LONGEST_LABEL)
+        if n_cjk is not None:
+            of_cjk = n_cjk[stop] - n_cjk[start]
+            named = (named & (of_cjk == 0)) | ((of_cjk == length) & (length <= LONGEST_CJK))
+        ok &= named
+        live, start, index = live[ok], stop[ok] + 1, index[ok] + 1
+        if not live.size:
+            break
+    numbered = np.flatnonzero(text.at(ats + 1) == ord("["))
+    if numbered.size:
+        best[numbered] = _numbered(text, ats[numbered])
+    return best, last
+
+
+def _last_labels(text: Text, kinds: Bytes, start: Ints, stop: Ints) -> Ints:
+    """Return where the labels that begin in these runs end as the last ones of a domain; 0 for none."""
+    ends = np.zeros(start.size, np.int64)
+    first = kinds[start]
+    letters = np.flatnonzero((first & _LETTER) > 0)
+    if letters.size:
+        others = np.flatnonzero((kinds & _LETTER) == 0)
+        end = others[np.searchsorted(others, start[letters])]
+        length = end - start[letters]
+        ok = (length > 1) & (length <= LONGEST_END) & ((kinds[end] & _DIGIT) == 0)
+        ends[letters[ok]] = end[ok]
+        coded = letters[(length == 2) & (stop[letters] - start[letters] > 5)]
+        if coded.size:
+            ends[coded] = np.where((end_of := _coded(text, kinds, start[coded])) > 0, end_of, ends[coded])
+    cjk = np.flatnonzero((first & _CJK) > 0)
+    if cjk.size:
+        others = np.flatnonzero((kinds & _CJK) == 0)
+        end = np.minimum(others[np.searchsorted(others, start[cjk])], start[cjk] + LONGEST_CJK_END)
+        end = end - ((kinds[end] & _OUTER) > 0)
+        ends[cjk] = np.where(end - start[cjk] > 1, end, 0)
+    return ends
+
+
+def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
+    """Return where labels that hold other letters in Punycode end; 0 for those that do not begin with "xn--"."""
+    others = np.append(text.marked(~_CODED), text.codes.size)
+    end = np.minimum(others[np.searchsorted(others, start)], start + 4 + LONGEST_CODED)
+    # The last place that no letter and no digit follows.
+    ended = np.flatnonzero((kinds & _OUTER) == 0)
+    end = ended[np.maximum(np.searchsorted(ended, end, "right") - 1, 0)]
+    good = (end - start >= 6) & (_packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
+    good &= (text.at(start) == ord("x")) & (text.at(start + 1) == ord("n"))
+    return np.where(good, end, 0)
+
+
+def _numbered(text: Text, ats: Ints) -> Ints:
+    """Return where numbered addresses in brackets end; 0 for none."""
+    place, good = ats + 2, np.ones(ats.size, np.bool_)
+    for sign in "...]":
+        place = np.minimum(place, text.codes.size)
+        one, two, three = (DIGITS[text.at(place + i)] for i in range(3))
+        place = place + one + (one & two) + (one & two & three)
+        good &= one & (text.at(place) == ord(sign))
+        place = place + 1
+    return np.where(good, place, 0)
+
+
+def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
+    """Return where the names before the signs begin; -1 where there is none."""
+    last = np.maximum(ats - 1, 0)
+    outside = np.concatenate(([-1], np.flatnonzero((kinds & _INSIDE) == 0)))
     first = np.maximum(outside[np.searchsorted(outside, last, "right") - 1] + 1, ats - LONGEST_NAME)
-    beginnings = np.append(np.flatnonzero(begin), text.codes.size)
-    first = beginnings[np.searchsorted(beginnings, first)]
-    return np.where((last >= 0) & (first <= last) & end[np.maximum(last, 0)], first, -1)
+    moved = np.flatnonzero((kinds[np.minimum(first, kinds.size - 1)] & _BEGINS) == 0)
+    if moved.size:
+        beginnings = np.append(np.flatnonzero(kinds & _BEGINS), kinds.size)
+        first[moved] = beginnings[np.searchsorted(beginnings, first[moved])]
+    first = np.where((ats > 0) & (first <= last) & ((kinds[last] & _ENDS) > 0), first, -1)
+    returned = np.flatnonzero((first > 3) & (text.at(first - 1) == _EQUALS))
+    if returned.size:
+        first[returned] = _returned(text, kinds, first[returned])
+    quoted = np.flatnonzero((first < 0) & (text.at(ats - 1) == _QUOTE))
+    if quoted.size:
+        first[quoted] = _quoted(text, ats[quoted])
+    return first
 
 
-def _classes(codes: Codes, which: Bools) -> Bools:
-    """Return which characters belong to a class of the first codes; none behind them does."""
-    return which[codes if codes.dtype == np.uint8 else np.minimum(codes, which.size - 1)]
+def _returned(text: Text, kinds: Bytes, first: Ints) -> Ints:
+    """Return where names with an equals sign begin that hold the address of another: in angle brackets, or behind a number."""
+    inside = (kinds & _INSIDE) > 0
+    inside[:-1] |= text.codes == _EQUALS
+    outside = np.concatenate(([-1], np.flatnonzero(~inside)))
+    start = outside[np.searchsorted(outside, first, "right") - 1] + 1
+    n_digits = text.counted(DIGITS)
+    good = (first - start < LONGEST_NAME) & ((kinds[start] & _BEGINS) > 0)
+    good &= (text.at(start - 1) == ord("<")) | (n_digits[first] - n_digits[start] > 2)
+    return np.where(good, start, first)
 
 
-def _quoted(text: str, at: int) -> int | None:
-    """Return the beginning of a name in quotation marks before an @."""
-    before = text[max(0, at - LONGEST_NAME) : at]
-    quoted = QUOTED.search(before) if before.endswith('"') else None
-    return None if quoted is None else at - len(before) + quoted.start()
+def _quoted(text: Text, ats: Ints) -> Ints:
+    """Return the beginnings of names in quotation marks before signs; -1 where there is none."""
+    quotes = np.flatnonzero(text.codes == _QUOTE)
+    index = np.searchsorted(quotes, ats - 1) - 1
+    first = quotes[np.maximum(index, 0)]
+    others = text.count(_IS_BLANK | table("@"))
+    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (others[ats] == others[first])
+    return np.where(good, first, -1)
 
 
-def _is_code(text: str, start: int, domain: re.Match[str]) -> bool:
-    """Return whether an address is part of code: a call, a version of a package, a file, or the account of a version control."""
-    at, end = domain.span()
-    if at - start < 4 and text[start:at].lower() in _SERVICES:
-        return True
-    if text[at + 1] in "0123456789" and _VERSION.match(text, at):
-        return True
-    if text[text.rfind(".", at, end) + 1 : end].lower() in _FILES:
-        return True
-    return text[domain.end() : domain.end() + 1] in _MARKS and _CALLED.match(text, domain.end()) is not None
+def _is_code(text: Text, ats: Ints, starts: Ints, ends: Ints, last: Ints) -> Bools:
+    """Return which addresses are part of code: a call, a version of a package, a file, or the account of a version control."""
+    return (
+        _is_service(text, ats, starts)
+        | _is_version(text, ats)
+        | _is_file(text, last, ends)
+        | _is_called(text, ends, text.at(ends))
+    )
+
+
+def _is_password(text: Text, starts: Ints) -> Bools:
+    """Return which names are the password of a URL, with a user of letters and digits before it."""
+    result = np.zeros(starts.size, np.bool_)
+    those = np.flatnonzero(text.at(starts - 1) == _COLON)
+    if those.size and "://" in text.plain:
+        others = np.concatenate(([-1], text.marked(~_USER)))
+        before = others[np.searchsorted(others, starts[those] - 2, "right") - 1]
+        result[those] = (text.at(before) == _SLASH) & (text.at(before - 1) == _SLASH) & (text.at(before - 2) == _COLON)
+    return result
+
+
+def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
+    """Return which names are those of a version control."""
+    result = np.zeros(ats.size, np.bool_)
+    short = np.flatnonzero(ats - starts < 4)
+    if short.size:
+        result[short] = np.isin(_packed(text, starts[short], ats[short]), _SERVICES)
+    return result
+
+
+def _packed(text: Text, starts: Ints, ends: Ints) -> Ints:
+    """Return the small letters of up to five bytes as one number."""
+    result = np.zeros(starts.size, np.int64)
+    for i in range(5):
+        byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
+        byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
+        result = np.where(starts + i < ends, (result << 8) | byte, result)
+    return result
+
+
+def _is_version(text: Text, ats: Ints) -> Bools:
+    """Return which domains begin with two numbers and points: a version of a package."""
+    result = np.zeros(ats.size, np.bool_)
+    those = np.flatnonzero(DIGITS[text.at(ats + 1)])
+    if those.size:
+        others = np.append(text.marked(~DIGITS), text.codes.size)
+        index = np.searchsorted(others, ats[those] + 1)
+        second = np.minimum(index + 1, others.size - 1)
+        result[those] = (
+            (text.at(others[index]) == _DOT) & (text.at(others[second]) == _DOT) & (others[second] - others[index] > 1)
+        )
+    return result
+
+
+def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
+    """Return which domains end as the name of a file does."""
+    result = np.zeros(ends.size, np.bool_)
+    short = np.flatnonzero((last > 0) & (ends - last <= 4))
+    if short.size:
+        result[short] = np.isin(_packed(text, last[short], ends[short]), _PACKED_FILES)
+    return result
+
+
+def _is_called(text: Text, ends: Ints, after: Bytes) -> Bools:
+    """Return which domains a call, an assignment or a path follows."""
+    result: Bools = after == _OPEN
+    second = text.at(ends + 1)
+    result |= (after == _EQUALS) & (second != _EQUALS) & ~_IS_BLANK[second] & (ends + 1 < text.codes.size)
+    dots = np.flatnonzero((after == _DOT) & _CALL[second])
+    if dots.size:
+        others = np.append(text.marked(~_CALL), text.codes.size)
+        result[dots] = text.at(others[np.searchsorted(others, ends[dots] + 1)]) == _OPEN
+    paths = np.flatnonzero(
+        ((after == _COLON) | (after == _SLASH)) & (_PATH[second] | (second == _SLASH) | (second == ord("~")))
+    )
+    if paths.size:
+        others = np.append(text.marked(~_PATH), text.codes.size)
+        stop = others[np.searchsorted(others, ends[paths] + 1)]
+        remote = np.flatnonzero(_at_word(text, b".git"))
+        nearest = np.append(remote, text.codes.size)[np.searchsorted(remote, ends[paths] + 2)]
+        of_path = (
+            (second[paths] == _SLASH)
+            | (second[paths] == ord("~"))
+            | ((text.at(stop) == _SLASH) & (stop > ends[paths] + 1))
+        )
+        result[paths] = np.where(after[paths] == _COLON, of_path, nearest < stop)
+    return result
+
+
+def _at_word(text: Text, word: bytes) -> Bools:
+    """Return where a word of ASCII stands."""
+    codes, n = text.codes, text.codes.size - len(word) + 1
+    result = np.zeros(codes.size, np.bool_)
+    if n > 0 and word.decode() in text.plain:
+        result[:n] = True
+        for i, byte in enumerate(word):
+            result[:n] &= codes[i : i + n] == byte
+    return result

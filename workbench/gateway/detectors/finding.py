@@ -1,7 +1,7 @@
 """What a detector finds in a text."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -36,3 +36,40 @@ def joined(parts: Iterable[Spans]) -> Spans:
     if not every:
         return spans(())
     return np.concatenate([a for a, _ in every]), np.concatenate([b for _, b in every])
+
+
+class Findings(Sequence[Finding]):
+    """The findings of a text in its order, which become objects only when they are read."""
+
+    def __init__(self, names: Sequence[str], kinds: Ints, places: Spans) -> None:
+        self._names, self._kinds = names, kinds
+        self.starts, self.ends = places
+
+    def __len__(self) -> int:
+        return int(self.starts.size)
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Finding]: ...
+
+    def __getitem__(self, index: int | slice) -> Finding | list[Finding]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        return Finding(self._names[self._kinds[index]], int(self.starts[index]), int(self.ends[index]))
+
+    def __iter__(self) -> Iterator[Finding]:
+        kinds = map(self._names.__getitem__, self._kinds.tolist())
+        return map(Finding._make, zip(kinds, self.starts.tolist(), self.ends.tolist(), strict=True))
+
+    def replaced_in(self, text: str, marks: Sequence[str]) -> str:
+        """Return the text with the mark of its class instead of each finding."""
+        if not self.starts.size:
+            return text
+        kept = map(slice, [0, *self.ends[:-1].tolist()], self.starts.tolist())
+        parts = [""] * (2 * len(self) + 1)
+        parts[:-1:2] = map(text.__getitem__, kept)
+        parts[1::2] = map(marks.__getitem__, self._kinds.tolist())
+        parts[-1] = text[self.ends[-1] :]
+        return "".join(parts)

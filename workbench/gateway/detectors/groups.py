@@ -12,10 +12,12 @@ Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 LONGEST_GROUP = 31
 MOST_GROUPS = 9
-MOST_DIGITS = 19
+MOST_DIGITS = 40
+FEWEST, FEWEST_OF_MANY = 6, 11
+"""Digits of a number in up to three groups, and in more, that rows of groups are given for."""
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
-_EDGE = 4
+_EDGE = 24
 
 
 def table(signs: str) -> Bools:
@@ -26,10 +28,18 @@ def table(signs: str) -> Bools:
 
 
 LETTERS = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+CAPITALS = table("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = table("0123456789")
 ALNUM = LETTERS | DIGITS
 WORD = ALNUM | table("_")
 _IS_SEPARATOR = table(SEPARATORS)
+
+
+def folded(codes: Codes) -> Bytes:
+    """Return one byte for each code: those of ASCII as they are, all others among the other 128."""
+    if codes.dtype == np.uint8:
+        return codes  # type: ignore[return-value]
+    return np.where(codes < 128, codes, (codes ^ (codes >> np.uint32(7))) | np.uint32(128)).astype(np.uint8)
 
 
 class Text:
@@ -37,6 +47,8 @@ class Text:
 
     def __init__(self, plain: str, wide: Codes) -> None:
         self.plain = plain
+        self._counts: dict[bytes, Ints] = {}
+        self.words: dict[object, tuple[Ints, Ints]] = {}
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 
@@ -67,10 +79,37 @@ class Text:
         np.cumsum(self.has(which), out=result[1:])
         return result  # type: ignore[return-value]
 
+    def counted(self, which: Bools) -> Ints:
+        """Return what ``count`` does, which is kept."""
+        key = which.tobytes()
+        if key not in self._counts:
+            self._counts[key] = self.count(which)
+        return self._counts[key]
+
     @cached_property
     def is_word(self) -> Bools:
         """Whether each character is a letter or digit of ASCII, or an underscore."""
         return self.has(WORD)
+
+    @cached_property
+    def lower(self) -> Codes:
+        """The codes with the capital letters of ASCII, of Latin-1, of Greek and of Cyrillic as small ones."""
+        codes = self.wide
+        if codes is self.codes:
+            return np.frombuffer(self._raw.lower(), np.uint8)
+        lower = codes.copy()
+        for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
+            lower[(codes - np.uint32(first)) <= last - first] += np.uint32(shift)
+        return lower
+
+    @cached_property
+    def pairs(self) -> npt.NDArray[np.uint16]:
+        """A byte of each small character and one of the character after it in one number."""
+        lower = folded(self.lower)
+        pairs = lower[:-1].astype(np.uint16)
+        pairs <<= 8
+        pairs |= lower[1:]
+        return pairs
 
     @cached_property
     def line_breaks(self) -> Ints:
@@ -89,6 +128,7 @@ class Groups:
         self.starts: Ints = edges[::2]
         self.ends: Ints = edges[1::2]
         self.lengths: Ints = np.minimum(self.ends - self.starts, LONGEST_GROUP)
+        self._rows: dict[int, tuple[Ints, Ints]] = {}
 
     @cached_property
     def is_next(self) -> Bools:
@@ -116,27 +156,26 @@ class Groups:
     def last_of_row(self) -> Ints:
         """Index of the last group of the row of joined groups to which each belongs."""
         n = self.starts.size
-        last = np.where(self.is_next, n, np.arange(n))
+        last = np.arange(n)
+        last[self.is_next] = n
         return np.minimum.accumulate(last[::-1])[::-1]
 
-    @cached_property
-    def _rows(self) -> list[tuple[Ints, Ints]]:
-        """First groups of rows of one group, two and so on, and the lengths of their groups in one number."""
-        first = np.arange(self.starts.size)
-        rows = [(first, self.lengths)]
-        for k in range(1, MOST_GROUPS):
-            first, packed = rows[-1]
-            if not first.size:
-                rows.append((first, packed))
-                continue
-            more = self.is_next[first + k - 1]
-            first = first[more]
-            rows.append((first, packed[more] | (self.lengths[first + k] << (5 * k))))
-        return rows
-
     def rows(self, n_groups: int) -> tuple[Ints, Ints]:
-        """Return the first groups of all rows of so many joined groups, and the lengths of their groups in one number."""
-        return self._rows[n_groups - 1]
+        """Return the first groups of all rows of so many joined groups with digits enough for a number, and the lengths of their groups in one number."""
+        if n_groups not in self._rows:
+            before = self.digits_before
+            first = np.flatnonzero(
+                before[n_groups:] - before[:-n_groups] >= (FEWEST if n_groups < 4 else FEWEST_OF_MANY)
+            )
+            first = first[self.last_of_row[first] >= first + n_groups - 1]
+            self._rows[n_groups] = first, self.packed(first, n_groups)
+        return self._rows[n_groups]
+
+    def n_digits(self, first: Ints, most_groups: int) -> Ints:
+        """Return how many digits the rows that begin with these groups hold, in so many groups at most."""
+        last = np.minimum(self.last_of_row[first] + 1, first + most_groups)
+        result: Ints = self.digits_before[last] - self.digits_before[first]
+        return result
 
     def packed(self, first: Ints, n_groups: int) -> Ints:
         """Return the lengths of the groups of rows of so many in one number."""
@@ -166,8 +205,13 @@ class Groups:
 
     def digits(self, first: Ints, n: int) -> Bytes:
         """Return the first digits of the numbers that begin with these groups: (numbers, n)."""
-        digits: Bytes = self.digit_values[self.digits_before[first][:, None] + np.arange(n)]
-        return digits
+        return self.digits_from(self.digits_before[first], n)
+
+    def digits_from(self, places: Ints, n: int) -> Bytes:
+        """Return so many digits from places among all digits of the text on: (places, n)."""
+        values = self.digit_values
+        windows: Bytes = np.ndarray((values.size - n + 1, n), np.uint8, values, strides=(1, 1))
+        return windows[places]
 
 
 def code_of(shape: tuple[int, ...]) -> int:

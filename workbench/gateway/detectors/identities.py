@@ -1,17 +1,25 @@
 """National identity numbers with check digits, judged by python-stdnum; those without letters and groups of their own need a word that names them."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import import_module
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import begins, ends
-from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import LETTERS, WORD, Bools, Bytes, Groups, luhn_sums, table, weighted
-from workbench.gateway.detectors.words import ID_WORDS, TAX_WORDS, Words
+from workbench.gateway.detectors.finding import Ints, Spans, joined, kept
+from workbench.gateway.detectors.groups import (
+    CAPITALS,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Groups,
+    luhn_sums,
+    table,
+    weighted,
+)
+from workbench.gateway.detectors.words import ID_WORDS, PAN_WORDS, TAX_WORDS, Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +95,39 @@ IDENTITIES = (
     Identity(module="in_.aadhaar", shapes=((4, 4, 4),)),
     Identity(module="in_.aadhaar", shapes=((12,),), words=ID_WORDS),
     Identity(module="pl.pesel", shapes=((11,),), words=ID_WORDS),
+    Identity(module="br.cpf", shapes=((11,), (9, 2)), words=ID_WORDS),
     Identity(module="se.personnummer", shapes=((6, 4), (8, 4))),
+    Identity(module="se.personnummer", shapes=((10,), (12,)), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((6, 7),)),
+    Identity(module="kr.rrn", shapes=((13,),), words=ID_WORDS),
     Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), words=ID_WORDS),
 )
 """National numbers that are claimed, beside the Italian codice fiscale and the British national insurance number, which are mostly letters."""
-CODICE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z]{6} ?[0-9]{2}[A-Za-z][0-9]{2} ?[A-Za-z][0-9]{3}[A-Za-z](?![0-9A-Za-z_])")
-NINO = re.compile(
-    r"(?<![0-9A-Za-z_])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D](?![0-9A-Za-z_])"
-)
-
-
+_MONTHS = table("ABCDEHLMPRSTabcdehlmprst")
+_ODD = np.array([1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23])
+"""What letters and digits at odd places count in an Italian number (DM 12 March 1974)."""
+_FIRST_OF_NINO, _SECOND_OF_NINO = table("ABCEGHJKLMNOPRSTWXYZ"), table("ABCEGHJKLMNPRSTWXYZ")
+_LAST_OF_NINO = table("ABCD")
+_HOLDERS = table("ABCFGHJLPT")
+"""Fourth letters of Indian permanent account numbers: the kind of who holds it."""
+_BLANK = ord(" ")
 _BLANK_OR_HYPHEN = table(" -")
+
+
+_MONTH_DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, *[0] * 87])
+
+
+def _number(digits: Bytes) -> Ints:
+    """Return the numbers of rows of digits."""
+    result: Ints = digits @ 10 ** np.arange(digits.shape[1] - 1, -1, -1)
+    return result
+
+
+def _is_date(year: Ints, month: Ints, day: Ints) -> Bools:
+    """Return which days there are."""
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    result: Bools = (day > 0) & (day <= _MONTH_DAYS[month] - ((month == 2) & ~leap))
+    return result
 
 
 def _verhoeff() -> tuple[Bytes, Bytes]:
@@ -117,16 +146,17 @@ def _aadhaar(digits: Bytes) -> Bools:
     check = np.zeros(len(digits), np.uint8)
     for i in range(12):
         check = product[check, power[i % 8][digits[:, 11 - i]]]
-    valid: Bools = (digits[:, 0] > 1) & (check == 0)
+    valid: Bools = (digits[:, 0] > 1) & (check == 0) & (digits != digits[:, ::-1]).any(1)
     return valid
 
 
 def _chinese(digits: Bytes) -> Bools:
-    century = digits[:, 6] * 10 + digits[:, 7]
+    century, month, day = (_number(digits[:, a : a + 2]) for a in (6, 10, 12))
     check = weighted(digits, (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)) % 11
     last = np.array([1, 0, 10, 9, 8, 7, 6, 5, 4, 3, 2])[check]
-    of_digits = last == (digits[:, 17] if digits.shape[1] > 17 else 10)
-    valid: Bools = ((century == 19) | (century == 20)) & of_digits
+    valid: Bools = last == (digits[:, 17] if digits.shape[1] > 17 else 10)
+    valid &= (digits[:, 0] > 0) & (digits[:, 0] < 9) & ((century == 19) | (century == 20))
+    valid &= (month > 0) & (month < 13) & (day > 0) & (day < 32)
     return valid
 
 
@@ -138,31 +168,70 @@ def _cpf(digits: Bytes) -> Bools:
 
 
 def _nir(digits: Bytes) -> Bools:
-    number = digits.astype(np.int64) @ 10 ** np.arange(14, -1, -1)
+    number = _number(digits)
     valid: Bools = 97 - number // 100 % 97 == number % 100
+    return valid
+
+
+def _idnr(digits: Bytes) -> Bools:
+    """German tax numbers: one of the first ten digits stands there two or three times and all others once, and ISO 7064 MOD 11,10 holds."""
+    counts = (digits[:, :10, None] == np.arange(10, dtype=np.uint8)).sum(1)
+    several = counts > 1
+    valid: Bools = (digits[:, 0] > 0) & (several.sum(1) == 1) & (counts.max(1) < 4)
+    whole: Ints = digits.astype(np.int64)
+    check: Ints = np.full(len(digits), 5, np.int64)
+    for i in range(10):
+        check = (np.where(check == 0, 10, check) * 2 % 11 + whole[:, i]) % 10
+    valid &= (np.where(check == 0, 10, check) * 2 % 11 + whole[:, 10]) % 10 == 1
+    return valid
+
+
+def _pesel(digits: Bytes) -> Bools:
+    year, month, day = (_number(digits[:, a : a + 2]) for a in (0, 2, 4))
+    century = np.array([1900, 2000, 2100, 2200, 1800], np.int64)[month // 20]
+    valid: Bools = (weighted(digits, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)) % 10 == 0) & _is_date(
+        century + year, month % 20, day
+    )
+    return valid
+
+
+def _personnummer(digits: Bytes) -> Bools:
+    short = digits[:, -10:]
+    month, day = (_number(short[:, a : a + 2]) for a in (2, 4))
+    # A year of two digits is a leap year in either century.
+    year = _number(digits[:, :4]) if digits.shape[1] == 12 else 2000 + _number(short[:, :2])
+    valid: Bools = (luhn_sums(short) % 10 == 0) & _is_date(year, month, day) & (year > 0)
+    return valid
+
+
+def _rrn(digits: Bytes) -> Bools:
+    year, month, day, place = (_number(digits[:, a : a + 2]) for a in (0, 2, 4, 7))
+    century = np.array([1800, 1900, 1900, 2000, 2000, 1900, 1900, 2000, 2000, 1800])[digits[:, 6]]
+    check = (11 - weighted(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)) % 11) % 10
+    valid: Bools = (check == digits[:, 12]) & (place < 97) & _is_date(century + year, month, day)
+    return valid
+
+
+def _ssn(digits: Bytes) -> Bools:
+    valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & (digits[:, 0] < 9)
+    valid &= digits[:, 3:5].any(1) & digits[:, 5:9].any(1) & (digits != digits[:, :1]).any(1)
     return valid
 
 
 CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "cn": _chinese,
-    "us": lambda d: (
-        d[:, :3].any(1)
-        & (d[:, :3] != 6).any(1)
-        & (d[:, 0] < 9)
-        & d[:, 3:5].any(1)
-        & d[:, 5:9].any(1)
-        & (d != d[:, :1]).any(1)
-    ),
+    "us": _ssn,
     "fr.nir": _nir,
+    "de.idnr": _idnr,
     "br.cpf": _cpf,
     "in_.aadhaar": _aadhaar,
     "nl.bsn": lambda d: weighted(d, (9, 8, 7, 6, 5, 4, 3, 2, 10)) % 11 == 0,
-    "pl.pesel": lambda d: weighted(d, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1)) % 10 == 0,
-    "se.personnummer": lambda d: luhn_sums(d[:, -10:]) % 10 == 0,
-    "kr.rrn": lambda d: (11 - weighted(d, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)) % 11) % 10 == d[:, 12],
+    "pl.pesel": _pesel,
+    "se.personnummer": _personnummer,
+    "kr.rrn": _rrn,
     "gb.nhs": lambda d: weighted(d, (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)) % 11 == 0,
 }
-"""What python-stdnum asks of the digits, for many numbers at once: those that fail are not given to it."""
+"""What python-stdnum asks of the digits, for many numbers at once."""
 
 
 LETTERS_BY_REST = {"es.dni": 8, "es.nie": 7}
@@ -170,19 +239,9 @@ LETTERS_BY_REST = {"es.dni": 8, "es.nie": 7}
 _SPANISH = np.frombuffer(b"TRWAGMYFPDXBNJZSQVHLCKE", np.uint8)
 
 
-@cache
-def _judge(module: str) -> Callable[[str], bool]:
-    return is_chinese_id if module == "cn" else import_module(f"stdnum.{module}").is_valid
-
-
-@lru_cache(maxsize=4096)
-def _holds(module: str, number: str) -> bool:
-    return len(set(number)) > 2 and _judge(module)(number)
-
-
 def identities(groups: Groups) -> Spans:
     """Return the identity numbers of a text."""
-    parts = [spans(_lettered(groups))]
+    parts = [_fiscal_codes(groups), _insurance_numbers(groups), _account_numbers(groups)]
     for identity in IDENTITIES:
         for shape in identity.shapes:
             first = groups.of_shape(shape)
@@ -194,11 +253,15 @@ def identities(groups: Groups) -> Spans:
 def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...]) -> Spans:
     """Return the identity numbers among groups of one shape: those of most countries have no group around them."""
     text = groups.text
+    if identity.words is not None:
+        first = first[identity.words.stands_before(text, groups.starts[first])]
     if identity.module not in {"us", "cn"}:
         first = first[~groups.follows[first] & ~groups.is_next[first + len(shape) - 1]]
     check = CHECKS.get(identity.module)
     if check is not None:
         first = first[check(groups.digits(first, sum(shape)))]
+    if identity.module != "us":
+        first = first[_is_varied(groups.digits(first, sum(shape)), 3 - bool(identity.after or identity.before))]
     starts, stops = groups.starts[first], groups.ends[first + len(shape) - 1]
     ok = np.ones(first.size, np.bool_)
     if identity.after:
@@ -211,11 +274,16 @@ def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...])
         ok &= _has_letter(groups, identity.module, first, starts, stops)
     ok &= begins(text, starts) & ends(text, stops)
     starts, stops = starts[ok], stops[ok]
-    if identity.words is not None:
-        starts, stops = kept((starts, stops), identity.words.stands_before(text, starts))
-    if identity.module == "us":
-        return starts, stops
-    return kept((starts, stops), _judged(identity.module, text.plain, starts, stops))
+    return starts, stops
+
+
+def _is_varied(digits: Bytes, least: int) -> Bools:
+    """Return which numbers hold at least two or three different digits."""
+    low, high = digits.min(1, keepdims=True), digits.max(1, keepdims=True)
+    result: Bools = (low != high)[:, 0]
+    if least > 2:
+        result = ((digits != low) & (digits != high)).any(1)
+    return result
 
 
 def _has_letter(groups: Groups, module: str, first: Ints, starts: Ints, stops: Ints) -> Bools:
@@ -228,29 +296,71 @@ def _has_letter(groups: Groups, module: str, first: Ints, starts: Ints, stops: I
     return result
 
 
-def _judged(module: str, text: str, starts: Ints, stops: Ints) -> Bools:
-    """Return which numbers are valid; equal ones are judged once."""
-    written = [text[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
-    valid = {w: _holds(module, re.sub("[^0-9A-Za-z]", "", w)) for w in set(written)}
-    return np.array([valid[w] for w in written], np.bool_)
-
-
-def _lettered(groups: Groups) -> Iterator[tuple[int, int]]:
-    """Yield the identity numbers of letters and digits, looked for around the groups of digits that they hold."""
+def _fiscal_codes(groups: Groups) -> Spans:
+    """Return the Italian numbers of letters and digits, looked for around the first group of digits that they hold."""
     text = groups.text
     places = groups.starts[(groups.lengths == 2) & (groups.starts >= 6)]
-    places = places[~WORD[text.at(places - 7)] | ~WORD[text.at(places - 8)]]
-    for back in (2, 3, 4, 5, 6):
-        places = places[LETTERS[text.at(places - back)] | (back == 6)]
-    for place in places[LETTERS[text.at(places + 2)]].tolist():
-        for back in (6, 7):
-            m = CODICE.match(text.plain, place - back) if place >= back else None
-            if m and _holds("it.codicefiscale", m[0].replace(" ", "")):
-                yield m.start(), m.end()
-    first = groups.starts[np.concatenate((groups.of_shape((2, 2, 2)), groups.of_shape((6,))))]
-    for back in (2, 3):
-        at = first[first >= back] - back
-        at = at[~WORD[text.at(at - 1)]]
-        for place in at[LETTERS[text.at(at)] & LETTERS[text.at(at + 1)]].tolist():
-            if m := NINO.match(text.plain, place):
-                yield m.start(), m.end()
+    at = text.at
+    places = places[
+        LETTERS[at(places - 2)] & LETTERS[at(places - 3)] & LETTERS[at(places - 5)] & LETTERS[at(places + 2)]
+    ]
+    # Blanks may part the letters of the name from the day, and the day from the place.
+    blank = at(places - 1) == _BLANK
+    starts = places - 6 - blank
+    second = places + 5 + (at(places + 5) == _BLANK)
+    stops = second + 5
+    shape = (
+        *((starts + i, LETTERS) for i in range(6)),
+        *((places + i, which) for i, which in enumerate((DIGITS, DIGITS, _MONTHS, DIGITS, DIGITS))),
+        *((second + i, which) for i, which in enumerate((LETTERS, DIGITS, DIGITS, DIGITS, LETTERS))),
+    )
+    good = (starts >= 0) & ~WORD[at(starts - 1)] & ~WORD[at(stops)]
+    for place, which in shape:
+        good &= which[at(np.maximum(place, 0))]
+    signs = np.stack(
+        [at(place[good]) & 0xDF if which is LETTERS or which is _MONTHS else at(place[good]) for place, which in shape],
+        1,
+    )
+    starts, stops = starts[good], stops[good]
+    values = np.where(signs < 65, signs - 48, signs - 65)
+    odd, even = _ODD[values[:, 0:15:2]].sum(1), values[:, 1:15:2].sum(1, dtype=np.int64)
+    day = (values[:, 9] * 10 + values[:, 10]) % 40
+    year = 1900 + values[:, 6].astype(np.int64) * 10 + values[:, 7]
+    year = np.where(year < 1920, year + 100, year)
+    month = np.array(["ABCDEHLMPRST".find(chr(c)) + 1 for c in range(256)])[signs[:, 8]]
+    return kept((starts, stops), ((odd + even) % 26 == values[:, 15]) & _is_date(year, month, day.astype(np.int64)))
+
+
+def _insurance_numbers(groups: Groups) -> Spans:
+    """Return the British national insurance numbers, around their six digits, which blanks may part in pairs."""
+    at = groups.text.at
+    found = []
+    for shape in ((6,), (2, 2, 2)):
+        first = groups.of_shape(shape)
+        start, stop = groups.starts[first], groups.ends[first + len(shape) - 1]
+        good = np.ones(first.size, np.bool_)
+        for i in range(len(shape) - 1):
+            good &= (at(groups.ends[first + i]) == _BLANK) & (
+                groups.starts[first + i + 1] - groups.ends[first + i] == 1
+            )
+        start = start - (at(start - 1) == _BLANK) - 2
+        stop = stop + (at(stop) == _BLANK) + 1
+        good &= (
+            (start >= 0) & _FIRST_OF_NINO[at(np.maximum(start, -1))] & _SECOND_OF_NINO[at(np.maximum(start, -1) + 1)]
+        )
+        good &= _LAST_OF_NINO[at(stop - 1)] & ~WORD[at(stop)] & ~WORD[at(np.maximum(start, 0) - 1)]
+        found.append((start[good], stop[good]))
+    return joined(found)
+
+
+def _account_numbers(groups: Groups) -> Spans:
+    """Return the Indian permanent account numbers, around their four digits: those of persons by their form, of others behind a word."""
+    text, at = groups.text, groups.text.at
+    places = groups.starts[(groups.lengths == 4) & (groups.starts >= 5)]
+    good = LETTERS[at(places + 4)] & ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
+    for back in range(1, 6):
+        good &= CAPITALS[at(places - back)]
+    good &= CAPITALS[at(places + 4)] & _HOLDERS[at(places - 2)]
+    places = places[good]
+    named = (at(places - 2) == ord("P")) | PAN_WORDS.stands_before(text, places - 5)
+    return places[named] - 5, places[named] + 5

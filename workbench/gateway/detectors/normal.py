@@ -53,7 +53,14 @@ def codes_of(text: str) -> Codes:
     """Return the code points of a text, in bytes where it is of ASCII."""
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.array([text]).view(np.uint32)
+
+
+def _text_of(codes: Codes) -> str:
+    """Return the text of code points, halves of surrogate pairs too; an array of texts drops zeros at the end."""
+    if not codes.size:
+        return ""
+    return str(codes.astype(np.uint32, copy=False).view(f"U{codes.size}")[0]).ljust(codes.size, "\0")
 
 
 def normal(text: str) -> tuple[str, Codes, npt.NDArray[np.int64] | None]:
@@ -65,5 +72,5 @@ def normal(text: str) -> tuple[str, Codes, npt.NDArray[np.int64] | None]:
     if (codes == DROPPED).any():
         kept = np.flatnonzero(codes != DROPPED)
         codes = codes[kept]
-        return codes.tobytes().decode("utf-32-le", "surrogatepass"), codes, np.append(kept, len(text))
-    return codes.tobytes().decode("utf-32-le", "surrogatepass"), codes, None
+        return _text_of(codes), codes, np.append(kept, len(text))
+    return _text_of(codes), codes, None

@@ -1,12 +1,14 @@
 """Telephone numbers: international forms by country calling code, and national forms of the regions that are claimed, by libphonenumber's patterns."""
 
+import re
 from collections.abc import Callable
+from itertools import repeat
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, code_of, table
+from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, Text, code_of, table
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -14,15 +16,18 @@ from workbench.gateway.detectors.numbering_plans import (
     is_national,
     of_possible_length,
 )
-from workbench.gateway.detectors.words import PHONE_WORDS
+from workbench.gateway.detectors.words import OTHER_NUMBERS, PHONE_WORDS
 
 SHORTEST = 7
+REACH_OF_OTHERS = 12
 MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
 LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
 _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
 _OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
 _ALL_NAMED = 13
+EXTENSION = re.compile(r" ?(?:ext\.?|x|#) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
+_EXTENDS = table("xXeE#")
 
 
 def phones(groups: Groups) -> Spans:
@@ -30,7 +35,23 @@ def phones(groups: Groups) -> Spans:
     parts = [_national(groups)]
     if "+" in groups.text.plain:
         parts.append(_international(groups))
-    return joined(parts)
+    starts, ends = joined(parts)
+    return starts, _with_extensions(groups.text, ends)
+
+
+def _with_extensions(text: Text, ends: Ints) -> Ints:
+    """Return where telephone numbers end that an extension may follow."""
+    after = text.at(ends)
+    likely = np.flatnonzero(_EXTENDS[np.where(after == _BLANK, text.at(ends + 1), after)])
+    if likely.size:
+        ends = ends.copy()
+        ends[likely] = [
+            place if m is None else m.end()
+            for place, m in zip(
+                ends[likely].tolist(), map(EXTENSION.match, repeat(text.plain), ends[likely].tolist()), strict=True
+            )
+        ]
+    return ends
 
 
 class _Rows:
@@ -50,9 +71,7 @@ class _Rows:
 
     def digits(self, skip: int = 0) -> Bytes:
         """Return their digits after some first ones: (candidates, 17)."""
-        offsets = self.groups.digits_before[self.first] + skip
-        digits: Bytes = self.groups.digit_values[offsets[:, None] + np.arange(LONGEST)]
-        return digits
+        return self.groups.digits_from(self.groups.digits_before[self.first] + skip, LONGEST)
 
     @property
     def shapes(self) -> Ints:
@@ -93,7 +112,9 @@ def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, 
             continue
         good = holds(rows, starts[there])
         found.append((starts[there[good]], rows.ends[good]))
-        left = np.setdiff1d(left, there[good], assume_unique=True)
+        taken = np.zeros(first.size, np.bool_)
+        taken[there[good]] = True
+        left = left[~taken[left]]
     return joined(found)
 
 
@@ -134,11 +155,16 @@ def _national(groups: Groups) -> Spans:
     """Return the numbers without a plus sign: by their form, or behind a word such as "phone"."""
     text = groups.text
     first = _national_starts(groups)
+    first = first[groups.n_digits(first, MOST_GROUPS) >= SHORTEST]
     starts = groups.starts[first] - (text.at(groups.starts[first] - 1) == _OPEN)
     good = phone_begins(text, starts) & ~_is_date(groups, first)
     first, starts = first[good], starts[good]
+    is_other = OTHER_NUMBERS.stands_before(text, starts, REACH_OF_OTHERS)
+    is_named = PHONE_WORDS.stands_before(text, starts) & ~is_other
     named = np.zeros(groups.starts.size, np.bool_)
-    named[first] = PHONE_WORDS.stands_before(text, starts)
+    named[first] = is_named
+    good = is_named | (_has_digits_enough(groups, first) & ~is_other)
+    first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:
         ok = _may_have_form(rows, starts)
@@ -161,8 +187,23 @@ def _national_starts(groups: Groups) -> Ints:
     follows_first = np.zeros(groups.starts.size, np.bool_)
     follows_first[1:] = is_first[:-1] & (before[1:] == _BLANK)
     single = is_first & ~groups.is_next
+    # A zero, a point and more digits are a decimal fraction.
+    is_first &= ~(
+        (groups.lengths == 1) & (groups.text.at(groups.ends) == _POINT) & (groups.text.at(groups.starts) == ord("0"))
+    )
     fits = np.where(single, (groups.lengths >= SHORTEST) & (groups.lengths <= LONGEST), groups.lengths <= 13)
     return np.flatnonzero(fits & (is_first | follows_first | opens))
+
+
+def _has_digits_enough(groups: Groups, first: Ints) -> Bools:
+    """Return which groups begin rows with as many digits as any number has that its form alone tells."""
+    digits = groups.digits(first, 3)
+    may: Bools = groups.n_digits(first, 5) >= 9
+    zero = digits[:, 0] == 0
+    may |= zero & (groups.n_digits(first, 6) >= 9)
+    abroad = zero & ((digits[:, 1] == 0) | ((digits[:, 1] == 1) & (digits[:, 2] == 1)))
+    may |= abroad & (groups.n_digits(first, MOST_GROUPS) >= 10)
+    return may
 
 
 def _is_date(groups: Groups, first: Ints) -> Bools:
@@ -201,7 +242,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
     text, digits, n = groups.text, rows.digits(), rows.n_digits
     is_bracketed = (text.at(starts) == _OPEN) & (text.at(groups.ends[rows.first]) == _CLOSED) & (n_groups > 1)
     ok = _is_north_american(rows, digits) | _is_chinese(rows, digits)
-    zero = ~ok & (digits[:, 0] == 0)
+    zero = ~ok & (digits[:, 0] == 0) & ((n_groups == 1) | (groups.lengths[rows.first] > 1) | (digits[:, 1] > 0))
     double = zero & (digits[:, 1] == 0)
     single = zero & ~double
     some = rows.only(double)

@@ -1,46 +1,34 @@
 """The published formats of secrets by issuer, and of tokens in JSON (JWT)."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 LONGEST_SECRET = 16_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretFormat:
-    """How the secrets of an issuer begin and go on."""
-
-    begins: str
-    pattern: re.Pattern[str]
-    holds: Callable[[str], bool] = lambda text: True  # noqa: ARG005
+_HAS_DIGIT = r"(?=[A-Za-z_\-]*+[0-9])"
+"""What follows holds digits, as all but examples do."""
+_NO_EXAMPLE = r"(?!.{2,12}?([xX*0])\1{9})"
+"""What follows is not one sign again and again, as in examples."""
+_RANDOM_PART = r"[A-Za-z0-9_\-]*?(?:[A-Za-z0-9]{16}|[-_](?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[0-9A-Za-z]{6})"
 
 
-_RANDOM = re.compile("[^-_]{16}|[-_](?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[0-9A-Za-z]{6}")
+def _format(begins: str, rest: str) -> tuple[str, str]:
+    return begins, re.escape(begins) + rest
 
 
-def is_random(text: str) -> bool:
-    """Return whether a key looks made at random, rather than made of words that hyphens join."""
-    return _RANDOM.search(text) is not None
-
-
-def has_digit(text: str) -> bool:
-    """Return whether a key holds digits behind its beginning, as all but examples do."""
-    return any("0" <= c <= "9" for c in text[4:])
-
-
-def _format(begins: str, rest: str, holds: Callable[[str], bool] = lambda text: True) -> SecretFormat:  # noqa: ARG005
-    return SecretFormat(
-        begins=begins,
-        pattern=re.compile(r"(?<![0-9A-Za-z_])" + re.escape(begins) + rest + r"(?![0-9A-Za-z_])"),
-        holds=holds,
-    )
+def _random(begins: str, rest: str) -> tuple[str, str]:
+    """Return a format of keys that look made at random, rather than made of words that hyphens join."""
+    point = begins.rfind(".") + 1
+    after = f"[A-Za-z0-9]{{{16 - point}}}|" if point else ""
+    return begins, f"(?={re.escape(begins[:point])}(?:{after}{_RANDOM_PART})){re.escape(begins)}{rest}"
 
 
 _WORD = r"[A-Za-z0-9_\-]"
 _JWT = rf"{_WORD}{{8,6000}}+\.{_WORD}{{4,6000}}+(?:\.{_WORD}{{0,2000}}+){{1,3}}"
-FORMATS = (
-    *(_format("sk-" + infix, rf"{_WORD}{{20,400}}+", is_random) for infix in ("",)),
+_FORMATS = (
+    _format("pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
+    _format("EAA", r"[A-Za-z0-9]{60,400}+"),
+    _random("sk-", rf"{_WORD}{{20,400}}+"),
     *(
         _format(begins, r"[A-Za-z0-9]{30,255}+")
         for begins in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hf_", "hf_oauth_", "api_org_")
@@ -51,8 +39,8 @@ FORMATS = (
     _format("GOCSPX-", rf"{_WORD}{{28}}"),
     _format("ya29.", rf"{_WORD}{{20,1000}}+"),
     *(
-        _format("xox" + kind, r"[A-Za-z0-9\-]{10,255}+", has_digit)
-        for kind in ("a-", "b-", "p-", "r-", "s-", "o-", "e-", "e.xoxp-", "e.xoxb-")
+        _format("xox" + kind, _HAS_DIGIT + r"[A-Za-z0-9\-]{10,255}+")
+        for kind in ("a-", "b-", "c-", "d-", "p-", "r-", "s-", "o-", "e-", "e.xoxp-", "e.xoxb-")
     ),
     _format("xapp-", r"[A-Za-z0-9\-]{20,255}+"),
     _format("https://hooks.slack.com/", r"(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,120}+"),
@@ -90,7 +78,7 @@ FORMATS = (
     ),
     *(_format(begins, r"[0-9a-f]{64}") for begins in ("dop_v1_", "doo_v1_", "dor_v1_", "sha1-api-")),
     *(
-        _format(begins, rf"{_WORD}{{16,300}}+", is_random)
+        _random(begins, rf"{_WORD}{{16,300}}+")
         for begins in (
             *(
                 "sq0atp-",
@@ -147,6 +135,21 @@ FORMATS = (
                 "csk-",
             ),
             *(
+                "nfp_",
+                "sgp_",
+                "pul-",
+                "CFPAT-",
+                "FLWSECK_TEST-",
+                "FLWSECK-",
+                "rdme_",
+                "vercel_",
+                "lsv2_",
+                "jina_",
+                "tvly-",
+                "pcsk_",
+                "sb_secret_",
+                "wandb_v1_",
+                "1//0",
                 "key_live_",
                 "xkeysib-",
                 "xsmtpsib-",
@@ -164,6 +167,18 @@ FORMATS = (
         )
     ),
     _format("rubygems_", r"[0-9a-f]{48}"),
-    *(_format(begins, rf"{_WORD}{{22,60}}+", has_digit) for begins in ("sq0atp-", "sq0csp-", "nvapi-", "sntrys_")),
+    *(_format(begins, _HAS_DIGIT + rf"{_WORD}{{22,60}}+") for begins in ("sq0atp-", "sq0csp-", "nvapi-", "sntrys_")),
     _format("eyJ", _JWT),
 )
+
+
+def _by_beginning() -> dict[str, re.Pattern[str]]:
+    """Return the formats that begin with each two characters as one pattern."""
+    patterns: dict[str, list[str]] = {}
+    for begins, pattern in _FORMATS:
+        patterns.setdefault(begins[:2], []).append(pattern)
+    return {two: re.compile(rf"{_NO_EXAMPLE}(?:{'|'.join(found)})(?![0-9A-Za-z_])") for two, found in patterns.items()}
+
+
+BY_BEGINNING = _by_beginning()
+BEGINNINGS = [begins for begins, _ in _FORMATS]

@@ -1,64 +1,128 @@
 """Secrets by the formats of their issuers, by their shape, as passwords in addresses, and as values that are named as secrets."""
 
-import math
 import re
-from collections import Counter
+import string
 from collections.abc import Iterator
-from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
-from workbench.gateway.detectors.secret_formats import FORMATS, SecretFormat
+from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
 
-SHORTEST = 16
-BY_BEGINNING: dict[str, list[SecretFormat]] = {}
-for _each in FORMATS:
-    BY_BEGINNING.setdefault(_each.begins[:2], []).append(_each)
-_PAIRS = np.zeros(1 << 16, np.bool_)
-_PAIRS[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = True
+SHORTEST, SHORTEST_NAMED = 16, 12
+"""Characters of a secret, and of a short one with its name."""
+_NUMBER_OF_PAIR = np.zeros(1 << 16, np.uint8)
+_NUMBER_OF_PAIR[[(ord(two[0]) << 8) + ord(two[1]) for two in BY_BEGINNING]] = range(1, len(BY_BEGINNING) + 1)
+
+
+def _signs_at(place: int) -> Bools:
+    """Return which bytes may stand at a place behind each beginning of formats."""
+    result = np.zeros((len(BY_BEGINNING) + 1, 256), np.bool_)
+    numbers = {two: i for i, two in enumerate(BY_BEGINNING, 1)}
+    for begins in BEGINNINGS:
+        result[numbers[begins[:2]], ord(begins[place]) if place < len(begins) else slice(None)] = True
+    return result
+
+
+_THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
 _KEY_SIGNS = WORD | table("-.+/=:")
-_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E = (ord(c) for c in "-:/@.e")
+_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS = (ord(c) for c in "-:/@.e=")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
 MAILCHIMP = re.compile(r"(?<![0-9A-Za-z_])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z_])")
 _WORD = r"[A-Za-z0-9_\-]"
 DISCORD = re.compile(
     rf"(?<![0-9A-Za-z_\-.])[MNO][A-Za-z0-9_\-]{{23,25}}\.{_WORD}{{6}}\.{_WORD}{{27,38}}(?![0-9A-Za-z_\-])"
 )
+AZURE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}(?![0-9A-Za-z_~\-])")
 TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.{_WORD}{{60,70}}(?![0-9A-Za-z_])")
-NAMES = Words(
-    *("key", "secret", "token", "passw", "pwd", "credential", "bearer", "authorization", "密码", "密钥"),
+PASSWORDS = Words(
+    *(
+        "passwd",
+        "password",
+        "passwor",
+        "passphrase",
+        "pwd",
+        "|pass|",
+        "passcode",
+        "密码",
+        "密碼",
+        "口令",
+        "비밀번호",
+        "パスワード",
+        "пароль",
+        "kennwort",
+    ),
+    *(
+        "contraseña",
+        "contrasena",
+        "senha",
+        "mot de passe",
+        "hasło",
+        "haslo",
+        "wachtwoord",
+        "lösenord",
+        "parola",
+        "şifre",
+        "sifre",
+    ),
 )
-NAMED = re.compile(
-    r"(?:key|secret|token|passw(?:or)?d|passwd|pwd|credentials?|bearer|authorization|密码|密钥)[A-Za-z0-9_\-]{0,12}+[\"'`]{0,1}+[ ]{0,3}+(?::=|=>|[:=：]|是|is )?+"
-    r"(?<=[ :=：是>\"'`])[ ]{0,3}+(?:bearer |basic )?[\"'`]{0,1}+(?P<value>[A-Za-z0-9_\-+/.~!@$%^&*]{16,400}+={0,2}+)",
+CURL = re.compile(r"-(?:u|user)[ =][\"']?[\w.@\-]{1,64}:(?P<value>[^\s\"':@/]{6,128})")
+NAMES = Words(
+    *("key", "secret", "token", "passwd", "password", "pwd", "credential", "bearer", "authorization", "密码", "密钥"),
+)
+_TAIL = WORD | table("-")
+LONGEST_TAIL, LONGEST_GAP = 12, 24
+_QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
+GAP = re.compile(
+    rf"{_QUOTE} {{0,3}}+(?::=|=>|[:=：|]|是|is )?+(?:\*\*)?(?<=[ :=：是>\"'`|*]) {{0,3}}+(?:bearer |basic )?{_QUOTE}|>",
     re.IGNORECASE,
 )
+PARTED = re.compile(r"[\s\S]*(?:[:=：|>是]|is )[\s\S]*", re.IGNORECASE)
+"""What stands between a name and its value, and with more than blanks."""
 _VALUE = WORD | table("-+/.~!@$%^&*")
 _FARTHEST = 56
 """Characters from the beginning of a name to its value, at most."""
+MOST_NAMES = 3
+LONGEST_VALUE = 400
+_PARTS = table("-_./")
+_SIGN_OF = np.cumsum(_VALUE | table("=")) - 1
+_N_SIGNS = int(_SIGN_OF[-1]) + 1
+SHORTEST_PASSWORD, LONGEST_SHORT = 8, 16
+_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-"), table(".")
+_AT_ONCE = 4096
+_CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
+_C_LOG_C = np.arange(LONGEST_VALUE + 3) * np.log2(np.maximum(np.arange(LONGEST_VALUE + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _NO_PASSWORD = table("{}$<>:")
+_PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 
 
 def secrets(text: Text) -> Spans:
     """Return the secrets of a text."""
-    parts = [spans(_of_formats(text)), spans(_shaped(text)), spans(_named(text))] if text.codes.size >= SHORTEST else []
+    parts = [_of_formats(text), _shaped(text), _named(text)] if text.codes.size >= SHORTEST_NAMED else []
     if "://" in text.plain and "@" in text.plain:
         parts.append(_in_addresses(text))
     return joined(parts)
 
 
-def _of_formats(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield the secrets that begin as those of an issuer."""
-    plain = text.plain
-    for place in _beginnings(text).tolist():
-        for form in BY_BEGINNING[plain[place : place + 2]]:
-            if plain.startswith(form.begins, place) and (m := form.pattern.match(plain, place)) and form.holds(m[0]):
-                yield m.span()
+def _matched(pattern: re.Pattern[str], plain: str, places: Ints) -> Iterator[tuple[int, int]]:
+    """Yield what a pattern matches at places."""
+    return (m.span() for m in filter(None, map(pattern.match, repeat(plain), places.tolist())))
+
+
+def _of_formats(text: Text) -> Spans:
+    """Return the secrets that begin as those of an issuer."""
+    places = _beginnings(text)
+    pairs = (text.codes[places].astype(np.int64) << 8) | text.codes[places + 1]
+    return joined(
+        spans(_matched(BY_BEGINNING[chr(pair >> 8) + chr(pair & 255)], text.plain, places[pairs == pair]))
+        for pair in np.flatnonzero(np.bincount(pairs)).tolist()
+    )
 
 
 def _beginnings(text: Text) -> Ints:
@@ -67,37 +131,45 @@ def _beginnings(text: Text) -> Ints:
     begins = text.is_word[:-1].copy()
     begins[1:] &= ~text.is_word[:-2]
     places = np.flatnonzero(begins)
-    places = places[_PAIRS[(c[places].astype(np.int64) << 8) | c[places + 1]]]
+    pairs = (c[places].astype(np.int64) << 8) | c[places + 1]
+    numbers = _NUMBER_OF_PAIR[pairs]
+    places, numbers = places[numbers > 0], numbers[numbers > 0]
+    places = places[_THIRD[numbers, text.at(places + 2)] & _FOURTH[numbers, text.at(places + 3)]]
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
-    others = text.marked(~_KEY_SIGNS)
+    others = text.marked(~_KEY_SIGNS) if places.size else np.zeros(0, np.int64)
     ends = np.append(others, c.size)[np.searchsorted(others, places)]
     result: Ints = places[ends - places >= SHORTEST]
     return result
 
 
-def _shaped(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield secrets without a beginning of their own, around the sign that they hold."""
+def _shaped(text: Text) -> Spans:
+    """Return secrets without a beginning of their own, around the sign that they hold."""
     plain, c = text.plain, text.codes
+    found = []
     colons = np.flatnonzero(c == _COLON)
     colons = colons[(colons >= 8) & (colons < c.size - 35)]
     colons = colons[DIGITS[c[colons - 1]] & DIGITS[c[colons - 8]]]
-    keys = WORD | table("-")
-    colons = colons[keys[c[colons + 1]] & keys[c[colons + 35]] & keys[c[colons + 18]]]
-    for at in colons.tolist():
-        n_digits = len(plain[max(0, at - 11) : at]) - len(plain[max(0, at - 11) : at].rstrip("0123456789"))
-        if 8 <= n_digits <= 10 and (m := TELEGRAM.match(plain, at - n_digits)):
-            yield m.span()
-    for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14)):
-        for at in _all(text, sign).tolist():
-            if at >= before and (m := pattern.match(plain, at - before)):
-                yield m.span()
-    dots = np.flatnonzero(c == ord("."))
-    for at in dots[:-1][np.diff(dots) == 7].tolist():
-        for before in (24, 25, 26):
-            if at >= before and plain[at - before] in "MNO" and (m := DISCORD.match(plain, at - before)):
-                yield m.span()
+    colons = colons[_TAIL[c[colons + 1]] & _TAIL[c[colons + 35]] & _TAIL[c[colons + 18]]]
+    if colons.size:
+        n_digits = np.full(colons.size, 8)
+        for more in (9, 10, 11):
+            n_digits += (n_digits == more - 1) & DIGITS[text.at(np.maximum(colons - more, -1))]
+        colons, n_digits = colons[n_digits < 11], n_digits[n_digits < 11]
+        found.append(spans(_matched(TELEGRAM, plain, colons - n_digits)))
+    for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14), ("Q~", AZURE, 4)):
+        places = _all(text, sign) - before
+        found.append(spans(_matched(pattern, plain, places[places >= 0])))
+    if "-u " in plain or "--user" in plain:
+        found.append(spans(m.span("value") for m in CURL.finditer(plain)))
+    dots = np.flatnonzero(c == _DOT)
+    between = np.diff(dots, prepend=-1)
+    for at in (24, 25, 26):
+        places = dots[:-1][(between[1:] == 7) & (between[:-1] > at)] - at
+        places = places[(c[places] >= ord("M")) & (c[places] <= ord("O"))]
+        found.append(spans(_matched(DISCORD, plain, places)))
+    return joined(found)
 
 
 def _all(text: Text, word: str) -> Ints:
@@ -123,57 +195,144 @@ def _in_addresses(text: Text) -> Spans:
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
     n_other = text.count(_NO_PASSWORD)
-    return kept((colon + 1, end), n_other[end] == n_other[colon + 1])
+    places = kept((colon + 1, end), n_other[end] == n_other[colon + 1])
+    written = map(text.plain.__getitem__, map(slice, *(p.tolist() for p in places)))
+    return kept(places, np.array([w.lower() not in _PLACEHOLDERS for w in written], np.bool_))
 
 
-def _named(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield random values that a name such as "api_key" stands before."""
-    values = _value_starts(text)
-    if not values.size:
-        return
-    names, _ = NAMES.places(text)
-    if not names.size:
-        return
-    names = np.sort(names)
-    nearest = np.searchsorted(names, values) - 1
-    near = (nearest >= 0) & (values - names[np.maximum(nearest, 0)] <= _FARTHEST)
-    done, places = -1, names.tolist()
-    for last, value in zip(nearest[near].tolist(), values[near].tolist(), strict=True):
-        # The nearest name first; "Authorization: Bearer" are two.
-        for place in places[max(0, last - 2) : last + 1][::-1]:
-            m = NAMED.match(text.plain, place) if value - place <= _FARTHEST else None
-            if m is not None and m.start("value") == value and value > done and is_value(m["value"]):
-                yield m.span("value")
-                done = value
-                break
-
-
-def _value_starts(text: Text) -> Ints:
-    """Return the beginnings of values: sixteen signs or more with letters and digits, behind a sign that parts a name from its value."""
+def _named(text: Text) -> Spans:
+    """Return random values that a name such as "api_key" stands before, and short ones behind the word for a password."""
     padded = np.concatenate(([False], text.has(_VALUE), [False]))
     edges = np.flatnonzero(padded[1:] != padded[:-1])
-    begins, ends = edges[::2], edges[1::2]
-    long = ends - begins >= SHORTEST
-    begins, ends = begins[long], ends[long]
-    if not begins.size:
-        return begins
-    digits, letters = text.count(DIGITS), text.count(LETTERS)
-    mixed: Bools = letters[ends] > letters[begins]
-    mixed &= (digits[ends] > digits[begins]) | (ends - begins >= 20)
-    result: Ints = begins[mixed]
+    starts, ends = edges[::2], edges[1::2]
+    long = ends - starts >= SHORTEST
+    starts, ends = _behind(text, NAMES, *_mixed(text, starts[long], ends[long]))
+    ends = np.minimum(ends, starts + LONGEST_VALUE)
+    for _ in range(2):
+        ends = ends + (text.at(ends) == _EQUALS)
+    parts = [kept((starts, ends), _are_random(text, starts, ends))]
+    if PASSWORDS.places(text)[0].size:
+        starts, ends = edges[::2], edges[1::2]
+        short = (ends - starts >= SHORTEST_PASSWORD) & (ends - starts < LONGEST_SHORT)
+        short[short] = _are_passwords(text, starts[short], ends[short])
+        parts.append(_behind(text, PASSWORDS, starts[short], ends[short], is_short=True))
+    return joined(parts)
+
+
+def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
+    """Return which values mix letters with digits as passwords do, and are no path, no variable, no date and no call."""
+    first, last, after = text.at(starts), text.at(ends - 1), text.at(ends)
+    good: Bools = ~_NO_FIRST[first] & ~((after == ord("(")) | (after == ord("[")) | (after == ord("{")))
+    letters, digits, words = (_counted(text, which, starts, ends) for which in (LETTERS, DIGITS, WORD))
+    good &= (letters > 1) & (digits > 0) & (words > 3) & ~_ENDS_SENTENCE[last]
+    return good & ~_starts_with_name(text, starts)
+
+
+def _starts_with_name(text: Text, starts: Ints) -> Bools:
+    """Return which values begin as the name of another value does."""
+    result = np.zeros(starts.size, np.bool_)
+    for words in (PASSWORDS, NAMES):
+        result |= np.isin(starts, words.places(text)[0])
     return result
 
 
-@lru_cache(maxsize=4096)
-def is_value(text: str) -> bool:
-    """Return whether a value is random enough for a secret: letters and digits, and at least three bits of entropy a character."""
-    n = len(text)
-    if n < SHORTEST or not re.search("[A-Za-z]", text):
-        return False
-    entropy = -sum(c / n * math.log2(c / n) for c in Counter(text).values())
-    longest = max(map(len, re.split(r"[-_./]", text)))
-    mixed = re.search("[a-z]", text) is not None and re.search("[A-Z]", text) is not None
-    if not re.search("[0-9]", text):
-        # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
-        return n >= 20 and mixed and longest >= 20 and entropy >= 3.8 and len(re.findall("[A-Z]{2}", text)) >= 2
-    return entropy >= 3.0 and (longest >= 12 or (n >= 20 and mixed and entropy >= 3.8))
+def _behind(text: Text, words: Words, starts: Ints, ends: Ints, *, is_short: bool = False) -> Spans:
+    """Return the values that one of the words, the rest of its name, and what parts a name from its value stand before."""
+    if not starts.size:
+        return starts, ends
+    tails, begins = _tails(text, words.places(text))
+    # The nearest name may be one without a gap of its own, such as the second one of "Authorization: Bearer".
+    nearest = np.searchsorted(begins, starts)
+    good = np.zeros(starts.size, np.bool_)
+    for back in range(1, MOST_NAMES + 1):
+        left = np.flatnonzero(~good & (nearest >= back))
+        name = nearest[left] - back
+        gap = starts[left] - tails[name]
+        near = (gap > 0) & (gap <= LONGEST_GAP) & (starts[left] - begins[name] <= _FARTHEST)
+        left, name = left[near], name[near]
+        gaps = list(map(text.plain.__getitem__, map(slice, tails[name].tolist(), starts[left].tolist())))
+        parted = {
+            gap: GAP.fullmatch(gap) is not None and (not is_short or PARTED.match(gap) is not None) for gap in set(gaps)
+        }
+        good[left] = np.fromiter(map(parted.__getitem__, gaps), np.bool_, len(gaps))
+    return starts[good], ends[good]
+
+
+def _tails(text: Text, names: Spans) -> Spans:
+    """Return where the words end that names are part of, and where the names begin, in the order of their beginnings."""
+    begins, ends = names
+    if not begins.size:
+        return ends, begins
+    order = np.argsort(begins, kind="stable")
+    begins, ends = begins[order], ends[order]
+    ends = ends + ((text.at(begins) | 0x20 == ord("c")) & (text.at(ends) | 0x20 == ord("s")))
+    others = np.append(text.marked(~_TAIL), text.codes.size)
+    tails = others[np.searchsorted(others, ends)]
+    fits = tails - ends <= LONGEST_TAIL
+    return tails[fits], begins[fits]
+
+
+def _mixed(text: Text, starts: Ints, ends: Ints) -> Spans:
+    """Return the values with letters and digits, or with letters if they are long."""
+    if not starts.size:
+        return starts, ends
+    mixed = _counted(text, LETTERS, starts, ends) > 0
+    mixed &= (_counted(text, DIGITS, starts, ends) > 0) | (ends - starts >= 20)
+    return starts[mixed], ends[mixed]
+
+
+def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
+    """Return which values are random enough for a secret: letters and digits, and at least three bits of entropy a character."""
+    if not starts.size:
+        return np.zeros(0, np.bool_)
+    n, bits, longest = ends - starts, _entropies(text, starts, ends), _longest_parts(text, starts, ends)
+    capitals, small, digits = (_counted(text, which, starts, ends) for which in (_CAPITALS, _SMALL, DIGITS))
+    mixed = (capitals > 0) & (small > 0)
+    long = (n >= 20) & mixed & (bits >= 3.8)
+    with_digits = (digits > 0) & (bits >= 3.0) & ((longest >= 12) | long)
+    # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
+    without = (digits == 0) & long & (longest >= 20)
+    without[without] = _pairs_of_capitals(text, starts[without], ends[without]) > 1
+    result: Bools = with_digits | without
+    return result
+
+
+def _counted(text: Text, which: Bools, starts: Ints, ends: Ints) -> Ints:
+    """Return how many characters of a class each value holds."""
+    before = text.counted(which)
+    result: Ints = before[ends] - before[starts]
+    return result
+
+
+def _entropies(text: Text, starts: Ints, ends: Ints) -> npt.NDArray[np.float64]:
+    """Return the entropies of the characters of values in bits, a few thousand values at once."""
+    result = []
+    for i in range(0, starts.size, _AT_ONCE):
+        start, n = starts[i : i + _AT_ONCE], (ends - starts)[i : i + _AT_ONCE]
+        places = np.arange(n.sum()) + np.repeat(start - np.cumsum(n) + n, n)
+        cells = np.repeat(np.arange(n.size) * _N_SIGNS, n) + _SIGN_OF[text.codes[places]]
+        counts = np.bincount(cells, minlength=n.size * _N_SIGNS).reshape(n.size, _N_SIGNS)
+        result.append(np.log2(n) - _C_LOG_C[counts].sum(1) / n)
+    return np.concatenate(result) + 1e-9
+
+
+def _longest_parts(text: Text, starts: Ints, ends: Ints) -> Ints:
+    """Return the lengths of the longest parts of values between hyphens, points and slashes."""
+    signs = np.append(text.marked(_PARTS), text.codes.size)
+    first, after = np.searchsorted(signs, starts), np.searchsorted(signs, ends)
+    longest = np.where(after > first, np.maximum(signs[first] - starts, ends - signs[after - 1] - 1), ends - starts)
+    several = np.flatnonzero(after - first > 1)
+    if several.size:
+        between = np.append(np.diff(signs) - 1, 0)
+        inner = np.maximum.reduceat(between, np.stack((first[several], after[several] - 1), 1).ravel())[::2]
+        longest[several] = np.maximum(longest[several], inner)
+    return longest
+
+
+def _pairs_of_capitals(text: Text, starts: Ints, ends: Ints) -> Ints:
+    """Return how many pairs of capital letters values hold."""
+    padded = np.concatenate(([False], text.has(_CAPITALS), [False]))
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    pairs = np.concatenate(([0], np.cumsum((edges[1::2] - edges[::2]) // 2)))
+    result: Ints = pairs[np.searchsorted(edges[1::2], ends, "right")] - pairs[np.searchsorted(edges[::2], starts)]
+    return result

@@ -3,7 +3,7 @@
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints
-from workbench.gateway.detectors.groups import WORD, Bools, Text
+from workbench.gateway.detectors.groups import WORD, Bools, Text, folded
 from workbench.gateway.detectors.normal import Codes
 
 REACH = 40
@@ -15,35 +15,42 @@ class Words:
 
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
-        self._first, self._second = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
-        for _, codes, _ in self._words:
-            for which, code in ((self._first, codes[0]), (self._second, codes[1])):
-                byte = min(int(code), 255)
-                which[[byte, byte - 32] if (97 <= byte <= 122 or 0xE0 <= byte <= 0xFE) else [byte, 255]] = True
+        self._pairs = np.array([_pair(codes) for _, codes, _ in self._words], np.uint16)
+        self._is_pair = np.zeros(1 << 16, np.bool_)
+        self._is_pair[self._pairs] = True
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
         """Return beginnings and ends of the words of a text, by their ends."""
-        lower = _lower(text.wide)
-        if lower.size < 2:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        likely = np.flatnonzero(text.has(self._first)[:-1] & text.has(self._second)[1:])
+        if self not in text.words:
+            text.words[self] = self._places(text)
+        return text.words[self]
+
+    def _places(self, text: Text) -> tuple[Ints, Ints]:
+        likely = np.flatnonzero(self._is_pair[text.pairs])
         begins, ends = [likely[:0]], [likely[:0]]
-        for left, codes, right in self._words:
-            at = likely[likely <= lower.size - codes.size]
-            for i, code in enumerate(codes.tolist()):
-                at = at[lower[at + i] == code]
-            if left:
-                at = at[~WORD[text.at(at - 1)]]
-            if right:
-                at = at[~WORD[text.at(at + codes.size)]]
-            begins.append(at)
-            ends.append(at + codes.size)
+        if likely.size:
+            pairs, lower = text.pairs[likely], text.lower
+            order = np.argsort(pairs, kind="stable")
+            likely, pairs = likely[order], pairs[order]
+            firsts, lasts = (np.searchsorted(pairs, self._pairs, side).tolist() for side in ("left", "right"))
+            for (left, codes, right), first, last in zip(self._words, firsts, lasts, strict=True):
+                at = likely[first:last]
+                at = at[at <= lower.size - codes.size]
+                for i, code in enumerate(codes.tolist()):
+                    if i > 1 or code > 127:
+                        at = at[lower[at + i] == code]
+                if left:
+                    at = at[~WORD[text.at(at - 1)]]
+                if right:
+                    at = at[~WORD[text.at(at + codes.size)]]
+                begins.append(at)
+                ends.append(at + codes.size)
         begin, end = np.concatenate(begins), np.concatenate(ends)
         order = np.lexsort((begin, end))
         return begin[order], end[order]
 
-    def stands_before(self, text: Text, places: Ints) -> Bools:
-        """Return before which places one of the words stands on the same line, at most ``REACH`` characters back."""
+    def stands_before(self, text: Text, places: Ints, reach: int = REACH) -> Bools:
+        """Return before which places one of the words stands on the same line, at most so many characters back."""
         if not places.size:
             return np.zeros(0, np.bool_)
         begin, end = self.places(text)
@@ -52,7 +59,7 @@ class Words:
         breaks = np.concatenate(([-1], text.line_breaks))
         line = breaks[np.searchsorted(breaks, places, "right") - 1] + 1
         nearest = np.maximum.accumulate(begin)[np.maximum(np.searchsorted(end, places, "right") - 1, 0)]
-        result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - REACH, line))
+        result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - reach, line))
         return result
 
 
@@ -60,19 +67,37 @@ def _codes(word: str) -> Codes:
     return np.frombuffer(word.encode("utf-32-le"), np.uint32)
 
 
-def _lower(codes: Codes) -> Codes:
-    """Return the codes with the capital letters of Latin-1, of Greek and of Cyrillic as small ones."""
-    if codes.dtype == np.uint8:
-        return codes + 32 * ((codes - 65) < 26).astype(np.uint8)
-    lower = codes.copy()
-    for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
-        lower[(codes >= first) & (codes <= last)] += shift
-    return lower
+def _pair(codes: Codes) -> int:
+    """Return the first two bytes of a word in one number."""
+    first, second = folded(codes[:2]).tolist()
+    return int(first << 8 | second)
 
 
 PHONE_WORDS = Words(
     *(
         "phone",
+        "contact n",
+        "portable",
+        "rufnummer",
+        "|mob",
+        "|ph|",
+        "|gsm",
+        "|cep",
+        "|kom|",
+        "|tlf",
+        "|tfn",
+        "|puh",
+        "|hp|",
+        "msisdn",
+        "viber",
+        "llám",
+        "llam",
+        "zadzwo",
+        "numara",
+        "bellen",
+        "|ring ",
+        "chiama",
+        "ligue",
         "|tel|",
         "|tél|",
         "telef",
@@ -100,8 +125,32 @@ PHONE_WORDS = Words(
         "joindre",
         "reach me",
     ),
-    *("reach us", "电话", "電話", "手机", "手機", "拨打", "致电", "携帯", "전화", "тел"),
+    *(
+        "reach us",
+        "电话",
+        "電話",
+        "手机",
+        "手機",
+        "拨打",
+        "致电",
+        "携帯",
+        "전화",
+        "연락처",
+        "휴대",
+        "連絡先",
+        "тел",
+        "моб",
+        "звон",
+        "फ़ोन",
+        "फोन",
+        "मोबाइल",
+        "هاتف",
+        "جوال",
+        "טלפון",
+        "โทร",
+    ),
 )
+PAN_WORDS = Words("|pan|", "pan_", "permanent account")
 TAX_WORDS = Words("ssn", "social", "|tin|", "itin", "taxpayer", "tax id", "tax_id", "taxid")
 ID_WORDS = Words(
     *(
@@ -128,11 +177,68 @@ ID_WORDS = Words(
         "cpf",
         "cnpj",
         "aadhaar",
+        "aadhar",
+        "|uid|",
+        "idnr",
+        "id-nr",
         "nhs",
         "ssn",
         "dni",
         "nie|",
         "codice",
     ),
-    *("fiscal", "personn", "nino", "rut|", "身份", "证件", "證件", "證號", "身分證", "주민"),
+    *(
+        "fiscal",
+        "personn",
+        "pnr",
+        "samordn",
+        "rrn",
+        "resident",
+        "citizen",
+        "nino",
+        "rut|",
+        "身份",
+        "证件",
+        "證件",
+        "證號",
+        "身分證",
+        "주민",
+    ),
 )
+OTHER_NUMBERS = Words(
+    *(
+        "|id|",
+        "order",
+        "case",
+        "ticket",
+        "invoice",
+        "|ref",
+        "rechnung",
+        "bestell",
+        "auftrag",
+        "pedido",
+        "commande",
+        "factura",
+    ),
+    *(
+        "facture",
+        "serial",
+        "tracking",
+        "isbn",
+        "seed",
+        "timestamp",
+        "订单",
+        "單號",
+        "单号",
+        "注文",
+        "주문",
+        "заказ",
+        "sku",
+        "工单",
+        "awb",
+        "range",
+        "|port",
+        "batch",
+    ),
+)
+"""Words that tell that the number right behind them is none of a telephone."""

@@ -27,11 +27,11 @@ def checkpoints(
     """Make quantized checkpoints that vLLM loads (needs `workbench engines install llmcompressor`)."""
     model_spec_from(spec.model)
     if recipe_only:
-        from workbench.compress.folder import folder_layers
+        from workbench.compress.folder import planned_layers
 
         if spec.plan is None:
             raise InvalidSpec("A recipe needs a plan.", remedy="Give one with --plan.")
-        layers, groups = folder_layers(located(spec.model))
+        layers, groups = planned_layers(located(spec.model))
         print(recipe(spec.plan, groups, kept=layers.kept or ("lm_head",)))
         return
     run = measured(spec.kind, spec.to_dict(), can_resume=True)

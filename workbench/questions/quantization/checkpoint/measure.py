@@ -12,7 +12,7 @@ from workbench.catalog.formats import MIXED, SCHEMES, LayerGroup, config_groups,
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import CALIBRATION_TEXT, located
 from workbench.compress.checkpoint_maker import Request
-from workbench.compress.folder import folder_layers, prefix_ids, require_context, token_ids
+from workbench.compress.folder import planned_layers, prefix_ids, require_context, token_ids
 from workbench.compress.layers import Layers
 from workbench.compress.maker_call import made_checkpoint
 from workbench.compress.stored_weights import require_stored, stored_coverage
@@ -32,7 +32,7 @@ def measure(spec: CheckpointSpec, record: Record) -> Iterator[Progress]:
     model_spec_from(spec.model)
     record.device = device = chosen_device("auto")
     environment = require("llmcompressor", device=device.kind)
-    (layers, groups), scratch = folder_layers(located(spec.model)), record.kept.scratch
+    (layers, groups), scratch = planned_layers(located(spec.model)), record.kept.scratch
     plans = {name: plan_of(spec, name, groups) for name in spec.schemes}
     needs_text = any(algorithm != "rtn" for algorithm, _ in plans.values())
     ids = _calibration_ids(spec, scratch) if needs_text else None

@@ -29,6 +29,7 @@ from workbench.telemetry.devices import chosen_device
 
 Step: TypeAlias = Callable[[], object]
 BLOCK_TOKENS = 32
+FLOAT_BYTES = 4  # of an element of the cache, as the model runs in float32
 LENGTH_CV = 0.6  # of the lengths of conversations, for the pool
 
 
@@ -47,13 +48,14 @@ class Pair:
 def measure(spec: TechniquesSpec, record: Record) -> Iterator[Progress]:
     """Yield progress technique by technique; a technique that fails or that the device lacks says why in its row."""
     device = record.device = chosen_device(spec.device)
-    model_spec_from(spec.model)
+    kept = model_spec_from(spec.model).kv_layers or ()
+    n_elements = sum(group.n_layers * group.elements_per_token for group in kept)
     total = float(len(spec.techniques) + 2)
     yield Progress(step="loading the model", done=0.0, total=total)
     steps = TechniqueSteps(spec, device=device.kind)
     for n, name in enumerate(spec.techniques):
         yield Progress(step=TECHNIQUES[name], done=float(n), total=total)
-        record.rows.append(_row(name, steps, spec, device.kind))
+        record.rows.append(_pool(n_elements, spec) if name == "pool" else _row(name, steps, spec, device.kind))
     yield Progress(step="profile", done=total - 1, total=total)
     one, several, prefill = (step.format(n=spec.batch) for step in STEPS)
     profiles = {
@@ -74,8 +76,6 @@ def _row(name: str, steps: TechniqueSteps, spec: TechniquesSpec, device: str) ->
     label = TECHNIQUES[name]
     if name == "graphs" and device != "cuda":
         return NotMeasured(technique=name, label=label, status="not available", reason=GRAPHS_NEED)
-    if name == "pool":
-        return _pool(steps, spec)
     try:
         pair = _pair(name, steps, spec)
         row = compared(name, pair, steps.timed, rounds=spec.rounds, seed=spec.seed)
@@ -122,8 +122,11 @@ def compared(name: str, pair: Pair, timed: Callable[[Step], float], *, rounds: i
     )
 
 
-def _pool(steps: TechniqueSteps, spec: TechniquesSpec) -> MemoryGain:
+def _pool(n_elements: int, spec: TechniquesSpec) -> Technique:
     """Compare cache bytes that hold no token, for conversations of many lengths: one piece of the greatest length each, against blocks."""
+    if not n_elements:
+        reason = "the model has no cache of keys and values whose size is known"
+        return NotMeasured(technique="pool", label=TECHNIQUES["pool"], status="not available", reason=reason)
     rng = np.random.default_rng(spec.seed)
     sigma = float(np.sqrt(np.log(1 + LENGTH_CV**2)))
     lengths = np.maximum(1, np.exp(rng.normal(np.log(4 * spec.context_tokens) - sigma**2 / 2, sigma, 1000))).astype(int)
@@ -138,5 +141,5 @@ def _pool(steps: TechniqueSteps, spec: TechniquesSpec) -> MemoryGain:
         with_fraction=with_it,
         gain=pieces / blocks,
         reduction_percent=100 * (1 - with_it / without),
-        bytes_per_token=steps.cache_bytes_per_token(),
+        bytes_per_token=float(n_elements * FLOAT_BYTES),
     )
