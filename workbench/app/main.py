@@ -46,6 +46,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "tuning.offload",
         "tuning.split",
         "tuning.adapters",
+        "tuning.adapter_memory",
         "tuning.structured",
         "tuning.decision",
     ),

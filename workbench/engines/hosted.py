@@ -21,7 +21,7 @@ CACHE_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosted:
-    """A server that answers requests, and how it came to be there."""
+    """A server that answers, with what its launch and its log said."""
 
     url: str
     version: str | None = None

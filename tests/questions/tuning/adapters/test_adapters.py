@@ -20,9 +20,7 @@ from workbench.estimate.adapters import adapter_bytes, adapter_weights
 from workbench.load.rounds import RoundTimes
 from workbench.questions.tuning.adapters.findings import (
     LITTLE,
-    adapter_memory,
     cost_answer,
-    memory_verdict,
     most_that_fit,
 )
 from workbench.questions.tuning.adapters.measure import (
@@ -37,7 +35,7 @@ from workbench.questions.tuning.adapters.measure import (
     variants,
     zipf_shares,
 )
-from workbench.questions.tuning.adapters.spec import AdapterMemorySpec, AdaptersSpec, check_adapters
+from workbench.questions.tuning.adapters.spec import AdaptersSpec, check_adapters
 
 
 def test_an_adapter_of_llama_3_1_8b_has_the_weights_that_peft_prints():
@@ -155,25 +153,6 @@ def test_the_verdict_is_about_the_most_adapters_that_all_have_a_slot():
         for n in (1, 4, 8)
     ]
     assert (most_that_fit(rows).n_adapters, most_that_fit(rows).rank) == (4, 8)
-
-
-@given(st.integers(1, 64), st.integers(1, 100))
-def test_slots_take_of_the_cache_and_a_tenant_pays_a_share(slots, tenants):
-    answer = adapter_memory(
-        AdapterMemorySpec(
-            model="meta-llama/Meta-Llama-3.1-8B",
-            device="h100-sxm",
-            slots=slots,
-            tenants=tenants,
-            ranks=(8, 64),
-            usd_per_hour=2.0,
-        )
-    )
-    assert answer.cache_tokens >= answer.ranks[0].cache_tokens >= answer.ranks[1].cache_tokens
-    assert answer.tenant_usd_per_hour == pytest.approx(2.0 / tenants)
-    lost = answer.cache_tokens - answer.ranks[1].cache_tokens
-    assert lost * 131_072 == pytest.approx(answer.ranks[1].slots_bytes, abs=300 * 131_072)  # pages, and 128 KiB a token
-    assert memory_verdict(answer).answer == ("yes" if answer.ranks[0].cache_tokens else "no")
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def test_adapters_cost_throughput_on_a_processor_and_the_rank_costs_more_than_th
     assert said.answer == "no"
     assert "With rank 64" in said.evidence
     assert "other processes" in said.objection.lower()
-    by_rank = {k: [r.throughput_ratio for r in loads(run) if r.rank == k] for k in (8, 64)}
-    assert max(r.high for r in by_rank[64]) < min(r.low for r in by_rank[8])
+    even = {(r.rank, r.n_adapters): r.throughput_ratio for r in loads(run) if not r.skew}
+    assert all(even[64, n].high < even[8, n].low for n in (1, 4, 8))
 
 
 def test_only_eight_adapters_miss_four_slots_often_and_an_even_use_misses_more(run):

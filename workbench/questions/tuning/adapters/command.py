@@ -1,12 +1,12 @@
-"""The commands about adapters: what they cost on a server here, and their memory on a device of the catalogue."""
+"""The command that measures what several adapters on one server cost."""
 
 from workbench.core.columns import cells_of
 from workbench.core.runs import Run
-from workbench.interface.command import computes, measures, print_table
+from workbench.interface.command import measures, print_table
 from workbench.interface.readable import out
 from workbench.questions.tuning.adapters import findings
 from workbench.questions.tuning.adapters.rows import AdapterLoad, AdapterServer
-from workbench.questions.tuning.adapters.spec import AdapterMemorySpec, AdaptersSpec, check_adapters
+from workbench.questions.tuning.adapters.spec import AdaptersSpec, check_adapters
 
 
 @measures(AdaptersSpec, can_resume=True, check=check_adapters)
@@ -19,12 +19,4 @@ def adapters(run: Run) -> None:
     print_table(findings.TENANT_COLUMNS, cells_of(findings.TENANT_COLUMNS, findings.tenants(run)))
 
 
-@computes(AdapterMemorySpec, findings.adapter_memory)
-def adapter_memory(answer: findings.AdapterMemoryAnswer) -> None:
-    """Estimate the memory of adapters by rank on a device, what it leaves of the KV cache, and the price of a tenant."""
-    for line in findings.memory_verdict(answer).lines:
-        out.print(line)
-    print_table(findings.MEMORY_COLUMNS, cells_of(findings.MEMORY_COLUMNS, answer.ranks))
-
-
-COMMANDS = (adapters, adapter_memory)
+COMMANDS = (adapters,)

@@ -1,4 +1,4 @@
-"""Figures of adapters: throughput and TTFT over the number of adapters, and the cache that slots leave."""
+"""Figures of adapters: throughput and TTFT over the number of adapters."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.core.statistics import Interval
-from workbench.interface.theme import INK, MEASURED, STYLES, add_bars, figure, interval_bars
-from workbench.questions.tuning.adapters.findings import AdapterMemoryAnswer, server_name
+from workbench.interface.theme import INK, STYLES, figure, interval_bars
+from workbench.questions.tuning.adapters.findings import server_name
 from workbench.questions.tuning.adapters.rows import AdapterLoad
 
 
@@ -68,24 +68,3 @@ def _by_count(
     fig.add_hline(y=1, line={"color": INK, "width": 1.5, "dash": "dash"})
     ticks = sorted({r.n_adapters for r in rows})
     return fig.update_xaxes(type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
-
-
-def cache_by_rank(answer: AdapterMemoryAnswer) -> go.Figure:
-    """Return the tokens of the KV cache that the slots leave, by rank."""
-    fig = figure(
-        gettext("KV cache beside the slots"),
-        subtitle=gettext("higher is better · ◌ estimated · dashed: without adapters"),
-        x_title=gettext("KV cache, tokens"),
-        y_title=gettext("rank"),
-    )
-    ranks = [str(r.rank) for r in answer.ranks]
-    add_bars(
-        fig,
-        ranks,
-        [r.cache_tokens for r in answer.ranks],
-        MEASURED,
-        name=gettext("KV cache"),
-        hover="%{x:,}<extra></extra>",
-    )
-    fig.add_vline(x=answer.cache_tokens, line={"color": INK, "dash": "dash", "width": 1.5})
-    return fig.update_yaxes(type="category", categoryorder="array", categoryarray=ranks[::-1])

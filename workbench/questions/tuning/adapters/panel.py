@@ -1,18 +1,14 @@
-"""The panels of adapters: what was measured on a server, and their memory on a device that need not be here."""
+"""The panel that says what several adapters on one server cost."""
 
-from functools import lru_cache
 
 from workbench.core.language import gettext
-from workbench.core.provenance import Provenance
 from workbench.interface.html import code_block, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView
 from workbench.questions.tuning.adapters import findings
-from workbench.questions.tuning.adapters.figures import cache_by_rank, throughput_by_count, ttft_by_count
+from workbench.questions.tuning.adapters.figures import throughput_by_count, ttft_by_count
 from workbench.questions.tuning.adapters.rows import AdapterLoad, AdapterServer
-from workbench.questions.tuning.adapters.spec import AdapterMemorySpec, AdaptersSpec, check_adapters
-
-answered_once = lru_cache(maxsize=64)(findings.adapter_memory)
+from workbench.questions.tuning.adapters.spec import AdaptersSpec, check_adapters
 
 
 class AdaptersPanel(QuestionPanel):
@@ -48,24 +44,4 @@ class AdaptersPanel(QuestionPanel):
                 code_block(findings.launch_flags(run)),
             ),
             run=run,
-        )
-
-
-class AdapterMemoryPanel(QuestionPanel):
-    """Controls of the estimate, and its answer."""
-
-    title = gettext("How many adapters fit on a device?")
-    spec_class = AdapterMemorySpec
-    css_class = "wb-adapter-memory"
-    n_plots = 1
-
-    def view(self) -> AnswerView:
-        """Return the answer to the state."""
-        answer = answered_once(self.plan)
-        return AnswerView(
-            about=answer.about,
-            provenance=Provenance.ESTIMATED,
-            answer=verdict_card(findings.memory_verdict(answer)),
-            figures=(lambda: cache_by_rank(answer),),
-            table=table_of(findings.MEMORY_COLUMNS, answer.ranks),
         )

@@ -1,17 +1,16 @@
-"""What can be asked of adapters: a model, how many adapters of which rank are in use, and how unevenly; and their memory on a device."""
+"""What can be asked of adapters: a model, how many adapters of which rank are in use, and how unevenly."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from workbench.catalog.models import require_folder
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob
 from workbench.core.specs import Spec
-from workbench.estimate.knobs import CatalogueDevice, KvBits, Precision, model_knob, offered_model
-from workbench.estimate.precision import STORED, require_precision
+from workbench.estimate.knobs import offered_model
 from workbench.load.address import cleaned
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -95,33 +94,6 @@ class AdaptersSpec(Spec):
             )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterMemorySpec(Spec):
-    """Adapters of a model on a device of the catalogue: their memory by rank, and the price of a tenant."""
-
-    command: ClassVar[str] = "adapter-memory"
-    computed_by: ClassVar[str] = "adapter_memory"
-
-    model: Annotated[str, model_knob("meta-llama/Meta-Llama-3.1-8B")]
-    device: CatalogueDevice
-    tenants: int = knob(8, "Tenants", "Tenants with an adapter of their own on the device.", low=1, high=100_000)
-    slots: int = knob(8, "Slots", "Adapters that a step may use: vLLM's --max-loras.", low=1, high=1024)
-    ranks: tuple[int, ...] = knob((8, 16, 64, 256), "Ranks", "Ranks of the adapters.", low=1, high=512)
-    usd_per_hour: float | None = advanced(
-        None, "Price", "Price of one device for an hour; the listed one if left out.", unit="USD/h", low=1e-4, high=1e5
-    )
-    precision: Precision = STORED
-    kv_bits: KvBits = 16
-
-    def __post_init__(self) -> None:
-        require_each(self, "ranks")
-        require_known("ranks", [str(r) for r in self.ranks], [str(r) for r in RANKS])
-        require_positive(self, "tenants", "slots")
-        require_precision(self.precision)
-        if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
 
 
 def check_adapters(spec: AdaptersSpec) -> None:
