@@ -75,7 +75,7 @@ class Searched:
 def search(spec: PlanSpec) -> Searched:
     """Return every combination for the lengths of a load; raises ``NotAvailable`` for a model or a device that cannot be planned."""
     model = language_model_from(spec.model)
-    if not model.kv_layers:
+    if model.kv_layers is None:
         raise NotAvailable(
             f"What the layers of {model.name} keep of a token is not in the catalogue.", remedy="Choose another model."
         )

@@ -115,12 +115,16 @@ def evaluation_verdict(run: Run) -> Verdict:
 
 def _per_byte_verdict(rows: Sequence[ByteResult]) -> Verdict:
     best = rows[0]
-    headline = (
-        gettext("{candidate} needs {bits} bits fewer than the original for a byte of this text.")
-        if best.change_bits_per_byte.value < 0
-        else gettext("{candidate} needs {bits} bits more than the original for a byte of this text.")
-    )
-    bits = three_digits(abs(best.change_bits_per_byte.value))
+    change = best.change_bits_per_byte
+    if not change.excludes_zero:
+        headline = gettext(
+            "{candidate} is not shown to need more or fewer bits than the original for a byte of this text."
+        )
+    elif change.value < 0:
+        headline = gettext("{candidate} needs {bits} bits fewer than the original for a byte of this text.")
+    else:
+        headline = gettext("{candidate} needs {bits} bits more than the original for a byte of this text.")
+    bits = three_digits(abs(change.value))
     return Verdict(
         best=best.folder,
         headline=headline.format(candidate=candidate_label(best.folder), bits=bits),

@@ -1,6 +1,5 @@
 """The panel that says what several adapters on one server cost."""
 
-
 from workbench.core.language import gettext
 from workbench.interface.html import code_block, table_of, verdict_card
 from workbench.interface.question_panel import QuestionPanel
