@@ -13,12 +13,14 @@ from workbench.core.statistics import Interval
 from workbench.core.units import shown_duration, shown_p99, shown_percent, three_digits
 from workbench.core.verdict import Answer, Verdict, objections
 from workbench.measuring.machine import BUSY
-from workbench.questions.tuning.structured.rows import AnswersOfKind, StructureCost
+from workbench.questions.tuning.structured.rows import AnswersOfKind, StructureCost, StructuredSamples
 from workbench.questions.tuning.structured.spec import StructuredSpec
 
 LITTLE = 0.05
 """Share of TPOT that a schema may add without a word."""
 MUCH_CUT = 0.05
+AT_ONCE_S = 1e-4
+"""TPOT below which the tokens of an answer came at the same time: no step is so short."""
 
 
 def shown_share(value: Interval) -> str:
@@ -111,6 +113,13 @@ def _objection(run: Run, plain: AnswersOfKind, structured: AnswersOfKind) -> str
                 share=shown_percent(structured.cut_fraction), n=spec.output_tokens
             )
         )
+    tpot_s = [t for own in run.sampled(StructuredSamples).tpot_s.values() for t in own if t is not None]
+    if (at_once := sum(t < AT_ONCE_S for t in tpot_s)) > MUCH_CUT * len(tpot_s):
+        points.append(
+            gettext(
+                "the tokens of {share} of the answers came all at once, so that their TTFT is that of the whole answer and they have no TPOT"
+            ).format(share=shown_percent(at_once / len(tpot_s)))
+        )
     if (spec.url is None and is_only_a_shape(spec.model)) or spec.random_weights:
         points.append(gettext("the weights are random, so that no share of valid answers says anything"))
     elif not spec.prompts:
@@ -128,7 +137,7 @@ def _objection(run: Run, plain: AnswersOfKind, structured: AnswersOfKind) -> str
         )
     if failed := plain.n_failed + structured.n_failed:
         points.append(gettext("{n} requests failed and are left out").format(n=failed))
-    return objections(points, most=4)
+    return objections(points, most=5)
 
 
 ANSWER_COLUMNS: Columns[AnswersOfKind] = {
