@@ -13,7 +13,7 @@ from workbench.measuring.envelope import run
 
 NAMES = {"ttft_s": "time_to_first_token_seconds", "itl_s": "inter_token_latency_seconds"}
 ALLOWED = 0.5
-"""Server and client share the cores with other work; how near the figures are on quiet ones stands in docs/measured.md."""
+"""Server and client share the cores with other work, which delays one of the two clocks and not the other."""
 pytestmark = pytest.mark.slow
 
 
