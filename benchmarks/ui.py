@@ -1,10 +1,12 @@
-"""How fast the quantization notebook is for its reader: kernel to first widget, dropdown to redrawn plot, budget to plan.
+"""How fast the notebooks are for their reader. Of the quantization notebook: kernel to first widget, dropdown to redrawn plot, budget to plan.
 
     .venv/bin/python benchmarks/ui.py            prints JSON: medians, samples, versions, machine
+    .venv/bin/python benchmarks/ui.py --every    prints a table: the first reaction of every list and button of every panel
 
 Measured in real JupyterLab through headless Chromium, as the browser tests start it. The first kernel is a warm-up.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -17,10 +19,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-for-benchmarks"
@@ -63,6 +66,28 @@ DRAG = """(key) => new Promise((done) => {
 })"""
 
 
+# Resolves with the name of a control of a panel and the milliseconds until the frame after the first change of its view; null without any.
+REACT = """([panel, at]) => new Promise((done) => {
+  const root = document.querySelectorAll('.wb-panel')[panel];
+  const controls = [...root.querySelectorAll('.wb-controls select, .wb-controls button[aria-pressed]')].filter(e => e.offsetParent && !e.disabled);
+  if (at >= controls.length) { done(null); return; }
+  const control = controls[at];
+  const name = control.tagName === 'SELECT' ? control.closest('.widget-dropdown, .jupyter-widgets')?.querySelector('label')?.textContent : control.textContent;
+  const started = performance.now();
+  const watch = new MutationObserver((changes) => {
+    if (changes.every(c => c.target.parentElement?.closest('.wb-job'))) return;
+    watch.disconnect();
+    requestAnimationFrame(() => done([name, performance.now() - started]));
+  });
+  watch.observe(root.querySelector('.wb-view'), {childList: true, subtree: true, characterData: true, attributes: true});
+  setTimeout(() => { watch.disconnect(); done([name, null]); }, 3000);
+  if (control.tagName === 'SELECT') {
+    control.selectedIndex = (control.selectedIndex + 1) % control.options.length;
+    control.dispatchEvent(new Event('change', {bubbles: true}));
+  } else control.click();
+})"""
+
+
 def start_lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     """A server in folders of its own."""
     with socket.socket() as probe:
@@ -87,19 +112,17 @@ def start_lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     raise RuntimeError("JupyterLab did not start; see its log")
 
 
-def first_widget_s(page: Page, url: str) -> float:
+def first_widget_s(page: Page, url: str, notebook: str = "02_quantization", first: str = ".wb-verdict") -> float:
     """From Run All in a fresh kernel to the first visible answer."""
-    page.goto(f"{url}/lab/tree/02_quantization.ipynb?token={TOKEN}&reset")
+    page.goto(f"{url}/lab/tree/{notebook}.ipynb?token={TOKEN}&reset")
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
     page.wait_for_timeout(2_000)
     expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     started = time.perf_counter()
     page.get_by_text("Run All Cells", exact=True).click()
-    page.wait_for_selector(".wb-verdict", timeout=60_000)
-    seconds = time.perf_counter() - started
-    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .gtitle').length === 2", timeout=30_000)
-    return seconds
+    page.wait_for_selector(first, timeout=60_000)
+    return time.perf_counter() - started
 
 
 def restart_kernel(url: str) -> None:
@@ -132,16 +155,64 @@ def budget_steps(page: Page) -> list[tuple[float, float]]:
     return made[2:]
 
 
+def reactions(page: Page) -> Iterator[tuple[str, list[tuple[str, float | None]]]]:
+    """Title of each panel with the first reaction of each of its lists and buttons in milliseconds; None: none within three seconds."""
+    for panel in range(page.locator(".wb-panel").count()):
+        root = page.locator(".wb-panel").nth(panel)
+        root.scroll_into_view_if_needed()
+        title = root.locator("xpath=ancestor::*[contains(@class, 'wb-root')][1]").locator("h2").first.inner_text()
+        found: list[tuple[str, float | None]] = []
+        while reaction := page.evaluate(REACT, [panel, len(found)]):
+            found.append((reaction[0], reaction[1]))
+            page.wait_for_timeout(400)
+            expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+        yield title, found
+
+
+def every_panel(browser: Browser, url: str) -> None:
+    """Print a line for each panel of each notebook: reaction of its controls, median and largest."""
+    print("| notebook | panel | first answer | controls | median | largest | without a reaction |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for path in sorted((ROOT / "notebooks").glob("[01]*.ipynb"))[1:]:
+        page = browser.new_page(viewport={"width": 1500, "height": 6000})
+        seconds = first_widget_s(page, url, path.stem)
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=180_000)
+        for title, found in reactions(page):
+            took = sorted((ms, name) for name, ms in found if ms is not None)
+            silent = ", ".join(name for name, ms in found if ms is None) or "–"
+            shown = (
+                f"{statistics.median(ms for ms, _ in took):.0f} ms | {took[-1][0]:.0f} ms ({took[-1][1]})"
+                if took
+                else "– | –"
+            )
+            print(f"| {path.stem} | {title} | {seconds:.1f} s | {len(found)} | {shown} | {silent} |", flush=True)
+        page.close()
+        restart_kernel(url)
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC).date()}")
+
+
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--every", action="store_true", help="Every panel's controls instead of the quantization notebook."
+    )
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         server, url = start_lab(Path(name))
         try:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            if asked.every:
+                every_panel(browser, url)
+                browser.close()
+                return
             starts, redraws, drags = [], [], []
             for kernel in range(KERNELS):
                 page = browser.new_page(viewport={"width": 1500, "height": 1700})
                 starts.append(first_widget_s(page, url))
+                page.wait_for_function(
+                    "() => document.querySelectorAll('.js-plotly-plot .gtitle').length === 2", timeout=30_000
+                )
                 if kernel == KERNELS - 1:
                     for i in range(CHANGES + 2):
                         page.wait_for_timeout(300)
