@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from workbench.core.errors import InvalidSpec
 from workbench.load.address import Address
-from workbench.load.ask import Reply, asked_again
+from workbench.load.ask import Reply, asked_again, the_model
 from workbench.load.messages import Call, SentRequest
 from workbench.load.prefix_cache import counters_of, hit_fraction
 from workbench.load.preflight import ServerProblem, known_dialect
@@ -199,3 +199,9 @@ def test_framing_is_that_of_http(wire, body, status):
         for i in range(0, len(wire), size):
             reader.feed(wire[i : i + size])
         assert (b"".join(kept), reader.status, reader.is_complete) == (body, status, True)
+
+
+def test_a_server_that_does_not_answer_is_told_from_one_that_lists_nothing():
+    with pytest.raises(InvalidSpec, match="does not answer") as raised:
+        the_model(LoadSpec(url="http://127.0.0.1:9", model="-"))
+    assert "Start the server" in raised.value.remedy

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, first_line
 from workbench.load.address import Address
 from workbench.load.connection import request_head, tls_context
 from workbench.load.credentials import all_forms, api_key, basic, hidden, is_header_value, redacted
@@ -227,17 +227,31 @@ def asked_again(
 def served_models(spec: LoadSpec) -> list[str]:
     """Return the names that the server lists; empty when they cannot be read."""
     try:
+        return _listed_models(spec)
+    except OSError:
+        return []
+
+
+def _listed_models(spec: LoadSpec) -> list[str]:
+    """Return the names that the server lists; raises ``OSError`` where it does not answer."""
+    try:
         with Asker(spec, timeout_s=5.0) as asker:
             data = orjson.loads(asker.ask("GET", asker.address.versioned("/models")).body)
         listed = data.get("data", data.get("models")) if isinstance(data, dict) else data
         return [str(m.get("id") or m.get("name")) for m in listed or ()]
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         return []
 
 
 def the_model(spec: LoadSpec) -> str:
-    """Return the only model that a server lists; raises ``InvalidSpec`` where there is none or a choice."""
-    models = served_models(replace(spec, model="-"))
+    """Return the only model that a server lists; raises ``InvalidSpec`` where there is none or a choice, or no answer."""
+    try:
+        models = _listed_models(replace(spec, model="-"))
+    except OSError as error:
+        raise InvalidSpec(
+            f"{spec.base_url} lists no models, because it does not answer: {first_line(error)}.",
+            remedy="Start the server, or check the URL.",
+        ) from error
     if len(models) == 1:
         return models[0]
     if not models:
