@@ -10,6 +10,11 @@ shuffled order, then the tuner's choice, the three best of the grid and the defa
 is served, and the limits change while the server runs (``workbench/engines/inside_vllm/live_limits.py``): memory, CUDA graphs and compiled
 code are those of the largest setting. Each load is a file in OUT/parts as soon as it is measured; OUT/run.json is written at the end, or by
 a second call after an interruption, which measures what is missing. ``--minutes`` ends the grid in time for what comes after it.
+
+With several GPUs, ``--share 1/2`` on another one measures a part of the grid meanwhile, in OUT/share-1, and the first takes it over:
+
+    CUDA_VISIBLE_DEVICES=0 python benchmarks/tune_grid.py chat OUT --share 0/2 &
+    CUDA_VISIBLE_DEVICES=1 python benchmarks/tune_grid.py chat OUT --share 1/2
 """
 
 import argparse
@@ -17,7 +22,8 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +54,18 @@ SHAPE = DATA / "models" / "llama-3.1-8b-shape" / "config.json"
 
 
 def gpu_model(folder: Path) -> Path:
-    """Return a folder with the shape and an invented tokenizer that has a word for each id, so that every answer is text."""
+    """Return a folder with the shape and an invented tokenizer, so that every answer is text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(SHAPE.read_text())
+    add_tokenizer(folder)
+    return folder
+
+
+def add_tokenizer(folder: Path) -> None:
+    """Write a tokenizer that has a word for each id of the configuration beside it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    folder.mkdir(parents=True, exist_ok=True)
-    config = json.loads(SHAPE.read_text())
-    (folder / "config.json").write_text(json.dumps(config))
+    config = json.loads((folder / "config.json").read_text())
     letters = "abcdefghijklmnopqrstuvwxyz"
 
     def word(i: int) -> str:
@@ -68,7 +80,6 @@ def gpu_model(folder: Path) -> Path:
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"})
     )
-    return folder
 
 
 def spec_of(workload: str, out: Path) -> TuneSpec:
@@ -94,7 +105,7 @@ def spec_of(workload: str, out: Path) -> TuneSpec:
         )
     common = TuneSpec(
         model=str(gpu_model(out / "model")),
-        budget_min=2.5,
+        budget_min=2.0,
         batched_tokens=TOKENS,
         sequences=SEQUENCES,
         duration_s=10.0,
@@ -156,14 +167,20 @@ def follow(items: Iterator[Progress], began: float) -> None:
             last = step
 
 
-def measure_grid(tuner: Tuner, *, began: float, end_s: float, after_grid_s: float) -> None:
-    """Measure every setting once, in a shuffled order, then the tuner's choice, the best of the grid and the default on fresh seeds."""
-    tried, seed = tuner.space, tuner.spec.seed
-    order = list(tried.valid)
+def measure_grid(tuner: Tuner, share: Fraction, *, began: float, end_s: float) -> None:
+    """Measure every setting once, in a shuffled order that begins where this share does; what another share kept is there already."""
+    order = list(tuner.space.valid)
     random.Random(1).shuffle(order)
-    for setting in sorted(order, key=lambda s: s.kv_cache_dtype):
-        if time.monotonic() - began < end_s - after_grid_s:
-            follow(tuner.measure(setting, [seed], "grid"), began)
+    order.sort(key=lambda s: s.kv_cache_dtype)
+    first = int(share * len(order))
+    for setting in order[first:] + order[:first]:
+        if time.monotonic() - began < end_s:
+            follow(tuner.measure(setting, [tuner.spec.seed], "grid"), began)
+
+
+def confirm(tuner: Tuner, *, began: float, end_s: float) -> None:
+    """Measure the tuner's choice, the best of the grid and the default on fresh seeds."""
+    tried, seed = tuner.space, tuner.spec.seed
     grid = {s: w[0].mean() for s in tried.valid if (w := tuner.windows(s, "grid"))}
     best = sorted(grid, key=lambda s: -grid[s])[:3]
     chosen = tried.valid[tuner.search.best()]
@@ -176,44 +193,81 @@ def measure_grid(tuner: Tuner, *, began: float, end_s: float, after_grid_s: floa
         tuner.note_confirmed(*fresh)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A share of the grid, and where it is kept: those beside the first share its parts."""
+
+    whole: Path
+    share: int
+    n_shares: int
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this share, made where it is not there."""
+        (self.whole / "parts").mkdir(parents=True, exist_ok=True)
+        if not self.share:
+            return self.whole
+        own = self.whole / f"share-{self.share}"
+        own.mkdir(exist_ok=True)
+        if not (own / "parts").exists():
+            (own / "parts").symlink_to("../parts")
+        return own
+
+    def others_are_done(self) -> bool:
+        """Return whether all other shares have ended."""
+        return all((self.whole / f"done-{k}").exists() for k in range(1, self.n_shares))
+
+
+def asked(args: argparse.Namespace, out: Path) -> TuneSpec:
+    """Return the spec of the arguments."""
+    spec = spec_of(args.workload, out)
+    if args.load_s:
+        spec = replace(spec, duration_s=args.load_s)
+    if not args.few:
+        return spec
+    spec = replace(
+        spec,
+        duration_s=6.0,
+        budget_min=1.2,
+        kv_cache=("auto",),
+        rate_per_s=38.9 if args.workload == "chat" else 10.0,
+    )
+    if args.workload == "chat":
+        spec = replace(spec, batched_tokens=(512, 2048, 8192, 16384), sequences=(32, 128, 256))
+    return spec
+
+
+def servers_for(workload: str, spec: TuneSpec, out: Path, device: str) -> Servers:
+    """Return where the settings are measured."""
+    tokens, sequences = LARGEST if device == "cuda" else (2048, 128)
+
+    def live(folder: Path) -> Live:
+        return Live(spec, folder, device=device, largest_tokens=tokens, largest_sequences=sequences)
+
+    if workload == "cpu":
+        return Launched(spec, out, device=device)
+    return Several(live, out / "servers-of") if workload == "long" else live(out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", choices=("chat", "long", "cpu", "cpu-live"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=21.0)
+    parser.add_argument("--share", default="0/1", help="which share of the grid, of how many on as many GPUs")
+    parser.add_argument("--load-s", type=float, help="seconds of each load")
     parser.add_argument(
         "--few", action="store_true", help="24 settings in loads of 6 s, where a GPU can be had for ten minutes only"
     )
     args = parser.parse_args()
     began, started_at = time.monotonic(), utc_now()
-    out = args.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    spec = spec_of(args.workload, out)
-    if args.few:
-        spec = replace(
-            spec,
-            duration_s=6.0,
-            budget_min=1.2,
-            kv_cache=("auto",),
-            rate_per_s=38.9 if args.workload == "chat" else 10.0,
-        )
-        if args.workload == "chat":
-            spec = replace(spec, batched_tokens=(512, 2048, 8192, 16384), sequences=(32, 128, 256))
-    after_grid_s = 100.0 if args.few else AFTER_GRID_S
+    share, n_shares = (int(n) for n in args.share.split("/"))
+    part = Part(whole=args.out.resolve(), share=share, n_shares=n_shares)
+    out = part.folder
+    spec = asked(args, out)
     device = chosen_device(spec.device)
     record = Record(out)
-
-    def live(folder: Path) -> Live:
-        return Live(spec, folder, device=device.kind, largest_tokens=largest[0], largest_sequences=largest[1])
-
-    largest = LARGEST if device.kind == "cuda" else (2048, 128)
-    servers: Servers
-    if args.workload == "cpu":
-        servers = Launched(spec, out, device=device.kind)
-    elif args.workload == "long":
-        servers = Several(live, out / "servers-of")
-    else:
-        servers = live(out)
+    servers = servers_for(args.workload, spec, out, device.kind)
     tried = space(spec, device)
     try:
         if not args.workload.startswith("cpu"):
@@ -221,25 +275,46 @@ def main() -> None:
             print(
                 f"{time.monotonic() - began:5.0f} s  the server answers after {served.startup_s or 0:.0f} s", flush=True
             )
-            spec = settled(spec, served.url, served.model, out)
+            while share and not (part.whole / "settled.json").exists():
+                time.sleep(0.5)
+            spec = settled(spec, served.url, served.model, part.whole)
             print(
                 f"{spec.rate_per_s} requests/s, SLO TTFT {spec.slo_ttft_s} s and TPOT {spec.slo_tpot_s} s", flush=True
             )
         aim, shape = priced(spec, device), shape_for(spec, device, tried)
         tuner = Tuner(spec, record, servers, tried, aim=aim, shape=shape)
         tuner.confirms = False  # the fresh seeds after the grid do
-        follow(tuner.run(), began)
-        search_s = time.monotonic() - began
-        (out / "tuner_s.json").write_text(json.dumps({"until_grid_s": search_s, "spent_s": tuner.spent_s}))
-        measure_grid(tuner, began=began, end_s=60 * args.minutes, after_grid_s=after_grid_s)
+        carried_out(tuner, part, began=began, end_s=60 * args.minutes, after_grid_s=100.0 if args.few else AFTER_GRID_S)
     finally:
         servers.stop()
-    if version := servers.version:
+    if not share:
+        write_run(tuner, record, servers.version, started_at)
+        table(tuner, out)
+
+
+def carried_out(tuner: Tuner, part: Part, *, began: float, end_s: float, after_grid_s: float) -> None:
+    """Let the first share tune, measure the grid together with the others, and measure the choice on fresh seeds."""
+    if not part.share:
+        follow(tuner.run(), began)
+        search_s = time.monotonic() - began
+        (part.whole / "tuner_s.json").write_text(json.dumps({"until_grid_s": search_s, "spent_s": tuner.spent_s}))
+    measure_grid(tuner, Fraction(part.share, part.n_shares), began=began, end_s=end_s - after_grid_s)
+    (part.whole / f"done-{part.share}").touch()
+    if not part.share:
+        while not part.others_are_done():
+            time.sleep(0.5)
+        confirm(tuner, began=began, end_s=end_s)
+
+
+def write_run(tuner: Tuner, record: Record, version: str | None, started_at: str) -> None:
+    """Write the run of all parts."""
+    device, spec = chosen_device(tuner.spec.device), tuner.spec
+    if version:
         record.packages["vllm"] = version.removeprefix("vLLM ")
     add_rows(tuner, record)
     environment = read_environment(device)
-    for name, version in record.packages.items():
-        environment = environment.with_package(name, version)
+    for name, number in record.packages.items():
+        environment = environment.with_package(name, number)
     shown = replace(spec, model="data/models/llama-3.1-8b-shape") if device.kind == "cuda" else spec
     done = Run(
         kind=spec.kind,
@@ -252,8 +327,7 @@ def main() -> None:
         samples=record.samples,
         failures=record.failures,
     )
-    (out / "run.json").write_text(done.to_json())
-    table(tuner, out)
+    (record.folder / "run.json").write_text(done.to_json())
 
 
 def table(tuner: Tuner, out: Path) -> None:

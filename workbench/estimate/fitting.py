@@ -167,7 +167,8 @@ def log_errors(
     known: Calibration, ceilings: Ceilings, steps: Run, model: ModelSpec, served: str
 ) -> tuple[Floats, Floats]:
     """Return the logarithms of predicted over measured of one precision of a run: of its steps, and of its prompts."""
-    split = Split(tensor=int(steps.spec.get("tensor_parallel", 1)))
+    spreads_experts = bool(steps.spec.get("engine_options", {}).get("enable_expert_parallel"))
+    split = Split(tensor=int(steps.spec.get("tensor_parallel", 1)), is_expert_parallel=spreads_experts)
     machine = Machine(known=known, ceilings=ceilings, split=split, link=link_of(known, otherwise=Link()))
     cells, evidence = cells_of(steps, served), Evidence(gemm=(), steps=steps, model=model)
     step, prompt = (predicted(evidence, served, machine, cells) for predicted in (_steps_s, _prompts_s))

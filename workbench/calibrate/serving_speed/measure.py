@@ -98,7 +98,7 @@ def _request(spec: ServingSpeedSpec, served: Served, scratch: Path) -> dict[str,
         )
     budget = max(spec.max_num_batched_tokens, *spec.batches)
     return {
-        "model": place if served.folder else str(_shape(spec, served, scratch)),
+        "model": place if served.folder else str(shape_folder(spec, served, scratch)),
         "random_weights": served.folder is None,
         "kv_cache_dtype": served.kv_cache_dtype,
         "cells": spec.cells,
@@ -115,7 +115,7 @@ def _request(spec: ServingSpeedSpec, served: Served, scratch: Path) -> dict[str,
     }
 
 
-def _shape(spec: ServingSpeedSpec, served: Served, scratch: Path) -> Path:
+def shape_folder(spec: ServingSpeedSpec, served: Served, scratch: Path) -> Path:
     """Write a folder with nothing but a configuration, for random weights, and return it."""
     config = json.loads((Path(located(spec.model)) / "config.json").read_text())
     plan = plan_of(spec, served)

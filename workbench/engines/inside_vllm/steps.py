@@ -5,9 +5,10 @@
 The request (JSON): ``model``, ``kv_cache_dtype``, ``random_weights``, ``cells`` (pairs of batch and context),
 ``decode_steps``, ``max_model_len``, ``options`` (more arguments of ``vllm.LLM``) and ``seed``. Lines on standard
 output that begin with "{" are JSON objects: one with ``kv_capacity_tokens`` when the engine is ready, then one for
-each cell.
+each cell. Where several engines share the devices, WORKBENCH_TURN names a file that each locks while it measures.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -96,6 +97,9 @@ def main() -> None:
         kv_capacity_tokens=capacity,
         max_num_batched_tokens=scheduler.max_num_batched_tokens,
     )
+    if shared := os.environ.get("WORKBENCH_TURN"):
+        turn = open(shared, "w")  # noqa: SIM115 - held until this process ends
+        fcntl.flock(turn, fcntl.LOCK_EX)
     rng = random.Random(request.seed)
     measure_cell(llm, batch=2, context=min(256, request.max_model_len - 64), n_steps=16, rng=rng)
     for batch, context in request.cells:
