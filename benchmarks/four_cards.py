@@ -189,6 +189,7 @@ def measure_loads(out: Path, wave: Sequence[Served4], began: float) -> None:
                 url=card.url,
                 model=engine.shape,
                 arrivals="closed",
+                concurrency=1,
                 input_tokens=INPUT,
                 output_tokens=OUTPUT,
                 tokenizer=str(folder),

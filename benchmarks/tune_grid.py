@@ -6,7 +6,7 @@
     python benchmarks/tune_grid.py cpu-live OUT # the same 12 on one server whose limits are changed while it runs
 
 First the request rate is settled on the default (GPU: it must meet the SLO for some requests and miss it for others), then the tuner runs, then the whole grid in a
-shuffled order, then the tuner's choice, the three best of the grid and the default on fresh seeds. On a GPU an 8B shape with dummy weights
+shuffled order, then the tuner's choice, the two best of the grid and the default on fresh seeds, in loads twice as long. On a GPU an 8B shape with dummy weights
 is served, and the limits change while the server runs (``workbench/engines/inside_vllm/live_limits.py``): memory, CUDA graphs and compiled
 code are those of the largest setting. Each load is a file in OUT/parts as soon as it is measured; OUT/run.json is written at the end, or by
 a second call after an interruption, which measures what is missing. ``--minutes`` ends the grid in time for what comes after it.
@@ -47,8 +47,10 @@ TOKENS, SEQUENCES = (512, 1024, 2048, 4096, 8192, 16384), (32, 64, 128, 256)
 LARGEST = (16384, 1024)
 LEAST_MET, MOST_MET, FASTER, SLOWER, MOST_SETTLING = 0.4, 0.85, 1.12, 0.92, 3
 """Share within the SLO that the default should reach, and factors by which the rate changes until it does."""
-CONFIRMED, N_WORDS = 2, 4000
-AFTER_GRID_S = 170.0
+CONFIRMED, N_WORDS = 3, 4000
+LONGER = 2.0
+"""How much longer the loads on fresh seeds are."""
+AFTER_GRID_S = 300.0
 """Time that the loads on fresh seeds take, with a margin."""
 SHAPE = DATA / "models" / "llama-3.1-8b-shape" / "config.json"
 
@@ -182,12 +184,14 @@ def confirm(tuner: Tuner, *, began: float, end_s: float) -> None:
     """Measure the tuner's choice, the best of the grid and the default on fresh seeds."""
     tried, seed = tuner.space, tuner.spec.seed
     grid = {s: w[0].mean() for s in tried.valid if (w := tuner.windows(s, "grid"))}
-    best = sorted(grid, key=lambda s: -grid[s])[:3]
+    best = sorted(grid, key=lambda s: -grid[s])[:2]
     chosen = tried.valid[tuner.search.best()]
+    spec, tuner.spec = tuner.spec, replace(tuner.spec, duration_s=LONGER * tuner.spec.duration_s)
     for k in range(CONFIRMED):  # interleaved, so that a drift of the machine meets all of them
         for setting in dict.fromkeys([chosen, *best, tried.default]):
             if time.monotonic() - began < end_s:
                 follow(tuner.measure(setting, [seed + 2 * FRESH + k], "grid"), began)
+    tuner.spec = spec
     fresh = [tuner.windows(s, "grid")[1:] for s in (chosen, tried.default)]
     if chosen != tried.default:
         tuner.note_confirmed(*fresh)
