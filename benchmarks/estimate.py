@@ -41,16 +41,20 @@ from support.beside_vllm import answered, beside_measured, last_s
 
 NAMES = (
     "gemm_llama-3.1-8b-shape_h200",
+    "gemm_llama-3.1-70b-shape_h200",
+    "gemm_llama-3.1-70b-tp4-shard_h200",
     "gemm_stdlib-9m_h200",
     "serving_speed_llama-3.1-8b-shape_h200",
-    "links_2-h200",
+    "links_4-h200",
 )
 """What the shipped constants are fitted to."""
-SHORT = ("calibration_llama-3.1-8b-shape_h200", "links_2-h200")
+SHORT = ("calibration_llama-3.1-8b-shape_h200", "links_4-h200")
 CHECKED = (
     "serving_speed_llama-3.1-8b-shape_h200",
     "left_out/serving_speed_qwen3-14b-shape_h200",
     "left_out/serving_speed_qwen3-30b-a3b-shape_h200",
+    "left_out/serving_speed_llama-3.1-70b-shape_bf16_tp4_h200",
+    "left_out/serving_speed_llama-3.1-70b-shape_fp8_tp4_h200",
 )
 SHORT_H100 = ("calibration_llama-3.1-8b-shape_h100", "links_2-h100")
 CHECKED_H100 = (

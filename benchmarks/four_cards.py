@@ -11,11 +11,10 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from workbench.catalog.served import Served
 from workbench.core.errors import WorkbenchError
 from workbench.core.runs import Run, last_run
 from workbench.core.specs import Spec
-from workbench.engines.server import ServerRoom, free_port
+from workbench.engines.server import ServerCard, ServerRoom, free_port
 from workbench.engines.serving import launch_for
 from workbench.estimate.device_calibration import machine_of
 from workbench.estimate.fitting import DECODED
@@ -128,12 +127,6 @@ def waves() -> Iterator[Sequence[Served4]]:
         yield [ENGINES[i] for i in wave]
 
 
-def all_at_once(work: Callable[[Served4], None], engines: Sequence[Served4]) -> None:
-    """Call ``work`` for each engine in a thread of its own."""
-    with ThreadPoolExecutor(len(engines)) as pool:
-        list(pool.map(work, engines))
-
-
 def measure(out: Path, *, parts: Sequence[str]) -> None:
     """Measure everything."""
     began = time.monotonic()
@@ -148,73 +141,75 @@ def measure(out: Path, *, parts: Sequence[str]) -> None:
     for wave in waves():
         if "steps" in parts:
             os.environ["WORKBENCH_TURN"] = str(out / "turn")
-            all_at_once(lambda e: measure_spec(out, f"serving_speed_{e.name}", e.steps, began), wave)
+            with ThreadPoolExecutor(len(wave)) as pool:
+                list(pool.map(lambda e: measure_spec(out, f"serving_speed_{e.name}", e.steps, began), wave))
         if "loads" in parts:
             measure_loads(out, wave, began)
 
 
-def measure_loads(out: Path, wave: Sequence[Served4], began: float) -> None:
-    """Start a server for each engine, and send each its closed loops while the others are idle."""
-    turn = Lock()
-
-    def one(engine: Served4) -> None:
-        room = ServerRoom(out / "work" / "servers" / engine.name)
-        scratch = out / "work" / "shapes" / engine.name
-        scratch.mkdir(parents=True, exist_ok=True)
-        folder = shape_folder(engine.steps, Served.read(engine.served), scratch)
-        add_tokenizer(folder)
-        more = ["--enable-expert-parallel"] if engine.spread_experts else []
-        flags = (
-            "--load-format=dummy --tensor-parallel-size=4 --disable-custom-all-reduce --no-enable-prefix-caching "
-            "--max-num-batched-tokens=8192 --max-num-seqs=256 --max-model-len=8192 --gpu-memory-utilization=0.1 "
-            f"--kv-cache-memory-bytes={engine.cache_b}"
-        ).split()
-        flags += ["--compilation-config", json.dumps(ALL_REDUCE["compilation_config"]), *more]
-        port = free_port()
-        try:
-            launch = launch_for(
-                "vllm", str(folder), name=engine.shape, port=port, device="cuda", cache=scratch, tell=print, extra=flags
-            )
-            card = room.start(
-                launch.command,
-                engine="vllm",
-                model=engine.shape,
-                port=port,
-                environment=launch.variables,
-                timeout_s=500,
-                tell=lambda _: None,
-            )
-            say(began, f"{engine.name} answers")
-            load = LoadSpec(
-                url=card.url,
-                model=engine.shape,
-                arrivals="closed",
-                concurrency=1,
-                input_tokens=INPUT,
-                output_tokens=OUTPUT,
-                tokenizer=str(folder),
-                token_ids=True,
-                calibrate=False,
-                seed=147,
-            )
-            with turn:
-                run(replace(load, concurrency=4, duration_s=3.0, seed=1))
-                for users in USERS:
-                    done = run(replace(load, concurrency=users, duration_s=10.0))
-                    version = (launch.version or "vLLM").removeprefix("vLLM ")
-                    done = replace(done, environment=done.environment.with_package("vllm", version))
-                    keep(out, f"load_{engine.name}_closed-{users}", done)
-                    say(began, f"{engine.name} closed-{users}: {[f.cause for f in done.failures]}")
-        except WorkbenchError as error:
-            say(began, f"{engine.name}: {error}")
-
+def started(out: Path, engine: Served4, began: float) -> tuple[ServerCard, LoadSpec, str] | None:
+    """Start a server; return it with a load for it and vLLM's version, or say why there is none."""
+    scratch = out / "work" / "shapes" / engine.name
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = shape_folder(engine.steps, Served.read(engine.served), scratch)
+    add_tokenizer(folder)
+    more = ["--enable-expert-parallel"] if engine.spread_experts else []
+    flags = (
+        "--load-format=dummy --tensor-parallel-size=4 --disable-custom-all-reduce --no-enable-prefix-caching "
+        "--max-num-batched-tokens=8192 --max-num-seqs=256 --max-model-len=8192 --gpu-memory-utilization=0.1 "
+        f"--kv-cache-memory-bytes={engine.cache_b}"
+    ).split()
+    flags += ["--compilation-config", json.dumps(ALL_REDUCE["compilation_config"]), *more]
+    port = free_port()
     try:
-        all_at_once(one, wave)
-    finally:
-        for engine in wave:
-            room = ServerRoom(out / "work" / "servers" / engine.name)
-            for card in room.cards():
-                room.stop(card)
+        launch = launch_for(
+            "vllm", str(folder), name=engine.shape, port=port, device="cuda", cache=scratch, tell=print, extra=flags
+        )
+        card = ServerRoom(out / "work" / engine.name).start(
+            launch.command,
+            engine="vllm",
+            model=engine.shape,
+            port=port,
+            environment=launch.variables,
+            timeout_s=500,
+            tell=lambda _: None,
+        )
+    except WorkbenchError as error:
+        say(began, f"{engine.name}: {error}")
+        return None
+    say(began, f"{engine.name} answers")
+    load = LoadSpec(
+        url=card.url,
+        model=engine.shape,
+        arrivals="closed",
+        concurrency=1,
+        input_tokens=INPUT,
+        output_tokens=OUTPUT,
+        tokenizer=str(folder),
+        token_ids=True,
+        calibrate=False,
+        seed=147,
+    )
+    return card, load, (launch.version or "vLLM").removeprefix("vLLM ")
+
+
+def measure_loads(out: Path, wave: Sequence[Served4], began: float) -> None:
+    """Start a server for each engine and, when all answer, send each its closed loops while the others are idle."""
+    with ThreadPoolExecutor(len(wave)) as pool:
+        servers = list(pool.map(lambda engine: started(out, engine, began), wave))
+    for engine, server in zip(wave, servers, strict=True):
+        if server is None:
+            continue
+        _, load, version = server
+        run(replace(load, concurrency=4, duration_s=3.0, seed=1))
+        for users in USERS:
+            done = run(replace(load, concurrency=users, duration_s=10.0))
+            done = replace(done, environment=done.environment.with_package("vllm", version))
+            keep(out, f"load_{engine.name}_closed-{users}", done)
+            say(began, f"{engine.name} closed-{users}: {[f.cause for f in done.failures]}")
+    for engine, server in zip(wave, servers, strict=True):
+        if server is not None:
+            ServerRoom(out / "work" / engine.name).stop(server[0])
 
 
 def predict(out: Path) -> None:

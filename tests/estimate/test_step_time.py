@@ -154,7 +154,7 @@ def test_constants_of_a_curve_are_found_again():
         for p50 in curve_s(true, "bf16", rows=r, columns=c, tokens=np.array([float(n)]), ceilings=CEILINGS).tolist()
     ]
     run = replace(invented_run(), kind="gemm", results=rows)
-    curves, tables = fitted_curves([(run, MODEL)], CEILINGS)
+    curves, tables = fitted_curves([run], CEILINGS)
     assert curves["bf16"].bandwidth_fraction == pytest.approx(0.7, rel=0.01)
     assert curves["bf16"].flop_fraction == pytest.approx(0.6, rel=0.01)
     assert curves["bf16"].launch_s == pytest.approx(4e-6, rel=0.02)

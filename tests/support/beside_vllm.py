@@ -86,6 +86,8 @@ CACHE_TOKENS = {
     ("qwen2.5-32b-shape", "h200"): 373_520,
     ("mixtral-8x7b-shape", "h200"): 321_264,
     ("gemma-3-12b-text-shape", "h200"): 284_062,
+    ("llama-3.1-70b-shape", "4-h200"): 79_344,
+    ("mixtral-8x7b-shape", "4-h200"): 106_800,
 }
 """Room of the server's cache, as vLLM printed."""
 SIGMAS = {"ttft_p50_s": TTFT_SIGMA, "ttft_p99_s": TTFT_SIGMA, "tpot_p50_s": TPOT_SIGMA, "tpot_p99_s": TPOT_SIGMA}

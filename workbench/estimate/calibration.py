@@ -6,18 +6,16 @@ steps of one plain precision in a ``serving_speed`` run. Every other precision i
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from workbench.catalog.formats import FORMATS
-from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.served import FP8_KV
 from workbench.core.errors import NotAvailable
 from workbench.core.runs import Run
-from workbench.estimate.linear_layers import products
 from workbench.estimate.roofline import Ceilings
 from workbench.estimate.rows import ProductTime, StepTime
 
@@ -64,7 +62,7 @@ class Calibration:
     prompt_start_s: float
     """Time that a batch of prompts costs once: scheduling and the first launches."""
     prompt_product_ratio: Mapping[str, float]
-    """Products in long steps over products timed alone, by format; formats without an entry are like "bf16".
+    """Products in long steps over the curve of products timed alone, by format; formats without an entry are like "bf16".
     Above 1 where the clock falls under steady load, below where the engine merges the making of inputs with other work."""
     attention_fraction: float
     """Share of the 16-bit peak rate that attention over prompts reaches."""
@@ -76,11 +74,8 @@ class Calibration:
     """The same on the run's other precisions, which the fit did not see."""
     sources: Sequence[str]
     """Ids of the runs that the constants are fitted to."""
-    link_latency_s: float | None = None
-    """Latency of an all-reduce of few bytes; None where there was one device only."""
-    link_bytes_per_s: float | None = None
-    """Bytes per second that rings of large all-reduces reach."""
-    log_error_link: float | None = None
+    all_reduces: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    """Bytes, and seconds of an all-reduce of so many, by the number of devices ("2"); empty where there was one device only."""
 
     def to_json(self) -> str:
         """Return the constants as the text of a JSON file."""
@@ -105,9 +100,18 @@ def curve_s(
 
 
 def product_s(
-    known: Calibration, form: str, *, rows: float, columns: float, tokens: Floats, ceilings: Ceilings
+    known: Calibration,
+    form: str,
+    *,
+    rows: float,
+    columns: float,
+    tokens: Floats,
+    ceilings: Ceilings,
+    are_prompts: bool = False,
 ) -> Floats:
     """Return the time of products; where this very shape was measured, the curve is corrected to go through the measurements.
+
+    Products of prompts follow the curve, slowed down as they are under steady load: how long a shape takes alone says little then.
 
     Raises ``NotAvailable`` for a format that was never measured.
     """
@@ -116,6 +120,9 @@ def product_s(
             f"No product in {form} was measured on this device.", remedy=f"Measured are: {', '.join(known.curves)}."
         )
     fitted = curve_s(known.curves[form], form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
+    if are_prompts:
+        steady: Floats = fitted * known.prompt_product_ratio.get(form, known.prompt_product_ratio["bf16"])
+        return steady
     table = known.tables.get(form, {}).get(f"{rows:.0f}x{columns:.0f}")
     if not table:
         return fitted
@@ -125,7 +132,7 @@ def product_s(
 
 
 def fitted_curves(
-    runs: Sequence[tuple[Run, ModelSpec]], ceilings: Ceilings
+    runs: Sequence[Run], ceilings: Ceilings
 ) -> tuple[dict[str, ProductCurve], dict[str, dict[str, list[list[float]]]]]:
     """Return a curve for each format, and by shape how far the measurements are from it.
 
@@ -133,12 +140,10 @@ def fitted_curves(
     """
     points: dict[str, list[tuple[float, float, float, float]]] = {}
     tables: dict[str, dict[str, list[list[float]]]] = {}
-    for run, model in runs:
-        shapes = products(model)
-        for row in (r for r in run.rows(ProductTime) if r.role in shapes):
-            p = shapes[row.role]
-            points.setdefault(row.format, []).append((p.rows, p.columns, row.batch, row.p50_s.value))
-            table = tables.setdefault(row.format, {}).setdefault(f"{p.rows}x{p.columns}", [[], []])
+    for run in runs:
+        for row in run.rows(ProductTime):
+            points.setdefault(row.format, []).append((row.rows, row.columns, row.batch, row.p50_s.value))
+            table = tables.setdefault(row.format, {}).setdefault(f"{row.rows}x{row.columns}", [[], []])
             table[0].append(float(row.batch))
             table[1].append(row.p50_s.value)
     curves = {form: _curve(form, cells, ceilings) for form, cells in points.items() if form in FORMATS}
@@ -174,13 +179,6 @@ def _curve(form: str, points: Sequence[tuple[float, float, float, float]], ceili
     return ProductCurve(
         launch_s=launch, bandwidth_fraction=reading, flop_fraction=multiplying, log_error=float(np.std(fit.fun))
     )
-
-
-def fitted_link(n_bytes: Floats, seconds: Floats, *, world: int) -> tuple[float, float, float]:
-    """Return the latency, bytes per second of a ring, and remaining error (of logarithms), from all-reduces by size."""
-    sent = 2 * (world - 1) / world * n_bytes
-    (latency, rate), error = fitted_surroundings([1e-5, 1e11], lambda theta: theta[0] + sent / theta[1], seconds)
-    return latency, rate, error
 
 
 def fitted_surroundings(

@@ -18,7 +18,7 @@ from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.estimate.calibration import Calibration
 from workbench.estimate.ceilings import published_ceilings
-from workbench.estimate.fitting import Evidence, fit_calibration, link_of
+from workbench.estimate.fitting import Evidence, fit_calibration
 from workbench.estimate.load_constants import load_constants
 from workbench.estimate.machine import NVLINK_FRACTION, NVLINK_LATENCY_S, PCIE_LATENCY_S, Link, Machine, Split
 from workbench.estimate.roofline import Ceilings
@@ -56,7 +56,7 @@ def from_runs(runs: Sequence[Run], *, reference: Calibration | None = None) -> C
     Raises ``NotAvailable`` when products or steps are missing.
     """
     steps = [r for r in runs if r.rows(StepTime) and r.spec.get("tensor_parallel", 1) == 1]
-    gemm = [(r, model_spec_from(str(r.model))) for r in runs if r.rows(ProductTime)]
+    gemm = [r for r in runs if r.rows(ProductTime)]
     if not steps or not gemm:
         missing = "products" if steps else "steps"
         raise NotAvailable(
@@ -64,18 +64,14 @@ def from_runs(runs: Sequence[Run], *, reference: Calibration | None = None) -> C
         )
     newest = max(steps, key=lambda r: (len(r.rows(StepCell)), r.finished_at))
     device_id = newest.environment.device_id
-    links = [r for r in runs if _links_of(r) and r.environment.device_id == device_id]
+    links = [r for r in runs if r.rows(AllReduceTime) and r.environment.device_id == device_id]
     evidence = Evidence(
-        gemm=[(r, m) for r, m in gemm if r.environment.device_id == device_id],
+        gemm=[r for r in gemm if r.environment.device_id == device_id],
         steps=newest,
         model=model_spec_from(str(newest.model)),
-        links=_links_of(max(links, key=lambda r: r.finished_at)) if links else (),
+        links=max(links, key=lambda r: r.finished_at).rows(AllReduceTime) if links else (),
     )
     return fit_calibration(device_id, evidence, ceilings=published_ceilings(device_id), reference=reference)
-
-
-def _links_of(run: Run) -> list[AllReduceTime]:
-    return [row for row in run.rows(AllReduceTime) if row.world == 2]
 
 
 def known_calibration(device_id: str, *, own: Path | None = None) -> tuple[Calibration, bool]:
@@ -227,7 +223,7 @@ def _machine(device_id: str, own: Path | None) -> tuple[Machine, bool]:
     return Machine(
         known=known,
         ceilings=ceilings,
-        link=link_of(known, otherwise=link) if is_own else link,
+        link=replace(link, measured=known.all_reduces) if is_own else link,
         kernels={precision: form for precision, form in computed.items() if form is not None},
         also=tuple(with_lent_curves(c)[0] for c in near),
         lent=lent,

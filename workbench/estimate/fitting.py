@@ -17,7 +17,6 @@ from workbench.estimate.calibration import (
     Floats,
     cells_of,
     fitted_curves,
-    fitted_link,
     fitted_surroundings,
 )
 from workbench.estimate.linear_layers import one_precision
@@ -33,12 +32,12 @@ DECODED = 16  # tokens after the prompt at which steps were timed, on average
 class Evidence:
     """Runs of one device, with the shapes that they are of."""
 
-    gemm: Sequence[tuple[Run, ModelSpec]]
+    gemm: Sequence[Run]
     steps: Run
     model: ModelSpec
     """Shape of the model of ``steps``."""
     links: Sequence[AllReduceTime] = ()
-    """Times of all-reduces on two devices."""
+    """Times of all-reduces."""
 
 
 def fit_calibration(
@@ -71,11 +70,11 @@ def fit_calibration(
         log_error_prompt=0.0,
         log_error_unseen_step=0.0,
         log_error_unseen_prompt=0.0,
-        sources=[*(run.id for run, _ in evidence.gemm), evidence.steps.id],
+        sources=[*(run.id for run in evidence.gemm), evidence.steps.id],
+        all_reduces=all_reduces(evidence.links),
     )
     known = _with_steps(known, evidence, [s for s in fitted_to if s in measured], ceilings, reference)
     known = _with_prompts(known, evidence, [s for s in FITTED_PROMPTS if s in measured], ceilings, reference)
-    known = _with_link(known, evidence)
     unseen = [s for s in measured if s not in fitted_to and s not in FITTED_PROMPTS and Served.read(s).folder is None]
     unseen = [s for s in unseen if {*plan_of(s, evidence.steps).values()} <= {*curves}]
     step, prompt = known.log_error_step, known.log_error_prompt
@@ -147,20 +146,14 @@ def _with_prompts(
     return replace(constants(np.array(theta)), log_error_prompt=error)
 
 
-def _with_link(known: Calibration, evidence: Evidence) -> Calibration:
-    if not evidence.links:
-        return known
-    n_bytes = np.array([float(r.n_bytes) for r in evidence.links])
-    seconds = np.array([r.p50_s.value for r in evidence.links])
-    latency, rate, error = fitted_link(n_bytes, seconds, world=2)
-    return replace(known, link_latency_s=latency, link_bytes_per_s=rate, log_error_link=error)
-
-
-def link_of(known: Calibration, *, otherwise: Link) -> Link:
-    """Return the measured link of a device, or what the catalogue says."""
-    if known.link_latency_s is None or known.link_bytes_per_s is None:
-        return otherwise
-    return Link(latency_s=known.link_latency_s, bytes_per_s=known.link_bytes_per_s, fraction=1.0)
+def all_reduces(rows: Sequence[AllReduceTime]) -> dict[str, list[list[float]]]:
+    """Return bytes and seconds of all-reduces by the number of devices."""
+    tables: dict[str, list[list[float]]] = {}
+    for row in sorted(rows, key=lambda r: (r.world, r.n_bytes)):
+        sizes, seconds = tables.setdefault(str(row.world), [[], []])
+        sizes.append(float(row.n_bytes))
+        seconds.append(row.p50_s.value)
+    return tables
 
 
 def log_errors(
@@ -169,7 +162,7 @@ def log_errors(
     """Return the logarithms of predicted over measured of one precision of a run: of its steps, and of its prompts."""
     spreads_experts = bool(steps.spec.get("engine_options", {}).get("enable_expert_parallel"))
     split = Split(tensor=int(steps.spec.get("tensor_parallel", 1)), is_expert_parallel=spreads_experts)
-    machine = Machine(known=known, ceilings=ceilings, split=split, link=link_of(known, otherwise=Link()))
+    machine = Machine(known=known, ceilings=ceilings, split=split, link=Link(measured=known.all_reduces))
     cells, evidence = cells_of(steps, served), Evidence(gemm=(), steps=steps, model=model)
     step, prompt = (predicted(evidence, served, machine, cells) for predicted in (_steps_s, _prompts_s))
     return np.log(step / cells.tpot_s), np.log(prompt / cells.prefill_s)

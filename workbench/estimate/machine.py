@@ -1,6 +1,6 @@
 """Devices that work as one on a model, how it is split over them, and the links between them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,26 +28,29 @@ class Link:
     latency_s: float = NVLINK_LATENCY_S
     bytes_per_s: float = 450e9  # one direction of NVLink 4 (data/hardware.csv)
     fraction: float = NVLINK_FRACTION
+    measured: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    """Bytes and seconds of all-reduces by the number of devices, see ``Calibration.all_reduces``; the nearest number counts."""
 
     def all_reduce_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
-        """Return the time of a ring: latency, and 2 (n - 1) / n of the bytes over the link."""
+        """Return the time of an all-reduce: as measured, else that of a ring (latency, and 2 (n - 1) / n of the bytes over the link)."""
         if n_devices == 1:
             return np.zeros_like(n_bytes)
-        sent = 2 * (n_devices - 1) / n_devices * n_bytes
-        total: Floats = self.latency_s + sent / (self.fraction * self.bytes_per_s)
-        return total
+        if not self.measured:
+            sent = 2 * (n_devices - 1) / n_devices * n_bytes
+            total: Floats = self.latency_s + sent / (self.fraction * self.bytes_per_s)
+            return total
+        sizes, seconds = self.measured[min(self.measured, key=lambda n: abs(np.log(int(n) / n_devices)))]
+        beyond = np.maximum(n_bytes / sizes[-1], 1.0)
+        inside = np.interp(np.log(np.maximum(n_bytes, 1.0)), np.log(sizes), np.log(seconds))
+        return beyond * np.exp(inside)
 
     def all_to_all_s(self, n_bytes: Floats, *, n_devices: int) -> Floats:
-        """Return the time in which every device sends its bytes in equal parts to all others."""
-        if n_devices == 1:
-            return np.zeros_like(n_bytes)
-        total: Floats = self.latency_s + (n_devices - 1) / n_devices * n_bytes / (self.fraction * self.bytes_per_s)
-        return total
+        """Return the time in which every device sends its bytes in equal parts to all others: half of what an all-reduce sends."""
+        return self.all_reduce_s(n_bytes / 2, n_devices=n_devices)
 
     def hand_over_s(self, n_bytes: Floats) -> Floats:
-        """Return the time in which one device sends to the next."""
-        total: Floats = self.latency_s / 2 + n_bytes / (self.fraction * self.bytes_per_s)
-        return total
+        """Return the time in which one device sends to the next: an all-reduce of two, in one direction."""
+        return self.all_reduce_s(n_bytes, n_devices=2) - self.all_reduce_s(np.zeros_like(n_bytes), n_devices=2) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

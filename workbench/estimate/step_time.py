@@ -31,13 +31,13 @@ def _linear_s(
 ) -> Floats:
     """Return the time of all products of all layers, cut over a tensor-parallel group: by rows, or by columns where outputs are added up."""
     total = np.zeros_like(tokens)
-    n, ratios = machine.split.tensor, machine.known.prompt_product_ratio
+    n = machine.split.tensor
     for role, p in products(model).items():
         by_columns = role.startswith(("o_proj", "down_proj"))
         rows, columns = (p.rows, p.columns / n) if by_columns else (p.rows / n, p.columns)
         form = machine.kernel(plan.get(role, "bf16"))
-        seconds = product_s(machine.known, form, rows=rows, columns=columns, tokens=tokens, ceilings=machine.ceilings)
-        total += p.n_layers * seconds * (ratios.get(form, ratios["bf16"]) if are_prompts else 1.0)
+        size = {"rows": rows, "columns": columns, "tokens": tokens}
+        total += p.n_layers * product_s(machine.known, form, ceilings=machine.ceilings, are_prompts=are_prompts, **size)
     return total
 
 

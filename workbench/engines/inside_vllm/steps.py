@@ -5,7 +5,8 @@
 The request (JSON): ``model``, ``kv_cache_dtype``, ``random_weights``, ``cells`` (pairs of batch and context),
 ``decode_steps``, ``max_model_len``, ``options`` (more arguments of ``vllm.LLM``) and ``seed``. Lines on standard
 output that begin with "{" are JSON objects: one with ``kv_capacity_tokens`` when the engine is ready, then one for
-each cell. Where several engines share the devices, WORKBENCH_TURN names a file that each locks while it measures.
+each cell. Where several engines start together on the same devices, WORKBENCH_TURN names a file that they lock: none measures before all
+have started, and then one at a time.
 """
 
 import fcntl
@@ -74,6 +75,9 @@ def main() -> None:
     from packed_weights import fill_packed_weights  # type: ignore[import-not-found]
     from vllm import LLM
 
+    turn = Path(os.environ["WORKBENCH_TURN"]).open("w") if "WORKBENCH_TURN" in os.environ else None  # noqa: SIM115 - held to the end
+    if turn is not None:
+        fcntl.flock(turn, fcntl.LOCK_SH)
     began = time.perf_counter()
     llm = LLM(
         model=request.model,
@@ -97,8 +101,7 @@ def main() -> None:
         kv_capacity_tokens=capacity,
         max_num_batched_tokens=scheduler.max_num_batched_tokens,
     )
-    if shared := os.environ.get("WORKBENCH_TURN"):
-        turn = open(shared, "w")  # noqa: SIM115 - held until this process ends
+    if turn is not None:
         fcntl.flock(turn, fcntl.LOCK_EX)
     rng = random.Random(request.seed)
     measure_cell(llm, batch=2, context=min(256, request.max_model_len - 64), n_steps=16, rng=rng)
