@@ -110,6 +110,23 @@ def test_links_take_longer_for_more():
     assert link.all_to_all_s(np.array([1e6]), n_devices=1) == 0
 
 
+def test_measured_links_are_met_exactly_and_the_nearest_number_of_devices_counts():
+    link = Link(measured={"2": [[1e4, 1e8], [1e-5, 4e-4]], "4": [[1e4, 1e8], [1.5e-5, 6e-4]]})
+    sizes = np.array([1.0, 1e4, 1e8, 2e8])
+    assert link.all_reduce_s(sizes, n_devices=2) == pytest.approx([1e-5, 1e-5, 4e-4, 8e-4])
+    assert link.all_reduce_s(sizes, n_devices=8) == pytest.approx([1.5e-5, 1.5e-5, 6e-4, 1.2e-3])
+    assert link.all_to_all_s(sizes, n_devices=4) == pytest.approx(link.all_reduce_s(sizes / 2, n_devices=4))
+    assert link.hand_over_s(np.zeros(1)) == pytest.approx(1e-5 / 2)
+
+
+def test_a_split_is_vouched_for_only_where_it_was_measured():
+    assert Split().is_among(())
+    assert Split(tensor=4).is_among((2, 4))
+    assert not Split(tensor=8).is_among((2, 4))
+    assert not Split(tensor=2, pipeline=2).is_among((2, 4))
+    assert not Split(tensor=4, is_expert_parallel=True).is_among((2, 4))
+
+
 @pytest.mark.parametrize(
     ("split", "says"),
     [

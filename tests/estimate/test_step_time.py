@@ -65,6 +65,14 @@ def test_what_the_fit_never_saw_is_predicted_within_the_promise(benchmark, names
         assert known.log_error_unseen_step == pytest.approx(KNOWN.log_error_unseen_step, rel=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_four_cards_are_predicted_from_one_and_their_links(benchmark, precision):
+    name = f"left_out/serving_speed_llama-3.1-70b-shape_{precision}_tp4_h200"
+    ((step, prompt),) = benchmark.left_out(KNOWN, CEILINGS, (name,)).values()
+    assert np.median(benchmark.relative(step)) <= 4
+    assert np.median(benchmark.relative(prompt)) <= 8
+
+
 def test_two_cards_of_another_kind_are_predicted_from_one_card_and_its_link(benchmark):
     reference = from_runs(benchmark.runs_of(benchmark.NAMES))
     known = from_runs(benchmark.runs_of(benchmark.SHORT_H100), reference=reference)

@@ -1,6 +1,6 @@
 """Devices that work as one on a model, how it is split over them, and the links between them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,6 +78,10 @@ class Split:
         """Number of devices of one replica."""
         return self.tensor * self.pipeline * self.data
 
+    def is_among(self, measured: Collection[int]) -> bool:
+        """Return whether whole steps were measured with such a split: on one device, or with tensor parallelism over ``measured`` ones."""
+        return self.n_devices == 1 or (self.tensor == self.n_devices in measured and not self.is_expert_parallel)
+
     @property
     def label(self) -> str:
         """What readers see, such as TP 4 · PP 2."""
@@ -133,6 +137,11 @@ class Machine:
     """What loads on the reader's server said; None where none were measured."""
     faster: tuple["Machine", ...] = ()
     """Measured devices with more of both: none of them is predicted to be slower."""
+
+    @property
+    def measured_tensor(self) -> tuple[int, ...]:
+        """Numbers of devices over which tensor parallelism was measured."""
+        return tuple(int(n) for n in self.link.measured)
 
     def kernel(self, form: str) -> str:
         """Return the format that a precision is computed in."""

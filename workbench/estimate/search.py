@@ -28,7 +28,6 @@ GROUP_SIZES = (1, 2, 4, 8)  # devices of a replica that are tried
 FP8_BITS = 8
 KV_BITS = (16, FP8_BITS)
 BATCHES = np.unique(np.round(np.geomspace(1, MOST_SEQUENCES, 60)))
-MOST_CHECKED = 2  # devices of a group up to which predictions were compared with measurements
 IN_ONE_MACHINE = 8  # devices that NVLink joins in the usual servers
 SMALLEST_SHARE = 0.2  # of the bits asked for; less is no precision that anyone serves
 SLACK = 1e-9  # an exact multiple of a capacity buys no further machine
@@ -100,6 +99,8 @@ class Plan:
     is_calibrated: bool = False
     constants_of: str = ""
     """Device whose measurements the predicted times stand on."""
+    measured_tensor: tuple[int, ...] = ()
+    """Numbers of devices over which tensor parallelism was measured there."""
     split: Split = field(default_factory=Split)
     memory_fraction: float = 0.0
     """Share of the usable memory that is needed."""
@@ -242,10 +243,11 @@ def _curves(
         dtype="auto" if offer.has_bf16 else "half",
         kv_bits=kv_bits[0],
         is_calibrated=offer.is_calibrated
-        and n <= MOST_CHECKED
+        and split.is_among(offer.machine.measured_tensor)
         and model.experts is None
         and kernel not in machine.lent,
         constants_of=machine.known.device_id,
+        measured_tensor=offer.machine.measured_tensor,
         reason=None,
     )
     usd = offer.usd_per_hour

@@ -9,7 +9,6 @@ from workbench.estimate.linear_layers import n_expert_layers
 from workbench.estimate.machine import Machine
 from workbench.estimate.precision import roles_of
 from workbench.estimate.prediction import BORROWED_PROMPT, BORROWED_STEP
-from workbench.estimate.search import MOST_CHECKED
 from workbench.estimate.step_time import decode_step_s, decoding_s, prompt_attention_s, prompt_products_s
 from workbench.simulate.step_cost import Front
 
@@ -37,7 +36,7 @@ def load_log_errors(model: ModelSpec, precision: str, machine: Machine, *, is_ow
 
     ``is_own`` says whether the constants were measured on this very device.
     """
-    is_checked = machine.split.n_devices <= MOST_CHECKED and model.experts is None
+    is_checked = machine.split.is_among(machine.measured_tensor) and model.experts is None
     if not is_own or not is_checked or machine.kernel(precision) in machine.lent:
         return BORROWED_STEP, BORROWED_PROMPT
     return LOAD_SHARE * machine.known.log_error_unseen_step, LOAD_SHARE * machine.known.log_error_unseen_prompt

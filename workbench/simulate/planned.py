@@ -32,10 +32,13 @@ def basis_of(plan: Plan) -> str:
     """Return whose constants a plan stands on."""
     if plan.is_calibrated:
         return gettext("Constants are of this device")
-    if plan.constants_of == plan.device_id:
-        return gettext(
-            "Constants are of this device, but were never checked for so many devices, for experts or for this precision"
+    if plan.constants_of == plan.device_id and not plan.split.is_among(plan.measured_tensor):
+        measured = ", ".join(f"TP {n}" for n in plan.measured_tensor) or gettext("1 device")
+        return gettext("Constants are of this device, but {split} was not measured on it; measured: {measured}").format(
+            split=plan.split.label, measured=measured
         )
+    if plan.constants_of == plan.device_id:
+        return gettext("Constants are of this device, but were never checked for experts or for this precision")
     return gettext("Constants are of another device, the nearest kind that was measured ({device})").format(
         device=plan.constants_of
     )

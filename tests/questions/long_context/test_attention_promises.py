@@ -41,6 +41,13 @@ def test_a_ring_of_two_is_faster_than_one_and_as_exact():
     assert two.max_error < 2e-2
 
 
+def test_a_ring_of_four_is_faster_than_one_of_two_and_as_exact():
+    rows = read_run_file(MEASURED / "ring_attention_llama-3.1-8b-shape_4-h200.json").rows(RingTime)
+    speedups = {(r.length_tokens, r.n_devices): r.speedup for r in rows if r.n_devices > 1}
+    assert all(speedups[n, 4] > 1.5 * speedups[n, 2] for n in (65536, 262144))
+    assert max(r.max_error for r in rows) < 2e-2
+
+
 def test_cache_and_longest_context_are_as_predicted():
     run = read_run_file(MEASURED / "long_context_llama-3.1-8b-shape_h200.json")
     held, served, limit = run.rows(Prefill), run.rows(Served), run.row(Limit)

@@ -1,6 +1,6 @@
 """Judges of the claims about long contexts, each at lengths for which it is made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -254,40 +254,43 @@ def _rings(evidence: Evidence) -> list[tuple[Run, RingTime, RingTime]]:
     return sorted(found, key=lambda f: f[1].length_tokens)
 
 
+def _over_rings(rings: Sequence[tuple[RingTime, str]]) -> str:
+    """Return what each length and number of GPUs gave, as words."""
+    return gettext(", ").join(
+        gettext("{figure} at {n} tokens on {devices} GPUs").format(
+            figure=figure, n=f"{r.length_tokens:,}", devices=r.n_devices
+        )
+        for r, figure in rings
+    )
+
+
 def ring_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
-    """Return the smallest speed-up over the lengths, since the claim is made for any."""
+    """Return the smallest speed-up over lengths and numbers of GPUs, since the claim is made for any."""
     rings = [(run, own, quotient(one.p50_s, own.p50_s)) for run, own, one in _rings(evidence)]
     if not rings:
         return None
-    run, own, (value, interval) = min(rings, key=lambda r: r[2][0])
-    words = gettext(", ").join(
-        gettext("{factor}× at {n} tokens").format(factor=f"{v:.2f}", n=f"{r.length_tokens:,}")
-        for _, r, (v, _i) in rings
-    )
+    run, _, (value, interval) = min(rings, key=lambda r: r[2][0])
     how = gettext(
-        "Ring attention of one layer on {n} GPUs, prefill: {words}. The smallest counts, since the claim "
-        "is made for any length."
-    ).format(n=own.n_devices, words=words)
+        "Ring attention of one layer, prefill: {words}. The smallest counts, since the claim is made for any length."
+    ).format(words=_over_rings([(own, f"{factor:.2f}×") for _, own, (factor, _) in rings]))
     return compared(claim, value, how, runs=(run,), interval=interval)
 
 
 def ring_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
-    """Return the peak of the fullest of several devices beside that of one."""
-    rings = [(run, own, one) for run, own, one in _rings(evidence) if own.peak_bytes and one.peak_bytes]
+    """Return the peak of the fullest of several devices beside that of one, where it saves least."""
+    rings = [
+        (run, own, 100 * (1 - own.peak_bytes / one.peak_bytes))
+        for run, own, one in _rings(evidence)
+        if own.peak_bytes and one.peak_bytes
+    ]
     if not rings:
         return None
-    saved = [100 * (1 - (own.peak_bytes or 0) / (one.peak_bytes or 1)) for _, own, one in rings]
-    run, own, one = rings[-1]
+    run, _, value = min(rings, key=lambda r: r[2])
     how = gettext(
-        "Peak of the fullest of {n} GPUs {peak}, of one alone {alone}, prefill of {length} tokens: keys "
-        "and values are shared out, but partial results are kept in float32."
-    ).format(
-        n=own.n_devices,
-        peak=shown_bytes(own.peak_bytes),
-        alone=shown_bytes(one.peak_bytes),
-        length=f"{own.length_tokens:,}",
-    )
-    return compared(claim, min(saved), how, runs=(run,))
+        "Peak of the fullest GPU below that of one alone, prefill: {words}. Keys and values are shared out, but partial results "
+        "are kept in float32, so that two GPUs save nothing. The smallest counts, since the claim names no number of them."
+    ).format(words=_over_rings([(own, f"{saved:.0f} %") for _, own, saved in rings]))
+    return compared(claim, value, how, runs=(run,))
 
 
 def _at_length(judge: Callable[[Claim, Evidence], Judgement | None], techniques: str) -> Judge:
