@@ -66,7 +66,7 @@ def test_calibrate_fits_the_shipped_runs_and_keeps_the_constants(tmp_path):
     assert data["device_id"] == "h200-sxm"
     kept = tmp_path / "home" / "calibrations" / "h200-sxm.json"
     assert json.loads(kept.read_text()) == data
-    assert len(data["sources"]) == 4
+    assert len(data["sources"]) == 6
 
 
 def test_calibrate_measures_only_where_there_is_a_gpu(monkeypatch, cpu):
