@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,8 +26,12 @@ def refused_as_folder(name: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, WorkbenchError):
         raise
     except Exception as error:  # each file format and each architecture has errors of its own
+        is_code = isinstance(error, UnpicklingError)
+        reason = (
+            "a file of weights holds other things than tensors, which could run code" if is_code else first_line(error)
+        )
         raise NotAModel(
-            f"{name} cannot be loaded: {first_line(error)}.",
+            f"{name} cannot be loaded: {reason}.",
             remedy="Make or copy the folder again, or name another one.",
         ) from error
 

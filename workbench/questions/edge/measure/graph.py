@@ -174,9 +174,8 @@ def _runnable(form: GraphForm, opened: Graph, spec: EdgeSpec, source: Path) -> t
                 reason = error
                 continue
             _require_answers(outputs, all_outputs(opened, examples, n), source)
-            if n > 1 and form.batch is None and not _alike(outputs, all_outputs(opened, examples, 1)):
-                n = 1  # an answer depends on what else is in the batch
-            return (form if n == rows[0] else replace(form, batch=1)), length
+            free = form.batch is None and n > 1 and _alike(outputs, all_outputs(opened, examples, 1))
+            return (form if form.batch or free else replace(form, batch=1)), length
     if isinstance(reason, WorkbenchError):
         raise reason
     raise _not_run(source, reason, "Give inputs that it takes with --data, or export it with the shapes of its inputs.")
