@@ -9,12 +9,24 @@ from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
+from workbench.catalog.checkpoint import BUFFERS
+from workbench.catalog.config_file import quantization_of, read_config
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
 
 PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
+OTHER_ANSWERS = re.compile(r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding")
+"""Architectures whose head answers something else than the next token."""
+CODES = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "F4", "F6_E2M3", "F6_E3M2"})
+"""Types of stored tensors that are no weights without scales."""
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -63,6 +75,8 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
             remedy="Serve the checkpoint with vLLM, or name the model that it was made from.",
         )
     with refused_as_folder(name):
+        _require_causal_class(AutoConfig.from_pretrained(place), name)
+        _require_floats(place)
         model, info = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
     for what, keys in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
         wrong = sorted(map(str, info.get(keys, ())))
@@ -72,6 +86,34 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
                 remedy="Make or copy the folder again.",
             )
     return model.eval()
+
+
+def _require_causal_class(config: PretrainedConfig, name: str) -> None:
+    """Raise ``NotAModel`` for a model of another kind, of which transformers would load the part that it can continue texts with."""
+    of = (config.architectures or [config.model_type])[0]
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or OTHER_ANSWERS.search(of):
+        raise NotAModel(
+            f"{name} is a {of}, which does not continue a text token by token.",
+            remedy="Name a causal language model; `workbench edge` measures text encoders and graphs.",
+        )
+
+
+def _require_floats(place: str) -> None:
+    """Raise ``NotAModel`` where weights are stored in few bits and nothing says how: transformers would take their codes for the numbers."""
+    folder = Path(place)
+    if not (folder / "config.json").is_file() or quantization_of(read_config(folder / "config.json")) is not None:
+        return
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="np") as tensors:
+            keys = [key for key in tensors.keys() if not BUFFERS.search(key)]  # noqa: SIM118 - the file is no mapping
+            has_scales = any("scale" in key for key in keys)
+            for key in keys:
+                form = tensors.get_slice(key).get_dtype()
+                if form in CODES or (form.startswith("F8") and has_scales):
+                    raise NotAModel(
+                        f"{folder.name} stores {key} as {form}, and its config.json does not say how its weights are quantized.",
+                        remedy="Fetch the config.json that belongs to the files.",
+                    )
 
 
 def packed_experts(place: str) -> bool:
