@@ -168,6 +168,20 @@ def test_nan_and_missing_tensors_are_refused_in_a_sentence(folders, tmp_path):
         opened(place)
 
 
+def test_a_layer_that_the_configuration_does_not_count_is_named(folders, tmp_path):
+    place = tmp_path / "short"
+    shutil.copytree(folders("llama"), place)
+    config = t.AutoConfig.from_pretrained(place)
+    config.num_hidden_layers = 1
+    config.save_pretrained(place)
+    with pytest.raises(NotAModel, match=r"hold model\.layers\.1, which its config\.json does not count"):
+        open_causal_model(str(place), dtype=torch.float32, device="cpu")
+    tensors = load_file(place / "model.safetensors")
+    drafts = {key: tensor for key, tensor in tensors.items() if not key.endswith("layers.1.input_layernorm.weight")}
+    save_file(drafts, place / "model.safetensors", metadata={"format": "pt"})  # a layer of another form is a draft
+    open_causal_model(str(place), dtype=torch.float32, device="cpu")
+
+
 KINDS = {
     "classes": (t.LlamaForSequenceClassification, CONFIGS["llama"]),
     "encoder-decoder": (t.T5ForConditionalGeneration, t.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)),
@@ -197,6 +211,11 @@ def test_codes_of_weights_are_not_taken_for_the_weights(folders, form, beside, t
         metadata={"format": "pt"},
     )
     with pytest.raises(NotAModel, match=f"stores {name} as .*does not say how its weights are quantized"):
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+    config = t.AutoConfig.from_pretrained(tmp_path / "m")
+    config.quantization_config = {"quant_method": "magic"}
+    config.save_pretrained(tmp_path / "m")
+    with pytest.raises(NotAModel, match="transformers does not know from 'magic' how its weights are quantized"):
         open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
 
 
