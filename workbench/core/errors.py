@@ -35,7 +35,7 @@ def first_line(error: BaseException) -> str:
         said = f"{type(error).__name__}: {said}"
     if len(said) > LONG:
         said = SENTENCE_END.split(said, maxsplit=1)[0]
-    return said[:SHOWN].rstrip(" .:") if said else type(error).__name__
+    return said[:SHOWN].rstrip(" .:,") if said else type(error).__name__
 
 
 class InvalidSpec(WorkbenchError):
