@@ -115,7 +115,7 @@ def needs_training(spec: EdgeSpec, possible: Collection[str]) -> Iterator[Failur
 
 BEFORE_CAUSE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .+? failed: ?|/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])|"
-    r"This is an invalid model\. |(Type )?Error: (?=[A-Z])"
+    r"This is an invalid model\. |(Type )?Error: (?=[A-Z])|ONNX Runtime only \*guarantees\* support .*?\. (?=Opset)"
 )
 """What ONNX Runtime puts before the cause: codes, a path of any length, a place in its own source."""
 
