@@ -120,3 +120,9 @@ def test_a_damaged_file_is_one_readable_error(tmp_path, content):
     with pytest.raises(NotAModel) as caught:
         checkpoint_files(tmp_path, n_layers=2)
     assert caught.value.remedy
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
+    with pytest.raises(NotAModel, match="pointer of Git LFS"):
+        checkpoint_files(tmp_path, n_layers=2)

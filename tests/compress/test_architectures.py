@@ -255,3 +255,14 @@ def test_a_model_that_sees_later_tokens_is_refused(small, tmp_path):
     ):
         with pytest.raises(NotAModel, match="BertLMHeadModel reads the tokens that it should predict"):
             opened()
+
+
+def test_a_class_that_decodes_otherwise_than_it_reads_has_likelihoods_and_no_answers(small, tmp_path):
+    small("moshi").save_pretrained(tmp_path)  # its mask looks back further than the window of its cache
+    said = "Moshi.* token by token than at once"
+    with pytest.raises(NotAvailable, match=said):
+        TorchModel(QuantizationSpec(model=str(tmp_path)), "fp32", device="cpu")
+    scored = CheckpointModel(str(tmp_path), device="cpu", threads=1)
+    assert torch.isfinite(scored.all_logits(IDS[None].numpy())[0]).all()
+    with pytest.raises(NotAvailable, match=said):
+        scored.continued([IDS.numpy()], n_tokens=2)

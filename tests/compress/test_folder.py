@@ -152,3 +152,9 @@ def test_a_configuration_with_values_of_a_wrong_type_is_refused_in_a_sentence(ch
     ):
         with pytest.raises(NotAModel, match=r"changed cannot be (made|loaded): .*hidden_size.*expected int"):
             opened()
+
+
+def test_a_file_is_no_folder_of_a_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(NotAModel, match="is a file, not the folder of a model"):
+        token_ids(str(tmp_path / "config.json"), "x")

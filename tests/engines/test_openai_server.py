@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import socket
 import threading
 import urllib.error
@@ -15,12 +16,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from workbench.catalog.paths import REFERENCE_MODEL
-from workbench.core.errors import NotAvailable
+from workbench.core.errors import NotAModel, NotAvailable
 from workbench.core.ports import Generation, TokenEvent
 from workbench.engines.openai_server import OpenAiServer
 from workbench.engines.paged_check import Reference, require_same_tokens
+from workbench.engines.serving import launch_for
 from workbench.engines.stop_strings import until_stop
-from workbench.engines.text import BadMessages, ChatTemplate, tokenizer_of
+from workbench.engines.text import BadMessages, ChatTemplate, eos_ids, tokenizer_of
 from workbench.engines.torch_engine import TorchEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -267,6 +269,44 @@ def test_bos_comes_once_by_the_tokenizers_own_rule_and_by_the_template(tmp_path)
     chat = ChatTemplate.of(tmp_path).ids([{"role": "user", "content": "import os"}], None)
     assert [found.index(bos) for found in (ids, chat)] == [0, 0]
     assert [found.count(bos) for found in (ids, list(chat))] == [1, 1]
+
+
+def copied(folder, name, content):
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(REFERENCE_MODEL / file, folder)
+    (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not a model configuration"),
+        (b"[]", "holds a list"),
+        (b'{"model_type": "mine", "auto_map": {"AutoConfig": "c.C"}}', "type 'mine' is not known"),
+        (b'{"model_type": "llama", "dtype": "float7"}', "'float7', where it is a number format"),
+    ],
+)
+def test_a_damaged_configuration_is_refused_before_a_server_starts(tmp_path, content, said):
+    place = str(copied(tmp_path, "config.json", content))
+    with pytest.raises(NotAModel, match=said):
+        launch_for("torch", place, name=NAME, port=1, device="cpu", cache=tmp_path, tell=str)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tokenizer.json", b'{"version": "1.0", "model"', "The tokenizer of .* cannot be read"),
+        ("tokenizer_config.json", b"[1]", r"tokenizer_config\.json cannot be read|tokenizer of .* cannot be read"),
+        ("generation_config.json", b'{"a":', r"generation_config\.json cannot be read"),
+        ("generation_config.json", b"[]", r"generation_config\.json cannot be read"),
+        ("generation_config.json", b'{"eos_token_id": "end"}', r"generation_config\.json cannot be read"),
+    ],
+)
+def test_a_damaged_file_beside_the_weights_is_named(tmp_path, name, content, said):
+    folder = copied(tmp_path, name, content)
+    with pytest.raises(NotAModel, match=said):
+        ChatTemplate.of(folder), tokenizer_of(folder), eos_ids(folder)
 
 
 @pytest.mark.parametrize(("is_clear", "refused"), [(True, True), (False, False)])

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import transformers as t
+from safetensors.torch import load_file, save_file
 
 from workbench.attention.in_model import LongModel
 from workbench.attention.kv_cache import held_bytes
@@ -165,6 +166,57 @@ def test_nan_and_missing_tensors_are_refused_in_a_sentence(folders, tmp_path):
     (place / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(NotAModel, match="broken cannot be loaded"):
         opened(place)
+
+
+def test_a_layer_that_the_configuration_does_not_count_is_named(folders, tmp_path):
+    place = tmp_path / "short"
+    shutil.copytree(folders("llama"), place)
+    config = t.AutoConfig.from_pretrained(place)
+    config.num_hidden_layers = 1
+    config.save_pretrained(place)
+    with pytest.raises(NotAModel, match=r"hold model\.layers\.1, which its config\.json does not count"):
+        open_causal_model(str(place), dtype=torch.float32, device="cpu")
+    tensors = load_file(place / "model.safetensors")
+    drafts = {key: tensor for key, tensor in tensors.items() if not key.endswith("layers.1.input_layernorm.weight")}
+    save_file(drafts, place / "model.safetensors", metadata={"format": "pt"})  # a layer of another form is a draft
+    open_causal_model(str(place), dtype=torch.float32, device="cpu")
+
+
+KINDS = {
+    "classes": (t.LlamaForSequenceClassification, CONFIGS["llama"]),
+    "encoder-decoder": (t.T5ForConditionalGeneration, t.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)),
+    "decoder of an encoder": (t.BartForConditionalGeneration, t.BartConfig(vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)),
+    "images": (t.ViTModel, t.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=16, patch_size=8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_another_kind_are_not_read_as_if_they_continued_texts(kind, tmp_path):
+    made, config = KINDS[kind]
+    made(config).save_pretrained(tmp_path)
+    with pytest.raises(NotAModel, match=f"is a {made.__name__}, which does not continue a text"):
+        open_causal_model(str(tmp_path), dtype=torch.float32, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("form", "beside"), [(torch.int8, {}), (torch.float8_e4m3fn, {"up_proj.weight_scale": torch.ones(1)})]
+)
+def test_codes_of_weights_are_not_taken_for_the_weights(folders, form, beside, tmp_path):
+    shutil.copytree(folders("llama"), tmp_path / "m")
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    name = next(key for key in tensors if "up_proj" in key)
+    save_file(
+        tensors | beside | {name: tensors[name].to(form)},
+        tmp_path / "m" / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(NotAModel, match=f"stores {name} as .*does not say how its weights are quantized"):
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+    config = t.AutoConfig.from_pretrained(tmp_path / "m")
+    config.quantization_config = {"quant_method": "magic"}
+    config.save_pretrained(tmp_path / "m")
+    with pytest.raises(NotAModel, match="transformers does not know from 'magic' how its weights are quantized"):
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
 
 
 def test_held_bytes_count_states_and_windows_as_well_as_keys(folders):

@@ -14,6 +14,8 @@ INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100 * 2**20
 """Largest header that the safetensors library reads."""
 REMEDY = "Fetch the file again."
+LFS_POINTER = b"version "
+"""How the text begins that Git LFS leaves in the place of a file; as a header's length it would be exabytes."""
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "U16": 16,
         "U32": 32, "U64": 64, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # fmt: skip
 BUFFERS = re.compile(
@@ -95,7 +97,10 @@ def _tensors(file: Path) -> dict[str, tuple[int, int, str]]:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
+            first = stream.read(8)
+            if first == LFS_POINTER:
+                raise NotAModel(f"{file} is a pointer of Git LFS, not the file itself.", remedy="Run `git lfs pull`.")
+            (length,) = struct.unpack("<Q", first)
             if not 0 < length <= min(MOST_HEADER_BYTES, size - 8):
                 raise NotAModel(f"{file} has {size:,} bytes, where its header alone has {length:,}.", remedy=REMEDY)
             header = json.loads(stream.read(length))

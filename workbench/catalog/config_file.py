@@ -1,6 +1,7 @@
 """A config.json as it lies on disk: read once, and refused with one clear reason where it is none."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,6 +25,7 @@ MAY_BE_NULL = frozenset(
 PLACES = ("text_config", "llm_config", "language_config", "thinker_config")
 """Parts of a configuration that may hold the quantization of the language model."""
 QUANTIZATION = ("quantization_config", "compression_config")
+NUMBER_FORMAT = re.compile(r"(torch\.)?(auto|half|float|double|bfloat16|u?int\d+|float(16|32|64|8_\w+))")
 REMEDY = "Name the folder or the config.json of a transformers model."
 
 
@@ -108,6 +110,8 @@ def _problems(fields: Mapping[str, object], path: str = "") -> Iterator[str]:
         place = f"{path}{key}"
         if key.endswith("text_config") and not isinstance(value, Mapping):
             yield f"`{place}` is {_kind(value)}, where it is the configuration of the language model"
+        elif key in {"dtype", "torch_dtype"} and isinstance(value, str) and not NUMBER_FORMAT.fullmatch(value):
+            yield f"`{place}` is {value!r:.80}, where it is a number format of torch"
         elif key in QUANTIZATION:
             if value is not None and not isinstance(value, Mapping):
                 yield f"`{place}` is {_kind(value)}, where it says how the weights are stored"

@@ -13,13 +13,14 @@ from workbench.compress.kv_quant import RoundedCache, require_kv_cache
 from workbench.compress.packed_experts import read_packed_experts
 from workbench.compress.quality import log_probabilities, window_quality
 from workbench.compress.variant import WindowQuality
-from workbench.core.errors import NotAModel, first_line
+from workbench.core.errors import NotAModel, NotAvailable, first_line
 from workbench.understanding.loading import loaded, packed_experts
 from workbench.understanding.reading import CausalReader
 
 Ids = npt.NDArray[np.int64]
 Logits: TypeAlias = list[torch.Tensor]
 """Logits of each window of text: (tokens, vocabulary)."""
+NO_ANSWERS = "Leave pass keys and completed lines out (`--passkeys 0 --completions 0`): likelihoods are read at once."
 GREEDY_ROWS = 32  # continued together
 
 
@@ -61,7 +62,8 @@ class CheckpointModel:
         if kv_format is not None:
             require_kv_cache(self.model)
         self.model = self.model.to(device)
-        CausalReader(self.model).require_causal()
+        self._reader = CausalReader(self.model)
+        self._reader.require_causal()
         self.device, self._kv_format = device, kv_format
 
     def compared(self, windows: Ids, reference: Logits) -> Compared:
@@ -110,7 +112,15 @@ class CheckpointModel:
 
     @torch.inference_mode()
     def continued(self, prompts: Sequence[Ids], *, n_tokens: int) -> list[list[int]]:
-        """Return the most likely ``n_tokens`` after each prompt; prompts of one length are prefilled together."""
+        """Return the most likely ``n_tokens`` after each prompt; prompts of one length are prefilled together.
+
+        Raises:
+            NotAvailable: The class decodes otherwise than it reads, so that its answers are not those of the model.
+        """
+        try:
+            self._reader.require_right_in_pieces(chunks=False, batch=1)
+        except NotAvailable as error:
+            raise NotAvailable(error.cause, remedy=NO_ANSWERS) from error
         answers: list[list[int]] = [[] for _ in prompts]
         by_length: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):

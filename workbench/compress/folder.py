@@ -21,6 +21,10 @@ COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
 
 @cache
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
+    if Path(place).is_file():
+        raise NotAModel(f"{place} is a file, not the folder of a model.", remedy="Name the folder that holds it.")
+    if Path(place).is_dir() and not has_tokenizer(place):
+        raise NotAModel(f"{Path(place).name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # each tokenizer's library has its own

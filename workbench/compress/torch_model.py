@@ -130,6 +130,8 @@ class TorchModel:
         self.model = load_model(spec, dtype=base_dtype(method, device), device=device)
         self.layers = plain_layers(self.model)
         self.reader = CausalReader(self.model)
+        if method == "fp32":  # the reference: timed steps must be those of the model that is scored
+            self.reader.require_right_in_pieces(chunks=False, batch=1)
         wished = spec.compile == "on" or (spec.compile == "auto" and device == "cuda")
         self._compiled = wished and self._can_be_compiled()
         self.quantize_s = 0.0

@@ -1,6 +1,10 @@
 """Mistakes that a reader can cure: each says what happened and what to do."""
 
+import re
+
 SHOWN = 300  # characters of a library's message
+LONG = 160  # characters above which the first sentence of a message stands for it
+SENTENCE_END = re.compile(r"(?<=[\w)\]'\"])[.!] +(?=[A-Z])")
 
 
 class WorkbenchError(Exception):
@@ -21,10 +25,17 @@ class WorkbenchError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message without its full stop, with the next one where it announces that, or the name of the error."""
+    """Return the first line of a library's message without its full stop, with the next one where it announces that, or the name of the error.
+
+    Of a long line the first sentence is returned; a key that is missing or not known is named as such.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
-    return said[:SHOWN].rstrip(".:") if said else type(error).__name__
+    if isinstance(error, KeyError):
+        said = f"{type(error).__name__}: {said}"
+    if len(said) > LONG:
+        said = SENTENCE_END.split(said, maxsplit=1)[0]
+    return said[:SHOWN].rstrip(" .:,") if said else type(error).__name__
 
 
 class InvalidSpec(WorkbenchError):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
 from workbench.engines import environments
@@ -48,7 +49,7 @@ def launch_for(
 
     Raises:
         NotAvailable: the engine is not installed, or does not run on this device.
-        NotAModel: torch and ONNX need a folder.
+        NotAModel: torch and ONNX need a folder, with a configuration and files that are whole.
     """
     place = Path(located(model))
     if engine == "vllm":
@@ -71,6 +72,7 @@ def launch_for(
         raise NotAModel(
             f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
         )
+    model_spec_from(str(place))
     folder = exported(place, cache=cache, tell=tell) if engine == "onnx" else place
     own = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
     command = [*own, "--name", name, "--port", str(port), "--device", device, *extra]

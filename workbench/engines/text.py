@@ -1,7 +1,8 @@
 """Token ids to text, one token at a time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -9,7 +10,7 @@ import msgspec
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from workbench.core.errors import NotAModel, WorkbenchError
+from workbench.core.errors import NotAModel, WorkbenchError, first_line
 from workbench.engines.http import EngineFailed
 
 
@@ -17,6 +18,12 @@ class _Settings(msgspec.Struct):
     """What is read of ``tokenizer_config.json``; transformers reads the rest."""
 
     chat_template: object = None
+
+
+class _Ends(msgspec.Struct):
+    """What is read of ``generation_config.json``."""
+
+    eos_token_id: int | list[int] | None = None
 
 
 class _Encoding(Protocol):
@@ -44,8 +51,20 @@ def _by_class(folder: Path) -> _Encoding:
     """Return the tokenizer as its class sets it up, which imports transformers."""
     from transformers import AutoTokenizer
 
-    loaded: _Encoding = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with _refused_as_tokenizer(folder):
+        loaded: _Encoding = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return loaded
+
+
+@contextmanager
+def _refused_as_tokenizer(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each tokenizer's library has its own
+        raise NotAModel(
+            f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
+            remedy="Copy the tokenizer's files into the folder.",
+        ) from error
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -59,13 +78,20 @@ def tokenizer_of(folder: Path) -> Tokenizer:
         raise NotAModel(f"{folder} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
     by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
     backend = getattr(by_class, "backend_tokenizer", None)
-    return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+    with _refused_as_tokenizer(folder):
+        return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
 
 
 def eos_ids(folder: Path) -> frozenset[int]:
-    """Return the ids that end a text, as the generation settings or the configuration name them."""
+    """Return the ids that end a text, as the generation settings or the configuration name them; raises ``NotAModel`` where they are damaged."""
     for path in (folder / "generation_config.json", folder / "config.json"):
-        if path.exists() and (found := json.loads(path.read_text()).get("eos_token_id")) is not None:
+        if not path.exists():
+            continue
+        try:
+            found = msgspec.convert(json.loads(path.read_bytes()), _Ends).eos_token_id
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+            raise NotAModel(f"{path} cannot be read: {error}.", remedy="Copy the file of the model again.") from error
+        if found is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
 

@@ -2,18 +2,33 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from workbench.catalog.checkpoint import BUFFERS
+from workbench.catalog.config_file import quantization_method, quantization_of, read_config
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
 
 PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
+OTHER_ANSWERS = re.compile(r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding")
+"""Architectures whose head answers something else than the next token."""
+LAYER = re.compile(r"(?P<layer>.*?\.\d+)\.(?P<rest>.+)")
+CODES = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "F4", "F6_E2M3", "F6_E3M2"})
+"""Types of stored tensors that are no weights without scales."""
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -25,8 +40,12 @@ def refused_as_folder(name: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, WorkbenchError):
         raise
     except Exception as error:  # each file format and each architecture has errors of its own
+        is_code = isinstance(error, UnpicklingError)
+        reason = (
+            "a file of weights holds other things than tensors, which could run code" if is_code else first_line(error)
+        )
         raise NotAModel(
-            f"{name} cannot be loaded: {first_line(error)}.",
+            f"{name} cannot be loaded: {reason}.",
             remedy="Make or copy the folder again, or name another one.",
         ) from error
 
@@ -58,7 +77,10 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
             remedy="Serve the checkpoint with vLLM, or name the model that it was made from.",
         )
     with refused_as_folder(name):
+        _require_causal_class(AutoConfig.from_pretrained(place), name)
+        _require_floats(place)
         model, info = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
+    _require_all_layers(model, info.get("unexpected_keys", ()), name)
     for what, keys in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
         wrong = sorted(map(str, info.get(keys, ())))
         if wrong:
@@ -67,6 +89,58 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
                 remedy="Make or copy the folder again.",
             )
     return model.eval()
+
+
+def _require_causal_class(config: PretrainedConfig, name: str) -> None:
+    """Raise ``NotAModel`` for a model of another kind, of which transformers would load the part that it can continue texts with."""
+    of = (config.architectures or [config.model_type])[0]
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or OTHER_ANSWERS.search(of):
+        raise NotAModel(
+            f"{name} is a {of}, which does not continue a text token by token.",
+            remedy="Name a causal language model; `workbench edge` measures text encoders and graphs.",
+        )
+
+
+def _require_all_layers(model: PreTrainedModel, unread: Iterable[str], name: str) -> None:
+    """Raise ``NotAModel`` where files hold a further layer like those of the model; draft layers have other tensors."""
+
+    def by_layer(keys: Iterable[str]) -> dict[str, set[str]]:
+        layers: dict[str, set[str]] = {}
+        for key in keys:
+            if match := LAYER.match(key):
+                layers.setdefault(match["layer"], set()).add(match["rest"])
+        return layers
+
+    own = list(by_layer(model.state_dict()).values())
+    for layer, rest in by_layer(unread).items():
+        if rest in own:
+            raise NotAModel(
+                f"The files of {name} hold {layer}, which its config.json does not count.",
+                remedy="Correct the number of layers in its config.json.",
+            )
+
+
+def _require_floats(place: str) -> None:
+    """Raise ``NotAModel`` where weights are stored in few bits and nothing says how: transformers would take their codes for the numbers."""
+    folder = Path(place)
+    if not (folder / "config.json").is_file():
+        return
+    quantization = quantization_of(read_config(folder / "config.json"))
+    method = None if quantization is None else quantization_method(quantization)
+    if method in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        return
+    lacking = "its config.json does not say" if method is None else f"transformers does not know from {method!r}"
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="np") as tensors:
+            keys = [key for key in tensors.keys() if not BUFFERS.search(key)]  # noqa: SIM118 - the file is no mapping
+            has_scales = any("scale" in key for key in keys)
+            for key in keys:
+                form = tensors.get_slice(key).get_dtype()
+                if form in CODES or (form.startswith("F8") and has_scales):
+                    raise NotAModel(
+                        f"{folder.name} stores {key} as {form}, and {lacking} how its weights are quantized.",
+                        remedy="Fetch the config.json that belongs to the files, or the model that they were made from.",
+                    )
 
 
 def packed_experts(place: str) -> bool:

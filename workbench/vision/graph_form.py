@@ -1,6 +1,7 @@
 """What a graph asks for and is made of: its inputs, whether its batch is free, and whether it is quantized already."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ Examples: TypeAlias = npt.NDArray[Any]
 """Inputs of a graph, one element each; a structured array has a field for each input of the graph."""
 FREE_SIDE, FREE_IMAGE_SIDE = 64, 224
 """Length of free sides other than the batch: of images, and of all else."""
+MOST_BYTES = 1e9  # of inputs that are drawn
 _QUANTIZED = (
     "QLinearConv QLinearMatMul QLinearAdd QGemm QAttention MatMulInteger MatMulIntegerToFloat DynamicQuantizeMatMul ConvInteger "
     "QuantizeLinear DequantizeLinear DynamicQuantizeLinear MatMulNBits GatherBlockQuantized QMoE"
@@ -51,33 +53,55 @@ class GraphForm:
     """Data type that holds most of the weights."""
 
     def example_type(self, length: int | None = None) -> np.dtype[Any]:
-        """Return the type of one example; ``length`` is that of all free sides, instead of the usual ones."""
-        skipped = 0 if self.is_whole else 1
+        """Return the type of one example; ``length`` is that of all free sides, instead of the usual ones.
+
+        Raises:
+            NotAModel: an example would be larger than 1 GB.
+        """
         fields = []
         for given in self.inputs:
             sides = [s if isinstance(s, int) else free_side(given, at, s, length) for at, s in enumerate(given.sides)]
-            fields.append((given.name, given.dtype, tuple(sides[skipped:])))
+            sides = sides if self.is_whole else sides[1:]
+            _require_room(1, math.prod(sides) * given.dtype.itemsize)
+            fields.append((given.name, given.dtype, tuple(sides)))
         return np.dtype(fields)
 
 
 def free_side(given: GraphInput, at: int, side: str | None, length: int | None) -> int:
     """Return the length of a free side where no data tells it: none of a past, one of a batch, the usual ones of images and texts."""
     name = (side or "").lower()
-    if at == 0 or "batch" in name:
+    if "batch" in name or (at == 0 and not _has_later_batch(given.sides)):
         return 1
     if "past" in name and "total" not in name and "+" not in name:
         return 0
     return length or (FREE_IMAGE_SIDE if len(given.sides) == 4 and given.dtype.kind == "f" and at > 1 else FREE_SIDE)
 
 
+def _has_later_batch(sides: Sequence[int | str | None]) -> bool:
+    """Return whether another side than the first is named as the batch, as in time-major recurrent networks."""
+    first, *others = [str(s or "").lower() for s in sides] or [""]
+    return "batch" not in first and any("batch" in name for name in others)
+
+
+def _require_room(n: int, example_bytes: int) -> None:
+    if n * example_bytes > MOST_BYTES:
+        raise NotAModel(
+            f"{n} input{'s' if n > 1 else ''} of the graph would be {n * example_bytes / 1e9:.1f} GB.",
+            remedy="Give a file with fewer or smaller inputs.",
+        )
+
+
 def graph_form(model: onnx.ModelProto) -> GraphForm:
-    """Return the form of a graph; raises ``NotAModel`` for inputs that cannot be made up."""
+    """Return the form of a graph; raises ``NotAModel`` for inputs that cannot be made up, and where there is no answer."""
+    if not model.graph.output:
+        raise NotAModel("The graph has no outputs.", remedy="Name a graph that answers something.")
     stored = {t.name: t for t in model.graph.initializer}
     inputs = tuple(_input(i, model.graph, stored) for i in model.graph.input if i.name not in stored)
     if not inputs:
         raise NotAModel("The graph has no inputs.", remedy="Name a graph that computes something from inputs.")
     firsts = [i.sides[0] if i.sides else 0 for i in inputs]
     same = len({f if isinstance(f, int) else "free" for f in firsts}) == 1 and firsts[0] != 0
+    same = same and not any(_has_later_batch(i.sides) for i in inputs)
     kinds: dict[str, int] = {}
     for tensor in model.graph.initializer:
         name = TensorProto.DataType.Name(tensor.data_type).lower()
@@ -106,11 +130,17 @@ def _input(info: onnx.ValueInfoProto, graph: onnx.GraphProto, stored: Mapping[st
         raise NotAModel(
             f"The input {info.name} has no shape.", remedy="Export the graph with the shapes of its inputs."
         )
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    if dtype.kind not in "iufb":
+        raise NotAModel(
+            f"The input {info.name} has the type {dtype.name}, which ONNX Runtime does not take from Python.",
+            remedy="Export the graph with inputs of float32 or of integers.",
+        )
     sides = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)
     return GraphInput(
         name=info.name,
-        dtype=np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)),
-        sides=tuple(None if isinstance(s, int) and s <= 0 else s for s in sides),
+        dtype=dtype,
+        sides=tuple(None if isinstance(s, int) and s < 0 else s for s in sides),
         n_rows=_rows_chosen_by(info.name, graph, stored),
     )
 
@@ -135,20 +165,17 @@ def random_examples(form: GraphForm, n: int, *, seed: int, length: int | None = 
     """Return examples drawn at random: masks of ones, indices within their tables, all other numbers normal.
 
     Raises:
-        NotAModel: an example would be larger than 1 GB.
+        NotAModel: they would be larger than 1 GB.
     """
     rng = np.random.default_rng(seed)
-    examples = np.zeros(n, form.example_type(length))
-    if examples.nbytes > 1e9:
-        raise NotAModel(
-            f"{n} inputs of the graph are {examples.nbytes / 1e9:.1f} GB.",
-            remedy="Give a file with fewer or smaller inputs.",
-        )
+    kind = form.example_type(length)
+    _require_room(n, kind.itemsize)
+    examples = np.zeros(n, kind)
     for given in form.inputs:
         shape, low_name = examples[given.name].shape, given.name.lower()
         if "mask" in low_name:
             examples[given.name] = 1
-        elif given.dtype.kind == "f" or given.dtype.name == "bfloat16":
+        elif given.dtype.kind == "f":
             examples[given.name] = rng.standard_normal(shape)
         elif given.dtype.kind == "b":
             examples[given.name] = True

@@ -60,7 +60,7 @@ class Graph:
         if inputs.dtype.names is None:
             return {next(iter(self._inputs)): inputs}
         arrays = {name: np.ascontiguousarray(inputs[name]) for name in self._inputs}
-        return {name: a[0] if a.ndim > self._inputs[name] else a for name, a in arrays.items()}
+        return {name: np.asarray(a[0]) if a.ndim > self._inputs[name] else a for name, a in arrays.items()}
 
     def logits(self, inputs: Examples) -> Floats:
         """Return the first output of a batch."""

@@ -173,6 +173,67 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path):
         assert "\n" not in str(error.value)
 
 
+WEIGHT = stored("w", 16, 4)
+PRODUCT = ("MatMul", ["x", "w"], ["a"])
+X, Y = [("x", FLOAT, ["N", 16])], [("y", FLOAT, ["N", 4])]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (graph([("Identity", ["x"], ["y"])], [("x", TensorProto.BFLOAT16, ["N"])], Y, []), "type bfloat16"),
+        (graph([("Identity", ["x"], ["y"])], [("x", FLOAT, ["N", 10**9])], [("y", FLOAT, None)], []), "4.0 GB"),
+        (graph([PRODUCT], X, [], [WEIGHT]), "no outputs"),
+        (graph([("MatMul", ["x", "w"], ["y"])], [("x", FLOAT, [0, 16])], Y, [WEIGHT]), "outputs are empty"),
+        (graph([PRODUCT], X, [("a", FLOAT, ["N", 4])], [WEIGHT], opset=99), "till opset|[Oo]pset"),
+        (
+            graph([PRODUCT, ("RandomNormalLike", ["a"], ["r"]), ("Add", ["a", "r"], ["y"])], X, Y, [WEIGHT]),
+            "same inputs again",
+        ),
+        (
+            graph([("NonZero", ["i"], ["y"]), ("Relu", ["x"], ["i"])][::-1], X, [("y", INT64, None)], []),
+            "another shape",
+        ),
+    ],
+)
+def test_a_graph_whose_answers_cannot_be_compared_is_refused(tmp_path, model, said):
+    def answered():
+        own = subject(model, tmp_path, techniques=("fp32",))
+        return all_outputs(own.variants["fp32"].runner, own.inputs, own.batch)
+
+    with pytest.raises(NotAModel, match=said) as error:
+        answered()
+    assert not set("[]\n") & set(str(error.value))  # one sentence, without the codes of ONNX Runtime
+
+
+def recurrent():
+    weights = [stored("w", 1, 32, 16), stored("r", 1, 32, 8)]
+    return graph(
+        [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 8})],
+        [("x", FLOAT, ["S", "N", 16])],
+        [("y", FLOAT, None)],
+        weights,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "shape"),
+    [
+        (recurrent(), 1, (64, 16)),  # an answer depends on the steps before it
+        (graph([PRODUCT], [("x", FLOAT, ["steps", "batch", 16])], [("a", FLOAT, None)], [WEIGHT]), 1, (64, 1, 16)),
+        (graph([("Concat", ["x", "z"], ["c"], {"axis": 1}), ("MatMul", ["c", "w"], ["y"])], [("x", FLOAT, ["N", 0]), *[("z", FLOAT, ["N", 16])]], Y, [WEIGHT]), None, (0,)),
+        (graph([("Mul", ["x", "w"], ["y"])], [("x", FLOAT, [])], [("y", FLOAT, None)], [WEIGHT]), 1, ()),
+        (graph([("ReduceMean", ["x"], ["y"], {"axes": [1, 2, 3, 4], "keepdims": 0})], [("x", FLOAT, ["N", *"abcd"])], [("y", FLOAT, ["N"])], []), None, (16,) * 4),
+        (graph([PRODUCT, ("SplitToSequence", ["a"], ["y"], {"axis": 1})], X, [("a", FLOAT, ["N", 4])], [WEIGHT]), None, (16,)),
+    ],
+)  # fmt: skip
+def test_sides_are_taken_as_the_graph_means_them(tmp_path, model, batch, shape):
+    own = subject(model, tmp_path, techniques=("fp32",))
+    assert (own.batch, own.inputs.dtype["x"].shape) == (batch, shape)
+    outputs = all_outputs(own.variants["fp32"].runner, own.inputs, own.batch)
+    assert similarity(outputs, outputs).difference_fraction == 0
+
+
 def test_embeddings_are_no_classes_and_class_numbers_are():
     assert classes([np.zeros((3, 1), np.float32)]) is None
     assert classes([np.zeros((3, 4, 5), np.float32)]) is None

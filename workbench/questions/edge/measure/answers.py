@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.errors import NotAModel
 from workbench.questions.edge.rows import Similarity
 from workbench.vision.sessions import Examples, Graph
 from workbench.vision.variants import Runner
@@ -17,14 +18,31 @@ NEAREST = 10
 
 
 def all_outputs(runner: Runner, inputs: Examples, batch: int | None) -> Outputs:
-    """Return all outputs of all inputs; an output that has none for each input counts as a whole for all of its batch."""
+    """Return all outputs of all inputs; an output that has none for each input counts as a whole for all of its batch.
+
+    Raises:
+        NotAModel: an output has another shape for other inputs.
+    """
     rows = batch or ROWS_AT_ONCE
     parts = []
     for at in range(0, len(inputs), rows):
         x = inputs[at : at + rows]
         outputs = runner(x) if isinstance(runner, Graph) else [runner.logits(x)]
-        parts.append([_for_each(np.asarray(o), len(x)) for o in outputs])
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        parts.append([_for_each(_array(o), len(x)) for o in outputs])
+    columns = list(zip(*parts, strict=True))
+    if unlike := [i + 1 for i, column in enumerate(columns) if len({a.shape[1:] for a in column}) > 1]:
+        raise NotAModel(
+            f"Output {unlike[0]} of the graph has another shape for other inputs, so that its answers cannot be compared.",
+            remedy="Export the graph without the part that selects a number of results that depends on the input.",
+        )
+    return [np.concatenate(column) for column in columns]
+
+
+def _array(output: object) -> npt.NDArray[Any]:
+    """Return an output as an array; a sequence of tensors as one row of numbers, nothing as an empty one."""
+    if isinstance(output, list):
+        return np.concatenate([np.asarray(part).reshape(1, -1) for part in output], axis=1) if output else np.empty(0)
+    return np.empty(0) if output is None else np.asarray(output)
 
 
 def _for_each(output: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:

@@ -28,6 +28,8 @@ SIGNED_WEIGHTS = ("int8-static", "int8-dynamic-dense")
 SEVEN_BITS = gettext_noop(
     "weights in 7 bits, because this processor adds products of 8-bit numbers in 16 bits (no VNNI)"
 )
+NEAR = 0.05
+"""Largest difference that rounding explains, as a share of the largest output: dynamic INT8 rounds by what else is in a batch."""
 MOST_INSIDE_BYTES = 1_500_000_000  # a graph file holds 2 GB at most
 
 
@@ -111,8 +113,11 @@ def needs_training(spec: EdgeSpec, possible: Collection[str]) -> Iterator[Failur
         yield Failure(cause=f"{', '.join(others)} cannot be applied to this model and were left out.", remedy=remedy)
 
 
-LOADED_FROM = re.compile("Load model from .+? failed: ?")
-"""What ONNX Runtime puts before the cause: a path of any length."""
+BEFORE_CAUSE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .+? failed: ?|/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])|"
+    r"This is an invalid model\. |(Type )?Error: (?=[A-Z])|ONNX Runtime only \*guarantees\* support .*?\. (?=Opset)"
+)
+"""What ONNX Runtime puts before the cause: codes, a path of any length, a place in its own source."""
 
 
 def loaded_graph(source: Path) -> onnx.ModelProto:
@@ -143,7 +148,8 @@ def _not_run(source: Path, error: Exception, remedy: str) -> NotAModel:
 
 
 def _cause(error: Exception) -> str:
-    return first_line(RuntimeError(LOADED_FROM.sub("", str(error))))
+    said = BEFORE_CAUSE.sub("", str(error)).replace("following indices\n", "following indices:\n")
+    return first_line(RuntimeError(said))
 
 
 def _is_finite(outputs: Outputs) -> bool:
@@ -157,22 +163,45 @@ def _runnable(form: GraphForm, opened: Graph, spec: EdgeSpec, source: Path) -> t
     for length in (None,) if spec.data else FREE_LENGTHS:
         for n in rows:
             try:
+                drawn = max(n, N_INPUTS)
                 examples = (
-                    _data(spec, form)[0] if spec.data else random_examples(form, n, seed=spec.seed, length=length)
-                )
-                outputs = all_outputs(opened, examples[:n], n)
-            except WorkbenchError:
+                    _data(spec, form)[0] if spec.data else random_examples(form, drawn, seed=spec.seed, length=length)
+                )[:n]
+                outputs = all_outputs(opened, examples, n)
+            except InvalidSpec:
                 raise
             except Exception as error:  # ONNX Runtime raises many kinds for shapes that do not fit
                 reason = error
                 continue
-            if not _is_finite(outputs):
-                raise NotAModel(
-                    f"{source} answers with NaN or infinity.",
-                    remedy="Check its weights, or give its own inputs with --data.",
-                )
-            return (form if n == rows[0] else replace(form, batch=1)), length
+            _require_answers(outputs, all_outputs(opened, examples, n), source)
+            free = form.batch is None and n > 1 and _alike(outputs, all_outputs(opened, examples, 1))
+            return (form if form.batch or free else replace(form, batch=1)), length
+    if isinstance(reason, WorkbenchError):
+        raise reason
     raise _not_run(source, reason, "Give inputs that it takes with --data, or export it with the shapes of its inputs.")
+
+
+def _require_answers(outputs: Outputs, again: Outputs, source: Path) -> None:
+    """Raise ``NotAModel`` where answers are not finite, empty, or others when the same inputs are given again."""
+    remedy = "Check its weights, or give its own inputs with --data."
+    if not _is_finite(outputs):
+        raise NotAModel(f"{source} answers with NaN or infinity.", remedy=remedy)
+    if not any(o.size for o in outputs):
+        raise NotAModel(f"{source} answers nothing: all its outputs are empty.", remedy=remedy)
+    if not _alike(outputs, again):
+        raise NotAModel(
+            f"{source} answers otherwise when it is given the same inputs again, so that nothing can be compared.",
+            remedy="Export it in evaluation mode, without operations that draw random numbers.",
+        )
+
+
+def _alike(outputs: Outputs, others: Outputs) -> bool:
+    """Return whether two answers to the same inputs differ by no more than rounding explains."""
+    return all(
+        a.shape == b.shape
+        and (a.dtype.kind != "f" or np.allclose(a, b, rtol=0, atol=NEAR * np.abs(a).max(initial=1e-30)))
+        for a, b in zip(outputs, others, strict=True)
+    )
 
 
 def _quantized_already(form: GraphForm) -> Failure:
