@@ -36,8 +36,15 @@ def _linear_s(
         by_columns = role.startswith(("o_proj", "down_proj"))
         rows, columns = (p.rows, p.columns / n) if by_columns else (p.rows / n, p.columns)
         form = machine.kernel(plan.get(role, "bf16"))
-        size = {"rows": rows, "columns": columns, "tokens": tokens}
-        total += p.n_layers * product_s(machine.known, form, ceilings=machine.ceilings, are_prompts=are_prompts, **size)
+        total += p.n_layers * product_s(
+            machine.known,
+            form,
+            rows=rows,
+            columns=columns,
+            tokens=tokens,
+            ceilings=machine.ceilings,
+            are_prompts=are_prompts,
+        )
     return total
 
 
