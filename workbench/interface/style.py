@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from workbench.core.language import language
+from workbench.core.language import gettext, language
 
 FONTS = {
     "zh": (
@@ -74,6 +74,13 @@ LIVE_STYLE = """
 .wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
 """
 
+COMPUTING = gettext("computing …")
+COMPUTING_STYLE = (
+    ".wb-computing>*,.wb-computing~*{opacity:.55}.wb-computing{position:relative}"
+    f".wb-computing::before{{content:'{COMPUTING}';position:absolute;top:2px;right:8px;z-index:2;font-size:.88em}}"
+)
+"""Of an answer that is being computed, and of what stands below it."""
+
 LIVE_FONTS = font_rule(".wb,.wb-root,.wb-root .jupyter-button,.wb-root .widget-label", "var(--jp-ui-font-family)")
-STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}{LIVE_FONTS}</style>")
+STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}{COMPUTING_STYLE}{LIVE_FONTS}</style>")
 """Style sheet of a live panel; the text is made by the workbench."""
