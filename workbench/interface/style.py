@@ -65,14 +65,14 @@ LIVE_STYLE = """
 .wb-share{flex-flow:row wrap;align-items:center;gap:4px}.wb-copy{float:right;width:auto;height:24px;line-height:22px;font-size:.8em;padding:0 8px}
 .wb-view .lm-TabBar-content{flex-wrap:wrap}.wb-view .widget-tab>.lm-TabBar .lm-TabBar-tab{flex:0 0 auto;max-width:100%}
 .wb-root{container-type:inline-size}
-@container (max-width:820px){.wb-controls{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:0 14px;align-items:end;flex-basis:100%;max-width:none}
-.wb-controls>:is(.widget-vbox,.widget-html,.widget-accordion,.widget-textarea){grid-column:1/-1}.wb-view{flex-basis:100%}.wb-root .wb-table td{white-space:normal}}
+@container (max-width:820px){.wb-controls{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(150px,45%),1fr));gap:0 14px;align-items:end;flex-basis:100%;max-width:none}
+.wb-controls>:is(.widget-vbox,.widget-html,.widget-accordion,.widget-textarea){grid-column:1/-1}.wb-view{flex-basis:100%}.wb-root .wb-table td{white-space:normal}.wb-root .wb-table td.r{min-width:4em}}
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
 .wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}
 .wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
-.wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.6;font-size:.92em}
+.wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.4;white-space:normal;font-size:.92em}
 .wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}
 .wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 5.5em;align-items:center;column-gap:.8em}
 .wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
