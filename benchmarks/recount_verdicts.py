@@ -16,6 +16,8 @@ MEASURED = Path(__file__).parents[1] / "data" / "measured"
 Raw = dict[str, Any]
 Case = tuple[str, str, list[str]]
 """What was asked, what the verdict says, and what it must say."""
+Cases = dict[str, Callable[[Any, Raw], Iterator[Case]]]
+"""What counts the verdicts of a run, by the run's kind."""
 
 
 def raw(name: str) -> Raw:
@@ -230,7 +232,7 @@ def fusion(run: Any, file: Raw) -> Iterator[Case]:
     yield "dropout", said(verdict(run)), must
 
 
-CASES: dict[str, Callable[[Any, Raw], Iterator[Case]]] = {
+CASES: Cases = {
     f.__name__: f
     for f in (
         quantization, serving_speed, batch_search, techniques, context_quality, evaluation, plan_damage, surge, rollout, redaction, faults,
@@ -239,21 +241,21 @@ CASES: dict[str, Callable[[Any, Raw], Iterator[Case]]] = {
 }  # fmt: skip
 
 
-def recounted() -> Iterator[tuple[str, str, list[str]]]:
+def recounted(cases: Cases = CASES) -> Iterator[tuple[str, str, list[str]]]:
     """Yield each verdict's name, what it says, and what it must say and does not."""
     from workbench.store.runs import read_run_file
 
     for path in sorted(MEASURED.glob("*.json")):
         file = raw(path.stem)
-        count = CASES.get(file["kind"])
+        count = cases.get(file["kind"])
         for what, text, must in count(read_run_file(path), file) if count else ():
             yield f"{path.stem}, {what}", text, [m for m in must if m.lower() not in text.lower()]
 
 
-def main() -> int:
+def report(cases: Cases = CASES) -> int:
     """Print each verdict with whether it says what was counted."""
     wrong = n = 0
-    for name, text, missing in recounted():
+    for name, text, missing in recounted(cases):
         n, wrong = n + 1, wrong + bool(missing)
         print(f"{'wrong' if missing else 'right'}  {name}" + (f": {missing} not in {text!r}" if missing else ""))
     print(f"{n - wrong} of {n} verdicts say what was counted.")
@@ -261,4 +263,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report())

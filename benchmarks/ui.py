@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/ui.py            prints JSON: medians, samples, versions, machine
     .venv/bin/python benchmarks/ui.py --every    prints a table: the first reaction of every list and button of every panel
+    .venv/bin/python benchmarks/ui.py --every --notebooks 08_cost 14_tuning    those of these notebooks alone
 
 Measured in real JupyterLab through headless Chromium, as the browser tests start it. The first kernel is a warm-up.
 """
@@ -169,11 +170,13 @@ def reactions(page: Page) -> Iterator[tuple[str, list[tuple[str, float | None]]]
         yield title, found
 
 
-def every_panel(browser: Browser, url: str) -> None:
-    """Print a line for each panel of each notebook: reaction of its controls, median and largest."""
+def every_panel(browser: Browser, url: str, notebooks: list[str]) -> None:
+    """Print a line for each panel of notebooks, of all where none is named: reaction of its controls, median and largest."""
     print("| notebook | panel | first answer | controls | median | largest | without a reaction |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for path in sorted((ROOT / "notebooks").glob("[01]*.ipynb"))[1:]:
+        if notebooks and path.stem not in notebooks:
+            continue
         page = browser.new_page(viewport={"width": 1500, "height": 6000})
         seconds = first_widget_s(page, url, path.stem)
         expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=180_000)
@@ -197,13 +200,14 @@ def main() -> None:
     parser.add_argument(
         "--every", action="store_true", help="Every panel's controls instead of the quantization notebook."
     )
+    parser.add_argument("--notebooks", nargs="*", default=[], help="Of --every: these notebooks alone.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         server, url = start_lab(Path(name))
         try:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             if asked.every:
-                every_panel(browser, url)
+                every_panel(browser, url, asked.notebooks)
                 browser.close()
                 return
             starts, redraws, drags = [], [], []

@@ -19,6 +19,12 @@ NAMES = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
 DRAWN = "() => [...document.querySelectorAll('.wb-figure .plot')].every(p => p._fullData && p._fullData.length && p._fullData[0].x.length)"
 AS_MEANT = "() => [...document.querySelectorAll('.wb-figure .plot')].every(p => p._fullData.every(t => !t._input.type || t._input.type === t.type))"
 
+PAPER_PX = 703
+"""A4 without its margins; letter is wider."""
+BEYOND_PAPER = """(width) => [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && !e.closest('svg')
+  && e.getBoundingClientRect().right > width + 1).map(e => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 60)}`)"""
+CONTROLS_ON_PAPER = "() => [...document.querySelectorAll('input, select, button, summary, .modebar')].filter(e => e.checkVisibility()).map(e => e.outerHTML)"
+
 
 def open_offline(page, path):
     page.context.set_offline(True)
@@ -45,7 +51,7 @@ def opened(report_of, browser):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen(report_of, page_of, name):
+def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen_and_paper(report_of, page_of, name):
     """Every second report is opened wide and bright, and then becomes narrow and dark; the others the other way round."""
     looks = [("light", 1100), ("dark", 420)][:: 1 if NAMES.index(name) % 2 else -1]
     page, complaints = page_of(looks[0][1], color_scheme=looks[0][0])
@@ -58,6 +64,12 @@ def test_a_report_needs_nothing_but_itself_and_fits_a_narrow_screen(report_of, p
         page.wait_for_function(f"() => innerWidth === {width} && document.documentElement.scrollWidth <= innerWidth")
         assert serious_findings(page) == []
         shoot(page, ROOT / "build" / "screenshots", f"report_{name}_{scheme}", full_page=True)
+    page.set_viewport_size({"width": PAPER_PX, "height": 1700})
+    page.emulate_media(media="print", color_scheme="light")
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function(DRAWN)
+    assert page.evaluate(BEYOND_PAPER, PAPER_PX) == []
+    assert page.evaluate(CONTROLS_ON_PAPER) == []
     assert complaints.errors == []
     assert [u for u in complaints.requests if not u.startswith(("file://", "data:", "blob:"))] == []
 

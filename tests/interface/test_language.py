@@ -73,6 +73,12 @@ def test_a_translation_has_the_same_values_and_numbers(name, domains):
 
 
 @each
+def test_a_rate_counts_in_the_readers_words(name, domains):
+    counted = re.compile(r"\b(requests|inputs|tokens)/s")
+    assert [form for _, _, forms in translated(name, domains) for form in forms if counted.search(form)] == []
+
+
+@each
 def test_code_in_notebooks_is_not_translated(name, domains):
     for domain, text, forms in translated(name, domains):
         if domain == "notebooks":

@@ -141,6 +141,24 @@ def test_a_choice_made_while_a_jobs_thread_draws_is_kept(panel):
     panel.controls[name].value = before
 
 
+@each
+def test_an_answer_that_takes_long_is_shown_as_being_computed(panel):
+    marked, plain = threading.Event(), panel.view
+    panel.answer.observe(lambda change: "wb-computing" in change["new"] and marked.set(), names="_dom_classes")
+
+    def held():
+        assert marked.wait(60)
+        return plain()
+
+    panel.view = held
+    panel.draw()
+    panel.view = plain
+    panel.answer.unobserve_all("_dom_classes")
+    assert marked.is_set()
+    assert not {"wb-computing"} & {*panel.answer._dom_classes, *panel.plot_box._dom_classes}
+    assert panel.errors == []
+
+
 def text_places(value, path=()):
     """Where in a JSON value texts stand; items of a list share one place."""
     if isinstance(value, dict):

@@ -27,6 +27,8 @@ FUNCTIONS = {"gettext": 1, "gettext_noop": 1, "ngettext": 2, "pgettext": 2}
 """Functions that mark texts, and how many of their first arguments are texts."""
 CONTEXT = "\x04"
 """What stands between a context and its text, as in the tables that GNU gettext compiles."""
+WORDS = re.compile("[a-z]{4}")
+"""Tells a unit that is counted in words, such as requests/s, from symbols."""
 KNOBS = {"Knob": (0, 1), "needed": (0, 1), "knob": (1, 2), "advanced": (1, 2)}
 """Functions that declare a knob, and where label and help stand."""
 FACTS = {
@@ -43,7 +45,7 @@ FACTS = {
         "install",
         "source",
     ),
-    "published.csv": ("condition",),
+    "published.csv": ("condition", "unit"),
     "prices.csv": ("price_date", "reserved_term"),
 }
 """Columns of the catalogue that hold texts, by file."""
@@ -119,7 +121,7 @@ def _marked(tree: ast.AST) -> Iterator[Text]:
 
 
 def _knobs(file: Path) -> Iterator[Text]:
-    """Yield what the knobs of a module's dataclasses show: labels, help, and the labels of choices that are not their values."""
+    """Yield what the knobs of a module's dataclasses show: labels, help, units in words, and the labels of choices that are not their values."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     module = import_module(".".join([PACKAGE.name, *(p for p in parts if p != "__init__")]))
     for kind in vars(module).values():
@@ -127,7 +129,8 @@ def _knobs(file: Path) -> Iterator[Text]:
             continue
         for field in knobs_of(kind).values():
             labels = [label for key, label in (field.knob.choices or {}).items() if label != key]
-            yield from (Text(one=text) for text in (field.knob.label, field.knob.help, *labels) if text)
+            units = [field.knob.unit] if WORDS.search(field.knob.unit) else []
+            yield from (Text(one=text) for text in (field.knob.label, field.knob.help, *units, *labels) if text)
 
 
 def _cells() -> Iterator[Text]:

@@ -77,7 +77,7 @@ class KnobField:
     def label(self) -> str:
         """Return the label with its unit, in the reader's language."""
         label = gettext(self.knob.label)
-        return f"{label} ({self.knob.unit})" if self.knob.unit else label
+        return f"{label} ({gettext(self.knob.unit)})" if self.knob.unit else label
 
     @property
     def help(self) -> str:

@@ -1,10 +1,13 @@
 """A panel whose Run button starts a job that lives outside the notebook."""
 
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.language import gettext
+from workbench.core.stored_texts import translated
 from workbench.interface.html import message_card
 from workbench.interface.job_bar import JobBar
 from workbench.interface.panel import Panel, set_html
@@ -53,6 +56,11 @@ class JobPanel(Panel):
         """The job has stored its run."""
         raise NotImplementedError
 
+    def _in_readers_language(self, view: JobView) -> JobView:
+        """Return a job, which speaks English, with its step and its error as the question's table translates them."""
+        words = partial(translated, domain=type(self).__module__.split(".")[2])
+        return replace(view, step=words(view.step), cause=words(view.cause), remedy=words(view.remedy))
+
     def _run(self, _button: object) -> None:
         self.clear_message()
         self.job_bar.starting()
@@ -81,12 +89,13 @@ class JobPanel(Panel):
 
     def _watch(self, job_id: str) -> None:
         while not (view := self.manager.view(job_id)).state.is_final:
-            self.job_bar.show(view)
+            self.job_bar.show(self._in_readers_language(view))
             self.progressed(view)
             time.sleep(self.poll_s)
         self._job_ended(view)
 
     def _job_ended(self, view: JobView) -> None:
+        view = self._in_readers_language(view)
         self.job_bar.show(view)
         if view.state is JobState.DONE:
             self.finished(view)

@@ -3,7 +3,8 @@
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
@@ -16,6 +17,9 @@ from workbench.interface.html import Text, block, message_card
 from workbench.interface.style import STYLE_ELEMENT
 from workbench.interface.theme import mime_bundle
 
+COMPUTING_AFTER_S = 0.06
+"""A reader sees that an answer is computed within 150 ms of a choice; an answer that is there at once does not flicker."""
+
 
 def html(content: Text = "") -> widgets.HTML:
     """Return a block of text, or of HTML made by ``interface.html``, in the panels' look."""
@@ -25,6 +29,28 @@ def html(content: Text = "") -> widgets.HTML:
 def set_html(box: widgets.HTML, content: Text) -> None:
     """Replace the content of a block."""
     box.value = block(content)
+
+
+@contextmanager
+def shown_as_computing(box: widgets.DOMWidget) -> Iterator[None]:
+    """Mark a box, and what stands below it, while its new content takes long."""
+    turn, is_over = threading.Lock(), threading.Event()
+
+    def mark() -> None:
+        with turn:
+            if not is_over.is_set():
+                box.add_class("wb-computing")
+
+    timer = threading.Timer(COMPUTING_AFTER_S, mark)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with turn:
+            is_over.set()
+            box.remove_class("wb-computing")
 
 
 class Plot(widgets.Output):  # type: ignore[misc]

@@ -28,7 +28,7 @@ from workbench.interface.html import (
 )
 from workbench.interface.job_panel import POLL_S
 from workbench.interface.knobs import control, hold, set_control, stored
-from workbench.interface.panel import Plot, html, set_html, show_all
+from workbench.interface.panel import Plot, html, set_html, show_all, shown_as_computing
 from workbench.interface.report.page import figure_div
 from workbench.interface.shared_panel import SharedPanel
 from workbench.interface.shared_state import (
@@ -134,15 +134,15 @@ class QuestionPanel(SharedPanel):
         rows += below.values()
         left = widgets.VBox([*rows, html(note(LEGEND))])
         left.add_class("wb-controls")
-        plots = widgets.Box([self.live, *self.plots, self.beside])
-        plots.add_class("wb-plots")
+        self.plot_box = widgets.Box([self.live, *self.plots, self.beside])
+        self.plot_box.add_class("wb-plots")
         share = self._share_box()
         *plain, beside, last = self.tabs_html
         compare = [self.compare] if self.kind and self.lists_runs else []
         contents = [*plain, widgets.VBox([*compare, beside]), widgets.VBox([last, share])]
         tabs = widgets.Tab(contents, titles=(*self.tab_titles, *FRAME_TABS))
         job = [self.job_bar.box] if self.kind else []
-        right = widgets.VBox([*job, self.message, self.answer, plots, self.table, tabs])
+        right = widgets.VBox([*job, self.message, self.answer, self.plot_box, self.table, tabs])
         right.add_class("wb-view")
         body = widgets.Box([left, right])
         for name in ("wb-panel", self.css_class, "wb-tall" if self.is_tall else ""):
@@ -174,15 +174,19 @@ class QuestionPanel(SharedPanel):
         with self._turn:
             self._drawing = threading.get_ident()
             try:
-                self._show(self.view())
+                self._show(self.view)
             except UNEXPECTED as error:
-                self._show(self._strange(error))
+                strange = self._strange(error)
+                self._show(lambda: strange)
             finally:
                 self._drawing = None
 
-    def _show(self, view: AnswerView) -> None:
-        self.show_answer(view)
-        self.show_rest(view)
+    def _show(self, make_view: Callable[[], AnswerView]) -> None:
+        with shown_as_computing(self.answer):
+            view = make_view()
+            self.show_answer(view)
+        with shown_as_computing(self.plot_box):
+            self.show_rest(view)
         self.show_controls()
 
     def _strange(self, error: Exception) -> AnswerView:

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from workbench.core.language import language
+from workbench.core.language import gettext, language
 
 FONTS = {
     "zh": (
@@ -41,7 +41,7 @@ STYLE = """
 @media (max-width:700px){.wb-table th:first-child{white-space:normal;min-width:min(9em,34vw)}}
 .wb-table{border-collapse:collapse;font-size:.92em;min-width:100%}
 .wb-table th,.wb-table td{padding:.35em .6em;border-bottom:1px solid var(--wb-line);white-space:nowrap;font-variant-numeric:tabular-nums}
-.wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{color:var(--wb-soft);font-weight:600}
+.wb-table th[scope=row],.wb-table th:first-child{text-align:left;font-weight:500}.wb-table thead th{white-space:normal;color:var(--wb-soft);font-weight:600}
 .wb-table tr.best{background:rgba(0,158,115,.14)}.wb-table tr.best th{background:linear-gradient(rgba(0,158,115,.14),rgba(0,158,115,.14)),var(--wb-paper)}
 .wb-table .r{text-align:right}.wb-table td.l{text-align:left;white-space:normal;min-width:9em}.wb-table th.l{text-align:left}.wb-table td[colspan]{color:var(--wb-soft)}
 .wb-table .wide{display:block;min-width:min(22em,70vw)}
@@ -63,17 +63,28 @@ LIVE_STYLE = """
 .wb-view .widget-html-content,.wb-root>.widget-html>.widget-html-content{min-width:0;max-width:100%}.wb-root>.widget-html{max-width:100%}
 .wb-job{flex-flow:row wrap;align-items:center;gap:0 12px}.wb-job>*:first-child{flex:1 1 200px;max-width:300px}.wb-job>*:last-child{flex:3 1 240px}
 .wb-share{flex-flow:row wrap;align-items:center;gap:4px}.wb-copy{float:right;width:auto;height:24px;line-height:22px;font-size:.8em;padding:0 8px}
+.wb-view .lm-TabBar-content{flex-wrap:wrap}.wb-view .widget-tab>.lm-TabBar .lm-TabBar-tab{flex:0 0 auto;max-width:100%}
+.wb-root{container-type:inline-size}
+@container (max-width:820px){.wb-controls{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(150px,45%),1fr));gap:0 14px;align-items:end;flex-basis:100%;max-width:none}
+.wb-controls>:is(.widget-vbox,.widget-html,.widget-accordion,.widget-textarea){grid-column:1/-1}.wb-view{flex-basis:100%}.wb-root .wb-table td{white-space:normal}.wb-root .wb-table td.r{min-width:4em}}
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
 .wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}
 .wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
-.wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.6;font-size:.92em}
+.wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.4;white-space:normal;font-size:.92em}
 .wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}
 .wb-controls .widget-hslider{display:grid;grid-template-columns:1fr 5.5em;align-items:center;column-gap:.8em}
 .wb-controls .widget-hslider>.widget-label{grid-column:1/-1}.wb-controls .widget-hslider>.slider-container{min-height:22px}
 """
 
+COMPUTING = gettext("computing …")
+COMPUTING_STYLE = (
+    ".wb-computing>*,.wb-computing~*{opacity:.55}.wb-computing{position:relative}"
+    f".wb-computing::before{{content:'{COMPUTING}';position:absolute;top:2px;right:8px;z-index:2;font-size:.88em}}"
+)
+"""Of an answer that is being computed, and of what stands below it."""
+
 LIVE_FONTS = font_rule(".wb,.wb-root,.wb-root .jupyter-button,.wb-root .widget-label", "var(--jp-ui-font-family)")
-STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}{LIVE_FONTS}</style>")
+STYLE_ELEMENT = Markup(f"<style>{STYLE}{LIVE_STYLE}{COMPUTING_STYLE}{LIVE_FONTS}</style>")
 """Style sheet of a live panel; the text is made by the workbench."""

@@ -94,6 +94,11 @@ def interval_bars(
     }
 
 
+def add_trace(fig: go.Figure, kind: str, **properties: object) -> None:
+    """Add a trace of a kind; as a plain dictionary plotly checks it once, where ``add_scatter`` takes twice as long."""
+    fig.add_trace({"type": kind, **properties})
+
+
 def add_line(
     fig: go.Figure,
     x: Iterable[object],
@@ -107,7 +112,9 @@ def add_line(
 ) -> None:
     """Add a line, with what plotly takes for a scatter: ``line`` adds to its colour, ``mode`` may add markers."""
     style = {"color": colour, **(line or {})}
-    fig.add_scatter(x=list(x), y=list(y), name=name, line=style, hovertemplate=hover, **{"mode": "lines"} | rest)
+    add_trace(
+        fig, "scatter", x=list(x), y=list(y), name=name, line=style, hovertemplate=hover, **{"mode": "lines"} | rest
+    )
 
 
 def add_points(
@@ -138,7 +145,7 @@ def add_bars(
 ) -> None:
     """Add bars from left to right, each beside its label, with what else plotly takes for them."""
     marker, y, x = {"color": colour}, list(labels), list(lengths)
-    fig.add_bar(y=y, x=x, orientation="h", name=name, marker=marker, hovertemplate=hover, **rest)
+    add_trace(fig, "bar", y=y, x=x, orientation="h", name=name, marker=marker, hovertemplate=hover, **rest)
 
 
 def set_second_part(fig: go.Figure, title: str, **axis: object) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from workbench.apparatus.mock_dialects import Truth
 from workbench.apparatus.mock_process import MockProcess
 from workbench.apparatus.mock_server import MockSettings
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.load.messages import SentLoad
@@ -55,11 +56,11 @@ def measure(spec: LoadSpec, record: Record) -> Iterator[Progress]:
             return
         calibration = None
         if spec.calibrate:
-            yield Progress(step="calibrating the client against the mock server", done=0.0, total=total)
+            yield Progress(step=gettext_noop("calibrating the client against the mock server"), done=0.0, total=total)
             calibration = calibrate(spec, process)
         server = asked = None
         if spec.probe:
-            yield Progress(step="asking the server alone", done=0.0, total=total)
+            yield Progress(step=gettext_noop("asking the server alone"), done=0.0, total=total)
             server, asked = described(spec), probe(spec)
         before = prefix_counters(spec)
         sampler = sampler_for(spec, process.pid) if spec.telemetry_hz else None

@@ -11,6 +11,7 @@ from workbench.calibrate.gemm.spec import GemmSpec
 from workbench.catalog.formats import FORMATS, Format
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import median_over_rounds
@@ -49,7 +50,7 @@ def measure(spec: GemmSpec, record: Record) -> Iterator[Progress]:
         "device": device.kind,
     }
     total = len(shapes) * len(spec.formats) + 2.0
-    yield Progress(step="starting vLLM", done=0, total=total)
+    yield Progress(step=gettext_noop("starting vLLM"), done=0, total=total)
     seconds: dict[str, dict[str, Mapping[int, Sequence[float]]]] = {}
     peaks: MeasuredPeaks | None = None
     roles = {(p.rows, p.columns): role for role, p in shapes.items()}

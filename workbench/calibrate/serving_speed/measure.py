@@ -15,6 +15,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.catalog.served import Served
 from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import median_over_rounds
@@ -60,7 +61,9 @@ def measure(spec: ServingSpeedSpec, record: Record) -> Iterator[Progress]:
         if lines is None:
             capacity, cells = None, list[CellLine]()
             try:
-                yield Progress(step=f"{served.label} · starting vLLM", done=begin, total=total)
+                yield Progress(
+                    step=gettext_noop("{label} · starting vLLM").format(label=served.label), done=begin, total=total
+                )
                 for message in script_lines(
                     "steps", _request(spec, served, scratch), folder=scratch, device=device.kind
                 ):

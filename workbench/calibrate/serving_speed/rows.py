@@ -59,10 +59,10 @@ def with_roofline(run: Run) -> list[StepCell]:
     except NotAvailable:
         return rows
     model = model_spec_from(spec.model)
+    plans = {name: plan_of(spec, Served.read(name)) for name in {row.served for row in rows}}
 
     def beside_floors(row: StepCell) -> StepCell:
-        served = Served.read(row.served)
-        plan = plan_of(spec, served)
+        served, plan = Served.read(row.served), plans[row.served]
         if not isinstance(row, StepTime) or served.folder is not None or any("." in group for group in plan):
             return row
         batch, context, kv_bits = row.batch, row.context_tokens, 8 if served.kv_cache_dtype == "fp8" else 16

@@ -249,6 +249,8 @@ SCRIPT_TEXTS = (
     gettext_noop("{label} (default)"),
     gettext_noop("Copy"),
     gettext_noop("Copied"),
+    gettext_noop("{n} more rows are in the file, which opens in a browser."),
+    gettext_noop("{n} more lines are in the file, which opens in a browser."),
     gettext_noop("Selected: copy it"),
     gettext_noop("This browser cannot unpack the charts; the tables hold the same numbers."),
     gettext_noop("chosen plan"),

@@ -46,6 +46,7 @@ const Workbench = {
 if (typeof module !== "undefined") module.exports = Workbench;
 
 if (typeof document !== "undefined") {
+  const PAPER_WIDTH_PX = 690, PAPER_ROWS = 24, PAPER_LINES = 30;
   const texts = JSON.parse(document.getElementById("wb-texts")?.textContent ?? "{}");
   /** A text in the reader's language, with its named values. */
   const say = (text, values = {}) => (texts[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -197,7 +198,18 @@ if (typeof document !== "undefined") {
       const shown = data.map((trace) => ({...trace, textfont: {...trace.textfont, color: ink}}));
       globalThis.Plotly.react(target, shown, {...layout, font: {...layout.font, color: ink}}, config);
     });
+    /* On paper in the width of a page, lower than on a screen, so that a page holds two, and never in the colours of the dark. */
+    const print = () => figures.forEach((element) => {
+      const {layout} = read(element), height = 0.8 * layout.height;
+      const margins = layout.margin.t + layout.margin.b, lower = (layout.height - margins) / (height - margins);
+      globalThis.Plotly.relayout(element.querySelector(".plot"), {
+        autosize: false, width: PAPER_WIDTH_PX, height, "font.color": "#3d444d",
+        ...(layout.legend?.y < 0 && {"legend.y": lower * layout.legend.y}),
+      });
+    });
     dark.addEventListener("change", draw);
+    addEventListener("beforeprint", print);
+    addEventListener("afterprint", draw);
     draw();
     document.dispatchEvent(new Event("wb-figures-drawn"));
   };
@@ -228,8 +240,30 @@ if (typeof document !== "undefined") {
     code.before(button);
   });
 
+  /* Paper takes the first rows of a long table below the answer, and says how many the file has. */
+  const shortenPaper = () => {
+    const more = (after, text, n) => {
+      const note = document.createElement("p");
+      note.className = "wb-legend wb-more";
+      note.textContent = say(text, {n});
+      after.after(note);
+    };
+    document.querySelectorAll("details .wb-table").forEach((table) => {
+      const beyond = [...table.tBodies[0].rows].slice(PAPER_ROWS);
+      beyond.forEach((row) => row.classList.add("wb-beyond"));
+      if (beyond.length) more(table, "{n} more rows are in the file, which opens in a browser.", beyond.length);
+    });
+    document.querySelectorAll(".wb-code").forEach((code) => {
+      const n = code.textContent.split("\n").length - PAPER_LINES;
+      if (n <= 0) return;
+      code.classList.add("wb-cut");
+      more(code, "{n} more lines are in the file, which opens in a browser.", n);
+    });
+  };
+
   const start = () => {
     keepInAddress();
+    shortenPaper();
     addCopyButtons();
     document.querySelectorAll(".wb-whatif").forEach(startWhatIf);
     document.querySelectorAll(".wb-plans").forEach(startPlans);

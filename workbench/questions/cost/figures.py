@@ -48,7 +48,7 @@ def savings_and_claims(savings: Sequence[Saving]) -> go.Figure:
 def prices_of_ways(usd_per_hour: Mapping[str, float]) -> go.Figure:
     """Return the hourly prices of ways to have the same machines."""
     fig = figure(
-        gettext("Hourly price of the same replicas by way of paying"),
+        gettext("Hourly price by way of paying"),
         subtitle=gettext("◌ estimated; an interrupted machine is not paid for"),
         x_title="",
         y_title="USD/h",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, figure, interval_bars
+from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_trace, figure, interval_bars
 from workbench.measuring.interleaved import SpeedVerdict
 from workbench.questions.edge.rows import VariantResult
 
@@ -56,7 +56,9 @@ def accuracies(variants: Sequence[VariantResult]) -> go.Figure:
 def _add_points(fig: go.Figure, values: Mapping[str, Sequence[float]], colours: Sequence[str], hover: str) -> None:
     """Add a point for each technique, from its value and the ends of its interval."""
     x, lows, highs = zip(*values.values(), strict=True) if values else ((), (), ())
-    fig.add_scatter(
+    add_trace(
+        fig,
+        "scatter",
         x=x,
         y=list(values),
         mode="markers",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, figure, interval_bars
+from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, PUBLISHED, add_trace, figure, interval_bars
 from workbench.load.messages import FinishedRequest
 from workbench.questions.engines.rows import EngineResult
 
@@ -32,7 +32,9 @@ def attainment_by_rate(
     )
     for r, (colour, symbol) in _styled(results):
         shares = [100 * t.attainment_fraction for t in r.trials]
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=[t.rate_per_s for t in r.trials],
             y=shares,
             mode="lines+markers",
@@ -62,7 +64,9 @@ def latency_by_rate(results: Sequence[EngineResult], *, labels: Mapping[str, str
             ("p50", "solid", [t.ttft_p50_s for t in r.trials]),
             ("p99", "dash", [t.ttft_p99_s for t in r.trials]),
         ):
-            fig.add_scatter(
+            add_trace(
+                fig,
+                "scatter",
                 x=[t.rate_per_s for t in r.trials],
                 y=[None if v is None else 1e3 * v for v in values],
                 mode="lines+markers",
@@ -88,14 +92,18 @@ def requests_as_they_happen(points: Sequence[FinishedRequest], *, title: str, tt
     )
     answers = [(p.due_s, 1e3 * p.ttft_s) for p in points if p.error is None and p.ttft_s is not None]
     failed = [p.due_s for p in points if p.error is not None]
-    fig.add_scatter(
+    add_trace(
+        fig,
+        "scatter",
         x=[due_s for due_s, _ in answers],
         y=[ttft_ms for _, ttft_ms in answers],
         mode="markers",
         name=gettext("answered"),
         marker={"color": MEASURED, "size": 6},
     )
-    fig.add_scatter(
+    add_trace(
+        fig,
+        "scatter",
         x=failed,
         y=[1e3 * ttft_s] * len(failed),
         mode="markers",

@@ -7,7 +7,17 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.core.units import GIB
-from workbench.interface.theme import BEST, CAUTION, FAILURE, INK, MEASURED, figure, set_second_part, styles_of
+from workbench.interface.theme import (
+    BEST,
+    CAUTION,
+    FAILURE,
+    INK,
+    MEASURED,
+    add_trace,
+    figure,
+    set_second_part,
+    styles_of,
+)
 from workbench.questions.long_context.rows import Series, Served
 
 MOST_TICKS = 7
@@ -57,7 +67,7 @@ def add_line(
     look = {"line_width": 1.5, "marker": {"color": style[0], "symbol": style[1], "size": 7}, "mode": "lines+markers"}
     hover = gettext("{name}, %{{x:.0f}} tokens: {value}<extra></extra>").format(name=name, value=unit)
     x, y = list(points), list(points.values())
-    fig.add_scatter(x=x, y=y, name=name, line_color=style[0], hovertemplate=hover, **look | more)
+    add_trace(fig, "scatter", x=x, y=y, name=name, line_color=style[0], hovertemplate=hover, **look | more)
 
 
 def memory_by_context(

@@ -10,11 +10,12 @@ from workbench.core.columns import Columns, cells
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.runs import Run
+from workbench.core.stored_texts import in_readers_words
 from workbench.core.units import shown_bytes, shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.serving_memory import ContextPlan, MemorySettings, context_plan
 from workbench.questions.long_context.rows import Limit, Series, Served, timed_series
-from workbench.questions.long_context.spec import PRECISIONS, LongContextSpec, ServingCase
+from workbench.questions.long_context.spec import FP8_CACHE, PRECISIONS, WIDE_CACHE, LongContextSpec, ServingCase
 
 CONTEXTS = tuple(2**n for n in range(10, 21))
 EXACT = 1e-6
@@ -275,12 +276,13 @@ def _scope(run: Run) -> str:
     if served := run.rows(Served):
         last = max(served, key=lambda r: r.length_tokens)
         change = (
-            gettext("TTFT falls from {ttft} to {cached} where the prefix of {n} tokens is cached")
+            gettext("with {name}, TTFT falls from {ttft} to {cached} where the prefix of {n} tokens is cached")
             if last.ttft_prefix_s < last.ttft_s
-            else gettext("TTFT goes from {ttft} to {cached} where the prefix of {n} tokens is cached")
+            else gettext("with {name}, TTFT goes from {ttft} to {cached} where the prefix of {n} tokens is cached")
         )
         points.append(
             change.format(
+                name=in_readers_words(last.label, (WIDE_CACHE, FP8_CACHE)),
                 ttft=shown_duration(last.ttft_s),
                 cached=shown_duration(last.ttft_prefix_s),
                 n=f"{last.length_tokens:,}",

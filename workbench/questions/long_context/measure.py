@@ -17,6 +17,7 @@ from workbench.catalog.models import is_only_a_shape, model_spec_from
 from workbench.catalog.paths import located
 from workbench.core.devices import Device
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure, Row
 from workbench.engines.environments import require
@@ -54,7 +55,9 @@ def measure(spec: LongContextSpec, record: Record) -> Iterator[Progress]:
         try:
             if part is None:
                 part = ServedPart()
-                yield Progress(step=f"{variant.label} · starting", done=begun, total=total)
+                yield Progress(
+                    step=gettext_noop("{label} · starting").format(label=variant.label), done=begun, total=total
+                )
                 request = _served_request(spec, model, variant)
                 for line in script_lines("contexts", request, folder=record.kept.scratch, device=device.kind):
                     part = part.with_line(line)

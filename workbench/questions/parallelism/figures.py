@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.estimate.search import Plan
-from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, figure, styles_of
+from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, add_trace, figure, styles_of
 from workbench.questions.parallelism.findings.beside import PredictedCell
 from workbench.questions.parallelism.findings.prefix_cache import CacheSizes
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
@@ -133,7 +133,9 @@ def price_by_assumption(assumptions: Sequence[Sensitivity], *, usd_per_hour: flo
             customdata=list(zip(changed, prices, strict=True)),
         )
         missing = [n for n, v in zip(names, values, strict=True) if v is None]
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=[usd_per_hour] * len(missing),
             y=missing,
             mode="markers",

@@ -14,7 +14,7 @@ from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.engines.environments import require
 from workbench.estimate.prediction import LEVEL
-from workbench.interface.html import code_block, joined, paragraph, table, verdict_card
+from workbench.interface.html import code_block, joined, note, paragraph, table, verdict_card
 from workbench.interface.knobs import report_input
 from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.report.page import LoadRow, load_planner
@@ -111,7 +111,7 @@ class ParallelismPanel(QuestionPanel):
             provenance=verdict.provenance,
             answer=verdict_card(verdict),
             figures=self._figures(answer),
-            table=joined(table(PLAN_HEAD, rows, highlighted=0), *map(paragraph, hidden_plans(answer)))
+            table=joined(table(PLAN_HEAD, rows, highlighted=0), *map(paragraph, hidden_plans(answer)), _sources(answer))
             if rows
             else Markup(""),
             tabs=(
@@ -127,11 +127,9 @@ class ParallelismPanel(QuestionPanel):
 
     def _about(self, answer: Planned) -> str:
         prices = gettext("; ").join(
-            gettext("{device} {usd} USD/h ({source})").format(
-                device=o.name, usd=f"{o.usd_per_hour:.2f}", source=o.price_label
-            )
+            gettext("{device} {usd} USD/h").format(device=o.name, usd=f"{o.usd_per_hour:.2f}")
             if o.usd_per_hour
-            else gettext("{device} without a price ({source})").format(device=o.name, source=o.price_label)
+            else gettext("{device} without a price").format(device=o.name)
             for o in answer.offers
         )
         measured = (
@@ -193,6 +191,11 @@ class ParallelismPanel(QuestionPanel):
                 prices=gettext("; ").join(o.price_label for o in answer.offers),
             ),
         )
+
+
+def _sources(answer: Planned) -> Markup:
+    prices = (gettext("{device}: {source}").format(device=o.name, source=o.price_label) for o in answer.offers)
+    return note(gettext("Prices: {prices}.").format(prices=gettext("; ").join(prices)))
 
 
 def _rounded(value: float) -> float:

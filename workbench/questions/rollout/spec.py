@@ -58,7 +58,7 @@ class RolloutSpec(Spec):
     )
     steps: tuple[float, ...] = knob(
         (0.1, 0.25, 0.5, 1.0),
-        "Steps",
+        "Traffic steps",
         "Rising shares of the requests on the new version; the last one must be 1.",
         is_advanced=True,
     )

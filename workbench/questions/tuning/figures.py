@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, figure
+from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, add_trace, figure
 from workbench.questions.tuning.findings import SCORES, Judged, Tuned, shown_score
 from workbench.questions.tuning.findings.flags import Contribution
 from workbench.questions.tuning.rows import MeasuredSoFar
@@ -29,7 +29,9 @@ def front(tuned: Tuned) -> go.Figure:
     measured = [j for j in known if j.is_measured]
 
     def points(settings: Sequence[Judged], **look: object) -> None:
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=[1e3 * (j.result.ttft_p90_s or 0.0) for j in settings],
             y=[1e3 * (j.result.tpot_p90_s or 0.0) for j in settings],
             text=[f"{j.result.name}<br>{name} {shown_score(j.score, tuned.aim.objective)} {unit}" for j in settings],
@@ -107,7 +109,9 @@ def flag_contributions(found: Sequence[Contribution], *, objective_name: str) ->
         height=max(300, 110 + 24 * len(found)),
     )
     labels = [f"{c.flag} {c.value}" for c in found]
-    fig.add_scatter(
+    add_trace(
+        fig,
+        "scatter",
         x=[100 * (1 + c.change_fraction) for c in found],
         y=labels,
         mode="markers",

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from workbench.catalog.models import model_spec_from
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.measuring.envelope import Record
@@ -95,7 +96,7 @@ def _digits(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
         for technique, threshold in digits.thresholds.items()
         if technique in variants
     ]
-    yield Progress(step="other runtimes", done=60, total=100)
+    yield Progress(step=gettext_noop("other runtimes"), done=60, total=100)
     record.rows += measure_runtimes(spec, digits, test.images)
     if "student" in variants:
         for item in digits.distil_few_labels(spec.distillation_seeds, spec.labels_per_class):
@@ -103,10 +104,10 @@ def _digits(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:
                 record.rows += _distillations(spec, item)
             else:
                 yield Progress(step=item[0], done=60 + 20 * item[1], total=100)
-    yield Progress(step="threads and batches", done=82, total=100)
+    yield Progress(step=gettext_noop("threads and batches"), done=82, total=100)
     allowed = {r.technique: _keeps_accuracy(r, spec.most_lost) for r in results}
     _choose(spec, record, variants, test.images, allowed)
-    yield Progress(step="a busy machine", done=94, total=100)
+    yield Progress(step=gettext_noop("a busy machine"), done=94, total=100)
     record.rows += adaptive_results(_levels(results, variants, allowed), test.images)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from workbench.apparatus.footprint import FootprintFailed, footprint
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import mcnemar_p, share_interval
 from workbench.measuring.envelope import Record
@@ -63,7 +64,9 @@ def measure_variants(
         for item in interleaved_rounds(answers, inputs, batch=size, rounds=spec.rounds, seed=spec.seed + n):
             if isinstance(item, float):
                 done = start + (n + item) * 20 / len(batches)
-                yield Progress(step=f"timing batch {size}, interleaved", done=done, total=100)
+                yield Progress(
+                    step=gettext_noop("timing batch {size}, interleaved").format(size=size), done=done, total=100
+                )
             else:
                 timed[size] = item
     judge = _Judge(all_outputs(variants["fp32"].runner, inputs, batch), labels, embeddings=reference)
@@ -71,7 +74,11 @@ def measure_variants(
         batch_file = Path(scratch) / "batch.npy"
         np.save(batch_file, inputs[: max(batches)])
         for i, (technique, variant) in enumerate(variants.items()):
-            yield Progress(step=f"memory and energy: {technique}", done=start + 20 + 10 * i / len(variants), total=100)
+            yield Progress(
+                step=gettext_noop("memory and energy: {technique}").format(technique=technique),
+                done=start + 20 + 10 * i / len(variants),
+                total=100,
+            )
             outputs = all_outputs(variant.runner, inputs, batch)
             costs = _costs(spec, variant, batch_file)
             record.rows.append(

@@ -30,7 +30,7 @@ def published_rows() -> list[tuple[str, ...]]:
     return [
         (
             names[f.engine],
-            f"{three_digits(f.value)} {f.unit}",
+            f"{three_digits(f.value)} {gettext(f.unit)}",
             f"{f.model}, {devices()[f.device_id].name}, {gettext(f.condition)}",
             f"{f.source}, {f.date}",
         )

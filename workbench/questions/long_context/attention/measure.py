@@ -9,6 +9,7 @@ from workbench.attention.rows import PHASES, CellSeconds, MissingCell, MissingSt
 from workbench.attention.timing import HeadShape
 from workbench.catalog.attention_techniques import TECHNIQUES
 from workbench.catalog.models import model_spec_from
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Row
 from workbench.measuring.envelope import Record
@@ -24,7 +25,7 @@ def measure(spec: AttentionSpec, record: Record) -> Iterator[Progress]:
     record.device = device
     shape = HeadShape(model.n_heads, model.n_kv_heads, model.head_dim)
     cells = [(p, n, t) for p in PHASES if p in spec.phases for n in sorted(set(spec.lengths)) for t in spec.techniques]
-    yield Progress(step="measuring the ceilings", done=0, total=len(cells) + 1)
+    yield Progress(step=gettext_noop("measuring the ceilings"), done=0, total=len(cells) + 1)
     ceilings, meter = timing.ceilings(device.kind), energy_meter(device.kind)
     calls: list[CellSeconds] = []
     record.rows = [ceilings]

@@ -67,14 +67,18 @@ def measure(spec: FusionSpec, record: Record) -> Iterator[Progress]:
     test = _repeated(digits().test, spec.captions_each)
     words = captions(test.labels, seed=TEST_SEED).ids
     for n, kind in enumerate(spec.fusions):
-        yield Progress(step=f"missing and corrupted: {kind}", done=10 + 30 * n / len(spec.fusions), total=100)
+        yield Progress(
+            step=gettext_noop("missing and corrupted: {kind}").format(kind=kind),
+            done=10 + 30 * n / len(spec.fusions),
+            total=100,
+        )
         rows += fusion_rows(spec, kind, {d: nets[kind, d] for d in (False, True)}, test, words)
-    yield Progress(step="towers as graphs", done=42, total=100)
+    yield Progress(step=gettext_noop("towers as graphs"), done=42, total=100)
     towers = export_towers(nets[spec.routed, True], folder, images=test.images, ids=words)
     rows.append(routing(spec, towers, test, words))
-    yield Progress(step="precision by tower", done=50, total=100)
+    yield Progress(step=gettext_noop("precision by tower"), done=50, total=100)
     rows += precisions(spec, towers, test, words)
-    yield Progress(step="towers in one and in two threads", done=75, total=100)
+    yield Progress(step=gettext_noop("towers in one and in two threads"), done=75, total=100)
     rows += two_threads(spec, towers, test, words, folder)
 
 

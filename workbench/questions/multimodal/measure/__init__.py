@@ -12,6 +12,7 @@ from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.catalog.vision import vision_model
 from workbench.catalog.vision_spec import VisionSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import median_over_rounds, middle_95, resampled_mean_interval
@@ -57,7 +58,9 @@ def measure(spec: ImagesSpec, record: Record) -> Iterator[Progress]:
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
         for name in spec.caches:  # one after another: each looks at what memory is free
-            yield Progress(step=f"{CACHES[name]} · starting vLLM", done=done, total=total)
+            yield Progress(
+                step=gettext_noop("{label} · starting vLLM").format(label=CACHES[name]), done=done, total=total
+            )
             try:
                 dialogue = stack.enter_context(
                     Dialogue("images", _request(spec, name, model), name=name, folder=scratch, device=device.kind)

@@ -9,6 +9,7 @@ from workbench.core.columns import cells_of
 from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.core.statistics import Interval
+from workbench.core.stored_texts import translated
 from workbench.core.units import NOT_KNOWN, shown_percent, three_digits
 from workbench.core.verdict import Verdict, objections
 from workbench.interface.numbers import interval_text, with_ends
@@ -185,7 +186,11 @@ def comparison(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         for r in per_byte_of(run)
     ]
     failed = [
-        (candidate_label(f.subject or ""), gettext("failed: {cause}").format(cause=f.cause)) for f in run.failures
+        (
+            candidate_label(f.subject or ""),
+            gettext("failed: {cause}").format(cause=translated(f.cause, domain="quantization")),
+        )
+        for f in run.failures
     ]
     return (*COLUMNS, *(f"{t} (lm-eval)" for t in tasks)), [*scored, *failed]
 

@@ -26,6 +26,7 @@ from workbench.compress.stored_weights import stored_coverage
 from workbench.compress.task_scores import task_scores
 from workbench.compress.variant import TokenValues
 from workbench.core.errors import NotAModel, WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Floats, block_bootstrap, mcnemar_p, minimum_detectable
@@ -105,7 +106,7 @@ def measure(spec: EvaluationSpec, record: Record) -> Iterator[Progress]:
         if is_used:
             record.packages[package] = require(package, device=device.kind).version
     kept, total = record.kept, 1.0 + len(spec.candidates)
-    yield Progress(step="evaluating the reference", done=0, total=total)
+    yield Progress(step=gettext_noop("evaluating the reference"), done=0, total=total)
     tasks = Tasks(spec)
     model = CheckpointModel(located(spec.model), device=device.kind, threads=max(1, n_usable_cpus()))
     reference, answers = model.all_logits(tasks.windows), tasks.answered(model)

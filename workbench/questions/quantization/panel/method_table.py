@@ -21,6 +21,8 @@ def method_head(batch: int) -> tuple[str, ...]:
     """Return the column titles above ``method_cells``."""
     return (
         gettext("Method {mark}").format(mark=Provenance.MEASURED.mark),
+        gettext("step at batch {batch}, p50 / p99").format(batch=batch),
+        gettext("USD / M tokens {mark}").format(mark=Provenance.ESTIMATED.mark),
         gettext("KL, nat/token"),
         gettext("p99 KL"),
         gettext("same top-1"),
@@ -29,9 +31,7 @@ def method_head(batch: int) -> tuple[str, ...]:
         gettext("weights"),
         gettext("peak memory"),
         gettext("quantization time"),
-        gettext("step at batch {batch}, p50 / p99").format(batch=batch),
         gettext("prefill, tok/s"),
-        gettext("USD / M tokens {mark}").format(mark=Provenance.ESTIMATED.mark),
     )
 
 
@@ -56,6 +56,8 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
     time, accuracy = r.decode_at(batch), r.accuracy
     return (
         label,
+        f"{shown_duration(time.p50_s)} / {shown_duration(time.p99_s)}" if time else "–",
+        "–" if usd_per_million is None else shown_usd(usd_per_million),
         with_interval(accuracy.mean_kl_nat_per_token if accuracy else None),
         with_interval(accuracy.p99_kl_nat_per_token if accuracy else None),
         with_interval(accuracy.top1_agreement_fraction if accuracy else None, 100, " %"),
@@ -64,7 +66,5 @@ def method_cells(r: VariantResult, *, batch: int, usd_per_million: float | None)
         shown_bytes(r.weight_bytes or 0),
         shown_bytes(r.peak_memory_bytes or 0),
         shown_duration(r.quantize_s) if r.quantize_s and r.quantize_s > LEAST_S else "–",
-        f"{shown_duration(time.p50_s)} / {shown_duration(time.p99_s)}" if time else "–",
         three_digits(r.prefill_tokens_per_s or 0),
-        "–" if usd_per_million is None else shown_usd(usd_per_million),
     )

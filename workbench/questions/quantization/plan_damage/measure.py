@@ -13,6 +13,7 @@ from workbench.compress.folder import linear_groups, prefix_ids, require_context
 from workbench.compress.layer_damage import open_layer_damage
 from workbench.compress.rows import Coverage
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import mean_with_interval
 from workbench.measuring.envelope import Record
@@ -39,7 +40,7 @@ def measure(spec: PlanDamageSpec, record: Record) -> Iterator[Progress]:
     model_spec_from(spec.model)
     record.device = device = chosen_device(spec.device)
     place, total = located(spec.model), float(len(spec.n_samples))
-    yield Progress(step="loading", done=0, total=total)
+    yield Progress(step=gettext_noop("loading"), done=0, total=total)
     require_context(place, spec.window_tokens)
     require_some_quantized(formats_of(spec.plan, linear_groups(place)))
     evaluation, before = token_ids(place, read_text(spec.text, default=HELD_OUT_TEXT)), prefix_ids(place)
@@ -54,7 +55,7 @@ def measure(spec: PlanDamageSpec, record: Record) -> Iterator[Progress]:
     for i, n in enumerate(spec.n_samples):
         part = record.kept.read(str(n), _Part)
         if part is None:
-            yield Progress(step=f"{n} windows of calibration text", done=float(i), total=total)
+            yield Progress(step=gettext_noop("{n} windows of calibration text").format(n=n), done=float(i), total=total)
             part = _measured(spec, text, windows[order[:n]], place=place, device=device.kind)
             record.kept.write(str(n), part)
         kl_nat[n] = part.kl_nat

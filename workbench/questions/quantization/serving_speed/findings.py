@@ -10,6 +10,7 @@ from workbench.catalog.served import Served
 from workbench.core.columns import cells
 from workbench.core.language import gettext
 from workbench.core.runs import Run
+from workbench.core.stored_texts import translated
 from workbench.core.units import NOT_KNOWN, shown_duration, shown_p99, three_digits
 from workbench.core.verdict import Verdict, objections, sentence
 from workbench.estimate.rows import StepCell, StepTime
@@ -197,7 +198,13 @@ def cell_table(run: Run, *, batch: int, context_tokens: int) -> tuple[tuple[str,
     ]
     return tuple(columns), [
         *rows,
-        *((_label(f.subject or ""), gettext("failed: {cause}").format(cause=f.cause)) for f in run.failures),
+        *(
+            (
+                _label(f.subject or ""),
+                gettext("failed: {cause}").format(cause=translated(f.cause, domain="quantization")),
+            )
+            for f in run.failures
+        ),
     ]
 
 

@@ -56,7 +56,7 @@ def measure(spec: RedactionSpec, record: Record) -> Iterator[Progress]:
     mistakes: dict[str, list[str]] = {}
     record.device = cpu_device()
     for n, name in enumerate(spec.detectors):
-        yield Progress(step=f"Scoring {DETECTORS[name]}", done=n, total=total)
+        yield Progress(step=gettext_noop("Scoring {detector}").format(detector=DETECTORS[name]), done=n, total=total)
         try:
             detect = detector(name)
         except NotAvailable as error:

@@ -12,6 +12,7 @@ import orjson
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, median_over_rounds
 from workbench.engines.hosted import NAME, Hosted, hosted
@@ -90,12 +91,16 @@ def measure(spec: AdaptersSpec, record: Record) -> Iterator[Progress]:
         keys = [f"{name} round {number}" for number in range(spec.rounds)]
         rounds = [record.kept.read(key, AdapterRound) for key in keys]
         if any(r is None for r in rounds):
-            yield Progress(step=f"starting a server for {name}", done=done, total=total)
+            yield Progress(step=gettext_noop("starting a server for {name}").format(name=name), done=done, total=total)
             with served(spec, record, rank=rank, slots=slots) as (server, names):
                 record.kept.write(name, Started(row=_server_row(spec, server, rank, slots), version=server.version))
                 used = warmed(spec, server.url, names)
                 for number, key in enumerate(keys):
-                    yield Progress(step=f"{name}: round {number + 1}", done=done + 1 + number, total=total)
+                    yield Progress(
+                        step=gettext_noop("{name}: round {number}").format(name=name, number=number + 1),
+                        done=done + 1 + number,
+                        total=total,
+                    )
                     if rounds[number] is None:
                         rounds[number] = asked_round(spec, server.url, names, number=number, slots=slots, used=used)
                         record.kept.write(key, rounds[number])

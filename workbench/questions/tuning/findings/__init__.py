@@ -295,7 +295,7 @@ def _objection(tuned: Tuned) -> str:
 
 
 def grid_comparison(run: Run) -> str | None:
-    """Return how the tuner's choice compares with an exhaustive grid in the same run, on seeds that decided neither."""
+    """Return how the tuner's choice compares with the best of an exhaustive grid's finalists, by the seeds that those alone were measured on."""
     trials = [t for t in run.rows(TuneTrial) if t.purpose == "grid"]
     choice = run.row(TuneChoice)
     if not trials or choice is None:
@@ -313,9 +313,9 @@ def grid_comparison(run: Run) -> str | None:
     share = means[choice.best_measured] / means[best] if means[best] > 0 else 1.0
     grid_s = sum(t.seconds for t in grid)
     return gettext(
-        "An exhaustive grid of {n} settings took {duration}; on fresh seeds the tuner's choice has {share} of the "
-        "score of the grid's best ({best})."
-    ).format(n=len(grid), duration=shown_duration(grid_s), share=shown_percent(share), best=best)
+        "An exhaustive grid of {n} settings took {duration}; of the {finalists} that were measured again on fresh seeds "
+        "{best} has the highest score there, and the tuner's choice {share} of it."
+    ).format(n=len(grid), duration=shown_duration(grid_s), finalists=len(means), share=shown_percent(share), best=best)
 
 
 SETTING_HEAD = (

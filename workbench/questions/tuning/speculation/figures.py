@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import INK, STYLES, figure, interval_bars
+from workbench.interface.theme import INK, STYLES, add_trace, figure, interval_bars
 from workbench.questions.tuning.speculation.findings import class_label, curve
 from workbench.questions.tuning.speculation.rows import Acceptance, SpeedUp
 from workbench.questions.tuning.speculation.spec import label
@@ -23,7 +23,9 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
         own = curve(rows, method, draft_tokens)
         batches, name = [r.batch for r in own], label(method, draft_tokens)
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=batches,
             y=[r.predicted for r in own],
             mode="lines",
@@ -31,7 +33,9 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
             name=gettext("{name}, predicted").format(name=name),
             hovertemplate=gettext("batch %{x}: predicted %{y:.3g}") + "<extra></extra>",
         )
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=batches,
             y=[r.measured.value for r in own],
             error_y=interval_bars(
@@ -62,7 +66,9 @@ def acceptance_by_text(rows: Sequence[Acceptance], *, draft_tokens: int) -> go.F
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
         own = [r for r in rows if (r.method, r.draft_tokens) == (method, draft_tokens)]
         values = [r.tokens_per_step for r in own]
-        fig.add_scatter(
+        add_trace(
+            fig,
+            "scatter",
             x=[class_label(r.text_class) for r in own],
             y=[v.value for v in values],
             error_y=interval_bars(

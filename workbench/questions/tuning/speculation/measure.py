@@ -11,6 +11,7 @@ import numpy as np
 from workbench.catalog.paths import DATA, HELD_OUT_TEXT, located
 from workbench.compress.folder import has_tokenizer, token_ids
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import block_bootstrap, median_over_rounds
 from workbench.measuring.envelope import Record
@@ -33,7 +34,7 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     """Yield the progress and fill the record: acceptance first, then rounds of times and loops."""
     device = record.device = chosen_device(spec.device)
     total = 1 + len(variants(spec)) + spec.rounds * len(spec.batches)
-    yield Progress(step="loading", done=0, total=total)
+    yield Progress(step=gettext_noop("loading"), done=0, total=total)
     texts = texts_of(spec)
     draft = located(spec.draft_model) if "draft" in spec.methods else None
     if draft is not None:
@@ -45,7 +46,9 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     texts = {name: texts[name] for name in ((OWN,) if spec.text else ()) + spec.classes}
     accepted: dict[str, AcceptancePart] = {}
     for n, (method, k) in enumerate(variants(spec), 1):
-        yield Progress(step=f"acceptance of {method} with {k}", done=n, total=total)
+        yield Progress(
+            step=gettext_noop("acceptance of {method} with {k}").format(method=method, k=k), done=n, total=total
+        )
         for name, prompts in texts.items():
             key = f"{method} {k} {name}"
             accepted[key] = record.kept.once(
@@ -55,7 +58,11 @@ def measure(spec: SpeculationSpec, record: Record) -> Iterator[Progress]:
     for number in range(spec.rounds):
         for i, batch in enumerate(spec.batches):
             done = 1 + len(variants(spec)) + number * len(spec.batches) + i
-            yield Progress(step=f"round {number + 1}, batch {batch}", done=done, total=total)
+            yield Progress(
+                step=gettext_noop("round {number}, batch {batch}").format(number=number + 1, batch=batch),
+                done=done,
+                total=total,
+            )
             part = record.kept.once(
                 f"round {number} {batch}",
                 RoundPart,

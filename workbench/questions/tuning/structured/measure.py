@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, median_over_rounds, share_interval
 from workbench.engines.hosted import NAME, Hosted, hosted
@@ -71,13 +72,15 @@ def measure(spec: StructuredSpec, record: Record) -> Iterator[Progress]:
     keys = [f"round {number}" for number in range(spec.rounds)]
     rounds = [record.kept.read(key, StructuredRound) for key in keys]
     if any(r is None for r in rounds):
-        yield Progress(step="starting the engine", done=0, total=total)
+        yield Progress(step=gettext_noop("starting the engine"), done=0, total=total)
         with _server(spec, record, device=device.kind) as server:
             record.kept.write("version", server.version)
             asker = Questions(spec, server.url, schema)
             asker.warm()
             for number, key in enumerate(keys):
-                yield Progress(step=f"round {number + 1}", done=1 + number, total=total)
+                yield Progress(
+                    step=gettext_noop("round {number}").format(number=number + 1), done=1 + number, total=total
+                )
                 if rounds[number] is None:
                     rounds[number] = asker.round(number)
                     record.kept.write(key, rounds[number])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from workbench.catalog.models import model_spec_from
 from workbench.compress.batch_steps import WARM_UP, BatchSteps, allocated_bytes, free_bytes
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.units import GIB, shown_duration
 from workbench.estimate.best_batch import Search, Trial, grid, search
@@ -23,7 +24,7 @@ def measure(spec: BatchSearchSpec, record: Record) -> Iterator[Progress]:
     device = record.device = chosen_device(spec.device)
     n_steps = WARM_UP + spec.rounds if spec.work == "decode" else 0
     require_within_context(model_spec_from(spec.model), spec.context_tokens, n_steps)
-    yield Progress(step="loading the model", done=0, total=USUAL_TRIALS)
+    yield Progress(step=gettext_noop("loading the model"), done=0, total=USUAL_TRIALS)
     before = allocated_bytes(device.kind)
     limit_s = spec.latency_ms / 1e3 if spec.latency_ms else None
     worker = BatchSteps(spec, device=device.kind, is_prefill=spec.work == "prefill", limit_s=limit_s)

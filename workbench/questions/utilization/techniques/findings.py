@@ -22,6 +22,7 @@ from workbench.questions.utilization.techniques.rows import (
 from workbench.questions.utilization.techniques.spec import COMPARISONS, EARLIER_COMPARISONS, STEPS
 
 QUESTION = 4
+LONGEST_NAME = 80  # characters of an operator: kernels are named by pages of template arguments
 STATUSES = {"not available": gettext("not available"), "failed": gettext("failed")}
 UNSTEADY = 1.5  # times the same step
 TECHNIQUE_HEAD = (
@@ -33,7 +34,7 @@ TECHNIQUE_HEAD = (
     gettext("comparison"),
 )
 OPERATOR_COLUMNS: Columns[OperatorTime] = {
-    gettext("Operator"): lambda x: x.name,
+    gettext("Operator"): lambda x: x.name if len(x.name) <= LONGEST_NAME else f"{x.name[:LONGEST_NAME]}…",
     gettext("time"): lambda x: shown_duration(x.s),
     gettext("calls"): lambda x: f"{x.n:.0f}",
 }

@@ -11,6 +11,7 @@ import numpy as np
 from workbench.catalog.models import model_spec_from
 from workbench.compress.technique_steps import REQUESTS, TechniqueSteps
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import median_over_rounds
 from workbench.measuring.envelope import Record
@@ -51,12 +52,12 @@ def measure(spec: TechniquesSpec, record: Record) -> Iterator[Progress]:
     kept = model_spec_from(spec.model).kv_layers or ()
     n_elements = sum(group.n_layers * group.elements_per_token for group in kept)
     total = float(len(spec.techniques) + 2)
-    yield Progress(step="loading the model", done=0.0, total=total)
+    yield Progress(step=gettext_noop("loading the model"), done=0.0, total=total)
     steps = TechniqueSteps(spec, device=device.kind)
     for n, name in enumerate(spec.techniques):
         yield Progress(step=TECHNIQUES[name], done=float(n), total=total)
         record.rows.append(_pool(n_elements, spec) if name == "pool" else _row(name, steps, spec, device.kind))
-    yield Progress(step="profile", done=total - 1, total=total)
+    yield Progress(step=gettext_noop("profile"), done=total - 1, total=total)
     one, several, prefill = (step.format(n=spec.batch) for step in STEPS)
     profiles = {
         one: profile(steps, steps.decoding(1)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench.apparatus.burden import Burden
 from workbench.catalog.paths import located
 from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.runs import Run
@@ -160,9 +161,17 @@ def measure(spec: FaultsSpec, record: Record) -> Iterator[Progress]:
             loads = _SeedLoads(seed, profile(spec, seed, servers.port), servers, folder)
             for number, one in enumerate(of_seed):
                 if loads.needs_baseline(one):
-                    yield Progress(step=f"seed {seed}: a healthy load", done=done, total=total)
+                    yield Progress(
+                        step=gettext_noop("seed {seed}: a healthy load").format(seed=seed), done=done, total=total
+                    )
                     loads.measure_baseline(one.fault.busy, number)
-                yield Progress(step=f"seed {seed}: {one.fault.name}, {one.dose}", done=done, total=total)
+                yield Progress(
+                    step=gettext_noop("seed {seed}: {fault}, {dose}").format(
+                        seed=seed, fault=one.fault.name, dose=one.dose
+                    ),
+                    done=done,
+                    total=total,
+                )
                 try:
                     episodes.append(loads.episode(one, number))
                 except (WorkbenchError, OSError, KeyError) as error:
