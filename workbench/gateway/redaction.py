@@ -21,6 +21,7 @@ from workbench.gateway.detectors.normal import normal
 from workbench.gateway.detectors.phones import phones
 from workbench.gateway.detectors.secret_formats import LONGEST_SECRET
 from workbench.gateway.detectors.secrets import secrets
+from workbench.gateway.detectors.spelled_emails import spelled_emails
 
 LONGEST = LONGEST_SECRET + 256
 """Largest number of characters of a finding and its context; outside of a private key a stream never holds back more than twice as many."""
@@ -81,6 +82,7 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
     yield "SECRET", secrets(text)
     if "@" in plain:
         yield "EMAIL", emails(text)
+    yield "EMAIL", spelled_emails(text)
     if "PRIVATE KEY" in plain:
         yield "PRIVATE KEY", key_blocks(plain)
     groups = Groups(text)

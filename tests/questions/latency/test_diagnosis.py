@@ -176,6 +176,13 @@ def test_on_a_busy_machine_causes_are_still_named(cause):
     assert diagnosis_of(busy(HEALTHY), busy(CASES[cause])).named == cause
 
 
+@pytest.mark.parametrize(
+    "chance", [{"probe.health_s": 0.028, "outside_ttft_s": 0.025}, {"tokenizing_s": 0.02, "front_s": 0.025}]
+)
+def test_on_a_busy_machine_waits_for_a_core_are_neither_network_nor_tokenizer(chance):
+    assert not diagnosis_of(busy(HEALTHY), busy(slower(**chance))).alarm
+
+
 def test_slower_without_any_reason_abstains():
     diagnosis = diagnosis_of(HEALTHY, slower())
     assert diagnosis.alarm

@@ -16,7 +16,7 @@ _LETTERS = (
     *((0x5D0, 0x5EA), (0x620, 0x64A), (0x900, 0x97F)),
 )
 _CJK_LETTERS = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3))
-_OF_NAMES = ((_BEGINS, "_"), (_INSIDE, "._%+-'&!#$*~^"), (_ENDS, "_+-%~'!*$#"))
+_OF_NAMES = ((_BEGINS, "_-"), (_INSIDE, "._%+-'\u2019&!#$*~^"), (_ENDS, "_+-%~'!*$#."))
 LONGEST_NAME, LONGEST_LABEL, LONGEST_CJK, LONGEST_END, LONGEST_CJK_END = 64, 63, 20, 24, 6
 LONGEST_CODED, MOST_LABELS = 59, 6
 _FILES = (
@@ -25,7 +25,8 @@ _FILES = (
 )
 _PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
 _SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
-_IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f")
+_IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
+_IS_LINE_BREAK = table("\n\r")
 _PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
 _USER = WORD | table("-.+%")
 _CODED = ALNUM | table("-")
@@ -59,11 +60,16 @@ def _kinds_of(text: Text) -> Bytes:
 
 def emails(text: Text) -> Spans:
     """Return the addresses of a text."""
-    ats = np.flatnonzero(text.codes == _AT)
+    _, starts, ends, _ = addresses(text, np.flatnonzero(text.codes == _AT))
+    return starts, ends
+
+
+def addresses(text: Text, ats: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the addresses around these signs: the sign, the beginning, the end, and where the last label begins (0 for a number in brackets)."""
     after = text.at(ats + 1)
     ats = ats[(after == ord("[")) | WORD[after] | (after > 0x7F)]
     if not ats.size:
-        return spans(())
+        return ats, ats, ats, ats
     kinds = _kinds_of(text)
     ends, last = _domains(text, kinds, ats)
     found = ends > 0
@@ -72,7 +78,7 @@ def emails(text: Text) -> Spans:
     found = starts >= 0
     ats, starts, ends, last = ats[found], starts[found], ends[found], last[found]
     good = ~_is_code(text, ats, starts, ends, last) & ~_is_password(text, starts)
-    return starts[good], ends[good]
+    return ats[good], starts[good], ends[good], last[good]
 
 
 def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
@@ -135,7 +141,7 @@ def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
     # The last place that no letter and no digit follows.
     ended = np.flatnonzero((kinds & _OUTER) == 0)
     end = ended[np.maximum(np.searchsorted(ended, end, "right") - 1, 0)]
-    good = (end - start >= 6) & (_packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
+    good = (end - start >= 6) & (packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
     good &= (text.at(start) == ord("x")) & (text.at(start + 1) == ord("n"))
     return np.where(good, end, 0)
 
@@ -188,8 +194,9 @@ def _quoted(text: Text, ats: Ints) -> Ints:
     quotes = np.flatnonzero(text.codes == _QUOTE)
     index = np.searchsorted(quotes, ats - 1) - 1
     first = quotes[np.maximum(index, 0)]
-    others = text.count(_IS_BLANK | table("@"))
-    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (others[ats] == others[first])
+    lines = text.counted(_IS_LINE_BREAK)
+    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (lines[ats] == lines[first])
+    good &= ~_IS_BLANK[text.at(first + 1)] & ~_IS_BLANK[text.at(ats - 2)]
     return np.where(good, first, -1)
 
 
@@ -219,14 +226,14 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
     result = np.zeros(ats.size, np.bool_)
     short = np.flatnonzero(ats - starts < 4)
     if short.size:
-        result[short] = np.isin(_packed(text, starts[short], ats[short]), _SERVICES)
+        result[short] = np.isin(packed(text, starts[short], ats[short]), _SERVICES)
     return result
 
 
-def _packed(text: Text, starts: Ints, ends: Ints) -> Ints:
-    """Return the small letters of up to five bytes as one number."""
+def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
+    """Return the small letters of up to n bytes as one number."""
     result = np.zeros(starts.size, np.int64)
-    for i in range(5):
+    for i in range(n):
         byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
         byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
         result = np.where(starts + i < ends, (result << 8) | byte, result)
@@ -252,7 +259,7 @@ def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
     result = np.zeros(ends.size, np.bool_)
     short = np.flatnonzero((last > 0) & (ends - last <= 4))
     if short.size:
-        result[short] = np.isin(_packed(text, last[short], ends[short]), _PACKED_FILES)
+        result[short] = np.isin(packed(text, last[short], ends[short]), _PACKED_FILES)
     return result
 
 

@@ -27,7 +27,6 @@ LEAST_PROBABILITY = 0.4
 EVIDENT = 0.5
 # Where other programs compete with the server already in the healthy load, latencies change by chance from one load to the next, and with them
 # what these causes are told by: there a latency is a symptom only with evidence that names its cause, and for these only with more of it.
-BUSY_CORES, BUSY_WAITED_PERCENT, BUSY_SHARE = 0.3, 15.0, 0.3
 UNSTEADY = frozenset({"processor taken by others", "slow network", "packets lost", "slow tokenizer", "server pauses"})
 EVIDENT_IF_UNSTEADY = 0.8
 # By how much each latency must grow to be a symptom at all, and to be one whatever the evidence says; and by how many
@@ -146,13 +145,8 @@ def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
 
 def _busy(a: Observation) -> str | None:
     """Return how other programs compete with the server in the healthy load; None where they do not."""
-    others, waited, cores = a.get("others_cores"), a.get("server.waited_percent"), a.get("host.cores")
-    if others is None or others < BUSY_CORES:
-        return None
-    takes_many = cores is None or others >= BUSY_SHARE * cores
-    is_busy = takes_many if waited is None else waited >= BUSY_WAITED_PERCENT
-    text = gettext_noop("other programs used {others:.1f} cores in the healthy load too").format(others=others)
-    return text if is_busy else None
+    text = gettext_noop("other programs used {others:.1f} cores in the healthy load too")
+    return text.format(others=a.get("others_cores")) if a.is_busy else None
 
 
 def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:

@@ -1,0 +1,203 @@
+"""E-mail addresses that are spelled out or encoded: "name at host dot com", "name [at] host.com", "name&#64;host.com", "name%40host.com", "name @ host.com".
+
+Such signs are put back into a copy of the text, which is searched as any other; what was put back decides how much more an address must look like one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.gateway.detectors.emails import addresses, packed
+from workbench.gateway.detectors.finding import Ints, Spans, spans
+from workbench.gateway.detectors.groups import LETTERS, Bools, Bytes, Text, table
+from workbench.gateway.detectors.normal import Codes, text_of
+
+_PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
+"""How the @ of an address is written: as itself, in code or brackets, as a word, between underscores, before a blank, or only after one."""
+_BRACKETS = ("[]", "()", "{}", "<>")
+_WORDS_IN_BRACKETS = {ord("@"): (b"at", b"@"), ord("."): (b"dot", b".")}
+_SIGNS = (
+    *((b" at ", ord("@"), _SPELLED), (b"_at_", ord("@"), _UNDERSCORED), (b"\\@", ord("@"), _APART)),
+    *((b"&commat;", ord("@"), _ENCODED), (b" dot ", ord("."), _PLAIN), (b"_dot_", ord("."), _PLAIN)),
+    (b"&period;", ord("."), _PLAIN),
+)
+_ENDINGS = (
+    "com org net edu gov mil int info biz name mobi jobs museum aero coop dev app xyz online shop store site tech cloud blog club live news agency email "
+    "work world digital media studio design company systems academy solutions technology consulting services support example "
+    "ac ad ae af ag ai al ao ar at au aw az ba bb bd be bf bg bh bi bj bm bn bo br bs bt bw bz ca cc cd cf cg ch ci cl cm cn co cr cu cv cy cz de dj "
+    "dk dm dz ec ee eg er es et eu fi fj fm fo fr ga gb gd ge gg gh gi gl gm gn gp gr gt gy hk hn hr ht hu ie il im io iq ir it je jm jo jp ke "
+    "kg kh kr kw ky kz la lb li lk lr ls lt lu lv ly ma mc md me mg mk ml mm mn mo mp mr mt mu mv mw mx mz na ne ng ni nl no np nu nz om pa pe pf "
+    "pg ph pk pl pr ps pt pw qa re ro rs ru rw sa sb sc sd se sg si sk sl sm sn sr st sv sy sz tc td tg th tj tl tm tn tr tt tv tw tz ua ug uk us uy "
+    "uz va vc ve vg vn vu ws ye yt za zm zw in id"
+)
+"""Last labels of domains behind an @ that a word or blanks stand for, but for those that are English words."""
+_WORDS = (
+    "look looks looked looking work works worked working meet meets met arrive arrived is are was were be been it us me him her them available hosted "
+    "found live lives stay stayed available read more and or the a an here there now out visit see me you up down only starts started runs running"
+)
+"""Words that stand before "at" and name nobody."""
+_LONGEST = 8
+"""Letters by which endings and words are told apart."""
+
+
+def _packed_words(words: str) -> Ints:
+    return np.array(sorted({int.from_bytes(word.encode()[:_LONGEST], "big") for word in words.split()}), np.int64)
+
+
+_PACKED_ENDINGS, _PACKED_WORDS = _packed_words(_ENDINGS), _packed_words(_WORDS)
+_IS_BLANK = table(" \n")
+_HEX = np.full(256, 0xFF, np.uint8)
+_HEX[[ord(sign) for sign in "0123456789abcdef"]] = range(16)
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A copy of a text in which signs are put back."""
+
+    text: Text
+    low: Bytes
+    raw: bytes
+    codes: Codes
+    dropped: Bools
+    lengths: Bytes
+    """Characters that each one of the copy stands for."""
+    written: Bytes
+    """How an @ was written."""
+    is_put_back: Bools
+
+    def put(self, sign: int | Bytes, starts: Ints, n: int, *, written: int = _ENCODED) -> None:
+        """Put a sign in the place of n characters."""
+        self.codes[starts] = sign
+        self.lengths[starts] = n
+        self.is_put_back[starts] = True
+        self.written[starts] = np.where(self.codes[starts] == ord("@"), written, _PLAIN)
+        for i in range(1, n):
+            self.dropped[starts + i] = True
+
+    def places(self, word: bytes) -> Ints:
+        """Return where a word of small letters stands."""
+        if word not in self.raw:
+            return np.zeros(0, np.int64)
+        found = np.flatnonzero(self.low[: self.low.size - len(word) + 1] == word[0])
+        for i in range(1, len(word)):
+            found = found[self.low[found + i] == word[i]]
+        return found
+
+
+def spelled_emails(text: Text) -> Spans:
+    """Return the addresses of a text whose signs are spelled out or encoded, or stand apart."""
+    raw = text.codes.tobytes().lower()
+    if not (b"@" in raw or b"%40" in raw or b"&" in raw or b"\\" in raw or b"at" in raw):
+        return spans(())
+    n = text.codes.size
+    copy = _Copy(
+        text=text,
+        low=np.frombuffer(raw, np.uint8),
+        raw=raw,
+        codes=text.wide.copy(),
+        dropped=np.zeros(n, np.bool_),
+        lengths=np.ones(n, np.uint8),
+        written=np.zeros(n, np.uint8),
+        is_put_back=np.zeros(n, np.bool_),
+    )
+    _put_encoded(copy)
+    _put_words(copy)
+    _join_apart(copy)
+    kept = np.flatnonzero(~copy.dropped)
+    written, put_back = copy.written[kept], copy.is_put_back[kept]
+    codes = copy.codes[kept]
+    ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
+    if not ats.size or not (put_back.any() or written.any()):
+        return spans(())
+    plain = Text(text_of(codes), codes)
+    ats, starts, ends, last = addresses(plain, ats)
+    n_put_back = np.concatenate(([0], np.cumsum(put_back)))
+    in_domain = n_put_back[ends] > n_put_back[ats + 1]
+    good = (last > 0) & (plain.at(starts) != ord('"')) & _is_address(plain, written[ats], in_domain, ats, starts, last)
+    starts, final = starts[good], kept[ends[good] - 1]
+    return kept[starts], final + copy.lengths[final]
+
+
+def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts: Ints, last: Ints) -> Bools:
+    """Return which of the addresses look like ones for the way in which they are written."""
+    result = np.where(written == _PLAIN, in_domain, True)
+    loose = np.flatnonzero(written > _ENCODED)
+    if loose.size:
+        written, in_domain, ats, starts, last = (values[loose] for values in (written, in_domain, ats, starts, last))
+        others = np.append(text.marked(~LETTERS), text.codes.size)
+        end = others[np.searchsorted(others, last)]
+        known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
+        of_letters = others[np.searchsorted(others, starts)] >= ats
+        named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3))
+        result[loose] = known & ~named
+        result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
+        result[loose] &= ~of_letters | (written != _BEHIND_BLANK)
+    return result
+
+
+def _put_encoded(copy: _Copy) -> None:
+    """Put back what is written as an entity of HTML, an octet of a URL, or an escape of JSON, Python or C."""
+    at = _at_of(copy.low)
+    for prefix, n in ((b"%", 3), (b"\\u00", 6), (b"\\x", 4), (b"&#x", 6)):
+        starts = copy.places(prefix)
+        if not starts.size:
+            continue
+        first = starts + len(prefix)
+        high, low = _HEX[at(first)], _HEX[at(first + 1)]
+        code = (high.astype(np.int64) << 4) | low
+        good = (high < 16) & (low < 16) & (code > 0x20) & (code < 0x7F)
+        if prefix == b"&#x":
+            good &= at(first + 2) == ord(";")
+        copy.put(code[good].astype(np.uint8), starts[good], n)
+    starts = copy.places(b"&#")
+    if not starts.size:
+        return
+    digits = [at(starts + i).astype(np.int64) - ord("0") for i in (2, 3, 4)]
+    is_digit = [(digit >= 0) & (digit < 10) for digit in digits]
+    two, three = is_digit[0] & is_digit[1], is_digit[0] & is_digit[1] & is_digit[2]
+    for n, good, code in (
+        (5, two & (at(starts + 4) == ord(";")), 10 * digits[0] + digits[1]),
+        (6, three & (at(starts + 5) == ord(";")), 100 * digits[0] + 10 * digits[1] + digits[2]),
+    ):
+        good = good & (code > 0x20) & (code < 0x7F)
+        copy.put(code[good].astype(np.uint8), starts[good], n)
+
+
+def _at_of(low: Bytes):
+    padded = np.concatenate((low, np.full(8, 10, np.uint8)))
+    return lambda places: padded[places]
+
+
+def _put_words(copy: _Copy) -> None:
+    """Put back what is written as a word."""
+    for word, sign, written in _SIGNS:
+        copy.put(sign, copy.places(word), len(word), written=written)
+    for sign, words in _WORDS_IN_BRACKETS.items():
+        for word in words:
+            for opening, closing in _BRACKETS:
+                inside = opening.encode() + word + closing.encode()
+                starts = copy.places(inside)
+                if not starts.size:
+                    continue
+                copy.put(sign, starts, len(inside))
+                for beside in (starts - 1, starts + len(inside)):
+                    blank = beside[copy.text.at(beside) == ord(" ")]
+                    copy.dropped[blank] = True
+
+
+def _join_apart(copy: _Copy) -> None:
+    """Leave out the blanks and line breaks around each @, and soft line breaks."""
+    at = copy.text.at
+    for softly in (b"=\n", b"=\r\n"):
+        starts = copy.places(softly)
+        for i in range(len(softly)):
+            copy.dropped[starts + i] = True
+        copy.is_put_back[starts + len(softly) - len(softly)] |= False
+    ats = np.flatnonzero(copy.text.codes == ord("@"))
+    before, after = _IS_BLANK[at(ats - 1)], _IS_BLANK[at(ats + 1)]
+    before &= ats > 0
+    after &= ats + 1 < copy.text.codes.size
+    copy.dropped[ats[before] - 1] = True
+    copy.dropped[ats[after] + 1] = True
+    copy.written[ats[after]] = _APART
+    copy.written[ats[before & ~after]] = _BEHIND_BLANK
