@@ -21,8 +21,9 @@ LONGEST_NAME, LONGEST_LABEL, LONGEST_CJK, LONGEST_END, LONGEST_CJK_END = 64, 63,
 LONGEST_CODED, MOST_LABELS = 59, 6
 _FILES = (
     *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "mjs", "ts", "tsx", "jsx", "css", "scss", "json", "htm"),
-    *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz"),
+    *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz", "service", "socket", "timer"),
 )
+LONGEST_FILE = max(map(len, _FILES))
 _PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
 _SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
 _IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
@@ -204,6 +205,7 @@ def _is_code(text: Text, ats: Ints, starts: Ints, ends: Ints, last: Ints) -> Boo
     """Return which addresses are part of code: a call, a version of a package, a file, or the account of a version control."""
     return (
         _is_service(text, ats, starts)
+        | _is_operand(text, ats)
         | _is_version(text, ats)
         | _is_file(text, last, ends)
         | _is_called(text, ends, text.at(ends))
@@ -227,6 +229,12 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
     short = np.flatnonzero(ats - starts < 4)
     if short.size:
         result[short] = np.isin(packed(text, starts[short], ats[short]), _SERVICES)
+    return result
+
+
+def _is_operand(text: Text, ats: Ints) -> Bools:
+    """Return which signs are the product of a matrix and an attribute of the object itself."""
+    result: Bools = packed(text, ats + 1, ats + 6) == int.from_bytes(b"self.", "big")
     return result
 
 
@@ -257,9 +265,9 @@ def _is_version(text: Text, ats: Ints) -> Bools:
 def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
     """Return which domains end as the name of a file does."""
     result = np.zeros(ends.size, np.bool_)
-    short = np.flatnonzero((last > 0) & (ends - last <= 4))
+    short = np.flatnonzero((last > 0) & (ends - last <= LONGEST_FILE))
     if short.size:
-        result[short] = np.isin(packed(text, last[short], ends[short]), _PACKED_FILES)
+        result[short] = np.isin(packed(text, last[short], ends[short], LONGEST_FILE), _PACKED_FILES)
     return result
 
 

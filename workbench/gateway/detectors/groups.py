@@ -49,6 +49,8 @@ class Text:
         self.plain = plain
         self._counts: dict[bytes, Ints] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
+        self.likely: tuple[Ints, npt.NDArray[np.uint16]] | None = None
+        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array."""
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 

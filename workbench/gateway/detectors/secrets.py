@@ -55,6 +55,8 @@ PASSWORDS = Words(
         "パスワード",
         "пароль",
         "kennwort",
+        "passwort",
+        "identified by",
     ),
     *(
         "contraseña",

@@ -3,13 +3,11 @@
 Such signs are put back into a copy of the text, which is searched as any other; what was put back decides how much more an address must look like one.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from workbench.gateway.detectors.emails import addresses, packed
 from workbench.gateway.detectors.finding import Ints, Spans, spans
-from workbench.gateway.detectors.groups import LETTERS, Bools, Bytes, Text, table
+from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, table
 from workbench.gateway.detectors.normal import Codes, text_of
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
@@ -36,6 +34,8 @@ _WORDS = (
     "found live lives stay stayed available read more and or the a an here there now out visit see me you up down only starts started runs running"
 )
 """Words that stand before "at" and name nobody."""
+LONGEST_COMMENT = 25
+"""Characters of a comment between a name and its @."""
 _LONGEST = 8
 """Letters by which endings and words are told apart."""
 
@@ -46,24 +46,34 @@ def _packed_words(words: str) -> Ints:
 
 _PACKED_ENDINGS, _PACKED_WORDS = _packed_words(_ENDINGS), _packed_words(_WORDS)
 _IS_BLANK = table(" \n")
+_AT_CODES = (
+    *(b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40"),
+    *(pair[:1].encode() + word + pair[1:].encode() for pair in _BRACKETS for word in (b"at", b"@")),
+)
+_DOTS_IN_WORDS = (b" dot ", *(pair[:1].encode() + word + pair[1:].encode() for pair in _BRACKETS for word in (b"dot", b".")))
+_LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
+_ENDS_COMMENT = table(")\\")
+_ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
+_BEGINS_CODE, _OPENS = table("&%\\"), table("[({<")
+LONGEST_WRAPPED = 76
+"""Characters of a line of quoted-printable text."""
+BEFORE, AFTER, EDGE = 160, 400, 16
+"""Characters around an @ in which its address is looked for, encoded or not; and behind the end of a text."""
 _HEX = np.full(256, 0xFF, np.uint8)
 _HEX[[ord(sign) for sign in "0123456789abcdef"]] = range(16)
 
 
-@dataclass(slots=True)
 class _Copy:
     """A copy of a text in which signs are put back."""
 
-    text: Text
-    low: Bytes
-    raw: bytes
-    codes: Codes
-    dropped: Bools
-    lengths: Bytes
-    """Characters that each one of the copy stands for."""
-    written: Bytes
-    """How an @ was written."""
-    is_put_back: Bools
+    def __init__(self, text: Text) -> None:
+        n = text.codes.size
+        self.text, self.raw = text, text.codes.tobytes().lower()
+        self.low = np.frombuffer(self.raw, np.uint8)
+        self.codes: Codes = text.wide.copy()
+        self.dropped, self.is_put_back = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self.lengths: Bytes = np.ones(n, np.uint8)
+        self.written: Bytes = np.zeros(n, np.uint8)
 
     def put(self, sign: int | Bytes, starts: Ints, n: int, *, written: int = _ENCODED) -> None:
         """Put a sign in the place of n characters."""
@@ -76,46 +86,82 @@ class _Copy:
 
     def places(self, word: bytes) -> Ints:
         """Return where a word of small letters stands."""
-        if word not in self.raw:
-            return np.zeros(0, np.int64)
-        found = np.flatnonzero(self.low[: self.low.size - len(word) + 1] == word[0])
-        for i in range(1, len(word)):
-            found = found[self.low[found + i] == word[i]]
-        return found
+        return _places(self.low, self.raw, word)
+
+
+def _places(low: Bytes, raw: bytes, word: bytes) -> Ints:
+    if word not in raw:
+        return np.zeros(0, np.int64)
+    found = np.flatnonzero(low[: low.size - len(word) + 1] == word[0])
+    for i in range(1, len(word)):
+        found = found[low[found + i] == word[i]]
+    return found
 
 
 def spelled_emails(text: Text) -> Spans:
     """Return the addresses of a text whose signs are spelled out or encoded, or stand apart."""
     raw = text.codes.tobytes().lower()
-    if not (b"@" in raw or b"%40" in raw or b"&" in raw or b"\\" in raw or b"at" in raw):
+    near = _near_signs(text, np.frombuffer(raw, np.uint8), raw)
+    if not near.size:
         return spans(())
-    n = text.codes.size
-    copy = _Copy(
-        text=text,
-        low=np.frombuffer(raw, np.uint8),
-        raw=raw,
-        codes=text.wide.copy(),
-        dropped=np.zeros(n, np.bool_),
-        lengths=np.ones(n, np.uint8),
-        written=np.zeros(n, np.uint8),
-        is_put_back=np.zeros(n, np.bool_),
-    )
+    codes = text.wide[near]
+    codes[np.flatnonzero(near[1:] - near[:-1] > 1)] = ord("\n")
+    copy = _Copy(Text(text_of(codes), codes))
     _put_encoded(copy)
     _put_words(copy)
     _join_apart(copy)
     kept = np.flatnonzero(~copy.dropped)
-    written, put_back = copy.written[kept], copy.is_put_back[kept]
-    codes = copy.codes[kept]
+    written, put_back, codes = copy.written[kept], copy.is_put_back[kept], copy.codes[kept]
     ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
-    if not ats.size or not (put_back.any() or written.any()):
-        return spans(())
     plain = Text(text_of(codes), codes)
     ats, starts, ends, last = addresses(plain, ats)
     n_put_back = np.concatenate(([0], np.cumsum(put_back)))
     in_domain = n_put_back[ends] > n_put_back[ats + 1]
     good = (last > 0) & (plain.at(starts) != ord('"')) & _is_address(plain, written[ats], in_domain, ats, starts, last)
-    starts, final = starts[good], kept[ends[good] - 1]
-    return kept[starts], final + copy.lengths[final]
+    starts, final = kept[starts[good]], kept[ends[good] - 1]
+    return near[starts], near[final] + copy.lengths[final]
+
+
+def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
+    """Return the places around every sign that may be the @ of such an address: a label and what may be a point follow it."""
+    padded = np.concatenate((low, np.full(EDGE, 10, np.uint8)))
+    has_words = any(word in raw for word in _DOTS_IN_WORDS)
+    ats = np.flatnonzero(low == ord("@"))
+    before = text.at(ats - 1)
+    is_apart = _IS_BLANK[before] | _IS_BLANK[text.at(ats + 1)] | _ENDS_COMMENT[before]
+    is_named = _ENDS_NAME[np.where(_IS_BLANK[before], text.at(ats - 2), before)]
+    ats, is_apart = ats[is_named], is_apart[is_named]
+    labels = [ats + 1 + _IS_BLANK[text.at(ats + 1)]]
+    for word in _AT_CODES:
+        if (at := _places(low, raw, word)).size:
+            after = at + len(word)
+            labels.append(after + (padded[after] == ord(" ")))
+    for word, needs in ((b" at ", has_words), (b"_at_", b"_dot_" in raw)):
+        if needs:
+            labels.append(_places(low, raw, word) + len(word))
+    first = np.concatenate(labels)
+    if not first.size:
+        return first
+    others = np.append(text.marked(~_LABEL), low.size)
+    stop = others[np.searchsorted(others, np.minimum(first, low.size))]
+    after = padded[stop]
+    is_point = _BEGINS_CODE[after]
+    if has_words:
+        is_point |= _OPENS[after] | (after == ord(" "))
+    good = is_point & ((stop > first) | _BEGINS_CODE[after])
+    of_name = (after == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
+    good[: ats.size] |= of_name[: ats.size] & is_apart
+    good[ats.size :] |= of_name[ats.size :]
+    if b"_dot_" in raw:
+        good |= after == ord("_")
+    if (wraps := np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))).size:
+        wraps = np.append(np.sort(wraps), 2 * low.size)
+        good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
+    first = first[good]
+    change = np.zeros(low.size + 1, np.int32)
+    np.add.at(change, np.maximum(first - BEFORE, 0), 1)
+    np.add.at(change, np.minimum(first + AFTER, low.size), -1)
+    return np.flatnonzero(np.cumsum(change[:-1]) > 0)
 
 
 def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts: Ints, last: Ints) -> Bools:
@@ -127,9 +173,10 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
         others = np.append(text.marked(~LETTERS), text.codes.size)
         end = others[np.searchsorted(others, last)]
         known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
+        begins = ALNUM[text.at(starts)]
         of_letters = others[np.searchsorted(others, starts)] >= ats
         named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3))
-        result[loose] = known & ~named
+        result[loose] = known & ~named & begins
         result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
         result[loose] &= ~of_letters | (written != _BEHIND_BLANK)
     return result
@@ -192,7 +239,9 @@ def _join_apart(copy: _Copy) -> None:
         starts = copy.places(softly)
         for i in range(len(softly)):
             copy.dropped[starts + i] = True
-        copy.is_put_back[starts + len(softly) - len(softly)] |= False
+        starts = starts[starts + len(softly) < copy.is_put_back.size]
+        copy.is_put_back[starts + len(softly)] = True
+    _drop_comments(copy)
     ats = np.flatnonzero(copy.text.codes == ord("@"))
     before, after = _IS_BLANK[at(ats - 1)], _IS_BLANK[at(ats + 1)]
     before &= ats > 0
@@ -201,3 +250,18 @@ def _join_apart(copy: _Copy) -> None:
     copy.dropped[ats[after] + 1] = True
     copy.written[ats[after]] = _APART
     copy.written[ats[before & ~after]] = _BEHIND_BLANK
+
+
+def _drop_comments(copy: _Copy) -> None:
+    """Leave out a word in brackets between a name and its @."""
+    closing = copy.places(b")@")
+    if not closing.size:
+        return
+    others = np.append(copy.text.marked(~WORD), copy.low.size)
+    index = np.searchsorted(others, closing)
+    opening = np.where(index > 0, others[index - 1], 0)
+    good = (copy.low[opening] == ord("(")) & (closing - opening > 1) & (closing - opening <= LONGEST_COMMENT)
+    opening, closing = opening[good], closing[good]
+    for i in range(LONGEST_COMMENT + 1):
+        copy.dropped[(opening + i)[opening + i <= closing]] = True
+    copy.written[closing + 1] = _APART
