@@ -3,6 +3,8 @@
 Such signs are put back into a copy of the text, which is searched as any other; what was put back decides how much more an address must look like one.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from workbench.gateway.detectors.emails import addresses, packed
@@ -12,8 +14,6 @@ from workbench.gateway.detectors.normal import Codes, text_of
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
 """How the @ of an address is written: as itself, in code or brackets, as a word, between underscores, before a blank, or only after one."""
-_BRACKETS = ("[]", "()", "{}", "<>")
-_WORDS_IN_BRACKETS = {ord("@"): (b"at", b"@"), ord("."): (b"dot", b".")}
 _SIGNS = (
     *((b" at ", ord("@"), _SPELLED), (b"_at_", ord("@"), _UNDERSCORED), (b"\\@", ord("@"), _APART)),
     *((b"&commat;", ord("@"), _ENCODED), (b" dot ", ord("."), _PLAIN), (b"_dot_", ord("."), _PLAIN)),
@@ -46,15 +46,11 @@ def _packed_words(words: str) -> Ints:
 
 _PACKED_ENDINGS, _PACKED_WORDS = _packed_words(_ENDINGS), _packed_words(_WORDS)
 _IS_BLANK = table(" \n")
-_AT_CODES = (
-    *(b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40"),
-    *(pair[:1].encode() + word + pair[1:].encode() for pair in _BRACKETS for word in (b"at", b"@")),
-)
-_DOTS_IN_WORDS = (b" dot ", *(pair[:1].encode() + word + pair[1:].encode() for pair in _BRACKETS for word in (b"dot", b".")))
+_AT_CODES = (b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40")
 _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
 _ENDS_COMMENT = table(")\\")
 _ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
-_BEGINS_CODE, _OPENS = table("&%\\"), table("[({<")
+_BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
 LONGEST_WRAPPED = 76
 """Characters of a line of quoted-printable text."""
 BEFORE, AFTER, EDGE = 160, 400, 16
@@ -125,20 +121,24 @@ def spelled_emails(text: Text) -> Spans:
 def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     """Return the places around every sign that may be the @ of such an address: a label and what may be a point follow it."""
     padded = np.concatenate((low, np.full(EDGE, 10, np.uint8)))
-    has_words = any(word in raw for word in _DOTS_IN_WORDS)
-    ats = np.flatnonzero(low == ord("@"))
+    signs = {sign for sign in b"@%&\\[({<=" if sign in raw}
+    bracketed = _bracketed(text, padded) if signs.intersection(b"[({<") else None
+    has_dots = b" dot " in raw or (bracketed is not None and bool((~bracketed.is_at).any()))
+    ats = np.flatnonzero(low == ord("@")) if ord("@") in signs else np.zeros(0, np.int64)
     before = text.at(ats - 1)
     is_apart = _IS_BLANK[before] | _IS_BLANK[text.at(ats + 1)] | _ENDS_COMMENT[before]
     is_named = _ENDS_NAME[np.where(_IS_BLANK[before], text.at(ats - 2), before)]
     ats, is_apart = ats[is_named], is_apart[is_named]
     labels = [ats + 1 + _IS_BLANK[text.at(ats + 1)]]
-    for word in _AT_CODES:
-        if (at := _places(low, raw, word)).size:
-            after = at + len(word)
-            labels.append(after + (padded[after] == ord(" ")))
-    for word, needs in ((b" at ", has_words), (b"_at_", b"_dot_" in raw)):
-        if needs:
-            labels.append(_places(low, raw, word) + len(word))
+    labels += [_places(low, raw, word) + len(word) for word in _AT_CODES if word[0] in signs]
+    if bracketed is not None:
+        after = (bracketed.starts + bracketed.lengths)[bracketed.is_at]
+        labels.append(after + (padded[after] == ord(" ")))
+    if has_dots:
+        labels.append(_places(low, raw, b" at ") + len(b" at "))
+    has_lines = ord("_") in raw and b"_dot_" in raw
+    if has_lines:
+        labels.append(_places(low, raw, b"_at_") + len(b"_at_"))
     first = np.concatenate(labels)
     if not first.size:
         return first
@@ -146,22 +146,52 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     stop = others[np.searchsorted(others, np.minimum(first, low.size))]
     after = padded[stop]
     is_point = _BEGINS_CODE[after]
-    if has_words:
+    if has_dots:
         is_point |= _OPENS[after] | (after == ord(" "))
     good = is_point & ((stop > first) | _BEGINS_CODE[after])
     of_name = (after == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
     good[: ats.size] |= of_name[: ats.size] & is_apart
     good[ats.size :] |= of_name[ats.size :]
-    if b"_dot_" in raw:
+    if has_lines:
         good |= after == ord("_")
-    if (wraps := np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))).size:
-        wraps = np.append(np.sort(wraps), 2 * low.size)
+    if ord("=") in signs:
+        wraps = np.append(np.sort(np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))), 2 * low.size)
         good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
-    first = first[good]
-    change = np.zeros(low.size + 1, np.int32)
-    np.add.at(change, np.maximum(first - BEFORE, 0), 1)
-    np.add.at(change, np.minimum(first + AFTER, low.size), -1)
-    return np.flatnonzero(np.cumsum(change[:-1]) > 0)
+    return _around(np.sort(first[good]), low.size)
+
+
+def _around(places: Ints, size: int) -> Ints:
+    """Return all places near some in order."""
+    if not places.size:
+        return places
+    starts, ends = np.maximum(places - BEFORE, 0), np.minimum(places + AFTER, size)
+    begins = np.flatnonzero(np.concatenate(([True], starts[1:] > ends[:-1])))
+    starts, ends = starts[begins], ends[np.append(begins[1:], places.size) - 1]
+    n = ends - starts
+    result: Ints = np.arange(n.sum()) + np.repeat(starts - np.cumsum(n) + n, n)
+    return result
+
+
+class _Bracketed(NamedTuple):
+    """Signs and words for them in brackets."""
+
+    starts: Ints
+    lengths: Ints
+    is_at: Bools
+
+
+def _bracketed(text: Text, padded: Bytes) -> _Bracketed:
+    """Return the signs @ and ., and the words for them, that stand alone in brackets."""
+    opens = text.marked(_OPENS)
+    second = padded[opens + 1]
+    opens, second = opens[_IN_BRACKETS[second]], second[_IN_BRACKETS[second]]
+    third, fourth, fifth = (padded[opens + i] for i in (2, 3, 4))
+    sign = ((second == ord("@")) | (second == ord("."))) & _CLOSES[third]
+    at = (second == ord("a")) & (third == ord("t")) & _CLOSES[fourth]
+    dot = (second == ord("d")) & (third == ord("o")) & (fourth == ord("t")) & _CLOSES[fifth]
+    good = sign | at | dot
+    lengths = 3 + at + 2 * dot
+    return _Bracketed(opens[good], lengths[good], (at | (second == ord("@")))[good])
 
 
 def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts: Ints, last: Ints) -> Bools:
@@ -219,17 +249,13 @@ def _put_words(copy: _Copy) -> None:
     """Put back what is written as a word."""
     for word, sign, written in _SIGNS:
         copy.put(sign, copy.places(word), len(word), written=written)
-    for sign, words in _WORDS_IN_BRACKETS.items():
-        for word in words:
-            for opening, closing in _BRACKETS:
-                inside = opening.encode() + word + closing.encode()
-                starts = copy.places(inside)
-                if not starts.size:
-                    continue
-                copy.put(sign, starts, len(inside))
-                for beside in (starts - 1, starts + len(inside)):
-                    blank = beside[copy.text.at(beside) == ord(" ")]
-                    copy.dropped[blank] = True
+    found = _bracketed(copy.text, np.concatenate((copy.low, np.full(EDGE, 10, np.uint8))))
+    for n in (3, 4, 5):
+        those = found.lengths == n
+        starts = found.starts[those]
+        copy.put(np.where(found.is_at[those], ord("@"), ord(".")).astype(np.uint8), starts, n)
+        for beside in (starts - 1, starts + n):
+            copy.dropped[beside[copy.text.at(beside) == ord(" ")]] = True
 
 
 def _join_apart(copy: _Copy) -> None:
