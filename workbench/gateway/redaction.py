@@ -43,7 +43,9 @@ LONGEST_SPELLED = 2048
 _RUN = r"[^ \n\r\"\[\](){}<>,@]"
 _OPEN, _CLOSE, _SIGN = r"[\[({<]", r"[\])}>]", r"(?:at|dot|@|\.)"
 _JOINS = rf" ?{_OPEN}{_SIGN}{_CLOSE} ?| (?:at|dot) |[ \n]?@[ \n]?|(?<==)\r?\n|\(\w{{1,24}}\)@"
-_MAY_JOIN = rf" ?{_OPEN}(?:{_SIGN}{_CLOSE}? ?|a|do?)?| (?:at ?|a|dot ?|do?)?|[ \n]?@[ \n]?|\n|(?<==)\r\n?|\(\w{{0,24}}\)?@?"
+_MAY_JOIN = (
+    rf" ?{_OPEN}(?:{_SIGN}{_CLOSE}? ?|a|do?)?| (?:at ?|a|dot ?|do?)?|[ \n]?@[ \n]?|\n|(?<==)\r\n?|\(\w{{0,24}}\)?@?"
+)
 _SPELLED = re.compile(rf"(?<!{_RUN}){_RUN}++(?:(?:{_JOINS}){_RUN}++)*+(?:{_MAY_JOIN})?\Z", re.IGNORECASE)
 _HOLDS_SIGN = re.compile(r"[&%\\=@ \n\[({<]|_(?:at|dot)|_[atdo]{0,3}\Z", re.IGNORECASE)
 """Signs without which the end of a text is no address that is spelled out."""

@@ -53,7 +53,11 @@ def _is_euro(text: Text, places: Ints) -> Bools:
 def international_begins(text: Text, starts: Ints) -> Bools:
     """Return which numbers with a plus sign are not part of something else."""
     before, second = text.at(starts - 1), text.at(starts - 2)
-    ok: Bools = ~is_joined(before, second) & (before != ord("+")) & ~(((before == _HYPHEN) | (before == ord("."))) & DIGITS[second])
+    ok: Bools = (
+        ~is_joined(before, second)
+        & (before != ord("+"))
+        & ~(((before == _HYPHEN) | (before == ord("."))) & DIGITS[second])
+    )
     return ok
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from workbench.gateway.detectors.finding import Ints, Spans, spans
+from workbench.gateway.detectors.finding import Ints, Spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
@@ -87,12 +87,13 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     best, last = np.zeros(ats.size, np.int64), np.zeros(ats.size, np.int64)
     others = np.flatnonzero((kinds & _LABEL) == 0)
     n_cjk = np.concatenate(([0], np.cumsum((kinds & _CJK) > 0))) if (kinds & _CJK).any() else None
+    no_letters = np.flatnonzero((kinds & _LETTER) == 0)
     live, start = np.arange(ats.size), ats + 1
     index = np.searchsorted(others, start)
     for n_labels in range(MOST_LABELS + 1):
         stop = others[index]
         if n_labels:
-            ends = _last_labels(text, kinds, start, stop)
+            ends = _last_labels(text, kinds, no_letters, start, stop)
             ended = ends > 0
             best[live[ended]], last[live[ended]] = ends[ended], start[ended]
         length = stop - start
@@ -112,14 +113,13 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     return best, last
 
 
-def _last_labels(text: Text, kinds: Bytes, start: Ints, stop: Ints) -> Ints:
+def _last_labels(text: Text, kinds: Bytes, no_letters: Ints, start: Ints, stop: Ints) -> Ints:
     """Return where the labels that begin in these runs end as the last ones of a domain; 0 for none."""
     ends = np.zeros(start.size, np.int64)
     first = kinds[start]
     letters = np.flatnonzero((first & _LETTER) > 0)
     if letters.size:
-        others = np.flatnonzero((kinds & _LETTER) == 0)
-        end = others[np.searchsorted(others, start[letters])]
+        end = no_letters[np.searchsorted(no_letters, start[letters])]
         length = end - start[letters]
         ok = (length > 1) & (length <= LONGEST_END) & ((kinds[end] & _DIGIT) == 0)
         ends[letters[ok]] = end[ok]

@@ -3,6 +3,7 @@
 Such signs are put back into a copy of the text, which is searched as any other; what was put back decides how much more an address must look like one.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -232,17 +233,17 @@ def _put_encoded(copy: _Copy) -> None:
     digits = [at(starts + i).astype(np.int64) - ord("0") for i in (2, 3, 4)]
     is_digit = [(digit >= 0) & (digit < 10) for digit in digits]
     two, three = is_digit[0] & is_digit[1], is_digit[0] & is_digit[1] & is_digit[2]
-    for n, good, code in (
+    for n, ended, code in (
         (5, two & (at(starts + 4) == ord(";")), 10 * digits[0] + digits[1]),
         (6, three & (at(starts + 5) == ord(";")), 100 * digits[0] + 10 * digits[1] + digits[2]),
     ):
-        good = good & (code > 0x20) & (code < 0x7F)
+        good = ended & (code > 0x20) & (code < 0x7F)
         copy.put(code[good].astype(np.uint8), starts[good], n)
 
 
-def _at_of(low: Bytes):
-    padded = np.concatenate((low, np.full(8, 10, np.uint8)))
-    return lambda places: padded[places]
+def _at_of(low: Bytes) -> Callable[[Ints], Bytes]:
+    padded = np.concatenate((low, np.full(EDGE, 10, np.uint8)))
+    return padded.__getitem__
 
 
 def _put_words(copy: _Copy) -> None:
