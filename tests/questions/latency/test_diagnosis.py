@@ -154,6 +154,15 @@ def test_refusals_of_a_surge_are_no_errors_but_failures_of_the_same_load_are():
     assert diagnosis_of(HEALTHY, changed(failed_fraction=0.4, errors=mixed)).named == "server errors"
 
 
+def test_errors_are_seen_beside_clients_that_gave_up_in_both_loads():
+    before = replace(
+        changed(failed_fraction=0.4, gave_up_fraction=0.4, errors=("timeout after 20 s",) * 24), n_requests=60
+    )
+    errors = ("HTTP 500: refused",) * 12 + ("timeout after 20 s",) * 12
+    now = replace(changed(failed_fraction=0.4, gave_up_fraction=0.2, errors=errors), n_requests=60)
+    assert diagnosis_of(before, now).named == "server errors"
+
+
 BUSY = {"others_cores": 1.2, "server.waited_percent": 60.0, "probe.tpot_s": 0.02}
 
 

@@ -151,7 +151,7 @@ def _busy(a: Observation) -> str | None:
 
 def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
     """Return the symptoms: latencies that grew beyond chance, stalls, failures, different answers, and a server that is slower without load."""
-    symptoms = []
+    symptoms: list[Symptom] = []
     for name, (latency, least, strong, seconds) in GROWN.items():
         before, after = a.get(name), b.get(name)
         if before is None or after is None or after < least * before or after - before < seconds:
@@ -168,11 +168,11 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
         symptoms.append(Symptom(text=text, is_strong=stalls[1] - stalls[0] >= STALLS[1]))
     if (alone := factor_alone(a, b)) is not None and alone[0] >= ALONE[0]:
         symptoms.append(Symptom(text=alone[1], is_strong=alone[0] >= ALONE[1]))
-    failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
-    if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
-        text = gettext_noop("failed requests {before:.1f} → {after:.1f} %").format(
-            before=100 * failed[0], after=100 * failed[1]
-        )
+    # Where clients give up in both loads, fewer of them may hide as many answers that are errors.
+    failed, refused = [o.get("failed_fraction") or 0.0 for o in (a, b)], [o.refused_fraction for o in (a, b)]
+    before, now = max((failed, refused), key=lambda pair: pair[1] - pair[0])
+    if len(b.errors) >= 2 and now - before >= 0.01:
+        text = gettext_noop("failed requests {before:.1f} → {after:.1f} %").format(before=100 * before, after=100 * now)
         is_wait = all(e.startswith(GAVE_UP) for e in b.errors)
         symptoms.append(Symptom(text=text, is_strong=True, is_latency=is_wait))
     if (differ := answers_differ(a, b)) is not None and differ[0] > 0:

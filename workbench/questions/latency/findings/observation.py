@@ -44,6 +44,12 @@ class Observation:
         return self.values.get(name)
 
     @property
+    def refused_fraction(self) -> float:
+        """Share of the requests that failed otherwise than by a client that gave up."""
+        n = sum(not error.startswith(GAVE_UP) for error in self.errors)
+        return n / self.n_requests if self.n_requests else 0.0
+
+    @property
     def is_busy(self) -> bool:
         """Whether other programs compete with the server for its cores."""
         others, waited, cores = self.get("others_cores"), self.get("server.waited_percent"), self.get("host.cores")
