@@ -200,7 +200,8 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
     result = np.where(written == _PLAIN, in_domain, True)
     loose = np.flatnonzero(written > _ENCODED)
     if loose.size:
-        written, in_domain, ats, starts, last = (values[loose] for values in (written, in_domain, ats, starts, last))
+        written, in_domain = written[loose], in_domain[loose]
+        ats, starts, last = ats[loose], starts[loose], last[loose]
         others = np.append(text.marked(~LETTERS), text.codes.size)
         end = others[np.searchsorted(others, last)]
         known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
