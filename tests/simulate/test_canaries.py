@@ -59,8 +59,9 @@ def test_failures_in_bursts_take_more_requests():
 
 
 def test_a_version_that_takes_over_with_less_power_than_was_asked_for_says_so():
-    reasons = [played(Traffic(), 1, least_requests=n)[0].reason for n in (200, None)]
-    assert reasons == ["no measure is worse (power 22 %)", "no measure is worse"]
+    few, enough = (played(Traffic(), 1, least_requests=n)[0].reason for n in (200, None))
+    assert few.startswith("no measure is worse (power ")
+    assert enough == "no measure is worse"
 
 
 def test_the_number_of_requests_follows_from_the_power():
