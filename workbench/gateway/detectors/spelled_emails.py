@@ -38,7 +38,7 @@ _WORDS = (
 LONGEST_COMMENT = 25
 """Characters of a comment between a name and its @."""
 _LONGEST = 8
-"""Letters by which endings and words are told apart."""
+"""Letters of endings and words that are compared."""
 
 
 def _packed_words(words: str) -> Ints:
