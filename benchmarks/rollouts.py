@@ -62,8 +62,8 @@ def main() -> None:
     args = parser.parse_args()
     rule = BY_REQUEST
     print(
-        f"{rule.requests_per_step} requests of the new version a step, so that failures of {100 * rule.usual_failures:g} to "
-        f"{100 * rule.caught_failures:g} % are caught with {100 * rule.power:g} %; {args.runs} runs each\n"
+        f"{rule.requests_per_step} requests of the new version a step, more where failures come in bursts or users are assigned, so that "
+        f"failures of {100 * rule.usual_failures:g} to {100 * rule.caught_failures:g} % are caught with {100 * rule.power:g} %; {args.runs} runs each\n"
     )
     print(
         "| scenario | rolled back | caught before the last step | requests of the new version, median | most | undecided |"

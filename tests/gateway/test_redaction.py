@@ -193,3 +193,38 @@ def test_a_megabyte_that_means_ill_takes_linear_time(text):
             runs.append(time.process_time() - began)
         took.append(min(runs))
     assert took[1] < 10 * max(took[0], 0.02)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "ann dot bee at example dot org",
+            "ann.bee [at] example [dot] org",
+            "ann(at)example.org",
+            "ann_at_example_dot_org",
+        ),
+        *("ann&#64;example&#46;org", "ann&commat;example.org", "ann%40example%2Eorg", "ann\\u0040example.org"),
+        *(
+            "ann.bee @ example.org",
+            "ann.bee@\nexample.org",
+            "ann@exam=\nple.org",
+            "ann(home)@example.org",
+            '"ann bee"@example.org',
+        ),
+    ],
+)
+def test_an_address_that_is_spelled_out_or_encoded_is_found_in_streams_too(text):
+    whole = f"Write to {text}, or call."
+    assert redact_text(whole)[0] == "Write to [EMAIL], or call."
+    for cut in range(len(whole)):
+        stream = StreamRedactor()
+        assert stream.feed(whole[:cut]) + stream.feed(whole[cut:]) + stream.end() == "Write to [EMAIL], or call."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["He looked at the dot on it", "We are at example dot com", "x = queue@self.weight", "start getty@tty1.service"],
+)
+def test_words_and_products_are_no_addresses(text):
+    assert redact_text(text)[0] == text

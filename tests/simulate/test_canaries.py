@@ -27,9 +27,17 @@ def test_a_healthy_version_takes_over(traffic):
     assert share_of(played(traffic, 4), Phase.PROMOTED) == 1
 
 
-@pytest.mark.parametrize("traffic", [Traffic(n_users=3, failures=(0.01, 0.03)), Traffic(slower=1.3)])
-def test_a_worse_version_goes_back_before_the_last_step(traffic):
-    rollouts = played(traffic, 12)
+@pytest.mark.parametrize(
+    ("traffic", "assignment"),
+    [
+        (Traffic(n_users=3, failures=(0.01, 0.03)), "request"),
+        (Traffic(failures=(0.01, 0.03), burst=3), "request"),
+        (Traffic(failures=(0.01, 0.03)), "user"),
+        (Traffic(slower=1.3), "request"),
+    ],
+)
+def test_a_worse_version_goes_back_before_the_last_step(traffic, assignment):
+    rollouts = played(traffic, 12, assignment=assignment)
     assert share_of(rollouts, Phase.ROLLED_BACK) == 1
     assert all(p.step < 3 for p in rollouts)
 
@@ -43,6 +51,17 @@ def test_a_dead_version_goes_back_within_twenty_of_its_requests(traffic):
 
 def test_users_that_always_fail_are_no_difference_where_users_are_assigned():
     assert share_of(played(Traffic(uneven=0.05), 3, assignment="user"), Phase.PROMOTED) == 1
+
+
+def test_failures_in_bursts_take_more_requests():
+    one_by_one, in_bursts = (played(Traffic(burst=burst), 1)[0] for burst in (1, 3))
+    assert 2 * one_by_one.n_new < in_bursts.n_new < 4 * one_by_one.n_new
+
+
+def test_a_version_that_takes_over_with_less_power_than_was_asked_for_says_so():
+    few, enough = (played(Traffic(), 1, least_requests=n)[0].reason for n in (200, None))
+    assert few.startswith("no measure is worse (power ")
+    assert enough == "no measure is worse"
 
 
 def test_the_number_of_requests_follows_from_the_power():

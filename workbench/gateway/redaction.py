@@ -21,6 +21,7 @@ from workbench.gateway.detectors.normal import normal
 from workbench.gateway.detectors.phones import phones
 from workbench.gateway.detectors.secret_formats import LONGEST_SECRET
 from workbench.gateway.detectors.secrets import secrets
+from workbench.gateway.detectors.spelled_emails import spelled_emails
 
 LONGEST = LONGEST_SECRET + 256
 """Largest number of characters of a finding and its context; outside of a private key a stream never holds back more than twice as many."""
@@ -37,6 +38,18 @@ _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
 _MAY_DECIDE = re.compile(rf"[\s{_HARD}]")
 _MAY_GO_ON = re.compile(r"[^A-Za-z]|[A-Za-z]{1,4}\Z")
 LONGEST_DOMAIN = 260
+LONGEST_SPELLED = 2048
+"""Characters of the end of a text in which an address may begin that is spelled out or encoded."""
+_RUN = r"[^ \n\r\"\[\](){}<>,@]"
+_OPEN, _CLOSE, _SIGN = r"[\[({<]", r"[\])}>]", r"(?:at|dot|@|\.)"
+_JOINS = rf" ?{_OPEN}{_SIGN}{_CLOSE} ?| (?:at|dot) |[ \n]?@[ \n]?|(?<==)\r?\n|\(\w{{1,24}}\)@"
+_MAY_JOIN = (
+    rf" ?{_OPEN}(?:{_SIGN}{_CLOSE}? ?|a|do?)?| (?:at ?|a|dot ?|do?)?|[ \n]?@[ \n]?|\n|(?<==)\r\n?|\(\w{{0,24}}\)?@?"
+)
+_SPELLED = re.compile(rf"(?<!{_RUN}){_RUN}++(?:(?:{_JOINS}){_RUN}++)*+(?:{_MAY_JOIN})?\Z", re.IGNORECASE)
+_HOLDS_SIGN = re.compile(r"[&%\\=@ \n\[({<]|_(?:at|dot)|_[atdo]{0,3}\Z", re.IGNORECASE)
+"""Signs without which the end of a text is no address that is spelled out."""
+_OPEN_QUOTE = re.compile(r"\"[^ \n\r\",:;][^\n\r\"]{0,63}\"?\Z|\"\Z")
 _DOMAIN_GOES_ON = re.compile(r"@(?:[^\s@,;<>\[\]{}|()\"'/:\u3000-\u3003\uff00-\uffef]*|\[[0-9.]*\]?)")
 
 
@@ -81,8 +94,9 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
     yield "SECRET", secrets(text)
     if "@" in plain:
         yield "EMAIL", emails(text)
+    yield "EMAIL", spelled_emails(text)
     if "PRIVATE KEY" in plain:
-        yield "PRIVATE KEY", key_blocks(plain)
+        yield "PRIVATE KEY", key_blocks(text)
     groups = Groups(text)
     n_digits = int(groups.digits_before[-1])
     if n_digits >= FEWEST_OF_ACCOUNT:
@@ -190,8 +204,24 @@ def _words_undecided(plain: str) -> int:
     place = _number_undecided(plain)
     at = plain.rfind("@", max(0, len(plain) - LONGEST_DOMAIN))
     if at > 0 and _DOMAIN_GOES_ON.fullmatch(plain, at):
-        place = min(place, _number_undecided(plain[: at + 1]))
-    return place
+        place = min(place, _number_undecided(plain[: at + 1]), _quoted_undecided(plain, at))
+    return min(place, _spelled_undecided(plain), _quoted_undecided(plain, len(plain)))
+
+
+def _spelled_undecided(plain: str) -> int:
+    """Return the beginning of what may become an address that is spelled out or encoded."""
+    first = max(0, len(plain) - LONGEST_SPELLED)
+    last = _SPELLED.search(plain, first)
+    if last is None or not _HOLDS_SIGN.search(plain, last.start()):
+        return len(plain)
+    return last.start()
+
+
+def _quoted_undecided(plain: str, end: int) -> int:
+    """Return the beginning of a name in quotation marks that reaches a place, or may reach it with more text."""
+    tail = plain[max(0, end - 66) : end]
+    last = _OPEN_QUOTE.search(tail)
+    return end - len(tail) + last.start() if last else len(plain)
 
 
 def _number_undecided(plain: str) -> int:

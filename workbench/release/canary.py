@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, inf
 
 from workbench.core.errors import InvalidSpec
 from workbench.release.journal import AnswersCompared, Begin, End, Journal, Line, Phase, RequestEnded, StepTaken
-from workbench.release.judge import NOTHING_WORSE, Evidence, Judge
+from workbench.release.judge import FEW_REQUESTS, NOTHING_WORSE, Evidence, Judge
 from workbench.release.rule import CanaryRule
+
+MOST_TIMES = 10
+"""Times the planned requests after which a step ends at the latest, with less power than was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +71,10 @@ class Rollout:
                 )
             rule = begin.rule
         self.rule, self.versions = rule, versions
-        self.judge, self.least_requests = Judge(rule), rule.requests_per_step
+        self.judge, self._planned_requests = Judge(rule), rule.requests_per_step
         self.phase, self.step, self.reason = Phase.RUNNING, 0, ""
         self.n_in_step, self.share = 0, rule.share_at(0)
+        self._n_of_fresh_users, self._least_counting = 0, inf
         if begin is None:
             journal.write(Begin(versions, rule))
         for line in journal.lines:
@@ -96,8 +101,32 @@ class Rollout:
             evidence=self.judge.evidence,
             answers=ComparedAnswers(n=self.judge.answers.n, n_differ=self.judge.answers.n_bad),
             least_requests=self.least_requests,
-            power=self.rule.power_at_requests,
+            power=self.power,
         )
+
+    @property
+    def least_requests(self) -> int:
+        """Requests of the new version in each step before the next: what the power needs, times the failures that count as one, unless it is given."""
+        if self.rule.least_requests is not None:
+            return self.rule.least_requests
+        return ceil(self._planned_requests * self.judge.failures.n_bad_per_event)
+
+    @property
+    def power(self) -> float:
+        """Probability with which the rise of the failures that the rule names is caught before the last step, by the step with the least evidence so far."""
+        planned = self.least_requests / self.judge.failures.n_bad_per_event
+        return self.rule.power_at(min(planned, self._least_counting))
+
+    @property
+    def _n_counting(self) -> float:
+        """Requests of the new version in this step whose failures would have counted one by one."""
+        return self._n_of_fresh_users / self.judge.failures.n_bad_per_event
+
+    @property
+    def _is_enough(self) -> bool:
+        if self.rule.least_requests is not None:
+            return self.n_in_step >= self.rule.least_requests
+        return self._n_counting >= self._planned_requests or self.n_in_step >= MOST_TIMES * self._planned_requests
 
     def request(
         self,
@@ -148,7 +177,9 @@ class Rollout:
         """Change the state as a line of the journal says."""
         match line:
             case RequestEnded():
-                self.n_in_step += line.new and not line.failed
+                if line.new and not line.failed:
+                    self.n_in_step += 1
+                    self._n_of_fresh_users += line.user not in self.judge.failures.counted_users
                 self.judge.request(
                     is_canary=line.new,
                     share=line.share,
@@ -164,7 +195,9 @@ class Rollout:
                 else:
                     self.judge.unanswered()
             case StepTaken():
+                self._least_counting = min(self._least_counting, self._n_counting)
                 self.step, self.n_in_step, self.share = line.step, 0, self.rule.share_at(line.step)
+                self._n_of_fresh_users = 0
             case End():
                 self.phase, self.reason, self.share = line.phase, line.reason, float(line.phase is Phase.PROMOTED)
 
@@ -174,9 +207,14 @@ class Rollout:
             return
         if (reason := self.judge.verdict) is not None:
             self._take(End(Phase.ROLLED_BACK, reason))
-        elif self.n_in_step >= self.least_requests:
+        elif self._is_enough:
             is_last = self.step + 1 == len(self.rule.steps)
-            self._take(End(Phase.PROMOTED, NOTHING_WORSE) if is_last else StepTaken(self.step + 1))
+            self._take(End(Phase.PROMOTED, self._why_promoted) if is_last else StepTaken(self.step + 1))
+
+    @property
+    def _why_promoted(self) -> str:
+        power = self.power
+        return NOTHING_WORSE if power >= self.rule.power else FEW_REQUESTS.format(percent=int(100 * power))
 
     def _take(self, line: StepTaken | End) -> None:
         self._journal.write(line)

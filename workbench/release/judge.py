@@ -19,11 +19,16 @@ FORGOTTEN = 0.999
 """Factor, for each request of the old version, on its longest row of bad requests."""
 N_LATEST, N_FEWEST, N_BETWEEN = 1000, 100, 50
 USUAL = 0.9
+MOST_IN_EVENT = 10
+"""Failures that one event stands for at most: a long outage does not say how failures come otherwise."""
+FEWEST_EVENTS = 5
+"""Events from which on it is known how many failures one stands for."""
 UNANSWERED_AS_ONE = 5
 """Gold questions without an answer in a row that count as one."""
 OUTAGE = gettext_noop("worse in {measure} (all of its last {n} requests)")
 WORSE = gettext_noop("worse in {measure} (evidence {evidence})")
 NOTHING_WORSE = gettext_noop("no measure is worse")
+FEW_REQUESTS = gettext_noop("no measure is worse (power {percent} %)")
 """Reasons for which a rollout ends, as its journal keeps them."""
 
 
@@ -33,6 +38,8 @@ def shown_reason(reason: str) -> str:
         return gettext(OUTAGE).format(measure=gettext(found[1]), n=found[2])
     if found := re.fullmatch(r"worse in (.+) \(evidence (.+)\)", reason):
         return gettext(WORSE).format(measure=gettext(found[1]), evidence=found[2])
+    if found := re.fullmatch(r"no measure is worse \(power (\d+) %\)", reason):
+        return gettext(FEW_REQUESTS).format(percent=found[1])
     return gettext(reason)
 
 
@@ -105,6 +112,9 @@ class Comparison:
     counted_users: set[str] = field(default_factory=set)
     """Users with an event: each counts once, as all requests of a user were assigned together."""
     longest_old_row: float = 0.0
+    n_merged: int = 0
+    """Bad requests that count with the event before them, in each event up to a limit."""
+    _n_merged_lately: int = 0
     _users_in_row: set[str] = field(default_factory=set)
     _old_since: list[int] = field(default_factory=lambda: [0, 0])
     """Good and bad requests of the old version since the new version's row of bad ones began."""
@@ -120,8 +130,12 @@ class Comparison:
             return
         if is_bad and server not in own.bursts and other.is_calm and user not in self.counted_users:
             self.test.event(is_canary=is_canary, share=share)
+            self._n_merged_lately = 0
             if user:
                 self.counted_users.add(user)
+        elif is_bad and user not in self.counted_users and self._n_merged_lately + 1 < MOST_IN_EVENT:
+            self._n_merged_lately += 1
+            self.n_merged += 1
         own.note(server, is_bad=is_bad)
         if not is_canary:
             self.longest_old_row = max(own.n_bad_in_row, FORGOTTEN * self.longest_old_row)
@@ -130,6 +144,12 @@ class Comparison:
             self._old_since, self._users_in_row = [0, 0], set()
         if is_canary and is_bad and user:
             self._users_in_row.add(user)
+
+    @property
+    def n_bad_per_event(self) -> float:
+        """Bad requests that one event stands for, where they come in bursts: so many times the requests are needed."""
+        n_events = self.test.n_events
+        return 1 + self.n_merged / n_events if n_events >= FEWEST_EVENTS else 1.0
 
     @property
     def is_outage(self) -> bool:

@@ -28,7 +28,7 @@ class CanaryRule:
     steps: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
     """Rising shares of the requests on the new version, the last of them 1."""
     least_requests: int | None = None
-    """Requests to the new version in each step before the next step; None: as many as the power needs."""
+    """Requests to the new version in each step before the next step; None: as many as the power needs, more where failures come in bursts."""
     power: float = 0.98
     """Probability with which a rise of the failures, as below, is caught before the last step."""
     usual_failures: float = 0.01
@@ -90,9 +90,12 @@ class CanaryRule:
     @property
     def power_at_requests(self) -> float:
         """Probability with which the rise of the failures is caught before the last step, at these requests in each step."""
+        return self.power_at(self.requests_per_step)
+
+    def power_at(self, n_requests: float) -> float:
+        """Probability with which the rise is caught, where each step has so many requests of the new version whose failures count one by one."""
         mean, deviation, needed = self._evidence_per_request()
-        n = self.requests_per_step
-        return NormalDist().cdf((n * mean - needed) / (deviation * sqrt(n)))
+        return NormalDist().cdf((n_requests * mean - needed) / (deviation * sqrt(n_requests)))
 
     def share_at(self, step: int) -> float:
         """Share of the requests on the new version in a step, from 0 to below 1: some stay on the old version to the end."""

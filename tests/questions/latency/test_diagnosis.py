@@ -154,6 +154,15 @@ def test_refusals_of_a_surge_are_no_errors_but_failures_of_the_same_load_are():
     assert diagnosis_of(HEALTHY, changed(failed_fraction=0.4, errors=mixed)).named == "server errors"
 
 
+def test_errors_are_seen_beside_clients_that_gave_up_in_both_loads():
+    before = replace(
+        changed(failed_fraction=0.4, gave_up_fraction=0.4, errors=("timeout after 20 s",) * 24), n_requests=60
+    )
+    errors = ("HTTP 500: refused",) * 12 + ("timeout after 20 s",) * 12
+    now = replace(changed(failed_fraction=0.4, gave_up_fraction=0.2, errors=errors), n_requests=60)
+    assert diagnosis_of(before, now).named == "server errors"
+
+
 BUSY = {"others_cores": 1.2, "server.waited_percent": 60.0, "probe.tpot_s": 0.02}
 
 
@@ -174,6 +183,13 @@ def test_on_a_busy_machine_a_latency_without_evidence_is_no_alarm():
 )
 def test_on_a_busy_machine_causes_are_still_named(cause):
     assert diagnosis_of(busy(HEALTHY), busy(CASES[cause])).named == cause
+
+
+@pytest.mark.parametrize(
+    "chance", [{"probe.health_s": 0.028, "outside_ttft_s": 0.025}, {"tokenizing_s": 0.02, "front_s": 0.025}]
+)
+def test_on_a_busy_machine_waits_for_a_core_are_neither_network_nor_tokenizer(chance):
+    assert not diagnosis_of(busy(HEALTHY), busy(slower(**chance))).alarm
 
 
 def test_slower_without_any_reason_abstains():

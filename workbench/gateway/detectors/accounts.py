@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from workbench.gateway.detectors.edges import is_joined
 from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
@@ -42,7 +43,8 @@ def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
     codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
     begins = np.flatnonzero(is_country[text.pairs])
-    begins = begins[~WORD[text.at(begins - 1)] & ~LETTERS[text.at(begins + 2)]]
+    begins = begins[~LETTERS[text.at(begins + 2)]]
+    begins = begins[~is_joined(text.at(begins - 1), text.at(begins - 2)) | _is_named(text, begins)]
     signs = text.marked(ALNUM) if begins.size else begins
     if signs.size < 15:
         return spans(())
@@ -70,6 +72,14 @@ def accounts(text: Text) -> Spans:
     digits = np.ndarray((kinds.size, LONGEST), np.bool_, padded, strides=(1, 1))[first]
     structured = ~((are_digits[country] & ~digits) | (are_letters[country] & digits)).any(1)
     return kept((signs[first], signs[first + length - 1] + 1), structured)
+
+
+def _is_named(text: Text, begins: Ints) -> Bools:
+    """Return which numbers follow the word "IBAN" without a blank."""
+    result: Bools = ~WORD[text.at(begins - 5)]
+    for i, letter in enumerate(b"iban", -4):
+        result &= text.at(begins + i) | 0x20 == letter
+    return result
 
 
 def _remainders(kinds: Bytes, first: Ints, length: Ints) -> Ints:

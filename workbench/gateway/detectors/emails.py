@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from workbench.gateway.detectors.finding import Ints, Spans, spans
+from workbench.gateway.detectors.finding import Ints, Spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
@@ -16,16 +16,18 @@ _LETTERS = (
     *((0x5D0, 0x5EA), (0x620, 0x64A), (0x900, 0x97F)),
 )
 _CJK_LETTERS = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3))
-_OF_NAMES = ((_BEGINS, "_"), (_INSIDE, "._%+-'&!#$*~^"), (_ENDS, "_+-%~'!*$#"))
+_OF_NAMES = ((_BEGINS, "_-"), (_INSIDE, "._%+-'\u2019&!#$*~^"), (_ENDS, "_+-%~'!*$#."))
 LONGEST_NAME, LONGEST_LABEL, LONGEST_CJK, LONGEST_END, LONGEST_CJK_END = 64, 63, 20, 24, 6
 LONGEST_CODED, MOST_LABELS = 59, 6
 _FILES = (
     *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "mjs", "ts", "tsx", "jsx", "css", "scss", "json", "htm"),
-    *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz"),
+    *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz", "service", "socket", "timer"),
 )
+LONGEST_FILE = max(map(len, _FILES))
 _PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
 _SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
-_IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f")
+_IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
+_IS_LINE_BREAK = table("\n\r")
 _PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
 _USER = WORD | table("-.+%")
 _CODED = ALNUM | table("-")
@@ -59,11 +61,16 @@ def _kinds_of(text: Text) -> Bytes:
 
 def emails(text: Text) -> Spans:
     """Return the addresses of a text."""
-    ats = np.flatnonzero(text.codes == _AT)
+    _, starts, ends, _ = addresses(text, np.flatnonzero(text.codes == _AT))
+    return starts, ends
+
+
+def addresses(text: Text, ats: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the addresses around these signs: the sign, the beginning, the end, and where the last label begins (0 for a number in brackets)."""
     after = text.at(ats + 1)
     ats = ats[(after == ord("[")) | WORD[after] | (after > 0x7F)]
     if not ats.size:
-        return spans(())
+        return ats, ats, ats, ats
     kinds = _kinds_of(text)
     ends, last = _domains(text, kinds, ats)
     found = ends > 0
@@ -72,7 +79,7 @@ def emails(text: Text) -> Spans:
     found = starts >= 0
     ats, starts, ends, last = ats[found], starts[found], ends[found], last[found]
     good = ~_is_code(text, ats, starts, ends, last) & ~_is_password(text, starts)
-    return starts[good], ends[good]
+    return ats[good], starts[good], ends[good], last[good]
 
 
 def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
@@ -80,12 +87,13 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     best, last = np.zeros(ats.size, np.int64), np.zeros(ats.size, np.int64)
     others = np.flatnonzero((kinds & _LABEL) == 0)
     n_cjk = np.concatenate(([0], np.cumsum((kinds & _CJK) > 0))) if (kinds & _CJK).any() else None
+    no_letters = np.flatnonzero((kinds & _LETTER) == 0)
     live, start = np.arange(ats.size), ats + 1
     index = np.searchsorted(others, start)
     for n_labels in range(MOST_LABELS + 1):
         stop = others[index]
         if n_labels:
-            ends = _last_labels(text, kinds, start, stop)
+            ends = _last_labels(text, kinds, no_letters, start, stop)
             ended = ends > 0
             best[live[ended]], last[live[ended]] = ends[ended], start[ended]
         length = stop - start
@@ -105,14 +113,13 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     return best, last
 
 
-def _last_labels(text: Text, kinds: Bytes, start: Ints, stop: Ints) -> Ints:
+def _last_labels(text: Text, kinds: Bytes, no_letters: Ints, start: Ints, stop: Ints) -> Ints:
     """Return where the labels that begin in these runs end as the last ones of a domain; 0 for none."""
     ends = np.zeros(start.size, np.int64)
     first = kinds[start]
     letters = np.flatnonzero((first & _LETTER) > 0)
     if letters.size:
-        others = np.flatnonzero((kinds & _LETTER) == 0)
-        end = others[np.searchsorted(others, start[letters])]
+        end = no_letters[np.searchsorted(no_letters, start[letters])]
         length = end - start[letters]
         ok = (length > 1) & (length <= LONGEST_END) & ((kinds[end] & _DIGIT) == 0)
         ends[letters[ok]] = end[ok]
@@ -135,7 +142,7 @@ def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
     # The last place that no letter and no digit follows.
     ended = np.flatnonzero((kinds & _OUTER) == 0)
     end = ended[np.maximum(np.searchsorted(ended, end, "right") - 1, 0)]
-    good = (end - start >= 6) & (_packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
+    good = (end - start >= 6) & (packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
     good &= (text.at(start) == ord("x")) & (text.at(start + 1) == ord("n"))
     return np.where(good, end, 0)
 
@@ -188,8 +195,9 @@ def _quoted(text: Text, ats: Ints) -> Ints:
     quotes = np.flatnonzero(text.codes == _QUOTE)
     index = np.searchsorted(quotes, ats - 1) - 1
     first = quotes[np.maximum(index, 0)]
-    others = text.count(_IS_BLANK | table("@"))
-    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (others[ats] == others[first])
+    lines = text.counted(_IS_LINE_BREAK)
+    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (lines[ats] == lines[first])
+    good &= ~_IS_BLANK[text.at(first + 1)] & ~_IS_BLANK[text.at(ats - 2)]
     return np.where(good, first, -1)
 
 
@@ -197,6 +205,7 @@ def _is_code(text: Text, ats: Ints, starts: Ints, ends: Ints, last: Ints) -> Boo
     """Return which addresses are part of code: a call, a version of a package, a file, or the account of a version control."""
     return (
         _is_service(text, ats, starts)
+        | _is_operand(text, ats)
         | _is_version(text, ats)
         | _is_file(text, last, ends)
         | _is_called(text, ends, text.at(ends))
@@ -219,14 +228,20 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
     result = np.zeros(ats.size, np.bool_)
     short = np.flatnonzero(ats - starts < 4)
     if short.size:
-        result[short] = np.isin(_packed(text, starts[short], ats[short]), _SERVICES)
+        result[short] = np.isin(packed(text, starts[short], ats[short]), _SERVICES)
     return result
 
 
-def _packed(text: Text, starts: Ints, ends: Ints) -> Ints:
-    """Return the small letters of up to five bytes as one number."""
+def _is_operand(text: Text, ats: Ints) -> Bools:
+    """Return which signs are the product of a matrix and an attribute of the object itself."""
+    result: Bools = packed(text, ats + 1, ats + 6) == int.from_bytes(b"self.", "big")
+    return result
+
+
+def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
+    """Return the small letters of up to n bytes as one number."""
     result = np.zeros(starts.size, np.int64)
-    for i in range(5):
+    for i in range(n):
         byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
         byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
         result = np.where(starts + i < ends, (result << 8) | byte, result)
@@ -250,9 +265,9 @@ def _is_version(text: Text, ats: Ints) -> Bools:
 def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
     """Return which domains end as the name of a file does."""
     result = np.zeros(ends.size, np.bool_)
-    short = np.flatnonzero((last > 0) & (ends - last <= 4))
+    short = np.flatnonzero((last > 0) & (ends - last <= LONGEST_FILE))
     if short.size:
-        result[short] = np.isin(_packed(text, last[short], ends[short]), _PACKED_FILES)
+        result[short] = np.isin(packed(text, last[short], ends[short], LONGEST_FILE), _PACKED_FILES)
     return result
 
 

@@ -48,7 +48,11 @@ class Text:
     def __init__(self, plain: str, wide: Codes) -> None:
         self.plain = plain
         self._counts: dict[bytes, Ints] = {}
+        self._classes: dict[bytes, Bools] = {}
+        self._places: dict[bytes, Ints] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
+        self.likely: tuple[Ints, npt.NDArray[np.uint16]] | None = None
+        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array."""
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 
@@ -57,8 +61,11 @@ class Text:
         return self.codes.tobytes()
 
     def has(self, which: Bools) -> Bools:
-        """Return for each character whether its byte belongs to a class."""
-        return np.frombuffer(self._raw.translate(which.tobytes()), np.bool_)
+        """Return for each character whether its byte belongs to a class, which is kept."""
+        key = which.tobytes()
+        if key not in self._classes:
+            self._classes[key] = np.frombuffer(self._raw.translate(key), np.bool_)
+        return self._classes[key]
 
     @cached_property
     def _padded(self) -> Bytes:
@@ -70,8 +77,11 @@ class Text:
         return self._padded[places + _EDGE]
 
     def marked(self, which: Bools) -> Ints:
-        """Return the places of all characters of a class of bytes."""
-        return np.flatnonzero(self.has(which))
+        """Return the places of all characters of a class of bytes, which are kept."""
+        key = which.tobytes()
+        if key not in self._places:
+            self._places[key] = np.flatnonzero(self.has(which))
+        return self._places[key]
 
     def count(self, which: Bools) -> Ints:
         """Return for each place the number of characters of a class before it."""

@@ -1,15 +1,20 @@
 """Private keys as blocks of text: from BEGIN to END with all between, or with what follows BEGIN of a key whose end is missing."""
 
 import re
-from bisect import bisect_left
+from collections.abc import Callable
 
-from workbench.gateway.detectors.finding import Spans, spans
+import numpy as np
+
+from workbench.gateway.detectors.finding import Ints, Spans
+from workbench.gateway.detectors.groups import CAPITALS, DIGITS, Bools, Bytes, Text, table
 
 LONGEST_KEY = 65_536
 SHORTEST_BODY = 8
+LONGEST_NAME = 30
+_OF_NAME = CAPITALS | DIGITS | table(" ")
+_BLANK, _HYPHEN = ord(" "), ord("-")
 _NAME = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 BEGIN = re.compile(rf"-{{4,5}} ?BEGIN {_NAME}")
-_BEGIN = re.compile(rf"BEGIN (?<=----BEGIN |--- BEGIN ){_NAME}")
 _END = re.compile(rf"END (?<=----END |--- END ){_NAME}")
 _FIELD = r"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject): ?[^\n\\]{0,120}"
 _GO_ON = re.compile(rf"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt]){{1,40}}|{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}")
@@ -19,26 +24,60 @@ _LAST = re.compile(
 _GAP = " \t\r\n>\"'+,|#*\\/-"
 
 
-def key_blocks(text: str) -> Spans:
+def key_blocks(text: Text) -> Spans:
     """Return the private keys of a text."""
-    begins = [(m.start() - _dashes_before(text, m.start()), m.end()) for m in _BEGIN.finditer(text)]
-    if not begins:
-        return spans(())
-    all_ends = [(m.start(), m.end()) for m in _END.finditer(text)]
-    end_starts = [start for start, _ in all_ends]
-    found: list[tuple[int, int]] = []
-    for i, (start, after) in enumerate(begins):
-        limit = min(begins[i + 1][0] if i + 1 < len(begins) else len(text), start + LONGEST_KEY)
-        j = bisect_left(end_starts, after)
-        whole = j < len(all_ends) and all_ends[j][1] <= limit
-        found.append((start, all_ends[j][1] if whole else _end_of_body(text, after, limit)))
-    return spans(found)
+    begins, _, afters = _lines(text, b"BEGIN ")
+    if not begins.size:
+        return begins, afters
+    _, end_starts, end_afters = _lines(text, b"END ")
+    limits = np.minimum(np.append(begins[1:], text.codes.size), begins + LONGEST_KEY)
+    index = np.searchsorted(end_starts, afters)
+    ends = np.append(end_afters, text.codes.size + 1)[index]
+    open_ones = np.flatnonzero(ends > limits)
+    ends[open_ones] = [
+        _end_of_body(text.plain, after, limit)
+        for after, limit in zip(afters[open_ones].tolist(), limits[open_ones].tolist(), strict=True)
+    ]
+    return begins, ends
 
 
-def _dashes_before(text: str, place: int) -> int:
-    """Return how many characters before BEGIN belong to it: four or five hyphens, and a blank."""
-    blank = text[place - 1] == " "
-    return 4 + blank + (text[max(0, place - 5 - blank) : place - 4 - blank] == "-")
+def _lines(text: Text, word: bytes) -> tuple[Ints, Ints, Ints]:
+    """Return where the lines that begin or end a key begin, where their word stands, and where they end."""
+    at = text.at
+    names = _places(text, b"PRIVATE KEY")
+    others = np.concatenate(([-1], text.marked(~_OF_NAME)))
+    first = others[np.searchsorted(others, names) - 1] + 1
+    first = first + (at(first) == _BLANK)
+    good = (names - first - len(word) >= 0) & (names - first - len(word) <= LONGEST_NAME)
+    for i, letter in enumerate(word):
+        good &= at(first + i) == letter
+    names, first = names[good], first[good]
+    hyphens = first - (at(first - 1) == _BLANK)
+    dashes = sum((_run(at, hyphens - 1, i, step=-1) for i in range(5)), np.zeros(first.size, np.int64))
+    after = names + len(b"PRIVATE KEY")
+    block = np.ones(after.size, np.bool_)
+    for i, letter in enumerate(b" BLOCK"):
+        block &= at(after + i) == letter
+    after = after + 6 * block
+    after = after + (at(after) == _BLANK)
+    closing = sum((_run(at, after, i, step=1) for i in range(5)), np.zeros(first.size, np.int64))
+    good = (dashes > 3) & (closing > 3)
+    return (hyphens - dashes)[good], first[good], (after + closing)[good]
+
+
+def _run(at: Callable[[Ints], Bytes], places: Ints, n: int, *, step: int) -> Bools:
+    """Return before or behind which places more than n hyphens stand in a row."""
+    result = np.ones(places.size, np.bool_)
+    for i in range(n + 1):
+        result &= at(places + step * i) == _HYPHEN
+    return result
+
+
+def _places(text: Text, word: bytes) -> Ints:
+    found = np.flatnonzero(text.codes[: max(0, text.codes.size - len(word) + 1)] == word[0])
+    for i in range(1, len(word)):
+        found = found[text.codes[found + i] == word[i]]
+    return found
 
 
 def _end_of_body(text: str, at: int, limit: int) -> int:

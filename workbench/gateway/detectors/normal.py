@@ -56,7 +56,7 @@ def codes_of(text: str) -> Codes:
     return np.array([text]).view(np.uint32)
 
 
-def _text_of(codes: Codes) -> str:
+def text_of(codes: Codes) -> str:
     """Return the text of code points, halves of surrogate pairs too; an array of texts drops zeros at the end."""
     if not codes.size:
         return ""
@@ -72,5 +72,5 @@ def normal(text: str) -> tuple[str, Codes, npt.NDArray[np.int64] | None]:
     if (codes == DROPPED).any():
         kept = np.flatnonzero(codes != DROPPED)
         codes = codes[kept]
-        return _text_of(codes), codes, np.append(kept, len(text))
-    return _text_of(codes), codes, None
+        return text_of(codes), codes, np.append(kept, len(text))
+    return text_of(codes), codes, None

@@ -55,6 +55,8 @@ PASSWORDS = Words(
         "パスワード",
         "пароль",
         "kennwort",
+        "passwort",
+        "identified by",
     ),
     *(
         "contraseña",
@@ -100,6 +102,8 @@ _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _NO_PASSWORD = table("{}$<>:")
 _PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
+LONGEST_KEPT, CONTEXT = 256, 24
+"""Characters of a word that is compared with others, and behind it of what may show that it is an example."""
 
 
 def secrets(text: Text) -> Spans:
@@ -115,18 +119,34 @@ def _matched(pattern: re.Pattern[str], plain: str, places: Ints) -> Iterator[tup
     return (m.span() for m in filter(None, map(pattern.match, repeat(plain), places.tolist())))
 
 
+def _matched_once(pattern: re.Pattern[str], plain: str, places: Ints, ends: Ints) -> Spans:
+    """Return what a pattern matches at places; short words that come again are matched once."""
+    long = ends - places > LONGEST_KEPT
+    found = spans(_matched(pattern, plain, places[long]))
+    places, ends = places[~long], ends[~long] + CONTEXT
+    lengths: dict[str, int] = {}
+    words = list(map(plain.__getitem__, map(slice, places.tolist(), ends.tolist())))
+    for word in set(words):
+        m = pattern.match(word)
+        lengths[word] = m.end() if m else 0
+    n = np.fromiter(map(lengths.__getitem__, words), np.int64, len(words))
+    return joined((found, (places[n > 0], (places + n)[n > 0])))
+
+
 def _of_formats(text: Text) -> Spans:
     """Return the secrets that begin as those of an issuer."""
-    places = _beginnings(text)
+    places, ends = _beginnings(text)
     pairs = (text.codes[places].astype(np.int64) << 8) | text.codes[places + 1]
     return joined(
-        spans(_matched(BY_BEGINNING[chr(pair >> 8) + chr(pair & 255)], text.plain, places[pairs == pair]))
+        _matched_once(
+            BY_BEGINNING[chr(pair >> 8) + chr(pair & 255)], text.plain, places[pairs == pair], ends[pairs == pair]
+        )
         for pair in np.flatnonzero(np.bincount(pairs)).tolist()
     )
 
 
-def _beginnings(text: Text) -> Ints:
-    """Return the beginnings of words whose first two characters are those of a format and which are long enough."""
+def _beginnings(text: Text) -> Spans:
+    """Return the beginnings and ends of words whose first two characters are those of a format and which are long enough."""
     c = text.codes
     begins = text.is_word[:-1].copy()
     begins[1:] &= ~text.is_word[:-2]
@@ -140,8 +160,7 @@ def _beginnings(text: Text) -> Ints:
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
     others = text.marked(~_KEY_SIGNS) if places.size else np.zeros(0, np.int64)
     ends = np.append(others, c.size)[np.searchsorted(others, places)]
-    result: Ints = places[ends - places >= SHORTEST]
-    return result
+    return kept((places, ends), ends - places >= SHORTEST)
 
 
 def _shaped(text: Text) -> Spans:

@@ -13,11 +13,13 @@ REACH = 40
 class Words:
     """Words of one meaning. A bar before or after a word stands for the edge of a word."""
 
+    is_any_pair = np.zeros(1 << 16, np.bool_)
+    """Whether a word of any meaning begins with a pair, so that a text is searched once for all of them."""
+
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
         self._pairs = np.array([_pair(codes) for _, codes, _ in self._words], np.uint16)
-        self._is_pair = np.zeros(1 << 16, np.bool_)
-        self._is_pair[self._pairs] = True
+        Words.is_any_pair[self._pairs] = True
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
         """Return beginnings and ends of the words of a text, by their ends."""
@@ -26,12 +28,15 @@ class Words:
         return text.words[self]
 
     def _places(self, text: Text) -> tuple[Ints, Ints]:
-        likely = np.flatnonzero(self._is_pair[text.pairs])
+        if text.likely is None:
+            places = np.flatnonzero(Words.is_any_pair[text.pairs])
+            pairs = text.pairs[places]
+            order = np.argsort(pairs, kind="stable")
+            text.likely = places[order], pairs[order]
+        likely, pairs = text.likely
         begins, ends = [likely[:0]], [likely[:0]]
         if likely.size:
-            pairs, lower = text.pairs[likely], text.lower
-            order = np.argsort(pairs, kind="stable")
-            likely, pairs = likely[order], pairs[order]
+            lower = text.lower
             firsts, lasts = (np.searchsorted(pairs, self._pairs, side).tolist() for side in ("left", "right"))
             for (left, codes, right), first, last in zip(self._words, firsts, lasts, strict=True):
                 at = likely[first:last]

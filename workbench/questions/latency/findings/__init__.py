@@ -27,7 +27,6 @@ LEAST_PROBABILITY = 0.4
 EVIDENT = 0.5
 # Where other programs compete with the server already in the healthy load, latencies change by chance from one load to the next, and with them
 # what these causes are told by: there a latency is a symptom only with evidence that names its cause, and for these only with more of it.
-BUSY_CORES, BUSY_WAITED_PERCENT, BUSY_SHARE = 0.3, 15.0, 0.3
 UNSTEADY = frozenset({"processor taken by others", "slow network", "packets lost", "slow tokenizer", "server pauses"})
 EVIDENT_IF_UNSTEADY = 0.8
 # By how much each latency must grow to be a symptom at all, and to be one whatever the evidence says; and by how many
@@ -146,18 +145,13 @@ def diagnosis_of(a: Observation, b: Observation) -> Diagnosis:
 
 def _busy(a: Observation) -> str | None:
     """Return how other programs compete with the server in the healthy load; None where they do not."""
-    others, waited, cores = a.get("others_cores"), a.get("server.waited_percent"), a.get("host.cores")
-    if others is None or others < BUSY_CORES:
-        return None
-    takes_many = cores is None or others >= BUSY_SHARE * cores
-    is_busy = takes_many if waited is None else waited >= BUSY_WAITED_PERCENT
-    text = gettext_noop("other programs used {others:.1f} cores in the healthy load too").format(others=others)
-    return text if is_busy else None
+    text = gettext_noop("other programs used {others:.1f} cores in the healthy load too")
+    return text.format(others=a.get("others_cores")) if a.is_busy else None
 
 
 def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
     """Return the symptoms: latencies that grew beyond chance, stalls, failures, different answers, and a server that is slower without load."""
-    symptoms = []
+    symptoms: list[Symptom] = []
     for name, (latency, least, strong, seconds) in GROWN.items():
         before, after = a.get(name), b.get(name)
         if before is None or after is None or after < least * before or after - before < seconds:
@@ -174,11 +168,11 @@ def symptoms_of(a: Observation, b: Observation) -> tuple[Symptom, ...]:
         symptoms.append(Symptom(text=text, is_strong=stalls[1] - stalls[0] >= STALLS[1]))
     if (alone := factor_alone(a, b)) is not None and alone[0] >= ALONE[0]:
         symptoms.append(Symptom(text=alone[1], is_strong=alone[0] >= ALONE[1]))
-    failed = (a.get("failed_fraction") or 0.0, b.get("failed_fraction") or 0.0)
-    if len(b.errors) >= 2 and failed[1] - failed[0] >= 0.01:
-        text = gettext_noop("failed requests {before:.1f} → {after:.1f} %").format(
-            before=100 * failed[0], after=100 * failed[1]
-        )
+    # Where clients give up in both loads, fewer of them may hide as many answers that are errors.
+    failed, refused = [o.get("failed_fraction") or 0.0 for o in (a, b)], [o.refused_fraction for o in (a, b)]
+    before, now = max((failed, refused), key=lambda pair: pair[1] - pair[0])
+    if len(b.errors) >= 2 and now - before >= 0.01:
+        text = gettext_noop("failed requests {before:.1f} → {after:.1f} %").format(before=100 * before, after=100 * now)
         is_wait = all(e.startswith(GAVE_UP) for e in b.errors)
         symptoms.append(Symptom(text=text, is_strong=True, is_latency=is_wait))
     if (differ := answers_differ(a, b)) is not None and differ[0] > 0:

@@ -17,6 +17,9 @@ Reading = tuple[float, str]
 """Evidence from -1 to 1, and its text."""
 ALONE_BY = 1.2
 CHANCE_Z = 2.33  # one side, 99 %
+SCHEDULED_S = (
+    0.025  # what a short wait of several programs for the same cores takes: Linux' scheduling latency of 24 ms
+)
 PARTS = {
     "queue": gettext_noop("queue"),
     "prefill": gettext_noop("prefill"),
@@ -138,6 +141,13 @@ def rose_by(name: str, *, none: float, full: float, otherwise: float = -1.0) -> 
         return strength(grown, none, full)
 
     return _clue(name, judge)
+
+
+def rose_beyond_scheduling(name: str, *, none: float, full: float, otherwise: float = -1.0) -> Clue:
+    """Return a clue on whether seconds rose by an amount, and, where other programs compete for the cores, by more than a wait for a core too."""
+    quiet = rose_by(name, none=none, full=full, otherwise=otherwise)
+    busy = rose_by(name, none=SCHEDULED_S + none, full=SCHEDULED_S + full, otherwise=otherwise)
+    return lambda a, b: (busy if a.is_busy else quiet)(a, b)
 
 
 def unchanged(name: str, *, within: float = 1.25) -> Clue:
@@ -311,6 +321,8 @@ def share_of_change(*parts: str) -> Clue:
                 return None
             grown[part] = after - before
         before, after = a.get("e2e_s"), b.get("e2e_s")
+        if "outside" in parts and (a.is_given_up or b.is_given_up):
+            return None
         if before is None or after is None or after - before < 0.1 * before:
             return None
         grown["outside"] = (after - before) - sum(grown.values())

@@ -19,6 +19,7 @@ LEAST_STALL_S = 0.2
 IDLE_PERCENT = 3.0  # of one core
 GAVE_UP = "timeout"  # how the error of a request begins that its client gave up
 FEW_GAVE_UP = 0.05
+BUSY_CORES, BUSY_WAITED_PERCENT, BUSY_SHARE = 0.3, 15.0, 0.3
 SETTLED_S = 2.0  # counters are read once a second, so they lag behind the last answer
 
 
@@ -41,6 +42,26 @@ class Observation:
     def get(self, name: str) -> float | None:
         """Return a quantity; None where it was not observed."""
         return self.values.get(name)
+
+    @property
+    def refused_fraction(self) -> float:
+        """Share of the requests that failed otherwise than by a client that gave up."""
+        n = sum(not error.startswith(GAVE_UP) for error in self.errors)
+        return n / self.n_requests if self.n_requests else 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether other programs compete with the server for its cores."""
+        others, waited, cores = self.get("others_cores"), self.get("server.waited_percent"), self.get("host.cores")
+        if others is None or others < BUSY_CORES:
+            return False
+        takes_many = cores is None or others >= BUSY_SHARE * cores
+        return takes_many if waited is None else waited >= BUSY_WAITED_PERCENT
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether clients gave up more than a few requests, which the server's times hold and the answers' times do not."""
+        return (self.get("gave_up_fraction") or 0.0) > FEW_GAVE_UP
 
 
 def observe(run: Run, *, until_s: float | None = None) -> Observation:
@@ -228,7 +249,8 @@ def _add_server(inside: Recording, values: dict[str, float]) -> None:
         if n_asked and values.get("gave_up_fraction", 0.0) <= FEW_GAVE_UP:
             values["hit_tokens_per_request"] = hits / n_asked
     if "server.ttft_s" in values and "answered_ttft_s" in values:
-        values["outside_ttft_s"] = values["answered_ttft_s"] - values["server.ttft_s"]
+        if values.get("gave_up_fraction", 0.0) <= FEW_GAVE_UP:
+            values["outside_ttft_s"] = values["answered_ttft_s"] - values["server.ttft_s"]
         engine_s = values.get("server.queue_s", 0.0) + values.get("server.prefill_s", 0.0)
         values["front_s"] = values["server.ttft_s"] - engine_s
     sampled_s = inside.times_s.get("engine.num_requests_running", np.empty(0))
