@@ -54,7 +54,7 @@ _ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
 _BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
 LONGEST_WRAPPED = 76
 """Characters of a line of quoted-printable text."""
-BEFORE, AFTER, EDGE = 160, 400, 16
+BEFORE, AFTER, EDGE = 128, 280, 16
 """Characters around an @ in which its address is looked for, encoded or not; and behind the end of a text."""
 _HEX = np.full(256, 0xFF, np.uint8)
 _HEX[[ord(sign) for sign in "0123456789abcdef"]] = range(16)
@@ -129,6 +129,8 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     before = text.at(ats - 1)
     is_apart = _IS_BLANK[before] | _IS_BLANK[text.at(ats + 1)] | _ENDS_COMMENT[before]
     is_named = _ENDS_NAME[np.where(_IS_BLANK[before], text.at(ats - 2), before)]
+    behind_blank = np.flatnonzero(is_named & _IS_BLANK[before] & ~_IS_BLANK[text.at(ats + 1)])
+    is_named[behind_blank] = ~_names_nobody(text, ats[behind_blank] - 1)
     ats, is_apart = ats[is_named], is_apart[is_named]
     labels = [ats + 1 + _IS_BLANK[text.at(ats + 1)]]
     labels += [_places(low, raw, word) + len(word) for word in _AT_CODES if word[0] in signs]
@@ -159,6 +161,18 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
         wraps = np.append(np.sort(np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))), 2 * low.size)
         good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
     return _around(np.sort(first[good]), low.size)
+
+
+def _names_nobody(text: Text, blanks: Ints) -> Bools:
+    """Return whether what stands before these blanks is a word of letters alone, or the domain of another address."""
+    if not blanks.size:
+        return np.zeros(0, np.bool_)
+    begins, words = text.marked(~_ENDS_NAME), text.marked(~LETTERS)
+    index, of_word = np.searchsorted(begins, blanks), np.searchsorted(words, blanks)
+    before = np.where(index > 0, begins[np.maximum(index, 1) - 1], -1)
+    letters_from = np.where(of_word > 0, words[np.maximum(of_word, 1) - 1], -1)
+    result: Bools = (text.at(before) == ord("@")) | (letters_from == before)
+    return result
 
 
 def _around(places: Ints, size: int) -> Ints:
