@@ -142,15 +142,21 @@ def structured(run: Any, file: Raw) -> Iterator[Case]:
 
 
 def adapters(run: Any, file: Raw) -> Iterator[Case]:
-    """The share of the throughput that four adapters leave, from the rounds, and how often eight miss their slot."""
+    """The share of the throughput that as many adapters as slots leave, from the rounds, and how often the most of them miss their slot."""
     from workbench.questions.tuning.adapters.findings import verdict
 
-    loads = [r for r in file["results"] if r["part"] == "load" and r["rank"] == 8 and r["skew"] == 0.0]
-    rounds = file["samples"]["throughput_ratios"]
-    most = max(loads, key=lambda r: r["n_adapters"])
+    even = [r for r in file["results"] if r["part"] == "load" and r["skew"] == 0.0 and r["n_adapters"]]
+    rank, *others = sorted({r["rank"] for r in even})
+    slots, rounds = even[0]["slots"], file["samples"]["throughput_ratios"]
+    n = max(r["n_adapters"] for r in even if r["n_adapters"] <= slots)
+    most = max((r for r in even if r["rank"] == rank), key=lambda r: r["n_adapters"])
+
+    def kept(of_rank: int) -> str:
+        return f"{100 * median(rounds[f'rank {of_rank} slots {slots} {n} adapters skew 0']):.0f} %"
+
     must = [
-        f"4 adapters, even use (rank 8, 4 slots) keep {100 * median(rounds['rank 8 slots 4 4 adapters skew 0']):.0f} %",
-        f"With rank 64 the same number keep {100 * median(rounds['rank 64 slots 4 4 adapters skew 0']):.0f} %",
+        f"{n} adapters, even use (rank {rank}, {slots} slots) keep {kept(rank)}",
+        *(f"With rank {other} the same number keep {kept(other)}" for other in others),
         f"{100 * most['missed_fraction']:.0f} % of the requests find their adapter in no slot",
     ]
     yield "throughput", said(verdict(run)), must

@@ -126,7 +126,7 @@ def test_another_unit_keeps_the_plan_and_shows_its_own_axis(panel):
 
 def test_time_of_another_models_products_is_named_as_such(panel):
     options = dict(panel.controls["cost"].options)
-    chosen = next(v for k, v in options.items() if "H200 · llama" in k)
+    chosen = next(v for k, v in options.items() if "H200 · llama-3.1-8b" in k)
     panel.controls["cost"].value = chosen
     assert ("8", 8) in panel.controls["batch"].options
     panel.controls["batch"].value = 8
