@@ -168,6 +168,13 @@ def test_constants_of_a_curve_are_found_again():
     assert curves["bf16"].launch_s == pytest.approx(4e-6, rel=0.02)
     assert curves["bf16"].log_error < 1e-3
     assert set(tables["bf16"]) == {"6144x4096", "28672x4096"}
+    again = replace(run, results=rows[::-1])
+    twice, same = fitted_curves([run, again], CEILINGS)
+    assert {shape: table[0] for shape, table in same["bf16"].items()} == {s: [1, 16, 256, 4096] for s in tables["bf16"]}
+    known = replace(KNOWN, curves=twice, tables=same)
+    tokens = np.array([1.0, 16.0, 256.0, 4096.0])
+    found = product_s(known, "bf16", rows=6144, columns=4096, tokens=tokens, ceilings=CEILINGS)
+    assert found == pytest.approx([r.p50_s.value for r in rows if r.role == "qkv"])
 
 
 def test_a_measured_shape_is_met_exactly_and_an_unknown_format_refused():

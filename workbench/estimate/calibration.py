@@ -150,9 +150,10 @@ def fitted_curves(
     for form, curve in curves.items():
         for shape, table in tables[form].items():
             rows, columns = (float(n) for n in shape.split("x"))
-            tokens, seconds = np.array(table[0]), np.array(table[1])
+            tokens, which = np.unique(table[0], return_inverse=True)  # several runs may have timed the same
+            seconds = np.array([np.median(np.array(table[1])[which == i]) for i in range(tokens.size)])
             fitted = curve_s(curve, form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
-            table[1] = (seconds / fitted).tolist()
+            table[:] = [tokens.tolist(), (seconds / fitted).tolist()]
     return curves, {form: tables[form] for form in curves}
 
 
