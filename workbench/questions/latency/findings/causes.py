@@ -17,9 +17,8 @@ Reading = tuple[float, str]
 """Evidence from -1 to 1, and its text."""
 ALONE_BY = 1.2
 CHANCE_Z = 2.33  # one side, 99 %
-SCHEDULED_S = (
-    0.025  # what a short wait of several programs for the same cores takes: Linux' scheduling latency of 24 ms
-)
+SCHEDULED_S = 0.025
+"""What a short wait of several programs for the same cores takes: Linux' scheduling latency of 24 ms."""
 PARTS = {
     "queue": gettext_noop("queue"),
     "prefill": gettext_noop("prefill"),

@@ -254,13 +254,13 @@ def _rings(evidence: Evidence) -> list[tuple[Run, RingTime, RingTime]]:
     return sorted(found, key=lambda f: f[1].length_tokens)
 
 
-def _over_rings(rings: Sequence[tuple[RingTime, str]]) -> str:
-    """Return what each length and number of GPUs gave, as words."""
+def _over_rings(rings: Sequence[tuple[Run, RingTime, str]]) -> str:
+    """Return what each length, kind and number of GPUs gave, as words."""
     return gettext(", ").join(
-        gettext("{figure} at {n} tokens on {devices} GPUs").format(
-            figure=figure, n=f"{r.length_tokens:,}", devices=r.n_devices
+        gettext("{figure} at {n} tokens on {devices} × {device}").format(
+            figure=figure, n=f"{r.length_tokens:,}", devices=r.n_devices, device=run.environment.device
         )
-        for r, figure in rings
+        for run, r, figure in rings
     )
 
 
@@ -272,7 +272,7 @@ def ring_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
     run, _, (value, interval) = min(rings, key=lambda r: r[2][0])
     how = gettext(
         "Ring attention of one layer, prefill: {words}. The smallest counts, since the claim is made for any length."
-    ).format(words=_over_rings([(own, f"{factor:.2f}×") for _, own, (factor, _) in rings]))
+    ).format(words=_over_rings([(made, own, f"{factor:.2f}×") for made, own, (factor, _) in rings]))
     return compared(claim, value, how, runs=(run,), interval=interval)
 
 
@@ -288,8 +288,8 @@ def ring_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
     run, _, value = min(rings, key=lambda r: r[2])
     how = gettext(
         "Peak of the fullest GPU below that of one alone, prefill: {words}. Keys and values are shared out, but partial results "
-        "are kept in float32, so that two GPUs save nothing. The smallest counts, since the claim names no number of them."
-    ).format(words=_over_rings([(own, f"{saved:.0f} %") for _, own, saved in rings]))
+        "are kept in float32. The smallest counts, since the claim names no number of them."
+    ).format(words=_over_rings([(made, own, f"{saved:.0f} %") for made, own, saved in rings]))
     return compared(claim, value, how, runs=(run,))
 
 
