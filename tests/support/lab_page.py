@@ -37,6 +37,8 @@ def run_all(page: Any, ready: str) -> None:
 
 def scroll_to(page: Any, selector: str, *, up: bool = False) -> Any:
     """Bring an element into view: JupyterLab draws only the cells near the window, and Run All ends at the last one."""
+    from playwright.sync_api import Error
+
     found = page.locator(selector)
     page.mouse.move(900, 800)
     for _ in range(80):
@@ -44,7 +46,14 @@ def scroll_to(page: Any, selector: str, *, up: bool = False) -> Any:
             break
         page.mouse.wheel(0, -500 if up else 500)
         page.wait_for_timeout(150)
-    found.first.scroll_into_view_if_needed()
+    for attempt in (1, 2, 3):  # an element that is drawn anew meanwhile is another one
+        try:
+            found.first.scroll_into_view_if_needed()
+        except Error as error:
+            if attempt == 3 or "not attached" not in error.message:
+                raise
+        else:
+            break
     page.wait_for_timeout(300)
     return found.first
 
