@@ -6,7 +6,7 @@ import pytest
 from support import invented_run
 
 from workbench.core.verdict import Verdict, objections, sentence
-from workbench.interface.html import verdict_card
+from workbench.interface.html import hint, joined, paragraph, verdict_card
 from workbench.interface.shared_view import busy_note
 from workbench.interface.style import STYLE
 from workbench.load.spec import LoadSpec
@@ -42,3 +42,10 @@ def test_a_busy_machine_is_said_above_every_answer():
 
 def test_a_server_that_is_measured_is_no_disturbance():
     assert asks_a_server(LoadSpec(url="http://localhost:8000", model="m"))
+
+
+def test_a_command_within_a_sentence_is_set_as_code_and_stays_text():
+    card = verdict_card(replace(ANSWER, objection="run `workbench tune <b>` first, not ` alone"))
+    assert "run <code>workbench tune &lt;b&gt;</code> first, not ` alone" in card
+    made = joined(hint("x", title="by `workbench tune`"))
+    assert "title='by `workbench tune`'" in paragraph(made)

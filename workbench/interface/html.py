@@ -1,11 +1,12 @@
 """HTML of the whole product: the only place that writes tags. A ``str`` is text and is always escaped; only ``Markup`` is HTML."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from workbench.core.columns import Columns, cells_of
 from workbench.core.language import gettext
@@ -22,6 +23,15 @@ EMPTY = Markup("")
 LONG_TITLE = 40
 """Characters from which the titles of a table's rows are wrapped, so that the other columns have room beside them."""
 LEGEND = " · ".join(f"{p.mark} {p.shown}" for p in Provenance)
+
+
+IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
+"""A command or an option within a sentence."""
+
+
+def prose(text: Text) -> Markup:
+    """Return a sentence with what stands in backticks in a fixed-width face."""
+    return text if isinstance(text, Markup) else Markup(IN_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def joined(*parts: Text) -> Markup:
@@ -41,7 +51,7 @@ def subtitle(text: Text) -> Markup:
 
 def paragraph(*parts: Text) -> Markup:
     """Return the parts as one paragraph."""
-    return Markup("<p>{}</p>").format(joined(*parts))
+    return Markup("<p>{}</p>").format(joined(*map(prose, parts)))
 
 
 def note(*parts: Text) -> Markup:
@@ -231,7 +241,7 @@ def verdict_card(verdict: Verdict, *, is_stale: bool = False) -> Markup:
     kind = f"{verdict.answer}{' stale' if is_stale else ''}"
     rest = joined(*(paragraph(line) for line in (evidence, *more)))
     return Markup("<div class='wb-verdict {}' role='status'><p class='headline'>{}</p>{}</div>").format(
-        kind, headline, rest
+        kind, prose(headline), rest
     )
 
 
@@ -239,5 +249,5 @@ def message_card(kind: str, title: str, cause: str, remedy: str, details: str = 
     """Return a state that needs words: what happened, what to do, folded details. ``kind``: info, caution or failure."""
     more = folded(gettext("Details"), Markup("<pre>{}</pre>").format(details)) if details else ""
     return Markup("<div class='wb-message {}' role='alert'><b>{}</b> {} <i>{}</i>{}</div>").format(
-        kind, title, cause, remedy, more
+        kind, title, prose(cause), prose(remedy), more
     )

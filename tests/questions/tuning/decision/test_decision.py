@@ -1,14 +1,20 @@
 """Both bills follow from the prices, the page needs no network, and what cannot be decided is refused in a sentence."""
 
 import re
+from dataclasses import replace
+from datetime import date
+from statistics import median_low
 
 import pytest
 from typer.testing import CliRunner
 
 from workbench.app.main import app
+from workbench.catalog.api_prices import ApiPrice, api_prices
 from workbench.catalog.grid import grids
+from workbench.catalog.models import catalog_models
+from workbench.catalog.paths import DATA
 from workbench.core.errors import InvalidSpec, NotAvailable
-from workbench.questions.tuning.decision.findings import HOURS_PER_MONTH, api_usd_per_request, decision, verdict
+from workbench.questions.tuning.decision.findings import HOURS_PER_MONTH, decision, verdict
 from workbench.questions.tuning.decision.panel import decision_page
 from workbench.questions.tuning.decision.spec import DecisionSpec
 
@@ -26,15 +32,39 @@ def answer():
 
 def test_the_api_bills_cached_input_at_its_own_price():
     """1000 input tokens, half of them cached: 500 x 2 + 500 x 0.5; 100 output tokens x 10; USD per million."""
-    spec = asked(
-        input_tokens=1000,
-        output_tokens=100,
-        api_input_usd=2.0,
-        api_cached_usd=0.5,
-        api_output_usd=10.0,
-        api_cached_fraction=0.5,
-    )
-    assert api_usd_per_request(spec) == pytest.approx((1000 + 250 + 1000) / 1e6)
+    price = ApiPrice(model=MODEL, provider="x", input_usd=2.0, cached_input_usd=0.5, output_usd=10.0)
+    assert price.usd_per_request(1000, 100, cached_fraction=0.5) == pytest.approx((1000 + 250 + 1000) / 1e6)
+    plain = replace(price, cached_input_usd=None)
+    assert plain.usd_per_request(1000, 100, cached_fraction=0.5) == pytest.approx((2000 + 1000) / 1e6)
+
+
+def test_the_median_of_the_listed_apis_is_billed_and_the_contrary_ones_are_said(answer):
+    bills = [o.usd_per_month for o in answer.api_offers]
+    assert len(bills) == len(api_prices(MODEL)) > 4
+    assert bills == sorted(bills)
+    assert answer.api.usd_per_month == pytest.approx(median_low(bills))
+    contrary = sum((b < answer.own.usd_per_month) != (answer.api.usd_per_month < answer.own.usd_per_month) for b in bills)
+    said = verdict(answer).objection
+    assert (f"{contrary} of {len(bills)} APIs" in said) == (contrary > 0)
+    named = decision(asked(api_provider="Amazon Bedrock"))
+    assert named.api_price.provider == "Amazon Bedrock"
+    assert len(named.api_offers) == len(bills)
+    given = decision(asked(api_input_usd=1.0, api_output_usd=2.0))
+    assert [o.price.provider for o in given.api_offers] == ["as given"]
+
+
+def test_every_listed_api_price_names_a_model_of_the_catalogue_its_source_and_its_day():
+    known = [api_prices(name) for name in catalog_models()]
+    rows = [row for listed in known for row in listed]
+    assert len(rows) > 300
+    assert sum(bool(listed) for listed in known) > 60
+    assert len(rows) == len((DATA / "api_prices.csv").read_text().splitlines()) - 1
+    assert len({(r.model, r.provider) for r in rows}) == len(rows)
+    for row in rows:
+        assert "http" in row.source
+        assert date.fromisoformat(row.price_date).year >= 2026
+        assert (row.cached_input_usd or 0) <= row.input_usd <= 20
+        assert row.output_usd <= 60
 
 
 def test_at_the_break_even_both_bills_are_the_same(answer):
@@ -83,6 +113,14 @@ def test_what_cannot_be_decided_is_refused_in_a_sentence():
         decision(asked(ttft_s=0.001, tpot_s=0.0005))
     with pytest.raises(InvalidSpec, match="API prices"):
         asked(api_input_usd=0.0, api_output_usd=0.0)
+    with pytest.raises(InvalidSpec, match="in part"):
+        asked(api_input_usd=0.5)
+    with pytest.raises(InvalidSpec, match="another one given"):
+        asked(api_provider="Nebius", api_input_usd=0.5, api_output_usd=1.0)
+    with pytest.raises(InvalidSpec, match="providers: Nobody"):
+        decision(asked(api_provider="Nobody"))
+    with pytest.raises(NotAvailable, match="No API's price"):
+        decision(asked(model="TinyLlama/TinyLlama-1.1B-Chat-v1.0"))
     with pytest.raises(InvalidSpec, match="countries"):
         asked(country="Atlantis")
     with pytest.raises(InvalidSpec, match="cached share"):

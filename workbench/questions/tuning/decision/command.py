@@ -12,8 +12,10 @@ from workbench.interface.command import AsJson, print_table
 from workbench.interface.knobs import asks_for
 from workbench.interface.readable import out
 from workbench.questions.tuning.decision.findings import (
+    API_HEAD,
     BILL_HEAD,
     ENERGY_HEAD,
+    api_rows,
     bill_rows,
     decision,
     energy_rows,
@@ -45,6 +47,7 @@ def decide(
     out.print(said.headline)
     out.print(said.evidence)
     print_table(BILL_HEAD, bill_rows(answer))
+    print_table(API_HEAD, api_rows(answer))
     print_table(ENERGY_HEAD, energy_rows(answer))
     out.print(f"The page is {page}.")
 

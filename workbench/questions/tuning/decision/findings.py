@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.catalog.api_prices import ApiPrice, api_prices
 from workbench.catalog.grid import Grid, grids
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.prices import median_price, own_prices
 from workbench.catalog.tables import devices
+from workbench.core.checks import require_known
 from workbench.core.errors import NotAvailable
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
@@ -42,6 +44,14 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOffer:
+    """What an API bills for the load."""
+
+    price: ApiPrice
+    usd_per_month: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Everything that stands on the page of a decision."""
 
@@ -57,6 +67,10 @@ class Decision:
     own_usd_per_month_range: tuple[float, float] | None
     """With the lowest and the highest listed price of the device."""
     api: Bill
+    api_price: ApiPrice
+    """The one that is billed."""
+    api_offers: Sequence[ApiOffer]
+    """Every API that lists the model, the cheapest for this load first; only the given price where one is given."""
     break_even_fraction: float
     """Mean over peak rate from which on own devices cost less than the API; above 1 they never do."""
     kwh_per_month: float
@@ -74,7 +88,7 @@ def decision(spec: DecisionSpec) -> Decision:
     """Return what a decision stands on.
 
     Raises:
-        NotAvailable: The device has no price or no rated power, or no plan meets the SLO.
+        NotAvailable: The device has no price or no rated power, no API's price is known, or no plan meets the SLO.
     """
     model, device = language_model_from(spec.model), devices()
     own = own_prices(Path(spec.prices)) if spec.prices else None
@@ -85,6 +99,7 @@ def decision(spec: DecisionSpec) -> Decision:
         raise NotAvailable(
             f"No {what} of {offer.name} is listed.", remedy="Give a price with --prices, or choose another device."
         )
+    per_request = _api_offers(spec, model.name)
     if spec.precision != STORED:
         require_kernel(offer, spec.precision)
     chosen = chosen_precision(model, spec.precision)
@@ -100,7 +115,9 @@ def decision(spec: DecisionSpec) -> Decision:
     plan = best.plan
     requests = spec.requests_per_s * spec.mean_fraction * 3600 * HOURS_PER_MONTH
     tokens = requests * (spec.input_tokens + spec.output_tokens)
-    own_month, api_month = best.plan.usd_per_hour * HOURS_PER_MONTH, requests * api_usd_per_request(spec)
+    api_offers = [ApiOffer(price=price, usd_per_month=requests * usd) for price, usd in per_request]
+    billed = _billed(spec, api_offers)
+    own_month, api_month = best.plan.usd_per_hour * HOURS_PER_MONTH, billed.usd_per_month
     listed = None if own else median_price(spec.device)
     kwh = plan.total_devices * power_w / 1e3 * spec.overhead * HOURS_PER_MONTH
     grid, tuned = grids()[spec.country], _tuned(spec)
@@ -119,6 +136,8 @@ def decision(spec: DecisionSpec) -> Decision:
         if listed
         else None,
         api=Bill(usd_per_month=api_month, usd_per_million_tokens=api_month / tokens * 1e6),
+        api_price=billed.price,
+        api_offers=api_offers,
         break_even_fraction=own_month / (api_month / spec.mean_fraction),
         kwh_per_month=kwh,
         kg_co2_per_month=kwh * grid.g_co2_per_kwh / 1e3,
@@ -129,11 +148,24 @@ def decision(spec: DecisionSpec) -> Decision:
     )
 
 
-def api_usd_per_request(spec: DecisionSpec) -> float:
-    """Return what the API bills for a request."""
-    cached = spec.api_cached_fraction
-    per_input = (1 - cached) * spec.api_input_usd + cached * spec.api_cached_usd
-    return (spec.input_tokens * per_input + spec.output_tokens * spec.api_output_usd) / 1e6
+def _api_offers(spec: DecisionSpec, model: str) -> list[tuple[ApiPrice, float]]:
+    """Return the prices that count with what a request costs by them, the cheapest first."""
+    given = spec.given_price()
+    prices = [given] if given else api_prices(model)
+    if not prices:
+        raise NotAvailable(f"No API's price of {model} is listed.", remedy="Give it with --api-input and --api-output.")
+    if spec.api_provider:
+        require_known("providers", (spec.api_provider,), [p.provider for p in prices])
+    load = spec.input_tokens, spec.output_tokens
+    costs = [(p, p.usd_per_request(*load, cached_fraction=spec.api_cached_fraction)) for p in prices]
+    return sorted(costs, key=lambda pair: pair[1])
+
+
+def _billed(spec: DecisionSpec, offers: Sequence[ApiOffer]) -> ApiOffer:
+    """Return the offer of the provider that was named, else the one in the middle (of an even number the cheaper of two)."""
+    if spec.api_provider:
+        return next(o for o in offers if o.price.provider == spec.api_provider)
+    return offers[(len(offers) - 1) // 2]
 
 
 def _tuned(spec: DecisionSpec) -> str | None:
@@ -219,6 +251,8 @@ def verdict(answer: Decision) -> Verdict:
         else gettext("own devices cost more at any utilization")
     )
     objection = answer.risks[0]
+    if contrary := _contrary(answer):
+        objection = f"{contrary} {objection}"
     if is_open and prices is not None:
         objection = gettext(
             "With listed prices of the device the bill is {low:,.0f} to {high:,.0f} USD. {objection}"
@@ -234,6 +268,47 @@ def verdict(answer: Decision) -> Verdict:
         objection=objection,
         provenance=answer.provenance,
     )
+
+
+def _contrary(answer: Decision) -> str:
+    """Return how many listed APIs would turn the answer around; "" where none does."""
+    own, api = answer.own.usd_per_month, answer.api.usd_per_month
+    contrary = [o for o in answer.api_offers if (o.usd_per_month < own) != (api < own)]
+    if not contrary:
+        return ""
+    extreme = contrary[0] if api > own else contrary[-1]
+    return gettext(
+        "{n} of {total} APIs that list the model say the opposite: {provider} bills {bill:,.0f} USD a month."
+    ).format(n=len(contrary), total=len(answer.api_offers), provider=extreme.price.provider, bill=extreme.usd_per_month)
+
+
+API_HEAD = (
+    gettext("API"),
+    gettext("USD a month ◌"),
+    gettext("over own devices"),
+    gettext("input, USD/M tokens"),
+    gettext("cached input"),
+    gettext("output"),
+)
+
+
+def api_rows(answer: Decision) -> list[tuple[str, ...]]:
+    """Return the cells of ``API_HEAD``, the cheapest first."""
+    rows = []
+    for offer in answer.api_offers:
+        price, own = offer.price, answer.own.usd_per_month
+        cached = "–" if price.cached_input_usd is None else three_digits(price.cached_input_usd)
+        rows.append(
+            (
+                gettext(price.provider),
+                f"{offer.usd_per_month:,.0f}",
+                f"{three_digits(offer.usd_per_month / own)} ×",
+                three_digits(price.input_usd),
+                cached,
+                three_digits(price.output_usd),
+            )
+        )
+    return rows
 
 
 BILL_HEAD = (gettext("A month ◌"), gettext("own devices"), "API")
@@ -300,13 +375,23 @@ def load_sentence(spec: DecisionSpec) -> str:
 
 def price_sentence(spec: DecisionSpec, answer: Decision) -> str:
     """Return where the prices are from."""
+    api, n = answer.api_price, len(answer.api_offers)
+    if spec.given_price():
+        which = gettext("as given")
+    elif spec.api_provider:
+        which = gettext("{provider} of {n} that list the model").format(provider=api.provider, n=n)
+    else:
+        which = gettext("{provider}, the median of {n} that list the model").format(provider=api.provider, n=n)
+    listed = f" ({api.source}, {api.price_date})" if api.source else ""
     return gettext(
-        "Device: {price}. API, as given: {input:g} USD input, {cached:g} cached input "
-        "({share} of the input), {output:g} output, per million tokens."
+        "Device: {price}. API, {which}: {input:g} USD input, {cached:g} cached input "
+        "({share} of the input), {output:g} output, per million tokens{listed}."
     ).format(
         price=answer.price_label,
-        input=spec.api_input_usd,
-        cached=spec.api_cached_usd,
+        which=which,
+        input=api.input_usd,
+        cached=api.input_usd if api.cached_input_usd is None else api.cached_input_usd,
         share=shown_percent(spec.api_cached_fraction),
-        output=spec.api_output_usd,
+        output=api.output_usd,
+        listed=listed,
     )

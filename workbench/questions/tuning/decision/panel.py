@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from workbench.core.errors import DoesNotFit, NotAvailable
+from workbench.core.errors import DoesNotFit, InvalidSpec, NotAvailable
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import (
@@ -14,6 +14,7 @@ from workbench.interface.html import (
     message_card,
     note,
     paragraph,
+    prose,
     subtitle,
     table,
     verdict_card,
@@ -37,14 +38,14 @@ class DecisionPanel(QuestionPanel):
     spec_class = DecisionSpec
     css_class = "wb-decision"
     n_plots = 1
-    tab_titles = (gettext("Risks"), gettext("Launch command"))
+    tab_titles = (gettext("Risks"), gettext("Listed APIs"), gettext("Launch command"))
 
     def view(self) -> AnswerView:
         """Return the answer to the state."""
         spec = self.plan
         try:
             answer = decided_once(spec)
-        except (NotAvailable, DoesNotFit) as error:
+        except (NotAvailable, DoesNotFit, InvalidSpec) as error:
             return AnswerView(
                 answer=message_card("caution", gettext("There is nothing to decide."), error.cause, error.remedy)
             )
@@ -58,7 +59,11 @@ class DecisionPanel(QuestionPanel):
                 table(findings.ENERGY_HEAD, findings.energy_rows(answer)),
                 note(findings.price_sentence(spec, answer)),
             ),
-            tabs=(lines(answer.risks), code_block(answer.launch_command)),
+            tabs=(
+                lines(map(prose, answer.risks)),
+                table(findings.API_HEAD, findings.api_rows(answer)),
+                code_block(answer.launch_command),
+            ),
         )
 
 
@@ -88,8 +93,10 @@ def decision_page(spec: DecisionSpec, answer: Decision) -> str:
         paragraph(answer.tuned or gettext("Its flags were not tuned on this load.")),
         heading(gettext("Energy and CO2"), level=3),
         table(findings.ENERGY_HEAD, findings.energy_rows(answer)),
+        heading(gettext("What the APIs bill"), level=3),
+        table(findings.API_HEAD, findings.api_rows(answer)),
         heading(gettext("What may go wrong"), level=3),
-        lines(answer.risks),
+        lines(map(prose, answer.risks)),
         table((gettext("Decision"), gettext("Name"), gettext("Date")), [("", "", "")]),
     )
     footer = note(

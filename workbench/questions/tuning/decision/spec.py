@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from workbench.catalog.api_prices import ApiPrice
 from workbench.catalog.grid import grids
 from workbench.core.checks import require_fraction, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import advanced, knob
+from workbench.core.language import gettext_noop
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, OwnPrices, Precision, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -32,19 +34,38 @@ class DecisionSpec(Load, Spec):
         high=1,
         option="mean",
     )
-    api_input_usd: float = knob(
-        0.2, "API price, input", "Price of a million input tokens of the API.", unit="USD", low=0, option="api-input"
+    api_provider: str | None = knob(
+        None,
+        "API provider",
+        "Provider whose listed price is taken; without one the median of all that list the model.",
+        option="api",
     )
-    api_cached_usd: float = knob(
-        0.05,
+    api_input_usd: float | None = knob(
+        None,
+        "API price, input",
+        "Price of a million input tokens of the API, if not the listed one.",
+        unit="USD",
+        low=0,
+        option="api-input",
+        is_advanced=True,
+    )
+    api_cached_usd: float | None = knob(
+        None,
         "API price, cached input",
-        "Price of a million input tokens that the API has cached.",
+        "Price of a million input tokens that the API has cached; that of input if it is left out.",
         unit="USD",
         low=0,
         option="api-cached",
+        is_advanced=True,
     )
-    api_output_usd: float = knob(
-        0.6, "API price, output", "Price of a million output tokens of the API.", unit="USD", low=0, option="api-output"
+    api_output_usd: float | None = knob(
+        None,
+        "API price, output",
+        "Price of a million output tokens of the API, if not the listed one.",
+        unit="USD",
+        low=0,
+        option="api-output",
+        is_advanced=True,
     )
     api_cached_fraction: float = knob(
         0.3,
@@ -67,13 +88,32 @@ class DecisionSpec(Load, Spec):
         require_fraction(self, "mean_fraction")
         require_positive(self, "overhead")
         require_known("countries", (self.country,), COUNTRIES)
-        if (
-            min(self.api_input_usd, self.api_cached_usd, self.api_output_usd) < 0
-            or self.api_input_usd + self.api_output_usd <= 0
-        ):
+        given = (self.api_input_usd is not None, self.api_output_usd is not None)
+        if any(given) != all(given) or (self.api_cached_usd is not None and not all(given)):
             raise InvalidSpec(
-                f"API prices of {self.api_input_usd}, {self.api_cached_usd} and {self.api_output_usd} USD.",
-                remedy="Give prices from 0 on, and one above it.",
+                "An API price was given in part.", remedy="Give --api-input and --api-output, and --api-cached if it differs."
             )
+        if all(given) and self.api_provider:
+            raise InvalidSpec(
+                f"A price of {self.api_provider} was asked for and another one given.",
+                remedy="Give --api or the prices.",
+            )
+        self.given_price()
         if not 0 <= self.api_cached_fraction <= 1:
             raise InvalidSpec(f"A cached share of {self.api_cached_fraction}.", remedy="Give a share from 0 to 1.")
+
+    def given_price(self) -> ApiPrice | None:
+        """Return the API's price that was given; None: the listed ones count.
+
+        Raises:
+            InvalidSpec: A price is below zero, or all are zero.
+        """
+        if self.api_input_usd is None or self.api_output_usd is None:
+            return None
+        return ApiPrice(
+            model=self.model,
+            provider=gettext_noop("as given"),
+            input_usd=self.api_input_usd,
+            cached_input_usd=self.api_cached_usd,
+            output_usd=self.api_output_usd,
+        )
