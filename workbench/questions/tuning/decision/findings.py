@@ -183,7 +183,7 @@ def _tuned(spec: DecisionSpec) -> str | None:
 def _risks(spec: DecisionSpec, plan: Plan, attained: Interval, grid: Grid, *, is_tuned: bool) -> list[str]:
     points = [
         gettext(
-            "{basis}; at the peak {low} or more of the requests meet the SLO in a simulation. Measure one replica with "
+            "{basis}; at the peak at least {low} of the requests meet the SLO in a simulation. Measure one replica with "
             "`workbench load` before you order."
         ).format(basis=basis_of(plan), low=shown_percent(attained.low))
     ]
