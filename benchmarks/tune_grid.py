@@ -39,6 +39,7 @@ from workbench.questions.tuning.measure.parts import key_of
 from workbench.questions.tuning.measure.servers import Launched, Live, Servers, Several
 from workbench.questions.tuning.measure.space import space
 from workbench.questions.tuning.measure.tuner import FRESH, Tuner
+from workbench.questions.tuning.rows import TuneChoice
 from workbench.questions.tuning.spec import TuneSpec
 from workbench.telemetry.devices import chosen_device
 from workbench.telemetry.environment import read_environment
@@ -52,6 +53,8 @@ LONGER = 2.0
 """How much longer the loads on fresh seeds are."""
 AFTER_GRID_S = 300.0
 """Time that the loads on fresh seeds take, with a margin."""
+SPENT = "tuner.json"
+"""File with the time and the launches of the tuner alone."""
 SHAPE = DATA / "models" / "llama-3.1-8b-shape" / "config.json"
 
 
@@ -292,7 +295,7 @@ def main() -> None:
     finally:
         servers.stop()
     if not share:
-        write_run(tuner, record, servers.version, started_at)
+        write_run(tuner, record, started_at)
         table(tuner, out)
 
 
@@ -300,8 +303,7 @@ def carried_out(tuner: Tuner, part: Part, *, began: float, end_s: float, after_g
     """Let the first share tune, measure the grid together with the others, and measure the choice on fresh seeds."""
     if not part.share:
         follow(tuner.run(), began)
-        search_s = time.monotonic() - began
-        (part.whole / "tuner_s.json").write_text(json.dumps({"until_grid_s": search_s, "spent_s": tuner.spent_s}))
+        note_spent(tuner, part.whole / SPENT)
     measure_grid(tuner, Fraction(part.share, part.n_shares), began=began, end_s=end_s - after_grid_s)
     (part.whole / f"done-{part.share}").touch()
     if not part.share:
@@ -310,12 +312,21 @@ def carried_out(tuner: Tuner, part: Part, *, began: float, end_s: float, after_g
         confirm(tuner, began=began, end_s=end_s)
 
 
-def write_run(tuner: Tuner, record: Record, version: str | None, started_at: str) -> None:
+def note_spent(tuner: Tuner, file: Path) -> None:
+    """Keep what the tuner alone has spent: the launches of the grid count for its time later."""
+    if not file.exists():
+        launches = sum(launch.n for launch in tuner.launches.values() if launch.startup_s)
+        file.write_text(json.dumps({"measurement_s": tuner.spent_s, "n_launches": launches}))
+
+
+def write_run(tuner: Tuner, record: Record, started_at: str) -> None:
     """Write the run of all parts."""
     device, spec = chosen_device(tuner.spec.device), tuner.spec
-    if version:
+    if version := next((launch.version for launch in tuner.launches.values() if launch.version), None):
         record.packages["vllm"] = version.removeprefix("vLLM ")
     add_rows(tuner, record)
+    spent = json.loads((record.folder / SPENT).read_text())
+    record.rows = [replace(row, **spent) if isinstance(row, TuneChoice) else row for row in record.rows]
     environment = read_environment(device)
     for name, number in record.packages.items():
         environment = environment.with_package(name, number)
@@ -343,7 +354,10 @@ def table(tuner: Tuner, out: Path) -> None:
             tuned = " (the tuner's)" if setting == tuner.space.valid[tuner.search.best()] else ""
             print(f"{np.mean(fresh):8.3f}  {setting.label}{tuned}  [{', '.join(f'{f:.3f}' for f in fresh)}]")
     grid_s = sum(m.trial.seconds for m in loads if m.trial.purpose == "grid" and m.trial.seed == tuner.spec.seed)
-    print(f"tuner {tuner.spent_s:.0f} s, grid {grid_s:.0f} s; {key_of(tuner.space.default)}; {out / 'run.json'}")
+    if not tuner.servers.changes_live:
+        grid_s += sum(launch.startup_s / launch.n for launch in tuner.launches.values())
+    spent_s = json.loads((out / SPENT).read_text())["measurement_s"]
+    print(f"tuner {spent_s:.0f} s, grid {grid_s:.0f} s; {key_of(tuner.space.default)}; {out / 'run.json'}")
 
 
 if __name__ == "__main__":
