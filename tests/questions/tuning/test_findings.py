@@ -94,6 +94,12 @@ def test_a_setting_that_is_better_in_all_of_its_interval_is_recommended():
     assert "--max-num-batched-tokens 512" in findings.launch_command(found)
 
 
+def test_a_gain_of_many_times_is_shown_as_a_factor():
+    answer = findings.verdict(tuned(a_run(Interval(4.0, 3.0, 5.0))))
+    assert answer.headline.endswith("5.00 times vLLM's defaults (4.00 to 6.00).")
+    assert (findings.shown_gain(4.0), findings.shown_gain(0.29), findings.shown_gain(None)) == ("5.00 ×", "+29 %", "–")
+
+
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
@@ -133,7 +139,10 @@ def test_a_flag_contributes_what_changes_when_it_alone_is_changed():
     assert list(fig.data[0].y) == ["tokens of a step 512", "tokens of a step 2048"]
 
 
-def test_the_choice_is_compared_with_the_best_of_the_grids_finalists():
+@pytest.mark.parametrize(("changed_live", "took"), [(True, "30.0 s"), (False, "2 min 0 s")])
+def test_the_choice_is_compared_with_the_best_of_the_grids_finalists(changed_live, took):
+    """Each of the three settings took 30 s to launch, unless the limits of a running server were changed."""
+
     def trial(setting, seed, score):
         return TuneTrial(
             name=setting.label,
@@ -146,12 +155,14 @@ def test_the_choice_is_compared_with_the_best_of_the_grids_finalists():
             n_failed=0,
             at_s=0.0,
             seconds=10.0,
-            changed_live=True,
+            changed_live=changed_live,
         )
 
     trials = [trial(s, 0, 9.0) for s in (DEFAULT, SMALL, FEW)] + [trial(SMALL, 7, 8.1), trial(FEW, 7, 9.0)]
-    text = findings.grid_comparison(a_run(Interval(0.29, 0.2, 0.4), trials=trials))
-    assert text.startswith("An exhaustive grid of 3 settings took 30.0 s")
+    run = a_run(Interval(0.29, 0.2, 0.4), trials=trials)
+    results = [replace(r, startup_s=30.0) if isinstance(r, SettingResult) else r for r in run.results]
+    text = findings.grid_comparison(replace(run, results=results))
+    assert text.startswith(f"An exhaustive grid of 3 settings took {took};")
     assert "of the 2 that were measured again on fresh seeds 2048 tokens, 8 sequences has the highest score" in text
     assert "the tuner's choice 90 % of it" in text
 

@@ -18,6 +18,8 @@ from workbench.questions.tuning.spec import Objective, TuneSpec
 
 WORTH = 0.02
 """Gain over the defaults below which a change is not worth it."""
+MANY_TIMES = 2.0
+"""Gain above which a factor is shown and no percentage."""
 SCORES: Mapping[Objective, tuple[str, str]] = {
     "goodput": (gettext("goodput"), "requests/s"),
     "cost": (gettext("cost"), gettext("USD / M good tokens")),
@@ -214,6 +216,10 @@ def _headline(tuned: Tuned, score: str) -> tuple[str, Answer]:
     if _default_has_none(tuned):
         text = gettext("{name}: {score}, where vLLM's defaults meet the SLO for no request.")
         return text.format(name=best, score=score), "yes"
+    if tuned.is_worth_it and g.value > MANY_TIMES:
+        text = gettext("{name}: {score}, {times} times vLLM's defaults ({low} to {high}).")
+        times, low, high = (three_digits(1 + v) for v in (g.value, g.low, g.high))
+        return text.format(name=best, score=score, times=times, low=low, high=high), "yes"
     if tuned.is_worth_it:
         text = gettext("{name}: {value} better than vLLM's defaults ({low} to {high}).")
         gains = {"value": shown_percent(g.value), "low": shown_percent(g.low), "high": shown_percent(g.high)}
@@ -311,11 +317,19 @@ def grid_comparison(run: Run) -> str | None:
         return None
     best = max(means, key=lambda name: means[name])
     share = means[choice.best_measured] / means[best] if means[best] > 0 else 1.0
-    grid_s = sum(t.seconds for t in grid)
+    launches = {r.name: r.startup_s or 0.0 for r in run.rows(SettingResult)}
+    grid_s = sum(t.seconds + (0.0 if t.changed_live else launches.get(t.name, 0.0)) for t in grid)
     return gettext(
         "An exhaustive grid of {n} settings took {duration}; of the {finalists} that were measured again on fresh seeds "
         "{best} has the highest score there, and the tuner's choice {share} of it."
     ).format(n=len(grid), duration=shown_duration(grid_s), finalists=len(means), share=shown_percent(share), best=best)
+
+
+def shown_gain(fraction: float | None) -> str:
+    """Return a gain over the defaults in percent, or as a factor where it is many times."""
+    if fraction is not None and fraction > MANY_TIMES:
+        return f"{three_digits(1 + fraction)} ×"
+    return shown_percent(fraction, sign=True)
 
 
 SETTING_HEAD = (
@@ -352,7 +366,7 @@ def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
     return (
         f"{judged.provenance.mark} {label}",
         shown_score(judged.score, tuned.aim.objective),
-        "–" if r.is_default else shown_percent(judged.over_default_fraction, sign=True),
+        "–" if r.is_default else shown_gain(judged.over_default_fraction),
         f"{shown_duration(r.ttft_p50_s)} / {shown_duration(r.ttft_p90_s)}",
         f"{shown_duration(r.tpot_p50_s)} / {shown_duration(r.tpot_p90_s)}",
         str(r.n_loads),

@@ -326,8 +326,13 @@ class Tuner:
                 self.search.fail(i)
 
     def has_time_for(self, n_visits: int, n_loads: int) -> bool:
-        """Return whether so many visits with loads fit into the budget beside the confirmation."""
-        reserve = 2 * (self.launch_s + CONFIRMED * self.load_s) if self.confirms else 0.0
+        """Return whether so many visits with loads fit into the budget beside the confirmation.
+
+        The setting that was visited last still runs: if it is the best, only the default is launched again.
+        """
+        assert self.search is not None
+        launches = 1 if self.search.best() == self.search.default else 2
+        reserve = launches * self.launch_s + 2 * CONFIRMED * self.load_s if self.confirms else 0.0
         visit = n_visits * (self.launch_s + self.load_s * 0.3) + n_loads * self.load_s
         return self.spent_s + visit + reserve <= self.budget_s
 
