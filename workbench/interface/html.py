@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from workbench.core.columns import Columns, cells_of
 from workbench.core.language import gettext
@@ -31,7 +31,9 @@ IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 
 def prose(text: Text) -> Markup:
     """Return a sentence with what stands in backticks in a fixed-width face."""
-    return text if isinstance(text, Markup) else Markup(IN_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
+    if isinstance(text, Markup):
+        return text
+    return joined(*(code(part) if i % 2 else part for i, part in enumerate(IN_BACKTICKS.split(text))))
 
 
 def joined(*parts: Text) -> Markup:

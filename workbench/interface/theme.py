@@ -2,16 +2,22 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
+from rich.cells import cell_len
 
 from workbench.interface.style import own_fonts
 
 MEASURED, BEST, CAUTION, FAILURE, PUBLISHED = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 INK, GRID = "#7a7a7a", "rgba(128,128,128,0.25)"  # 4.3:1 on white and on #111
 HEIGHT_PX = 380
+TITLE_CELLS, SUBTITLE_CELLS, LINE_PX = 42, 54, 16
+"""Widths of lines that are not cut where two plots stand beside each other, and what another line takes."""
+BREAK = " <br>"
+WORDS = re.compile(r"[\u2e80-\uffef][，。；：、）]*\s*|[^\s\u2e80-\uffef]+\s*|\s+")
 # plotly 7 shows a button that uploads the chart to a cloud service unless it is switched off.
 CONFIG: dict[str, object] = {
     "showSendToCloud": False,
@@ -34,6 +40,20 @@ STYLES = (
 """Colour and symbol by place in the run: plain first, eight bits blue, four bits warm, mixed green."""
 
 
+def wrapped(text: str, cells: int) -> list[str]:
+    """Return the lines of a text, none wider than so many cells where its words allow; a Chinese character takes two and breaks anywhere."""
+    lines: list[str] = []
+    for paragraph in filter(None, text.split("<br>")):
+        line = ""
+        for word in WORDS.findall(paragraph):
+            if line and cell_len(line + word.rstrip()) > cells:
+                lines.append(line.rstrip())
+                line = ""
+            line += word
+        lines.append(line.rstrip())
+    return lines
+
+
 def figure(
     title: str,
     *,
@@ -53,14 +73,19 @@ def figure(
         legend_y: Where a horizontal legend stands, in heights of the plot; below it when negative. None: no legend.
         height: In pixels.
     """
-    small = f"<br><span style='font-size:12px'>{subtitle}</span>" if subtitle else ""
+    lines = [*wrapped(title, TITLE_CELLS), *wrapped(subtitle, SUBTITLE_CELLS)]
+    more_px = LINE_PX * max(0, len(lines) - 2)
+    small = (
+        f"<br><span style='font-size:12px'>{BREAK.join(wrapped(subtitle, SUBTITLE_CELLS))}</span>" if subtitle else ""
+    )
+    bold = BREAK.join(wrapped(title, TITLE_CELLS))
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
     small_font = {"size": 12}
     legend = {} if legend_y is None else {"legend": {"orientation": "h", "y": legend_y, "font": {"size": 11}}}
     return go.Figure(
         layout={
             "template": None,
-            "height": height,
+            "height": height + more_px,
             "autosize": True,
             "showlegend": legend_y is not None,
             **legend,
@@ -71,8 +96,8 @@ def figure(
                 "size": 13,
                 **({"family": f"Open Sans,{own_fonts()},sans-serif"} if own_fonts() else {}),
             },
-            "margin": {"l": 60, "r": 20, "t": 64, "b": 56},
-            "title": {"text": f"<b>{title}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
+            "margin": {"l": 60, "r": 20, "t": 64 + more_px, "b": 56},
+            "title": {"text": f"<b>{bold}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
             "xaxis": {"title": {"text": x_title, "font": small_font}, **axis},
             "yaxis": {"title": {"text": y_title, "font": small_font}, **axis},
             "hoverlabel": {"font": {"size": 13}},

@@ -43,7 +43,9 @@ def test_the_median_of_the_listed_apis_is_billed_and_the_contrary_ones_are_said(
     assert len(bills) == len(api_prices(MODEL)) > 4
     assert bills == sorted(bills)
     assert answer.api.usd_per_month == pytest.approx(median_low(bills))
-    contrary = sum((b < answer.own.usd_per_month) != (answer.api.usd_per_month < answer.own.usd_per_month) for b in bills)
+    contrary = sum(
+        (b < answer.own.usd_per_month) != (answer.api.usd_per_month < answer.own.usd_per_month) for b in bills
+    )
     said = verdict(answer).objection
     assert (f"{contrary} of {len(bills)} APIs" in said) == (contrary > 0)
     named = decision(asked(api_provider="Amazon Bedrock"))

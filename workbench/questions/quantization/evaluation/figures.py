@@ -44,7 +44,7 @@ def divergence(rows: Sequence[CandidateResult], *, labels: Mapping[str, str]) ->
         type="log", exponentformat="power", dtick=1, tickangle=0, range=[log10(min(ends)) - 0.3, log10(max(ends)) + 1.1]
     )
     fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ")
-    fig.update_layout(margin={"t": 84})
+    fig.update_layout(margin={"t": fig.layout.margin.t + 20})
     return fig
 
 

@@ -294,7 +294,7 @@ API_HEAD = (
 
 def api_rows(answer: Decision) -> list[tuple[str, ...]]:
     """Return the cells of ``API_HEAD``, the cheapest first."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for offer in answer.api_offers:
         price, own = offer.price, answer.own.usd_per_month
         cached = "–" if price.cached_input_usd is None else three_digits(price.cached_input_usd)
@@ -314,11 +314,11 @@ def api_rows(answer: Decision) -> list[tuple[str, ...]]:
 BILL_HEAD = (gettext("A month ◌"), gettext("own devices"), "API")
 
 
-def bill_rows(answer: Decision) -> list[tuple[str, str, str]]:
+def bill_rows(answer: Decision) -> list[tuple[str, ...]]:
     """Return the cells of ``BILL_HEAD``."""
     own, api = answer.own, answer.api
     prices = answer.own_usd_per_month_range
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (gettext("bill, USD"), f"{own.usd_per_month:,.0f}", f"{api.usd_per_month:,.0f}"),
         (
             gettext("per million tokens, USD"),
@@ -342,7 +342,7 @@ def bill_rows(answer: Decision) -> list[tuple[str, str, str]]:
 ENERGY_HEAD = (gettext("Energy ◌"), gettext("upper bound"))
 
 
-def energy_rows(answer: Decision) -> list[tuple[str, str]]:
+def energy_rows(answer: Decision) -> list[tuple[str, ...]]:
     """Return the cells of ``ENERGY_HEAD``."""
     return [
         (gettext("energy of a month, kWh"), f"{answer.kwh_per_month:,.0f}"),

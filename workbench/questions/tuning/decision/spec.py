@@ -91,7 +91,8 @@ class DecisionSpec(Load, Spec):
         given = (self.api_input_usd is not None, self.api_output_usd is not None)
         if any(given) != all(given) or (self.api_cached_usd is not None and not all(given)):
             raise InvalidSpec(
-                "An API price was given in part.", remedy="Give --api-input and --api-output, and --api-cached if it differs."
+                "An API price was given in part.",
+                remedy="Give --api-input and --api-output, and --api-cached if it differs.",
             )
         if all(given) and self.api_provider:
             raise InvalidSpec(

@@ -296,7 +296,9 @@ def _objection(tuned: Tuned) -> str:
             gettext("the gain was not confirmed on fresh seeds, and the best of several is flattered by chance")
         )
     if not points:
-        points.append(gettext("the answer holds for this load and this machine; other lengths or rates want another run"))
+        points.append(
+            gettext("the answer holds for this load and this machine; other lengths or rates want another run")
+        )
     return sentence(points)
 
 
