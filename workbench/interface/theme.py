@@ -17,6 +17,16 @@ HEIGHT_PX = 380
 TITLE_CELLS, SUBTITLE_CELLS, LINE_PX = 42, 54, 16
 """Widths of lines that are not cut where two plots stand beside each other, and what another line takes."""
 BREAK = " <br>"
+LEGEND = {
+    "orientation": "h",
+    "yref": "container",
+    "y": 0.01,
+    "yanchor": "bottom",
+    "x": 0,
+    "xanchor": "left",
+    "font": {"size": 11},
+}
+"""Below the plot; placed by the container, as a place in heights of the plot is wrong after the plot was narrower."""
 WORDS = re.compile(r"[\u2e80-\uffef][，。；：、）]*\s*|[^\s\u2e80-\uffef]+\s*|\s+")
 # plotly 7 shows a button that uploads the chart to a cloud service unless it is switched off.
 CONFIG: dict[str, object] = {
@@ -60,7 +70,7 @@ def figure(
     x_title: str,
     y_title: str,
     subtitle: str = "",
-    legend_y: float | None = None,
+    has_legend: bool = False,
     height: int = HEIGHT_PX,
 ) -> go.Figure:
     """An empty figure in the common style. Axis titles name the unit.
@@ -70,7 +80,7 @@ def figure(
         x_title: With the unit.
         y_title: Likewise.
         subtitle: How to read it.
-        legend_y: Where a horizontal legend stands, in heights of the plot; below it when negative. None: no legend.
+        has_legend: Whether a legend stands below the plot.
         height: In pixels.
     """
     lines = [*wrapped(title, TITLE_CELLS), *wrapped(subtitle, SUBTITLE_CELLS)]
@@ -81,14 +91,13 @@ def figure(
     bold = BREAK.join(wrapped(title, TITLE_CELLS))
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
     small_font = {"size": 12}
-    legend = {} if legend_y is None else {"legend": {"orientation": "h", "y": legend_y, "font": {"size": 11}}}
     return go.Figure(
         layout={
             "template": None,
             "height": height + more_px,
             "autosize": True,
-            "showlegend": legend_y is not None,
-            **legend,
+            "showlegend": has_legend,
+            "legend": LEGEND,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {

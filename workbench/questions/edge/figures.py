@@ -89,6 +89,6 @@ def sizes(variants: Sequence[VariantResult]) -> go.Figure:
                 marker={"color": colour},
                 hovertemplate=f"%{{y}}: %{{x:.0f}} kB<extra>{name}</extra>",
             )
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.2}, barmode="group")
+    fig.update_layout(showlegend=True, barmode="group")
     fig.update_yaxes(autorange="reversed")
     return fig

@@ -121,10 +121,6 @@ def _styled(results: Sequence[EngineResult]) -> list[tuple[EngineResult, tuple[s
 
 
 def _rates(fig: go.Figure, results: Sequence[EngineResult]) -> None:
-    fig.update_layout(
-        showlegend=True,
-        legend={"orientation": "h", "y": -0.28, "x": 0, "font": {"color": INK, "size": 11}},
-        margin={"b": 84},
-    )
+    fig.update_layout(showlegend=True)
     rates = sorted({t.rate_per_s for r in results for t in r.trials if abs(t.rate_per_s - round(t.rate_per_s)) < 1e-9})
     fig.update_xaxes(type="log", tickvals=rates, ticktext=[f"{r:g}" for r in rates], minor={"showgrid": False})

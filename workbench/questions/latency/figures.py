@@ -68,7 +68,7 @@ def latencies_over_time(
         ).format(detected=detected, false_alarms=100 * false_alarm_rate),
         x_title=gettext("due time of the request, s after the start"),
         y_title=f"{name}, ms",
-        legend_y=-0.22,
+        has_legend=True,
     )
     for load, points, colour, symbol in (
         (gettext("healthy load"), baseline, MEASURED, "circle"),

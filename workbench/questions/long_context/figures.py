@@ -21,7 +21,7 @@ from workbench.interface.theme import (
 from workbench.questions.long_context.rows import Series, Served
 
 MOST_TICKS = 7
-LEGEND_Y, HEIGHT_PX = -0.16, 520
+HEIGHT_PX = 520
 """Of all figures over a context."""
 
 
@@ -92,7 +92,7 @@ def memory_by_context(
         subtitle=gettext("◌ estimated · ● allocated · dotted: memory of the devices"),
         x_title=gettext("context of each sequence, tokens"),
         y_title=gettext("memory, GiB"),
-        legend_y=LEGEND_Y,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     contexts = list(cache_bytes)
@@ -127,7 +127,7 @@ def waiting_times(series: Series, *, context_tokens: int) -> go.Figure:
         subtitle=gettext("lower is better · ● measured · ○ prefix cached"),
         x_title=gettext("context, tokens"),
         y_title=gettext("TTFT, s"),
-        legend_y=LEGEND_Y,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     for (name, rows), style in zip(series.items(), styles_of(list(series)).values(), strict=True):

@@ -37,7 +37,7 @@ def ttft_parts(cells: Sequence[Cell]) -> go.Figure:
         subtitle=gettext("● measured, median; ◇ predicted from other sizes"),
         x_title="TTFT, ms",
         y_title="",
-        legend_y=-0.18,
+        has_legend=True,
     )
     names = [c.label for c in cells]
     for name, colour, part_s in PARTS:
@@ -61,7 +61,7 @@ def time_by_hit_rate(streams: Sequence[Stream], evens: Sequence[BreakEven]) -> g
         subtitle=gettext("● measured mean, 95 % interval; dotted: predicted from all-miss and all-hit requests"),
         x_title=gettext("hit rate, %"),
         y_title=gettext("mean TTFT, ms"),
-        legend_y=-0.25,
+        has_legend=True,
     )
     for cache in dict.fromkeys(s.cache for s in streams):
         own = [s for s in streams if s.cache == cache]

@@ -14,7 +14,7 @@ from workbench.questions.parallelism.findings.sensitivity import Sensitivity
 from workbench.simulate.planned import plan_label
 from workbench.simulate.summary import OverTime
 
-LEGEND_BELOW: dict[str, Any] = {"legend_y": -0.18, "height": 460}
+LEGEND_BELOW: dict[str, Any] = {"has_legend": True, "height": 460}
 ROUTINGS = {
     "round robin": gettext("round robin"),
     "least loaded": gettext("least loaded"),

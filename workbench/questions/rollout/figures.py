@@ -19,7 +19,7 @@ def course_of_rollouts(courses: Mapping[str, Sequence[Look]], *, first_share: fl
         subtitle=gettext("● measured, by scenario"),
         x_title=gettext("time (s)"),
         y_title=gettext("users on the new version (%)"),
-        legend_y=-0.25,
+        has_legend=True,
     )
     for (scenario, course), colour in zip(courses.items(), COLOURS, strict=False):
         at_s = [0.0, *(look.at_s for look in course)]

@@ -45,7 +45,7 @@ def _share_by_class(
             hovertemplate=f"%{{y}}: %{{x:.1f}} %<extra>{gettext(DETECTORS[name])}</extra>",
         )
     fig.add_vline(x=100 * bar, line={"color": FAILURE, "dash": "dot"})
-    fig.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25})
+    fig.update_layout(showlegend=True)
     fig.update_xaxes(range=[-3, 103])
     fig.update_yaxes(autorange="reversed")
     return fig

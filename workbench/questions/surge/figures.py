@@ -46,7 +46,7 @@ def shares_of_tenants(rows: Sequence[SurgeResult]) -> go.Figure:
         subtitle=gettext("● measured; max-min fair shares of the capacity"),
         x_title=gettext("goodput over fair share, %"),
         y_title="",
-        legend_y=-0.25,
+        has_legend=True,
     )
     controls, hover = [shown_controls(r.controls) for r in rows], "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>"
     for tenant, colour in zip(rows[0].tenants if rows else (), COLOURS, strict=False):
@@ -96,7 +96,7 @@ def replicas_over_time(replicas: Mapping[str, Floats], needed: Floats, *, every:
         subtitle=gettext("△ simulated; grey: offered load"),
         x_title=gettext("minutes"),
         y_title=gettext("replicas"),
-        legend_y=-0.25,
+        has_legend=True,
     )
     n = needed.size // every * every
     minutes = np.arange(0, n, every) / 60

@@ -22,7 +22,7 @@ def front(tuned: Tuned) -> go.Figure:
         subtitle=gettext("● measured (darker: better) · dotted: SLO"),
         x_title=gettext("TTFT p90, ms (lower is better)"),
         y_title=gettext("TPOT p90, ms (lower is better)"),
-        legend_y=-0.25,
+        has_legend=True,
     )
     known = [j for j in tuned.settings if j.result.ttft_p90_s is not None and j.result.tpot_p90_s is not None]
     simulated = [j for j in known if not j.is_measured]

@@ -17,7 +17,7 @@ def accuracy_by_method(scores: Sequence[Score]) -> go.Figure:
         subtitle=gettext("● measured on injected faults · bars: 95 % intervals"),
         x_title="",
         y_title=gettext("share of loads, %"),
-        legend_y=-0.2,
+        has_legend=True,
     )
     for name, colour, shares in (
         (gettext("cause named"), BEST, {s.method: s.top1 for s in scores}),

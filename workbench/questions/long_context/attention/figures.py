@@ -9,7 +9,7 @@ from workbench.core.language import gettext
 from workbench.core.units import GIB
 from workbench.interface.theme import figure, set_second_part
 from workbench.questions.long_context.attention.rows import CEILINGS
-from workbench.questions.long_context.figures import HEIGHT_PX, LEGEND_Y, add_line, set_length_axis, set_log_axis
+from workbench.questions.long_context.figures import HEIGHT_PX, add_line, set_length_axis, set_log_axis
 from workbench.questions.long_context.quality.rows import Retrieval
 
 Styles = Mapping[str, tuple[str, str]]
@@ -33,7 +33,7 @@ def time_and_memory(cells: Sequence[Cell], *, phase: str, length_tokens: int, st
         else gettext("lower is better · ● measured, median"),
         x_title=gettext("context, tokens"),
         y_title=gettext("time, ms"),
-        legend_y=LEGEND_Y,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     for name, style in styles.items():
@@ -81,7 +81,7 @@ def retrieval_by_length(
         subtitle=gettext("higher is better · ● all depths and tasks together"),
         x_title=gettext("context, tokens"),
         y_title=gettext("correct answers, %"),
-        legend_y=LEGEND_Y,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     lengths = sorted({r.length_tokens for r in rows})

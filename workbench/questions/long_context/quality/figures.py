@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.interface.theme import INK, figure, styles_of
-from workbench.questions.long_context.figures import HEIGHT_PX, LEGEND_Y, add_line, set_log_axis, tokens_label
+from workbench.questions.long_context.figures import HEIGHT_PX, add_line, set_log_axis, tokens_label
 from workbench.questions.long_context.quality.rows import Retrieval, TextStretch
 
 COLOURS = [[0.0, "#D55E00"], [0.5, "#F0E442"], [1.0, "#009E73"]]
@@ -61,7 +61,7 @@ def divergence_by_position(
         subtitle=gettext("lower is better · ● KL to full attention, mean of windows"),
         x_title=gettext("position in the text, tokens"),
         y_title=gettext("KL, nat/token"),
-        legend_y=LEGEND_Y,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     for name, style in styles_of([n for n in dict.fromkeys(r.variant for r in rows) if n != base]).items():

@@ -21,7 +21,7 @@ def accuracy_by_missing(rows: Sequence[MissingImages]) -> go.Figure:
         subtitle=gettext("● 95 % interval; solid: with modality dropout in training"),
         x_title=gettext("inputs without an image, %"),
         y_title=gettext("accuracy, %"),
-        legend_y=-0.25,
+        has_legend=True,
     )
     for kind in dict.fromkeys(r.fusion for r in rows):
         for has_dropout in (True, False):

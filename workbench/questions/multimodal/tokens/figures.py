@@ -15,7 +15,7 @@ def tokens_by_size(sizes: Sequence[int], tokens: Mapping[str, Sequence[int]], *,
         subtitle=gettext("◌ estimated as the models' processors do"),
         x_title=gettext("side of a square image, pixels"),
         y_title=gettext("image tokens"),
-        legend_y=-0.4,
+        has_legend=True,
     )
     colours = (MEASURED, BEST, CAUTION, FAILURE, PUBLISHED, INK)
     for i, (name, values) in enumerate(tokens.items()):

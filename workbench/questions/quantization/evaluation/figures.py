@@ -55,7 +55,7 @@ def retrieved_by_depth(rows: Sequence[CandidateResult], *, labels: Mapping[str, 
         subtitle=gettext("higher is better · ● measured in {context} tokens of text").format(context=context_tokens),
         x_title=gettext("place of the key in the text, % of its length"),
         y_title=gettext("keys retrieved, %"),
-        legend_y=-0.22,
+        has_legend=True,
     )
     styles = styles_of([r.folder for r in rows])
     for row in rows:

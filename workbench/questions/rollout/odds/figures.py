@@ -15,7 +15,7 @@ def rollbacks_by_rule(report: RuleReport) -> go.Figure:
         subtitle=gettext("△ simulated"),
         x_title=gettext("rolled back (% of rollouts)"),
         y_title="",
-        legend_y=-0.25,
+        has_legend=True,
     )
     versions = (
         (gettext("healthy: failure rate of the old version"), CAUTION, [odds.healthy for odds in report.values()]),

@@ -41,7 +41,7 @@ def _by_count(
     subtitle: str,
     y_title: str,
 ) -> go.Figure:
-    fig = figure(title, subtitle=subtitle, x_title=gettext("adapters in use"), y_title=y_title, legend_y=-0.2)
+    fig = figure(title, subtitle=subtitle, x_title=gettext("adapters in use"), y_title=y_title, has_legend=True)
     lines: dict[tuple[str, float], list[tuple[int, Interval]]] = {}
     skews = sorted({r.skew for r in rows if r.n_adapters > 1}) or [0.0]
     for r in rows:

@@ -18,7 +18,7 @@ def speedup_by_batch(rows: Sequence[SpeedUp], *, draft_tokens: int) -> go.Figure
         subtitle=gettext("higher is better · ● measured, 95 % · ◌ predicted, line"),
         x_title=gettext("batch size, sequences"),
         y_title=gettext("output tokens/s with drafts over without"),
-        legend_y=-0.2,
+        has_legend=True,
     )
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
         own = curve(rows, method, draft_tokens)
@@ -61,7 +61,7 @@ def acceptance_by_text(rows: Sequence[Acceptance], *, draft_tokens: int) -> go.F
         subtitle=gettext("higher is better · ● measured, 95 % over texts"),
         x_title=gettext("kind of text"),
         y_title=gettext("tokens a step"),
-        legend_y=-0.2,
+        has_legend=True,
     )
     for (colour, symbol), method in zip(STYLES[1:], dict.fromkeys(r.method for r in rows), strict=False):
         own = [r for r in rows if (r.method, r.draft_tokens) == (method, draft_tokens)]

@@ -14,7 +14,7 @@ def estimated_speedup(answer: SpeculationEstimate) -> go.Figure:
         subtitle=gettext("higher is better · ◌ estimated for the given acceptance"),
         x_title=gettext("batch size, sequences"),
         y_title=gettext("output tokens/s with drafts over without"),
-        legend_y=-0.2,
+        has_legend=True,
     )
     batches = [p.batch for p in answer.points]
     for name, gains, colour in (

@@ -23,7 +23,7 @@ def throughput_and_step(
         subtitle=gettext("● measured · higher is better above, lower below"),
         x_title=gettext("batch size, sequences"),
         y_title=gettext("throughput, {unit}/s").format(unit=unit),
-        legend_y=-0.18,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     for status, (colour, symbol) in STYLES.items():
@@ -64,7 +64,7 @@ def memory_by_batch(trials: Sequence[BatchTrial], *, limit_bytes: float) -> go.F
         subtitle=gettext("● measured · ◌ predicted from smaller batches"),
         x_title=gettext("batch size, sequences"),
         y_title=gettext("peak memory, GiB"),
-        legend_y=-0.18,
+        has_legend=True,
         height=HEIGHT_PX,
     )
     predicted = {t.batch: t.predicted_bytes for t in trials if t.predicted_bytes}

@@ -57,7 +57,7 @@ def time_by_category(profiles: Mapping[str, StepProfile]) -> go.Figure:
         subtitle=gettext("● measured with torch.profiler, as a share of the wall time without it"),
         x_title=gettext("share of the step, %"),
         y_title="",
-        legend_y=-0.3,
+        has_legend=True,
     )
     kinds = list(next(iter(profiles.values())).by_category_s) if profiles else []
     names = [in_readers_words(name, STEPS) for name in profiles]
