@@ -14,7 +14,7 @@ from workbench.interface.style import own_fonts
 MEASURED, BEST, CAUTION, FAILURE, PUBLISHED = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 INK, GRID = "#7a7a7a", "rgba(128,128,128,0.25)"  # 4.3:1 on white and on #111
 HEIGHT_PX = 380
-TITLE_CELLS, SUBTITLE_CELLS, X_TITLE_CELLS, LINE_PX = 42, 54, 36, 16
+TITLE_CELLS, SUBTITLE_CELLS, AXIS_CELLS, LINE_PX = 42, 54, 34, 16
 """Widths of lines that are not cut where two plots stand beside each other, and what another line takes."""
 BREAK = " <br>"
 LEGEND = {
@@ -106,9 +106,16 @@ def figure(
                 **({"family": f"Open Sans,{own_fonts()},sans-serif"} if own_fonts() else {}),
             },
             "margin": {"l": 60, "r": 20, "t": 64 + more_px, "b": 56},
-            "title": {"text": f"<b>{bold}</b>{small}", "x": 0.01, "xanchor": "left", "font": {"size": 15}},
-            "xaxis": {"title": {"text": BREAK.join(wrapped(x_title, X_TITLE_CELLS)), "font": small_font}, **axis},
-            "yaxis": {"title": {"text": y_title, "font": small_font}, **axis},
+            "title": {
+                "text": f"<b>{bold}</b>{small}",
+                "x": 0.01,
+                "xanchor": "left",
+                "y": 0.97,
+                "yanchor": "top",
+                "font": {"size": 15},
+            },
+            "xaxis": {"title": {"text": BREAK.join(wrapped(x_title, AXIS_CELLS)), "font": small_font}, **axis},
+            "yaxis": {"title": {"text": BREAK.join(wrapped(y_title, AXIS_CELLS)), "font": small_font}, **axis},
             "hoverlabel": {"font": {"size": 13}},
         }
     )
