@@ -110,7 +110,7 @@ def figure(
                 "text": f"<b>{bold}</b>{small}",
                 "x": 0.01,
                 "xanchor": "left",
-                "y": 0.97,
+                "y": 0.95,
                 "yanchor": "top",
                 "font": {"size": 15},
             },
