@@ -28,6 +28,7 @@ _PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILE
 _SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
 _IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
 _IS_LINE_BREAK = table("\n\r")
+_IS_DOT, _IS_PLUS = table("."), table("+")
 _PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
 _USER = WORD | table("-.+%")
 _CODED = ALNUM | table("-")
@@ -143,7 +144,6 @@ def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
     ended = np.flatnonzero((kinds & _OUTER) == 0)
     end = ended[np.maximum(np.searchsorted(ended, end, "right") - 1, 0)]
     good = (end - start >= 6) & (packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
-    good &= (text.at(start) == ord("x")) & (text.at(start + 1) == ord("n"))
     return np.where(good, end, 0)
 
 
@@ -169,6 +169,9 @@ def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
         beginnings = np.append(np.flatnonzero(kinds & _BEGINS), kinds.size)
         first[moved] = beginnings[np.searchsorted(beginnings, first[moved])]
     first = np.where((ats > 0) & (first <= last) & ((kinds[last] & _ENDS) > 0), first, -1)
+    parted = np.flatnonzero((first > 0) & (text.at(first - 1) == _SLASH))
+    if parted.size:
+        first[parted] = _parted(text, kinds, ats[parted], first[parted])
     returned = np.flatnonzero((first > 3) & (text.at(first - 1) == _EQUALS))
     if returned.size:
         first[returned] = _returned(text, kinds, first[returned])
@@ -176,6 +179,17 @@ def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
     if quoted.size:
         first[quoted] = _quoted(text, ats[quoted])
     return first
+
+
+def _parted(text: Text, kinds: Bytes, ats: Ints, first: Ints) -> Ints:
+    """Return where names with slashes begin: none of a path or an address of the web, whose first part is empty or holds a point but no plus sign."""
+    inside = (kinds & _INSIDE) > 0
+    inside[:-1] |= text.codes == _SLASH
+    outside = np.concatenate(([-1], np.flatnonzero(~inside)))
+    start = outside[np.searchsorted(outside, first, "right") - 1] + 1
+    has_dot, has_plus = (text.counted(which)[first] > text.counted(which)[start] for which in (_IS_DOT, _IS_PLUS))
+    good = (ats - start <= LONGEST_NAME) & ((kinds[start] & _BEGINS) > 0) & (~has_dot | has_plus)
+    return np.where(good, start, first)
 
 
 def _returned(text: Text, kinds: Bytes, first: Ints) -> Ints:

@@ -27,7 +27,7 @@ class Identity:
     """A national number, the forms in which it is written, and who judges it."""
 
     module: str
-    """Module of python-stdnum; "cn" and "us": the workbench judges it, the latter by its digits alone."""
+    """Module of python-stdnum; "cn", "us" and "kr.rrn since 2020": the workbench judges it, the last two by their digits alone."""
     shapes: tuple[tuple[int, ...], ...]
     """Lengths of its groups of digits."""
     before: str = ""
@@ -99,6 +99,7 @@ IDENTITIES = (
     Identity(module="se.personnummer", shapes=((6, 4), (8, 4))),
     Identity(module="se.personnummer", shapes=((10,), (12,)), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((6, 7),)),
+    Identity(module="kr.rrn since 2020", shapes=((6, 7),), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((13,),), words=ID_WORDS),
     Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), words=ID_WORDS),
 )
@@ -114,6 +115,8 @@ _BLANK = ord(" ")
 _BLANK_OR_HYPHEN = table(" -")
 
 
+_ITIN_GROUPS = np.array([50 <= n <= 65 or 70 <= n <= 88 or 90 <= n <= 92 or 94 <= n for n in range(100)])
+"""Fourth and fifth digits of taxpayer numbers, which begin with 9 (IRS)."""
 _MONTH_DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, *[0] * 87])
 
 
@@ -205,15 +208,21 @@ def _personnummer(digits: Bytes) -> Bools:
 
 
 def _rrn(digits: Bytes) -> Bools:
-    year, month, day, place = (_number(digits[:, a : a + 2]) for a in (0, 2, 4, 7))
-    century = np.array([1800, 1900, 1900, 2000, 2000, 1900, 1900, 2000, 2000, 1800])[digits[:, 6]]
     check = (11 - weighted(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)) % 11) % 10
-    valid: Bools = (check == digits[:, 12]) & (place < 97) & _is_date(century + year, month, day)
+    valid: Bools = (check == digits[:, 12]) & (_number(digits[:, 7:9]) < 97) & _dated_rrn(digits)
     return valid
 
 
+def _dated_rrn(digits: Bytes) -> Bools:
+    """Korean numbers by their date of birth: those given since October 2020 have no check digit."""
+    year, month, day = (_number(digits[:, a : a + 2]) for a in (0, 2, 4))
+    century = np.array([1800, 1900, 1900, 2000, 2000, 1900, 1900, 2000, 2000, 1800])[digits[:, 6]]
+    return _is_date(century + year, month, day)
+
+
 def _ssn(digits: Bytes) -> Bools:
-    valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & (digits[:, 0] < 9)
+    group = digits[:, 3] * 10 + digits[:, 4]
+    valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & ((digits[:, 0] < 9) | _ITIN_GROUPS[group])
     valid &= digits[:, 3:5].any(1) & digits[:, 5:9].any(1) & (digits != digits[:, :1]).any(1)
     return valid
 
@@ -229,6 +238,7 @@ CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "pl.pesel": _pesel,
     "se.personnummer": _personnummer,
     "kr.rrn": _rrn,
+    "kr.rrn since 2020": _dated_rrn,
     "gb.nhs": lambda d: weighted(d, (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)) % 11 == 0,
 }
 """What python-stdnum asks of the digits, for many numbers at once."""

@@ -1,22 +1,31 @@
-"""Private keys as blocks of text: from BEGIN to END with all between, or with what follows BEGIN of a key whose end is missing."""
+"""Private keys as blocks of text: from BEGIN to END with all between, or with what follows BEGIN of a key whose end is missing; and files of PuTTY."""
 
 import re
 from collections.abc import Callable
 
 import numpy as np
 
-from workbench.gateway.detectors.finding import Ints, Spans
+from workbench.gateway.detectors.finding import Ints, Spans, joined, kept
 from workbench.gateway.detectors.groups import CAPITALS, DIGITS, Bools, Bytes, Text, table
 
 LONGEST_KEY = 65_536
 SHORTEST_BODY = 8
 LONGEST_NAME = 30
 _OF_NAME = CAPITALS | DIGITS | table(" ")
+_HEX = table("0123456789abcdef")
 _BLANK, _HYPHEN = ord(" "), ord("-")
 _NAME = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
-BEGIN = re.compile(rf"-{{4,5}} ?BEGIN {_NAME}")
-_END = re.compile(rf"END (?<=----END |--- END ){_NAME}")
-_FIELD = r"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject): ?[^\n\\]{0,120}"
+_PUTTY, _MAC = "PuTTY-User-Key-File-", "Private-MAC: "
+_FEWEST_OF_MAC, _MOST_OF_MAC = 40, 64
+WORDS = ("BEGIN ", _PUTTY)
+"""Words of which a text with a private key holds one."""
+BEGIN = re.compile(rf"-{{4,5}} ?BEGIN {_NAME}|{_PUTTY}[0-9]:")
+_END = re.compile(rf"END (?<=----END |--- END ){_NAME}|{_MAC}[0-9a-f]{{{_FEWEST_OF_MAC}}}")
+_FIELDS = (
+    "Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject|Encryption|Public-Lines|Private-Lines|Private-MAC|Private-Hash|Key-Derivation|"
+    "Argon2-Memory|Argon2-Passes|Argon2-Parallelism|Argon2-Salt"
+)
+_FIELD = rf"(?:{_FIELDS}): ?[^\n\\]{{0,120}}|(?:ssh|ecdsa)-[a-z0-9\-]{{2,40}}"
 _GO_ON = re.compile(rf"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt]){{1,40}}|{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}")
 _LAST = re.compile(
     r"=[A-Za-z0-9+/]{4}(?!\w)|[A-Za-z0-9+/]{1,23}=?=?(?:(?![\w ])|(?<=[0-9=])|(?<=[A-Z]{2})|(?<=[a-z][A-Z]))"
@@ -27,9 +36,13 @@ _GAP = " \t\r\n>\"'+,|#*\\/-"
 def key_blocks(text: Text) -> Spans:
     """Return the private keys of a text."""
     begins, _, afters = _lines(text, b"BEGIN ")
+    if _PUTTY in text.plain:
+        begins, afters = _sorted(joined([(begins, afters), _puttys(text)]))
     if not begins.size:
         return begins, afters
     _, end_starts, end_afters = _lines(text, b"END ")
+    if _MAC in text.plain:
+        end_starts, end_afters = _sorted(joined([(end_starts, end_afters), _macs(text)]))
     limits = np.minimum(np.append(begins[1:], text.codes.size), begins + LONGEST_KEY)
     index = np.searchsorted(end_starts, afters)
     ends = np.append(end_afters, text.codes.size + 1)[index]
@@ -39,6 +52,28 @@ def key_blocks(text: Text) -> Spans:
         for after, limit in zip(afters[open_ones].tolist(), limits[open_ones].tolist(), strict=True)
     ]
     return begins, ends
+
+
+def _sorted(places: Spans) -> Spans:
+    order = np.argsort(places[0], kind="stable")
+    return places[0][order], places[1][order]
+
+
+def _puttys(text: Text) -> Spans:
+    """Return the first words of the files of PuTTY."""
+    begins = _places(text, _PUTTY.encode())
+    after = begins + len(_PUTTY)
+    good = DIGITS[text.at(after)] & (text.at(after + 1) == ord(":"))
+    return begins[good], after[good] + 2
+
+
+def _macs(text: Text) -> Spans:
+    """Return the last lines of the files of PuTTY."""
+    starts = _places(text, _MAC.encode())
+    first = starts + len(_MAC)
+    others = np.append(text.marked(~_HEX), text.codes.size)
+    stop = np.minimum(others[np.searchsorted(others, first)], first + _MOST_OF_MAC)
+    return kept((starts, stop), stop - first >= _FEWEST_OF_MAC)
 
 
 def _lines(text: Text, word: bytes) -> tuple[Ints, Ints, Ints]:

@@ -29,7 +29,7 @@ def _signs_at(place: int) -> Bools:
 
 
 _THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
-_KEY_SIGNS = WORD | table("-.+/=:")
+_KEY_SIGNS = WORD | table("-.+/=:~")
 _HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS = (ord(c) for c in "-:/@.e=")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
 MAILCHIMP = re.compile(r"(?<![0-9A-Za-z_])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z_])")
@@ -38,66 +38,44 @@ DISCORD = re.compile(
     rf"(?<![0-9A-Za-z_\-.])[MNO][A-Za-z0-9_\-]{{23,25}}\.{_WORD}{{6}}\.{_WORD}{{27,38}}(?![0-9A-Za-z_\-])"
 )
 AZURE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}(?![0-9A-Za-z_~\-])")
-TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.{_WORD}{{60,70}}(?![0-9A-Za-z_])")
-PASSWORDS = Words(
-    *(
-        "passwd",
-        "password",
-        "passwor",
-        "passphrase",
-        "pwd",
-        "|pass|",
-        "passcode",
-        "密码",
-        "密碼",
-        "口令",
-        "비밀번호",
-        "パスワード",
-        "пароль",
-        "kennwort",
-        "passwort",
-        "identified by",
-    ),
-    *(
-        "contraseña",
-        "contrasena",
-        "senha",
-        "mot de passe",
-        "hasło",
-        "haslo",
-        "wachtwoord",
-        "lösenord",
-        "parola",
-        "şifre",
-        "sifre",
-    ),
+TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.[A-Za-z0-9_=\-]{{60,70}}(?![0-9A-Za-z_])")
+_PASSWORDS = (
+    "passwd password passwor passphrase pwd |pass| _pass| dbpass| passcode 密码 密碼 口令 비밀번호 パスワード пароль kennwort passwort contraseña contrasena "
+    "senha hasło haslo wachtwoord lösenord parola şifre sifre"
 )
-CURL = re.compile(r"-(?:u|user)[ =][\"']?[\w.@\-]{1,64}:(?P<value>[^\s\"':@/]{6,128})")
-NAMES = Words(
-    *("key", "secret", "token", "passwd", "password", "pwd", "credential", "bearer", "authorization", "密码", "密钥"),
-)
+PASSWORDS = Words(*_PASSWORDS.split(), "identified by", "mot de passe")
+_NAMES = "key secret token credential bearer authorization |auth| _auth| 密钥 密鑰 schlüssel"
+NAMES = Words(*_NAMES.split())
+_CJK = r"\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
+CURL = re.compile(
+    rf"-(?:u|user)[ =]{{1,3}}[\"']?[^\s\"':]{{0,64}}:[\"']?(?P<value>[^\s\"':,;<>\[\]{{}}|@/${_CJK}][^\s\"':,;<>\[\]{{}}|{_CJK}]{{5,127}})")
 _TAIL = WORD | table("-")
 LONGEST_TAIL, LONGEST_GAP = 12, 24
 _QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
+_IS = r"(?:is|ist|lautet|es|est|was) "
 GAP = re.compile(
-    rf"{_QUOTE} {{0,3}}+(?::=|=>|[:=：|]|是|is )?+(?:\*\*)?(?<=[ :=：是>\"'`|*]) {{0,3}}+(?:bearer |basic )?{_QUOTE}|>",
+    rf"{_QUOTE}(?: (?:for|of|für|von) [\w.\-]{{1,16}})?+ {{0,3}}+(?:=>|[:?]{{0,3}}=|[:=：|]|是|为|- |{_IS})?+(?:\*\*)?(?<=[ :=：是为>\"'`|*]) {{0,3}}+"
+    rf"(?:bearer |basic |token )?{_QUOTE}|>|\([\"'`]|[\"'`], ?[\"'`]|{_QUOTE},?\s{{0,8}}+{_QUOTE}value{_QUOTE} ?[:=] ?{_QUOTE}",
     re.IGNORECASE,
 )
-PARTED = re.compile(r"[\s\S]*(?:[:=：|>是]|is )[\s\S]*", re.IGNORECASE)
+PARTED = re.compile(rf"[\s\S]*(?:[:=：|>是为(]|{_IS})[\s\S]*", re.IGNORECASE)
 """What stands between a name and its value, and with more than blanks."""
-_VALUE = WORD | table("-+/.~!@$%^&*")
+_VALUE = WORD | table("-+/.~!@$%^&*#?")
 _FARTHEST = 56
 """Characters from the beginning of a name to its value, at most."""
 MOST_NAMES = 3
-LONGEST_VALUE = 400
+LONGEST_VALUE, LONGEST_JUDGED = 4096, 400
+"""Characters of a value, and of its beginning that is judged."""
 _PARTS = table("-_./")
+_QUOTES = table("\"'`")
 _SIGN_OF = np.cumsum(_VALUE | table("=")) - 1
 _N_SIGNS = int(_SIGN_OF[-1]) + 1
-SHORTEST_PASSWORD, LONGEST_SHORT = 8, 16
-_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-"), table(".")
+SHORTEST_PASSWORD, LEAST_PART = 8, 10
+"""Characters of a password, and of the longest part of a short secret between hyphens, points and slashes."""
+_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-#?"), table(".?")
 _AT_ONCE = 4096
 _CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
-_C_LOG_C = np.arange(LONGEST_VALUE + 3) * np.log2(np.maximum(np.arange(LONGEST_VALUE + 3), 1))
+_C_LOG_C = np.arange(LONGEST_JUDGED + 3) * np.log2(np.maximum(np.arange(LONGEST_JUDGED + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _NO_PASSWORD = table("{}$<>:")
 _PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
@@ -180,8 +158,8 @@ def _shaped(text: Text) -> Spans:
     for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14), ("Q~", AZURE, 4)):
         places = _all(text, sign) - before
         found.append(spans(_matched(pattern, plain, places[places >= 0])))
-    if "-u " in plain or "--user" in plain:
-        found.append(spans(m.span("value") for m in CURL.finditer(plain)))
+    if "-u" in plain:
+        found.append(spans(m.span("value") for m in CURL.finditer(plain) if m["value"].lower() not in _PLACEHOLDERS))
     dots = np.flatnonzero(c == _DOT)
     between = np.diff(dots, prepend=-1)
     for at in (24, 25, 26):
@@ -220,22 +198,53 @@ def _in_addresses(text: Text) -> Spans:
 
 
 def _named(text: Text) -> Spans:
-    """Return random values that a name such as "api_key" stands before, and short ones behind the word for a password."""
+    """Return random values that a name such as "api_key" stands before, and short ones behind such a name or the word for a password."""
+    names = [words for words in (NAMES, PASSWORDS) if words.places(text)[0].size]
+    if not names:
+        return spans(())
     padded = np.concatenate(([False], text.has(_VALUE), [False]))
     edges = np.flatnonzero(padded[1:] != padded[:-1])
     starts, ends = edges[::2], edges[1::2]
-    long = ends - starts >= SHORTEST
-    starts, ends = _behind(text, NAMES, *_mixed(text, starts[long], ends[long]))
-    ends = np.minimum(ends, starts + LONGEST_VALUE)
+    n = ends - starts
+    is_long = n >= SHORTEST
+    long = _mixed(text, starts[is_long], ends[is_long])
+    is_short = (n >= SHORTEST_PASSWORD) & ~is_long
+    short = kept((starts[is_short], ends[is_short]), _are_passwords(text, starts[is_short], ends[is_short]))
+    parts = []
+    for words in names:
+        starts, ends = _behind(text, words, *long)
+        ends = _with_equals(text, starts, np.minimum(ends, starts + LONGEST_VALUE))
+        parts.append(kept((starts, ends), _are_random(text, starts, np.minimum(ends, starts + LONGEST_JUDGED))))
+        near = _behind(text, words, *short, is_short=True)
+        parts.append(near if words is PASSWORDS else kept(near, _are_dense(text, *near)))
+    return joined(parts)
+
+
+def _with_equals(text: Text, starts: Ints, ends: Ints) -> Ints:
+    """Return where values end with the equals signs behind them, and those in quotation marks with all between such signs."""
+    quoted = np.flatnonzero(_QUOTES[text.at(starts - 1)] & (text.at(ends) == _EQUALS))
     for _ in range(2):
         ends = ends + (text.at(ends) == _EQUALS)
-    parts = [kept((starts, ends), _are_random(text, starts, ends))]
-    if PASSWORDS.places(text)[0].size:
-        starts, ends = edges[::2], edges[1::2]
-        short = (ends - starts >= SHORTEST_PASSWORD) & (ends - starts < LONGEST_SHORT)
-        short[short] = _are_passwords(text, starts[short], ends[short])
-        parts.append(_behind(text, PASSWORDS, starts[short], ends[short], is_short=True))
-    return joined(parts)
+    if quoted.size:
+        others = np.append(text.marked(~(_VALUE | table("="))), text.codes.size)
+        stop = others[np.searchsorted(others, starts[quoted])]
+        ends[quoted] = np.where(_QUOTES[text.at(stop)] & (stop - starts[quoted] <= LONGEST_VALUE), stop, ends[quoted])
+    return ends
+
+
+def _are_dense(text: Text, starts: Ints, ends: Ints) -> Bools:
+    """Return which short values are no words and numbers: letters and digits change often, or in a part with capital letters in a row."""
+    good = ends - starts >= SHORTEST_NAMED
+    if not good.any():
+        return good
+    letters, digits = text.has(LETTERS), text.has(DIGITS)
+    changes = np.zeros(text.codes.size + 1, np.int32)
+    np.cumsum((letters[1:] & digits[:-1]) | (digits[1:] & letters[:-1]), out=changes[2:])
+    n = changes[ends] - changes[np.minimum(starts + 1, ends)]
+    small = _counted(text, _SMALL, starts, ends) > 0
+    in_capitals = (n > 1) & small & (_pairs_of_capitals(text, starts, ends) > 0)
+    good &= ((n > 2) | in_capitals) & (_longest_parts(text, starts, ends) >= LEAST_PART)
+    return good
 
 
 def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
@@ -308,7 +317,7 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
     capitals, small, digits = (_counted(text, which, starts, ends) for which in (_CAPITALS, _SMALL, DIGITS))
     mixed = (capitals > 0) & (small > 0)
     long = (n >= 20) & mixed & (bits >= 3.8)
-    with_digits = (digits > 0) & (bits >= 3.0) & ((longest >= 12) | long)
+    with_digits = (digits > 0) & (bits >= 2.75) & ((longest >= 12) | long)
     # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
     without = (digits == 0) & long & (longest >= 20)
     without[without] = _pairs_of_capitals(text, starts[without], ends[without]) > 1

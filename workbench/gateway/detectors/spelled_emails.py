@@ -221,7 +221,7 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
         known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
         begins = ALNUM[text.at(starts)]
         of_letters = others[np.searchsorted(others, starts)] >= ats
-        named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3))
+        named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3) & ~in_domain)
         result[loose] = known & ~named & begins
         result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
         result[loose] &= ~of_letters | (written != _BEHIND_BLANK)
