@@ -317,7 +317,7 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
     capitals, small, digits = (_counted(text, which, starts, ends) for which in (_CAPITALS, _SMALL, DIGITS))
     mixed = (capitals > 0) & (small > 0)
     long = (n >= 20) & mixed & (bits >= 3.8)
-    with_digits = (digits > 0) & (bits >= 2.75) & ((longest >= 12) | long)
+    with_digits = (digits > 0) & (bits >= 2.75) & ((longest >= 12) | long | _are_dense(text, starts, ends))
     # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
     without = (digits == 0) & long & (longest >= 20)
     without[without] = _pairs_of_capitals(text, starts[without], ends[without]) > 1
