@@ -45,11 +45,11 @@ def accounts(text: Text) -> Spans:
     begins = np.flatnonzero(is_country[text.pairs])
     begins = begins[~LETTERS[text.at(begins + 2)]]
     begins = begins[~is_joined(text.at(begins - 1), text.at(begins - 2)) | _is_named(text, begins)]
-    signs = text.marked(ALNUM) if begins.size else begins
+    signs = text.marks(ALNUM).places if begins.size else begins
     if signs.size < 15:
         return spans(())
     kinds = codes[signs]
-    first = np.searchsorted(signs, begins)
+    first = text.marks(ALNUM).count(begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
     country = 26 * ((kinds[first] | 32).astype(np.int64) - 97) + (kinds[first + 1] | 32) - 97

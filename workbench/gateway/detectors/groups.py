@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints
+from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.normal import Codes
 
 Bools = npt.NDArray[np.bool_]
@@ -47,9 +48,8 @@ class Text:
 
     def __init__(self, plain: str, wide: Codes) -> None:
         self.plain = plain
-        self._counts: dict[bytes, Ints] = {}
         self._classes: dict[bytes, Bools] = {}
-        self._places: dict[bytes, Ints] = {}
+        self._marks: dict[bytes, Marks] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
         self.likely: tuple[Ints, npt.NDArray[np.uint16]] | None = None
         """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array."""
@@ -76,25 +76,12 @@ class Text:
         """Return the bytes at places, which may lie a few characters outside of the text, where line breaks are assumed."""
         return self._padded[places + _EDGE]
 
-    def marked(self, which: Bools) -> Ints:
-        """Return the places of all characters of a class of bytes, which are kept."""
+    def marks(self, which: Bools) -> Marks:
+        """Return the characters of a class of bytes, which are kept."""
         key = which.tobytes()
-        if key not in self._places:
-            self._places[key] = np.flatnonzero(self.has(which))
-        return self._places[key]
-
-    def count(self, which: Bools) -> Ints:
-        """Return for each place the number of characters of a class before it."""
-        result = np.zeros(self.codes.size + 1, np.int32)
-        np.cumsum(self.has(which), out=result[1:])
-        return result  # type: ignore[return-value]
-
-    def counted(self, which: Bools) -> Ints:
-        """Return what ``count`` does, which is kept."""
-        key = which.tobytes()
-        if key not in self._counts:
-            self._counts[key] = self.count(which)
-        return self._counts[key]
+        if key not in self._marks:
+            self._marks[key] = Marks(self.has(which))
+        return self._marks[key]
 
     @cached_property
     def is_word(self) -> Bools:

@@ -71,8 +71,7 @@ def _macs(text: Text) -> Spans:
     """Return the last lines of the files of PuTTY."""
     starts = _places(text, _MAC.encode())
     first = starts + len(_MAC)
-    others = np.append(text.marked(~_HEX), text.codes.size)
-    stop = np.minimum(others[np.searchsorted(others, first)], first + _MOST_OF_MAC)
+    stop = np.minimum(text.marks(~_HEX).next(first), first + _MOST_OF_MAC)
     return kept((starts, stop), stop - first >= _FEWEST_OF_MAC)
 
 
@@ -80,8 +79,7 @@ def _lines(text: Text, word: bytes) -> tuple[Ints, Ints, Ints]:
     """Return where the lines that begin or end a key begin, where their word stands, and where they end."""
     at = text.at
     names = _places(text, b"PRIVATE KEY")
-    others = np.concatenate(([-1], text.marked(~_OF_NAME)))
-    first = others[np.searchsorted(others, names) - 1] + 1
+    first = text.marks(~_OF_NAME).last(names) + 1
     first = first + (at(first) == _BLANK)
     good = (names - first - len(word) >= 0) & (names - first - len(word) <= LONGEST_NAME)
     for i, letter in enumerate(word):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
+from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
 
@@ -67,7 +68,7 @@ MOST_NAMES = 3
 LONGEST_VALUE, LONGEST_JUDGED = 4096, 400
 """Characters of a value, and of its beginning that is judged."""
 _PARTS = table("-_./")
-_QUOTES = table("\"'`")
+_QUOTES, _IS_EQUALS = table("\"'`"), table("=")
 _SIGN_OF = np.cumsum(_VALUE | table("=")) - 1
 _N_SIGNS = int(_SIGN_OF[-1]) + 1
 SHORTEST_PASSWORD, LEAST_PART = 8, 10
@@ -77,7 +78,7 @@ _AT_ONCE = 4096
 _CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
 _C_LOG_C = np.arange(LONGEST_JUDGED + 3) * np.log2(np.maximum(np.arange(LONGEST_JUDGED + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
-_NO_PASSWORD = table("{}$<>:")
+_IS_COLON, _NO_PASSWORD = table(":"), table("{}$<>:")
 _PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 LONGEST_KEPT, CONTEXT = 256, 24
@@ -136,8 +137,7 @@ def _beginnings(text: Text) -> Spans:
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
-    others = text.marked(~_KEY_SIGNS) if places.size else np.zeros(0, np.int64)
-    ends = np.append(others, c.size)[np.searchsorted(others, places)]
+    ends = text.marks(~_KEY_SIGNS).next(places)
     return kept((places, ends), ends - places >= SHORTEST)
 
 
@@ -184,15 +184,11 @@ def _in_addresses(text: Text) -> Spans:
     """Return the passwords before the @ of an address."""
     c = text.codes
     begins = np.flatnonzero((c[:-2] == _COLON) & (c[1:-1] == _SLASH) & (c[2:] == _SLASH)) + 3
-    stops = text.marked(_ENDS_AUTHORITY)
-    colons = np.flatnonzero(c == _COLON)
-    end = np.append(stops, c.size)[np.searchsorted(stops, begins)]
-    colon = np.append(colons, c.size)[np.searchsorted(colons, begins)]
+    end, colon = text.marks(_ENDS_AUTHORITY).next(begins), text.marks(_IS_COLON).next(begins)
     good = (text.at(end) == _AT) & (colon < end) & (colon - begins <= LONGEST_USER)
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
-    n_other = text.count(_NO_PASSWORD)
-    places = kept((colon + 1, end), n_other[end] == n_other[colon + 1])
+    places = kept((colon + 1, end), text.marks(_NO_PASSWORD).next(colon + 1) >= end)
     written = map(text.plain.__getitem__, map(slice, *(p.tolist() for p in places)))
     return kept(places, np.array([w.lower() not in _PLACEHOLDERS for w in written], np.bool_))
 
@@ -226,8 +222,7 @@ def _with_equals(text: Text, starts: Ints, ends: Ints) -> Ints:
     for _ in range(2):
         ends = ends + (text.at(ends) == _EQUALS)
     if quoted.size:
-        others = np.append(text.marked(~(_VALUE | table("="))), text.codes.size)
-        stop = others[np.searchsorted(others, starts[quoted])]
+        stop = text.marks(~_VALUE & ~_IS_EQUALS).next(starts[quoted])
         ends[quoted] = np.where(_QUOTES[text.at(stop)] & (stop - starts[quoted] <= LONGEST_VALUE), stop, ends[quoted])
     return ends
 
@@ -238,9 +233,8 @@ def _are_dense(text: Text, starts: Ints, ends: Ints) -> Bools:
     if not good.any():
         return good
     letters, digits = text.has(LETTERS), text.has(DIGITS)
-    changes = np.zeros(text.codes.size + 1, np.int32)
-    np.cumsum((letters[1:] & digits[:-1]) | (digits[1:] & letters[:-1]), out=changes[2:])
-    n = changes[ends] - changes[np.minimum(starts + 1, ends)]
+    changes = Marks((letters[1:] & digits[:-1]) | (digits[1:] & letters[:-1]))
+    n = changes.count(ends - 1) - changes.count(starts)
     small = _counted(text, _SMALL, starts, ends) > 0
     in_capitals = (n > 1) & small & (_pairs_of_capitals(text, starts, ends) > 0)
     good &= ((n > 2) | in_capitals) & (_longest_parts(text, starts, ends) >= LEAST_PART)
@@ -294,8 +288,7 @@ def _tails(text: Text, names: Spans) -> Spans:
     order = np.argsort(begins, kind="stable")
     begins, ends = begins[order], ends[order]
     ends = ends + ((text.at(begins) | 0x20 == ord("c")) & (text.at(ends) | 0x20 == ord("s")))
-    others = np.append(text.marked(~_TAIL), text.codes.size)
-    tails = others[np.searchsorted(others, ends)]
+    tails = text.marks(~_TAIL).next(ends)
     fits = tails - ends <= LONGEST_TAIL
     return tails[fits], begins[fits]
 
@@ -327,9 +320,8 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
 
 def _counted(text: Text, which: Bools, starts: Ints, ends: Ints) -> Ints:
     """Return how many characters of a class each value holds."""
-    before = text.counted(which)
-    result: Ints = before[ends] - before[starts]
-    return result
+    marks = text.marks(which)
+    return marks.count(ends) - marks.count(starts)
 
 
 def _entropies(text: Text, starts: Ints, ends: Ints) -> npt.NDArray[np.float64]:
@@ -346,8 +338,9 @@ def _entropies(text: Text, starts: Ints, ends: Ints) -> npt.NDArray[np.float64]:
 
 def _longest_parts(text: Text, starts: Ints, ends: Ints) -> Ints:
     """Return the lengths of the longest parts of values between hyphens, points and slashes."""
-    signs = np.append(text.marked(_PARTS), text.codes.size)
-    first, after = np.searchsorted(signs, starts), np.searchsorted(signs, ends)
+    marks = text.marks(_PARTS)
+    signs = np.append(marks.places, text.codes.size)
+    first, after = marks.count(starts), marks.count(ends)
     longest = np.where(after > first, np.maximum(signs[first] - starts, ends - signs[after - 1] - 1), ends - starts)
     several = np.flatnonzero(after - first > 1)
     if several.size:

@@ -145,8 +145,7 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     first = np.concatenate(labels)
     if not first.size:
         return first
-    others = np.append(text.marked(~_LABEL), low.size)
-    stop = others[np.searchsorted(others, np.minimum(first, low.size))]
+    stop = text.marks(~_LABEL).next(np.minimum(first, low.size))
     after = padded[stop]
     is_point = _BEGINS_CODE[after]
     if has_dots:
@@ -167,10 +166,7 @@ def _names_nobody(text: Text, blanks: Ints) -> Bools:
     """Return whether what stands before these blanks is a word of letters alone, or the domain of another address."""
     if not blanks.size:
         return np.zeros(0, np.bool_)
-    begins, words = text.marked(~_ENDS_NAME), text.marked(~LETTERS)
-    index, of_word = np.searchsorted(begins, blanks), np.searchsorted(words, blanks)
-    before = np.where(index > 0, begins[np.maximum(index, 1) - 1], -1)
-    letters_from = np.where(of_word > 0, words[np.maximum(of_word, 1) - 1], -1)
+    before, letters_from = text.marks(~_ENDS_NAME).last(blanks), text.marks(~LETTERS).last(blanks)
     result: Bools = (text.at(before) == ord("@")) | (letters_from == before)
     return result
 
@@ -197,7 +193,7 @@ class _Bracketed(NamedTuple):
 
 def _bracketed(text: Text, padded: Bytes) -> _Bracketed:
     """Return the signs @ and ., and the words for them, that stand alone in brackets."""
-    opens = text.marked(_OPENS)
+    opens = text.marks(_OPENS).places
     second = padded[opens + 1]
     opens, second = opens[_IN_BRACKETS[second]], second[_IN_BRACKETS[second]]
     third, fourth, fifth = (padded[opens + i] for i in (2, 3, 4))
@@ -216,11 +212,11 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
     if loose.size:
         written, in_domain = written[loose], in_domain[loose]
         ats, starts, last = ats[loose], starts[loose], last[loose]
-        others = np.append(text.marked(~LETTERS), text.codes.size)
-        end = others[np.searchsorted(others, last)]
+        others = text.marks(~LETTERS)
+        end = others.next(last)
         known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
         begins = ALNUM[text.at(starts)]
-        of_letters = others[np.searchsorted(others, starts)] >= ats
+        of_letters = others.next(starts) >= ats
         named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3) & ~in_domain)
         result[loose] = known & ~named & begins
         result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
@@ -299,9 +295,7 @@ def _drop_comments(copy: _Copy) -> None:
     closing = copy.places(b")@")
     if not closing.size:
         return
-    others = np.append(copy.text.marked(~WORD), copy.low.size)
-    index = np.searchsorted(others, closing)
-    opening = np.where(index > 0, others[index - 1], 0)
+    opening = np.maximum(copy.text.marks(~WORD).last(closing), 0)
     good = (copy.low[opening] == ord("(")) & (closing - opening > 1) & (closing - opening <= LONGEST_COMMENT)
     opening, closing = opening[good], closing[good]
     for i in range(LONGEST_COMMENT + 1):
