@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.edges import is_joined
-from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
+from workbench.gateway.detectors.finding import Ints, Spans, kept, neighbourhoods, spans
 from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
 
 LONGEST = 34
@@ -43,13 +43,15 @@ def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
     codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
     begins = np.flatnonzero(is_country[text.pairs])
-    begins = begins[~LETTERS[text.at(begins + 2)]]
+    second, third, fourth = (text.at(begins + i) for i in (2, 3, 4))
+    begins = begins[DIGITS[second] | (_GAPS[second] & (DIGITS[third] | (_GAPS[third] & DIGITS[fourth])))]
     begins = begins[~is_joined(text.at(begins - 1), text.at(begins - 2)) | _is_named(text, begins)]
-    signs = text.marks(ALNUM).places if begins.size else begins
+    signs = neighbourhoods(begins, codes.size, after=3 * LONGEST)
+    signs = signs[text.has(ALNUM)[signs]]
     if signs.size < 15:
         return spans(())
     kinds = codes[signs]
-    first = text.marks(ALNUM).count(begins)
+    first = np.searchsorted(signs, begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
     country = 26 * ((kinds[first] | 32).astype(np.int64) - 97) + (kinds[first + 1] | 32) - 97

@@ -38,6 +38,18 @@ def joined(parts: Iterable[Spans]) -> Spans:
     return np.concatenate([a for a, _ in every]), np.concatenate([b for _, b in every])
 
 
+def neighbourhoods(places: Ints, size: int, *, before: int = 0, after: int) -> Ints:
+    """Return all places of a text of a size that lie near some, which are sorted: so many before them, and so many from them on."""
+    if not places.size:
+        return places
+    starts, ends = np.maximum(places - before, 0), np.minimum(places + after, size)
+    begins = np.flatnonzero(np.concatenate(([True], starts[1:] > ends[:-1])))
+    starts, ends = starts[begins], ends[np.append(begins[1:], places.size) - 1]
+    n = ends - starts
+    result: Ints = np.arange(n.sum()) + np.repeat(starts - np.cumsum(n) + n, n)
+    return result
+
+
 class Findings(Sequence[Finding]):
     """The findings of a text in its order, which become objects only when they are read."""
 

@@ -1,6 +1,6 @@
 """A text as arrays, and its groups of digits, each joined to the next or not, from a few vectorized passes."""
 
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ FEWEST, FEWEST_OF_MANY = 6, 11
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
 _EDGE = 24
+LAST_FOLDED = 0xFFFF
+"""Code as which all codes from it on count where capital letters do not."""
 
 
 def table(signs: str) -> Bools:
@@ -41,6 +43,21 @@ def folded(codes: Codes) -> Bytes:
     if codes.dtype == np.uint8:
         return codes  # type: ignore[return-value]
     return np.where(codes < 128, codes, (codes ^ (codes >> np.uint32(7))) | np.uint32(128)).astype(np.uint8)
+
+
+@cache
+def _small() -> npt.NDArray[np.uint32]:
+    """Return the small letter of every code of the first plane."""
+    lower = np.arange(LAST_FOLDED + 1, dtype=np.uint32)
+    for first, last in ((65, 90), (0xC0, 0xDE), (0x391, 0x3A9), (0x410, 0x42F)):
+        lower[first : last + 1] += 32
+    return lower
+
+
+@cache
+def _folded() -> Bytes:
+    """Return one byte for the small letter of every code of the first plane."""
+    return folded(_small())
 
 
 class Text:
@@ -88,30 +105,38 @@ class Text:
         """Whether each character is a letter or digit of ASCII, or an underscore."""
         return self.has(WORD)
 
-    @cached_property
-    def lower(self) -> Codes:
-        """The codes with the capital letters of ASCII, of Latin-1, of Greek and of Cyrillic as small ones."""
-        codes = self.wide
-        if codes is self.codes:
-            return np.frombuffer(self._raw.lower(), np.uint8)
-        lower = codes.copy()
-        for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
-            lower[(codes - np.uint32(first)) <= last - first] += np.uint32(shift)
-        return lower
+    def lower_at(self, places: Ints) -> Codes:
+        """Return the codes at places, with the capital letters of ASCII, of Latin-1, of Greek and of Cyrillic as small ones."""
+        codes = self.wide[places]
+        result: Codes = _small()[codes if codes.dtype == np.uint8 else np.minimum(codes, LAST_FOLDED)]
+        return result
 
     @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
         """A byte of each small character and one of the character after it in one number."""
-        lower = folded(self.lower)
+        if self.wide is self.codes:
+            lower = np.frombuffer(self._raw.lower(), np.uint8)
+        else:
+            lower = _folded()[np.minimum(self.wide, LAST_FOLDED)]
         pairs = lower[:-1].astype(np.uint16)
         pairs <<= 8
         pairs |= lower[1:]
         return pairs
 
     @cached_property
-    def line_breaks(self) -> Ints:
-        """Places of the line breaks."""
-        return np.flatnonzero(self.codes == 10)
+    def line_breaks(self) -> Marks:
+        """The line breaks."""
+        return Marks(self.codes == 10)
+
+    @cached_property
+    def capital_pairs(self) -> Marks:
+        """Every second one of the capital letters in a row, by which pairs of them are counted."""
+        padded = np.concatenate(([False], self.has(CAPITALS), [False]))
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        starts, n = edges[::2], (edges[1::2] - edges[::2]) // 2
+        which = np.zeros(self.codes.size, np.bool_)
+        which[2 * np.arange(n.sum()) + 1 + np.repeat(starts - 2 * (np.cumsum(n) - n), n)] = True
+        return Marks(which)
 
 
 class Groups:

@@ -20,7 +20,7 @@ class Marks:
 
     def __init__(self, which: npt.NDArray[np.bool_]) -> None:
         self.which, self.size = which, which.size
-        self._words: Words = np.zeros(self.size // 64 + 2, np.uint64)
+        self._words: Words = np.zeros(self.size // 64 + 2, np.uint64)  # the last one is empty
         packed = np.packbits(which, bitorder="little")
         self._words.view(np.uint8)[: packed.size] = packed
 
@@ -48,7 +48,16 @@ class Marks:
 
     def last(self, places: Ints) -> Ints:
         """Return the last place of the class before each place; -1 where there is none."""
-        return self.size - 1 - self._reversed.next(self.size - places)
+        words, before = self._words, self._filled
+        index = places >> 6
+        rest = words[index] & ((_ONE << (places & 63).astype(np.uint64)) - _ONE)
+        far = np.flatnonzero(rest == 0)
+        if far.size:
+            index[far] = before[index[far]]
+            rest[far] = words[index[far]]
+        for shift in (1, 2, 4, 8, 16, 32):
+            rest |= rest >> np.uint64(shift)
+        return np.maximum((index << 6) + np.bitwise_count(rest).astype(np.int64) - 1, -1)
 
     @cached_property
     def _before(self) -> Ints:
@@ -67,8 +76,11 @@ class Marks:
         return words, np.minimum.accumulate(index[::-1])[::-1]
 
     @cached_property
-    def _reversed(self) -> "Marks":
-        return Marks(self.which[::-1])
+    def _filled(self) -> Ints:
+        """Index of the last word before each one that is not empty; -1, whose word is empty and ends before 0, where there is none."""
+        index = np.arange(self._words.size)
+        index[self._words == 0] = -1
+        return np.concatenate(([-1], np.maximum.accumulate(index)[:-1]))
 
 
 def _zeros_below(words: Words) -> npt.NDArray[np.uint8]:

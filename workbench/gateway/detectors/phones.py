@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from itertools import repeat
 
 import numpy as np
@@ -69,11 +70,16 @@ class _Rows:
         """Return some of the candidates."""
         return _Rows(self.groups, self.first[which], self.n_groups)
 
-    def digits(self, skip: int = 0) -> Bytes:
-        """Return their digits after some first ones: (candidates, 17)."""
-        return self.groups.digits_from(self.groups.digits_before[self.first] + skip, LONGEST)
+    @cached_property
+    def all_digits(self) -> Bytes:
+        """Their digits, and those after them: (candidates, 20)."""
+        return self.groups.digits_from(self.groups.digits_before[self.first], LONGEST + 3)
 
-    @property
+    def digits(self, skip: int = 0) -> Bytes:
+        """Return their digits after up to three first ones: (candidates, 17)."""
+        return self.all_digits[:, skip : skip + LONGEST]
+
+    @cached_property
     def shapes(self) -> Ints:
         """Return the lengths of their groups in one number."""
         return self.groups.packed(self.first, self.n_groups)
@@ -82,13 +88,14 @@ class _Rows:
         """Return which have the lengths of one of the shapes."""
         return np.isin(self.shapes, [code_of(s) for s in shapes if len(s) == self.n_groups])
 
-    @property
+    @cached_property
     def n_distinct(self) -> Bytes:
         """Return how many different digits they hold."""
         digits, n = self.digits(), self.n_digits
         bits = np.where(np.arange(LONGEST) < n[:, None], np.left_shift(1, digits.astype(np.int16)), 0)
         return _BITS[np.bitwise_or.reduce(bits, axis=1)]
 
+    @cached_property
     def joined_by_points(self) -> Bools:
         """Return which are joined by single points and nothing else."""
         result = np.ones(self.first.size, np.bool_)
@@ -131,7 +138,7 @@ def _international(groups: Groups) -> Spans:
         ok = (rows.n_distinct > 2) & of_possible_length(digits, n)
         if rows.n_groups == 2:
             # One point in a number makes a decimal fraction of it, unless it is a valid number.
-            decimal = rows.joined_by_points() & ok
+            decimal = rows.joined_by_points & ok
             ok[decimal] = is_international(digits[decimal], n[decimal])
         return ok
 
@@ -170,7 +177,7 @@ def _national(groups: Groups) -> Spans:
         ok = _may_have_form(rows, starts)
         ok[ok] = _has_form(rows.only(ok), starts[ok])
         behind = ~ok & named[rows.first] & ~groups.is_next[rows.last] & (rows.n_digits <= _ALL_NAMED)
-        behind &= ~((rows.n_groups == 4) & rows.joined_by_points())
+        behind &= ~((rows.n_groups == 4) & rows.joined_by_points)
         some = rows.only(behind)
         digits, n = some.digits(), some.n_digits
         ok[behind] = (is_national(digits, n) | is_international(digits, n)) & (some.n_distinct > 2)
@@ -253,7 +260,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
         single &= (n >= 10) & (n <= 11)
         ok[single] = is_mobile(digits[single], n[single])
     else:
-        points = rows.joined_by_points()
+        points = rows.joined_by_points
         eleven = single & (digits[:, 1] == 1) & (digits[:, 2] == 1)
         ok[eleven] = is_international(rows.only(eleven).digits(3), n[eleven] - 3)
         single &= ~ok & (n >= 9) & (n <= 12) & (n_groups <= 6) & ~rows.is_of(((3, 2, 4), (5, 4)))

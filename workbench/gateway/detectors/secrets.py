@@ -80,6 +80,7 @@ _C_LOG_C = np.arange(LONGEST_JUDGED + 3) * np.log2(np.maximum(np.arange(LONGEST_
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _IS_COLON, _NO_PASSWORD = table(":"), table("{}$<>:")
 _PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
+_LONGEST_PLACEHOLDER = max(map(len, _PLACEHOLDERS))
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 LONGEST_KEPT, CONTEXT = 256, 24
 """Characters of a word that is compared with others, and behind it of what may show that it is an example."""
@@ -189,8 +190,11 @@ def _in_addresses(text: Text) -> Spans:
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
     places = kept((colon + 1, end), text.marks(_NO_PASSWORD).next(colon + 1) >= end)
-    written = map(text.plain.__getitem__, map(slice, *(p.tolist() for p in places)))
-    return kept(places, np.array([w.lower() not in _PLACEHOLDERS for w in written], np.bool_))
+    good = np.ones(places[0].size, np.bool_)
+    short = np.flatnonzero(places[1] - places[0] <= _LONGEST_PLACEHOLDER)
+    for i, start, end in zip(short.tolist(), places[0][short].tolist(), places[1][short].tolist(), strict=True):
+        good[i] = text.plain[start:end].lower() not in _PLACEHOLDERS
+    return kept(places, good)
 
 
 def _named(text: Text) -> Spans:
@@ -352,8 +356,4 @@ def _longest_parts(text: Text, starts: Ints, ends: Ints) -> Ints:
 
 def _pairs_of_capitals(text: Text, starts: Ints, ends: Ints) -> Ints:
     """Return how many pairs of capital letters values hold."""
-    padded = np.concatenate(([False], text.has(_CAPITALS), [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    pairs = np.concatenate(([0], np.cumsum((edges[1::2] - edges[::2]) // 2)))
-    result: Ints = pairs[np.searchsorted(edges[1::2], ends, "right")] - pairs[np.searchsorted(edges[::2], starts)]
-    return result
+    return text.capital_pairs.count(ends) - text.capital_pairs.count(starts)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.gateway.detectors.emails import addresses, packed
-from workbench.gateway.detectors.finding import Ints, Spans, spans
+from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
 from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, table
 from workbench.gateway.detectors.normal import Codes, text_of
 
@@ -159,7 +159,7 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     if ord("=") in signs:
         wraps = np.append(np.sort(np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))), 2 * low.size)
         good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
-    return _around(np.sort(first[good]), low.size)
+    return neighbourhoods(np.sort(first[good]), low.size, before=BEFORE, after=AFTER)
 
 
 def _names_nobody(text: Text, blanks: Ints) -> Bools:
@@ -168,18 +168,6 @@ def _names_nobody(text: Text, blanks: Ints) -> Bools:
         return np.zeros(0, np.bool_)
     before, letters_from = text.marks(~_ENDS_NAME).last(blanks), text.marks(~LETTERS).last(blanks)
     result: Bools = (text.at(before) == ord("@")) | (letters_from == before)
-    return result
-
-
-def _around(places: Ints, size: int) -> Ints:
-    """Return all places near some in order."""
-    if not places.size:
-        return places
-    starts, ends = np.maximum(places - BEFORE, 0), np.minimum(places + AFTER, size)
-    begins = np.flatnonzero(np.concatenate(([True], starts[1:] > ends[:-1])))
-    starts, ends = starts[begins], ends[np.append(begins[1:], places.size) - 1]
-    n = ends - starts
-    result: Ints = np.arange(n.sum()) + np.repeat(starts - np.cumsum(n) + n, n)
     return result
 
 

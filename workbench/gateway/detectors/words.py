@@ -36,14 +36,13 @@ class Words:
         likely, pairs = text.likely
         begins, ends = [likely[:0]], [likely[:0]]
         if likely.size:
-            lower = text.lower
             firsts, lasts = (np.searchsorted(pairs, self._pairs, side).tolist() for side in ("left", "right"))
             for (left, codes, right), first, last in zip(self._words, firsts, lasts, strict=True):
                 at = likely[first:last]
-                at = at[at <= lower.size - codes.size]
+                at = at[at <= text.codes.size - codes.size]
                 for i, code in enumerate(codes.tolist()):
                     if i > 1 or code > 127:
-                        at = at[lower[at + i] == code]
+                        at = at[text.lower_at(at + i) == code]
                 if left:
                     at = at[~WORD[text.at(at - 1)]]
                 if right:
@@ -61,8 +60,7 @@ class Words:
         begin, end = self.places(text)
         if not begin.size:
             return np.zeros(places.size, np.bool_)
-        breaks = np.concatenate(([-1], text.line_breaks))
-        line = breaks[np.searchsorted(breaks, places, "right") - 1] + 1
+        line = text.line_breaks.last(places + 1) + 1
         nearest = np.maximum.accumulate(begin)[np.maximum(np.searchsorted(end, places, "right") - 1, 0)]
         result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - reach, line))
         return result
