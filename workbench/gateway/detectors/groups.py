@@ -68,8 +68,8 @@ class Text:
         self._classes: dict[bytes, Bools] = {}
         self._marks: dict[bytes, Marks] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
-        self.likely: tuple[Ints, npt.NDArray[np.uint16]] | None = None
-        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array."""
+        self.likely: tuple[Ints, npt.NDArray[np.uint16], npt.NDArray[np.uint64]] | None = None
+        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array, and eight bytes each."""
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
 
@@ -112,16 +112,24 @@ class Text:
         return result
 
     @cached_property
+    def _low(self) -> Bytes:
+        """One byte for each small character, and eight line breaks."""
+        lower = self._raw.lower() if self.wide is self.codes else _folded()[np.minimum(self.wide, LAST_FOLDED)].tobytes()
+        return np.frombuffer(lower + b"\n" * 8, np.uint8)
+
+    @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
         """A byte of each small character and one of the character after it in one number."""
-        if self.wide is self.codes:
-            lower = np.frombuffer(self._raw.lower(), np.uint8)
-        else:
-            lower = _folded()[np.minimum(self.wide, LAST_FOLDED)]
+        lower = self._low[: self.codes.size]
         pairs = lower[:-1].astype(np.uint16)
         pairs <<= 8
         pairs |= lower[1:]
         return pairs
+
+    def eight_at(self, places: Ints) -> npt.NDArray[np.uint64]:
+        """Return a byte of each of the eight small characters from places on in one number, the first one lowest."""
+        eights: npt.NDArray[np.uint64] = np.ndarray((self.codes.size,), "<u8", self._low, strides=(1,))
+        return eights[places]
 
     @cached_property
     def line_breaks(self) -> Marks:

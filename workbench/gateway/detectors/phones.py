@@ -25,7 +25,8 @@ MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
 LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
 _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
-_OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
+_OPEN, _CLOSED, _PLUS, _POINT, _BLANK = (ord(c) for c in "()+. ")
+_IS_LINE = table("_")
 _ALL_NAMED = 13
 EXTENSION = re.compile(r" ?(?:ext\.?|x|#) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
 _EXTENDS = table("xXeE#")
@@ -277,11 +278,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
 
 def _holds_line(rows: _Rows) -> Bools:
     """Return which rows are joined by an underscore somewhere."""
-    result = np.zeros(rows.first.size, np.bool_)
-    for i in range(rows.n_groups - 1):
-        at = rows.groups.ends[rows.first + i]
-        for j in range(3):
-            result |= (at + j < rows.groups.starts[rows.first + i + 1]) & (rows.groups.text.at(at + j) == _LINE)
+    result: Bools = rows.groups.text.marks(_IS_LINE).next(rows.groups.starts[rows.first]) < rows.ends
     return result
 
 
