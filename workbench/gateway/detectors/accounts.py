@@ -42,7 +42,7 @@ def _registry() -> tuple[Ints, Bools, Bools, Bools]:
 def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
     codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
-    begins = np.flatnonzero(is_country[text.pairs])
+    begins = np.flatnonzero(is_country.take(text.pairs))
     second, third, fourth = (text.at(begins + i) for i in (2, 3, 4))
     begins = begins[DIGITS[second] | (_GAPS[second] & (DIGITS[third] | (_GAPS[third] & DIGITS[fourth])))]
     begins = begins[~is_joined(text.at(begins - 1), text.at(begins - 2)) | _is_named(text, begins)]

@@ -57,7 +57,7 @@ def _kinds_of(text: Text) -> Bytes:
     if text.wide is text.codes:
         kinds = np.frombuffer(text.codes.tobytes().translate(_kinds()[:256].tobytes()), np.uint8)
     else:
-        kinds = _kinds()[np.minimum(text.wide, 0xFFFF)]
+        kinds = _kinds().take(np.minimum(text.wide, 0xFFFF))
     return np.concatenate((kinds, np.zeros(1, np.uint8)))
 
 

@@ -19,6 +19,8 @@ FEWEST, FEWEST_OF_MANY = 6, 11
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
 _EDGE = 24
+MOST_COMPARED = 8
+"""Ranges of bytes of a class up to which a text is compared with each of them."""
 LAST_FOLDED = 0xFFFF
 """Code as which all codes from it on count where capital letters do not."""
 
@@ -43,6 +45,16 @@ def folded(codes: Codes) -> Bytes:
     if codes.dtype == np.uint8:
         return codes  # type: ignore[return-value]
     return np.where(codes < 128, codes, (codes ^ (codes >> np.uint32(7))) | np.uint32(128)).astype(np.uint8)
+
+
+@cache
+def _ranges(key: bytes) -> tuple[list[tuple[int, int]], bool]:
+    """Return the first bytes and numbers of the ranges of a class, or of what is outside of it where those are fewer; and which of both."""
+    found = []
+    for is_inside in (True, False):
+        edges = np.flatnonzero(np.diff(np.frombuffer(key, np.bool_) == is_inside, prepend=False, append=False))
+        found.append((list(zip(edges[::2].tolist(), (edges[1::2] - edges[::2]).tolist(), strict=True)), is_inside))
+    return min(found, key=lambda each: len(each[0]))
 
 
 @cache
@@ -81,8 +93,27 @@ class Text:
         """Return for each character whether its byte belongs to a class, which is kept."""
         key = which.tobytes()
         if key not in self._classes:
-            self._classes[key] = np.frombuffer(self._raw.translate(key), np.bool_)
+            self._classes[key] = self._belonging(key)
         return self._classes[key]
+
+    def begins_row(self, which: Bools, n: int) -> Bools:
+        """Return where at least n characters of a class stand in a row; for each character but the last n - 1."""
+        row, length = self.has(which), 1
+        while length < n:
+            step = min(length, n - length)
+            row = row[: max(0, row.size - step)] & row[step:]
+            length += step
+        return row
+
+    def _belonging(self, key: bytes) -> Bools:
+        """Return for each character whether its byte belongs to a class: by comparisons, which take less than a table, where these are few."""
+        ranges, is_inside = _ranges(key)
+        if len(ranges) > MOST_COMPARED:
+            return np.frombuffer(self._raw.translate(key), np.bool_)
+        result = np.full(self.codes.size, not is_inside)
+        for first, n in ranges:
+            result ^= self.codes == first if n == 1 else (self.codes - np.uint8(first)) < n
+        return result
 
     @cached_property
     def _padded(self) -> Bytes:
@@ -91,7 +122,7 @@ class Text:
 
     def at(self, places: Ints) -> Bytes:
         """Return the bytes at places, which may lie a few characters outside of the text, where line breaks are assumed."""
-        return self._padded[places + _EDGE]
+        return self._padded.take(places + _EDGE)
 
     def marks(self, which: Bools) -> Marks:
         """Return the characters of a class of bytes, which are kept."""
@@ -114,7 +145,7 @@ class Text:
     @cached_property
     def _low(self) -> Bytes:
         """One byte for each small character, and eight line breaks."""
-        lower = self._raw.lower() if self.wide is self.codes else _folded()[np.minimum(self.wide, LAST_FOLDED)].tobytes()
+        lower = self._raw.lower() if self.wide is self.codes else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
         return np.frombuffer(lower + b"\n" * 8, np.uint8)
 
     @cached_property

@@ -128,8 +128,9 @@ def _of_formats(text: Text) -> Spans:
 def _beginnings(text: Text) -> Spans:
     """Return the beginnings and ends of words whose first two characters are those of a format and which are long enough."""
     c = text.codes
-    begins = text.is_word[:-1].copy()
-    begins[1:] &= ~text.is_word[:-2]
+    begins = text.begins_row(_KEY_SIGNS, SHORTEST)
+    begins &= text.is_word[: begins.size]
+    begins[1:] &= ~text.is_word[: begins[1:].size]
     places = np.flatnonzero(begins)
     pairs = (c[places].astype(np.int64) << 8) | c[places + 1]
     numbers = _NUMBER_OF_PAIR[pairs]
@@ -138,8 +139,7 @@ def _beginnings(text: Text) -> Spans:
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
-    ends = text.marks(~_KEY_SIGNS).next(places)
-    return kept((places, ends), ends - places >= SHORTEST)
+    return places, text.marks(~_KEY_SIGNS).next(places)
 
 
 def _shaped(text: Text) -> Spans:
@@ -202,14 +202,14 @@ def _named(text: Text) -> Spans:
     names = [words for words in (NAMES, PASSWORDS) if words.places(text)[0].size]
     if not names:
         return spans(())
-    padded = np.concatenate(([False], text.has(_VALUE), [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    starts, ends = edges[::2], edges[1::2]
-    n = ends - starts
-    is_long = n >= SHORTEST
+    begins = text.begins_row(_VALUE, SHORTEST_PASSWORD)
+    begins[1:] &= ~text.has(_VALUE)[: begins[1:].size]
+    starts = np.flatnonzero(begins)
+    ends = text.marks(~_VALUE).next(starts)
+    is_long = ends - starts >= SHORTEST
     long = _mixed(text, starts[is_long], ends[is_long])
-    is_short = (n >= SHORTEST_PASSWORD) & ~is_long
-    short = kept((starts[is_short], ends[is_short]), _are_passwords(text, starts[is_short], ends[is_short]))
+    short = kept((starts, ends), ~is_long & (text.marks(DIGITS).next(starts) < ends))
+    short = kept(short, _are_passwords(text, *short))
     parts = []
     for words in names:
         starts, ends = _behind(text, words, *long)

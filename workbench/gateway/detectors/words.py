@@ -30,7 +30,7 @@ class Words:
 
     def _places(self, text: Text) -> tuple[Ints, Ints]:
         if text.likely is None:
-            places = np.flatnonzero(Words.is_any_pair[text.pairs])
+            places = np.flatnonzero(Words.is_any_pair.take(text.pairs))
             pairs = text.pairs[places]
             order = np.argsort(pairs, kind="stable")
             places = places[order]
