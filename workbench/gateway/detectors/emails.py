@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints, Spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, packed, table
 from workbench.gateway.detectors.marks import Marks
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
@@ -240,16 +240,6 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
 def _is_operand(text: Text, ats: Ints) -> Bools:
     """Return which signs are the product of a matrix and an attribute of the object itself."""
     result: Bools = packed(text, ats + 1, ats + 6) == int.from_bytes(b"self.", "big")
-    return result
-
-
-def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
-    """Return the small letters of up to n bytes as one number."""
-    result = np.zeros(starts.size, np.int64)
-    for i in range(n):
-        byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
-        byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
-        result = np.where(starts + i < ends, (result << 8) | byte, result)
     return result
 
 

@@ -178,6 +178,16 @@ class Text:
         return Marks(which)
 
 
+def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
+    """Return the small letters of up to n bytes as one number."""
+    result = np.zeros(starts.size, np.int64)
+    for i in range(n):
+        byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
+        byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
+        result = np.where(starts + i < ends, (result << 8) | byte, result)
+    return result
+
+
 class Groups:
     """Groups of digits in the order of a text."""
 

@@ -117,6 +117,8 @@ _BLANK_OR_HYPHEN = table(" -")
 
 _ITIN_GROUPS = np.array([50 <= n <= 65 or 70 <= n <= 88 or 90 <= n <= 92 or 94 <= n for n in range(100)])
 """Fourth and fifth digits of taxpayer numbers, which begin with 9 (IRS)."""
+_COUNTED = 1 << 4 * np.arange(10, dtype=np.int64)
+_TWO_OR_THREE, _FOUR_OR_MORE = 2 * int(_COUNTED.sum()), 12 * int(_COUNTED.sum())
 _MONTH_DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, *[0] * 87])
 
 
@@ -178,9 +180,8 @@ def _nir(digits: Bytes) -> Bools:
 
 def _idnr(digits: Bytes) -> Bools:
     """German tax numbers: one of the first ten digits stands there two or three times and all others once, and ISO 7064 MOD 11,10 holds."""
-    counts = (digits[:, :10, None] == np.arange(10, dtype=np.uint8)).sum(1)
-    several = counts > 1
-    valid: Bools = (digits[:, 0] > 0) & (several.sum(1) == 1) & (counts.max(1) < 4)
+    counts = _COUNTED[digits[:, :10]].sum(1)  # of each digit, four bits
+    valid: Bools = (digits[:, 0] > 0) & (np.bitwise_count(counts & _TWO_OR_THREE) == 1) & (counts & _FOUR_OR_MORE == 0)
     whole: Ints = digits.astype(np.int64)
     check: Ints = np.full(len(digits), 5, np.int64)
     for i in range(10):

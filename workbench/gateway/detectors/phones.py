@@ -1,15 +1,13 @@
 """Telephone numbers: international forms by country calling code, and national forms of the regions that are claimed, by libphonenumber's patterns."""
 
-import re
 from collections.abc import Callable
 from functools import cached_property
-from itertools import repeat
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, Text, code_of, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, MOST_GROUPS, WORD, Bools, Bytes, Groups, Text, code_of, packed, table
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -26,10 +24,10 @@ LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,
 _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
 _OPEN, _CLOSED, _PLUS, _POINT, _BLANK = (ord(c) for c in "()+. ")
-_IS_LINE = table("_")
+_IS_LINE, _JOINS_EXTENSION = table("_"), table(".-")
 _ALL_NAMED = 13
-EXTENSION = re.compile(r" ?(?:ext\.?|x|#) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
-_EXTENDS = table("xXeE#")
+_EXTENDS, _IS_OPEN = table("xX#"), table("(")
+LONGEST_EXTENSION = 5
 
 
 def phones(groups: Groups) -> Spans:
@@ -42,17 +40,23 @@ def phones(groups: Groups) -> Spans:
 
 
 def _with_extensions(text: Text, ends: Ints) -> Ints:
-    """Return where telephone numbers end that an extension may follow."""
-    after = text.at(ends)
-    likely = np.flatnonzero(_EXTENDS[np.where(after == _BLANK, text.at(ends + 1), after)])
-    if likely.size:
-        ends = ends.copy()
-        ends[likely] = [
-            place if m is None else m.end()
-            for place, m in zip(
-                ends[likely].tolist(), map(EXTENSION.match, repeat(text.plain), ends[likely].tolist()), strict=True
-            )
-        ]
+    """Return where telephone numbers end that an extension such as "x12", "#12" or "ext. 12" may follow."""
+    place = ends + (text.at(ends) == _BLANK)
+    spelled = packed(text, place, place + 3) == int.from_bytes(b"ext", "big")
+    short = _EXTENDS[text.at(place)]
+    likely = np.flatnonzero(spelled | short)
+    if not likely.size:
+        return ends
+    place, spelled = place[likely], spelled[likely]
+    place = np.minimum(np.where(spelled, place + 3, place + 1), text.codes.size)
+    place = place + (spelled & (text.at(place) == _POINT))
+    place = np.minimum(place + (text.at(place) == _BLANK), text.codes.size)
+    stop = text.marks(~DIGITS).next(place)
+    after, second = text.at(stop), text.at(stop + 1)
+    good = (stop > place) & (stop - place <= LONGEST_EXTENSION) & ~WORD[after]
+    good &= ~(_JOINS_EXTENSION[after] & ALNUM[second])
+    ends = ends.copy()
+    ends[likely[good]] = stop[good]
     return ends
 
 
@@ -175,6 +179,14 @@ def _national(groups: Groups) -> Spans:
     first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:
+        if rows.n_groups > 2:  # no bracket opens before the third group
+            opens = text.marks(_IS_OPEN).next(groups.ends[rows.first + 1]) < rows.ends
+            result = np.zeros(opens.size, np.bool_)
+            result[~opens] = may_hold(rows.only(~opens), starts[~opens])
+            return result
+        return may_hold(rows, starts)
+
+    def may_hold(rows: _Rows, starts: Ints) -> Bools:
         ok = _may_have_form(rows, starts)
         ok[ok] = _has_form(rows.only(ok), starts[ok])
         behind = ~ok & named[rows.first] & ~groups.is_next[rows.last] & (rows.n_digits <= _ALL_NAMED)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, packed, table
 from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
@@ -31,7 +31,7 @@ def _signs_at(place: int) -> Bools:
 
 _THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
 _KEY_SIGNS = WORD | table("-.+/=:~")
-_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS = (ord(c) for c in "-:/@.e=")
+_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS, _U = (ord(c) for c in "-:/@.e=u")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
 MAILCHIMP = re.compile(r"(?<![0-9A-Za-z_])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z_])")
 _WORD = r"[A-Za-z0-9_\-]"
@@ -47,9 +47,6 @@ _PASSWORDS = (
 PASSWORDS = Words(*_PASSWORDS.split(), "identified by", "mot de passe")
 _NAMES = "key secret token credential bearer authorization |auth| _auth| 密钥 密鑰 schlüssel"
 NAMES = Words(*_NAMES.split())
-_CJK = r"\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
-CURL = re.compile(
-    rf"-(?:u|user)[ =]{{1,3}}[\"']?[^\s\"':]{{0,64}}:[\"']?(?P<value>[^\s\"':,;<>\[\]{{}}|@/${_CJK}][^\s\"':,;<>\[\]{{}}|{_CJK}]{{5,127}})")
 _TAIL = WORD | table("-")
 LONGEST_TAIL, LONGEST_GAP = 12, 24
 _QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
@@ -79,6 +76,8 @@ _CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
 _C_LOG_C = np.arange(LONGEST_JUDGED + 3) * np.log2(np.maximum(np.arange(LONGEST_JUDGED + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _IS_COLON, _NO_PASSWORD = table(":"), table("{}$<>:")
+_PARTS_OPTION, _ENDS_USER = table(" ="), table(" \n\r\"'")
+_ENDS_VALUE, _NO_FIRST_OF_CURL = table(" \n\r\"':,;<>[]{}|\xff"), table("@/$")
 _PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
 _LONGEST_PLACEHOLDER = max(map(len, _PLACEHOLDERS))
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
@@ -159,8 +158,7 @@ def _shaped(text: Text) -> Spans:
     for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14), ("Q~", AZURE, 4)):
         places = _all(text, sign) - before
         found.append(spans(_matched(pattern, plain, places[places >= 0])))
-    if "-u" in plain:
-        found.append(spans(m.span("value") for m in CURL.finditer(plain) if m["value"].lower() not in _PLACEHOLDERS))
+    found.append(_of_curl(text))
     dots = np.flatnonzero(c == _DOT)
     between = np.diff(dots, prepend=-1)
     for at in (24, 25, 26):
@@ -168,6 +166,24 @@ def _shaped(text: Text) -> Spans:
         places = places[(c[places] >= ord("M")) & (c[places] <= ord("O"))]
         found.append(spans(_matched(DISCORD, plain, places)))
     return joined(found)
+
+
+def _of_curl(text: Text) -> Spans:
+    """Return the passwords of the users of curl: "-u name:password"."""
+    c = text.codes
+    options = np.flatnonzero((c[:-1] == _HYPHEN) & (c[1:] == _U)) if "-u" in text.plain else np.zeros(0, np.int64)
+    name = options + 2 + 3 * (packed(text, options + 1, options + 5) == int.from_bytes(b"user", "big"))
+    first = text.marks(~_PARTS_OPTION).next(np.minimum(name, c.size))
+    first = first + _QUOTES[text.at(first)]
+    good = (first > name) & (first - name <= 4)
+    first = np.minimum(first[good], c.size)
+    colon = text.marks(_IS_COLON).next(first)
+    good = (text.marks(_ENDS_USER).next(first) >= colon) & (colon - first <= LONGEST_USER) & (colon < c.size)
+    start = colon[good] + 1
+    start = np.minimum(start + _QUOTES[text.at(start)], c.size)
+    end = text.marks(_ENDS_VALUE).next(start)
+    good = (end - start > 5) & (end - start <= LONGEST_PASSWORD) & ~_NO_FIRST_OF_CURL[text.at(start)]
+    return _no_placeholders(text, kept((start, end), good))
 
 
 def _all(text: Text, word: str) -> Ints:
@@ -190,6 +206,11 @@ def _in_addresses(text: Text) -> Spans:
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
     places = kept((colon + 1, end), text.marks(_NO_PASSWORD).next(colon + 1) >= end)
+    return _no_placeholders(text, places)
+
+
+def _no_placeholders(text: Text, places: Spans) -> Spans:
+    """Return the passwords that are no words for one."""
     good = np.ones(places[0].size, np.bool_)
     short = np.flatnonzero(places[1] - places[0] <= _LONGEST_PLACEHOLDER)
     for i, start, end in zip(short.tolist(), places[0][short].tolist(), places[1][short].tolist(), strict=True):

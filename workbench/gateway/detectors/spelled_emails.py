@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.gateway.detectors.emails import addresses, packed
+from workbench.gateway.detectors.emails import addresses
 from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
-from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, table
+from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, packed, table
 from workbench.gateway.detectors.normal import Codes, text_of
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
@@ -52,6 +52,8 @@ _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
 _ENDS_COMMENT = table(")\\")
 _ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
 _BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
+COMPARED = 3
+"""Characters of words that are looked for everywhere; the others are where these stand."""
 LONGEST_WRAPPED = 76
 """Characters of a line of quoted-printable text."""
 BEFORE, AFTER, EDGE = 128, 280, 16
@@ -87,10 +89,14 @@ class _Copy:
 
 
 def _places(low: Bytes, raw: bytes, word: bytes) -> Ints:
-    if word not in raw:
+    if word[0] not in raw or low.size < len(word):
         return np.zeros(0, np.int64)
-    found = np.flatnonzero(low[: low.size - len(word) + 1] == word[0])
-    for i in range(1, len(word)):
+    n = low.size - len(word) + 1
+    begins = low[:n] == word[0]
+    for i in range(1, min(len(word), COMPARED)):
+        begins &= low[i : n + i] == word[i]
+    found = np.flatnonzero(begins)
+    for i in range(COMPARED, len(word)):
         found = found[low[found + i] == word[i]]
     return found
 
