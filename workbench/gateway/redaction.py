@@ -66,7 +66,7 @@ def _found(text: str, start: int = 0) -> Findings:
     """Return what ``findings`` does as arrays."""
     plain, codes, origin = normal(text)
     first = start if origin is None else int(np.searchsorted(origin, start))
-    kinds, starts, ends = _merged(Text(plain, codes), first)
+    kinds, starts, ends = _merged(Text(codes, plain), first)
     if origin is not None:
         starts, ends = origin[starts], origin[ends - 1] + 1
     return Findings(KINDS, kinds, (starts, ends))

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints, Spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, packed, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, is_among, packed, packed_word, packed_words, table
 from workbench.gateway.detectors.marks import Marks
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
@@ -25,8 +25,7 @@ _FILES = (
     *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz", "service", "socket", "timer"),
 )
 LONGEST_FILE = max(map(len, _FILES))
-_PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
-_SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
+_PACKED_FILES, _SERVICES = packed_words(_FILES), packed_words(("git", "hg", "svn"))
 _IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
 _IS_LINE_BREAK = table("\n\r")
 _IS_DOT, _IS_PLUS = table("."), table("+")
@@ -139,7 +138,7 @@ def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
     end = np.minimum(text.marks(~_CODED).next(start), start + 4 + LONGEST_CODED)
     # The last place that no letter and no digit follows.
     end = Marks((kinds & _OUTER) == 0).last(end + 1)
-    good = (end - start >= 6) & (packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
+    good = (end - start >= 6) & (packed(text, start, start + 4) == packed_word("xn--"))
     return np.where(good, end, 0)
 
 
@@ -233,13 +232,13 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
     result = np.zeros(ats.size, np.bool_)
     short = np.flatnonzero(ats - starts < 4)
     if short.size:
-        result[short] = np.isin(packed(text, starts[short], ats[short]), _SERVICES)
+        result[short] = is_among(packed(text, starts[short], ats[short]), _SERVICES)
     return result
 
 
 def _is_operand(text: Text, ats: Ints) -> Bools:
     """Return which signs are the product of a matrix and an attribute of the object itself."""
-    result: Bools = packed(text, ats + 1, ats + 6) == int.from_bytes(b"self.", "big")
+    result: Bools = packed(text, ats + 1, ats + 6) == packed_word("self.")
     return result
 
 
@@ -260,7 +259,7 @@ def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
     result = np.zeros(ends.size, np.bool_)
     short = np.flatnonzero((last > 0) & (ends - last <= LONGEST_FILE))
     if short.size:
-        result[short] = np.isin(packed(text, last[short], ends[short], LONGEST_FILE), _PACKED_FILES)
+        result[short] = is_among(packed(text, last[short], ends[short]), _PACKED_FILES)
     return result
 
 

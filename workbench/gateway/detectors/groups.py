@@ -1,5 +1,6 @@
 """A text as arrays, and its groups of digits, each joined to the next or not, from a few vectorized passes."""
 
+from collections.abc import Iterable
 from functools import cache, cached_property
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints
 from workbench.gateway.detectors.marks import Marks
-from workbench.gateway.detectors.normal import Codes
+from workbench.gateway.detectors.normal import Codes, text_of
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -73,10 +74,11 @@ def _folded() -> Bytes:
 
 
 class Text:
-    """A text in its plain form."""
+    """A text in its plain form, as codes."""
 
-    def __init__(self, plain: str, wide: Codes) -> None:
-        self.plain = plain
+    def __init__(self, wide: Codes, plain: str | None = None) -> None:
+        if plain is not None:
+            self.plain = plain
         self._classes: dict[bytes, Bools] = {}
         self._marks: dict[bytes, Marks] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
@@ -84,6 +86,11 @@ class Text:
         """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array, and eight bytes each."""
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
+
+    @cached_property
+    def plain(self) -> str:
+        """The text itself."""
+        return text_of(self.wide)
 
     @cached_property
     def _raw(self) -> bytes:
@@ -159,7 +166,7 @@ class Text:
 
     def eight_at(self, places: Ints) -> npt.NDArray[np.uint64]:
         """Return a byte of each of the eight small characters from places on in one number, the first one lowest."""
-        eights: npt.NDArray[np.uint64] = np.ndarray((self.codes.size,), "<u8", self._low, strides=(1,))
+        eights: npt.NDArray[np.uint64] = np.ndarray((self.codes.size + 1,), "<u8", self._low, strides=(1,))
         return eights[places]
 
     @cached_property
@@ -178,13 +185,28 @@ class Text:
         return Marks(which)
 
 
-def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
-    """Return the small letters of up to n bytes as one number."""
-    result = np.zeros(starts.size, np.int64)
-    for i in range(n):
-        byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
-        byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
-        result = np.where(starts + i < ends, (result << 8) | byte, result)
+Eights = npt.NDArray[np.uint64]
+_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+
+
+def packed(text: Text, starts: Ints, ends: Ints) -> Eights:
+    """Return the small letters between places, of which the first eight count, as one number each."""
+    return text.eight_at(np.minimum(starts, text.codes.size)) & _MASKS[np.clip(ends - starts, 0, 8)]
+
+
+def packed_word(word: str) -> int:
+    """Return what ``packed`` returns for a word of small letters of ASCII."""
+    return int.from_bytes(word.encode()[:8], "little")
+
+
+def packed_words(words: Iterable[str]) -> Eights:
+    """Return what ``packed`` returns for words, in order."""
+    return np.unique(np.array([packed_word(word) for word in words], np.uint64))
+
+
+def is_among(values: Eights, words: Eights) -> Bools:
+    """Return which words are among some in order."""
+    result: Bools = words[np.minimum(np.searchsorted(words, values), words.size - 1)] == values
     return result
 
 

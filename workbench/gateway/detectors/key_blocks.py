@@ -46,6 +46,7 @@ def key_blocks(text: Text) -> Spans:
     limits = np.minimum(np.append(begins[1:], text.codes.size), begins + LONGEST_KEY)
     index = np.searchsorted(end_starts, afters)
     ends = np.append(end_afters, text.codes.size + 1)[index]
+    ends = np.where((ends > limits) & (limits - afters < SHORTEST_BODY), limits, ends)
     open_ones = np.flatnonzero(ends > limits)
     ends[open_ones] = [
         _end_of_body(text.plain, after, limit)
@@ -115,8 +116,6 @@ def _places(text: Text, word: bytes) -> Ints:
 
 def _end_of_body(text: str, at: int, limit: int) -> int:
     """Return where the body of a key without an end stops."""
-    if limit - at < SHORTEST_BODY:
-        return limit
     end = at
     while at < limit and (m := _GO_ON.match(text, at, limit)):
         at = m.end()

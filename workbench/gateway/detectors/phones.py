@@ -7,7 +7,7 @@ import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, MOST_GROUPS, WORD, Bools, Bytes, Groups, Text, code_of, packed, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, MOST_GROUPS, WORD, Bools, Bytes, Groups, Text, code_of, packed, packed_word, table
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -42,7 +42,7 @@ def phones(groups: Groups) -> Spans:
 def _with_extensions(text: Text, ends: Ints) -> Ints:
     """Return where telephone numbers end that an extension such as "x12", "#12" or "ext. 12" may follow."""
     place = ends + (text.at(ends) == _BLANK)
-    spelled = packed(text, place, place + 3) == int.from_bytes(b"ext", "big")
+    spelled = packed(text, place, place + 3) == packed_word("ext")
     short = _EXTENDS[text.at(place)]
     likely = np.flatnonzero(spelled | short)
     if not likely.size:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, packed, table
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, packed, packed_word, table
 from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
@@ -170,9 +170,11 @@ def _shaped(text: Text) -> Spans:
 
 def _of_curl(text: Text) -> Spans:
     """Return the passwords of the users of curl: "-u name:password"."""
+    if "-u" not in text.plain:
+        return spans(())
     c = text.codes
-    options = np.flatnonzero((c[:-1] == _HYPHEN) & (c[1:] == _U)) if "-u" in text.plain else np.zeros(0, np.int64)
-    name = options + 2 + 3 * (packed(text, options + 1, options + 5) == int.from_bytes(b"user", "big"))
+    options = np.flatnonzero((c[:-1] == _HYPHEN) & (c[1:] == _U))
+    name = options + 2 + 3 * (packed(text, options + 1, options + 5) == packed_word("user"))
     first = text.marks(~_PARTS_OPTION).next(np.minimum(name, c.size))
     first = first + _QUOTES[text.at(first)]
     good = (first > name) & (first - name <= 4)

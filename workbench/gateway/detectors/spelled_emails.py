@@ -10,8 +10,8 @@ import numpy as np
 
 from workbench.gateway.detectors.emails import addresses
 from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
-from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, packed, table
-from workbench.gateway.detectors.normal import Codes, text_of
+from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, is_among, packed, packed_words, table
+from workbench.gateway.detectors.normal import Codes
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
 """How the @ of an address is written: as itself, in code or brackets, as a word, between underscores, before a blank, or only after one."""
@@ -37,15 +37,7 @@ _WORDS = (
 """Words that stand before "at" and name nobody."""
 LONGEST_COMMENT = 25
 """Characters of a comment between a name and its @."""
-_LONGEST = 8
-"""Letters of endings and words that are compared."""
-
-
-def _packed_words(words: str) -> Ints:
-    return np.array(sorted({int.from_bytes(word.encode()[:_LONGEST], "big") for word in words.split()}), np.int64)
-
-
-_PACKED_ENDINGS, _PACKED_WORDS = _packed_words(_ENDINGS), _packed_words(_WORDS)
+_PACKED_ENDINGS, _PACKED_WORDS = packed_words(_ENDINGS.split()), packed_words(_WORDS.split())
 _IS_BLANK = table(" \n")
 _AT_CODES = (b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40")
 _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
@@ -109,14 +101,14 @@ def spelled_emails(text: Text) -> Spans:
         return spans(())
     codes = text.wide[near]
     codes[np.flatnonzero(near[1:] - near[:-1] > 1)] = ord("\n")
-    copy = _Copy(Text(text_of(codes), codes))
+    copy = _Copy(Text(codes))
     _put_encoded(copy)
     _put_words(copy)
     _join_apart(copy)
     kept = np.flatnonzero(~copy.dropped)
     written, put_back, codes = copy.written[kept], copy.is_put_back[kept], copy.codes[kept]
     ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
-    plain = Text(text_of(codes), codes)
+    plain = Text(codes)
     ats, starts, ends, last = addresses(plain, ats)
     n_put_back = np.concatenate(([0], np.cumsum(put_back)))
     in_domain = n_put_back[ends] > n_put_back[ats + 1]
@@ -208,10 +200,10 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
         ats, starts, last = ats[loose], starts[loose], last[loose]
         others = text.marks(~LETTERS)
         end = others.next(last)
-        known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
+        known = is_among(packed(text, last, end), _PACKED_ENDINGS)
         begins = ALNUM[text.at(starts)]
         of_letters = others.next(starts) >= ats
-        named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3) & ~in_domain)
+        named = is_among(packed(text, starts, ats), _PACKED_WORDS) | (of_letters & (ats - starts < 3) & ~in_domain)
         result[loose] = known & ~named & begins
         result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
         result[loose] &= ~of_letters | (written != _BEHIND_BLANK)
