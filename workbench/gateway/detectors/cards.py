@@ -78,8 +78,9 @@ def _of(groups: Groups, n_groups: int) -> Spans:
         return spans(())
     is_shape = np.isin(packed, [code_of(s) for s in SHAPES if len(s) == n_groups]) | (n_groups == 1)
     alone = ~groups.follows[first] & ~groups.is_next[first + n_groups - 1] & ((n_groups != 2) | (n_digits > SHORTEST))
+    first, n_digits = first[is_shape | alone], n_digits[is_shape | alone]
     four = groups.digits(first, 4) @ np.array([1000, 100, 10, 1], np.int64)
-    good = (is_shape | alone) & _issued()[four, n_digits]
+    good = _issued()[four, n_digits]
     first, n_digits = first[good], n_digits[good]
     valid = np.zeros(first.size, np.bool_)
     for n in set(n_digits.tolist()):

@@ -221,7 +221,9 @@ class Groups:
         self.starts: Ints = edges[::2]
         self.ends: Ints = edges[1::2]
         self.lengths: Ints = np.minimum(self.ends - self.starts, LONGEST_GROUP)
-        self._rows: dict[int, tuple[Ints, Ints]] = {}
+        self._rows: list[tuple[Ints, Ints]] = []
+        self._are_joined = np.ones(self.starts.size, np.bool_)
+        self._packed = self.lengths
 
     @cached_property
     def is_next(self) -> Bools:
@@ -255,14 +257,14 @@ class Groups:
 
     def rows(self, n_groups: int) -> tuple[Ints, Ints]:
         """Return the first groups of all rows of so many joined groups with digits enough for a number, and the lengths of their groups in one number."""
-        if n_groups not in self._rows:
-            before = self.digits_before
-            first = np.flatnonzero(
-                before[n_groups:] - before[:-n_groups] >= (FEWEST if n_groups < 4 else FEWEST_OF_MANY)
-            )
-            first = first[self.last_of_row[first] >= first + n_groups - 1]
-            self._rows[n_groups] = first, self.packed(first, n_groups)
-        return self._rows[n_groups]
+        for n in range(len(self._rows) + 1, n_groups + 1):
+            if n > 1 and self._are_joined.size:
+                self._are_joined = self._are_joined[:-1] & self.is_next[n - 2 : -1]
+                self._packed = self._packed[:-1] | (self.lengths[n - 1 :] << (5 * (n - 1)))
+            n_digits = self.digits_before[n:] - self.digits_before[:-n]
+            first = np.flatnonzero(self._are_joined & (n_digits >= (FEWEST if n < 4 else FEWEST_OF_MANY)))
+            self._rows.append((first, self._packed[first]))
+        return self._rows[n_groups - 1]
 
     def n_digits(self, first: Ints, most_groups: int) -> Ints:
         """Return how many digits the rows that begin with these groups hold, in so many groups at most."""

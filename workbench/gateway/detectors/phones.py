@@ -117,8 +117,10 @@ def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, 
     longest = int((groups.last_of_row[first] - first).max(initial=-1)) + 1
     for n_groups in range(min(MOST_GROUPS, longest), 0, -1):
         there = left[groups.last_of_row[first[left]] >= first[left] + n_groups - 1]
+        n_digits = groups.digits_before[first[there] + n_groups] - groups.digits_before[first[there]]
+        there = there[(n_digits >= SHORTEST) & (n_digits <= LONGEST)]
         rows = _Rows(groups, first[there], n_groups)
-        fits = (rows.n_digits >= SHORTEST) & (rows.n_digits <= LONGEST) & phone_ends(groups.text, rows.ends)
+        fits = phone_ends(groups.text, rows.ends)
         there, rows = there[fits], rows.only(fits)
         if not there.size:
             continue
@@ -233,10 +235,12 @@ def _is_date(groups: Groups, first: Ints) -> Bools:
     lengths = groups.lengths
     ok = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
     ok &= (groups.starts[second] - groups.ends[first] == 1) & (groups.starts[third] - groups.ends[second] == 1)
-    begins = (lengths[first] == 4) & (lengths[second] <= 2) & (lengths[third] <= 2) & _is_year(groups, first)
-    ends = (lengths[first] <= 2) & (lengths[second] <= 2) & (lengths[third] == 4) & _is_year(groups, third)
-    result: Bools = ok & (begins | ends)
-    return result
+    ok &= lengths[second] <= 2
+    begins = np.flatnonzero(ok & (lengths[first] == 4) & (lengths[third] <= 2))
+    ends = np.flatnonzero(ok & (lengths[first] <= 2) & (lengths[third] == 4))
+    ok[:] = False
+    ok[begins], ok[ends] = _is_year(groups, first[begins]), _is_year(groups, third[ends])
+    return ok
 
 
 def _is_year(groups: Groups, at: Ints) -> Bools:
