@@ -28,6 +28,8 @@ _IS_LINE, _JOINS_EXTENSION = table("_"), table(".-")
 _ALL_NAMED = 13
 _EXTENDS, _IS_OPEN = table("xX#"), table("(")
 LONGEST_EXTENSION = 5
+MOST_BEFORE_DIGITS = 3
+"""Signs between a plus sign and the first digit, at most."""
 
 
 def phones(groups: Groups) -> Spans:
@@ -154,15 +156,15 @@ def _international(groups: Groups) -> Spans:
 
 def _after_plus(groups: Groups) -> tuple[Ints, Ints]:
     """Return the groups that a plus sign stands before, with at most a bracket, a blank and such between, and the place of the sign."""
-    text, starts = groups.text, groups.starts
-    place = np.full(starts.size, -1, np.int64)
-    between = np.ones(starts.size, np.bool_)
-    for back in (1, 2, 3, 4):
-        sign = text.at(starts - back)
-        place[between & (sign == _PLUS) & (place < 0)] = back
-        between &= _BEFORE_DIGITS[sign]
-    which = place > 0
-    return np.flatnonzero(which), (starts - place)[which]
+    text = groups.text
+    plus = np.flatnonzero(text.codes == _PLUS)
+    first = text.marks(DIGITS).next(plus + 1)
+    gap = first - plus - 1
+    good = gap <= MOST_BEFORE_DIGITS
+    for i in range(MOST_BEFORE_DIGITS):
+        good &= (gap <= i) | _BEFORE_DIGITS[text.at(plus + 1 + i)]
+    good &= first < text.codes.size
+    return np.searchsorted(groups.starts, first[good]), plus[good]
 
 
 def _national(groups: Groups) -> Spans:

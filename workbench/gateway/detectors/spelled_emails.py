@@ -11,6 +11,7 @@ import numpy as np
 from workbench.gateway.detectors.emails import addresses
 from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
 from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, is_among, packed, packed_words, table
+from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.normal import Codes
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
@@ -110,8 +111,7 @@ def spelled_emails(text: Text) -> Spans:
     ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
     plain = Text(codes)
     ats, starts, ends, last = addresses(plain, ats)
-    n_put_back = np.concatenate(([0], np.cumsum(put_back)))
-    in_domain = n_put_back[ends] > n_put_back[ats + 1]
+    in_domain = Marks(put_back).next(ats + 1) < ends
     good = (last > 0) & (plain.at(starts) != ord('"')) & _is_address(plain, written[ats], in_domain, ats, starts, last)
     starts, final = kept[starts[good]], kept[ends[good] - 1]
     return near[starts], near[final] + copy.lengths[final]
