@@ -5,7 +5,20 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints, Spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, is_among, packed, packed_word, packed_words, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Text,
+    is_among,
+    packed,
+    packed_word,
+    packed_words,
+    table,
+)
 from workbench.gateway.detectors.marks import Marks
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))

@@ -152,7 +152,11 @@ class Text:
     @cached_property
     def _low(self) -> Bytes:
         """One byte for each small character, and eight line breaks."""
-        lower = self._raw.lower() if self.wide is self.codes else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
+        lower = (
+            self._raw.lower()
+            if self.wide is self.codes
+            else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
+        )
         return np.frombuffer(lower + b"\n" * 8, np.uint8)
 
     @cached_property
@@ -191,7 +195,8 @@ _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 
 def packed(text: Text, starts: Ints, ends: Ints) -> Eights:
     """Return the small letters between places, of which the first eight count, as one number each."""
-    return text.eight_at(np.minimum(starts, text.codes.size)) & _MASKS[np.clip(ends - starts, 0, 8)]
+    result: Eights = text.eight_at(np.minimum(starts, text.codes.size)) & _MASKS[np.clip(ends - starts, 0, 8)]
+    return result
 
 
 def packed_word(word: str) -> int:

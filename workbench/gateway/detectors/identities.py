@@ -115,7 +115,7 @@ _BLANK = ord(" ")
 _BLANK_OR_HYPHEN = table(" -")
 
 
-_ITIN_GROUPS = np.array([50 <= n <= 65 or 70 <= n <= 88 or 90 <= n <= 92 or 94 <= n for n in range(100)])
+_ITIN_GROUPS = np.array([50 <= n <= 65 or 70 <= n <= 88 or 90 <= n <= 92 or n >= 94 for n in range(100)])
 """Fourth and fifth digits of taxpayer numbers, which begin with 9 (IRS)."""
 _COUNTED = 1 << 4 * np.arange(10, dtype=np.int64)
 _TWO_OR_THREE, _FOUR_OR_MORE = 2 * int(_COUNTED.sum()), 12 * int(_COUNTED.sum())
@@ -312,9 +312,8 @@ def _fiscal_codes(groups: Groups) -> Spans:
     text = groups.text
     places = groups.starts[(groups.lengths == 2) & (groups.starts >= 6)]
     at = text.at
-    places = places[
-        LETTERS[at(places - 2)] & LETTERS[at(places - 3)] & LETTERS[at(places - 5)] & LETTERS[at(places + 2)]
-    ]
+    for near in (2, -2, -3, -5):
+        places = places[LETTERS[at(places + near)]]
     # Blanks may part the letters of the name from the day, and the day from the place.
     blank = at(places - 1) == _BLANK
     starts = places - 6 - blank
@@ -368,10 +367,12 @@ def _account_numbers(groups: Groups) -> Spans:
     """Return the Indian permanent account numbers, around their four digits: those of persons by their form, of others behind a word."""
     text, at = groups.text, groups.text.at
     places = groups.starts[(groups.lengths == 4) & (groups.starts >= 5)]
-    good = LETTERS[at(places + 4)] & ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
-    for back in range(1, 6):
+    places = places[CAPITALS[at(places + 4)]]
+    places = places[CAPITALS[at(places - 1)]]
+    good = ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
+    for back in range(2, 6):
         good &= CAPITALS[at(places - back)]
-    good &= CAPITALS[at(places + 4)] & _HOLDERS[at(places - 2)]
+    good &= _HOLDERS[at(places - 2)]
     places = places[good]
     named = (at(places - 2) == ord("P")) | PAN_WORDS.stands_before(text, places - 5)
     return places[named] - 5, places[named] + 5

@@ -57,7 +57,8 @@ class Marks:
             rest[far] = words[index[far]]
         for shift in (1, 2, 4, 8, 16, 32):
             rest |= rest >> np.uint64(shift)
-        return np.maximum((index << 6) + np.bitwise_count(rest).astype(np.int64) - 1, -1)
+        result: Ints = np.maximum((index << 6) + np.bitwise_count(rest).astype(np.int64) - 1, -1)
+        return result
 
     @cached_property
     def _before(self) -> Ints:

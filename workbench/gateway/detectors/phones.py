@@ -7,7 +7,20 @@ import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, MOST_GROUPS, WORD, Bools, Bytes, Groups, Text, code_of, packed, packed_word, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    MOST_GROUPS,
+    WORD,
+    Bools,
+    Bytes,
+    Groups,
+    Text,
+    code_of,
+    packed,
+    packed_word,
+    table,
+)
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -235,7 +248,7 @@ def _is_date(groups: Groups, first: Ints) -> Bools:
     n = groups.starts.size
     second, third = np.minimum(first + 1, n - 1), np.minimum(first + 2, n - 1)
     lengths = groups.lengths
-    ok = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
+    ok: Bools = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
     ok &= (groups.starts[second] - groups.ends[first] == 1) & (groups.starts[third] - groups.ends[second] == 1)
     ok &= lengths[second] <= 2
     begins = np.flatnonzero(ok & (lengths[first] == 4) & (lengths[third] <= 2))

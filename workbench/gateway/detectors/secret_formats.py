@@ -80,7 +80,10 @@ _FORMATS = (
     *(_format(begins, r"[A-Za-z0-9+/=_\-]{40,500}+") for begins in ("ATATT", "ATCTT", "eyJrIjoi", "ABSK", "fm1r_")),
     _format("glc_", r"[A-Za-z0-9+/=]{32,500}+"),
     *(_format(begins, r"[A-Za-z0-9+/=_\-]{40,4000}+") for begins in ("fm1a_", "fm2_", "ops_eyJ", "ZXlKaGJHY2lPaU")),
-    *(_format(begins, r"[A-Za-z0-9_=.\-]{32,200}+") for begins in ("pscale_tkn_", "pscale_pw_", "pscale_oauth_", "fio-u-", "dnkey-", "sl.", "tfp_")),
+    *(
+        _format(begins, r"[A-Za-z0-9_=.\-]{32,200}+")
+        for begins in ("pscale_tkn_", "pscale_pw_", "pscale_oauth_", "fio-u-", "dnkey-", "sl.", "tfp_")
+    ),
     _format("A3T", r"[A-Z0-9]{17}"),
     _format("rootly_", r"[0-9a-f]{64}"),
     *(

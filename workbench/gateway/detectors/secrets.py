@@ -39,7 +39,7 @@ DISCORD = re.compile(
     rf"(?<![0-9A-Za-z_\-.])[MNO][A-Za-z0-9_\-]{{23,25}}\.{_WORD}{{6}}\.{_WORD}{{27,38}}(?![0-9A-Za-z_\-])"
 )
 AZURE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}(?![0-9A-Za-z_~\-])")
-TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.[A-Za-z0-9_=\-]{{60,70}}(?![0-9A-Za-z_])")
+TERRAFORM = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=\-]{60,70}(?![0-9A-Za-z_])")
 _PASSWORDS = (
     "passwd password passwor passphrase pwd |pass| _pass| dbpass| passcode 密码 密碼 口令 비밀번호 パスワード пароль kennwort passwort contraseña contrasena "
     "senha hasło haslo wachtwoord lösenord parola şifre sifre"

@@ -10,7 +10,18 @@ import numpy as np
 
 from workbench.gateway.detectors.emails import addresses
 from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
-from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, is_among, packed, packed_words, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Text,
+    is_among,
+    packed,
+    packed_words,
+    table,
+)
 from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.normal import Codes
 
@@ -144,16 +155,16 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     if not first.size:
         return first
     stop = text.marks(~_LABEL).next(np.minimum(first, low.size))
-    after = padded[stop]
-    is_point = _BEGINS_CODE[after]
+    sign = padded[stop]
+    is_point = _BEGINS_CODE[sign]
     if has_dots:
-        is_point |= _OPENS[after] | (after == ord(" "))
-    good = is_point & ((stop > first) | _BEGINS_CODE[after])
-    of_name = (after == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
+        is_point |= _OPENS[sign] | (sign == ord(" "))
+    good = is_point & ((stop > first) | _BEGINS_CODE[sign])
+    of_name = (sign == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
     good[: ats.size] |= of_name[: ats.size] & is_apart
     good[ats.size :] |= of_name[ats.size :]
     if has_lines:
-        good |= after == ord("_")
+        good |= sign == ord("_")
     if ord("=") in signs:
         wraps = np.append(np.sort(np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))), 2 * low.size)
         good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
