@@ -13,7 +13,7 @@ LONGEST = 34
 MOST_AT_ONCE = 8
 """Characters by which a number grows before it is divided, so that it stays below 2^63."""
 _GAPS = table(" -.")
-_VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.int64)
+_VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.uint8)
 
 
 def is_iban(text: str) -> bool:
@@ -55,7 +55,7 @@ def accounts(text: Text) -> Spans:
         signs = text.marks(ALNUM).places
     if signs.size < 15:
         return spans(())
-    kinds = codes[signs]
+    kinds = codes.take(signs)
     first = np.searchsorted(signs, begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
@@ -91,13 +91,14 @@ def _is_named(text: Text, begins: Ints) -> Bools:
 
 def _remainders(kinds: Bytes, first: Ints, length: Ints) -> Ints:
     """Return the remainders of the numbers divided by 97, their first four characters last."""
-    padded = np.concatenate((_VALUES.take(kinds), np.zeros(LONGEST, np.int64)))
-    windows = np.ndarray((kinds.size, LONGEST), np.int64, padded, strides=(8, 8))
+    padded = np.concatenate((_VALUES.take(kinds), np.zeros(LONGEST, np.uint8)))
+    windows = np.ndarray((kinds.size, LONGEST), np.uint8, padded, strides=(1, 1))
     result = np.zeros(first.size, np.int64)
     for n in np.unique(length).tolist():
         those = np.flatnonzero(length == n)
         rest = np.zeros(those.size, np.int64)
-        for i, values in enumerate(np.roll(windows[first[those], :n], -4, 1).T):
+        columns = np.ascontiguousarray(windows[first[those], :n].T)
+        for i, values in enumerate(np.roll(columns, -4, 0)):
             rest = rest * np.where(values > 9, 100, 10) + values
             if i % MOST_AT_ONCE == 0:
                 rest %= 97

@@ -265,13 +265,16 @@ def _is_year(groups: Groups, at: Ints) -> Bools:
 
 
 def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
-    """Return which rows begin with a 0 or a bracket, or have few groups: the forms of numbers have no others."""
-    groups = rows.groups
-    if rows.n_groups <= 4:
-        return np.ones(rows.first.size, np.bool_)
-    may: Bools = groups.digit_values[groups.digits_before[rows.first]] == 0
-    if rows.n_groups == 5:
-        may |= (groups.text.at(starts) == _OPEN) | (groups.text.at(starts) == ord("8"))
+    """Return which rows begin as a number may that its form alone tells: with 0, 1, 8 or a bracket, or as those of North America."""
+    groups, n_groups = rows.groups, rows.n_groups
+    first = groups.digit_values[groups.digits_before[rows.first]]
+    may: Bools = first == 0
+    if n_groups <= 5:
+        may |= (groups.text.at(starts) == _OPEN) | (first == 8)
+    if n_groups <= 4:
+        may |= first == 1
+    if n_groups == 3:
+        may |= rows.is_of(((3, 3, 4),))
     return may
 
 

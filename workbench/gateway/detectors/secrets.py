@@ -9,7 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, packed, packed_word, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Text,
+    is_among,
+    packed,
+    packed_word,
+    packed_words,
+    table,
+)
 from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
@@ -78,8 +90,8 @@ _ENDS_AUTHORITY = table(" /@\"'\n\r")
 _IS_COLON, _NO_PASSWORD = table(":"), table("{}$<>:")
 _PARTS_OPTION, _ENDS_USER = table(" ="), table(" \n\r\"'")
 _ENDS_VALUE, _NO_FIRST_OF_CURL = table(" \n\r\"':,;<>[]{}|\xff"), table("@/$")
-_PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
-_LONGEST_PLACEHOLDER = max(map(len, _PLACEHOLDERS))
+_PLACEHOLDERS = packed_words(("password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."))
+_LONGEST_PLACEHOLDER = 8
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 LONGEST_KEPT, CONTEXT = 256, 24
 """Characters of a word that is compared with others, and behind it of what may show that it is an example."""
@@ -213,11 +225,8 @@ def _in_addresses(text: Text) -> Spans:
 
 def _no_placeholders(text: Text, places: Spans) -> Spans:
     """Return the passwords that are no words for one."""
-    good = np.ones(places[0].size, np.bool_)
-    short = np.flatnonzero(places[1] - places[0] <= _LONGEST_PLACEHOLDER)
-    for i, start, end in zip(short.tolist(), places[0][short].tolist(), places[1][short].tolist(), strict=True):
-        good[i] = text.plain[start:end].lower() not in _PLACEHOLDERS
-    return kept(places, good)
+    is_word = (places[1] - places[0] <= _LONGEST_PLACEHOLDER) & is_among(packed(text, *places), _PLACEHOLDERS)
+    return kept(places, ~is_word)
 
 
 def _named(text: Text) -> Spans:
@@ -337,7 +346,9 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
     capitals, small, digits = (_counted(text, which, starts, ends) for which in (_CAPITALS, _SMALL, DIGITS))
     mixed = (capitals > 0) & (small > 0)
     long = (n >= 20) & mixed & (bits >= 3.8)
-    with_digits = (digits > 0) & (bits >= 2.75) & ((longest >= 12) | long | _are_dense(text, starts, ends))
+    with_digits = (digits > 0) & (bits >= 2.75)
+    doubtful = np.flatnonzero(with_digits & (longest < 12) & ~long)
+    with_digits[doubtful] = _are_dense(text, starts[doubtful], ends[doubtful])
     # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
     without = (digits == 0) & long & (longest >= 20)
     without[without] = _pairs_of_capitals(text, starts[without], ends[without]) > 1
