@@ -63,7 +63,7 @@ POSITIVE = {
         "123-45-6789",
         "11010519491231002X",
         "身份证11010519491231002X。",
-        "911-70-1234",  # a taxpayer number
+        "ITIN 911-70-1234",
         "RRN 960121-1234567",  # as given since October 2020, without a check digit
     ],
     "IBAN": [

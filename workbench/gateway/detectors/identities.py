@@ -86,6 +86,7 @@ IDENTITIES = (
     ),
     Identity(module="us", shapes=((3, 2, 4),)),
     Identity(module="us", shapes=((9,),), words=TAX_WORDS),
+    Identity(module="us.itin", shapes=((3, 2, 4), (9,)), words=TAX_WORDS),
     Identity(module="fr.nir", shapes=((15,), (13, 2), (1, 2, 2, 2, 3, 3, 2))),
     Identity(module="es.dni", shapes=((8,), (2, 3, 3)), after=_ANY),
     Identity(module="es.nie", shapes=((7,),), before="XYZxyz", after=_ANY),
@@ -222,15 +223,20 @@ def _dated_rrn(digits: Bytes) -> Bools:
 
 
 def _ssn(digits: Bytes) -> Bools:
-    group = digits[:, 3] * 10 + digits[:, 4]
-    valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & ((digits[:, 0] < 9) | _ITIN_GROUPS[group])
+    valid: Bools = digits[:, :3].any(1) & (digits[:, :3] != 6).any(1) & (digits[:, 0] < 9)
     valid &= digits[:, 3:5].any(1) & digits[:, 5:9].any(1) & (digits != digits[:, :1]).any(1)
+    return valid
+
+
+def _itin(digits: Bytes) -> Bools:
+    valid: Bools = (digits[:, 0] == 9) & _ITIN_GROUPS[digits[:, 3] * 10 + digits[:, 4]]
     return valid
 
 
 CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "cn": _chinese,
     "us": _ssn,
+    "us.itin": _itin,
     "fr.nir": _nir,
     "de.idnr": _idnr,
     "br.cpf": _cpf,
