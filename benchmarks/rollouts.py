@@ -37,6 +37,7 @@ SCENARIOS: dict[str, tuple[Traffic, CanaryRule]] = {
     "users assigned: healthy, 5 % always fail": (Traffic(uneven=0.05), BY_USER),
     "users assigned: failures 1 to 3 %, 1,000 users": (Traffic(failures=(0.01, 0.03)), BY_USER),
     "users assigned: failures 1 to 3 %, 10,000 users": (Traffic(n_users=10_000, failures=(0.01, 0.03)), BY_USER),
+    "users assigned: failures 1 to 3 %, 10 users": (Traffic(n_users=10, failures=(0.01, 0.03)), BY_USER),
     "users assigned: dead, 10,000 users": (Traffic(n_users=10_000, failures=(0.01, 1.0)), BY_USER),
 }
 

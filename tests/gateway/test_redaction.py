@@ -12,6 +12,10 @@ from workbench.gateway.detectors.cards import luhn_holds
 from workbench.gateway.detectors.identities import is_chinese_id
 from workbench.gateway.redaction import LONGEST, StreamRedactor, findings, redact_text
 
+PUTTY = (
+    "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: ann\nPublic-Lines: 1\nAAAAC3NzaC1lZDI1NTE5AAAAIHJ\n"
+    "Private-Lines: 1\nAAAAIEfZK2bX0m9vT1c5qP8s7d6f\nPrivate-MAC: " + "0c1d2e3f" * 8
+)
 POSITIVE = {
     "CARD": [
         "4 6040 7001 1536",
@@ -24,6 +28,7 @@ POSITIVE = {
         "5555 5555 5555 4444",
         "２２２３００３１２２００３２２２",  # full width
         "我的卡号是4111111111111111谢谢",
+        "4111111111111111/09/28",
     ],
     "EMAIL": [
         "anna@例子.公司",
@@ -31,6 +36,10 @@ POSITIVE = {
         "jane.doe+x@mail.example.co.uk",
         "写信给zhang@example.com吧",
         "<a@b.io>",
+        "sales/berlin@example.com",
+        "o.brien+tag/1@example.com",
+        "ANN@EXAMPLE.XN--P1AI",
+        "hr AT qq DOT com",
     ],
     "PHONE": [
         "+1 415-555-2671",
@@ -54,6 +63,8 @@ POSITIVE = {
         "123-45-6789",
         "11010519491231002X",
         "身份证11010519491231002X。",
+        "ITIN 911-70-1234",
+        "RRN 960121-1234567",  # as given since October 2020, without a check digit
     ],
     "IBAN": [
         "DE 89 3704 0044 0532 0130 00",
@@ -69,7 +80,7 @@ POSITIVE = {
         "sq0atp-qTIMi-6S_bw-uCgnBHhnqN",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
     ],
-    "PRIVATE KEY": ["-----BEGIN RSA PRIVATE KEY-----"],
+    "PRIVATE KEY": ["-----BEGIN RSA PRIVATE KEY-----", PUTTY, PUTTY[:-80]],
 }
 NEGATIVE = [
     "order 1234 5678 9012 3456",  # no check digit
@@ -102,6 +113,46 @@ def test_what_has_the_shape_is_found(kind, text):
 @pytest.mark.parametrize("text", NEGATIVE)
 def test_what_only_looks_like_it_is_left(text):
     assert findings(text) == []
+    assert redact_text(text)[0] == text
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "after"),
+    [
+        *((name, "_0gpIbKCZXRq-Q2#1", "") for name in ("Passwort: ", "Mein Kennwort lautet ", "export DB_PASS=", "密码：", "пароль: ")),
+        *((name, "pOO48Fv5R5$9", "") for name in ("api_key: ", "auth_token => ", "client_secret=")),
+        ("the password for staging is ", "3DIinC6XMIyFLEq", ""),
+        ('set_password("', "_FlxYEakknAx7", '")'),
+        ('headers.Set("X-Api-Key", "', "3fea6af1349166ea", '")'),
+        ('<add key="DbPassword" value="', "VtHOduXs0xI", '"/>'),
+        ("- name: API_TOKEN\n  value: ", "f3b1a9d2c4e5061728394a5b", ""),
+        ("SNYK_TOKEN ?= ", "12345678-ABCD-ABCD-ABCD-1234567890AB", ""),
+        ('contentful_token = "', "0-100akap12bg7wx=xkva7x5h9vqs0vr3-qhxjjn86", '"'),
+        ("curl --user kevin:'", "pRf7vG2h1L8nQkW9", "' https://example.com"),
+    ],
+)  # fmt: skip
+def test_a_secret_is_found_by_what_names_it(before, value, after):
+    assert redact_text(f"{before}{value}{after}")[0] == f"{before}[SECRET]{after}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("EZAK" + "a7" * 27, "fm1r_" + "a7B/" * 12, "ABSK" + "a7B+" * 28, "glc_" + "a7B/" * 9, "eyJrIjoi" + "a7Bc" * 19),
+        *("cmVmd" + "a7" * 29 + "b", "dt0c01." + "A7" * 12 + "." + "B8" * 32, "API-" + "A7" * 13, "sha256~" + "a7B" * 14 + "c"),
+        *("ops_eyJ" + "a7B/" * 62, "dapi" + "a7" * 16 + "-2", "shpat_" + "aB7c" * 8, "CCIPAT_" + "a7" * 11 + "_" + "0f" * 20),
+        *("https://discord.com/api/webhooks/136924817695493740/" + "a7B-" * 17, "s.thr4j53d5lg27ddqepesks0y", "A3T" + "Z7" * 8 + "A"),
+    ],
+)  # fmt: skip
+def test_a_key_is_found_by_the_format_of_its_issuer(key):
+    assert redact_text(f"see {key} now")[0] == "see [SECRET] now"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["key: Section2Title", "token=version2beta", "password: see below", "api_key: YOUR_API_KEY", "set_password(user2name)"],
+)  # fmt: skip
+def test_a_name_and_a_word_are_no_secret(text):
     assert redact_text(text)[0] == text
 
 

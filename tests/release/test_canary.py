@@ -8,6 +8,7 @@ import pytest
 from workbench.core.errors import InvalidSpec, StoreError
 from workbench.release.canary import Rollout, verified_shares
 from workbench.release.journal import Journal, Phase
+from workbench.release.judge import Comparison
 from workbench.release.rule import CanaryRule
 from workbench.release.sequential import MoreThanAllowed, WorseThanBaseline
 
@@ -79,6 +80,33 @@ def test_evidence_against_an_equal_version_is_no_more_than_one_on_average():
     for values in (ends, tolerated):
         assert sum(values) / len(values) < 1.5
         assert sum(v >= 20 for v in values) / len(values) <= 0.05
+
+
+def test_an_assigned_user_counts_once_a_step_and_never_after_the_new_version():
+    compared = Comparison()
+    for share, is_canary in ((0.1, False), (0.1, False), (0.25, False), (0.5, True), (0.9, True)):
+        compared.outcome(is_canary=is_canary, is_bad=True, share=share, server=f"{is_canary}", user="u")
+        for version in (False, True):  # the burst ends
+            for _ in range(2):
+                compared.outcome(is_canary=version, is_bad=False, share=share, server=f"{version}", user="u")
+    assert compared.test.n_events == 3
+    assert compared.chance("u", share=0.9) == 0
+    assert compared.chance("other", share=0.9) == 0.9
+
+
+def test_users_that_always_fail_are_no_evidence_over_all_steps():
+    """Whoever is on the old version is assigned anew with each step; the evidence is 1 on average if both versions are alike."""
+    rng, ends = random.Random(3), []
+    for _ in range(4000):
+        compared, places = Comparison(), [rng.random() for _ in range(4)]
+        for share in (0.1, 0.25, 0.5, 0.9):
+            for user, place in enumerate(places):
+                if chance := compared.chance(str(user), share=share):
+                    compared.test.event(is_canary=place < share, share=chance)
+                    compared.counted[str(user)] = 1.0 if place < share else share
+        ends.append(compared.test.evidence)
+    assert 0.8 < sum(ends) / len(ends) < 1.2
+    assert sum(end >= 20 for end in ends) / len(ends) <= 0.05
 
 
 def drive(made, rng, requests, failures=0.02):

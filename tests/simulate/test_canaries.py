@@ -64,6 +64,12 @@ def test_a_version_that_takes_over_with_less_power_than_was_asked_for_says_so():
     assert enough == "no measure is worse"
 
 
+def test_the_last_step_waits_for_the_power_where_users_are_assigned():
+    """With the requests of fewer and fewer users counting, this rollout once took over after the planned number, as if nothing were worse."""
+    end = play(Traffic(failures=(0.01, 0.03)), CanaryRule(assignment="user"), seed=27)
+    assert (end.phase, end.step < 3) == (Phase.ROLLED_BACK, True)
+
+
 def test_the_number_of_requests_follows_from_the_power():
     few, many = (CanaryRule(power=power).requests_per_step for power in (0.9, 0.99))
     assert few < CanaryRule().requests_per_step < many

@@ -17,6 +17,7 @@ from workbench.gateway.detectors.finding import Finding, Findings, Ints, Spans, 
 from workbench.gateway.detectors.groups import Groups, Text
 from workbench.gateway.detectors.identities import identities
 from workbench.gateway.detectors.key_blocks import BEGIN, LONGEST_KEY, is_whole, key_blocks
+from workbench.gateway.detectors.key_blocks import WORDS as KEY_WORDS
 from workbench.gateway.detectors.normal import normal
 from workbench.gateway.detectors.phones import phones
 from workbench.gateway.detectors.secret_formats import LONGEST_SECRET
@@ -65,7 +66,7 @@ def _found(text: str, start: int = 0) -> Findings:
     """Return what ``findings`` does as arrays."""
     plain, codes, origin = normal(text)
     first = start if origin is None else int(np.searchsorted(origin, start))
-    kinds, starts, ends = _merged(Text(plain, codes), first)
+    kinds, starts, ends = _merged(Text(codes, plain), first)
     if origin is not None:
         starts, ends = origin[starts], origin[ends - 1] + 1
     return Findings(KINDS, kinds, (starts, ends))
@@ -95,7 +96,7 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
     if "@" in plain:
         yield "EMAIL", emails(text)
     yield "EMAIL", spelled_emails(text)
-    if "PRIVATE KEY" in plain:
+    if any(word in plain for word in KEY_WORDS):
         yield "PRIVATE KEY", key_blocks(text)
     groups = Groups(text)
     n_digits = int(groups.digits_before[-1])
@@ -188,7 +189,7 @@ def _undecided_from(text: str) -> int:
 
 
 def _undecided_plain(plain: str) -> int:
-    for key in BEGIN.finditer(plain) if "BEGIN " in plain else ():
+    for key in BEGIN.finditer(plain) if any(word in plain for word in KEY_WORDS) else ():
         if not is_whole(plain, key) and len(plain) - key.start() < LONGEST_KEY:
             return key.start()
     dashes = plain.rfind("----", max(0, len(plain) - 64))

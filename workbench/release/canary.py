@@ -1,8 +1,9 @@
 """Canary rollouts: a new version gets more requests step by step, or is rolled back as soon as the evidence shows that it is worse."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 
 from workbench.core.errors import InvalidSpec
 from workbench.release.journal import AnswersCompared, Begin, End, Journal, Line, Phase, RequestEnded, StepTaken
@@ -10,7 +11,7 @@ from workbench.release.judge import FEW_REQUESTS, NOTHING_WORSE, Evidence, Judge
 from workbench.release.rule import CanaryRule
 
 MOST_TIMES = 10
-"""Times the planned requests after which a step ends at the latest, with less power than was asked for."""
+"""Times the planned requests after which a step ends at the latest, even with less power than was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class Rollout:
         self.judge, self._planned_requests = Judge(rule), rule.requests_per_step
         self.phase, self.step, self.reason = Phase.RUNNING, 0, ""
         self.n_in_step, self.share = 0, rule.share_at(0)
-        self._n_of_fresh_users, self._least_counting = 0, inf
+        self._passed: Counter[tuple[float, bool]] = Counter()
+        self._in_step: Counter[tuple[float, bool]] = Counter()
         if begin is None:
             journal.write(Begin(versions, rule))
         for line in journal.lines:
@@ -113,20 +115,37 @@ class Rollout:
 
     @property
     def power(self) -> float:
-        """Probability with which the rise of the failures that the rule names is caught before the last step, by the step with the least evidence so far."""
-        planned = self.least_requests / self.judge.failures.n_bad_per_event
-        return self.rule.power_at(min(planned, self._least_counting))
+        """Probability with which the rise of the failures that the rule names is caught before the last step: in the steps passed and those planned."""
+        if self.phase is not Phase.RUNNING:
+            return self._power_so_far
+        planned = self.rule.planned(self.least_requests / self.judge.failures.n_bad_per_event, first=self.step)
+        return self.rule.power_of(self._passed + Counter(planned))
 
     @property
-    def _n_counting(self) -> float:
-        """Requests of the new version in this step whose failures would have counted one by one."""
-        return self._n_of_fresh_users / self.judge.failures.n_bad_per_event
+    def _power_so_far(self) -> float:
+        """The same in the compared steps that are passed and the present one."""
+        is_compared = self.step < self.rule.n_compared
+        return self.rule.power_of(self._passed + self._counting if is_compared else self._passed)
+
+    @property
+    def _counting(self) -> Counter[tuple[float, bool]]:
+        """Requests of this step whose failures would have counted one by one: exposure as of ``CanaryRule.power_of``."""
+        n_bad = self.judge.failures.n_bad_per_event
+        return Counter({key: n / n_bad for key, n in self._in_step.items()})
 
     @property
     def _is_enough(self) -> bool:
+        """Whether the step has the planned requests that count, and the last compared one the power, unless neither comes in many times as many."""
         if self.rule.least_requests is not None:
             return self.n_in_step >= self.rule.least_requests
-        return self._n_counting >= self._planned_requests or self.n_in_step >= MOST_TIMES * self._planned_requests
+        if self.n_in_step < self._planned_requests:
+            return False
+        if self.n_in_step >= MOST_TIMES * self._planned_requests:
+            return True
+        n_counting = sum(n for (_, is_new), n in self._counting.items() if is_new)
+        if n_counting < self._planned_requests:
+            return False
+        return self.step + 1 != self.rule.n_compared or self._power_so_far >= self.rule.power
 
     def request(
         self,
@@ -177,9 +196,10 @@ class Rollout:
         """Change the state as a line of the journal says."""
         match line:
             case RequestEnded():
-                if line.new and not line.failed:
-                    self.n_in_step += 1
-                    self._n_of_fresh_users += line.user not in self.judge.failures.counted_users
+                if not line.failed:
+                    self.n_in_step += line.new
+                    if 0 < (chance := self.judge.failures.chance(line.user, share=line.share)) < 1:
+                        self._in_step[chance, line.new] += 1
                 self.judge.request(
                     is_canary=line.new,
                     share=line.share,
@@ -195,9 +215,8 @@ class Rollout:
                 else:
                     self.judge.unanswered()
             case StepTaken():
-                self._least_counting = min(self._least_counting, self._n_counting)
+                self._passed, self._in_step = self._passed + self._counting, Counter()
                 self.step, self.n_in_step, self.share = line.step, 0, self.rule.share_at(line.step)
-                self._n_of_fresh_users = 0
             case End():
                 self.phase, self.reason, self.share = line.phase, line.reason, float(line.phase is Phase.PROMOTED)
 
@@ -213,7 +232,7 @@ class Rollout:
 
     @property
     def _why_promoted(self) -> str:
-        power = self.power
+        power = self._power_so_far
         return NOTHING_WORSE if power >= self.rule.power else FEW_REQUESTS.format(percent=int(100 * power))
 
     def _take(self, line: StepTaken | End) -> None:

@@ -109,8 +109,8 @@ class Comparison:
     test: WorseThanBaseline = field(default_factory=WorseThanBaseline)
     old: VersionCourse = field(default_factory=VersionCourse)
     new: VersionCourse = field(default_factory=VersionCourse)
-    counted_users: set[str] = field(default_factory=set)
-    """Users with an event: each counts once, as all requests of a user were assigned together."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """Share of the new version when a user's latest event counted, 1 where that was the new version's: see ``chance``."""
     longest_old_row: float = 0.0
     n_merged: int = 0
     """Bad requests that count with the event before them, in each event up to a limit."""
@@ -128,12 +128,13 @@ class Comparison:
                 self.longest_old_row *= FORGOTTEN
                 self._old_since[0] += 1
             return
-        if is_bad and server not in own.bursts and other.is_calm and user not in self.counted_users:
-            self.test.event(is_canary=is_canary, share=share)
+        chance = self.chance(user, share=share) if is_bad else 0.0
+        if chance and server not in own.bursts and other.is_calm:
+            self.test.event(is_canary=is_canary, share=chance)
             self._n_merged_lately = 0
             if user:
-                self.counted_users.add(user)
-        elif is_bad and user not in self.counted_users and self._n_merged_lately + 1 < MOST_IN_EVENT:
+                self.counted[user] = 1.0 if is_canary else share
+        elif chance and self._n_merged_lately + 1 < MOST_IN_EVENT:
             self._n_merged_lately += 1
             self.n_merged += 1
         own.note(server, is_bad=is_bad)
@@ -144,6 +145,15 @@ class Comparison:
             self._old_since, self._users_in_row = [0, 0], set()
         if is_canary and is_bad and user:
             self._users_in_row.add(user)
+
+    def chance(self, user: str, *, share: float) -> float:
+        """Return the probability that an event of a user is the new version's if both are alike; 0 where it says nothing.
+
+        All requests of a user are assigned together, so that of a user's events in one step the first counts, and after one of the new version none.
+        A user whose event was the old version's is assigned anew, among those on the old version, when the share grows, and counts again.
+        """
+        before = self.counted.get(user, 0.0)
+        return (share - before) / (1 - before) if before < share else 0.0
 
     @property
     def n_bad_per_event(self) -> float:

@@ -1,10 +1,11 @@
 """The rule of a canary rollout: its steps, how the new version is judged, and how many requests that takes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, inf, log, sqrt
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.language import gettext, gettext_noop
@@ -19,6 +20,10 @@ MEASURES = {
     "disagreement": gettext_noop("disagreement"),
 }
 """Label of each measure that a version is judged by."""
+
+
+Exposure: TypeAlias = Mapping[tuple[float, bool], float]
+"""Number of requests, by the probability that a failure of theirs is the new version's if both are alike, and by whether they are the new version's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class CanaryRule:
     alpha: float = 0.01
     """Largest probability of rolling back a version that is no worse, over all measures and the whole rollout."""
     assignment: Literal["request", "user"] = "request"
-    """What is assigned at random: each request, or each ``user``, who then keeps the version and counts once; needs hundreds of users."""
+    """What is assigned at random: each request, or each ``user``, who then keeps the version and counts once a step; needs hundreds of users."""
     late_ttft_s: float | None = None
     """TTFT above which a request counts as late; None: the 90th percentile of the old version's latest requests."""
     late_tpot_s: float | None = None
@@ -72,11 +77,16 @@ class CanaryRule:
         return len(MEASURES) / self.alpha
 
     @property
+    def n_compared(self) -> int:
+        """Steps before the last one, in which a worse version is to be caught; 1 where there is one step only."""
+        return max(1, len(self.steps) - 1)
+
+    @property
     def requests_per_step(self) -> int:
         """Requests to the new version in each step before the next step."""
         if self.least_requests is not None:
             return self.least_requests
-        mean, deviation, needed = self._evidence_per_request()
+        mean, deviation = self._log_evidence(self.planned(1))
         if mean <= 0:
             raise InvalidSpec(
                 gettext("No number of requests tells {risen} from {usual}.").format(
@@ -85,17 +95,22 @@ class CanaryRule:
                 remedy=gettext("Give a larger rise, or least_requests."),
             )
         spread = NormalDist().inv_cdf(self.power) * deviation
-        return ceil(((spread + sqrt(spread**2 + 4 * mean * needed)) / (2 * mean)) ** 2)
+        return ceil(((spread + sqrt(spread**2 + 4 * mean * self._needed)) / (2 * mean)) ** 2)
 
     @property
     def power_at_requests(self) -> float:
         """Probability with which the rise of the failures is caught before the last step, at these requests in each step."""
-        return self.power_at(self.requests_per_step)
+        return self.power_of(self.planned(self.requests_per_step))
 
-    def power_at(self, n_requests: float) -> float:
-        """Probability with which the rise is caught, where each step has so many requests of the new version whose failures count one by one."""
-        mean, deviation, needed = self._evidence_per_request()
-        return NormalDist().cdf((n_requests * mean - needed) / (deviation * sqrt(n_requests)))
+    def planned(self, n_requests: float, *, first: int = 0) -> Exposure:
+        """Return so many requests of the new version in each compared step from ``first`` on, and those of the old one meanwhile."""
+        shares = [self.share_at(step) for step in range(first, self.n_compared)]
+        return {(s, is_new): n_requests * (1 if is_new else (1 - s) / s) for s in shares for is_new in (True, False)}
+
+    def power_of(self, exposure: Exposure) -> float:
+        """Return the probability with which the rise of the failures is caught among requests whose failures count one by one."""
+        mean, deviation = self._log_evidence(exposure)
+        return NormalDist().cdf((mean - self._needed) / deviation) if deviation else 0.0
 
     def share_at(self, step: int) -> float:
         """Share of the requests on the new version in a step, from 0 to below 1: some stay on the old version to the end."""
@@ -104,19 +119,20 @@ class CanaryRule:
         before = self.steps[step - 1] if step else 0.0
         return 1 - min(HELD_BACK, (1 - before) / 2)
 
-    def _evidence_per_request(self) -> tuple[float, float, float]:
-        """Return mean and standard deviation of the log evidence that one more request in each step adds, and how much is needed.
+    @property
+    def _needed(self) -> float:
+        """Log evidence at which the ratio that gains most alone ends a rollout; it stands for the mixture, which it has its share of."""
+        return log(self.evidence_limit * len(RATIOS))
 
-        Failures of both versions are counted as Poisson events; the ratio that gains most stands for the mixture, which it has its share of.
-        """
+    def _log_evidence(self, exposure: Exposure) -> tuple[float, float]:
+        """Return mean and standard deviation of the log evidence that the rise brings, failures counted as Poisson events."""
         best = (-inf, 1.0)
         for ratio in RATIOS:
             mean = variance = 0.0
-            for step in range(max(1, len(self.steps) - 1)):
-                share = self.share_at(step)
-                new, old = log_factors(ratio, share)
-                n_new, n_old = self.caught_failures, self.usual_failures * (1 - share) / share
-                mean += n_new * new + n_old * old
-                variance += n_new * new**2 + n_old * old**2
+            for (chance, is_new), n_requests in exposure.items():
+                n_failures = n_requests * (self.caught_failures if is_new else self.usual_failures)
+                gain = log_factors(ratio, chance)[not is_new]
+                mean += n_failures * gain
+                variance += n_failures * gain**2
             best = max(best, (mean, sqrt(variance)))
-        return *best, log(self.evidence_limit * len(RATIOS))
+        return best

@@ -6,12 +6,14 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.edges import is_joined
-from workbench.gateway.detectors.finding import Ints, Spans, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
+from workbench.gateway.detectors.finding import Ints, Spans, kept, neighbourhoods, spans
+from workbench.gateway.detectors.groups import ALNUM, DIGITS, WORD, Bools, Bytes, Text, table
 
 LONGEST = 34
+MOST_AT_ONCE = 8
+"""Characters by which a number grows before it is divided, so that it stays below 2^63."""
 _GAPS = table(" -.")
-_VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.int64)
+_VALUES = np.array([int(chr(c), 36) if ALNUM[c] else 0 for c in range(256)], np.uint8)
 
 
 def is_iban(text: str) -> bool:
@@ -42,13 +44,18 @@ def _registry() -> tuple[Ints, Bools, Bools, Bools]:
 def accounts(text: Text) -> Spans:
     """Return the account numbers of a text, with up to two blanks, hyphens or points between any two characters."""
     codes, (lengths, are_digits, are_letters, is_country) = text.codes, _registry()
-    begins = np.flatnonzero(is_country[text.pairs])
-    begins = begins[~LETTERS[text.at(begins + 2)]]
+    begins = np.flatnonzero(is_country.take(text.pairs))
+    second, third, fourth = (text.at(begins + i) for i in (2, 3, 4))
+    begins = begins[DIGITS[second] | (_GAPS[second] & (DIGITS[third] | (_GAPS[third] & DIGITS[fourth])))]
     begins = begins[~is_joined(text.at(begins - 1), text.at(begins - 2)) | _is_named(text, begins)]
-    signs = text.marked(ALNUM) if begins.size else begins
+    if 3 * LONGEST * begins.size < codes.size:
+        signs = neighbourhoods(begins, codes.size, after=3 * LONGEST)
+        signs = signs[text.has(ALNUM)[signs]]
+    else:
+        signs = text.marks(ALNUM).places
     if signs.size < 15:
         return spans(())
-    kinds = codes[signs]
+    kinds = codes.take(signs)
     first = np.searchsorted(signs, begins)
     first = first[first <= signs.size - 15]
     first = first[DIGITS[kinds[first + 2]] & DIGITS[kinds[first + 3]]]
@@ -84,9 +91,16 @@ def _is_named(text: Text, begins: Ints) -> Bools:
 
 def _remainders(kinds: Bytes, first: Ints, length: Ints) -> Ints:
     """Return the remainders of the numbers divided by 97, their first four characters last."""
-    rest = np.zeros(first.size, np.int64)
-    for i in range(int(length.max(initial=0))):
-        at = np.where(i + 4 < length, i + 4, i + 4 - length)
-        value = _VALUES[kinds[np.minimum(first + at, kinds.size - 1)]]
-        rest = np.where(i < length, (rest * np.where(value > 9, 100, 10) + value) % 97, rest)
-    return rest
+    padded = np.concatenate((_VALUES.take(kinds), np.zeros(LONGEST, np.uint8)))
+    windows = np.ndarray((kinds.size, LONGEST), np.uint8, padded, strides=(1, 1))
+    result = np.zeros(first.size, np.int64)
+    for n in np.unique(length).tolist():
+        those = np.flatnonzero(length == n)
+        rest = np.zeros(those.size, np.int64)
+        columns = np.ascontiguousarray(windows[first[those], :n].T)
+        for i, values in enumerate(np.roll(columns, -4, 0)):
+            rest = rest * np.where(values > 9, 100, 10) + values
+            if i % MOST_AT_ONCE == 0:
+                rest %= 97
+        result[those] = rest % 97
+    return result

@@ -6,7 +6,7 @@ import numpy as np
 
 from workbench.gateway.detectors.edges import begins, ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import Bools, Groups, code_of, luhn_sums
+from workbench.gateway.detectors.groups import DIGITS, Bools, Groups, code_of, luhn_sums
 
 SHORTEST, LONGEST = 13, 19
 SHAPES = (
@@ -78,8 +78,9 @@ def _of(groups: Groups, n_groups: int) -> Spans:
         return spans(())
     is_shape = np.isin(packed, [code_of(s) for s in SHAPES if len(s) == n_groups]) | (n_groups == 1)
     alone = ~groups.follows[first] & ~groups.is_next[first + n_groups - 1] & ((n_groups != 2) | (n_digits > SHORTEST))
+    first, n_digits = first[is_shape | alone], n_digits[is_shape | alone]
     four = groups.digits(first, 4) @ np.array([1000, 100, 10, 1], np.int64)
-    good = (is_shape | alone) & _issued()[four, n_digits]
+    good = _issued()[four, n_digits]
     first, n_digits = first[good], n_digits[good]
     valid = np.zeros(first.size, np.bool_)
     for n in set(n_digits.tolist()):
@@ -87,7 +88,16 @@ def _of(groups: Groups, n_groups: int) -> Spans:
         digits = groups.digits(first[those], n)
         valid[those] = (luhn_sums(digits) % 10 == 0) & (digits != digits[:, :1]).any(1)
     places = _places(groups, first[valid], n_groups)
-    return kept(places, (begins(groups.text, places[0]) | _on_track(groups, places[0])) & ends(groups.text, places[1]))
+    ended = ends(groups.text, places[1]) | _before_expiry(groups, places[1])
+    return kept(places, (begins(groups.text, places[0]) | _on_track(groups, places[0])) & ended)
+
+
+def _before_expiry(groups: Groups, places: Ints) -> Bools:
+    """Return which numbers end before a slash and a month of two digits, as of "4111111111111111/09/28"."""
+    at = groups.text.at
+    tens, ones = at(places + 1), at(places + 2)
+    result: Bools = (at(places) == ord("/")) & ((tens == ord("0")) | (tens == ord("1"))) & DIGITS[ones]
+    return result
 
 
 def _on_track(groups: Groups, starts: Ints) -> Bools:

@@ -5,7 +5,21 @@ from functools import cache
 import numpy as np
 
 from workbench.gateway.detectors.finding import Ints, Spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Bytes, Text, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Text,
+    is_among,
+    packed,
+    packed_word,
+    packed_words,
+    table,
+)
+from workbench.gateway.detectors.marks import Marks
 
 _LETTER, _DIGIT, _JOINS, _CJK, _INSIDE, _BEGINS, _ENDS = (1 << i for i in range(7))
 """Kinds of characters: of the label of a domain (letters, digits, hyphens, and letters of China, Japan and Korea), and of a name."""
@@ -24,10 +38,10 @@ _FILES = (
     *("html", "txt", "pdf", "yml", "yaml", "toml", "lock", "csv", "exe", "dll", "tgz", "service", "socket", "timer"),
 )
 LONGEST_FILE = max(map(len, _FILES))
-_PACKED_FILES = np.array([int.from_bytes(name.encode(), "big") for name in _FILES], np.int64)
-_SERVICES = np.array([int.from_bytes(name.encode(), "big") for name in ("git", "hg", "svn")], np.int64)
+_PACKED_FILES, _SERVICES = packed_words(_FILES), packed_words(("git", "hg", "svn"))
 _IS_BLANK = table(" \n\r\x0b\x0c\x1c\x1d\x1e\x1f,:;")
 _IS_LINE_BREAK = table("\n\r")
+_IS_DOT, _IS_PLUS = table("."), table("+")
 _PATH = WORD | table(".-") | (np.arange(256) > 0x7F)
 _USER = WORD | table("-.+%")
 _CODED = ALNUM | table("-")
@@ -55,7 +69,7 @@ def _kinds_of(text: Text) -> Bytes:
     if text.wide is text.codes:
         kinds = np.frombuffer(text.codes.tobytes().translate(_kinds()[:256].tobytes()), np.uint8)
     else:
-        kinds = _kinds()[np.minimum(text.wide, 0xFFFF)]
+        kinds = _kinds().take(np.minimum(text.wide, 0xFFFF))
     return np.concatenate((kinds, np.zeros(1, np.uint8)))
 
 
@@ -85,13 +99,11 @@ def addresses(text: Text, ats: Ints) -> tuple[Ints, Ints, Ints, Ints]:
 def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     """Return where the longest domain behind each @ ends, or 0, and where its last label begins."""
     best, last = np.zeros(ats.size, np.int64), np.zeros(ats.size, np.int64)
-    others = np.flatnonzero((kinds & _LABEL) == 0)
-    n_cjk = np.concatenate(([0], np.cumsum((kinds & _CJK) > 0))) if (kinds & _CJK).any() else None
-    no_letters = np.flatnonzero((kinds & _LETTER) == 0)
+    others, no_letters = Marks((kinds & _LABEL) == 0), Marks((kinds & _LETTER) == 0)
+    cjk = Marks((kinds & _CJK) > 0) if text.wide is not text.codes else None
     live, start = np.arange(ats.size), ats + 1
-    index = np.searchsorted(others, start)
     for n_labels in range(MOST_LABELS + 1):
-        stop = others[index]
+        stop = others.next(start)
         if n_labels:
             ends = _last_labels(text, kinds, no_letters, start, stop)
             ended = ends > 0
@@ -100,11 +112,11 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
         ok = (text.at(stop) == _DOT) & (length > 0)
         first, final = kinds[start], kinds[np.maximum(stop - 1, 0)]
         named = ((first & _OUTER) > 0) & ((final & _OUTER) > 0) & (length <= LONGEST_LABEL)
-        if n_cjk is not None:
-            of_cjk = n_cjk[stop] - n_cjk[start]
+        if cjk is not None:
+            of_cjk = cjk.count(stop) - cjk.count(start)
             named = (named & (of_cjk == 0)) | ((of_cjk == length) & (length <= LONGEST_CJK))
         ok &= named
-        live, start, index = live[ok], stop[ok] + 1, index[ok] + 1
+        live, start = live[ok], stop[ok] + 1
         if not live.size:
             break
     numbered = np.flatnonzero(text.at(ats + 1) == ord("["))
@@ -113,13 +125,13 @@ def _domains(text: Text, kinds: Bytes, ats: Ints) -> tuple[Ints, Ints]:
     return best, last
 
 
-def _last_labels(text: Text, kinds: Bytes, no_letters: Ints, start: Ints, stop: Ints) -> Ints:
+def _last_labels(text: Text, kinds: Bytes, no_letters: Marks, start: Ints, stop: Ints) -> Ints:
     """Return where the labels that begin in these runs end as the last ones of a domain; 0 for none."""
     ends = np.zeros(start.size, np.int64)
     first = kinds[start]
     letters = np.flatnonzero((first & _LETTER) > 0)
     if letters.size:
-        end = no_letters[np.searchsorted(no_letters, start[letters])]
+        end = no_letters.next(start[letters])
         length = end - start[letters]
         ok = (length > 1) & (length <= LONGEST_END) & ((kinds[end] & _DIGIT) == 0)
         ends[letters[ok]] = end[ok]
@@ -128,8 +140,7 @@ def _last_labels(text: Text, kinds: Bytes, no_letters: Ints, start: Ints, stop: 
             ends[coded] = np.where((end_of := _coded(text, kinds, start[coded])) > 0, end_of, ends[coded])
     cjk = np.flatnonzero((first & _CJK) > 0)
     if cjk.size:
-        others = np.flatnonzero((kinds & _CJK) == 0)
-        end = np.minimum(others[np.searchsorted(others, start[cjk])], start[cjk] + LONGEST_CJK_END)
+        end = np.minimum(Marks((kinds & _CJK) == 0).next(start[cjk]), start[cjk] + LONGEST_CJK_END)
         end = end - ((kinds[end] & _OUTER) > 0)
         ends[cjk] = np.where(end - start[cjk] > 1, end, 0)
     return ends
@@ -137,13 +148,10 @@ def _last_labels(text: Text, kinds: Bytes, no_letters: Ints, start: Ints, stop: 
 
 def _coded(text: Text, kinds: Bytes, start: Ints) -> Ints:
     """Return where labels that hold other letters in Punycode end; 0 for those that do not begin with "xn--"."""
-    others = np.append(text.marked(~_CODED), text.codes.size)
-    end = np.minimum(others[np.searchsorted(others, start)], start + 4 + LONGEST_CODED)
+    end = np.minimum(text.marks(~_CODED).next(start), start + 4 + LONGEST_CODED)
     # The last place that no letter and no digit follows.
-    ended = np.flatnonzero((kinds & _OUTER) == 0)
-    end = ended[np.maximum(np.searchsorted(ended, end, "right") - 1, 0)]
-    good = (end - start >= 6) & (packed(text, start, start + 4) == int.from_bytes(b"xn--", "big"))
-    good &= (text.at(start) == ord("x")) & (text.at(start + 1) == ord("n"))
+    end = Marks((kinds & _OUTER) == 0).last(end + 1)
+    good = (end - start >= 6) & (packed(text, start, start + 4) == packed_word("xn--"))
     return np.where(good, end, 0)
 
 
@@ -162,13 +170,14 @@ def _numbered(text: Text, ats: Ints) -> Ints:
 def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
     """Return where the names before the signs begin; -1 where there is none."""
     last = np.maximum(ats - 1, 0)
-    outside = np.concatenate(([-1], np.flatnonzero((kinds & _INSIDE) == 0)))
-    first = np.maximum(outside[np.searchsorted(outside, last, "right") - 1] + 1, ats - LONGEST_NAME)
+    first = np.maximum(Marks((kinds & _INSIDE) == 0).last(last + 1) + 1, ats - LONGEST_NAME)
     moved = np.flatnonzero((kinds[np.minimum(first, kinds.size - 1)] & _BEGINS) == 0)
     if moved.size:
-        beginnings = np.append(np.flatnonzero(kinds & _BEGINS), kinds.size)
-        first[moved] = beginnings[np.searchsorted(beginnings, first[moved])]
+        first[moved] = Marks((kinds & _BEGINS) > 0).next(first[moved])
     first = np.where((ats > 0) & (first <= last) & ((kinds[last] & _ENDS) > 0), first, -1)
+    parted = np.flatnonzero((first > 0) & (text.at(first - 1) == _SLASH))
+    if parted.size:
+        first[parted] = _parted(text, kinds, ats[parted], first[parted])
     returned = np.flatnonzero((first > 3) & (text.at(first - 1) == _EQUALS))
     if returned.size:
         first[returned] = _returned(text, kinds, first[returned])
@@ -178,15 +187,24 @@ def _names(text: Text, kinds: Bytes, ats: Ints) -> Ints:
     return first
 
 
+def _parted(text: Text, kinds: Bytes, ats: Ints, first: Ints) -> Ints:
+    """Return where names with slashes begin: none of a path or an address of the web, whose first part is empty or holds a point but no plus sign."""
+    inside = (kinds & _INSIDE) > 0
+    inside[:-1] |= text.codes == _SLASH
+    start = Marks(~inside).last(first) + 1
+    has_dot, has_plus = (text.marks(which).next(start) < first for which in (_IS_DOT, _IS_PLUS))
+    good = (ats - start <= LONGEST_NAME) & ((kinds[start] & _BEGINS) > 0) & (~has_dot | has_plus)
+    return np.where(good, start, first)
+
+
 def _returned(text: Text, kinds: Bytes, first: Ints) -> Ints:
     """Return where names with an equals sign begin that hold the address of another: in angle brackets, or behind a number."""
     inside = (kinds & _INSIDE) > 0
     inside[:-1] |= text.codes == _EQUALS
-    outside = np.concatenate(([-1], np.flatnonzero(~inside)))
-    start = outside[np.searchsorted(outside, first, "right") - 1] + 1
-    n_digits = text.counted(DIGITS)
+    start = Marks(~inside).last(first) + 1
+    digits = text.marks(DIGITS)
     good = (first - start < LONGEST_NAME) & ((kinds[start] & _BEGINS) > 0)
-    good &= (text.at(start - 1) == ord("<")) | (n_digits[first] - n_digits[start] > 2)
+    good &= (text.at(start - 1) == ord("<")) | (digits.count(first) - digits.count(start) > 2)
     return np.where(good, start, first)
 
 
@@ -195,8 +213,8 @@ def _quoted(text: Text, ats: Ints) -> Ints:
     quotes = np.flatnonzero(text.codes == _QUOTE)
     index = np.searchsorted(quotes, ats - 1) - 1
     first = quotes[np.maximum(index, 0)]
-    lines = text.counted(_IS_LINE_BREAK)
-    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2) & (lines[ats] == lines[first])
+    good = (index >= 0) & (ats - first <= LONGEST_NAME) & (ats - first > 2)
+    good &= text.marks(_IS_LINE_BREAK).next(np.minimum(first, ats)) >= ats
     good &= ~_IS_BLANK[text.at(first + 1)] & ~_IS_BLANK[text.at(ats - 2)]
     return np.where(good, first, -1)
 
@@ -217,8 +235,7 @@ def _is_password(text: Text, starts: Ints) -> Bools:
     result = np.zeros(starts.size, np.bool_)
     those = np.flatnonzero(text.at(starts - 1) == _COLON)
     if those.size and "://" in text.plain:
-        others = np.concatenate(([-1], text.marked(~_USER)))
-        before = others[np.searchsorted(others, starts[those] - 2, "right") - 1]
+        before = text.marks(~_USER).last(starts[those] - 1)
         result[those] = (text.at(before) == _SLASH) & (text.at(before - 1) == _SLASH) & (text.at(before - 2) == _COLON)
     return result
 
@@ -228,23 +245,13 @@ def _is_service(text: Text, ats: Ints, starts: Ints) -> Bools:
     result = np.zeros(ats.size, np.bool_)
     short = np.flatnonzero(ats - starts < 4)
     if short.size:
-        result[short] = np.isin(packed(text, starts[short], ats[short]), _SERVICES)
+        result[short] = is_among(packed(text, starts[short], ats[short]), _SERVICES)
     return result
 
 
 def _is_operand(text: Text, ats: Ints) -> Bools:
     """Return which signs are the product of a matrix and an attribute of the object itself."""
-    result: Bools = packed(text, ats + 1, ats + 6) == int.from_bytes(b"self.", "big")
-    return result
-
-
-def packed(text: Text, starts: Ints, ends: Ints, n: int = 5) -> Ints:
-    """Return the small letters of up to n bytes as one number."""
-    result = np.zeros(starts.size, np.int64)
-    for i in range(n):
-        byte = text.at(np.minimum(starts + i, ends)).astype(np.int64)
-        byte |= np.where((byte > 0x40) & (byte < 0x5B), 0x20, 0)
-        result = np.where(starts + i < ends, (result << 8) | byte, result)
+    result: Bools = packed(text, ats + 1, ats + 6) == packed_word("self.")
     return result
 
 
@@ -253,12 +260,10 @@ def _is_version(text: Text, ats: Ints) -> Bools:
     result = np.zeros(ats.size, np.bool_)
     those = np.flatnonzero(DIGITS[text.at(ats + 1)])
     if those.size:
-        others = np.append(text.marked(~DIGITS), text.codes.size)
-        index = np.searchsorted(others, ats[those] + 1)
-        second = np.minimum(index + 1, others.size - 1)
-        result[those] = (
-            (text.at(others[index]) == _DOT) & (text.at(others[second]) == _DOT) & (others[second] - others[index] > 1)
-        )
+        others = text.marks(~DIGITS)
+        first = others.next(ats[those] + 1)
+        second = others.next(first + 1)
+        result[those] = (text.at(first) == _DOT) & (text.at(second) == _DOT) & (second - first > 1)
     return result
 
 
@@ -267,7 +272,7 @@ def _is_file(text: Text, last: Ints, ends: Ints) -> Bools:
     result = np.zeros(ends.size, np.bool_)
     short = np.flatnonzero((last > 0) & (ends - last <= LONGEST_FILE))
     if short.size:
-        result[short] = np.isin(packed(text, last[short], ends[short], LONGEST_FILE), _PACKED_FILES)
+        result[short] = is_among(packed(text, last[short], ends[short]), _PACKED_FILES)
     return result
 
 
@@ -278,14 +283,12 @@ def _is_called(text: Text, ends: Ints, after: Bytes) -> Bools:
     result |= (after == _EQUALS) & (second != _EQUALS) & ~_IS_BLANK[second] & (ends + 1 < text.codes.size)
     dots = np.flatnonzero((after == _DOT) & _CALL[second])
     if dots.size:
-        others = np.append(text.marked(~_CALL), text.codes.size)
-        result[dots] = text.at(others[np.searchsorted(others, ends[dots] + 1)]) == _OPEN
+        result[dots] = text.at(text.marks(~_CALL).next(ends[dots] + 1)) == _OPEN
     paths = np.flatnonzero(
         ((after == _COLON) | (after == _SLASH)) & (_PATH[second] | (second == _SLASH) | (second == ord("~")))
     )
     if paths.size:
-        others = np.append(text.marked(~_PATH), text.codes.size)
-        stop = others[np.searchsorted(others, ends[paths] + 1)]
+        stop = text.marks(~_PATH).next(ends[paths] + 1)
         remote = np.flatnonzero(_at_word(text, b".git"))
         nearest = np.append(remote, text.codes.size)[np.searchsorted(remote, ends[paths] + 2)]
         of_path = (

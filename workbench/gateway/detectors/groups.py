@@ -1,12 +1,14 @@
 """A text as arrays, and its groups of digits, each joined to the next or not, from a few vectorized passes."""
 
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints
-from workbench.gateway.detectors.normal import Codes
+from workbench.gateway.detectors.marks import Marks
+from workbench.gateway.detectors.normal import Codes, text_of
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -18,6 +20,10 @@ FEWEST, FEWEST_OF_MANY = 6, 11
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
 _EDGE = 24
+MOST_COMPARED = 8
+"""Ranges of bytes of a class up to which a text is compared with each of them."""
+LAST_FOLDED = 0xFFFF
+"""Code as which all codes from it on count where capital letters do not."""
 
 
 def table(signs: str) -> Bools:
@@ -42,19 +48,49 @@ def folded(codes: Codes) -> Bytes:
     return np.where(codes < 128, codes, (codes ^ (codes >> np.uint32(7))) | np.uint32(128)).astype(np.uint8)
 
 
-class Text:
-    """A text in its plain form."""
+@cache
+def _ranges(key: bytes) -> tuple[list[tuple[int, int]], bool]:
+    """Return the first bytes and numbers of the ranges of a class, or of what is outside of it where those are fewer; and which of both."""
+    found = []
+    for is_inside in (True, False):
+        edges = np.flatnonzero(np.diff(np.frombuffer(key, np.bool_) == is_inside, prepend=False, append=False))
+        found.append((list(zip(edges[::2].tolist(), (edges[1::2] - edges[::2]).tolist(), strict=True)), is_inside))
+    return min(found, key=lambda each: len(each[0]))
 
-    def __init__(self, plain: str, wide: Codes) -> None:
-        self.plain = plain
-        self._counts: dict[bytes, Ints] = {}
+
+@cache
+def _small() -> npt.NDArray[np.uint32]:
+    """Return the small letter of every code of the first plane."""
+    lower = np.arange(LAST_FOLDED + 1, dtype=np.uint32)
+    for first, last in ((65, 90), (0xC0, 0xDE), (0x391, 0x3A9), (0x410, 0x42F)):
+        lower[first : last + 1] += 32
+    return lower
+
+
+@cache
+def _folded() -> Bytes:
+    """Return one byte for the small letter of every code of the first plane."""
+    return folded(_small())
+
+
+class Text:
+    """A text in its plain form, as codes."""
+
+    def __init__(self, wide: Codes, plain: str | None = None) -> None:
+        if plain is not None:
+            self.plain = plain
         self._classes: dict[bytes, Bools] = {}
-        self._places: dict[bytes, Ints] = {}
+        self._marks: dict[bytes, Marks] = {}
         self.words: dict[object, tuple[Ints, Ints]] = {}
-        self.likely: tuple[Ints, npt.NDArray[np.uint16]] | None = None
-        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array."""
+        self.likely: tuple[Ints, npt.NDArray[np.uint16], npt.NDArray[np.uint64]] | None = None
+        """Where words may begin that say what follows them, in the order of their first two bytes, which are the second array, and eight bytes each."""
         self.wide = wide
         self.codes: Bytes = wide if wide.dtype == np.uint8 else np.minimum(wide, 255).astype(np.uint8)  # type: ignore[assignment]
+
+    @cached_property
+    def plain(self) -> str:
+        """The text itself."""
+        return text_of(self.wide)
 
     @cached_property
     def _raw(self) -> bytes:
@@ -64,8 +100,27 @@ class Text:
         """Return for each character whether its byte belongs to a class, which is kept."""
         key = which.tobytes()
         if key not in self._classes:
-            self._classes[key] = np.frombuffer(self._raw.translate(key), np.bool_)
+            self._classes[key] = self._belonging(key)
         return self._classes[key]
+
+    def begins_row(self, which: Bools, n: int) -> Bools:
+        """Return where at least n characters of a class stand in a row; for each character but the last n - 1."""
+        row, length = self.has(which), 1
+        while length < n:
+            step = min(length, n - length)
+            row = row[: max(0, row.size - step)] & row[step:]
+            length += step
+        return row
+
+    def _belonging(self, key: bytes) -> Bools:
+        """Return for each character whether its byte belongs to a class: by comparisons, which take less than a table, where these are few."""
+        ranges, is_inside = _ranges(key)
+        if len(ranges) > MOST_COMPARED:
+            return np.frombuffer(self._raw.translate(key), np.bool_)
+        result = np.full(self.codes.size, not is_inside)
+        for first, n in ranges:
+            result ^= self.codes == first if n == 1 else (self.codes - np.uint8(first)) < n
+        return result
 
     @cached_property
     def _padded(self) -> Bytes:
@@ -74,57 +129,90 @@ class Text:
 
     def at(self, places: Ints) -> Bytes:
         """Return the bytes at places, which may lie a few characters outside of the text, where line breaks are assumed."""
-        return self._padded[places + _EDGE]
+        return self._padded.take(places + _EDGE)
 
-    def marked(self, which: Bools) -> Ints:
-        """Return the places of all characters of a class of bytes, which are kept."""
+    def marks(self, which: Bools) -> Marks:
+        """Return the characters of a class of bytes, which are kept."""
         key = which.tobytes()
-        if key not in self._places:
-            self._places[key] = np.flatnonzero(self.has(which))
-        return self._places[key]
-
-    def count(self, which: Bools) -> Ints:
-        """Return for each place the number of characters of a class before it."""
-        result = np.zeros(self.codes.size + 1, np.int32)
-        np.cumsum(self.has(which), out=result[1:])
-        return result  # type: ignore[return-value]
-
-    def counted(self, which: Bools) -> Ints:
-        """Return what ``count`` does, which is kept."""
-        key = which.tobytes()
-        if key not in self._counts:
-            self._counts[key] = self.count(which)
-        return self._counts[key]
+        if key not in self._marks:
+            self._marks[key] = Marks(self.has(which))
+        return self._marks[key]
 
     @cached_property
     def is_word(self) -> Bools:
         """Whether each character is a letter or digit of ASCII, or an underscore."""
         return self.has(WORD)
 
+    def lower_at(self, places: Ints) -> Codes:
+        """Return the codes at places, with the capital letters of ASCII, of Latin-1, of Greek and of Cyrillic as small ones."""
+        codes = self.wide[places]
+        result: Codes = _small()[codes if codes.dtype == np.uint8 else np.minimum(codes, LAST_FOLDED)]
+        return result
+
     @cached_property
-    def lower(self) -> Codes:
-        """The codes with the capital letters of ASCII, of Latin-1, of Greek and of Cyrillic as small ones."""
-        codes = self.wide
-        if codes is self.codes:
-            return np.frombuffer(self._raw.lower(), np.uint8)
-        lower = codes.copy()
-        for first, last, shift in ((65, 90, 32), (0xC0, 0xDE, 32), (0x391, 0x3A9, 32), (0x410, 0x42F, 32)):
-            lower[(codes - np.uint32(first)) <= last - first] += np.uint32(shift)
-        return lower
+    def _low(self) -> Bytes:
+        """One byte for each small character, and eight line breaks."""
+        lower = (
+            self._raw.lower()
+            if self.wide is self.codes
+            else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
+        )
+        return np.frombuffer(lower + b"\n" * 8, np.uint8)
 
     @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
         """A byte of each small character and one of the character after it in one number."""
-        lower = folded(self.lower)
+        lower = self._low[: self.codes.size]
         pairs = lower[:-1].astype(np.uint16)
         pairs <<= 8
         pairs |= lower[1:]
         return pairs
 
+    def eight_at(self, places: Ints) -> npt.NDArray[np.uint64]:
+        """Return a byte of each of the eight small characters from places on in one number, the first one lowest."""
+        eights: npt.NDArray[np.uint64] = np.ndarray((self.codes.size + 1,), "<u8", self._low, strides=(1,))
+        return eights[places]
+
     @cached_property
-    def line_breaks(self) -> Ints:
-        """Places of the line breaks."""
-        return np.flatnonzero(self.codes == 10)
+    def line_breaks(self) -> Marks:
+        """The line breaks."""
+        return Marks(self.codes == 10)
+
+    @cached_property
+    def capital_pairs(self) -> Marks:
+        """Every second one of the capital letters in a row, by which pairs of them are counted."""
+        padded = np.concatenate(([False], self.has(CAPITALS), [False]))
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        starts, n = edges[::2], (edges[1::2] - edges[::2]) // 2
+        which = np.zeros(self.codes.size, np.bool_)
+        which[2 * np.arange(n.sum()) + 1 + np.repeat(starts - 2 * (np.cumsum(n) - n), n)] = True
+        return Marks(which)
+
+
+Eights = npt.NDArray[np.uint64]
+_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+
+
+def packed(text: Text, starts: Ints, ends: Ints) -> Eights:
+    """Return the small letters between places, of which the first eight count, as one number each."""
+    result: Eights = text.eight_at(np.minimum(starts, text.codes.size)) & _MASKS[np.clip(ends - starts, 0, 8)]
+    return result
+
+
+def packed_word(word: str) -> int:
+    """Return what ``packed`` returns for a word of small letters of ASCII."""
+    return int.from_bytes(word.encode()[:8], "little")
+
+
+def packed_words(words: Iterable[str]) -> Eights:
+    """Return what ``packed`` returns for words, in order."""
+    return np.unique(np.array([packed_word(word) for word in words], np.uint64))
+
+
+def is_among(values: Eights, words: Eights) -> Bools:
+    """Return which words are among some in order."""
+    result: Bools = words[np.minimum(np.searchsorted(words, values), words.size - 1)] == values
+    return result
 
 
 class Groups:
@@ -138,7 +226,9 @@ class Groups:
         self.starts: Ints = edges[::2]
         self.ends: Ints = edges[1::2]
         self.lengths: Ints = np.minimum(self.ends - self.starts, LONGEST_GROUP)
-        self._rows: dict[int, tuple[Ints, Ints]] = {}
+        self._rows: list[tuple[Ints, Ints]] = []
+        self._are_joined = np.ones(self.starts.size, np.bool_)
+        self._packed = self.lengths
 
     @cached_property
     def is_next(self) -> Bools:
@@ -172,14 +262,14 @@ class Groups:
 
     def rows(self, n_groups: int) -> tuple[Ints, Ints]:
         """Return the first groups of all rows of so many joined groups with digits enough for a number, and the lengths of their groups in one number."""
-        if n_groups not in self._rows:
-            before = self.digits_before
-            first = np.flatnonzero(
-                before[n_groups:] - before[:-n_groups] >= (FEWEST if n_groups < 4 else FEWEST_OF_MANY)
-            )
-            first = first[self.last_of_row[first] >= first + n_groups - 1]
-            self._rows[n_groups] = first, self.packed(first, n_groups)
-        return self._rows[n_groups]
+        for n in range(len(self._rows) + 1, n_groups + 1):
+            if n > 1 and self._are_joined.size:
+                self._are_joined = self._are_joined[:-1] & self.is_next[n - 2 : -1]
+                self._packed = self._packed[:-1] | (self.lengths[n - 1 :] << (5 * (n - 1)))
+            n_digits = self.digits_before[n:] - self.digits_before[:-n]
+            first = np.flatnonzero(self._are_joined & (n_digits >= (FEWEST if n < 4 else FEWEST_OF_MANY)))
+            self._rows.append((first, self._packed[first]))
+        return self._rows[n_groups - 1]
 
     def n_digits(self, first: Ints, most_groups: int) -> Ints:
         """Return how many digits the rows that begin with these groups hold, in so many groups at most."""

@@ -27,7 +27,7 @@ class Identity:
     """A national number, the forms in which it is written, and who judges it."""
 
     module: str
-    """Module of python-stdnum; "cn" and "us": the workbench judges it, the latter by its digits alone."""
+    """Module of python-stdnum; "cn", "us" and "kr.rrn since 2020": the workbench judges it, the last two by their digits alone."""
     shapes: tuple[tuple[int, ...], ...]
     """Lengths of its groups of digits."""
     before: str = ""
@@ -86,6 +86,7 @@ IDENTITIES = (
     ),
     Identity(module="us", shapes=((3, 2, 4),)),
     Identity(module="us", shapes=((9,),), words=TAX_WORDS),
+    Identity(module="us.itin", shapes=((3, 2, 4), (9,)), words=TAX_WORDS),
     Identity(module="fr.nir", shapes=((15,), (13, 2), (1, 2, 2, 2, 3, 3, 2))),
     Identity(module="es.dni", shapes=((8,), (2, 3, 3)), after=_ANY),
     Identity(module="es.nie", shapes=((7,),), before="XYZxyz", after=_ANY),
@@ -99,6 +100,7 @@ IDENTITIES = (
     Identity(module="se.personnummer", shapes=((6, 4), (8, 4))),
     Identity(module="se.personnummer", shapes=((10,), (12,)), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((6, 7),)),
+    Identity(module="kr.rrn since 2020", shapes=((6, 7),), words=ID_WORDS),
     Identity(module="kr.rrn", shapes=((13,),), words=ID_WORDS),
     Identity(module="gb.nhs", shapes=((3, 3, 4), (10,)), words=ID_WORDS),
 )
@@ -114,6 +116,10 @@ _BLANK = ord(" ")
 _BLANK_OR_HYPHEN = table(" -")
 
 
+_ITIN_GROUPS = np.array([50 <= n <= 65 or 70 <= n <= 88 or 90 <= n <= 92 or n >= 94 for n in range(100)])
+"""Fourth and fifth digits of taxpayer numbers, which begin with 9 (IRS)."""
+_COUNTED = 1 << 4 * np.arange(10, dtype=np.int64)
+_TWO_OR_THREE, _FOUR_OR_MORE = 2 * int(_COUNTED.sum()), 12 * int(_COUNTED.sum())
 _MONTH_DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, *[0] * 87])
 
 
@@ -175,9 +181,8 @@ def _nir(digits: Bytes) -> Bools:
 
 def _idnr(digits: Bytes) -> Bools:
     """German tax numbers: one of the first ten digits stands there two or three times and all others once, and ISO 7064 MOD 11,10 holds."""
-    counts = (digits[:, :10, None] == np.arange(10, dtype=np.uint8)).sum(1)
-    several = counts > 1
-    valid: Bools = (digits[:, 0] > 0) & (several.sum(1) == 1) & (counts.max(1) < 4)
+    counts = _COUNTED[digits[:, :10]].sum(1)  # of each digit, four bits
+    valid: Bools = (digits[:, 0] > 0) & (np.bitwise_count(counts & _TWO_OR_THREE) == 1) & (counts & _FOUR_OR_MORE == 0)
     whole: Ints = digits.astype(np.int64)
     check: Ints = np.full(len(digits), 5, np.int64)
     for i in range(10):
@@ -205,11 +210,16 @@ def _personnummer(digits: Bytes) -> Bools:
 
 
 def _rrn(digits: Bytes) -> Bools:
-    year, month, day, place = (_number(digits[:, a : a + 2]) for a in (0, 2, 4, 7))
-    century = np.array([1800, 1900, 1900, 2000, 2000, 1900, 1900, 2000, 2000, 1800])[digits[:, 6]]
     check = (11 - weighted(digits, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)) % 11) % 10
-    valid: Bools = (check == digits[:, 12]) & (place < 97) & _is_date(century + year, month, day)
+    valid: Bools = (check == digits[:, 12]) & (_number(digits[:, 7:9]) < 97) & _dated_rrn(digits)
     return valid
+
+
+def _dated_rrn(digits: Bytes) -> Bools:
+    """Korean numbers by their date of birth: those given since October 2020 have no check digit."""
+    year, month, day = (_number(digits[:, a : a + 2]) for a in (0, 2, 4))
+    century = np.array([1800, 1900, 1900, 2000, 2000, 1900, 1900, 2000, 2000, 1800])[digits[:, 6]]
+    return _is_date(century + year, month, day)
 
 
 def _ssn(digits: Bytes) -> Bools:
@@ -218,9 +228,15 @@ def _ssn(digits: Bytes) -> Bools:
     return valid
 
 
+def _itin(digits: Bytes) -> Bools:
+    valid: Bools = (digits[:, 0] == 9) & _ITIN_GROUPS[digits[:, 3] * 10 + digits[:, 4]]
+    return valid
+
+
 CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "cn": _chinese,
     "us": _ssn,
+    "us.itin": _itin,
     "fr.nir": _nir,
     "de.idnr": _idnr,
     "br.cpf": _cpf,
@@ -229,6 +245,7 @@ CHECKS: dict[str, Callable[[Bytes], Bools]] = {
     "pl.pesel": _pesel,
     "se.personnummer": _personnummer,
     "kr.rrn": _rrn,
+    "kr.rrn since 2020": _dated_rrn,
     "gb.nhs": lambda d: weighted(d, (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)) % 11 == 0,
 }
 """What python-stdnum asks of the digits, for many numbers at once."""
@@ -301,9 +318,8 @@ def _fiscal_codes(groups: Groups) -> Spans:
     text = groups.text
     places = groups.starts[(groups.lengths == 2) & (groups.starts >= 6)]
     at = text.at
-    places = places[
-        LETTERS[at(places - 2)] & LETTERS[at(places - 3)] & LETTERS[at(places - 5)] & LETTERS[at(places + 2)]
-    ]
+    for near in (2, -2, -3, -5):
+        places = places[LETTERS[at(places + near)]]
     # Blanks may part the letters of the name from the day, and the day from the place.
     blank = at(places - 1) == _BLANK
     starts = places - 6 - blank
@@ -357,10 +373,12 @@ def _account_numbers(groups: Groups) -> Spans:
     """Return the Indian permanent account numbers, around their four digits: those of persons by their form, of others behind a word."""
     text, at = groups.text, groups.text.at
     places = groups.starts[(groups.lengths == 4) & (groups.starts >= 5)]
-    good = LETTERS[at(places + 4)] & ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
-    for back in range(1, 6):
+    places = places[CAPITALS[at(places + 4)]]
+    places = places[CAPITALS[at(places - 1)]]
+    good = ~WORD[at(places + 5)] & ~WORD[at(places - 6)]
+    for back in range(2, 6):
         good &= CAPITALS[at(places - back)]
-    good &= CAPITALS[at(places + 4)] & _HOLDERS[at(places - 2)]
+    good &= _HOLDERS[at(places - 2)]
     places = places[good]
     named = (at(places - 2) == ord("P")) | PAN_WORDS.stands_before(text, places - 5)
     return places[named] - 5, places[named] + 5

@@ -1,22 +1,31 @@
-"""Private keys as blocks of text: from BEGIN to END with all between, or with what follows BEGIN of a key whose end is missing."""
+"""Private keys as blocks of text: from BEGIN to END with all between, or with what follows BEGIN of a key whose end is missing; and files of PuTTY."""
 
 import re
 from collections.abc import Callable
 
 import numpy as np
 
-from workbench.gateway.detectors.finding import Ints, Spans
+from workbench.gateway.detectors.finding import Ints, Spans, joined, kept
 from workbench.gateway.detectors.groups import CAPITALS, DIGITS, Bools, Bytes, Text, table
 
 LONGEST_KEY = 65_536
 SHORTEST_BODY = 8
 LONGEST_NAME = 30
 _OF_NAME = CAPITALS | DIGITS | table(" ")
+_HEX = table("0123456789abcdef")
 _BLANK, _HYPHEN = ord(" "), ord("-")
 _NAME = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
-BEGIN = re.compile(rf"-{{4,5}} ?BEGIN {_NAME}")
-_END = re.compile(rf"END (?<=----END |--- END ){_NAME}")
-_FIELD = r"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject): ?[^\n\\]{0,120}"
+_PUTTY, _MAC = "PuTTY-User-Key-File-", "Private-MAC: "
+_FEWEST_OF_MAC, _MOST_OF_MAC = 40, 64
+WORDS = ("BEGIN ", _PUTTY)
+"""Words of which a text with a private key holds one."""
+BEGIN = re.compile(rf"-{{4,5}} ?BEGIN {_NAME}|{_PUTTY}[0-9]:")
+_END = re.compile(rf"END (?<=----END |--- END ){_NAME}|{_MAC}[0-9a-f]{{{_FEWEST_OF_MAC}}}")
+_FIELDS = (
+    "Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject|Encryption|Public-Lines|Private-Lines|Private-MAC|Private-Hash|Key-Derivation|"
+    "Argon2-Memory|Argon2-Passes|Argon2-Parallelism|Argon2-Salt"
+)
+_FIELD = rf"(?:{_FIELDS}): ?[^\n\\]{{0,120}}|(?:ssh|ecdsa)-[a-z0-9\-]{{2,40}}"
 _GO_ON = re.compile(rf"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt]){{1,40}}|{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}")
 _LAST = re.compile(
     r"=[A-Za-z0-9+/]{4}(?!\w)|[A-Za-z0-9+/]{1,23}=?=?(?:(?![\w ])|(?<=[0-9=])|(?<=[A-Z]{2})|(?<=[a-z][A-Z]))"
@@ -27,12 +36,17 @@ _GAP = " \t\r\n>\"'+,|#*\\/-"
 def key_blocks(text: Text) -> Spans:
     """Return the private keys of a text."""
     begins, _, afters = _lines(text, b"BEGIN ")
+    if _PUTTY in text.plain:
+        begins, afters = _sorted(joined([(begins, afters), _puttys(text)]))
     if not begins.size:
         return begins, afters
     _, end_starts, end_afters = _lines(text, b"END ")
+    if _MAC in text.plain:
+        end_starts, end_afters = _sorted(joined([(end_starts, end_afters), _macs(text)]))
     limits = np.minimum(np.append(begins[1:], text.codes.size), begins + LONGEST_KEY)
     index = np.searchsorted(end_starts, afters)
     ends = np.append(end_afters, text.codes.size + 1)[index]
+    ends = np.where((ends > limits) & (limits - afters < SHORTEST_BODY), limits, ends)
     open_ones = np.flatnonzero(ends > limits)
     ends[open_ones] = [
         _end_of_body(text.plain, after, limit)
@@ -41,12 +55,32 @@ def key_blocks(text: Text) -> Spans:
     return begins, ends
 
 
+def _sorted(places: Spans) -> Spans:
+    order = np.argsort(places[0], kind="stable")
+    return places[0][order], places[1][order]
+
+
+def _puttys(text: Text) -> Spans:
+    """Return the first words of the files of PuTTY."""
+    begins = _places(text, _PUTTY.encode())
+    after = begins + len(_PUTTY)
+    good = DIGITS[text.at(after)] & (text.at(after + 1) == ord(":"))
+    return begins[good], after[good] + 2
+
+
+def _macs(text: Text) -> Spans:
+    """Return the last lines of the files of PuTTY."""
+    starts = _places(text, _MAC.encode())
+    first = starts + len(_MAC)
+    stop = np.minimum(text.marks(~_HEX).next(first), first + _MOST_OF_MAC)
+    return kept((starts, stop), stop - first >= _FEWEST_OF_MAC)
+
+
 def _lines(text: Text, word: bytes) -> tuple[Ints, Ints, Ints]:
     """Return where the lines that begin or end a key begin, where their word stands, and where they end."""
     at = text.at
     names = _places(text, b"PRIVATE KEY")
-    others = np.concatenate(([-1], text.marked(~_OF_NAME)))
-    first = others[np.searchsorted(others, names) - 1] + 1
+    first = text.marks(~_OF_NAME).last(names) + 1
     first = first + (at(first) == _BLANK)
     good = (names - first - len(word) >= 0) & (names - first - len(word) <= LONGEST_NAME)
     for i, letter in enumerate(word):
@@ -82,8 +116,6 @@ def _places(text: Text, word: bytes) -> Ints:
 
 def _end_of_body(text: str, at: int, limit: int) -> int:
     """Return where the body of a key without an end stops."""
-    if limit - at < SHORTEST_BODY:
-        return limit
     end = at
     while at < limit and (m := _GO_ON.match(text, at, limit)):
         at = m.end()

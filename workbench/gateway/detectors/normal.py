@@ -68,7 +68,7 @@ def normal(text: str) -> tuple[str, Codes, npt.NDArray[np.int64] | None]:
     if text.isascii():
         plain = text.translate({9: " ", 11: " ", 12: " "}) if any(c in text for c in "\t\v\f") else text
         return plain, codes_of(plain), None
-    codes = _plain()[codes_of(text)]
+    codes = _plain().take(codes_of(text))
     if (codes == DROPPED).any():
         kept = np.flatnonzero(codes != DROPPED)
         codes = codes[kept]

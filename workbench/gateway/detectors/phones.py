@@ -1,14 +1,26 @@
 """Telephone numbers: international forms by country calling code, and national forms of the regions that are claimed, by libphonenumber's patterns."""
 
-import re
 from collections.abc import Callable
-from itertools import repeat
+from functools import cached_property
 
 import numpy as np
 
 from workbench.gateway.detectors.edges import international_begins, phone_begins, phone_ends
 from workbench.gateway.detectors.finding import Ints, Spans, joined
-from workbench.gateway.detectors.groups import MOST_GROUPS, Bools, Bytes, Groups, Text, code_of, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    MOST_GROUPS,
+    WORD,
+    Bools,
+    Bytes,
+    Groups,
+    Text,
+    code_of,
+    packed,
+    packed_word,
+    table,
+)
 from workbench.gateway.detectors.numbering_plans import (
     LONGEST,
     is_international,
@@ -24,10 +36,13 @@ MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
 LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
 _BEFORE_DIGITS = table(" .-(")
 _BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
-_OPEN, _CLOSED, _PLUS, _POINT, _HYPHEN, _LINE, _BLANK = (ord(c) for c in "()+.-_ ")
+_OPEN, _CLOSED, _PLUS, _POINT, _BLANK = (ord(c) for c in "()+. ")
+_IS_LINE, _JOINS_EXTENSION = table("_"), table(".-")
 _ALL_NAMED = 13
-EXTENSION = re.compile(r" ?(?:ext\.?|x|#) ?[0-9]{1,5}(?![0-9A-Za-z_]|[.\-][0-9A-Za-z])", re.IGNORECASE)
-_EXTENDS = table("xXeE#")
+_EXTENDS, _IS_OPEN = table("xX#"), table("(")
+LONGEST_EXTENSION = 5
+MOST_BEFORE_DIGITS = 3
+"""Signs between a plus sign and the first digit, at most."""
 
 
 def phones(groups: Groups) -> Spans:
@@ -40,17 +55,23 @@ def phones(groups: Groups) -> Spans:
 
 
 def _with_extensions(text: Text, ends: Ints) -> Ints:
-    """Return where telephone numbers end that an extension may follow."""
-    after = text.at(ends)
-    likely = np.flatnonzero(_EXTENDS[np.where(after == _BLANK, text.at(ends + 1), after)])
-    if likely.size:
-        ends = ends.copy()
-        ends[likely] = [
-            place if m is None else m.end()
-            for place, m in zip(
-                ends[likely].tolist(), map(EXTENSION.match, repeat(text.plain), ends[likely].tolist()), strict=True
-            )
-        ]
+    """Return where telephone numbers end that an extension such as "x12", "#12" or "ext. 12" may follow."""
+    place = ends + (text.at(ends) == _BLANK)
+    spelled = packed(text, place, place + 3) == packed_word("ext")
+    short = _EXTENDS[text.at(place)]
+    likely = np.flatnonzero(spelled | short)
+    if not likely.size:
+        return ends
+    place, spelled = place[likely], spelled[likely]
+    place = np.minimum(np.where(spelled, place + 3, place + 1), text.codes.size)
+    place = place + (spelled & (text.at(place) == _POINT))
+    place = np.minimum(place + (text.at(place) == _BLANK), text.codes.size)
+    stop = text.marks(~DIGITS).next(place)
+    after, second = text.at(stop), text.at(stop + 1)
+    good = (stop > place) & (stop - place <= LONGEST_EXTENSION) & ~WORD[after]
+    good &= ~(_JOINS_EXTENSION[after] & ALNUM[second])
+    ends = ends.copy()
+    ends[likely[good]] = stop[good]
     return ends
 
 
@@ -69,11 +90,16 @@ class _Rows:
         """Return some of the candidates."""
         return _Rows(self.groups, self.first[which], self.n_groups)
 
-    def digits(self, skip: int = 0) -> Bytes:
-        """Return their digits after some first ones: (candidates, 17)."""
-        return self.groups.digits_from(self.groups.digits_before[self.first] + skip, LONGEST)
+    @cached_property
+    def all_digits(self) -> Bytes:
+        """Their digits, and those after them: (candidates, 20)."""
+        return self.groups.digits_from(self.groups.digits_before[self.first], LONGEST + 3)
 
-    @property
+    def digits(self, skip: int = 0) -> Bytes:
+        """Return their digits after up to three first ones: (candidates, 17)."""
+        return self.all_digits[:, skip : skip + LONGEST]
+
+    @cached_property
     def shapes(self) -> Ints:
         """Return the lengths of their groups in one number."""
         return self.groups.packed(self.first, self.n_groups)
@@ -82,13 +108,14 @@ class _Rows:
         """Return which have the lengths of one of the shapes."""
         return np.isin(self.shapes, [code_of(s) for s in shapes if len(s) == self.n_groups])
 
-    @property
+    @cached_property
     def n_distinct(self) -> Bytes:
         """Return how many different digits they hold."""
         digits, n = self.digits(), self.n_digits
         bits = np.where(np.arange(LONGEST) < n[:, None], np.left_shift(1, digits.astype(np.int16)), 0)
         return _BITS[np.bitwise_or.reduce(bits, axis=1)]
 
+    @cached_property
     def joined_by_points(self) -> Bools:
         """Return which are joined by single points and nothing else."""
         result = np.ones(self.first.size, np.bool_)
@@ -105,8 +132,10 @@ def _longest(groups: Groups, first: Ints, starts: Ints, holds: Callable[[_Rows, 
     longest = int((groups.last_of_row[first] - first).max(initial=-1)) + 1
     for n_groups in range(min(MOST_GROUPS, longest), 0, -1):
         there = left[groups.last_of_row[first[left]] >= first[left] + n_groups - 1]
+        n_digits = groups.digits_before[first[there] + n_groups] - groups.digits_before[first[there]]
+        there = there[(n_digits >= SHORTEST) & (n_digits <= LONGEST)]
         rows = _Rows(groups, first[there], n_groups)
-        fits = (rows.n_digits >= SHORTEST) & (rows.n_digits <= LONGEST) & phone_ends(groups.text, rows.ends)
+        fits = phone_ends(groups.text, rows.ends)
         there, rows = there[fits], rows.only(fits)
         if not there.size:
             continue
@@ -131,7 +160,7 @@ def _international(groups: Groups) -> Spans:
         ok = (rows.n_distinct > 2) & of_possible_length(digits, n)
         if rows.n_groups == 2:
             # One point in a number makes a decimal fraction of it, unless it is a valid number.
-            decimal = rows.joined_by_points() & ok
+            decimal = rows.joined_by_points & ok
             ok[decimal] = is_international(digits[decimal], n[decimal])
         return ok
 
@@ -140,15 +169,15 @@ def _international(groups: Groups) -> Spans:
 
 def _after_plus(groups: Groups) -> tuple[Ints, Ints]:
     """Return the groups that a plus sign stands before, with at most a bracket, a blank and such between, and the place of the sign."""
-    text, starts = groups.text, groups.starts
-    place = np.full(starts.size, -1, np.int64)
-    between = np.ones(starts.size, np.bool_)
-    for back in (1, 2, 3, 4):
-        sign = text.at(starts - back)
-        place[between & (sign == _PLUS) & (place < 0)] = back
-        between &= _BEFORE_DIGITS[sign]
-    which = place > 0
-    return np.flatnonzero(which), (starts - place)[which]
+    text = groups.text
+    plus = np.flatnonzero(text.codes == _PLUS)
+    first = text.marks(DIGITS).next(plus + 1)
+    gap = first - plus - 1
+    good = gap <= MOST_BEFORE_DIGITS
+    for i in range(MOST_BEFORE_DIGITS):
+        good &= (gap <= i) | _BEFORE_DIGITS[text.at(plus + 1 + i)]
+    good &= first < text.codes.size
+    return np.searchsorted(groups.starts, first[good]), plus[good]
 
 
 def _national(groups: Groups) -> Spans:
@@ -167,10 +196,18 @@ def _national(groups: Groups) -> Spans:
     first, starts = first[good], starts[good]
 
     def holds(rows: _Rows, starts: Ints) -> Bools:
+        if rows.n_groups > 2:  # no bracket opens before the third group
+            opens = text.marks(_IS_OPEN).next(groups.ends[rows.first + 1]) < rows.ends
+            result = np.zeros(opens.size, np.bool_)
+            result[~opens] = may_hold(rows.only(~opens), starts[~opens])
+            return result
+        return may_hold(rows, starts)
+
+    def may_hold(rows: _Rows, starts: Ints) -> Bools:
         ok = _may_have_form(rows, starts)
         ok[ok] = _has_form(rows.only(ok), starts[ok])
         behind = ~ok & named[rows.first] & ~groups.is_next[rows.last] & (rows.n_digits <= _ALL_NAMED)
-        behind &= ~((rows.n_groups == 4) & rows.joined_by_points())
+        behind &= ~((rows.n_groups == 4) & rows.joined_by_points)
         some = rows.only(behind)
         digits, n = some.digits(), some.n_digits
         ok[behind] = (is_national(digits, n) | is_international(digits, n)) & (some.n_distinct > 2)
@@ -211,12 +248,14 @@ def _is_date(groups: Groups, first: Ints) -> Bools:
     n = groups.starts.size
     second, third = np.minimum(first + 1, n - 1), np.minimum(first + 2, n - 1)
     lengths = groups.lengths
-    ok = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
+    ok: Bools = groups.is_next[first] & groups.is_next[second] & (third == first + 2)
     ok &= (groups.starts[second] - groups.ends[first] == 1) & (groups.starts[third] - groups.ends[second] == 1)
-    begins = (lengths[first] == 4) & (lengths[second] <= 2) & (lengths[third] <= 2) & _is_year(groups, first)
-    ends = (lengths[first] <= 2) & (lengths[second] <= 2) & (lengths[third] == 4) & _is_year(groups, third)
-    result: Bools = ok & (begins | ends)
-    return result
+    ok &= lengths[second] <= 2
+    begins = np.flatnonzero(ok & (lengths[first] == 4) & (lengths[third] <= 2))
+    ends = np.flatnonzero(ok & (lengths[first] <= 2) & (lengths[third] == 4))
+    ok[:] = False
+    ok[begins], ok[ends] = _is_year(groups, first[begins]), _is_year(groups, third[ends])
+    return ok
 
 
 def _is_year(groups: Groups, at: Ints) -> Bools:
@@ -226,13 +265,16 @@ def _is_year(groups: Groups, at: Ints) -> Bools:
 
 
 def _may_have_form(rows: _Rows, starts: Ints) -> Bools:
-    """Return which rows begin with a 0 or a bracket, or have few groups: the forms of numbers have no others."""
-    groups = rows.groups
-    if rows.n_groups <= 4:
-        return np.ones(rows.first.size, np.bool_)
-    may: Bools = groups.digit_values[groups.digits_before[rows.first]] == 0
-    if rows.n_groups == 5:
-        may |= (groups.text.at(starts) == _OPEN) | (groups.text.at(starts) == ord("8"))
+    """Return which rows begin as a number may that its form alone tells: with 0, 1, 8 or a bracket, or as those of North America."""
+    groups, n_groups = rows.groups, rows.n_groups
+    first = groups.digit_values[groups.digits_before[rows.first]]
+    may: Bools = first == 0
+    if n_groups <= 5:
+        may |= (groups.text.at(starts) == _OPEN) | (first == 8)
+    if n_groups <= 4:
+        may |= first == 1
+    if n_groups == 3:
+        may |= rows.is_of(((3, 3, 4),))
     return may
 
 
@@ -253,7 +295,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
         single &= (n >= 10) & (n <= 11)
         ok[single] = is_mobile(digits[single], n[single])
     else:
-        points = rows.joined_by_points()
+        points = rows.joined_by_points
         eleven = single & (digits[:, 1] == 1) & (digits[:, 2] == 1)
         ok[eleven] = is_international(rows.only(eleven).digits(3), n[eleven] - 3)
         single &= ~ok & (n >= 9) & (n <= 12) & (n_groups <= 6) & ~rows.is_of(((3, 2, 4), (5, 4)))
@@ -270,11 +312,7 @@ def _has_form(rows: _Rows, starts: Ints) -> Bools:
 
 def _holds_line(rows: _Rows) -> Bools:
     """Return which rows are joined by an underscore somewhere."""
-    result = np.zeros(rows.first.size, np.bool_)
-    for i in range(rows.n_groups - 1):
-        at = rows.groups.ends[rows.first + i]
-        for j in range(3):
-            result |= (at + j < rows.groups.starts[rows.first + i + 1]) & (rows.groups.text.at(at + j) == _LINE)
+    result: Bools = rows.groups.text.marks(_IS_LINE).next(rows.groups.starts[rows.first]) < rows.ends
     return result
 
 

@@ -9,7 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
-from workbench.gateway.detectors.groups import ALNUM, DIGITS, LETTERS, WORD, Bools, Text, table
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    DIGITS,
+    LETTERS,
+    WORD,
+    Bools,
+    Text,
+    is_among,
+    packed,
+    packed_word,
+    packed_words,
+    table,
+)
+from workbench.gateway.detectors.marks import Marks
 from workbench.gateway.detectors.secret_formats import BEGINNINGS, BY_BEGINNING
 from workbench.gateway.detectors.words import Words
 
@@ -29,8 +42,8 @@ def _signs_at(place: int) -> Bools:
 
 
 _THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
-_KEY_SIGNS = WORD | table("-.+/=:")
-_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS = (ord(c) for c in "-:/@.e=")
+_KEY_SIGNS = WORD | table("-.+/=:~")
+_HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS, _U = (ord(c) for c in "-:/@.e=u")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
 MAILCHIMP = re.compile(r"(?<![0-9A-Za-z_])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z_])")
 _WORD = r"[A-Za-z0-9_\-]"
@@ -38,69 +51,47 @@ DISCORD = re.compile(
     rf"(?<![0-9A-Za-z_\-.])[MNO][A-Za-z0-9_\-]{{23,25}}\.{_WORD}{{6}}\.{_WORD}{{27,38}}(?![0-9A-Za-z_\-])"
 )
 AZURE = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}(?![0-9A-Za-z_~\-])")
-TERRAFORM = re.compile(rf"(?<![0-9A-Za-z_])[A-Za-z0-9]{{14}}\.atlasv1\.{_WORD}{{60,70}}(?![0-9A-Za-z_])")
-PASSWORDS = Words(
-    *(
-        "passwd",
-        "password",
-        "passwor",
-        "passphrase",
-        "pwd",
-        "|pass|",
-        "passcode",
-        "密码",
-        "密碼",
-        "口令",
-        "비밀번호",
-        "パスワード",
-        "пароль",
-        "kennwort",
-        "passwort",
-        "identified by",
-    ),
-    *(
-        "contraseña",
-        "contrasena",
-        "senha",
-        "mot de passe",
-        "hasło",
-        "haslo",
-        "wachtwoord",
-        "lösenord",
-        "parola",
-        "şifre",
-        "sifre",
-    ),
+TERRAFORM = re.compile(r"(?<![0-9A-Za-z_])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=\-]{60,70}(?![0-9A-Za-z_])")
+_PASSWORDS = (
+    "passwd password passwor passphrase pwd |pass| _pass| dbpass| passcode 密码 密碼 口令 비밀번호 パスワード пароль kennwort passwort contraseña contrasena "
+    "senha hasło haslo wachtwoord lösenord parola şifre sifre"
 )
-CURL = re.compile(r"-(?:u|user)[ =][\"']?[\w.@\-]{1,64}:(?P<value>[^\s\"':@/]{6,128})")
-NAMES = Words(
-    *("key", "secret", "token", "passwd", "password", "pwd", "credential", "bearer", "authorization", "密码", "密钥"),
-)
+PASSWORDS = Words(*_PASSWORDS.split(), "identified by", "mot de passe")
+_NAMES = "key secret token credential bearer authorization |auth| _auth| 密钥 密鑰 schlüssel"
+NAMES = Words(*_NAMES.split())
 _TAIL = WORD | table("-")
 LONGEST_TAIL, LONGEST_GAP = 12, 24
 _QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
+_IS = r"(?:is|ist|lautet|es|est|was) "
 GAP = re.compile(
-    rf"{_QUOTE} {{0,3}}+(?::=|=>|[:=：|]|是|is )?+(?:\*\*)?(?<=[ :=：是>\"'`|*]) {{0,3}}+(?:bearer |basic )?{_QUOTE}|>",
+    rf"{_QUOTE}(?: (?:for|of|für|von) [\w.\-]{{1,16}})?+ {{0,3}}+(?:=>|[:?]{{0,3}}=|[:=：|]|是|为|- |{_IS})?+(?:\*\*)?(?<=[ :=：是为>\"'`|*]) {{0,3}}+"
+    rf"(?:bearer |basic |token )?{_QUOTE}|>|\([\"'`]|[\"'`], ?[\"'`]|{_QUOTE},?\s{{0,8}}+{_QUOTE}value{_QUOTE} ?[:=] ?{_QUOTE}",
     re.IGNORECASE,
 )
-PARTED = re.compile(r"[\s\S]*(?:[:=：|>是]|is )[\s\S]*", re.IGNORECASE)
+PARTED = re.compile(rf"[\s\S]*(?:[:=：|>是为(]|{_IS})[\s\S]*", re.IGNORECASE)
 """What stands between a name and its value, and with more than blanks."""
-_VALUE = WORD | table("-+/.~!@$%^&*")
+_VALUE = WORD | table("-+/.~!@$%^&*#?")
 _FARTHEST = 56
 """Characters from the beginning of a name to its value, at most."""
 MOST_NAMES = 3
-LONGEST_VALUE = 400
+LONGEST_VALUE, LONGEST_JUDGED = 4096, 400
+"""Characters of a value, and of its beginning that is judged."""
 _PARTS = table("-_./")
+_QUOTES, _IS_EQUALS = table("\"'`"), table("=")
 _SIGN_OF = np.cumsum(_VALUE | table("=")) - 1
 _N_SIGNS = int(_SIGN_OF[-1]) + 1
-SHORTEST_PASSWORD, LONGEST_SHORT = 8, 16
-_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-"), table(".")
+SHORTEST_PASSWORD, LEAST_PART = 8, 10
+"""Characters of a password, and of the longest part of a short secret between hyphens, points and slashes."""
+_NO_FIRST, _ENDS_SENTENCE = table("/$.%&*<-#?"), table(".?")
 _AT_ONCE = 4096
 _CAPITALS, _SMALL = table(string.ascii_uppercase), table(string.ascii_lowercase)
-_C_LOG_C = np.arange(LONGEST_VALUE + 3) * np.log2(np.maximum(np.arange(LONGEST_VALUE + 3), 1))
+_C_LOG_C = np.arange(LONGEST_JUDGED + 3) * np.log2(np.maximum(np.arange(LONGEST_JUDGED + 3), 1))
 _ENDS_AUTHORITY = table(" /@\"'\n\r")
-_NO_PASSWORD = table("{}$<>:")
-_PLACEHOLDERS = frozenset({"password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."})
+_IS_COLON, _NO_PASSWORD = table(":"), table("{}$<>:")
+_PARTS_OPTION, _ENDS_USER = table(" ="), table(" \n\r\"'")
+_ENDS_VALUE, _NO_FIRST_OF_CURL = table(" \n\r\"':,;<>[]{}|\xff"), table("@/$")
+_PLACEHOLDERS = packed_words(("password", "pass", "passwd", "pwd", "secret", "xxx", "xxxx", "****", "..."))
+_LONGEST_PLACEHOLDER = 8
 LONGEST_USER, LONGEST_PASSWORD = 64, 128
 LONGEST_KEPT, CONTEXT = 256, 24
 """Characters of a word that is compared with others, and behind it of what may show that it is an example."""
@@ -148,8 +139,9 @@ def _of_formats(text: Text) -> Spans:
 def _beginnings(text: Text) -> Spans:
     """Return the beginnings and ends of words whose first two characters are those of a format and which are long enough."""
     c = text.codes
-    begins = text.is_word[:-1].copy()
-    begins[1:] &= ~text.is_word[:-2]
+    begins = text.begins_row(_KEY_SIGNS, SHORTEST)
+    begins &= text.is_word[: begins.size]
+    begins[1:] &= ~text.is_word[: begins[1:].size]
     places = np.flatnonzero(begins)
     pairs = (c[places].astype(np.int64) << 8) | c[places + 1]
     numbers = _NUMBER_OF_PAIR[pairs]
@@ -158,9 +150,7 @@ def _beginnings(text: Text) -> Spans:
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
-    others = text.marked(~_KEY_SIGNS) if places.size else np.zeros(0, np.int64)
-    ends = np.append(others, c.size)[np.searchsorted(others, places)]
-    return kept((places, ends), ends - places >= SHORTEST)
+    return places, text.marks(~_KEY_SIGNS).next(places)
 
 
 def _shaped(text: Text) -> Spans:
@@ -180,8 +170,7 @@ def _shaped(text: Text) -> Spans:
     for sign, pattern, before in (("-us", MAILCHIMP, 32), (".atlasv1.", TERRAFORM, 14), ("Q~", AZURE, 4)):
         places = _all(text, sign) - before
         found.append(spans(_matched(pattern, plain, places[places >= 0])))
-    if "-u " in plain or "--user" in plain:
-        found.append(spans(m.span("value") for m in CURL.finditer(plain)))
+    found.append(_of_curl(text))
     dots = np.flatnonzero(c == _DOT)
     between = np.diff(dots, prepend=-1)
     for at in (24, 25, 26):
@@ -189,6 +178,26 @@ def _shaped(text: Text) -> Spans:
         places = places[(c[places] >= ord("M")) & (c[places] <= ord("O"))]
         found.append(spans(_matched(DISCORD, plain, places)))
     return joined(found)
+
+
+def _of_curl(text: Text) -> Spans:
+    """Return the passwords of the users of curl: "-u name:password"."""
+    if "-u" not in text.plain:
+        return spans(())
+    c = text.codes
+    options = np.flatnonzero((c[:-1] == _HYPHEN) & (c[1:] == _U))
+    name = options + 2 + 3 * (packed(text, options + 1, options + 5) == packed_word("user"))
+    first = text.marks(~_PARTS_OPTION).next(np.minimum(name, c.size))
+    first = first + _QUOTES[text.at(first)]
+    good = (first > name) & (first - name <= 4)
+    first = np.minimum(first[good], c.size)
+    colon = text.marks(_IS_COLON).next(first)
+    good = (text.marks(_ENDS_USER).next(first) >= colon) & (colon - first <= LONGEST_USER) & (colon < c.size)
+    start = colon[good] + 1
+    start = np.minimum(start + _QUOTES[text.at(start)], c.size)
+    end = text.marks(_ENDS_VALUE).next(start)
+    good = (end - start > 5) & (end - start <= LONGEST_PASSWORD) & ~_NO_FIRST_OF_CURL[text.at(start)]
+    return _no_placeholders(text, kept((start, end), good))
 
 
 def _all(text: Text, word: str) -> Ints:
@@ -206,36 +215,66 @@ def _in_addresses(text: Text) -> Spans:
     """Return the passwords before the @ of an address."""
     c = text.codes
     begins = np.flatnonzero((c[:-2] == _COLON) & (c[1:-1] == _SLASH) & (c[2:] == _SLASH)) + 3
-    stops = text.marked(_ENDS_AUTHORITY)
-    colons = np.flatnonzero(c == _COLON)
-    end = np.append(stops, c.size)[np.searchsorted(stops, begins)]
-    colon = np.append(colons, c.size)[np.searchsorted(colons, begins)]
+    end, colon = text.marks(_ENDS_AUTHORITY).next(begins), text.marks(_IS_COLON).next(begins)
     good = (text.at(end) == _AT) & (colon < end) & (colon - begins <= LONGEST_USER)
     good &= (end - colon > 3) & (end - colon <= LONGEST_PASSWORD + 1)
     colon, end = colon[good], end[good]
-    n_other = text.count(_NO_PASSWORD)
-    places = kept((colon + 1, end), n_other[end] == n_other[colon + 1])
-    written = map(text.plain.__getitem__, map(slice, *(p.tolist() for p in places)))
-    return kept(places, np.array([w.lower() not in _PLACEHOLDERS for w in written], np.bool_))
+    places = kept((colon + 1, end), text.marks(_NO_PASSWORD).next(colon + 1) >= end)
+    return _no_placeholders(text, places)
+
+
+def _no_placeholders(text: Text, places: Spans) -> Spans:
+    """Return the passwords that are no words for one."""
+    is_word = (places[1] - places[0] <= _LONGEST_PLACEHOLDER) & is_among(packed(text, *places), _PLACEHOLDERS)
+    return kept(places, ~is_word)
 
 
 def _named(text: Text) -> Spans:
-    """Return random values that a name such as "api_key" stands before, and short ones behind the word for a password."""
-    padded = np.concatenate(([False], text.has(_VALUE), [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    starts, ends = edges[::2], edges[1::2]
-    long = ends - starts >= SHORTEST
-    starts, ends = _behind(text, NAMES, *_mixed(text, starts[long], ends[long]))
-    ends = np.minimum(ends, starts + LONGEST_VALUE)
+    """Return random values that a name such as "api_key" stands before, and short ones behind such a name or the word for a password."""
+    names = [words for words in (NAMES, PASSWORDS) if words.places(text)[0].size]
+    if not names:
+        return spans(())
+    begins = text.begins_row(_VALUE, SHORTEST_PASSWORD)
+    begins[1:] &= ~text.has(_VALUE)[: begins[1:].size]
+    starts = np.flatnonzero(begins)
+    ends = text.marks(~_VALUE).next(starts)
+    is_long = ends - starts >= SHORTEST
+    long = _mixed(text, starts[is_long], ends[is_long])
+    short = kept((starts, ends), ~is_long & (text.marks(DIGITS).next(starts) < ends))
+    short = kept(short, _are_passwords(text, *short))
+    parts = []
+    for words in names:
+        starts, ends = _behind(text, words, *long)
+        ends = _with_equals(text, starts, np.minimum(ends, starts + LONGEST_VALUE))
+        parts.append(kept((starts, ends), _are_random(text, starts, np.minimum(ends, starts + LONGEST_JUDGED))))
+        near = _behind(text, words, *short, is_short=True)
+        parts.append(near if words is PASSWORDS else kept(near, _are_dense(text, *near)))
+    return joined(parts)
+
+
+def _with_equals(text: Text, starts: Ints, ends: Ints) -> Ints:
+    """Return where values end with the equals signs behind them, and those in quotation marks with all between such signs."""
+    quoted = np.flatnonzero(_QUOTES[text.at(starts - 1)] & (text.at(ends) == _EQUALS))
     for _ in range(2):
         ends = ends + (text.at(ends) == _EQUALS)
-    parts = [kept((starts, ends), _are_random(text, starts, ends))]
-    if PASSWORDS.places(text)[0].size:
-        starts, ends = edges[::2], edges[1::2]
-        short = (ends - starts >= SHORTEST_PASSWORD) & (ends - starts < LONGEST_SHORT)
-        short[short] = _are_passwords(text, starts[short], ends[short])
-        parts.append(_behind(text, PASSWORDS, starts[short], ends[short], is_short=True))
-    return joined(parts)
+    if quoted.size:
+        stop = text.marks(~_VALUE & ~_IS_EQUALS).next(starts[quoted])
+        ends[quoted] = np.where(_QUOTES[text.at(stop)] & (stop - starts[quoted] <= LONGEST_VALUE), stop, ends[quoted])
+    return ends
+
+
+def _are_dense(text: Text, starts: Ints, ends: Ints) -> Bools:
+    """Return which short values are no words and numbers: letters and digits change often, or in a part with capital letters in a row."""
+    good = ends - starts >= SHORTEST_NAMED
+    if not good.any():
+        return good
+    letters, digits = text.has(LETTERS), text.has(DIGITS)
+    changes = Marks((letters[1:] & digits[:-1]) | (digits[1:] & letters[:-1]))
+    n = changes.count(ends - 1) - changes.count(starts)
+    small = _counted(text, _SMALL, starts, ends) > 0
+    in_capitals = (n > 1) & small & (_pairs_of_capitals(text, starts, ends) > 0)
+    good &= ((n > 2) | in_capitals) & (_longest_parts(text, starts, ends) >= LEAST_PART)
+    return good
 
 
 def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
@@ -285,8 +324,7 @@ def _tails(text: Text, names: Spans) -> Spans:
     order = np.argsort(begins, kind="stable")
     begins, ends = begins[order], ends[order]
     ends = ends + ((text.at(begins) | 0x20 == ord("c")) & (text.at(ends) | 0x20 == ord("s")))
-    others = np.append(text.marked(~_TAIL), text.codes.size)
-    tails = others[np.searchsorted(others, ends)]
+    tails = text.marks(~_TAIL).next(ends)
     fits = tails - ends <= LONGEST_TAIL
     return tails[fits], begins[fits]
 
@@ -308,7 +346,9 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
     capitals, small, digits = (_counted(text, which, starts, ends) for which in (_CAPITALS, _SMALL, DIGITS))
     mixed = (capitals > 0) & (small > 0)
     long = (n >= 20) & mixed & (bits >= 3.8)
-    with_digits = (digits > 0) & (bits >= 3.0) & ((longest >= 12) | long)
+    with_digits = (digits > 0) & (bits >= 2.75)
+    doubtful = np.flatnonzero(with_digits & (longest < 12) & ~long)
+    with_digits[doubtful] = _are_dense(text, starts[doubtful], ends[doubtful])
     # Capital letters in the middle of words, often: none of a name in camel case, where small ones follow each.
     without = (digits == 0) & long & (longest >= 20)
     without[without] = _pairs_of_capitals(text, starts[without], ends[without]) > 1
@@ -318,9 +358,8 @@ def _are_random(text: Text, starts: Ints, ends: Ints) -> Bools:
 
 def _counted(text: Text, which: Bools, starts: Ints, ends: Ints) -> Ints:
     """Return how many characters of a class each value holds."""
-    before = text.counted(which)
-    result: Ints = before[ends] - before[starts]
-    return result
+    marks = text.marks(which)
+    return marks.count(ends) - marks.count(starts)
 
 
 def _entropies(text: Text, starts: Ints, ends: Ints) -> npt.NDArray[np.float64]:
@@ -337,8 +376,9 @@ def _entropies(text: Text, starts: Ints, ends: Ints) -> npt.NDArray[np.float64]:
 
 def _longest_parts(text: Text, starts: Ints, ends: Ints) -> Ints:
     """Return the lengths of the longest parts of values between hyphens, points and slashes."""
-    signs = np.append(text.marked(_PARTS), text.codes.size)
-    first, after = np.searchsorted(signs, starts), np.searchsorted(signs, ends)
+    marks = text.marks(_PARTS)
+    signs = np.append(marks.places, text.codes.size)
+    first, after = marks.count(starts), marks.count(ends)
     longest = np.where(after > first, np.maximum(signs[first] - starts, ends - signs[after - 1] - 1), ends - starts)
     several = np.flatnonzero(after - first > 1)
     if several.size:
@@ -350,8 +390,4 @@ def _longest_parts(text: Text, starts: Ints, ends: Ints) -> Ints:
 
 def _pairs_of_capitals(text: Text, starts: Ints, ends: Ints) -> Ints:
     """Return how many pairs of capital letters values hold."""
-    padded = np.concatenate(([False], text.has(_CAPITALS), [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    pairs = np.concatenate(([0], np.cumsum((edges[1::2] - edges[::2]) // 2)))
-    result: Ints = pairs[np.searchsorted(edges[1::2], ends, "right")] - pairs[np.searchsorted(edges[::2], starts)]
-    return result
+    return text.capital_pairs.count(ends) - text.capital_pairs.count(starts)

@@ -8,10 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.gateway.detectors.emails import addresses, packed
-from workbench.gateway.detectors.finding import Ints, Spans, spans
-from workbench.gateway.detectors.groups import ALNUM, LETTERS, WORD, Bools, Bytes, Text, table
-from workbench.gateway.detectors.normal import Codes, text_of
+from workbench.gateway.detectors.emails import addresses
+from workbench.gateway.detectors.finding import Ints, Spans, neighbourhoods, spans
+from workbench.gateway.detectors.groups import (
+    ALNUM,
+    LETTERS,
+    WORD,
+    Bools,
+    Bytes,
+    Text,
+    is_among,
+    packed,
+    packed_words,
+    table,
+)
+from workbench.gateway.detectors.marks import Marks
+from workbench.gateway.detectors.normal import Codes
 
 _PLAIN, _ENCODED, _SPELLED, _UNDERSCORED, _APART, _BEHIND_BLANK = range(6)
 """How the @ of an address is written: as itself, in code or brackets, as a word, between underscores, before a blank, or only after one."""
@@ -37,21 +49,15 @@ _WORDS = (
 """Words that stand before "at" and name nobody."""
 LONGEST_COMMENT = 25
 """Characters of a comment between a name and its @."""
-_LONGEST = 8
-"""Letters of endings and words that are compared."""
-
-
-def _packed_words(words: str) -> Ints:
-    return np.array(sorted({int.from_bytes(word.encode()[:_LONGEST], "big") for word in words.split()}), np.int64)
-
-
-_PACKED_ENDINGS, _PACKED_WORDS = _packed_words(_ENDINGS), _packed_words(_WORDS)
+_PACKED_ENDINGS, _PACKED_WORDS = packed_words(_ENDINGS.split()), packed_words(_WORDS.split())
 _IS_BLANK = table(" \n")
 _AT_CODES = (b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40")
 _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
 _ENDS_COMMENT = table(")\\")
 _ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
 _BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
+COMPARED = 3
+"""Characters of words that are looked for everywhere; the others are where these stand."""
 LONGEST_WRAPPED = 76
 """Characters of a line of quoted-printable text."""
 BEFORE, AFTER, EDGE = 128, 280, 16
@@ -87,10 +93,14 @@ class _Copy:
 
 
 def _places(low: Bytes, raw: bytes, word: bytes) -> Ints:
-    if word not in raw:
+    if word[0] not in raw or low.size < len(word):
         return np.zeros(0, np.int64)
-    found = np.flatnonzero(low[: low.size - len(word) + 1] == word[0])
-    for i in range(1, len(word)):
+    n = low.size - len(word) + 1
+    begins = low[:n] == word[0]
+    for i in range(1, min(len(word), COMPARED)):
+        begins &= low[i : n + i] == word[i]
+    found = np.flatnonzero(begins)
+    for i in range(COMPARED, len(word)):
         found = found[low[found + i] == word[i]]
     return found
 
@@ -103,17 +113,16 @@ def spelled_emails(text: Text) -> Spans:
         return spans(())
     codes = text.wide[near]
     codes[np.flatnonzero(near[1:] - near[:-1] > 1)] = ord("\n")
-    copy = _Copy(Text(text_of(codes), codes))
+    copy = _Copy(Text(codes))
     _put_encoded(copy)
     _put_words(copy)
     _join_apart(copy)
     kept = np.flatnonzero(~copy.dropped)
     written, put_back, codes = copy.written[kept], copy.is_put_back[kept], copy.codes[kept]
     ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
-    plain = Text(text_of(codes), codes)
+    plain = Text(codes)
     ats, starts, ends, last = addresses(plain, ats)
-    n_put_back = np.concatenate(([0], np.cumsum(put_back)))
-    in_domain = n_put_back[ends] > n_put_back[ats + 1]
+    in_domain = Marks(put_back).next(ats + 1) < ends
     good = (last > 0) & (plain.at(starts) != ord('"')) & _is_address(plain, written[ats], in_domain, ats, starts, last)
     starts, final = kept[starts[good]], kept[ends[good] - 1]
     return near[starts], near[final] + copy.lengths[final]
@@ -145,45 +154,29 @@ def _near_signs(text: Text, low: Bytes, raw: bytes) -> Ints:
     first = np.concatenate(labels)
     if not first.size:
         return first
-    others = np.append(text.marked(~_LABEL), low.size)
-    stop = others[np.searchsorted(others, np.minimum(first, low.size))]
-    after = padded[stop]
-    is_point = _BEGINS_CODE[after]
+    stop = text.marks(~_LABEL).next(np.minimum(first, low.size))
+    sign = padded[stop]
+    is_point = _BEGINS_CODE[sign]
     if has_dots:
-        is_point |= _OPENS[after] | (after == ord(" "))
-    good = is_point & ((stop > first) | _BEGINS_CODE[after])
-    of_name = (after == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
+        is_point |= _OPENS[sign] | (sign == ord(" "))
+    good = is_point & ((stop > first) | _BEGINS_CODE[sign])
+    of_name = (sign == ord(".")) & (stop > first) & _LABEL[padded[stop + 1]]
     good[: ats.size] |= of_name[: ats.size] & is_apart
     good[ats.size :] |= of_name[ats.size :]
     if has_lines:
-        good |= after == ord("_")
+        good |= sign == ord("_")
     if ord("=") in signs:
         wraps = np.append(np.sort(np.append(_places(low, raw, b"=\n"), _places(low, raw, b"=\r\n"))), 2 * low.size)
         good |= wraps[np.searchsorted(wraps, first)] - first < LONGEST_WRAPPED
-    return _around(np.sort(first[good]), low.size)
+    return neighbourhoods(np.sort(first[good]), low.size, before=BEFORE, after=AFTER)
 
 
 def _names_nobody(text: Text, blanks: Ints) -> Bools:
     """Return whether what stands before these blanks is a word of letters alone, or the domain of another address."""
     if not blanks.size:
         return np.zeros(0, np.bool_)
-    begins, words = text.marked(~_ENDS_NAME), text.marked(~LETTERS)
-    index, of_word = np.searchsorted(begins, blanks), np.searchsorted(words, blanks)
-    before = np.where(index > 0, begins[np.maximum(index, 1) - 1], -1)
-    letters_from = np.where(of_word > 0, words[np.maximum(of_word, 1) - 1], -1)
+    before, letters_from = text.marks(~_ENDS_NAME).last(blanks), text.marks(~LETTERS).last(blanks)
     result: Bools = (text.at(before) == ord("@")) | (letters_from == before)
-    return result
-
-
-def _around(places: Ints, size: int) -> Ints:
-    """Return all places near some in order."""
-    if not places.size:
-        return places
-    starts, ends = np.maximum(places - BEFORE, 0), np.minimum(places + AFTER, size)
-    begins = np.flatnonzero(np.concatenate(([True], starts[1:] > ends[:-1])))
-    starts, ends = starts[begins], ends[np.append(begins[1:], places.size) - 1]
-    n = ends - starts
-    result: Ints = np.arange(n.sum()) + np.repeat(starts - np.cumsum(n) + n, n)
     return result
 
 
@@ -197,7 +190,7 @@ class _Bracketed(NamedTuple):
 
 def _bracketed(text: Text, padded: Bytes) -> _Bracketed:
     """Return the signs @ and ., and the words for them, that stand alone in brackets."""
-    opens = text.marked(_OPENS)
+    opens = text.marks(_OPENS).places
     second = padded[opens + 1]
     opens, second = opens[_IN_BRACKETS[second]], second[_IN_BRACKETS[second]]
     third, fourth, fifth = (padded[opens + i] for i in (2, 3, 4))
@@ -216,12 +209,12 @@ def _is_address(text: Text, written: Bytes, in_domain: Bools, ats: Ints, starts:
     if loose.size:
         written, in_domain = written[loose], in_domain[loose]
         ats, starts, last = ats[loose], starts[loose], last[loose]
-        others = np.append(text.marked(~LETTERS), text.codes.size)
-        end = others[np.searchsorted(others, last)]
-        known = np.isin(packed(text, last, end, _LONGEST), _PACKED_ENDINGS)
+        others = text.marks(~LETTERS)
+        end = others.next(last)
+        known = is_among(packed(text, last, end), _PACKED_ENDINGS)
         begins = ALNUM[text.at(starts)]
-        of_letters = others[np.searchsorted(others, starts)] >= ats
-        named = np.isin(packed(text, starts, ats, _LONGEST), _PACKED_WORDS) | (of_letters & (ats - starts < 3))
+        of_letters = others.next(starts) >= ats
+        named = is_among(packed(text, starts, ats), _PACKED_WORDS) | (of_letters & (ats - starts < 3) & ~in_domain)
         result[loose] = known & ~named & begins
         result[loose] &= in_domain | ((written != _SPELLED) & (written != _UNDERSCORED))
         result[loose] &= ~of_letters | (written != _BEHIND_BLANK)
@@ -299,9 +292,7 @@ def _drop_comments(copy: _Copy) -> None:
     closing = copy.places(b")@")
     if not closing.size:
         return
-    others = np.append(copy.text.marked(~WORD), copy.low.size)
-    index = np.searchsorted(others, closing)
-    opening = np.where(index > 0, others[index - 1], 0)
+    opening = np.maximum(copy.text.marks(~WORD).last(closing), 0)
     good = (copy.low[opening] == ord("(")) & (closing - opening > 1) & (closing - opening <= LONGEST_COMMENT)
     opening, closing = opening[good], closing[good]
     for i in range(LONGEST_COMMENT + 1):

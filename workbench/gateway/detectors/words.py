@@ -19,6 +19,7 @@ class Words:
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
         self._pairs = np.array([_pair(codes) for _, codes, _ in self._words], np.uint16)
+        self._eights = [_eight(codes) for _, codes, _ in self._words]
         Words.is_any_pair[self._pairs] = True
 
     def places(self, text: Text) -> tuple[Ints, Ints]:
@@ -29,21 +30,25 @@ class Words:
 
     def _places(self, text: Text) -> tuple[Ints, Ints]:
         if text.likely is None:
-            places = np.flatnonzero(Words.is_any_pair[text.pairs])
+            places = np.flatnonzero(Words.is_any_pair.take(text.pairs))
             pairs = text.pairs[places]
             order = np.argsort(pairs, kind="stable")
-            text.likely = places[order], pairs[order]
-        likely, pairs = text.likely
+            places = places[order]
+            text.likely = places, pairs[order], text.eight_at(places)
+        likely, pairs, eights = text.likely
         begins, ends = [likely[:0]], [likely[:0]]
         if likely.size:
-            lower = text.lower
             firsts, lasts = (np.searchsorted(pairs, self._pairs, side).tolist() for side in ("left", "right"))
-            for (left, codes, right), first, last in zip(self._words, firsts, lasts, strict=True):
-                at = likely[first:last]
-                at = at[at <= lower.size - codes.size]
+            for (left, codes, right), (mask, eight), first, last in zip(
+                self._words, self._eights, firsts, lasts, strict=True
+            ):
+                at = likely[first:last][(eights[first:last] & mask) == eight]
+                if not at.size:
+                    continue
+                at = at[at <= text.codes.size - codes.size]
                 for i, code in enumerate(codes.tolist()):
-                    if i > 1 or code > 127:
-                        at = at[lower[at + i] == code]
+                    if i > 7 or code > 127:
+                        at = at[text.lower_at(at + i) == code]
                 if left:
                     at = at[~WORD[text.at(at - 1)]]
                 if right:
@@ -61,8 +66,7 @@ class Words:
         begin, end = self.places(text)
         if not begin.size:
             return np.zeros(places.size, np.bool_)
-        breaks = np.concatenate(([-1], text.line_breaks))
-        line = breaks[np.searchsorted(breaks, places, "right") - 1] + 1
+        line = text.line_breaks.last(places + 1) + 1
         nearest = np.maximum.accumulate(begin)[np.maximum(np.searchsorted(end, places, "right") - 1, 0)]
         result: Bools = (end[0] <= places) & (nearest >= np.maximum(places - reach, line))
         return result
@@ -76,6 +80,13 @@ def _pair(codes: Codes) -> int:
     """Return the first two bytes of a word in one number."""
     first, second = folded(codes[:2]).tolist()
     return int(first << 8 | second)
+
+
+def _eight(codes: Codes) -> tuple[np.uint64, np.uint64]:
+    """Return which of eight bytes a word has, and them."""
+    first = folded(codes[:8]).tobytes()
+    mask = (1 << 8 * len(first)) - 1
+    return np.uint64(mask), np.uint64(int.from_bytes(first, "little"))
 
 
 PHONE_WORDS = Words(
