@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from workbench.catalog import folder_model
 from workbench.catalog.checkpoint import checkpoint_files
+from workbench.catalog.config_file import quantization_of, without_quantization
 from workbench.catalog.folder_model import model_of_folder
 from workbench.catalog.model_spec import ModelSpec, StoredWeights
 from workbench.core.errors import NotAModel, UnknownStorage
@@ -89,6 +90,12 @@ def test_files_of_a_method_that_is_not_known_have_their_own_bytes(tmp_path, aske
         model_of_folder(tmp_path, fields)
     save_file(tensors(dtype=np.int8), tmp_path / "model.safetensors")
     assert model_of_folder(tmp_path, fields).stored == StoredWeights(method="odd", precision=None, n_bytes=208)
+
+
+def test_weights_packed_as_mlx_packs_them_are_known_to_be_quantized(tmp_path):
+    fields = {"model_type": "llama", "quantization": {"bits": 4, "group_size": 64}}
+    assert quantization_of(fields) == {"quant_method": "mlx", "bits": 4, "group_size": 64}
+    assert without_quantization(fields) == {"model_type": "llama"}
 
 
 def test_eight_bit_files_without_a_word_of_it_are_no_sixteen_bits(tmp_path, asked):

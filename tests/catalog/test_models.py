@@ -47,6 +47,40 @@ def test_a_folder_that_is_no_model_says_so(tmp_path, content):
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("file", "said", "remedy"),
+    [
+        ("adapter_config.json", "holds an adapter without its model", "the folder of the model"),
+        ("model_index.json", "a pipeline of diffusers", "a language model"),
+        (
+            "snapshots/0123abcd/config.json",
+            "neither a config.json nor a GGUF file",
+            "snapshots/0123abcd, which has one",
+        ),
+    ],
+)
+def test_a_folder_that_holds_something_else_says_what(tmp_path, file, said, remedy):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(NotAModel, match=said) as refused:
+        model_spec_from(str(tmp_path))
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "remedy"),
+    [
+        ("net.onnx", "is a graph", "workbench edge"),
+        ("model.safetensors", "is a file of weights", "folder that holds it"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_takes_it(tmp_path, file, said, remedy):
+    (tmp_path / file).write_bytes(b"\x08\x09")
+    with pytest.raises(NotAModel, match=said) as refused:
+        model_spec_from(str(tmp_path / file))
+    assert remedy in refused.value.remedy
+
+
 def test_a_path_that_does_not_exist_is_no_hub_id():
     with pytest.raises(NotAModel, match="There is no model"):
         model_spec_from("/nowhere/at/all")

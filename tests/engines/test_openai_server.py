@@ -309,6 +309,16 @@ def test_a_damaged_file_beside_the_weights_is_named(tmp_path, name, content, sai
         ChatTemplate.of(folder), tokenizer_of(folder), eos_ids(folder)
 
 
+@pytest.mark.parametrize("words", [{}, {"?": 0}])
+def test_a_tokenizer_that_finds_no_words_serves_nothing(tmp_path, words):
+    tokenizer = json.loads((REFERENCE_MODEL / "tokenizer.json").read_text())
+    tokenizer["model"] |= {"vocab": words, "merges": [], "unk_token": "?" if words else None}
+    tokenizer["added_tokens"] = []
+    folder = copied(tmp_path, "tokenizer.json", json.dumps(tokenizer).encode())
+    with pytest.raises(NotAModel, match="no tokenizer that can read text"):
+        tokenizer_of(folder)
+
+
 @pytest.mark.parametrize(("is_clear", "refused"), [(True, True), (False, False)])
 def test_a_model_that_continuous_batching_gets_wrong_is_refused_unless_it_is_a_tie(is_clear, refused):
     reference = Reference(prompt=(1,), tokens=(5, 6, 7), is_clear=(True, is_clear, True))

@@ -13,6 +13,9 @@ from tokenizers.decoders import DecodeStream
 from workbench.core.errors import NotAModel, WorkbenchError, first_line
 from workbench.engines.http import EngineFailed
 
+SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
+COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
+
 
 class _Settings(msgspec.Struct):
     """What is read of ``tokenizer_config.json``; transformers reads the rest."""
@@ -63,7 +66,7 @@ def _refused_as_tokenizer(folder: Path) -> Iterator[None]:
     except Exception as error:  # each tokenizer's library has its own
         raise NotAModel(
             f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
-            remedy="Copy the tokenizer's files into the folder.",
+            remedy=COPY_TOKENIZER,
         ) from error
 
 
@@ -71,7 +74,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     """Return the tokenizer of a model folder, which adds BOS and EOS as its class and its settings say.
 
     Raises:
-        NotAModel: There is none.
+        NotAModel: There is none, or one that finds no words in a text.
     """
     file = folder / "tokenizer.json"
     if not file.exists():
@@ -79,7 +82,11 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
     backend = getattr(by_class, "backend_tokenizer", None)
     with _refused_as_tokenizer(folder):
-        return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+        tokenizer = backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+        ids = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
+    if len(set(ids)) < 2:
+        raise NotAModel(f"{folder.name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
+    return tokenizer
 
 
 def eos_ids(folder: Path) -> frozenset[int]:
