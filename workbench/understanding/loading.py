@@ -54,22 +54,10 @@ def refused_as_folder(name: str) -> Iterator[None]:
 
 
 def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the model of a folder in evaluation mode, with finite weights.
+    """Return the model of a folder in evaluation mode, with finite weights: a text may not reach one that is not until the model is in use.
 
     Raises:
-        NotAModel: As ``read_model``, or weights are not finite.
-        NotAvailable: As ``read_model``.
-    """
-    model = read_model(place, dtype=dtype)
-    _require_finite(model, Path(place).name)
-    return model
-
-
-def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the model of a folder in evaluation mode.
-
-    Raises:
-        NotAModel: It cannot be read, or tensors are missing or have another shape.
+        NotAModel: It cannot be read, tensors are missing or have another shape, or weights are not finite.
         NotAvailable: It is a checkpoint with quantized experts, which transformers cannot read.
     """
     transformers_logging.disable_progress_bar()
@@ -99,6 +87,7 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
                 f"{name} {what} {len(wrong)} tensors of its architecture, first {wrong[0]}.",
                 remedy="Make or copy the folder again.",
             )
+    _require_finite(model, name)
     return model.eval()
 
 
