@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from workbench.catalog.models import catalog_models, model_spec_from
+from workbench.catalog.models import catalog_models, is_only_a_shape, model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.errors import NotAModel
 
@@ -79,6 +79,16 @@ def test_a_file_of_another_kind_says_what_takes_it(tmp_path, file, said, remedy)
     with pytest.raises(NotAModel, match=said) as refused:
         model_spec_from(str(tmp_path / file))
     assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "file", ["pytorch_model.bin", "model.gguf", "model.safetensors.index.json", "tf_model.h5", "model.safetensors"]
+)
+def test_a_folder_with_weights_of_any_format_is_not_taken_for_a_shape(tmp_path, file):
+    (tmp_path / "config.json").write_text("{}")
+    assert is_only_a_shape(str(tmp_path))
+    (tmp_path / file).symlink_to("nowhere")
+    assert not is_only_a_shape(str(tmp_path))
 
 
 def test_a_path_that_does_not_exist_is_no_hub_id():

@@ -12,7 +12,7 @@ from support.small_models import small_fields
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.packed_experts import read_packed_experts
 from workbench.core.errors import NotAModel, NotAvailable
-from workbench.understanding.loading import packed_experts, loaded
+from workbench.understanding.loading import loaded, packed_experts
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 IDS = torch.arange(3, 35)[None] * 3 % 128

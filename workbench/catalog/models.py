@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from workbench.catalog.ask import asked_model
+from workbench.catalog.checkpoint import INDEX
 from workbench.catalog.config_file import parsed_config, read_config
 from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.encoder_spec import EncoderSpec
@@ -27,7 +28,7 @@ from workbench.core.names import did_you_mean
 GENERATING = ("decoder", "vision-language")
 """Kinds of models that are estimated: they generate text from a decoder alone."""
 
-WEIGHT_FILES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
+WEIGHT_FILES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf"})
 
 
 @cached_while_unchanged("models.csv", "shapes.json")
@@ -108,9 +109,9 @@ def _experts_of_row(row: ModelRow) -> Experts | None:
 
 
 def is_only_a_shape(place: str) -> bool:
-    """Return whether a model is a folder without weights, so that only its speed can be measured."""
+    """Return whether a model is a folder without weights of any format, so that only its speed can be measured."""
     folder = Path(located(place))
-    return folder.is_dir() and not any(folder.glob("*.safetensors"))
+    return folder.is_dir() and not any(f.suffix in WEIGHT_FILES or f.name == INDEX for f in folder.iterdir())
 
 
 def require_folder(place: str) -> None:
