@@ -80,7 +80,9 @@ def launch_for(
 
 
 def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
-    """Return the ONNX graph of a model, exported once and kept until the model changes."""
+    """Return the ONNX graph of a model, exported once and kept until the model changes; raises ``NotAModel`` without a tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        raise NotAModel(f"{folder.name} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
 
     def make(target: Path) -> None:
         tell("exporting to ONNX")
