@@ -78,6 +78,19 @@ def test_an_index_names_the_files_that_count(tmp_path, asked):
     assert model_of_folder(tmp_path, {"model_type": "llama"}) == SPEC
 
 
+def test_a_tensor_that_two_files_hold_with_other_values_is_refused(tmp_path):
+    name = "model.embed_tokens.weight"
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {name: "0.safetensors", "x": "1.safetensors"}})
+    )
+    save_file({name: np.zeros((10, 8), np.float16)}, tmp_path / "0.safetensors")
+    save_file({name: np.zeros((10, 8), np.float16), "x": np.ones(1)}, tmp_path / "1.safetensors")
+    assert checkpoint_files(tmp_path, n_layers=2).n_params == 81  # the same values are one tensor
+    save_file({name: np.ones((10, 8), np.float16), "x": np.ones(1)}, tmp_path / "1.safetensors")
+    with pytest.raises(NotAModel, match=r"0\.safetensors and 1\.safetensors in .* hold model\.embed_tokens\.weight"):
+        checkpoint_files(tmp_path, n_layers=2)
+
+
 def test_a_folder_of_other_weights_is_refused(tmp_path, asked):
     save_file(tensors(1), tmp_path / "model.safetensors")
     with pytest.raises(NotAModel, match="144 parameters"):

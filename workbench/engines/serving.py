@@ -68,11 +68,11 @@ def launch_for(
         )
     if engine == "onnx" and device != "cpu":
         raise NotAvailable("The ONNX engine runs on the CPU only.", remedy="Choose the device cpu for it.")
+    model_spec_from(str(place))
     if not (place / "config.json").exists():
         raise NotAModel(
             f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
         )
-    model_spec_from(str(place))
     folder = exported(place, cache=cache, tell=tell) if engine == "onnx" else place
     own = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
     command = [*own, "--name", name, "--port", str(port), "--device", device, *extra]
