@@ -249,6 +249,7 @@ AS_WHOLE = {
     "FP8 without scales": stored(lambda s: s.update({k: v.to(torch.float8_e4m3fn) for k, v in s.items() if "proj" in k})),
     "index that leaves a tensor out": sharded(lambda m, _: m.pop(UP)),
     "index that names a tensor that is nowhere": sharded(lambda m, _: m.update({"model.layers.0.more.weight": "model-00001-of-00002.safetensors"})),
+    "generation settings with a byte order mark": all_of(edited("generation_config.json", eos_token_id=0), with_bom("generation_config.json")),
     "an unknown field": edited(a_note_of_ours="hello"),
 }  # fmt: skip
 """Folders that are odd but right."""
@@ -337,7 +338,6 @@ BROKEN = {
     "sentencepiece that is damaged": all_of(without("tokenizer.json", "tokenizer_config.json"), text("tokenizer.model", b"\x0a\x0b garbage")),
     "no tokenizer": without("tokenizer.json", "tokenizer_config.json"),
     "chat template that does not end": edited("tokenizer_config.json", chat_template="{% for m in messages %}{{ m.content }}"),
-    "generation settings with a byte order mark": all_of(edited("generation_config.json", eos_token_id=0), with_bom("generation_config.json")),
     "generation settings cut off": text("generation_config.json", '{"eos_token_id": '),
     "end of text a word": edited("generation_config.json", eos_token_id="end"),
     "configuration empty": text("config.json", b""),

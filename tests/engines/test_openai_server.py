@@ -298,6 +298,11 @@ def test_a_damaged_configuration_is_refused_before_a_server_starts(tmp_path, con
     [
         ("tokenizer.json", b'{"version": "1.0", "model"', "The tokenizer of .* cannot be read"),
         ("tokenizer_config.json", b"[1]", r"tokenizer_config\.json cannot be read|tokenizer of .* cannot be read"),
+        (
+            "chat_template.jinja",
+            b"{% for m in messages %}{{ m.content }}",
+            "The chat template of .* is damaged: Unexpected end of template",
+        ),
         ("generation_config.json", b'{"a":', r"generation_config\.json cannot be read"),
         ("generation_config.json", b"[]", r"generation_config\.json cannot be read"),
         ("generation_config.json", b'{"eos_token_id": "end"}', r"generation_config\.json cannot be read"),

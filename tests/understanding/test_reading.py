@@ -183,6 +183,7 @@ def test_a_layer_that_the_configuration_does_not_count_is_named(folders, tmp_pat
 
 
 KINDS = {
+    "embeddings": (t.LlamaModel, CONFIGS["llama"]),
     "classes": (t.LlamaForSequenceClassification, CONFIGS["llama"]),
     "encoder-decoder": (t.T5ForConditionalGeneration, t.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)),
     "decoder of an encoder": (t.BartForConditionalGeneration, t.BartConfig(vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
+from jinja2 import TemplateSyntaxError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
@@ -120,9 +121,28 @@ class ChatTemplate:
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """Return the template of a model folder; None where it has none."""
+        """Return the template of a model folder; None where it has none. Raises ``NotAModel`` for one that is damaged."""
         has_file = (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists()
-        return cls(_by_class(folder)) if has_file or _settings(folder).chat_template else None
+        if not has_file and not _settings(folder).chat_template:
+            return None
+        template = cls(_by_class(folder))
+        try:
+            template._text([{"role": "user", "content": "x"}], None)
+        except TemplateSyntaxError as error:
+            raise NotAModel(
+                f"The chat template of {folder.name} is damaged: {first_line(error)}.",
+                remedy="Copy the file of the model again.",
+            ) from error
+        except Exception:  # noqa: BLE001, S110 - what it refuses in a conversation is said when one comes
+            pass
+        return template
+
+    def _text(self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def ids(self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> tuple[int, ...]:
         """Return the prompt of a conversation, which ends where the answer begins.
@@ -131,14 +151,12 @@ class ChatTemplate:
             BadMessages: The template refuses a role or an order, with its own words.
         """
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tools=tools or None, tokenize=False, add_generation_prompt=True
-            )
+            text = self._text(messages, tools)
         except Exception as error:
             raise BadMessages(
                 f"The model's chat template refuses the messages: {error}.", remedy="Change roles or order."
             ) from error
-        return tuple(self._tokenizer.backend_tokenizer.encode(str(text), add_special_tokens=False).ids)
+        return tuple(self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 class Detokenizer:

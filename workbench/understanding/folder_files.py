@@ -104,7 +104,8 @@ def _require_floats(folder: Path) -> None:
     lacking = "its config.json does not say how its weights are quantized"
     remedy = "Fetch the config.json that belongs to the files, or the model that they were made from."
     if quantization is not None:
-        lacking = f"transformers does not know the method {quantization_method(quantization)!r}"
+        method = quantization_method(quantization)
+        lacking = f"transformers does not know the method {method!r}" if method else "its config.json names no method"
         remedy = "Serve it with an engine that knows the method, or name the model that it was made from."
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="np") as tensors:

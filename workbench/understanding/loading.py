@@ -23,7 +23,9 @@ from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first
 from workbench.understanding.folder_files import PARAMETER, require_readable_files
 
 PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
-OTHER_ANSWERS = re.compile(r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding")
+OTHER_ANSWERS = re.compile(
+    r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding|(?<!LMHead)Model$"
+)
 """Architectures whose head answers something else than the next token."""
 LAYER = re.compile(r"(?P<layer>.*?\.\d+)\.(?P<rest>.+)")
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
