@@ -81,6 +81,15 @@ def test_a_file_of_another_kind_says_what_takes_it(tmp_path, file, said, remedy)
     assert remedy in refused.value.remedy
 
 
+def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("workbench.catalog.models.os.scandir", closed)
+    with pytest.raises(NotAModel, match="is not open to the user"):
+        model_spec_from(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "file", ["pytorch_model.bin", "model.gguf", "model.safetensors.index.json", "tf_model.h5", "model.safetensors"]
 )

@@ -1,5 +1,6 @@
 """Models: rows of ``data/models.csv`` and the reader's own, and any transformers folder or config.json."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -173,7 +174,7 @@ def model_spec_from(place: str) -> ModelSpec:
     Raises:
         NotAModel: There is no such model, or it was not understood; the message names the fields or the reason.
     """
-    path = Path(located(place))
+    path = _open_path(place)
     config_file = path / "config.json" if path.is_dir() else path
     if config_file.is_file():
         return replace(_spec_of_file(config_file), source=str(place))
@@ -200,6 +201,21 @@ def model_spec_from(place: str) -> ModelSpec:
             remedy=near or "Check the name and the network, or name a folder.",
         ) from error
     return model_spec_from_config(parsed_config(content, name=place), name=place, source=f"huggingface.co/{place}")
+
+
+def _open_path(place: str) -> Path:
+    """Return where a place lies; raises ``NotAModel`` for a folder that this user may not look into, or not even at."""
+    try:
+        path = Path(located(place))
+        if path.is_dir():
+            os.scandir(path).close()
+            (path / "config.json").is_file()
+    except PermissionError as error:
+        raise NotAModel(
+            f"{place} is not open to the user of this process.",
+            remedy="Give read access to the folder and those above it.",
+        ) from error
+    return path
 
 
 def _spec_of_file(file: Path) -> ModelSpec:

@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 
-from workbench.catalog.checkpoint import BUFFERS, INDEX
-from workbench.catalog.config_file import quantization_method, quantization_of, read_config
+from workbench.catalog.checkpoint import BUFFERS, INDEX, checkpoint_files
+from workbench.catalog.config_file import MOST_LAYERS, quantization_method, quantization_of, read_config
 from workbench.catalog.models import WEIGHT_FILES
 from workbench.core.errors import NotAModel, NotAvailable, first_line
 
@@ -40,6 +40,7 @@ def require_readable_files(place: str) -> None:
             remedy="Merge it into its model (`merge_and_unload` of peft), or name the folder of the model alone.",
         )
     _require_weights(folder)
+    checkpoint_files(folder, n_layers=MOST_LAYERS)  # its headers are whole, and no tensor is there twice
     _require_readable_quantization(folder)
     _require_floats(folder)
 
