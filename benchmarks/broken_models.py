@@ -445,7 +445,7 @@ COMMANDS: dict[str, Callable[[str], object]] = {
     "evaluate a candidate": lambda p: require_rows(EvaluationSpec(model=GOOD[0], candidates=(p,), **FEW, n_passkeys=2, passkey_tokens=128, n_completions=0)),
     "long-context": lambda p: require_rows(LongContextSpec(model=p, lengths=(64,), chunks=(32,), decode_steps=2, caches=("dynamic",), search=False)),
     "context-quality": lambda p: require_rows(ContextQualitySpec(model=p, variants=("full", "window:32"), lengths=(128,), n_depths=2, n_per_cell=1, n_windows=1, window_tokens=128, tasks=("single",))),
-    "batch-size": lambda p: require_rows(BatchSearchSpec(model=p, context_tokens=32, largest=2, rounds=2)),
+    "batch-size": lambda p: require_rows(BatchSearchSpec(model=p, context_tokens=32, largest=2, rounds=3)),
     "edge": lambda p: require_rows(EdgeSpec(model=p, techniques=("fp32", "int8-dynamic"), batches=(1,), rounds=5)),
 }  # fmt: skip
 ARITHMETIC = {"models show", "plan", "recipe"}

@@ -50,7 +50,7 @@ def _require_weights(folder: Path) -> None:
     others = sorted(f.name for f in folder.iterdir() if f.suffix in WEIGHT_FILES)
     if first is None and others:
         raise NotAModel(
-            f"{folder.name} has its weights as {others[0]}, which no command here reads.",
+            f"{folder.name} has its weights as {others[0]}, which are not read for measurements.",
             remedy="Fetch or make its *.safetensors files.",
         )
     if first is None:
