@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from workbench.catalog import folder_model
 from workbench.catalog.checkpoint import checkpoint_files
+from workbench.catalog.config_file import quantization_of, without_quantization
 from workbench.catalog.folder_model import model_of_folder
 from workbench.catalog.model_spec import ModelSpec, StoredWeights
 from workbench.core.errors import NotAModel, UnknownStorage
@@ -77,6 +78,19 @@ def test_an_index_names_the_files_that_count(tmp_path, asked):
     assert model_of_folder(tmp_path, {"model_type": "llama"}) == SPEC
 
 
+def test_a_tensor_that_two_files_hold_with_other_values_is_refused(tmp_path):
+    name = "model.embed_tokens.weight"
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {name: "0.safetensors", "x": "1.safetensors"}})
+    )
+    save_file({name: np.zeros((10, 8), np.float16)}, tmp_path / "0.safetensors")
+    save_file({name: np.zeros((10, 8), np.float16), "x": np.ones(1)}, tmp_path / "1.safetensors")
+    assert checkpoint_files(tmp_path, n_layers=2).n_params == 81  # the same values are one tensor
+    save_file({name: np.ones((10, 8), np.float16), "x": np.ones(1)}, tmp_path / "1.safetensors")
+    with pytest.raises(NotAModel, match=r"0\.safetensors and 1\.safetensors in .* hold model\.embed_tokens\.weight"):
+        checkpoint_files(tmp_path, n_layers=2)
+
+
 def test_a_folder_of_other_weights_is_refused(tmp_path, asked):
     save_file(tensors(1), tmp_path / "model.safetensors")
     with pytest.raises(NotAModel, match="144 parameters"):
@@ -89,6 +103,12 @@ def test_files_of_a_method_that_is_not_known_have_their_own_bytes(tmp_path, aske
         model_of_folder(tmp_path, fields)
     save_file(tensors(dtype=np.int8), tmp_path / "model.safetensors")
     assert model_of_folder(tmp_path, fields).stored == StoredWeights(method="odd", precision=None, n_bytes=208)
+
+
+def test_weights_packed_as_mlx_packs_them_are_known_to_be_quantized(tmp_path):
+    fields = {"model_type": "llama", "quantization": {"bits": 4, "group_size": 64}}
+    assert quantization_of(fields) == {"quant_method": "mlx", "bits": 4, "group_size": 64}
+    assert without_quantization(fields) == {"model_type": "llama"}
 
 
 def test_eight_bit_files_without_a_word_of_it_are_no_sixteen_bits(tmp_path, asked):

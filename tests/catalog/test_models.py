@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from workbench.catalog.models import catalog_models, model_spec_from
+from workbench.catalog.models import catalog_models, is_only_a_shape, model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.errors import NotAModel
 
@@ -45,6 +45,59 @@ def test_a_folder_that_is_no_model_says_so(tmp_path, content):
     with pytest.raises(NotAModel) as caught:
         model_spec_from(str(tmp_path))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "remedy"),
+    [
+        ("adapter_config.json", "holds an adapter without its model", "the folder of the model"),
+        ("model_index.json", "a pipeline of diffusers", "a language model"),
+        (
+            "snapshots/0123abcd/config.json",
+            "neither a config.json nor a GGUF file",
+            "snapshots/0123abcd, which has one",
+        ),
+    ],
+)
+def test_a_folder_that_holds_something_else_says_what(tmp_path, file, said, remedy):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(NotAModel, match=said) as refused:
+        model_spec_from(str(tmp_path))
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "remedy"),
+    [
+        ("net.onnx", "is a graph", "workbench edge"),
+        ("model.safetensors", "is a file of weights", "folder that holds it"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_takes_it(tmp_path, file, said, remedy):
+    (tmp_path / file).write_bytes(b"\x08\x09")
+    with pytest.raises(NotAModel, match=said) as refused:
+        model_spec_from(str(tmp_path / file))
+    assert remedy in refused.value.remedy
+
+
+def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("workbench.catalog.models.os.scandir", closed)
+    with pytest.raises(NotAModel, match="is not open to the user"):
+        model_spec_from(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "file", ["pytorch_model.bin", "model.gguf", "model.safetensors.index.json", "tf_model.h5", "model.safetensors"]
+)
+def test_a_folder_with_weights_of_any_format_is_not_taken_for_a_shape(tmp_path, file):
+    (tmp_path / "config.json").write_text("{}")
+    assert is_only_a_shape(str(tmp_path))
+    (tmp_path / file).symlink_to("nowhere")
+    assert not is_only_a_shape(str(tmp_path))
 
 
 def test_a_path_that_does_not_exist_is_no_hub_id():

@@ -160,6 +160,21 @@ def test_the_layers_of_a_shape_are_those_of_the_model(model_type, small):
     assert list(plain_layers(shape).linears) == list(plain_layers(model).linears)
 
 
+def test_a_layer_with_as_many_outputs_as_there_are_experts_is_no_router():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = small_fields("qwen2_moe") | {"num_experts": 32, "moe_intermediate_size": 16}
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config).eval()
+    layers = plain_layers(model)
+    assert {"model.layers.0.mlp.shared_expert.gate_proj", "model.layers.0.mlp.experts.31.gate_up_proj"} <= set(
+        layers.linears
+    )
+    weights = {c.kind: c.n_weights for c in layers.coverage(())}
+    assert weights["router"] == 2 * (32 * 64 + 64)  # the gates of the experts and of the shared one, in two layers
+
+
 def test_a_token_reads_its_experts_alone(small, variant):
     coverage = {c.kind: c for c in variant(small("mixtral"), "int8-weight").coverage}
     experts = coverage["experts"]

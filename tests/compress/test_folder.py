@@ -74,6 +74,20 @@ def _missing(place):
     save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
 
 
+def _as_pickle(content):
+    def change(place):
+        torch.save(content, place / "pytorch_model.bin")
+        (place / "model.safetensors").unlink()
+
+    return change
+
+
+def _whole_numbers(place):
+    tensors = load_file(place / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file(tensors | {name: tensors[name].to(torch.int64)}, place / "model.safetensors", metadata={"format": "pt"})
+
+
 def _cut(place):
     file = place / "model.safetensors"
     file.write_bytes(file.read_bytes()[:2000])
@@ -84,9 +98,16 @@ def _cut(place):
     [
         (_nan, r"weights that are NaN or infinite: 1 in model\.layers\.0\.mlp\.up_proj\.weight"),
         (_missing, r"lacks 1 tensors .*up_proj"),
-        (_cut, "cannot be loaded"),
-        (lambda place: _edit_config(place, intermediate_size=128), "changed (cannot be loaded|has in another shape)"),
-        (lambda place: (place / "model.safetensors").unlink(), "cannot be loaded"),
+        (_cut, r"model\.safetensors has 2,000 bytes"),
+        (
+            lambda place: _edit_config(place, intermediate_size=128),
+            r"changed has .*_proj\.weight in the shape \((96, 64|64, 96)\), and its config\.json asks for",
+        ),
+        (lambda place: (place / "model.safetensors").unlink(), "changed has no weights"),
+        (lambda place: (place / "model.safetensors").rename(place / "model.gguf"), r"has its weights as model\.gguf"),
+        (_as_pickle([1, 2]), r"pytorch_model\.bin of changed is not a table of tensors"),
+        (_as_pickle({"model": {}}), r"pytorch_model\.bin of changed is not a table of tensors"),
+        (_whole_numbers, r"stores model\.layers\.0\.mlp\.up_proj\.weight as I64"),
     ],
 )
 def test_weights_that_cannot_be_used_are_named_in_one_sentence(damage, says, changed):

@@ -12,7 +12,7 @@ from support.small_models import small_fields
 from workbench.compress.checkpoint_model import CheckpointModel
 from workbench.compress.packed_experts import read_packed_experts
 from workbench.core.errors import NotAModel, NotAvailable
-from workbench.understanding.loading import packed_experts, read_model
+from workbench.understanding.loading import loaded, packed_experts
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 IDS = torch.arange(3, 35)[None] * 3 % 128
@@ -162,7 +162,7 @@ def test_what_cannot_be_read_rightly_is_refused_in_one_sentence(checkpoint):
     place, _ = checkpoint("mixtral", "int8 with rounded inputs")
     assert packed_experts(str(place))
     with pytest.raises(NotAvailable, match="read by `workbench evaluate` alone"):
-        read_model(str(place), dtype=torch.float32)
+        loaded(str(place), dtype=torch.float32)
     config = json.loads((place / "config.json").read_text())
     config["quantization_config"]["config_groups"]["group_0"]["input_activations"] |= {
         "dynamic": False,

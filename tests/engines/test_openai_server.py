@@ -298,6 +298,11 @@ def test_a_damaged_configuration_is_refused_before_a_server_starts(tmp_path, con
     [
         ("tokenizer.json", b'{"version": "1.0", "model"', "The tokenizer of .* cannot be read"),
         ("tokenizer_config.json", b"[1]", r"tokenizer_config\.json cannot be read|tokenizer of .* cannot be read"),
+        (
+            "chat_template.jinja",
+            b"{% for m in messages %}{{ m.content }}",
+            "The chat template of .* is damaged: Unexpected end of template",
+        ),
         ("generation_config.json", b'{"a":', r"generation_config\.json cannot be read"),
         ("generation_config.json", b"[]", r"generation_config\.json cannot be read"),
         ("generation_config.json", b'{"eos_token_id": "end"}', r"generation_config\.json cannot be read"),
@@ -307,6 +312,16 @@ def test_a_damaged_file_beside_the_weights_is_named(tmp_path, name, content, sai
     folder = copied(tmp_path, name, content)
     with pytest.raises(NotAModel, match=said):
         ChatTemplate.of(folder), tokenizer_of(folder), eos_ids(folder)
+
+
+@pytest.mark.parametrize("words", [{}, {"?": 0}])
+def test_a_tokenizer_that_finds_no_words_serves_nothing(tmp_path, words):
+    tokenizer = json.loads((REFERENCE_MODEL / "tokenizer.json").read_text())
+    tokenizer["model"] |= {"vocab": words, "merges": [], "unk_token": "?" if words else None}
+    tokenizer["added_tokens"] = []
+    folder = copied(tmp_path, "tokenizer.json", json.dumps(tokenizer).encode())
+    with pytest.raises(NotAModel, match="no tokenizer that can read text"):
+        tokenizer_of(folder)
 
 
 @pytest.mark.parametrize(("is_clear", "refused"), [(True, True), (False, False)])

@@ -1,5 +1,7 @@
 """All engines keep the same promises, on really trained weights."""
 
+import json
+import shutil
 import threading
 import time
 
@@ -10,6 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from workbench.catalog.paths import REFERENCE_MODEL
 from workbench.core.ports import Generation
+from workbench.engines.http import EngineFailed
+from workbench.engines.onnx_engine import OnnxEngine
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 PROMPTS = (
@@ -108,3 +112,14 @@ def test_it_says_what_it_is(engine):
     found = engine.describe()
     assert found["engine"] in {"torch", "onnx", "http"}
     assert found["version"]
+
+
+def test_a_graph_ends_where_the_generation_settings_say_and_knows_its_words(exported_graph, tokenizer, tmp_path):
+    folder = tmp_path / "graph"
+    shutil.copytree(exported_graph, folder)
+    first = tokens(OnnxEngine(folder), PROMPTS[0])[0].token_ids[0]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [first]}))
+    engine = OnnxEngine(folder)
+    assert [e.finish_reason for e in tokens(engine, PROMPTS[0], ignore_eos=False)] == ["stop"]
+    with pytest.raises(EngineFailed, match="the model's embedding has"):
+        tokens(engine, (5, tokenizer.get_vocab_size() + 10_000))

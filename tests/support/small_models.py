@@ -40,6 +40,7 @@ OWN = {
     "minimax": FOUR | {"layer_types": ["linear_attention", "full_attention"] * 2},
     "nemotron_h": FOUR | {"layers_block_type": ["mamba", "attention", "moe", "mamba"], "mamba_num_heads": 8, "moe_shared_expert_intermediate_size": 32},
     "nemotron": {"num_key_value_heads": 2},
+    "recurrent_gemma": {"num_hidden_layers": 3},  # the third one has attention
     "qwen3_next": FOUR | {"full_attention_interval": 2},
     **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp_text"), FOUR | {"full_attention_interval": 2}),
     "dbrx": {"n_layers": 2, "n_heads": 4, "max_seq_len": 256, "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},

@@ -164,7 +164,7 @@ def test_nan_and_missing_tensors_are_refused_in_a_sentence(folders, tmp_path):
     with pytest.raises(NotAModel, match=r"lacks 9 tensors of its architecture, first model\.layers\.2"):
         opened(place)
     (place / "model.safetensors").write_bytes(b"\0" * 64)
-    with pytest.raises(NotAModel, match="broken cannot be loaded"):
+    with pytest.raises(NotAModel, match=r"broken/model\.safetensors has 64 bytes, where its header alone has 0"):
         opened(place)
 
 
@@ -183,6 +183,7 @@ def test_a_layer_that_the_configuration_does_not_count_is_named(folders, tmp_pat
 
 
 KINDS = {
+    "embeddings": (t.LlamaModel, CONFIGS["llama"]),
     "classes": (t.LlamaForSequenceClassification, CONFIGS["llama"]),
     "encoder-decoder": (t.T5ForConditionalGeneration, t.T5Config(vocab_size=64, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)),
     "decoder of an encoder": (t.BartForConditionalGeneration, t.BartConfig(vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)),
@@ -215,8 +216,59 @@ def test_codes_of_weights_are_not_taken_for_the_weights(folders, form, beside, t
     config = t.AutoConfig.from_pretrained(tmp_path / "m")
     config.quantization_config = {"quant_method": "magic"}
     config.save_pretrained(tmp_path / "m")
-    with pytest.raises(NotAModel, match="transformers does not know from 'magic' how its weights are quantized"):
+    with pytest.raises(NotAModel, match="transformers does not know the method 'magic'"):
         open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("method", "asks_for"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "optimum"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "accelerate"),
+        ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
+    ],
+)
+def test_a_checkpoint_whose_package_is_missing_names_it_and_another_way(folders, method, asks_for, tmp_path):
+    shutil.copytree(folders("llama"), tmp_path / "m")
+    config = t.AutoConfig.from_pretrained(tmp_path / "m")
+    config.quantization_config = method
+    config.save_pretrained(tmp_path / "m")
+    with pytest.raises(NotAvailable, match=f"quantized by {method['quant_method']}.*{asks_for}") as refused:
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+    assert "vLLM" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"model.layers.0.mlp.up_proj.bias": (48,)}, r"up_proj\.bias, which LlamaForCausalLM does not read"),
+        ({"model.layers.1.self_attn.q_norm.weight": (8,)}, r"q_norm\.weight, which LlamaForCausalLM does not read"),
+        ({"model.layers.0.self_attn.rotary_emb.inv_freq": (4,), "model.visual.proj.weight": (2, 2)}, None),
+    ],
+)
+def test_tensors_that_the_class_of_a_layer_would_drop_are_named(folders, more, said, tmp_path):
+    shutil.copytree(folders("llama"), tmp_path / "m")
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    tensors |= {name: torch.ones(shape) for name, shape in more.items()}
+    save_file(tensors, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    if said is None:
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+        return
+    with pytest.raises(NotAModel, match=said):
+        open_causal_model(str(tmp_path / "m"), dtype=torch.float32, device="cpu")
+
+
+def test_a_head_beside_the_one_that_is_tied_and_an_adapter_are_refused(folders, tmp_path):
+    place = tmp_path / "m"
+    shutil.copytree(folders("llama"), place)
+    config = t.AutoConfig.from_pretrained(place)
+    config.tie_word_embeddings = True
+    config.save_pretrained(place)
+    with pytest.raises(NotAModel, match=r"hold a lm_head\.weight of its own, which its config\.json ties"):
+        open_causal_model(str(place), dtype=torch.float32, device="cpu")
+    (place / "adapter_config.json").write_text("{}")
+    with pytest.raises(NotAModel, match="holds an adapter"):
+        open_causal_model(str(place), dtype=torch.float32, device="cpu")
 
 
 def test_held_bytes_count_states_and_windows_as_well_as_keys(folders):

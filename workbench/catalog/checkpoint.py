@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, first_line
 
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100 * 2**20
@@ -48,15 +48,17 @@ def checkpoint_files(folder: Path, *, n_layers: int) -> CheckpointFiles | None:
         NotAModel: A file is damaged, ends too early or is missing.
     """
     index = folder / INDEX
+    if not index.is_file() and (folder / "model.safetensors").exists():
+        return _counted([folder / "model.safetensors"], n_layers)  # what else lies there belongs to other programs
     if not index.is_file():
         files = sorted(f for f in folder.glob("*.safetensors") if not re.match("consolidated|adapter", f.name))
         return _counted(files or sorted(folder.glob("consolidated*.safetensors")), n_layers)
     try:
-        content = json.loads(index.read_bytes())
+        content = json.loads(index.read_text(encoding="utf-8"))
         names = sorted({str(name) for name in content["weight_map"].values()})
         total = content.get("metadata", {}).get("total_size")
     except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise NotAModel(f"{index} is not an index of a checkpoint.", remedy=REMEDY) from error
+        raise NotAModel(f"{index} is not an index of a checkpoint: {first_line(error)}.", remedy=REMEDY) from error
     missing = [name for name in names if not (folder / Path(name).name).is_file()]
     if not missing:
         return _counted([folder / Path(name).name for name in names], n_layers)
@@ -72,8 +74,15 @@ def checkpoint_files(folder: Path, *, n_layers: int) -> CheckpointFiles | None:
 
 def _counted(files: Iterable[Path], n_layers: int) -> CheckpointFiles | None:
     tensors: dict[str, tuple[int, int, str]] = {}
+    places: dict[str, Path] = {}
     for file in files:
-        tensors.update(_tensors(file))
+        for name, tensor in _tensors(file).items():
+            if name in places and _content(file, name) != _content(places[name], name):
+                raise NotAModel(
+                    f"{places[name].name} and {file.name} in {file.parent} hold {name} with other values.",
+                    remedy="Remove the file that does not belong to the model, or fetch the checkpoint again.",
+                )
+            tensors[name], places[name] = tensor, file
     if not tensors:
         return None
     later = {name for name in tensors if _is_later(name, n_layers)}
@@ -84,6 +93,15 @@ def _counted(files: Iterable[Path], n_layers: int) -> CheckpointFiles | None:
         n_left_out=sum(tensors[name][0] for name in later),
         dtypes=frozenset(dtype for _, _, dtype in own.values()),
     )
+
+
+def _content(file: Path, name: str) -> bytes:
+    """Return the bytes of a tensor."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        start, end = json.loads(stream.read(length))[name]["data_offsets"]
+        stream.seek(8 + length + start)
+        return stream.read(end - start)
 
 
 def _is_later(name: str, n_layers: int) -> bool:

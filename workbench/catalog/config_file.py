@@ -73,7 +73,13 @@ def _with_floats(part: dict[str, object]) -> object:
 
 
 def quantization_of(fields: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what a configuration says of the quantization of its weights; None where they are not quantized."""
+    """Return what a configuration says of the quantization of its weights; None where they are not quantized.
+
+    MLX writes ``quantization`` instead, and no method.
+    """
+    packed = fields.get("quantization")
+    if isinstance(packed, Mapping) and "bits" in packed:
+        return {"quant_method": "mlx", **packed}
     for place in (fields, *(fields.get(name) for name in PLACES)):
         if isinstance(place, Mapping):
             for key in QUANTIZATION:
@@ -87,7 +93,7 @@ def without_quantization(fields: Mapping[str, object]) -> dict[str, object]:
     return {
         key: without_quantization(value) if key in PLACES and isinstance(value, Mapping) else value
         for key, value in fields.items()
-        if key not in QUANTIZATION
+        if key not in (*QUANTIZATION, "quantization")
     }
 
 

@@ -1,5 +1,6 @@
 """Models: rows of ``data/models.csv`` and the reader's own, and any transformers folder or config.json."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from workbench.catalog.ask import asked_model
+from workbench.catalog.checkpoint import INDEX
 from workbench.catalog.config_file import parsed_config, read_config
 from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.encoder_spec import EncoderSpec
@@ -26,6 +28,8 @@ from workbench.core.names import did_you_mean
 
 GENERATING = ("decoder", "vision-language")
 """Kinds of models that are estimated: they generate text from a decoder alone."""
+
+WEIGHT_FILES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf"})
 
 
 @cached_while_unchanged("models.csv", "shapes.json")
@@ -106,9 +110,9 @@ def _experts_of_row(row: ModelRow) -> Experts | None:
 
 
 def is_only_a_shape(place: str) -> bool:
-    """Return whether a model is a folder without weights, so that only its speed can be measured."""
+    """Return whether a model is a folder without weights of any format, so that only its speed can be measured."""
     folder = Path(located(place))
-    return folder.is_dir() and not any(folder.glob("*.safetensors"))
+    return folder.is_dir() and not any(f.suffix in WEIGHT_FILES or f.name == INDEX for f in folder.iterdir())
 
 
 def require_folder(place: str) -> None:
@@ -170,21 +174,14 @@ def model_spec_from(place: str) -> ModelSpec:
     Raises:
         NotAModel: There is no such model, or it was not understood; the message names the fields or the reason.
     """
-    path = Path(located(place))
+    path = _open_path(place)
     config_file = path / "config.json" if path.is_dir() else path
     if config_file.is_file():
-        name = path.name if path.is_dir() else path.parent.name
-        if config_file.suffix == ".gguf":
-            return replace(model_of_gguf(config_file), source=str(place))
-        spec = model_of_folder(config_file.parent, read_config(config_file))
-        return replace(spec, name=name, source=str(place))
+        return replace(_spec_of_file(config_file), source=str(place))
     if path.is_dir():
         if (gguf := gguf_file_of(path)) is not None:
             return replace(model_of_gguf(gguf), source=str(place))
-        raise NotAModel(
-            f"The folder {place} has neither a config.json nor a GGUF file.",
-            remedy="Name a folder that save_pretrained wrote, or a GGUF file.",
-        )
+        raise _without_config(path, place)
     name = aliases().get(place, place)
     if name in catalog_models():
         return catalog_models()[name]
@@ -204,6 +201,59 @@ def model_spec_from(place: str) -> ModelSpec:
             remedy=near or "Check the name and the network, or name a folder.",
         ) from error
     return model_spec_from_config(parsed_config(content, name=place), name=place, source=f"huggingface.co/{place}")
+
+
+def _open_path(place: str) -> Path:
+    """Return where a place lies; raises ``NotAModel`` for a folder that this user may not look into, or not even at."""
+    try:
+        path = Path(located(place))
+        if path.is_dir():
+            os.scandir(path).close()
+            (path / "config.json").is_file()
+    except PermissionError as error:
+        raise NotAModel(
+            f"{place} is not open to the user of this process.",
+            remedy="Give read access to the folder and those above it.",
+        ) from error
+    return path
+
+
+def _spec_of_file(file: Path) -> ModelSpec:
+    """Return the shape that a config.json or a GGUF file describes; raises ``NotAModel`` for files of other kinds."""
+    if file.suffix == ".gguf":
+        return model_of_gguf(file)
+    if file.suffix == ".onnx":
+        raise NotAModel(
+            f"{file} is a graph, not the folder of a model.",
+            remedy=f"Measure it with `workbench edge {shlex.quote(str(file))}`.",
+        )
+    if file.suffix in WEIGHT_FILES:
+        raise NotAModel(
+            f"{file} is a file of weights, which does not say what model they are of.",
+            remedy="Name the folder that holds it and its config.json.",
+        )
+    return replace(model_of_folder(file.parent, read_config(file)), name=file.parent.name)
+
+
+def _without_config(folder: Path, place: str) -> NotAModel:
+    """Return why a folder without a configuration is no model, with the folder below it that is one."""
+    if (folder / "adapter_config.json").is_file():
+        return NotAModel(
+            f"The folder {place} holds an adapter without its model.",
+            remedy="Name the folder of the model, or merge the two (`merge_and_unload` of peft).",
+        )
+    if (folder / "model_index.json").is_file():
+        return NotAModel(
+            f"The folder {place} holds a pipeline of diffusers, which makes images.",
+            remedy="Name the folder of a language model.",
+        )
+    below = sorted(file.parent for pattern in ("*", "snapshots/*") for file in folder.glob(f"{pattern}/config.json"))
+    return NotAModel(
+        f"The folder {place} has neither a config.json nor a GGUF file.",
+        remedy=f"Name {below[-1]}, which has one."
+        if below
+        else "Name a folder that save_pretrained wrote, or a GGUF file.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from workbench.compress.rows import KindCoverage, LayerKind
 from workbench.core.errors import NotAvailable
 from workbench.understanding.parameters import PER_TOKEN
 
-ROUTER = re.compile(r"(^|[._])(gate|router|gating|wg|switch)($|[._])")
+ROUTER = re.compile(r"(^|[._])(gate(?!_up|_proj)|router|gating|wg|switch)($|[._])")
 EXPERTS = re.compile(r"(^|\.)\w*experts\.")
 PROBE_TOKENS = 4
 

@@ -12,7 +12,7 @@ import onnxruntime
 from workbench.core.errors import NotAModel
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
-from workbench.engines.text import Detokenizer, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
 
 
 class _Limits(msgspec.Struct):
@@ -21,7 +21,6 @@ class _Limits(msgspec.Struct):
     max_position_embeddings: int | None = None
     n_positions: int | None = None
     vocab_size: int | None = None
-    eos_token_id: int | list[int] | None = None
 
 
 class OnnxEngine:
@@ -42,8 +41,7 @@ class OnnxEngine:
         most_tokens = config.max_position_embeddings or config.n_positions
         self._limits = EngineLimits(n_vocab=config.vocab_size, max_model_len=most_tokens)
         self._limit = most_tokens or 1 << 30
-        eos = config.eos_token_id
-        self._eos = frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
+        self._eos = eos_ids(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -94,6 +92,7 @@ class OnnxEngine:
                 f"{len(ids)} prompt and {wish.max_tokens} answer tokens do not fit into 1 to {self._limit}.",
                 remedy="Change the lengths.",
             )
+        require_known_ids(ids, self._limits.n_vocab)
         return ids
 
     def tokenize(self, text: str) -> tuple[int, ...]:

@@ -68,11 +68,11 @@ def launch_for(
         )
     if engine == "onnx" and device != "cpu":
         raise NotAvailable("The ONNX engine runs on the CPU only.", remedy="Choose the device cpu for it.")
+    model_spec_from(str(place))
     if not (place / "config.json").exists():
         raise NotAModel(
             f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
         )
-    model_spec_from(str(place))
     folder = exported(place, cache=cache, tell=tell) if engine == "onnx" else place
     own = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
     command = [*own, "--name", name, "--port", str(port), "--device", device, *extra]
@@ -80,7 +80,9 @@ def launch_for(
 
 
 def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
-    """Return the ONNX graph of a model, exported once and kept until the model changes."""
+    """Return the ONNX graph of a model, exported once and kept until the model changes; raises ``NotAModel`` without a tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        raise NotAModel(f"{folder.name} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
 
     def make(target: Path) -> None:
         tell("exporting to ONNX")

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
+from jinja2 import TemplateSyntaxError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from workbench.core.errors import NotAModel, WorkbenchError, first_line
 from workbench.engines.http import EngineFailed
+
+SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
+COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
 
 
 class _Settings(msgspec.Struct):
@@ -63,7 +67,7 @@ def _refused_as_tokenizer(folder: Path) -> Iterator[None]:
     except Exception as error:  # each tokenizer's library has its own
         raise NotAModel(
             f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
-            remedy="Copy the tokenizer's files into the folder.",
+            remedy=COPY_TOKENIZER,
         ) from error
 
 
@@ -71,7 +75,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     """Return the tokenizer of a model folder, which adds BOS and EOS as its class and its settings say.
 
     Raises:
-        NotAModel: There is none.
+        NotAModel: There is none, or one that finds no words in a text.
     """
     file = folder / "tokenizer.json"
     if not file.exists():
@@ -79,7 +83,11 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
     backend = getattr(by_class, "backend_tokenizer", None)
     with _refused_as_tokenizer(folder):
-        return backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+        tokenizer = backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
+        ids = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
+    if len(set(ids)) < 2:
+        raise NotAModel(f"{folder.name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
+    return tokenizer
 
 
 def eos_ids(folder: Path) -> frozenset[int]:
@@ -113,9 +121,28 @@ class ChatTemplate:
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """Return the template of a model folder; None where it has none."""
+        """Return the template of a model folder; None where it has none. Raises ``NotAModel`` for one that is damaged."""
         has_file = (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists()
-        return cls(_by_class(folder)) if has_file or _settings(folder).chat_template else None
+        if not has_file and not _settings(folder).chat_template:
+            return None
+        template = cls(_by_class(folder))
+        try:
+            template._text([{"role": "user", "content": "x"}], None)
+        except TemplateSyntaxError as error:
+            raise NotAModel(
+                f"The chat template of {folder.name} is damaged: {first_line(error)}.",
+                remedy="Copy the file of the model again.",
+            ) from error
+        except Exception:  # noqa: BLE001, S110 - what it refuses in a conversation is said when one comes
+            pass
+        return template
+
+    def _text(self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def ids(self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> tuple[int, ...]:
         """Return the prompt of a conversation, which ends where the answer begins.
@@ -124,14 +151,12 @@ class ChatTemplate:
             BadMessages: The template refuses a role or an order, with its own words.
         """
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tools=tools or None, tokenize=False, add_generation_prompt=True
-            )
+            text = self._text(messages, tools)
         except Exception as error:
             raise BadMessages(
                 f"The model's chat template refuses the messages: {error}.", remedy="Change roles or order."
             ) from error
-        return tuple(self._tokenizer.backend_tokenizer.encode(str(text), add_special_tokens=False).ids)
+        return tuple(self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 class Detokenizer:

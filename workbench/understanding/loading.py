@@ -16,19 +16,18 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from workbench.catalog.checkpoint import BUFFERS
-from workbench.catalog.config_file import quantization_method, quantization_of, read_config
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
+from workbench.understanding.folder_files import PARAMETER, require_readable_files
 
 PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
-OTHER_ANSWERS = re.compile(r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding")
+OTHER_ANSWERS = re.compile(
+    r"For(\w*Classification|QuestionAnswering|MultipleChoice|MaskedLM)|Reward|Embedding|(?<!LMHead)Model$"
+)
 """Architectures whose head answers something else than the next token."""
 LAYER = re.compile(r"(?P<layer>.*?\.\d+)\.(?P<rest>.+)")
-CODES = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "F4", "F6_E2M3", "F6_E3M2"})
-"""Types of stored tensors that are no weights without scales."""
 PLAIN_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -51,22 +50,10 @@ def refused_as_folder(name: str) -> Iterator[None]:
 
 
 def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the model of a folder in evaluation mode, with finite weights.
+    """Return the model of a folder in evaluation mode, with finite weights: a text may not reach one that is not until the model is in use.
 
     Raises:
-        NotAModel: As ``read_model``, or weights are not finite.
-        NotAvailable: As ``read_model``.
-    """
-    model = read_model(place, dtype=dtype)
-    _require_finite(model, Path(place).name)
-    return model
-
-
-def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the model of a folder in evaluation mode.
-
-    Raises:
-        NotAModel: It cannot be read, or tensors are missing or have another shape.
+        NotAModel: It cannot be read, tensors are missing or have another shape, or weights are not finite.
         NotAvailable: It is a checkpoint with quantized experts, which transformers cannot read.
     """
     transformers_logging.disable_progress_bar()
@@ -78,16 +65,23 @@ def read_model(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
         )
     with refused_as_folder(name):
         _require_causal_class(AutoConfig.from_pretrained(place), name)
-        _require_floats(place)
-        model, info = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True)
+        require_readable_files(place)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     _require_all_layers(model, info.get("unexpected_keys", ()), name)
-    for what, keys in (("lacks", "missing_keys"), ("has in another shape", "mismatched_keys")):
-        wrong = sorted(map(str, info.get(keys, ())))
-        if wrong:
-            raise NotAModel(
-                f"{name} {what} {len(wrong)} tensors of its architecture, first {wrong[0]}.",
-                remedy="Make or copy the folder again.",
-            )
+    _require_ties(model, name)
+    for key, found, expected in sorted(info.get("mismatched_keys", ())):
+        raise NotAModel(
+            f"{name} has {key} in the shape {tuple(found)}, and its config.json asks for {tuple(expected)}.",
+            remedy="Fetch the config.json that belongs to the files, or make or copy the folder again.",
+        )
+    if lacking := sorted(map(str, info.get("missing_keys", ()))):
+        raise NotAModel(
+            f"{name} lacks {len(lacking)} tensors of its architecture, first {lacking[0]}.",
+            remedy="Make or copy the folder again.",
+        )
+    _require_finite(model, name)
     return model.eval()
 
 
@@ -101,8 +95,17 @@ def _require_causal_class(config: PretrainedConfig, name: str) -> None:
         )
 
 
+def _require_ties(model: PreTrainedModel, name: str) -> None:
+    """Raise ``NotAModel`` where files hold two tensors with other values that the configuration takes for one: engines choose otherwise."""
+    for tied in sorted(model.get_expanded_tied_weights_keys(all_submodels=True).keys() - model.all_tied_weights_keys):
+        raise NotAModel(
+            f"The files of {name} hold a {tied} of its own, which its config.json ties to the embedding.",
+            remedy="Write `tie_word_embeddings: false` into its config.json, or fetch the one that belongs to the files.",
+        )
+
+
 def _require_all_layers(model: PreTrainedModel, unread: Iterable[str], name: str) -> None:
-    """Raise ``NotAModel`` where files hold a further layer like those of the model; draft layers have other tensors."""
+    """Raise ``NotAModel`` where files hold a further layer like those of the model, or more in a layer than its class reads; draft layers have other tensors."""
 
     def by_layer(keys: Iterable[str]) -> dict[str, set[str]]:
         layers: dict[str, set[str]] = {}
@@ -111,36 +114,19 @@ def _require_all_layers(model: PreTrainedModel, unread: Iterable[str], name: str
                 layers.setdefault(match["layer"], set()).add(match["rest"])
         return layers
 
-    own = list(by_layer(model.state_dict()).values())
+    own = by_layer(model.state_dict())
+    lists = {layer.rpartition(".")[0] for layer in own}
     for layer, rest in by_layer(unread).items():
-        if rest in own:
+        if rest in own.values() and layer.rpartition(".")[0] in lists:
             raise NotAModel(
                 f"The files of {name} hold {layer}, which its config.json does not count.",
                 remedy="Correct the number of layers in its config.json.",
             )
-
-
-def _require_floats(place: str) -> None:
-    """Raise ``NotAModel`` where weights are stored in few bits and nothing says how: transformers would take their codes for the numbers."""
-    folder = Path(place)
-    if not (folder / "config.json").is_file():
-        return
-    quantization = quantization_of(read_config(folder / "config.json"))
-    method = None if quantization is None else quantization_method(quantization)
-    if method in AUTO_QUANTIZATION_CONFIG_MAPPING:
-        return
-    lacking = "its config.json does not say" if method is None else f"transformers does not know from {method!r}"
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="np") as tensors:
-            keys = [key for key in tensors.keys() if not BUFFERS.search(key)]  # noqa: SIM118 - the file is no mapping
-            has_scales = any("scale" in key for key in keys)
-            for key in keys:
-                form = tensors.get_slice(key).get_dtype()
-                if form in CODES or (form.startswith("F8") and has_scales):
-                    raise NotAModel(
-                        f"{folder.name} stores {key} as {form}, and {lacking} how its weights are quantized.",
-                        remedy="Fetch the config.json that belongs to the files, or the model that they were made from.",
-                    )
+        if layer in own and (more := sorted(r for r in rest if PARAMETER.search(r) and not BUFFERS.search(r))):
+            raise NotAModel(
+                f"The files of {name} hold {layer}.{more[0]}, which {type(model).__name__} does not read.",
+                remedy="Fetch the config.json that belongs to the files.",
+            )
 
 
 def packed_experts(place: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
 
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
-from workbench.understanding.loading import read_model, refused_as_folder
+from workbench.understanding.loading import loaded, refused_as_folder
 
 MEMORIES = ("past_key_values", "cache_params", "state")
 """What classes of transformers call what they keep of the tokens that they have read."""
@@ -30,14 +30,14 @@ def open_causal_model(place: str, *, dtype: torch.dtype, device: str, random_wei
     """Return the model of a folder in evaluation mode; random weights where only the shape counts.
 
     Raises:
-        NotAModel: It cannot be read, or tensors are missing or have another shape.
+        NotAModel: It cannot be read, tensors are missing or have another shape, or weights are not finite.
         NotAvailable: It is a checkpoint with quantized experts.
     """
     if random_weights:
         torch.manual_seed(0)
         with torch.device(device), refused_as_folder(Path(place).name):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place), dtype=dtype).eval()
-    return read_model(place, dtype=dtype).to(device)
+    return loaded(place, dtype=dtype).to(device)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a graph asks for and is made of: its inputs, whether its batch is free, and whether it is quantized already."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -114,9 +114,18 @@ def graph_form(model: onnx.ModelProto) -> GraphForm:
         inputs=inputs,
         batch=1 if not same else firsts[0] if isinstance(firsts[0], int) else None,
         is_whole=not same,
-        quantized=tuple(sorted({n.op_type for n in model.graph.node} & QUANTIZED)),
+        quantized=tuple(sorted({n.op_type for n in all_nodes(model.graph)} & QUANTIZED)),
         precision=precision,
     )
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the operations of a graph and of its branches and loops."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g)
 
 
 def _input(info: onnx.ValueInfoProto, graph: onnx.GraphProto, stored: Mapping[str, onnx.TensorProto]) -> GraphInput:

@@ -14,6 +14,7 @@ import onnx
 import torch
 
 from workbench.core.errors import NotAvailable
+from workbench.vision.graph_form import all_nodes
 from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
 
 Floats = npt.NDArray[np.float32]
@@ -202,18 +203,10 @@ def as_products(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in _all_nodes(graph) for name in node.input} | {o.name for o in graph.output}
+    used = {name for node in all_nodes(graph) for name in node.input} | {o.name for o in graph.output}
     kept = [t for t in graph.initializer if t.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g)
 
 
 def compressed_bytes(graph: Path) -> int:

@@ -108,6 +108,49 @@ def test_graphs_are_answered_whatever_their_inputs(tmp_path, model, batch, field
         assert 0 < near.difference_fraction < 0.3
 
 
+def in_constants():
+    model = dense(kind="MatMul")
+    constants = [helper.make_node("Constant", [], [t.name], value=t) for t in model.graph.initializer]
+    nodes = [*constants, *model.graph.node]
+    made = helper.make_graph(nodes, "g", model.graph.input, model.graph.output)
+    return helper.make_model(made, opset_imports=model.opset_import, ir_version=9)
+
+
+def in_a_function(*body):
+    given = [name for node in body for name in node.input if name in {"p", "k", "s", "z"}]
+    names = list(dict.fromkeys(["p", *given]))
+    function = helper.make_function("own", "Dense", names, ["o"], list(body), [helper.make_opsetid("", 13)])
+    call = helper.make_node("Dense", ["x", *names[1:]], ["y"], domain="own")
+    weights = [
+        stored("k", 64, 32),
+        numpy_helper.from_array(np.float32(0.05), "s"),
+        numpy_helper.from_array(np.int8(0), "z"),
+    ]
+    ends = [[helper.make_tensor_value_info(n, FLOAT, ["N", side])] for n, side in (("x", 64), ("y", 32))]
+    made = helper.make_graph([call], "g", *ends, [w for w in weights if w.name in names])
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("own", 1)]
+    return helper.make_model(made, opset_imports=opsets, functions=[function], ir_version=9)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [in_constants(), in_a_function(helper.make_node("MatMul", ["p", "k"], ["o"]))],
+    ids=["constants", "function"],
+)
+def test_weights_are_found_wherever_a_graph_keeps_them(tmp_path, model):
+    own = subject(model, tmp_path)
+    assert {"int8-static", "int8-dynamic", "int4"} <= set(own.variants)
+    assert not own.failures
+
+
+def test_operations_inside_a_function_say_that_a_graph_is_quantized(tmp_path):
+    make = helper.make_node
+    body = make("QuantizeLinear", ["p", "s", "z"], ["q"]), make("DequantizeLinear", ["q", "s", "z"], ["d"])
+    own = subject(in_a_function(*body, make("MatMul", ["d", "k"], ["o"])), tmp_path)
+    assert set(own.variants) == {"fp32"}
+    assert "quantized already" in own.failures[0].cause
+
+
 def test_weights_beside_the_graph_are_read_and_counted(tmp_path):
     inside = subject(dense(), tmp_path).variants["fp32"].runner.n_bytes
     file = tmp_path / "outside.onnx"

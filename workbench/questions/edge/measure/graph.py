@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.inliner
 
+from workbench.catalog.checkpoint import LFS_POINTER
 from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable, WorkbenchError, first_line
 from workbench.core.language import gettext_noop
 from workbench.core.rows import Failure
@@ -126,13 +128,40 @@ def loaded_graph(source: Path) -> onnx.ModelProto:
         raise NotAModel(f"There is no graph at {source}.", remedy="Name an .onnx file.")
     try:
         model = onnx.load(str(source))
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
     except Exception as error:  # protobuf and the loader of weights raise many kinds
+        if _is_pointer(source):
+            raise NotAModel(
+                f"{source} is a pointer of Git LFS, not the file itself.", remedy="Run `git lfs pull`."
+            ) from error
         raise _not_run(source, error, "Name an .onnx file, with the files of its weights beside it.") from error
     if not model.graph.node:
         raise NotAModel(
             f"{source} cannot be run: it has no operations.", remedy="Name an .onnx file that was written whole."
         )
+    _store_constants(model.graph)
     return model
+
+
+def _is_pointer(source: Path) -> bool:
+    with source.open("rb") as stream:
+        return stream.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def _store_constants(graph: onnx.GraphProto) -> None:
+    """Make stored tensors of the constants of a graph, in place: quantizers look for weights there."""
+    answers, kept = {o.name for o in graph.output}, []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None) if node.op_type == "Constant" else None
+        if value is None or node.output[0] in answers:
+            kept.append(node)
+            continue
+        graph.initializer.add().CopyFrom(value)
+        graph.initializer[-1].name = node.output[0]
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
 
 
 def save_graph(model: onnx.ModelProto, target: Path) -> None:
