@@ -88,7 +88,7 @@ class KnobField:
     def labelled_choices(self) -> list[tuple[str, str]]:
         """Return the label in the reader's language and the value of each choice."""
         labels = (self.knob.choices or {}).items()
-        return [(label if label == value else gettext(label), value) for value, label in labels]
+        return [(gettext(label), value) for value, label in labels]
 
     @property
     def start(self) -> Any:
