@@ -23,7 +23,7 @@ MEASURES = {
 
 
 Exposure: TypeAlias = Mapping[tuple[float, bool], float]
-"""Number of requests, by the probability that a failure of theirs is the new version's if both are alike, and by whether they are the new version's."""
+"""Number of requests, by the probability that a failure among them is the new version's if both are alike, and by whether they are the new version's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.figures import flag_contributions, front, pareto
 from workbench.questions.tuning.findings.flags import contributions
+from workbench.questions.tuning.findings.grid import grid_comparison
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
 
@@ -161,7 +162,7 @@ def test_the_choice_is_compared_with_the_best_of_the_grids_finalists(changed_liv
     trials = [trial(s, 0, 9.0) for s in (DEFAULT, SMALL, FEW)] + [trial(SMALL, 7, 8.1), trial(FEW, 7, 9.0)]
     run = a_run(Interval(0.29, 0.2, 0.4), trials=trials)
     results = [replace(r, startup_s=30.0) if isinstance(r, SettingResult) else r for r in run.results]
-    text = findings.grid_comparison(replace(run, results=results))
+    text = grid_comparison(replace(run, results=results))
     assert text.startswith(f"An exhaustive grid of 3 settings took {took};")
     assert "of the 2 that were measured again on fresh seeds 2048 tokens, 8 sequences has the highest score" in text
     assert "the tuner's choice 90 % of it" in text

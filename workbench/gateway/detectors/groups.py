@@ -89,7 +89,7 @@ class Text:
 
     @cached_property
     def plain(self) -> str:
-        """The text itself."""
+        """The characters as one string, in their order."""
         return text_of(self.wide)
 
     @cached_property
@@ -175,7 +175,7 @@ class Text:
 
     @cached_property
     def line_breaks(self) -> Marks:
-        """The line breaks."""
+        """Where lines end (line feeds alone)."""
         return Marks(self.codes == 10)
 
     @cached_property

@@ -12,6 +12,7 @@ from workbench.core.statistics import Floats, Interval
 from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Answer, Verdict, sentence
 from workbench.engines.vllm_settings import VllmSetting
+from workbench.questions.tuning.findings.grid import grid_comparison
 from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, window_scores
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
 from workbench.questions.tuning.spec import Objective, TuneSpec
@@ -300,31 +301,6 @@ def _objection(tuned: Tuned) -> str:
             gettext("the answer holds for this load and this machine; other lengths or rates want another run")
         )
     return sentence(points)
-
-
-def grid_comparison(run: Run) -> str | None:
-    """Return how the tuner's choice compares with the best of an exhaustive grid's finalists, by the seeds that those alone were measured on."""
-    trials = [t for t in run.rows(TuneTrial) if t.purpose == "grid"]
-    choice = run.row(TuneChoice)
-    if not trials or choice is None:
-        return None
-    first = min(t.seed for t in trials)
-    grid = [t for t in trials if t.seed == first]
-    fresh: dict[str, list[float]] = {}
-    for t in trials:
-        if t.seed != first:
-            fresh.setdefault(t.name, []).append(t.score)
-    means = {name: float(np.mean(scores)) for name, scores in fresh.items()}
-    if choice.best_measured not in means or len(means) < 2:
-        return None
-    best = max(means, key=lambda name: means[name])
-    share = means[choice.best_measured] / means[best] if means[best] > 0 else 1.0
-    launches = {r.name: r.startup_s or 0.0 for r in run.rows(SettingResult)}
-    grid_s = sum(t.seconds + (0.0 if t.changed_live else launches.get(t.name, 0.0)) for t in grid)
-    return gettext(
-        "An exhaustive grid of {n} settings took {duration}; of the {finalists} that were measured again on fresh seeds "
-        "{best} has the highest score there, and the tuner's choice {share} of it."
-    ).format(n=len(grid), duration=shown_duration(grid_s), finalists=len(means), share=shown_percent(share), best=best)
 
 
 def shown_gain(fraction: float | None) -> str:
