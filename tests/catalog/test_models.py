@@ -57,6 +57,7 @@ def test_a_folder_that_is_no_model_says_so(tmp_path, content):
             "neither a config.json nor a GGUF file",
             "snapshots/0123abcd, which has one",
         ),
+        ("models--org--tiny/snapshots/0123/config.json", "neither a config.json", "snapshots/0123, which has one"),
     ],
 )
 def test_a_folder_that_holds_something_else_says_what(tmp_path, file, said, remedy):

@@ -247,7 +247,8 @@ def _without_config(folder: Path, place: str) -> NotAModel:
             f"The folder {place} holds a pipeline of diffusers, which makes images.",
             remedy="Name the folder of a language model.",
         )
-    below = sorted(file.parent for pattern in ("*", "snapshots/*") for file in folder.glob(f"{pattern}/config.json"))
+    places = ("*", "snapshots/*", "models--*/snapshots/*")  # the last two are those of the hub's cache
+    below = sorted(file.parent for place in places for file in folder.glob(f"{place}/config.json"))
     return NotAModel(
         f"The folder {place} has neither a config.json nor a GGUF file.",
         remedy=f"Name {below[-1]}, which has one."
