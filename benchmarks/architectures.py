@@ -106,14 +106,19 @@ def made(model_type: str, out: Path) -> Path:
     if n_weights > LARGEST:
         raise ValueError(f"{n_weights:,} weights")
     model = kind.from_config(config, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(4.0)
+    save_sharper(model, folder)
+    return folder
+
+
+@torch.no_grad()
+def save_sharper(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model with matrices four times their initial size, so that its answers differ, and the reference model's tokenizer."""
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            parameter.mul_(4.0)
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(located(REFERENCE_MODEL)) / name, folder)
-    return folder
 
 
 @torch.no_grad()

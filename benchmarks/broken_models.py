@@ -19,12 +19,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers as t
+from architectures import save_sharper
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 from typer.testing import CliRunner
 
 from workbench.app.main import app
-from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.compress.folder import folder_layers
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.errors import WorkbenchError
@@ -55,13 +55,7 @@ def base(folder: Path, config: t.PreTrainedConfig | None = None, kind: type[t.Pr
     torch.manual_seed(0)
     config = config or t.Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=True)
     model = kind(config) if kind else t.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(4.0)
-    model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(Path(located(REFERENCE_MODEL)) / name, folder)
+    save_sharper(model, folder)
 
 
 def as_made(config: t.PreTrainedConfig, kind: type[t.PreTrainedModel] | None = None) -> Change:

@@ -83,12 +83,9 @@ def figure(
         has_legend: Whether a legend stands below the plot.
         height: In pixels.
     """
-    lines = [*wrapped(title, TITLE_CELLS), *wrapped(subtitle, SUBTITLE_CELLS)]
-    more_px = LINE_PX * max(0, len(lines) - 2)
-    small = (
-        f"<br><span style='font-size:12px'>{BREAK.join(wrapped(subtitle, SUBTITLE_CELLS))}</span>" if subtitle else ""
-    )
-    bold = BREAK.join(wrapped(title, TITLE_CELLS))
+    titles, subtitles = wrapped(title, TITLE_CELLS), wrapped(subtitle, SUBTITLE_CELLS)
+    more_px = LINE_PX * max(0, len(titles) + len(subtitles) - 2)
+    small = f"<br><span style='font-size:12px'>{BREAK.join(subtitles)}</span>" if subtitles else ""
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
     small_font = {"size": 12}
     return go.Figure(
@@ -107,7 +104,7 @@ def figure(
             },
             "margin": {"l": 60, "r": 20, "t": 64 + more_px, "b": 56},
             "title": {
-                "text": f"<b>{bold}</b>{small}",
+                "text": f"<b>{BREAK.join(titles)}</b>{small}",
                 "x": 0.01,
                 "xanchor": "left",
                 "y": 0.95,

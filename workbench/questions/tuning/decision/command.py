@@ -12,15 +12,14 @@ from workbench.interface.command import AsJson, print_table
 from workbench.interface.knobs import asks_for
 from workbench.interface.readable import out
 from workbench.questions.tuning.decision.findings import (
-    API_HEAD,
     BILL_HEAD,
     ENERGY_HEAD,
-    api_rows,
     bill_rows,
     decision,
     energy_rows,
     verdict,
 )
+from workbench.questions.tuning.decision.findings.apis import API_HEAD, api_rows
 from workbench.questions.tuning.decision.panel import decision_page
 from workbench.questions.tuning.decision.spec import DecisionSpec
 
@@ -47,7 +46,7 @@ def decide(
     out.print(said.headline)
     out.print(said.evidence)
     print_table(BILL_HEAD, bill_rows(answer))
-    print_table(API_HEAD, api_rows(answer))
+    print_table(API_HEAD, api_rows(answer.api_offers, own_usd=answer.own.usd_per_month))
     print_table(ENERGY_HEAD, energy_rows(answer))
     out.print(f"The page is {page}.")
 

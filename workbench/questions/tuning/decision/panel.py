@@ -25,6 +25,7 @@ from workbench.interface.view import AnswerView
 from workbench.questions.tuning.decision import findings
 from workbench.questions.tuning.decision.figures import bills_by_utilization
 from workbench.questions.tuning.decision.findings import Decision
+from workbench.questions.tuning.decision.findings.apis import API_HEAD, api_rows
 from workbench.questions.tuning.decision.spec import DecisionSpec
 
 decided_once = lru_cache(maxsize=32)(findings.decision)
@@ -61,7 +62,7 @@ class DecisionPanel(QuestionPanel):
             ),
             tabs=(
                 lines(map(prose, answer.risks)),
-                table(findings.API_HEAD, findings.api_rows(answer)),
+                table(API_HEAD, api_rows(answer.api_offers, own_usd=answer.own.usd_per_month)),
                 code_block(answer.launch_command),
             ),
         )
@@ -94,7 +95,7 @@ def decision_page(spec: DecisionSpec, answer: Decision) -> str:
         heading(gettext("Energy and CO2"), level=3),
         table(findings.ENERGY_HEAD, findings.energy_rows(answer)),
         heading(gettext("What the APIs bill"), level=3),
-        table(findings.API_HEAD, findings.api_rows(answer)),
+        table(API_HEAD, api_rows(answer.api_offers, own_usd=answer.own.usd_per_month)),
         heading(gettext("What may go wrong"), level=3),
         lines(map(prose, answer.risks)),
         table((gettext("Decision"), gettext("Name"), gettext("Date")), [("", "", "")]),

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.catalog.api_prices import ApiPrice, api_prices
+from workbench.catalog.api_prices import ApiPrice
 from workbench.catalog.grid import Grid, grids
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.prices import median_price, own_prices
 from workbench.catalog.tables import devices
-from workbench.core.checks import require_known
 from workbench.core.errors import NotAvailable
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
@@ -23,6 +22,7 @@ from workbench.estimate.launch import launch_command
 from workbench.estimate.precision import STORED, chosen_precision, offered_precisions
 from workbench.estimate.search import Plan, curves, require_kernel
 from workbench.questions.tuning import findings as tuner
+from workbench.questions.tuning.decision.findings import apis
 from workbench.questions.tuning.decision.spec import DecisionSpec
 from workbench.simulate.attained import attained_plans
 from workbench.simulate.planned import basis_of, plan_label
@@ -44,14 +44,6 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiOffer:
-    """What an API bills for the load."""
-
-    price: ApiPrice
-    usd_per_month: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Everything that stands on the page of a decision."""
 
@@ -69,7 +61,7 @@ class Decision:
     api: Bill
     api_price: ApiPrice
     """The one that is billed."""
-    api_offers: Sequence[ApiOffer]
+    api_offers: Sequence[apis.ApiOffer]
     """Every API that lists the model, the cheapest for this load first; only the given price where one is given."""
     break_even_fraction: float
     """Mean over peak rate from which on own devices cost less than the API; above 1 they never do."""
@@ -99,7 +91,7 @@ def decision(spec: DecisionSpec) -> Decision:
         raise NotAvailable(
             f"No {what} of {offer.name} is listed.", remedy="Give a price with --prices, or choose another device."
         )
-    per_request = _api_offers(spec, model.name)
+    prices_of_apis = apis.prices(spec, model.name)
     if spec.precision != STORED:
         require_kernel(offer, spec.precision)
     chosen = chosen_precision(model, spec.precision)
@@ -115,8 +107,8 @@ def decision(spec: DecisionSpec) -> Decision:
     plan = best.plan
     requests = spec.requests_per_s * spec.mean_fraction * 3600 * HOURS_PER_MONTH
     tokens = requests * (spec.input_tokens + spec.output_tokens)
-    api_offers = [ApiOffer(price=price, usd_per_month=requests * usd) for price, usd in per_request]
-    billed = _billed(spec, api_offers)
+    api_offers = apis.offers(spec, prices_of_apis, requests_per_month=requests)
+    billed = apis.billed(spec, api_offers)
     own_month, api_month = best.plan.usd_per_hour * HOURS_PER_MONTH, billed.usd_per_month
     listed = None if own else median_price(spec.device)
     kwh = plan.total_devices * power_w / 1e3 * spec.overhead * HOURS_PER_MONTH
@@ -146,26 +138,6 @@ def decision(spec: DecisionSpec) -> Decision:
         tuned=tuned,
         risks=_risks(spec, plan, best.attainment_fraction, grid, is_tuned=tuned is not None),
     )
-
-
-def _api_offers(spec: DecisionSpec, model: str) -> list[tuple[ApiPrice, float]]:
-    """Return the prices that count with what a request costs by them, the cheapest first."""
-    given = spec.given_price()
-    prices = [given] if given else api_prices(model)
-    if not prices:
-        raise NotAvailable(f"No API's price of {model} is listed.", remedy="Give it with --api-input and --api-output.")
-    if spec.api_provider:
-        require_known("providers", (spec.api_provider,), [p.provider for p in prices])
-    load = spec.input_tokens, spec.output_tokens
-    costs = [(p, p.usd_per_request(*load, cached_fraction=spec.api_cached_fraction)) for p in prices]
-    return sorted(costs, key=lambda pair: pair[1])
-
-
-def _billed(spec: DecisionSpec, offers: Sequence[ApiOffer]) -> ApiOffer:
-    """Return the offer of the provider that was named, else the one in the middle (of an even number the cheaper of two)."""
-    if spec.api_provider:
-        return next(o for o in offers if o.price.provider == spec.api_provider)
-    return offers[(len(offers) - 1) // 2]
 
 
 def _tuned(spec: DecisionSpec) -> str | None:
@@ -251,7 +223,7 @@ def verdict(answer: Decision) -> Verdict:
         else gettext("own devices cost more at any utilization")
     )
     objection = answer.risks[0]
-    if contrary := _contrary(answer):
+    if contrary := apis.contrary(answer.api_offers, own_usd=own, billed_usd=api):
         objection = f"{contrary} {objection}"
     if is_open and prices is not None:
         objection = gettext(
@@ -268,47 +240,6 @@ def verdict(answer: Decision) -> Verdict:
         objection=objection,
         provenance=answer.provenance,
     )
-
-
-def _contrary(answer: Decision) -> str:
-    """Return how many listed APIs would turn the answer around; "" where none does."""
-    own, api = answer.own.usd_per_month, answer.api.usd_per_month
-    contrary = [o for o in answer.api_offers if (o.usd_per_month < own) != (api < own)]
-    if not contrary:
-        return ""
-    extreme = contrary[0] if api > own else contrary[-1]
-    return gettext(
-        "{n} of {total} APIs that list the model say the opposite: {provider} bills {bill:,.0f} USD a month."
-    ).format(n=len(contrary), total=len(answer.api_offers), provider=extreme.price.provider, bill=extreme.usd_per_month)
-
-
-API_HEAD = (
-    gettext("API"),
-    gettext("USD a month ◌"),
-    gettext("over own devices"),
-    gettext("input, USD/M tokens"),
-    gettext("cached input"),
-    gettext("output"),
-)
-
-
-def api_rows(answer: Decision) -> list[tuple[str, ...]]:
-    """Return the cells of ``API_HEAD``, the cheapest first."""
-    rows: list[tuple[str, ...]] = []
-    for offer in answer.api_offers:
-        price, own = offer.price, answer.own.usd_per_month
-        cached = "–" if price.cached_input_usd is None else three_digits(price.cached_input_usd)
-        rows.append(
-            (
-                gettext(price.provider),
-                f"{offer.usd_per_month:,.0f}",
-                f"{three_digits(offer.usd_per_month / own)} ×",
-                three_digits(price.input_usd),
-                cached,
-                three_digits(price.output_usd),
-            )
-        )
-    return rows
 
 
 BILL_HEAD = (gettext("A month ◌"), gettext("own devices"), "API")
