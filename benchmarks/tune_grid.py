@@ -10,6 +10,8 @@ shuffled order, then the tuner's choice, the two best of the grid and the defaul
 is served, and the limits change while the server runs (``workbench/engines/inside_vllm/live_limits.py``): memory, CUDA graphs and compiled
 code are those of the largest setting. Each load is a file in OUT/parts as soon as it is measured; OUT/run.json is written at the end, or by
 a second call after an interruption, which measures what is missing. ``--minutes`` ends the grid in time for what comes after it.
+A load that the tuner has sent on the grid's seed counts for the grid too. Both workloads leave each other room on a device of 141 GB: with ``--after FILE``
+the servers of one are launched at once, and its loads begin when the file is there, which the other writes last.
 
 With several GPUs, ``--share 1/2`` on another one measures a part of the grid meanwhile, in OUT/share-1, and the first takes it over:
 
@@ -22,6 +24,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -31,13 +34,14 @@ import numpy as np
 from workbench.catalog.paths import DATA, REFERENCE_MODEL_PLACE
 from workbench.core.progress import Progress
 from workbench.core.runs import Run, utc_now
+from workbench.engines.vllm_settings import VllmSetting
 from workbench.load.rows import LoadResult
 from workbench.measuring.envelope import Record, run
 from workbench.questions.tuning.measure import add_rows, priced, shape_for
 from workbench.questions.tuning.measure.loads import tokenizer_of
-from workbench.questions.tuning.measure.parts import key_of
+from workbench.questions.tuning.measure.parts import MeasuredLoad, key_of
 from workbench.questions.tuning.measure.servers import Launched, Live, Servers, Several
-from workbench.questions.tuning.measure.space import space
+from workbench.questions.tuning.measure.space import Space, space
 from workbench.questions.tuning.measure.tuner import FRESH, Tuner
 from workbench.questions.tuning.rows import TuneChoice
 from workbench.questions.tuning.spec import TuneSpec
@@ -51,8 +55,8 @@ LEAST_MET, MOST_MET, FASTER, SLOWER, MOST_SETTLING = 0.4, 0.85, 1.12, 0.92, 3
 CONFIRMED, N_WORDS = 3, 4000
 LONGER = 2.0
 """How much longer the loads on fresh seeds are."""
-AFTER_GRID_S = 300.0
-"""Time that the loads on fresh seeds take, with a margin."""
+CACHE_GIB = {"chat": 26, "long": 24}
+"""Memory of the KV cache of each server on a GPU; with the weights of three servers it fits into 141 GB."""
 SPENT = "tuner.json"
 """File with the time and the launches of the tuner alone."""
 SHAPE = DATA / "models" / "llama-3.1-8b-shape" / "config.json"
@@ -108,17 +112,18 @@ def spec_of(workload: str, out: Path) -> TuneSpec:
             flags=("--enforce-eager",),
             device="cpu",
         )
+    cache = f"--kv-cache-memory-bytes={CACHE_GIB[workload] * 2**30}"
     common = TuneSpec(
         model=str(gpu_model(out / "model")),
-        budget_min=2.0,
+        budget_min=1.5,
         batched_tokens=TOKENS,
         sequences=SEQUENCES,
         duration_s=10.0,
         max_model_len=16384,
         device="cuda",
-        flags=("--load-format=dummy",),
+        flags=("--load-format=dummy", "--gpu-memory-utilization=0.25", cache),
         input_tokens=1536,
-        output_tokens=160,
+        output_tokens=96,
         input_cv=0.15,
         output_cv=0.3,
         shared_prefix_tokens=1024,
@@ -139,16 +144,14 @@ def spec_of(workload: str, out: Path) -> TuneSpec:
         slo_tpot_s=0.04,
         prefix_caching=("on",),
         kv_cache=("auto", "fp8"),
-        flags=("--load-format=dummy", "--gpu-memory-utilization=0.45"),
     )
 
 
 def settled(spec: TuneSpec, url: str, model: str, out: Path) -> TuneSpec:
-    """Return the spec with a request rate at which the default answers some requests within the SLO and some not."""
+    """Return the spec with a request rate at which the default answers some requests of the grid's seed within the SLO and some not."""
     file = out / "settled.json"
     if not file.exists():
-        load = spec.load(url, model, seed=999, tokenizer=tokenizer_of(spec))
-        run(replace(load, duration_s=4.0, seed=998))
+        load = spec.load(url, model, seed=spec.seed, tokenizer=tokenizer_of(spec))
         rate, tried = spec.rate_per_s, list[tuple[float, float]]()
         for _ in range(MOST_SETTLING):
             result = run(replace(load, rate_per_s=rate)).row(LoadResult)
@@ -179,8 +182,17 @@ def measure_grid(tuner: Tuner, share: Fraction, *, began: float, end_s: float) -
     order.sort(key=lambda s: s.kv_cache_dtype)
     first = int(share * len(order))
     for setting in order[first:] + order[:first]:
-        if time.monotonic() - began < end_s:
+        if time.monotonic() - began < end_s and not of_the_tuner(tuner, setting):
             follow(tuner.measure(setting, [tuner.spec.seed], "grid"), began)
+
+
+def of_the_tuner(tuner: Tuner, setting: VllmSetting) -> bool:
+    """Return whether the tuner has sent the grid's load, which then counts for the grid too."""
+    name = f"load@{key_of(setting)}@{tuner.spec.seed}@"
+    sent = tuner.kept.read(name + "search", MeasuredLoad)
+    if sent is not None:
+        tuner.kept.write(name + "grid", replace(sent, trial=replace(sent.trial, purpose="grid")))
+    return sent is not None
 
 
 def confirm(tuner: Tuner, *, began: float, end_s: float) -> None:
@@ -230,18 +242,7 @@ def asked(args: argparse.Namespace, out: Path) -> TuneSpec:
     spec = spec_of(args.workload, out)
     if args.load_s:
         spec = replace(spec, duration_s=args.load_s)
-    if not args.few:
-        return spec
-    spec = replace(
-        spec,
-        duration_s=6.0,
-        budget_min=1.2,
-        kv_cache=("auto",),
-        rate_per_s=38.9 if args.workload == "chat" else 10.0,
-    )
-    if args.workload == "chat":
-        spec = replace(spec, batched_tokens=(512, 2048, 8192, 16384), sequences=(32, 128, 256))
-    return spec
+    return replace(spec, rate_per_s=args.rate) if args.rate else spec
 
 
 def servers_for(workload: str, spec: TuneSpec, out: Path, device: str) -> Servers:
@@ -256,6 +257,26 @@ def servers_for(workload: str, spec: TuneSpec, out: Path, device: str) -> Server
     return Several(live, out / "servers-of") if workload == "long" else live(out)
 
 
+def one_of_each(servers: Servers, tried: Space) -> list[VllmSetting]:
+    """Return the first setting of each server that the grid needs."""
+    return list({servers.group(setting): setting for setting in reversed(tried.valid)}.values())
+
+
+def launched(servers: Servers, settings: list[VllmSetting]) -> None:
+    """Launch the servers of settings, all at once, and wait until they answer."""
+    with ThreadPoolExecutor(len(settings)) as pool:
+        for _ in pool.map(servers.served, settings):
+            pass
+
+
+def warmed(spec: TuneSpec, servers: Servers, settings: list[VllmSetting]) -> None:
+    """Send each server a short load: engines compile kernels for new sizes."""
+    for setting in settings:
+        served = servers.served(setting)
+        load = spec.load(served.url, served.model, seed=998, tokenizer=tokenizer_of(spec))
+        run(replace(load, duration_s=4.0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", choices=("chat", "long", "cpu", "cpu-live"))
@@ -263,9 +284,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=21.0)
     parser.add_argument("--share", default="0/1", help="which share of the grid, of how many on as many GPUs")
     parser.add_argument("--load-s", type=float, help="seconds of each load")
-    parser.add_argument(
-        "--few", action="store_true", help="24 settings in loads of 6 s, where a GPU can be had for ten minutes only"
-    )
+    parser.add_argument("--rate", type=float, help="requests per second; settled on the default if left out")
+    parser.add_argument("--fresh-s", type=float, default=300.0, help="seconds for the loads on fresh seeds")
+    parser.add_argument("--after", type=Path, help="file that is waited for once the servers answer")
     args = parser.parse_args()
     began, started_at = time.monotonic(), utc_now()
     share, n_shares = (int(n) for n in args.share.split("/"))
@@ -278,20 +299,24 @@ def main() -> None:
     tried = space(spec, device)
     try:
         if not args.workload.startswith("cpu"):
+            launched(servers, one_of_each(servers, tried))
+            print(f"{time.monotonic() - began:5.0f} s  the servers answer", flush=True)
+            while args.after and not args.after.exists():
+                time.sleep(0.5)
+            began = time.monotonic()
+            warmed(spec, servers, one_of_each(servers, tried))
             served = servers.served(tried.default)
-            print(
-                f"{time.monotonic() - began:5.0f} s  the server answers after {served.startup_s or 0:.0f} s", flush=True
-            )
             while share and not (part.whole / "settled.json").exists():
                 time.sleep(0.5)
-            spec = settled(spec, served.url, served.model, part.whole)
+            if not args.rate:
+                spec = settled(spec, served.url, served.model, part.whole)
             print(
                 f"{spec.rate_per_s} requests/s, SLO TTFT {spec.slo_ttft_s} s and TPOT {spec.slo_tpot_s} s", flush=True
             )
         aim, shape = priced(spec, device), shape_for(spec, device, tried)
         tuner = Tuner(spec, record, servers, tried, aim=aim, shape=shape)
         tuner.confirms = False  # the fresh seeds after the grid do
-        carried_out(tuner, part, began=began, end_s=60 * args.minutes, after_grid_s=100.0 if args.few else AFTER_GRID_S)
+        carried_out(tuner, part, began=began, end_s=60 * args.minutes, after_grid_s=args.fresh_s)
     finally:
         servers.stop()
     if not share:

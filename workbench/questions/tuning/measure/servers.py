@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import platformdirs
@@ -171,12 +172,16 @@ class Live(Launched):
 
 
 class Several:
-    """Live servers that run beside each other, one for each launch: for grids on a device with room for all of them."""
+    """Live servers that run beside each other, one for each launch: for grids on a device with room for all of them.
+
+    Threads may launch several at once.
+    """
 
     changes_live = True
 
     def __init__(self, make: Callable[[Path], Live], folder: Path) -> None:
         self._make, self._folder = make, folder
+        self._creating = Lock()
         self._by_group: dict[Hashable, Live] = {}
         self._any = make(folder / "0")
         self.version: str | None = None
@@ -188,8 +193,9 @@ class Several:
     def served(self, setting: VllmSetting) -> Served:
         """Return a server with a setting, launched beside the others where it is the first of its kind."""
         group = self.group(setting)
-        if group not in self._by_group:
-            self._by_group[group] = self._make(self._folder / str(len(self._by_group)))
+        with self._creating:
+            if group not in self._by_group:
+                self._by_group[group] = self._make(self._folder / str(len(self._by_group)))
         served = self._by_group[group].served(setting)
         self.version = self._by_group[group].version
         return served

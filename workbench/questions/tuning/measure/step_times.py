@@ -1,5 +1,6 @@
 """Step times of the server at hand: predicted where the device's constants are known, else of four terms; fitted to short loads on it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
@@ -10,7 +11,7 @@ import numpy as np
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import workbench_home
 from workbench.core.devices import Device
-from workbench.core.errors import DoesNotFit
+from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.core.statistics import Floats
 from workbench.core.units import GIB
 from workbench.engines.vllm import CPU_KV_CACHE_GIB
@@ -81,21 +82,7 @@ class PredictedShape:
 
     def _cache_tokens(self, setting: VllmSetting) -> int:
         if setting not in self._room:
-            model = model_spec_from(setting.checkpoint or self.spec.model)
-            plan = context_plan(
-                model,
-                memory_bytes=self.offer.memory_bytes,
-                n_devices=setting.tensor_parallel_size,
-                weight_bits=weight_bits_of(model, official_precision(model)),
-                kv_bits=8 if setting.kv_cache_dtype == "fp8" else 16,
-                context_tokens=self.spec.input_tokens + self.spec.output_tokens,
-                settings=MemorySettings(
-                    usable_fraction=_usable(self.spec),
-                    chunk_tokens=setting.max_num_batched_tokens,
-                    max_sequences=setting.max_num_seqs,
-                ),
-            )
-            self._room[setting] = plan.room_tokens
+            self._room[setting] = self._room_tokens(setting)
         if self._room[setting] < self.spec.input_tokens + self.spec.output_tokens:
             raise DoesNotFit(
                 f"{self.spec.model} leaves {self._room[setting]:,} tokens of cache on {self.offer.name}, fewer than one request has.",
@@ -103,11 +90,51 @@ class PredictedShape:
             )
         return self._room[setting]
 
+    def _room_tokens(self, setting: VllmSetting) -> int:
+        model = model_spec_from(setting.checkpoint or self.spec.model)
+        kv_bits = 8 if setting.kv_cache_dtype == "fp8" else 16
+        if given := _given(
+            self.spec, "--kv-cache-memory-bytes"
+        ):  # of each device; the share of its memory then says nothing
+            room = setting.tensor_parallel_size * _memory_bytes(given)
+            return int(room / kv_bytes_per_token(model, kv_bits=kv_bits))
+        return context_plan(
+            model,
+            memory_bytes=self.offer.memory_bytes,
+            n_devices=setting.tensor_parallel_size,
+            weight_bits=weight_bits_of(model, official_precision(model)),
+            kv_bits=kv_bits,
+            context_tokens=self.spec.input_tokens + self.spec.output_tokens,
+            settings=MemorySettings(
+                usable_fraction=_usable(self.spec),
+                chunk_tokens=setting.max_num_batched_tokens,
+                max_sequences=setting.max_num_seqs,
+            ),
+        ).room_tokens
+
+
+def _given(spec: TuneSpec, flag: str) -> str | None:
+    """Return the value that all settings are launched with; None where no flag of the spec says it."""
+    values = [value for f in spec.flags for name, _, value in (f.partition("="),) if name == flag and "|" not in value]
+    return values[-1] if values else None
+
 
 def _usable(spec: TuneSpec) -> float:
-    """Return the share of a device's memory that servers may use: vLLM's own where no flag says it."""
-    given = [flag.partition("=")[2] for flag in spec.flags if flag.startswith("--gpu-memory-utilization=")]
-    return float(given[-1]) if given else VLLM_USABLE
+    given = _given(spec, "--gpu-memory-utilization")
+    try:
+        return float(given) if given else VLLM_USABLE
+    except ValueError:
+        raise InvalidSpec(f"{given!r} is no share of the memory.", remedy="Give a number between 0 and 1.") from None
+
+
+def _memory_bytes(given: str) -> int:
+    """Return a size as vLLM reads it: decimal units in small letters, binary ones in capitals (vllm/utils/argparse_utils.py, 0.26)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)", given)
+    if found is None:
+        raise InvalidSpec(f"{given!r} is no size of memory.", remedy="Give bytes, or a number with k, m, g or K, M, G.")
+    number, unit = found.groups()
+    base = 1000 if unit.islower() else 1024
+    return int(float(number) * base ** " KMGT".index(unit.upper() or " "))
 
 
 class LinearShape:
