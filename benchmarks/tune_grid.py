@@ -262,11 +262,12 @@ def one_of_each(servers: Servers, tried: Space) -> list[VllmSetting]:
     return list({servers.group(setting): setting for setting in reversed(tried.valid)}.values())
 
 
-def launched(servers: Servers, settings: list[VllmSetting]) -> None:
-    """Launch the servers of settings, all at once, and wait until they answer."""
-    with ThreadPoolExecutor(len(settings)) as pool:
-        for _ in pool.map(servers.served, settings):
-            pass
+def launched(servers: Servers, settings: list[VllmSetting]) -> ThreadPoolExecutor:
+    """Launch the servers of settings, all at once, wait until they answer, and return their threads, with which they end."""
+    threads = ThreadPoolExecutor(len(settings))
+    for _ in threads.map(servers.served, settings):
+        pass
+    return threads
 
 
 def warmed(spec: TuneSpec, servers: Servers, settings: list[VllmSetting]) -> None:
@@ -297,9 +298,10 @@ def main() -> None:
     record = Record(out)
     servers = servers_for(args.workload, spec, out, device.kind)
     tried = space(spec, device)
+    threads: ThreadPoolExecutor | None = None
     try:
         if not args.workload.startswith("cpu"):
-            launched(servers, one_of_each(servers, tried))
+            threads = launched(servers, one_of_each(servers, tried))
             print(f"{time.monotonic() - began:5.0f} s  the servers answer", flush=True)
             while args.after and not args.after.exists():
                 time.sleep(0.5)
@@ -319,6 +321,8 @@ def main() -> None:
         carried_out(tuner, part, began=began, end_s=60 * args.minutes, after_grid_s=args.fresh_s)
     finally:
         servers.stop()
+        if threads is not None:
+            threads.shutdown()
     if not share:
         write_run(tuner, record, started_at)
         table(tuner, out)
