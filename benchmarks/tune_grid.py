@@ -6,7 +6,7 @@
     python benchmarks/tune_grid.py cpu-live OUT # the same 12 on one server whose limits are changed while it runs
 
 First the request rate is settled on the default (GPU: it must meet the SLO for some requests and miss it for others), then the tuner runs, then the whole grid in a
-shuffled order, then the tuner's choice, the two best of the grid and the default on fresh seeds, in loads twice as long. On a GPU an 8B shape with dummy weights
+shuffled order, then the tuner's choice, the two best of the grid and the default on fresh seeds. On a GPU an 8B shape with dummy weights
 is served, and the limits change while the server runs (``workbench/engines/inside_vllm/live_limits.py``): memory, CUDA graphs and compiled
 code are those of the largest setting. Each load is a file in OUT/parts as soon as it is measured; OUT/run.json is written at the end, or by
 a second call after an interruption, which measures what is missing. ``--minutes`` ends the grid in time for what comes after it.
@@ -52,9 +52,7 @@ TOKENS, SEQUENCES = (512, 1024, 2048, 4096, 8192, 16384), (32, 64, 128, 256)
 LARGEST = (16384, 1024)
 LEAST_MET, MOST_MET, FASTER, SLOWER, MOST_SETTLING = 0.4, 0.85, 1.12, 0.92, 3
 """Share within the SLO that the default should reach, and factors by which the rate changes until it does."""
-CONFIRMED, N_WORDS = 3, 4000
-LONGER = 2.0
-"""How much longer the loads on fresh seeds are."""
+CONFIRMED, N_WORDS = 5, 4000
 CACHE_GIB = {"chat": 26, "long": 24}
 """Memory of the KV cache of each server on a GPU; with the weights of three servers it fits into 141 GB."""
 SPENT = "tuner.json"
@@ -201,12 +199,10 @@ def confirm(tuner: Tuner, *, began: float, end_s: float) -> None:
     grid = {s: w[0].mean() for s in tried.valid if (w := tuner.windows(s, "grid"))}
     best = sorted(grid, key=lambda s: -grid[s])[:2]
     chosen = tried.valid[tuner.search.best()]
-    spec, tuner.spec = tuner.spec, replace(tuner.spec, duration_s=LONGER * tuner.spec.duration_s)
     for k in range(CONFIRMED):  # interleaved, so that a drift of the machine meets all of them
         for setting in dict.fromkeys([chosen, *best, tried.default]):
             if time.monotonic() - began < end_s:
                 follow(tuner.measure(setting, [seed + 2 * FRESH + k], "grid"), began)
-    tuner.spec = spec
     fresh = [tuner.windows(s, "grid")[1:] for s in (chosen, tried.default)]
     if chosen != tried.default:
         tuner.note_confirmed(*fresh)

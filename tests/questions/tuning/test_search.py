@@ -36,13 +36,19 @@ def windows(scores, rng, noise=0.0):
     return np.maximum(scores[:, None] + rng.normal(0, noise, (len(scores), 10)), 0)
 
 
+def made(*scores, **options):
+    """A search whose first load is like all others."""
+    rng = np.random.default_rng(0)
+    draws = np.stack([windows(s, rng) for s in scores])
+    return Search(SETTINGS, draws, expected=scores[0], default=DEFAULT, **options), draws[0]
+
+
 def searched(simulated, truth, rng, *, most=9):
-    draws = np.stack([windows(simulated * f, rng) for f in (1.0, 0.95, 1.05)])
-    search = Search(SETTINGS, draws, default=DEFAULT)
+    search, first = made(*(simulated * f for f in (1.0, 0.95, 1.05)))
     observed = windows(truth, rng, noise=1.0)
-    search.observe(DEFAULT, [observed[DEFAULT]])
+    search.observe(DEFAULT, [observed[DEFAULT]], [first[DEFAULT]])
     while (index := search.next()) is not None and len(search.measured) < most:
-        search.observe(index, [observed[index]])
+        search.observe(index, [observed[index]], [first[index]])
     return search
 
 
@@ -57,33 +63,44 @@ def test_a_fifth_of_the_grid_finds_97_percent_of_the_best_where_the_simulation_i
 
 
 def test_nothing_is_measured_where_all_requests_meet_the_slo():
-    draws = np.full((3, len(SETTINGS), 10), 20.0)
-    search = Search(SETTINGS, draws, default=DEFAULT, ceiling=20.0)
-    search.observe(DEFAULT, [np.full(10, 20.0)])
+    search, first = made(np.full(len(SETTINGS), 20.0), ceiling=20.0)
+    search.observe(DEFAULT, [np.full(10, 20.0)], [first[DEFAULT]])
     assert search.next() is None
 
 
 def test_a_setting_that_failed_is_never_asked_for_again():
-    rng = np.random.default_rng(0)
-    search = Search(SETTINGS, np.stack([windows(surface(2048, 64, 15), rng)] * 3), default=DEFAULT)
-    search.observe(DEFAULT, [np.full(10, 20.0)])
+    search, simulated = made(*[surface(2048, 64, 15)] * 3)
+    search.observe(DEFAULT, [np.full(10, 20.0)], [simulated[DEFAULT]])
     first = search.next()
     search.fail(first)
     assert search.next() not in (None, first)
 
 
 def test_measurements_correct_the_simulation_of_settings_that_are_alike():
-    rng = np.random.default_rng(0)
     flat = np.full(len(SETTINGS), 30.0)
-    search = Search(SETTINGS, np.stack([windows(flat, rng), windows(flat * 0.9, rng)]), default=DEFAULT)
+    search, first = made(flat, flat * 0.9)
     low = SETTINGS.index(VllmSetting(max_num_batched_tokens=512, max_num_seqs=32))
-    search.observe(DEFAULT, [np.full(10, 30.0)])
-    search.observe(low, [np.full(10, 20.0)])
+    search.observe(DEFAULT, [np.full(10, 30.0)], [first[DEFAULT]])
+    search.observe(low, [np.full(10, 20.0)], [first[low]])
     mean, sd = search.predicted()
     near = SETTINGS.index(VllmSetting(max_num_batched_tokens=1024, max_num_seqs=32))
     far = SETTINGS.index(VllmSetting(max_num_batched_tokens=16384, max_num_seqs=256))
     assert mean[low] < mean[near] < mean[far]
     assert sd[low] < sd[near]
+
+
+def test_one_draw_of_the_arrivals_does_not_decide():
+    """On the load that was sent one setting answers twice as much as the other, as simulated; over all arrivals it answers half."""
+    lucky, steady = (SETTINGS.index(VllmSetting(max_num_batched_tokens=b, max_num_seqs=64)) for b in (512, 4096))
+    expected, first = np.full(len(SETTINGS), 10.0), np.full((3, len(SETTINGS), 10), 10.0)
+    expected[[lucky, steady]] = 12.0, 24.0
+    first[:, lucky], first[:, steady] = 30.0, 15.0
+    search = Search(SETTINGS, first, expected=expected, default=DEFAULT)
+    for index, score in ((DEFAULT, 10.0), (lucky, 30.0), (steady, 15.0)):
+        search.observe(index, [np.full(10, score)], [first[0, index]])
+    assert search.best() == steady
+    mean, _ = search.predicted()
+    assert mean[steady] == pytest.approx(24, rel=0.05)
 
 
 def test_windows_count_requests_within_the_slo_when_they_were_due():

@@ -75,11 +75,13 @@ def add_rows(tuner: Tuner, record: Record) -> None:
     search = tuner.search
     assert search is not None
     mean, sd = search.predicted()
-    with_room = [i for i, s in enumerate(tuner.space.valid) if s not in tuner.does_not_fit]
+    assert tuner.simulator is not None
+    does_not_fit = tuner.simulator.does_not_fit
+    with_room = [i for i, s in enumerate(tuner.space.valid) if s not in does_not_fit]
     record.rows += [_result(tuner, search, i, mean, sd) for i in with_room]
     record.rows += [
         SettingResult(name=s.label, setting=s, status="refused", reason=reason, launch=" ".join(s.flags))
-        for s, reason in [*tuner.space.refused, *tuner.does_not_fit.items()]
+        for s, reason in [*tuner.space.refused, *does_not_fit.items()]
     ]
     trials = sorted((m.trial for m in loads.values()), key=lambda t: (t.at_s, t.name, t.seed))
     record.rows += trials
@@ -166,7 +168,7 @@ def _choice(tuner: Tuner, search: Search) -> TuneChoice:
         confirmed_default_score=tuner.confirmed_scores[1] if tuner.confirmed_scores else None,
         n_settings=len(names) + len(tuner.space.refused),
         n_simulated=len(tuner.simulated_times),
-        n_refused=len(tuner.space.refused) + len(tuner.does_not_fit),
+        n_refused=len(tuner.space.refused) + (len(tuner.simulator.does_not_fit) if tuner.simulator else 0),
         n_measured=len({m.trial.name for m in loads.values() if m.trial.purpose != "grid"}),
         n_launches=sum(launch.n for launch in tuner.launches.values() if launch.startup_s),
         simulation_s=tuner.simulation_s,

@@ -1,8 +1,10 @@
 """Which setting to measure next: simulated scores, corrected by what was measured, and the chance that another setting is better.
 
-The residual of a setting, measured less simulated score, is a Gaussian process over the logarithms of its limits and its switches:
-settings that are alike are wrong alike. A setting is worth a launch while its upper end is above the best measured score by more
-than 2 %.
+A score is the mean over arrivals that a load may have, not that of one draw of them: near saturation a draw decides by half of the score.
+The simulation says it (``expected``), and also the score of each load that was sent (its arrivals are known). The residual of a setting,
+measured less simulated score of the same loads, is a Gaussian process over the logarithms of its limits and its switches: settings that
+are alike are wrong alike. So simulated scores serve as control variates of the measured ones. A setting is worth a launch while its upper
+end is above the score of the best measured one by more than 2 %.
 """
 
 from collections.abc import Sequence
@@ -32,19 +34,26 @@ class Search:
 
     Args:
         settings: Those that are valid.
-        simulated: Scores by draw of step times, setting and window; the first draw is the middle one.
+        simulated: Scores of the first load by draw of step times, setting and window; the first draw is the middle one.
+        expected: Simulated scores of settings, as means over arrivals.
         default: Place of the default among the settings.
         ceiling: Score that no setting can exceed: all requests that come.
     """
 
     def __init__(
-        self, settings: Sequence[VllmSetting], simulated: Floats, *, default: int, ceiling: float = np.inf
+        self,
+        settings: Sequence[VllmSetting],
+        simulated: Floats,
+        *,
+        expected: Floats,
+        default: int,
+        ceiling: float = np.inf,
     ) -> None:
         self.settings, self.default, self.ceiling = settings, default, ceiling
-        self.simulated = simulated.mean(axis=2)
-        self._windows = simulated[0]
+        self.simulated, self.expected = simulated.mean(axis=2), expected
         self.scale = max(float(self.simulated[0].max()), 1e-9)
         self.measured: dict[int, list[Floats]] = {}
+        self._simulated_loads: dict[int, Floats] = {}
         self.failed: set[int] = set()
         relative = self.simulated / np.maximum(self.simulated.max(axis=1, keepdims=True), 1e-9)
         self._spread = (relative.max(axis=0) - relative.min(axis=0)) / 2 / Z
@@ -53,16 +62,17 @@ class Search:
         self._own = np.hypot(known, self._spread)
         self._features = np.array([_features(s, settings) for s in settings])
 
-    def observe(self, index: int, windows: Sequence[Floats]) -> None:
-        """Note the windows of all loads on a setting, in the order of their seeds."""
+    def observe(self, index: int, windows: Sequence[Floats], simulated: Sequence[Floats]) -> None:
+        """Note the measured and the simulated windows of all loads on a setting, in the order of their seeds."""
         self.measured[index] = list(windows)
+        self._simulated_loads[index] = np.concatenate(simulated)
 
     def fail(self, index: int) -> None:
         """Note that a setting does not start or ran out of memory: worse than all others."""
         self.failed.add(index)
 
     def score(self, index: int) -> float:
-        """Return the measured score of a setting."""
+        """Return the measured score of a setting in its loads."""
         return float(np.concatenate(self.measured[index]).mean())
 
     def simulated_interval(self, index: int) -> Interval:
@@ -71,17 +81,18 @@ class Search:
         return Interval(float(values[0]), float(values.min()), float(values.max()))
 
     def predicted(self) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of every setting's score, given all that was measured."""
-        middle, at = self.simulated[0], np.array(sorted(self.measured), dtype=int)
+        """Return mean and standard deviation of every setting's score over arrivals, given all that was measured."""
+        at = np.array(sorted(self.measured), dtype=int)
         if not at.size:
-            return middle, self._own * self.scale
+            return self.expected, self._own * self.scale
         seen = np.array([self.score(i) for i in at])
-        factor = self._factor(middle[at], seen)
+        simulated = np.array([self._simulated_loads[i].mean() for i in at])
+        factor = self._factor(simulated, seen)
         kernel = self._kernel()
         noise = np.array([self._noise(i, factor) for i in at])
         inner = kernel[np.ix_(at, at)] + np.diag(noise**2)
         weights = np.linalg.solve(inner, kernel[at]).T
-        mean = factor * middle + weights @ (seen - factor * middle[at])
+        mean = factor * self.expected + weights @ (seen - factor * simulated)
         variance = np.diag(kernel) - np.einsum("ij,ji->i", weights, kernel[at])
         return mean, np.sqrt(np.maximum(variance, 0.0))
 
@@ -100,20 +111,19 @@ class Search:
         return kernel
 
     def _noise(self, index: int, factor: float) -> float:
-        """Return the standard error of a measured score beside the simulation of the same load."""
-        first = self.measured[index][0]
-        off = first - factor * self._windows[index][: first.size] if first.size == self._windows.shape[1] else first
-        n = sum(w.size for w in self.measured[index])
-        return max(float(off.std()) / sqrt(n), LEAST_NOISE * self.scale)
+        """Return the standard error of a measured score beside the simulation of the same loads."""
+        off = np.concatenate(self.measured[index]) - factor * self._simulated_loads[index]
+        return max(float(off.std()) / sqrt(off.size), LEAST_NOISE * self.scale)
 
     def best(self) -> int:
-        """Return the setting with the highest measured score."""
-        return max(self.measured, key=lambda i: (self.score(i), i == self.default))
+        """Return the measured setting with the highest score over arrivals."""
+        mean, _ = self.predicted()
+        return max(self.measured, key=lambda i: (mean[i], i == self.default))
 
     def next(self) -> int | None:
         """Return the unmeasured setting that is expected to improve most beyond 2 %; None where none may be better by so much."""
         mean, sd = self.predicted()
-        bar = self.score(self.best()) * (1 + WORTH) if self.measured else -np.inf
+        bar = float(mean[self.best()]) * (1 + WORTH) if self.measured else -np.inf
         if bar >= self.ceiling:
             return None
         worth = [i for i in range(len(self.settings)) if self._is_open(i) and mean[i] + Z * sd[i] > bar]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from workbench.core.errors import DoesNotFit, NotAvailable, WorkbenchError
+from workbench.core.errors import NotAvailable, WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Floats, Interval
@@ -18,9 +18,10 @@ from workbench.questions.tuning.measure.parts import Launch, MeasuredLoad, Probe
 from workbench.questions.tuning.measure.scoring import Aim, gain, window_scores
 from workbench.questions.tuning.measure.search import Search
 from workbench.questions.tuning.measure.servers import Served, Servers
-from workbench.questions.tuning.measure.simulation import SimulatedLoad, limits_of, simulated, simulated_load
+from workbench.questions.tuning.measure.simulation import simulated_load
+from workbench.questions.tuning.measure.simulator import Simulator
 from workbench.questions.tuning.measure.space import Space
-from workbench.questions.tuning.measure.step_times import ProbeLoad, Shape, StepTimes, fitted
+from workbench.questions.tuning.measure.step_times import ProbeLoad, Shape, fitted
 from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, RequestTimes, TuneTrial
 from workbench.questions.tuning.spec import TuneSpec
 
@@ -30,10 +31,6 @@ FRESH = 100_000
 CONFIRMED = 3
 """Loads on the best setting and on the default in the confirmation."""
 MOST_VISITS = 4
-MANY = 300
-"""Settings from which on the ends of the interval are simulated only for the better ones."""
-PROMISING = 0.7
-"""Share of the best middle score from which on a setting is simulated with all step times."""
 FIRST_LAUNCH_S = 30.0
 """Assumed time of a launch before one was seen."""
 
@@ -51,12 +48,9 @@ class Tuner:
         self.began = time.monotonic()
         self.probes: list[ProbeLoad] = []
         self.fitted_loads: list[FittedLoad] = []
-        self.steps: StepTimes | None = None
         self.search: Search | None = None
-        self.first_search: Search | None = None
         self.simulated_times: dict[int, RequestTimes] = {}
-        self.does_not_fit: dict[VllmSetting, str] = {}
-        """Why settings that the simulation refuses have no room."""
+        self.simulator: Simulator | None = None
         self.simulation_s = 0.0
         self.confirmed: Interval | None = None
         self.confirmed_scores: tuple[float, float] | None = None
@@ -190,11 +184,14 @@ class Tuner:
         )
         self.kept.write(name, MeasuredLoad(trial=trial, times=done.times, output_tokens_per_s=done.output_tokens_per_s))
 
+    def loads_on(self, setting: VllmSetting, purpose: Purpose = "search") -> list[MeasuredLoad]:
+        """Return the loads on a setting, in the order of their seeds."""
+        found = self.kept.named(f"load@{key_of(setting)}@", MeasuredLoad).values()
+        return sorted((m for m in found if m.trial.purpose == purpose), key=lambda m: m.trial.seed)
+
     def windows(self, setting: VllmSetting, purpose: Purpose = "search") -> list[Floats]:
         """Return the windows of the loads on a setting, in the order of their seeds."""
-        found = self.kept.named(f"load@{key_of(setting)}@", MeasuredLoad).values()
-        its = sorted((m for m in found if m.trial.purpose == purpose), key=lambda m: m.trial.seed)
-        return [window_scores(m.times, self.aim, devices=setting.tensor_parallel_size) for m in its]
+        return [self._windows_of(setting, m.times) for m in self.loads_on(setting, purpose)]
 
     # --- steps of a run -----------------------------------------------------------------------------------------
 
@@ -280,50 +277,35 @@ class Tuner:
             if first
             else []
         )
-        self.steps, self.fitted_loads = fitted(self.shape, self.space.default, [*self.probes, *own])
-        settings = list(self.space.valid)
-        scores = np.zeros((len(settings), 5, 10))
-        middle = np.zeros(len(settings))
-        times = {}
-        for i, setting in enumerate(settings):
-            times[i] = self._simulated(setting, 0, load)
-            found = times[i]
-            scores[i, :] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
-            middle[i] = scores[i, 0].mean()
-        bar = PROMISING * middle.max() if len(settings) > MANY else -1.0
-        for i, setting in enumerate(settings):
-            for draw in range(1, 5) if middle[i] >= bar else ():
-                found = self._simulated(setting, draw, load)
-                scores[i, draw] = window_scores(found, self.aim, devices=setting.tensor_parallel_size) if found else 0.0
-        self.simulated_times = {i: t for i, t in times.items() if t is not None}
-        is_limited = self.aim.objective == "goodput" and not self.aim.is_closed
-        ceiling = len(load.arrivals) / load.duration_s if is_limited else np.inf
-        self.search = Search(settings, scores.transpose(1, 0, 2), default=0, ceiling=ceiling)
+        steps, self.fitted_loads = fitted(self.shape, self.space.default, [*self.probes, *own])
+        self.simulator = Simulator(self.spec, self.space, self.aim, steps)
+        scores, self.simulated_times = self.simulator.scores(load)
+        expected, ceiling = self.simulator.expected(scores[0].mean(axis=1), load)
+        self.search = Search(self.space.valid, scores, expected=expected, default=0, ceiling=ceiling)
         self.simulation_s = time.monotonic() - started
         self._observe_all()
-        for i, t in times.items():
-            if t is None:
-                self.search.fail(i)
+        for i in set(range(len(self.space.valid))) - set(self.simulated_times):
+            self.search.fail(i)
 
-    def _simulated(self, setting: VllmSetting, draw: int, load: SimulatedLoad) -> RequestTimes | None:
-        assert self.steps is not None
-        try:
-            cost, front, room = self.steps.draws(setting)[draw]
-            return simulated(load, cost, limits_of(setting, cache_tokens=room, front=front))
-        except DoesNotFit as error:
-            if setting == self.space.default:
-                raise
-            self.does_not_fit[setting] = error.cause
-            return None
+    def _windows_of(self, setting: VllmSetting, times: RequestTimes) -> Floats:
+        return window_scores(times, self.aim, devices=setting.tensor_parallel_size)
 
     def _observe_all(self) -> None:
         assert self.search is not None
         for i, setting in enumerate(self.space.valid):
             launch = self.launches.get(key_of(setting))
-            if found := self.windows(setting):
-                self.search.observe(i, found)
+            if self.windows(setting):
+                self._observe(i)
             elif launch is not None and launch.failure:
                 self.search.fail(i)
+
+    def _observe(self, index: int) -> None:
+        """Note what the loads on a setting scored, and what they score where they are simulated."""
+        assert self.search is not None
+        assert self.simulator is not None
+        setting = self.space.valid[index]
+        sent = [simulated_load(self.spec, load.trial.seed) for load in self.loads_on(setting)]
+        self.search.observe(index, self.windows(setting), [self.simulator.windows(setting, load) for load in sent])
 
     def has_time_for(self, n_visits: int, n_loads: int) -> bool:
         """Return whether so many visits with loads fit into the budget beside the confirmation.
@@ -353,8 +335,8 @@ class Tuner:
         assert self.search is not None
         setting = self.space.valid[index]
         yield from self.measure(setting, seeds)
-        if found := self.windows(setting):
-            self.search.observe(index, found)
+        if self.windows(setting):
+            self._observe(index)
         else:
             self.search.fail(index)
 
