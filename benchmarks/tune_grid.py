@@ -347,7 +347,7 @@ def note_spent(tuner: Tuner, file: Path) -> None:
 def write_run(tuner: Tuner, record: Record, started_at: str) -> None:
     """Write the run of all parts."""
     device, spec = chosen_device(tuner.spec.device), tuner.spec
-    if version := next((launch.version for launch in tuner.launches.values() if launch.version), None):
+    if version := tuner.servers.version:
         record.packages["vllm"] = version.removeprefix("vLLM ")
     add_rows(tuner, record)
     spent = json.loads((record.folder / SPENT).read_text())
