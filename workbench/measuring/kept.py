@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -44,11 +44,24 @@ class Kept:
         found = {file.stem: _part(file, kind) for file in sorted(self._parts.glob(f"{beginning}*.json"))}
         return {name: part for name, part in found.items() if part is not None}
 
+    def files(self) -> dict[str, str]:
+        """Return the text of all parts by file name, for another machine to go on from."""
+        return {file.name: file.read_text() for file in sorted(self._parts.glob("*.json"))}
+
+    def add(self, files: Mapping[str, str]) -> None:
+        """Keep parts that another machine has finished."""
+        for name, text in files.items():
+            self._keep(self._parts / name, text)
+
     def write(self, name: str, value: object) -> None:
         """Keep a part, whole or not at all."""
-        unfinished = self._file(name).with_suffix(".part")
-        unfinished.write_text(json.dumps(plain(value)))
-        os.replace(unfinished, self._file(name))
+        self._keep(self._file(name), json.dumps(plain(value)))
+
+    @staticmethod
+    def _keep(file: Path, text: str) -> None:
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text(text)
+        os.replace(unfinished, file)
 
 
 def _part(file: Path, kind: type[T]) -> T | None:

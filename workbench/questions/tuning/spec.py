@@ -181,6 +181,15 @@ class TuneSpec(Spec):
     max_model_len: int | None = advanced(
         None, "Longest request", "Value of --max-model-len of every launch; the model's own if left out.", low=1
     )
+    cluster: str | None = advanced(
+        None, "Ray cluster", "Address of a Ray cluster on one node of which all is measured; here without one."
+    )
+    n_cpus: float = advanced(
+        1.0, "Cores per task", "Cores that each task on the cluster asks for.", high=1024, option="cpus"
+    )
+    n_gpus: float = advanced(
+        0.0, "GPUs per task", "GPUs that each task on the cluster asks for.", high=64, option="gpus"
+    )
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from workbench.core.progress import Progress
 from workbench.core.statistics import Floats, Interval
 from workbench.engines.environments import require
 from workbench.engines.vllm import require_flags
+from workbench.measuring.cluster import measured_on_node
 from workbench.measuring.envelope import Record
 from workbench.questions.tuning.measure.parts import MeasuredLoad, key_of
 from workbench.questions.tuning.measure.scoring import Aim, aim_of, counted, mean_score, window_scores
@@ -30,7 +31,10 @@ KEPT_REQUESTS = 64
 
 
 def measure(spec: TuneSpec, record: Record) -> Iterator[Progress]:
-    """Yield the progress of a tuning run on this machine; a second call in the folder goes on with what is missing."""
+    """Yield the progress of a tuning run on this machine, or on a node of a cluster; a second call in the folder goes on with what is missing."""
+    if spec.cluster is not None:
+        yield from measured_on_node(spec, record)
+        return
     device = chosen_device(spec.device)
     if spec.url is None:
         require_flags(require("vllm", device=device.kind), spec.flags)
