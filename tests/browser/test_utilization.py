@@ -39,3 +39,10 @@ def test_a_batch_is_searched_and_shown(notebook):
     wait_until_drawn(page, ".wb-batch", 2)
     shoot(page, SHOTS, "batch_search")
     assert complaints_of(complaints) == []
+
+
+def test_a_technique_that_cannot_run_here_is_legible(notebook):
+    page, _ = notebook("04_utilization", ".wb-techniques .wb-verdict")
+    chips = page.locator(".wb-techniques .wb-methods button:disabled")
+    expect(chips.first).to_contain_text("cannot run here")
+    assert "rgb(255, 255, 255)" not in chips.evaluate_all("all => all.map(chip => getComputedStyle(chip).color)")

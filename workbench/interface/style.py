@@ -70,7 +70,7 @@ LIVE_STYLE = """
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
-.wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;opacity:.8}
+.wb-methods .jupyter-button:disabled{border:1px dashed #808080;background:transparent;color:inherit;opacity:.8}
 .wb-controls .widget-inline-hbox{flex-direction:column;align-items:stretch;height:auto;margin:3px 0}
 .wb-controls .widget-inline-hbox>.widget-label{text-align:left;width:auto!important;max-width:none;height:auto;line-height:1.4;white-space:normal;font-size:.92em}
 .wb-controls .widget-inline-hbox>select,.wb-controls .widget-inline-hbox>input{min-height:28px;flex:none}

@@ -17,6 +17,8 @@ HEIGHT_PX = 380
 TITLE_CELLS, SUBTITLE_CELLS, AXIS_CELLS, LINE_PX = 42, 54, 34, 16
 """Widths of lines that are not cut where two plots stand beside each other, and what another line takes."""
 BREAK = " <br>"
+LOG_TICKS = [m * 10.0**e for e in range(-6, 8) for m in (1, 2, 5)]
+"""Of logarithmic axes over few decades, where plotly's own differ in size or overlap."""
 LEGEND = {
     "orientation": "h",
     "yref": "container",

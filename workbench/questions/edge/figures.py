@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_trace, figure, interval_bars
+from workbench.interface.theme import BEST, CAUTION, FAILURE, LOG_TICKS, MEASURED, add_trace, figure, interval_bars
 from workbench.measuring.interleaved import SpeedVerdict
 from workbench.questions.edge.rows import VariantResult
 
@@ -34,7 +34,7 @@ def speed(variants: Sequence[VariantResult], *, batch: int) -> go.Figure:
         gettext("%{y}: %{x:.2f} times the speed of float32"),
     )
     fig.add_vline(x=1, line={"color": FAILURE, "dash": "dot"})
-    fig.update_xaxes(type="log", dtick="D2")
+    fig.update_xaxes(type="log", tickvals=LOG_TICKS)
     return fig
 
 

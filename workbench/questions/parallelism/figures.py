@@ -7,7 +7,18 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.estimate.search import Plan
-from workbench.interface.theme import BEST, CAUTION, FAILURE, MEASURED, add_bars, add_line, add_trace, figure, styles_of
+from workbench.interface.theme import (
+    BEST,
+    CAUTION,
+    FAILURE,
+    LOG_TICKS,
+    MEASURED,
+    add_bars,
+    add_line,
+    add_trace,
+    figure,
+    styles_of,
+)
 from workbench.questions.parallelism.findings.beside import PredictedCell
 from workbench.questions.parallelism.findings.prefix_cache import CacheSizes
 from workbench.questions.parallelism.findings.sensitivity import Sensitivity
@@ -49,7 +60,7 @@ def cost_and_speed(plans: Sequence[Plan], *, frontier: Sequence[Plan], slo_tpot_
     line, diamond = {"width": 2, "dash": "dash"}, {"symbol": "diamond", "size": 11}
     points(frontier, gettext("Pareto-optimal"), BEST, mode="lines+markers", line=line, marker=diamond)
     fig.add_hline(y=slo_tpot_s * 1e3, line={"color": CAUTION, "width": 1.5, "dash": "dot"})
-    fig.update_xaxes(type="log", tickangle=0, tickvals=[m * 10.0**e for e in range(-1, 5) for m in (1, 2, 5)])
+    fig.update_xaxes(type="log", tickangle=0, tickvals=LOG_TICKS)
     shown = [p.tpot_s for p in (*plans, *frontier)]
     # From 0 on, unless all points would lie close together at the top.
     fig.update_yaxes(rangemode="tozero" if min(shown, default=0.0) < 0.7 * max(shown, default=1.0) else "normal")

@@ -13,6 +13,10 @@ from workbench.core.units import three_digits
 from workbench.interface.theme import BEST, INK, MEASURED, PUBLISHED, figure, interval_bars
 
 KL_FLOOR = 1e-7  # where an exact copy is drawn on the logarithmic axis
+PLOT_PX, LETTER_PX = (255.0, 240.0), 6.0
+"""Size of the plot beside another one, and mean width of a label's letters."""
+Box = tuple[float, float, float, float]
+"""Left, bottom, right and top, in pixels."""
 
 
 def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best: str | None) -> go.Figure:
@@ -36,7 +40,7 @@ def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best
         mode="markers+text",
         name=gettext("measured"),
         text=labels,
-        textposition=_label_places(times),
+        textposition=_label_places(times, heights, labels),
         textfont={"color": INK, "size": 11},
         marker={
             "color": [BEST if r.method == best else MEASURED for r, _, _ in shown],
@@ -63,12 +67,41 @@ def accuracy_against_speed(results: Sequence[VariantResult], *, batch: int, best
     return fig
 
 
-def _label_places(times: list[float]) -> list[str]:
-    """Return places of labels: above and below alternately, and left of points on the right, so that none is cut off."""
+def _label_places(times: list[float], heights: list[float], labels: list[str]) -> list[str]:
+    """Return places of labels, each where it covers least of the other labels and points and is not cut off."""
     if not times:
         return []
-    middle = (min(times) * max(times) ** 2) ** (1 / 3)  # two thirds of the way on the logarithmic axis
-    return [f"{'top' if i % 2 else 'bottom'} {'left' if t > middle else 'right'}" for i, t in enumerate(times)]
+    (left, right), (low, high) = _log_range(min(times), max(times) * 1.15), _log_range(min(heights), max(heights))
+    at = [
+        (PLOT_PX[0] * (log10(t) - left) / (right - left), PLOT_PX[1] * (log10(h) - low) / (high - low))
+        for t, h in zip(times, heights, strict=True)
+    ]
+    taken = [_box(x - 5, y - 5, 10, 10) for x, y in at]
+    places = []
+    for (x, y), label in zip(at, labels, strict=True):
+        width = LETTER_PX * len(label)
+        boxes = {
+            f"{up} {side}": _box(x + to_x * (8 + width / 2) - width / 2, y + to_y - 7, width, 14)
+            for up, to_y in (("top", 13), ("bottom", -13), ("middle", 0))
+            for side, to_x in (("right", 1), ("left", -1))
+        }
+        place = min(boxes, key=lambda name: sum(_common(boxes[name], other) for other in taken) + _outside(boxes[name]))
+        taken.append(boxes[place])
+        places.append(place)
+    return places
+
+
+def _box(x: float, y: float, width: float, height: float) -> Box:
+    return (x, y, x + width, y + height)
+
+
+def _common(a: Box, b: Box) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _outside(box: Box) -> float:
+    inside = _common(box, (0.0, 0.0, *PLOT_PX))
+    return 2 * ((box[2] - box[0]) * (box[3] - box[1]) - inside)
 
 
 def _log_range(low: float, high: float) -> list[float]:
@@ -128,6 +161,7 @@ def claimed_and_measured(
     )
     top = max([c.high or 0 for c in claims] + [p[1] for p in points] + [1])
     fig.update_xaxes(range=[0, top * 1.2])
-    fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ")
+    shown = {"range": [-0.5, len(names) - 0.3]}  # room for the value above the first
+    fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None, ticksuffix="  ", **shown)
     fig.add_vline(x=1, line={"color": INK, "width": 1, "dash": "dot"})
     return fig

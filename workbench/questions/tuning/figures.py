@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from workbench.core.language import gettext
-from workbench.interface.theme import BEST, CAUTION, INK, MEASURED, add_trace, figure
+from workbench.interface.theme import BEST, CAUTION, INK, LOG_TICKS, MEASURED, add_trace, figure
 from workbench.questions.tuning.findings import SCORES, Judged, Tuned, shown_score
 from workbench.questions.tuning.findings.flags import Contribution
 from workbench.questions.tuning.rows import MeasuredSoFar
@@ -58,7 +58,7 @@ def front(tuned: Tuned) -> go.Figure:
     points([tuned.chosen], mode="markers", name=gettext("chosen setting"), marker=star)
     fig.add_vline(x=1e3 * tuned.aim.slo_ttft_s, line={"dash": "dot", "color": BEST})
     fig.add_hline(y=1e3 * tuned.aim.slo_tpot_s, line={"dash": "dot", "color": BEST})
-    fig.update_xaxes(type="log", minor={"showgrid": False})
+    fig.update_xaxes(type="log", tickvals=LOG_TICKS, tickangle=0)
     fig.update_layout(margin={"b": 90})
     return fig
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from workbench.core.language import gettext
 from workbench.estimate.rows import StepTime
-from workbench.interface.theme import INK, add_line, add_points, figure
+from workbench.interface.theme import INK, LOG_TICKS, add_line, add_points, figure
 
 Styles = Mapping[str, tuple[str, str]]
 """Colour and symbol by precision."""
@@ -32,7 +32,7 @@ def time_per_token(rows: Sequence[StepTime], *, context_tokens: int, styles: Sty
         batches, least_ms = zip(*floor, strict=True)
         add_line(fig, batches, least_ms, INK, name=gettext("roofline"), hover=hover, line=look)
     _batches(fig, [r.batch for r in rows])
-    fig.update_yaxes(type="log", tickvals=[m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)])
+    fig.update_yaxes(type="log", tickvals=LOG_TICKS)
     return fig
 
 

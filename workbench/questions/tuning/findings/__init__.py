@@ -70,6 +70,10 @@ class Tuned:
     """Of the best measured setting over the default, in the loads that both had; None where it is the default."""
     is_own_slo: bool
     """Whether the SLO is that of the run, whose search stands behind the choice."""
+    windows: Mapping[str, Mapping[str, Floats]]
+    """Scores in windows of time, by setting and load."""
+    simulated: Mapping[str, float]
+    """Scores of simulated settings."""
 
     @property
     def best(self) -> Judged:
@@ -81,6 +85,13 @@ class Tuned:
         """Whether the best setting is better than the default by more than 2 %, and by more than nothing in all of its interval."""
         g = self.gain_fraction
         return g is not None and g.value > WORTH and g.low > 0
+
+    def over(self, judged: Judged, other: Judged) -> float | None:
+        """Return the gain over another setting in the loads that both had, or where both are simulated; None where there is none to compare."""
+        if judged.is_measured and other.is_measured:
+            return _over(self.windows[judged.result.name], self.windows[other.result.name])
+        its, base = (self.simulated.get(j.result.name) for j in (judged, other))
+        return its / base - 1 if its is not None and base else None
 
     @property
     def chosen(self) -> Judged:
@@ -147,6 +158,8 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
         default=own,
         gain_fraction=fraction,
         is_own_slo=is_own,
+        windows=windows,
+        simulated=plain,
     )
 
 

@@ -46,16 +46,18 @@ def contributions(tuned: Tuned) -> list[Contribution]:
         ]
         if others:
             its = sorted([best, *others], key=lambda j: str(getattr(j.result.setting, f.name)).rjust(12))
-            made += [
+            found = [
                 Contribution(
                     flag=FLAG_NAMES[f.name],
                     value=_value(getattr(j.result.setting, f.name)),
-                    change_fraction=j.score / best.score - 1 if best.score > 0 else 0.0,
+                    change_fraction=change,
                     is_measured=j.is_measured,
                     is_chosen=j is best,
                 )
                 for j in its
+                if (change := tuned.over(j, best)) is not None
             ]
+            made += found if len(found) > 1 else []
     return made
 
 
