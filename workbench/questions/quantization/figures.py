@@ -76,7 +76,7 @@ def _label_places(times: list[float], heights: list[float], labels: list[str]) -
         (PLOT_PX[0] * (log10(t) - left) / (right - left), PLOT_PX[1] * (log10(h) - low) / (high - low))
         for t, h in zip(times, heights, strict=True)
     ]
-    taken = [_box(x - 5, y - 5, 10, 10) for x, y in at]
+    taken = 3 * [_box(x - 6, y - 6, 12, 12) for x, y in at]  # a covered point is worse than a covered label
     places = []
     for (x, y), label in zip(at, labels, strict=True):
         width = LETTER_PX * len(label)
