@@ -14,6 +14,8 @@ from workbench.simulate.autoscaling import Played
 
 COLOURS = (BEST, MEASURED, CAUTION, FAILURE, PUBLISHED)
 BROAD_PX = 2.0
+CLOSE = 0.08
+"""Distance, as a share of an axis, within which points have one label."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -71,8 +73,8 @@ def minutes_and_hours(rules: Mapping[str, Played], best: Sequence[str]) -> go.Fi
         x=[rules[n].gpu_hours for n in names],
         y=[rules[n].slo_minutes for n in names],
         mode="markers+text",
-        text=[str(i + 1) for i in range(len(names))],
-        textposition="top center",
+        text=_numbers([(rules[n].gpu_hours, rules[n].slo_minutes) for n in names]),
+        textposition="top right",
         marker={
             "symbol": "triangle-up-open",
             "size": 11,
@@ -84,6 +86,19 @@ def minutes_and_hours(rules: Mapping[str, Played], best: Sequence[str]) -> go.Fi
     )
     fig.update_yaxes(rangemode="tozero")
     return fig
+
+
+def _numbers(points: Sequence[tuple[float, float]]) -> list[str]:
+    """Return the numbers of points from 1, those of points that lie close together as one label at the rightmost of them."""
+    most = [max(p[axis] for p in points) or 1.0 for axis in (0, 1)] if points else []
+    labels = [""] * len(points)
+    left = list(range(len(points)))
+    while left:
+        first = left[0]
+        near = [i for i in left if all(abs(points[i][k] - points[first][k]) < CLOSE * most[k] for k in (0, 1))]
+        labels[max(near, key=lambda i: points[i])] = ", ".join(str(i + 1) for i in near)
+        left = [i for i in left if i not in near]
+    return labels
 
 
 def replicas_over_time(replicas: Mapping[str, Floats], needed: Floats, *, every: int = 10) -> go.Figure:
