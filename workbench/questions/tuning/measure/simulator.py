@@ -71,13 +71,14 @@ class Simulator:
         """Return the scores of settings as means over arrivals, and the score that none can exceed.
 
         Args:
-            first: Scores of the first load; settings far below the best are simulated on no other and share the mean ratio of the rest.
+            first: Scores of the first load; settings far below the best are simulated on no other, as those behind ``MANY`` better ones, and
+                share the mean ratio of the rest.
             load: The first load.
         """
         loads = [load]
         if self.spec.trace is None:
             loads += [simulated_load(self.spec, self.spec.seed + OTHER_ARRIVALS + k) for k in range(1, ARRIVALS)]
-        near = [i for i, score in enumerate(first) if score >= NEAR * first.max()]
+        near = [int(i) for i in np.argsort(-first)[:MANY] if first[i] >= NEAR * first.max()]
         others = [[self.windows(self.space.valid[i], other).mean() for i in near] for other in loads[1:]]
         scores = np.array([first[near], *others])
         expected = first * scores.mean() / max(float(first[near].mean()), 1e-9)
