@@ -197,11 +197,11 @@ class QuestionPanel(SharedPanel):
                 self._drawing = None
 
     def _show(self, make_view: Callable[[], AnswerView]) -> None:
-        asked, n_before = self._changed, self._n_redrawn
-        with ExitStack() as marks:
-            if self._last_answer_s > COMPUTING_AFTER_S:
+        asked, self._changed, n_before = self._changed, frozenset(), self._n_redrawn
+        with ExitStack() as marks:  # of a choice; what a job has measured since is shown without announcement
+            if asked and self._last_answer_s > COMPUTING_AFTER_S:
                 marks.enter_context(said_to_be_computed(self.answer))
-            elif self._redraws.get(asked, True) and any(plot.outputs for plot in self.plots):
+            elif asked and self._redraws.get(asked, True) and any(plot.outputs for plot in self.plots):
                 marks.enter_context(said_to_be_computed(self.plot_box))
             started = time.perf_counter()
             with shown_as_computing(self.answer):
