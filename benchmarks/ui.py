@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-for-benchmarks"
 CHANGES = 20
 KERNELS = 4
+QUIET_MS = 600
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 # Resolves with the milliseconds from the change of the control to the frame that shows the new plot.
@@ -67,13 +68,27 @@ DRAG = """(key) => new Promise((done) => {
 })"""
 
 
-# Resolves with the name of a control of a panel and the milliseconds until the frame after the first change of its view; null without any.
+# Resolves when nothing of the page has changed for so many milliseconds: plots of the last change, or of the opening, are drawn.
+QUIET = """(ms) => new Promise((done) => {
+  let last = performance.now();
+  const watch = new MutationObserver(() => { last = performance.now(); });
+  watch.observe(document.body, {childList: true, subtree: true, characterData: true, attributes: true});
+  const look = () => {
+    if (performance.now() - last > ms) { watch.disconnect(); done(); } else setTimeout(look, 50);
+  };
+  look();
+})"""
+
+
+# Resolves with the name of a control of a panel and the milliseconds until the frame after the first change of its view;
+# null without any, as of a list with one entry.
 REACT = """([panel, at]) => new Promise((done) => {
   const root = document.querySelectorAll('.wb-panel')[panel];
   const controls = [...root.querySelectorAll('.wb-controls select, .wb-controls button[aria-pressed]')].filter(e => e.offsetParent && !e.disabled);
   if (at >= controls.length) { done(null); return; }
   const control = controls[at];
   const name = control.tagName === 'SELECT' ? control.closest('.widget-dropdown, .jupyter-widgets')?.querySelector('label')?.textContent : control.textContent;
+  if (control.options?.length === 1) { done([name, null]); return; }
   const started = performance.now();
   const watch = new MutationObserver((changes) => {
     if (changes.every(c => c.target.parentElement?.closest('.wb-job'))) return;
@@ -163,9 +178,10 @@ def reactions(page: Page) -> Iterator[tuple[str, list[tuple[str, float | None]]]
         root.scroll_into_view_if_needed()
         title = root.locator("xpath=ancestor::*[contains(@class, 'wb-root')][1]").locator("h2").first.inner_text()
         found: list[tuple[str, float | None]] = []
+        page.evaluate(QUIET, QUIET_MS)
         while reaction := page.evaluate(REACT, [panel, len(found)]):
             found.append((reaction[0], reaction[1]))
-            page.wait_for_timeout(400)
+            page.evaluate(QUIET, QUIET_MS)
             expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
         yield title, found
 

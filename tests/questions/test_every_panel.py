@@ -159,6 +159,29 @@ def test_an_answer_that_takes_long_is_shown_as_being_computed(panel):
     assert panel.errors == []
 
 
+@each
+def test_plots_are_said_to_be_computed_from_the_start_of_a_change_that_redraws_them(panel, monkeypatch):
+    monkeypatch.setattr("workbench.interface.panel.COMPUTING_AFTER_S", 600.0)
+    plain, seen = panel.view, []
+
+    def watched():
+        seen.append("wb-computing" in {*panel.answer._dom_classes, *panel.plot_box._dom_classes})
+        return plain()
+
+    has_plots = any(plot.outputs for plot in panel.plots)
+    panel._redraws.clear()
+    panel.view = watched
+    same = {"compared_ids": panel.state.compared_ids}
+    for last_answer_s in (0.0, 0.0, 600.0):  # the same choice gives the same plots, so that it is not announced again
+        panel._last_answer_s = last_answer_s
+        panel.update(**same)
+    panel._last_answer_s = 600.0
+    panel.draw()  # as a job's progress does
+    panel.view = plain
+    assert seen == [has_plots, False, True, False]
+    assert not {"wb-computing"} & {*panel.answer._dom_classes, *panel.plot_box._dom_classes}
+
+
 def text_places(value, path=()):
     """Where in a JSON value texts stand; items of a list share one place."""
     if isinstance(value, dict):

@@ -18,7 +18,8 @@ from workbench.interface.style import STYLE_ELEMENT
 from workbench.interface.theme import mime_bundle
 
 COMPUTING_AFTER_S = 0.06
-"""A reader sees that an answer is computed within 150 ms of a choice; an answer that is there at once does not flicker."""
+"""An answer that takes longer is marked as being computed; one that is there at once does not flicker."""
+COMPUTING, DIMMED = "wb-computing", "wb-dimmed"
 
 
 def html(content: Text = "") -> widgets.HTML:
@@ -32,14 +33,24 @@ def set_html(box: widgets.HTML, content: Text) -> None:
 
 
 @contextmanager
+def said_to_be_computed(box: widgets.DOMWidget) -> Iterator[None]:
+    """Say at a box from the start that its new content is computed: words are drawn in no time, dimmed plots are not."""
+    box.add_class(COMPUTING)
+    try:
+        yield
+    finally:
+        box.remove_class(COMPUTING)
+
+
+@contextmanager
 def shown_as_computing(box: widgets.DOMWidget) -> Iterator[None]:
-    """Mark a box, and what stands below it, while its new content takes long."""
+    """Mark a box, and dim it and what stands below it, while its new content takes long."""
     turn, is_over = threading.Lock(), threading.Event()
 
     def mark() -> None:
         with turn:
             if not is_over.is_set():
-                box.add_class("wb-computing")
+                box.add_class(COMPUTING).add_class(DIMMED)
 
     timer = threading.Timer(COMPUTING_AFTER_S, mark)
     timer.daemon = True
@@ -50,7 +61,7 @@ def shown_as_computing(box: widgets.DOMWidget) -> Iterator[None]:
         timer.cancel()
         with turn:
             is_over.set()
-            box.remove_class("wb-computing")
+            box.remove_class(DIMMED).remove_class(COMPUTING)
 
 
 class Plot(widgets.Output):  # type: ignore[misc]

@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +30,15 @@ from workbench.interface.html import (
 )
 from workbench.interface.job_panel import POLL_S
 from workbench.interface.knobs import control, hold, set_control, stored
-from workbench.interface.panel import Plot, html, set_html, show_all, shown_as_computing
+from workbench.interface.panel import (
+    COMPUTING_AFTER_S,
+    Plot,
+    html,
+    said_to_be_computed,
+    set_html,
+    show_all,
+    shown_as_computing,
+)
 from workbench.interface.report.page import figure_div
 from workbench.interface.shared_panel import SharedPanel
 from workbench.interface.shared_state import (
@@ -57,6 +67,9 @@ class QuestionPanel(SharedPanel):
         super().__init__(self.measured_kind(), manager=manager, poll_s=poll_s)
         self._turn = threading.RLock()  # a job's thread draws too, and a reader's choice must not be lost meanwhile
         self._drawing: int | None = None
+        self._last_answer_s, self._n_redrawn = 0.0, 0
+        self._changed: frozenset[str] = frozenset()
+        self._redraws: dict[frozenset[str], bool] = {}  # whether the last change of these choices gave other plots
         self._links: dict[str, Markup] = {}
         self.runs = self.find_runs()
         self.fields = {n: f for n, f in knobs_of(self.spec_class).items() if n not in self.hidden}
@@ -68,6 +81,8 @@ class QuestionPanel(SharedPanel):
         self.controls: dict[str, widgets.Widget] = {}
         self.header, self.answer, self.table, self.beside = html(), html(), html(), html()
         self.plots, self.live = tuple(Plot() for _ in range(self.n_plots)), Plot(layout={"display": "none"})
+        for plot in self.plots:
+            plot.observe(self._count_redrawn, names="outputs")
         self.tabs_html = [html() for _ in (*self.tab_titles, *FRAME_TABS)]
         self._build()
         self.guarded(self.draw)()
@@ -90,7 +105,7 @@ class QuestionPanel(SharedPanel):
             asked = {k: v for k, v in changes.items() if k in self.fields}
             shown = {k: v for k, v in changes.items() if k not in self.fields}
             state = replace(self.state, asked={**self.state.asked, **asked}, **shown)
-            self.state = self.settled(state, changes)
+            self.state, self._changed = self.settled(state, changes), frozenset(changes)
             self.draw()
 
     def progressed(self, view: JobView) -> None:
@@ -182,12 +197,24 @@ class QuestionPanel(SharedPanel):
                 self._drawing = None
 
     def _show(self, make_view: Callable[[], AnswerView]) -> None:
-        with shown_as_computing(self.answer):
-            view = make_view()
-            self.show_answer(view)
-        with shown_as_computing(self.plot_box):
-            self.show_rest(view)
+        asked, self._changed, n_before = self._changed, frozenset(), self._n_redrawn
+        with ExitStack() as marks:  # of a choice; what a job has measured since is shown without announcement
+            if asked and self._last_answer_s > COMPUTING_AFTER_S:
+                marks.enter_context(said_to_be_computed(self.answer))
+            elif asked and self._redraws.get(asked, True) and any(plot.outputs for plot in self.plots):
+                marks.enter_context(said_to_be_computed(self.plot_box))
+            started = time.perf_counter()
+            with shown_as_computing(self.answer):
+                view = make_view()
+                self.show_answer(view)
+            self._last_answer_s = time.perf_counter() - started
+            with shown_as_computing(self.plot_box):
+                self.show_rest(view)
+        self._redraws[asked] = self._n_redrawn > n_before
         self.show_controls()
+
+    def _count_redrawn(self, _change: object) -> None:
+        self._n_redrawn += 1
 
     def _strange(self, error: Exception) -> AnswerView:
         """The view of a run that holds what nobody expected: that it does, and which run it is."""
@@ -211,8 +238,8 @@ class QuestionPanel(SharedPanel):
         """Show plots, title and tabs."""
         for i, plot in enumerate(self.plots):  # before they are drawn, in the width that is then theirs
             plot.layout.display = None if i < len(view.figures) else "none"
-        show_all(self.plots, view.figures)
         set_html(self.header, self._header(view))
+        show_all(self.plots, view.figures)
         own = (view.tab(i) for i in range(len(self.tab_titles)))
         last = (self._comparison(), self._downloads(view))
         for box, content in zip(self.tabs_html, (*own, *self._plan_tabs(), *last), strict=True):

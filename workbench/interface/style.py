@@ -80,7 +80,7 @@ LIVE_STYLE = """
 
 COMPUTING = gettext("computing …")
 COMPUTING_STYLE = (
-    ".wb-computing>*,.wb-computing~*{opacity:.55}.wb-computing{position:relative}"
+    ".wb-dimmed>*,.wb-dimmed~*{opacity:.55}.wb-plots,.wb-computing{position:relative}"
     f".wb-computing::before{{content:'{COMPUTING}';position:absolute;top:2px;right:8px;z-index:2;font-size:.88em}}"
 )
 """Of an answer that is being computed, and of what stands below it."""
