@@ -143,13 +143,13 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
     if is_own and choice is not None:  # the search and its confirmation decide, not the highest of all means
         best = next((j for j in judged if j.result.name == choice.best_measured), best)
         judged = [best, *(j for j in judged if j is not best)]
-    shared = [k for k in windows[best.result.name] if k in windows[default.name]]
-    paired = (
-        [np.concatenate([windows[r][k] for k in shared]) for r in (best.result.name, default.name)] if shared else []
-    )
+    its, base = windows[best.result.name], windows[default.name]
+    shared = [k for k in its if k in base]
     fraction = None
-    if best is not own:
-        fraction = choice.gain_fraction if is_own and choice else gain(paired[0], paired[1]) if paired else None
+    if best is not own and is_own and choice is not None:
+        fraction = choice.gain_fraction
+    elif best is not own and shared:
+        fraction = gain(*(np.concatenate([of[k] for k in shared]) for of in (its, base)))
     return Tuned(
         run=run,
         spec=spec,
