@@ -10,6 +10,7 @@ from workbench.core.statistics import Interval
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.figures import flag_contributions, front, pareto
+from workbench.questions.tuning.findings import tables
 from workbench.questions.tuning.findings.flags import contributions
 from workbench.questions.tuning.findings.grid import grid_comparison
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
@@ -178,4 +179,4 @@ def test_the_front_holds_what_nothing_beats_in_both_latencies():
 
 
 def test_refused_settings_keep_their_reason():
-    assert findings.refused_rows(a_run(None)) == [("x", "why")]
+    assert tables.refused_rows(a_run(None)) == [("x", "why")]

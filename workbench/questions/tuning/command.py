@@ -4,6 +4,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.core.runs import Run
 from workbench.interface.command import measures, print_table
 from workbench.questions.tuning import findings
+from workbench.questions.tuning.findings import tables
 from workbench.questions.tuning.spec import TuneSpec
 
 
@@ -16,9 +17,9 @@ def tune(run: Run) -> None:
         print("Nothing was measured: see the failures of the run.")
         return
     print("\n".join(findings.verdict(tuned).lines))
-    print_table(findings.setting_head(tuned.aim.objective), findings.setting_rows(tuned))
+    print_table(tables.setting_head(tuned.aim.objective), tables.setting_rows(tuned))
     print(findings.launch_command(tuned))
-    for name, reason in findings.refused_rows(run):
+    for name, reason in tables.refused_rows(run):
         print(f"Not tried: {name}: {reason}")
 
 

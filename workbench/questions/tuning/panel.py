@@ -22,6 +22,7 @@ from workbench.interface.view import AnswerView, PanelState
 from workbench.jobs.directory import JobView
 from workbench.questions.tuning import findings
 from workbench.questions.tuning.figures import flag_contributions, front, measured_so_far
+from workbench.questions.tuning.findings import tables
 from workbench.questions.tuning.findings.flags import contributions
 from workbench.questions.tuning.rows import FittedLoad, MeasuredSoFar, csv_rows
 from workbench.questions.tuning.spec import TuneSpec
@@ -98,9 +99,9 @@ class TuningPanel(QuestionPanel):
             answer=joined(self._notes(tuned), verdict_card(findings.verdict(tuned))),
             figures=figures,
             table=table(
-                findings.setting_head(objective),
-                findings.setting_rows(tuned),
-                highlighted=findings.shown_settings(tuned).index(tuned.chosen),
+                tables.setting_head(objective),
+                tables.setting_rows(tuned),
+                highlighted=tables.shown_settings(tuned).index(tuned.chosen),
             ),
             tabs=(code_block(findings.launch_command(tuned)), lambda: _fit(run), lambda: _refused(run)),
             run=run,
@@ -196,7 +197,7 @@ def _fit(run: Run) -> Markup:
 
 
 def _refused(run: Run) -> Markup:
-    rows = findings.refused_rows(run)
+    rows = tables.refused_rows(run)
     if not rows:
         return paragraph(gettext("vLLM takes every setting of the search, and none failed."))
     return joined(heading(gettext("{n} settings").format(n=len(rows)), level=3), table(REFUSED_HEAD, rows, left=(1,)))

@@ -1,4 +1,4 @@
-"""What a tuning run says under any SLO: the best setting, whether it is worth the change, what each flag contributes, and table rows."""
+"""What a tuning run says under any SLO: the best setting, whether it is worth the change, and what was kept of its requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,6 @@ SCORES: Mapping[Objective, tuple[str, str]] = {
     "latency": (gettext("end-to-end latency, mean"), "s"),
 }
 """Name and unit of what is shown for each aim."""
-SHOWN_ROWS, SHOWN_SIMULATED = 12, 4
 
 
 def shown_score(score: float | None, objective: Objective) -> str:
@@ -321,52 +320,6 @@ def shown_gain(fraction: float | None) -> str:
     if fraction is not None and fraction > MANY_TIMES:
         return f"{three_digits(1 + fraction)} ×"
     return shown_percent(fraction, sign=True)
-
-
-SETTING_HEAD = (
-    gettext("Setting"),
-    gettext("goodput, requests/s"),
-    gettext("gain over the defaults"),
-    "TTFT p50 / p90",
-    "TPOT p50 / p90",
-    gettext("loads"),
-)
-
-
-def setting_head(objective: Objective) -> tuple[str, ...]:
-    """Return the titles of the table's columns."""
-    name, unit = SCORES[objective]
-    return (SETTING_HEAD[0], gettext("{name}, {unit}").format(name=name, unit=unit), *SETTING_HEAD[2:])
-
-
-def shown_settings(tuned: Tuned, n: int = SHOWN_ROWS) -> list[Judged]:
-    """Return the settings of the table: the best measured ones, the best simulated ones, and the default."""
-    measured = [j for j in tuned.settings if j.is_measured]
-    shown = [*measured[:n], *[j for j in tuned.settings if not j.is_measured][:SHOWN_SIMULATED]]
-    return shown if tuned.default in shown else [*shown, tuned.default]
-
-
-def setting_rows(tuned: Tuned) -> list[tuple[str, ...]]:
-    """Return the cells of ``setting_head``."""
-    return [_row(j, tuned) for j in shown_settings(tuned)]
-
-
-def _row(judged: Judged, tuned: Tuned) -> tuple[str, ...]:
-    r = judged.result
-    label = gettext("{name} (default)").format(name=r.name) if r.is_default else r.name
-    return (
-        f"{judged.provenance.mark} {label}",
-        shown_score(judged.score, tuned.aim.objective),
-        "–" if r.is_default else shown_gain(judged.over_default_fraction),
-        f"{shown_duration(r.ttft_p50_s)} / {shown_duration(r.ttft_p90_s)}",
-        f"{shown_duration(r.tpot_p50_s)} / {shown_duration(r.tpot_p90_s)}",
-        str(r.n_loads),
-    )
-
-
-def refused_rows(run: Run) -> list[tuple[str, str]]:
-    """Return the settings that vLLM refuses or that failed, with the reason."""
-    return [(r.name, r.reason or "") for r in run.rows(SettingResult) if r.status in {"refused", "failed"}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
