@@ -112,10 +112,12 @@ def made(model_type: str, out: Path) -> Path:
 
 @torch.no_grad()
 def save_sharper(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model with matrices four times their initial size, so that its answers differ, and the reference model's tokenizer."""
+    """Write a model with matrices four times their initial size and random biases and norms, so that its answers differ, and the reference model's tokenizer."""
     for parameter in model.parameters():
         if parameter.ndim >= 2:
             parameter.mul_(4.0)
+        else:
+            parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(located(REFERENCE_MODEL)) / name, folder)
