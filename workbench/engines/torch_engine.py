@@ -94,6 +94,11 @@ class TorchEngine:
                 generation_config=wish,
                 continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
             )
+        if not model.config.get_text_config()._attn_implementation.startswith("paged|"):
+            raise NotAvailable(
+                f"{type(model).__name__} has an attention of its own, which does not read the paged cache of continuous batching.",
+                remedy="Serve the model with --engine vllm.",
+            )
         self._n_looked_up = self._n_preempted = 0
         self._counted: ContinuousBatchProcessor | None = None
         self._queues: dict[str, queue.SimpleQueue[_Answer | None]] = {}
