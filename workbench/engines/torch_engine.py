@@ -94,7 +94,7 @@ class TorchEngine:
                 generation_config=wish,
                 continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
             )
-        if not model.config.get_text_config()._attn_implementation.startswith("paged|"):
+        if not model.config.get_text_config()._attn_implementation.startswith("paged|"):  # noqa: SLF001 - set above, named nowhere else
             raise NotAvailable(
                 f"{type(model).__name__} has an attention of its own, which does not read the paged cache of continuous batching.",
                 remedy="Serve the model with --engine vllm.",
