@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,10 +113,12 @@ def made(model_type: str, out: Path) -> Path:
 
 @torch.no_grad()
 def save_sharper(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model with matrices four times their initial size, so that its answers differ, and the reference model's tokenizer."""
+    """Write a model with matrices four times their initial size and random biases, norms and what is zero at first, so that its answers differ, and the reference model's tokenizer."""
     for parameter in model.parameters():
-        if parameter.ndim >= 2:
+        if parameter.ndim >= 2 and parameter.any():
             parameter.mul_(4.0)
+        else:
+            parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(located(REFERENCE_MODEL)) / name, folder)
@@ -237,14 +240,12 @@ def sensitivity(own: Own) -> None:
 
 
 def shell(*words: str) -> str:
-    """Return what a command prints; raises ``WorkbenchError`` with its sentence where it is refused, and ``Wrong`` at a traceback."""
+    """Return what a command prints; raises what it raises, and ``WorkbenchError`` where it only prints why not."""
     result = CliRunner().invoke(app, list(words))
-    if isinstance(result.exception, WorkbenchError):
-        raise result.exception
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise Wrong(f"{type(result.exception).__name__}: {str(result.exception)[:200]}")
+        raise result.exception
     if result.exit_code:
-        raise WorkbenchError(" ".join(result.output.split())[-300:], remedy="")
+        raise WorkbenchError(" ".join(result.output.split())[-300:], remedy="as printed")
     return result.output
 
 
@@ -432,11 +433,14 @@ def outcome(check: Callable[[], None]) -> str:
     except Wrong as error:
         return f"WRONG: {error}"
     except Exception as error:  # a traceback is what is looked for
-        import traceback
-
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"WRONG: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {str(error)[:200]}"
+        return traced(error)
     return "right"
+
+
+def traced(error: Exception) -> str:
+    """Return "WRONG: ..." with the kind and the place of an error."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"WRONG: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {str(error)[:200]}"
 
 
 def main() -> None:

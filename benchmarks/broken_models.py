@@ -19,12 +19,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers as t
-from architectures import save_sharper
+from architectures import save_sharper, shell, traced
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
-from typer.testing import CliRunner
 
-from workbench.app.main import app
 from workbench.compress.folder import folder_layers
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.errors import WorkbenchError
@@ -383,16 +381,6 @@ ENDS = {n for n in BROKEN if n.startswith(("generation", "end of text", "chat te
 FEW = {"n_windows": 2, "window_tokens": 64}
 
 
-def shell(*words: str) -> str:
-    """Return what a command prints; raises what it raises, and ``WorkbenchError`` where it only prints why not."""
-    result = CliRunner().invoke(app, list(words))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    if result.exit_code:
-        raise WorkbenchError(" ".join(result.output.split())[-300:], remedy="as printed")
-    return result.output
-
-
 def require_rows(spec: object) -> None:
     """Run a spec; raise the first failure where nothing was measured."""
     done = run(spec)  # type: ignore[arg-type]
@@ -470,10 +458,7 @@ def outcome(case: str, command: str, place: str) -> str:
         odd = not error.remedy.strip() or "\n" in error.cause or len(error.cause) > 420 or "report" in error.remedy
         return f"{'WRONG: words: ' if odd else 'refused: '}{words}"
     except Exception as error:  # noqa: BLE001 - a stack trace is what is looked for
-        import traceback
-
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        return f"WRONG: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {str(error)[:200]}"
+        return traced(error)
     return "measured" if may_measure(case, command) else "WRONG: measured"
 
 

@@ -45,6 +45,7 @@ OWN = {
     **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp_text"), FOUR | {"full_attention_interval": 2}),
     "dbrx": {"n_layers": 2, "n_heads": 4, "max_seq_len": 256, "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
              "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 1}},
+    "doge": {"sliding_window": None},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4},
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "zamba2": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2, "mamba_headdim": 16, "n_mamba_heads": 8},

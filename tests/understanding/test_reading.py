@@ -43,9 +43,10 @@ CONFIGS = {
     "falcon": t.FalconConfig(
         vocab_size=N_WORDS, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, new_decoder_architecture=False
     ),
+    "xglm": t.XGLMConfig(vocab_size=N_WORDS, d_model=32, num_layers=2, attention_heads=4, ffn_dim=48),
 }
-READ = [name for name in CONFIGS if name != "rwkv"]
-PLAIN, WITH_CACHE, IN_TURNS = {"llama"}, {"llama", "gemma3", "bloom", "falcon"}, {"mamba", "rwkv", "falcon"}
+READ = [name for name in CONFIGS if name not in {"rwkv", "xglm"}]
+PLAIN, WITH_CACHE, IN_TURNS = {"llama"}, {"llama", "gemma3", "bloom", "falcon"}, {"mamba", "rwkv", "falcon", "xglm"}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,18 @@ def test_prefill_and_caches_are_measured_or_refused(folders, name):
             require_kv_cache(model.model)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "rwkv", "falcon"])
+def test_positions_are_counted_over_pieces_by_classes_that_count_from_zero_in_each():
+    torch.manual_seed(0)
+    sizes = SMALL | {"num_hidden_layers": 4, "num_key_value_heads": 2, "attn_layer_indices": [1, 3]}
+    state = {"mamba_d_state": 8, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_chunk_size": 8}
+    model = t.BambaForCausalLM(t.BambaConfig(**sizes, **state)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    CausalReader(model).require_right_in_pieces(chunks=False)
+
+
+@pytest.mark.parametrize("name", ["gemma3", "rwkv", "falcon", "xglm"])
 def test_the_torch_engine_answers_as_the_model_does(folders, name):
     engine = open_engine("torch", folders(name), device="cpu", dtype=None, random_weights=False, kv_tokens=1024)
     try:

@@ -12,7 +12,7 @@ import onnxruntime
 from workbench.core.errors import NotAModel
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
-from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, require_words_within, tokenizer_of
 
 
 class _Limits(msgspec.Struct):
@@ -38,6 +38,7 @@ class OnnxEngine:
             )
         self._tokenizer = tokenizer_of(folder)
         config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Limits)
+        require_words_within(self._tokenizer, config.vocab_size)
         most_tokens = config.max_position_embeddings or config.n_positions
         self._limits = EngineLimits(n_vocab=config.vocab_size, max_model_len=most_tokens)
         self._limit = most_tokens or 1 << 30

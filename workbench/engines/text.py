@@ -16,6 +16,7 @@ from workbench.engines.http import EngineFailed
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
 COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
+OWN_TOKENIZER = "Use the tokenizer that the model was trained with."
 
 
 class _Settings(msgspec.Struct):
@@ -109,7 +110,22 @@ def require_known_ids(ids: Sequence[int], n_words: int | None) -> None:
     if ids and n_words is not None and max(ids) >= n_words:
         raise EngineFailed(
             f"The prompt has token {max(ids)}; the model's embedding has {n_words} rows.",
-            remedy="Use the tokenizer that the model was trained with.",
+            remedy=OWN_TOKENIZER,
+        )
+
+
+def require_words_within(tokenizer: Tokenizer, n_words: int | None) -> None:
+    """Raise ``NotAModel`` where plain text, or what is set around each text, becomes tokens that the embedding does not have.
+
+    Added tokens beyond the embedding are common, and stand in no text that does not name them: ``require_known_ids`` sees those.
+    """
+    added = tokenizer.get_added_tokens_decoder()
+    words = {i for i in tokenizer.get_vocab(with_added_tokens=False).values() if i not in added}
+    largest = max(words.union(tokenizer.encode(SAMPLE).ids))
+    if n_words is not None and largest >= n_words:
+        raise NotAModel(
+            f"The tokenizer has words up to token {largest}; the model's embedding has {n_words} rows.",
+            remedy=OWN_TOKENIZER,
         )
 
 

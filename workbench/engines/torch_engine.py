@@ -19,7 +19,7 @@ from workbench.core.errors import NotAvailable
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed, EngineStopped
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
-from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, require_words_within, tokenizer_of
 from workbench.understanding.reading import CausalReader, context_limit, open_causal_model, refused_in_words
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class TorchEngine:
             limits["use_async_batching"] = False
         held = [n for n in (context_limit(model.config), tokens) if n]
         vocabulary = CausalReader(model).n_words
+        if self._tokenizer is not None:
+            require_words_within(self._tokenizer, vocabulary)
         reference = None if random_weights else reference_of(model, n_vocab=vocabulary)
         self._limits = EngineLimits(n_vocab=vocabulary, max_model_len=min(held) if held else None)
         self._last_token_s = time.perf_counter()
@@ -91,6 +93,11 @@ class TorchEngine:
             self._manager = model.init_continuous_batching(
                 generation_config=wish,
                 continuous_batching_config=ContinuousBatchingConfig(block_size=self._block_tokens, **limits),
+            )
+        if not model.config.get_text_config()._attn_implementation.startswith("paged|"):  # noqa: SLF001 - set above, named nowhere else
+            raise NotAvailable(
+                f"{type(model).__name__} has an attention of its own, which does not read the paged cache of continuous batching.",
+                remedy="Serve the model with --engine vllm.",
             )
         self._n_looked_up = self._n_preempted = 0
         self._counted: ContinuousBatchProcessor | None = None

@@ -11,7 +11,7 @@ import transformers
 from workbench.core.ports import EngineLimits, Generation, TokenEvent
 from workbench.engines.http import EngineFailed
 from workbench.engines.paged_check import Reference, reference_of, require_same_tokens
-from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, tokenizer_of
+from workbench.engines.text import Detokenizer, eos_ids, require_known_ids, require_words_within, tokenizer_of
 from workbench.understanding.reading import CausalReader, context_limit, open_causal_model
 
 
@@ -40,6 +40,8 @@ class TurnsEngine:
         self._tokenizer = tokenizer_of(folder) if has_tokenizer else None
         model = open_causal_model(str(folder), dtype=kind, device=device, random_weights=random_weights)
         self._reader = CausalReader(model)
+        if self._tokenizer is not None:
+            require_words_within(self._tokenizer, self._reader.n_words)
         self._reader.require_right_in_pieces(chunks=False, batch=1)
         self._eos = eos_ids(folder)
         self._limits = EngineLimits(n_vocab=self._reader.n_words, max_model_len=context_limit(model.config))

@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, Cache, DynamicCache, PretrainedConfig, PreTrainedModel
 
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
 from workbench.understanding.loading import loaded, refused_as_folder
@@ -78,6 +78,7 @@ class CausalReader:
         parameters = inspect.signature(model.forward).parameters
         self._memory = next((name for name in MEMORIES if name in parameters), None)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
+        self._takes_positions = "position_ids" in parameters
 
     @cached_property
     def n_words(self) -> int:
@@ -100,6 +101,9 @@ class CausalReader:
         named: dict[str, object] = {"use_cache": True}
         if self._memory and memory is not None:
             named[self._memory] = memory
+            if self._takes_positions and (n_read := _tokens_in(memory)) is not None:
+                positions = torch.arange(ids.shape[1], device=ids.device) + n_read
+                named["position_ids"] = positions.expand(ids.shape)  # Bamba's class counts from 0 in each piece without
         out = self.model(input_ids=ids, **named, **({} if all_logits else self._last_only))
         after = getattr(out, self._memory, None) if self._memory else None
         return out.logits, memory if after is None else after
@@ -188,6 +192,13 @@ class CausalReader:
             logits.append(out[:, -1].float())
             at += size
         return torch.stack(logits, dim=1)
+
+
+def _tokens_in(memory: object) -> int | torch.Tensor | None:
+    """Return the tokens that a cache has seen; None where it keeps states alone, which count none."""
+    with suppress(ValueError):
+        return memory.get_seq_length() if isinstance(memory, Cache) else None
+    return None
 
 
 def require_finite(logits: torch.Tensor, model: torch.nn.Module) -> None:

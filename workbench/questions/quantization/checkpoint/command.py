@@ -14,7 +14,7 @@ from workbench.interface.follow import measured
 from workbench.interface.knobs import asks_for
 from workbench.interface.readable import out
 from workbench.questions.quantization.checkpoint.rows import CheckpointResult
-from workbench.questions.quantization.checkpoint.spec import CheckpointSpec
+from workbench.questions.quantization.checkpoint.spec import CheckpointSpec, require_float_weights
 
 
 @asks_for(CheckpointSpec)
@@ -25,7 +25,7 @@ def checkpoints(
     as_json: AsJson = False,
 ) -> None:
     """Make quantized checkpoints that vLLM loads (needs `workbench engines install llmcompressor`)."""
-    model_spec_from(spec.model)
+    require_float_weights(model_spec_from(spec.model))
     if recipe_only:
         from workbench.compress.folder import planned_layers
 

@@ -23,13 +23,13 @@ from workbench.engines.environments import require
 from workbench.measuring.envelope import Record
 from workbench.measuring.text import read_text, windows_of
 from workbench.questions.quantization.checkpoint.rows import CheckpointResult
-from workbench.questions.quantization.checkpoint.spec import CheckpointSpec
+from workbench.questions.quantization.checkpoint.spec import CheckpointSpec, require_float_weights
 from workbench.telemetry.devices import chosen_device
 
 
 def measure(spec: CheckpointSpec, record: Record) -> Iterator[Progress]:
     """Make a checkpoint for each scheme; finished checkpoints are not made again."""
-    model_spec_from(spec.model)
+    require_float_weights(model_spec_from(spec.model))
     record.device = device = chosen_device("auto")
     environment = require("llmcompressor", device=device.kind)
     (layers, groups), scratch = planned_layers(located(spec.model)), record.kept.scratch

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workbench.catalog.formats import MAKEABLE, MIXED, SCHEMES
+from workbench.catalog.model_spec import ModelSpec
 from workbench.compress.knobs import CalibrationText, CalibrationWindows, Original, WindowTokens
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
@@ -54,3 +55,12 @@ class CheckpointSpec(Spec):
             )
         if self.plan:
             require_known("formats in the plan", self.plan.values(), MAKEABLE)
+
+
+def require_float_weights(model: ModelSpec) -> None:
+    """Raise ``InvalidSpec`` for a model that is quantized already, which llm-compressor does not quantize again."""
+    if model.stored is not None:
+        raise InvalidSpec(
+            f"The weights of {model.name} are quantized already ({model.stored.method}).",
+            remedy="Name the model that they were made from, or write them in BF16 first.",
+        )
