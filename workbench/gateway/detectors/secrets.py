@@ -284,9 +284,10 @@ def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
 
 def _starts_with_name(text: Text, starts: Ints) -> Bools:
     """Return which values begin as the name of another value does."""
-    result = np.zeros(starts.size, np.bool_)
+    is_name = np.zeros(text.codes.size, np.bool_)
     for words in (PASSWORDS, NAMES):
-        result |= np.isin(starts, words.places(text)[0])
+        is_name[words.places(text)[0]] = True
+    result: Bools = is_name[starts]
     return result
 
 
