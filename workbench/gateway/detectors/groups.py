@@ -154,12 +154,12 @@ class Text:
     @cached_property
     def _low(self) -> Bytes:
         """One byte for each small character, and eight line breaks."""
-        lower = (
-            self._raw.lower()
-            if self.wide is self.codes
-            else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
-        )
-        return np.frombuffer(lower + b"\n" * 8, np.uint8)
+        result = np.full(self.codes.size + 8, ord("\n"), np.uint8)
+        result[:-8] = np.frombuffer(self._raw.lower(), np.uint8)
+        if self.wide is not self.codes:
+            others = np.flatnonzero(self.codes > 127)
+            result[others] = _folded()[np.minimum(self.wide[others], LAST_FOLDED)]
+        return result
 
     @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
