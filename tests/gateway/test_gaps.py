@@ -35,7 +35,7 @@ def test_gaps_are_judged_as_the_expression_says():
 
 def test_no_expression_is_asked_for_gaps_of_signs_or_of_other_words(monkeypatch):
     asked = []
-    monkeypatch.setattr(gaps, "_each", lambda finds, text, begins, ends: asked.extend(begins) or begins < 0)  # noqa: ARG005
+    monkeypatch.setattr(gaps, "_each", lambda finds, text, begins, ends: asked.extend(begins) or begins < 0)
     judged([f" {a}{b} " for a, b in product("abcdefghijklmnopqrstuvwxyz", repeat=2)] * 3, is_parted=True)
     judged(["=", ": ", ' "'] * 100, is_parted=True)
     assert len(asked) <= 3 * 16  # as many as "is", "of" and such words may begin
