@@ -54,7 +54,7 @@ _IS_BLANK = table(" \n")
 _AT_CODES = (b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40")
 _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
 _ENDS_COMMENT = table(")\\")
-_ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
+_ENDS_NAME = _LABEL | table("_+%~'!*$#.;}\"") | _ENDS_COMMENT
 _BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
 COMPARED = 3
 """Characters of words that are looked for everywhere; the others are where these stand."""
