@@ -2,7 +2,7 @@
 
     python benchmarks/redaction.py [--rounds 3] [--rows 20]
 
-A kind is a piece or two in turns, or pieces and characters at random. Each is timed in several rounds, and the least of them counts, since machines are shared.
+A kind is a piece or two in turns, a form with random signs in it, or pieces and characters at random. Each is timed in several rounds, and the least of them counts, since machines are shared.
 """
 
 import argparse
@@ -112,6 +112,17 @@ PIECES = {
     "near Discord's tokens": "Mabcdefghijklmnopqrstuvw.abcdef.abc ",
     "near Mailchimp's keys": "abcdefab12345678abcdefab12345678-us",
     "BEGIN of keys": "-----BEGIN PRIVATE KEY-----\n",
+    "BEGIN and fields": "-----BEGIN PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\n",
+    "area codes in brackets": "(415) ",
+    "tax numbers": "steuer 86 095 742 719 ",
+    "phones of Russia": "\u043f\u0430\u0440\u043e\u043b\u044c hunter2hunter2 \u0442\u0435\u043b 8 (495) 123-45-67 ",
+    "e-mails with comments": "a(x)@b.co ",
+    "e-mails in words": "ann.bee at example dot com ",
+    "e-mails in brackets of words": "a [at] b [dot] co, ",
+    "e-mails of octets": "%40",
+    "BEGIN of accounts": "DE89 ",
+    "bearers of bearers": "Authorization: Bearer Bearer token ",
+    "wide all": "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in ", ".join(REAL.values())),
     "BEGIN": "-----BEGIN ",
     "hyphens": "-",
     "blanks": " ",
@@ -146,6 +157,54 @@ ALPHABETS = {
 }
 
 
+class Signs(str):
+    """Signs of which a form names a number that is chosen at random: "{d:3}" for three of ``d``."""
+
+    __slots__ = ()
+
+    def __format__(self, n: str) -> str:
+        return "".join(RNG.choices(self, k=int(n or 1)))
+
+
+RNG = random.Random(6)
+SIGNS = {
+    "d": Signs(string.digits),
+    "h": Signs("0123456789abcdef"),
+    "a": Signs(string.ascii_letters + string.digits),
+    "b": Signs("\u00a0\u2003\u3000\u202f\t \u2009"),
+}
+"""Digits, those of base 16, letters and digits, and blanks."""
+FORMS = {
+    "numbers in mixed blanks": "{d}{b}{d:3}{b}{d:4}{b}",
+    "cards in mixed blanks": "4111{b}1111{b}1111{b}1111,",
+    "random cards": "4{d:3} {d:4} {d:4} {d:4}, 37{d:2} {d:6} {d:5};",
+    "random accounts": "DE{d:2} {d:4} {d:4} {d:4} {d:4} {d:2} FR{d:2} {d:4} {d:4} {d:4} {d:4} {d:4} {d:3} ",
+    "random phones": "+{d:2} {d:3} {d:7}, 0{d:3}/{d:7} ({d:3}) {d:3}-{d:4} 00{d:11},1-{d:3}-{d:3}-{d:4} 0{d} {d:2} {d:2} {d:2} {d:2} ",
+    "random ids": "{d:3}-{d:2}-{d:4} {d:11} {d:8}Z {d:2}.{d:3}.{d:3}/{d:4}-{d:2} {d:6}-{d:4} {d:3}.{d:3}.{d:3}-{d:2} id {d:9}, ",
+    "random dates": "20{d:2}-{d:2}-{d:2}T{d:2}:{d:2}:{d:2}.{d:3}+{d:2}:{d:2} ",
+    "random UUIDs": "{h:8}-{h:4}-{h:4}-{h:4}-{h:12},",
+    "IPv6": ":".join(["{h:4}"] * 8) + " ",
+    "hex dumps": "{h:8} " + " {h:2}" * 16 + "  |{a:4}.@{a:3}:{a}={a:4}|\n",
+    "hex dumps of digits": "0x{d:4}:" + " {d:4}" * 8 + "\n",
+    "minified JSON": '{{"id":{d:6},"e":"{a:6}@{a:5}.com","tel":"+49{d:9}","key":"{a:24}","n":[{d:3},{d}.{d:2}e-{d}]}},',
+    "CSV of numbers": "{d:2}.{d:2}.{d:4};{d:3},{d:2};{d:5} {d:5};{d:3}-{d:2}-{d:4};{d:16}\n",
+    "addresses with secrets": "https://{a:5}:{a:8}@{a:6}.example.com:{d:4}/{a:4}?token={a:20}&key={d:10}#{a:4} ",
+    "addresses with short passwords": "https://{a:5}:{a:3}@h/a@b:c ",
+    "octets of addresses": "%2F%40{a:3}%40{a:4}.com%3A%20",
+    "HTML": '<a href="mailto:{a:4}@{a:5}.com">{a:4}&#64;{a:4}&#46;com</a><td>{d:3}-{d:3}-{d:4}</td>',
+    "lock files": '"{a:6}@^{d}.{d}.{d}":\n  integrity sha512-{a:86}==\n',
+    "lines of base64": "{a:76}\n",
+    "access logs": '{d:2}.{d:3}.{d:2}.{d:3} - - [30/Nov/2026:12:00:{d:2} +0000] "GET /a?id={d:8}&tok={h:16} HTTP/1.1" 200 {d:5}\n',
+    "environments": "{a:4}_SECRET_KEY={a:32}\nDB_PASSWORD='{a:10}'\nexport TOKEN={d:6}\n",
+    "names, words and values": "pwd {a} {a:7}1 ",
+    "names of things and values": "pwd for {a:3}:{a:7}1,",
+    "names and values": "token={a:8} password {a:12} phone{a:5} id key:{a:11} ",
+    "BEGIN of random keys": "-----BEGIN {d:4} PRIVATE KEY-----\n{a:30}\n",
+    "near GitHub's keys": "ghp_{a:29}-{a:3} ",
+    "keys of Slack": "xoxb-{d:12}-{a:12} ",
+}
+
+
 def hostile_texts(seed: int = 5) -> dict[str, str]:
     """Return a million characters of each kind."""
     rng = random.Random(seed)
@@ -160,12 +219,23 @@ def hostile_texts(seed: int = 5) -> dict[str, str]:
     )
     texts["pieces at random"] = sized(" ".join(rng.choices([p for p in PIECES.values() if p], k=SIZE // 20)))
     texts["real ones at random"] = sized(" ".join(rng.choices(list(REAL.values()), k=SIZE // 15)))
+    texts |= {name: made(form) for name, form in FORMS.items()}
     texts["one long key"] = "sk-" + "".join(rng.choices(values, k=SIZE - 3))
     texts["one open key block"] = "-----BEGIN PRIVATE KEY-----" + "A" * SIZE
     texts["one key block of base64"] = (
         f"-----BEGIN PRIVATE KEY-----\n{base64.b64encode(rng.randbytes(SIZE * 3 // 4)).decode()}"
     )
     return texts
+
+
+def made(form: str) -> str:
+    """Return a million characters of a form."""
+    RNG.seed(form)
+    pieces, n = [], 0
+    while n < SIZE:
+        pieces.append(form.format(**SIGNS))
+        n += len(pieces[-1])
+    return sized("".join(pieces))
 
 
 def filled(piece: str) -> str:

@@ -94,6 +94,23 @@ def test_an_assigned_user_counts_once_a_step_and_never_after_the_new_version():
     assert compared.chance("other", share=0.9) == 0.9
 
 
+def test_two_bursts_in_a_row_are_no_outage_where_the_old_version_has_such_bursts_too():
+    """Bursts of ten fail every hundred thousand requests twice in a row; the old version's burst of thousands of requests ago still says how long one is."""
+    compared = Comparison()
+
+    def requests(n, **how):
+        for _ in range(n):
+            compared.outcome(**{"is_canary": False, "is_bad": False, "share": 0.1, "server": "s", "user": ""} | how)
+
+    requests(10, is_bad=True)
+    requests(3000)
+    requests(20, is_canary=True, is_bad=True, server="t")
+    requests(180)
+    assert not compared.is_outage
+    requests(11, is_canary=True, is_bad=True, server="t")
+    assert compared.is_outage  # a version that never answers
+
+
 def test_users_that_always_fail_are_no_evidence_over_all_steps():
     """Whoever is on the old version is assigned anew with each step; the evidence is 1 on average if both versions are alike."""
     rng, ends = random.Random(3), []

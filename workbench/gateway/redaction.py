@@ -12,6 +12,7 @@ import numpy as np
 from workbench.gateway.detectors.accounts import accounts
 from workbench.gateway.detectors.cards import SHORTEST as SHORTEST_CARD
 from workbench.gateway.detectors.cards import cards
+from workbench.gateway.detectors.digit_secrets import digit_secrets
 from workbench.gateway.detectors.emails import emails
 from workbench.gateway.detectors.finding import Finding, Findings, Ints, Spans, joined
 from workbench.gateway.detectors.groups import Groups, Text
@@ -34,14 +35,14 @@ MARKS = [MARK.format(kind=kind) for kind in KINDS]
 FEWEST_OF_ACCOUNT, FEWEST_DIGITS = 2, 4
 """Digits of a text that may hold an account number, or any other number."""
 # Signs that are part of nothing but private keys: what stands before them is decided.
-_HARD = r"\n\r,;<>\[\]{}|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
+_HARD = r"\n\r,;<>\[\]{|\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef"
 _AFTER_HARD = re.compile(rf"[\s\S]*[{_HARD}]")
 _MAY_DECIDE = re.compile(rf"[\s{_HARD}]")
 _MAY_GO_ON = re.compile(r"[^A-Za-z]|[A-Za-z]{1,4}\Z")
 LONGEST_DOMAIN = 260
 LONGEST_SPELLED = 2048
 """Characters of the end of a text in which an address may begin that is spelled out or encoded."""
-_RUN = r"[^ \n\r\"\[\](){}<>,@]"
+_RUN = r"[^ \n\r\"\[\](){<>,@]"
 _OPEN, _CLOSE, _SIGN = r"[\[({<]", r"[\])}>]", r"(?:at|dot|@|\.)"
 _JOINS = rf" ?{_OPEN}{_SIGN}{_CLOSE} ?| (?:at|dot) |[ \n]?@[ \n]?|(?<==)\r?\n|\(\w{{1,24}}\)@"
 _MAY_JOIN = (
@@ -103,6 +104,7 @@ def _proposed(text: Text) -> Iterator[tuple[str, Spans]]:
     if n_digits >= FEWEST_OF_ACCOUNT:
         yield "IBAN", accounts(text)
     if n_digits >= FEWEST_DIGITS:
+        yield "SECRET", digit_secrets(groups)
         yield "ID", identities(groups)
         yield "PHONE", phones(groups)
     if n_digits >= SHORTEST_CARD:

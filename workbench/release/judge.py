@@ -15,8 +15,10 @@ LEAST_OUTAGE = 16
 """Bad requests of the new version in a row that are an outage and no burst; more where the old version has long bursts."""
 LEAST_USERS = 5
 """Different users that an outage must concern, where users are assigned."""
-FORGOTTEN = 0.999
-"""Factor, for each request of the old version, on its longest row of bad requests."""
+FORGOTTEN = 0.9999
+"""Factor, for each request of the old version, on its longest row of bad requests; it lasts until the next burst of one request in thousands."""
+TIMES_OLD_ROW = 3
+"""An outage is a row that many times as long as the old version's longest one, since a second burst may begin where the first one ends."""
 N_LATEST, N_FEWEST, N_BETWEEN = 1000, 100, 50
 USUAL = 0.9
 MOST_IN_EVENT = 10
@@ -165,7 +167,7 @@ class Comparison:
     def is_outage(self) -> bool:
         """Whether the new version's latest requests are all bad while most of the old version's are good."""
         n, (n_good, n_bad) = self.new.n_bad_in_row, self._old_since
-        if n < LEAST_OUTAGE or n <= 2 * self.longest_old_row or n_good <= n_bad:
+        if n < LEAST_OUTAGE or n <= TIMES_OLD_ROW * self.longest_old_row or n_good <= n_bad:
             return False
         return not self._users_in_row or len(self._users_in_row) >= LEAST_USERS
 

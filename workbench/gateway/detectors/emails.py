@@ -30,7 +30,7 @@ _LETTERS = (
     *((0x5D0, 0x5EA), (0x620, 0x64A), (0x900, 0x97F)),
 )
 _CJK_LETTERS = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3))
-_OF_NAMES = ((_BEGINS, "_-"), (_INSIDE, "._%+-'\u2019&!#$*~^"), (_ENDS, "_+-%~'!*$#."))
+_OF_NAMES = ((_BEGINS, "_-"), (_INSIDE, "._%+-'\u2019&!#$*~^}"), (_ENDS, "_+-%~'!*$#."))
 LONGEST_NAME, LONGEST_LABEL, LONGEST_CJK, LONGEST_END, LONGEST_CJK_END = 64, 63, 20, 24, 6
 LONGEST_CODED, MOST_LABELS = 59, 6
 _FILES = (

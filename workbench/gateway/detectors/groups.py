@@ -20,6 +20,8 @@ FEWEST, FEWEST_OF_MANY = 6, 11
 SEPARATORS = " -./_()\u00b7"
 """Signs that join groups of digits to one number, one to three of them in a row."""
 _EDGE = 24
+_POWERS = np.array([0, *(n.bit_length() - 1 for n in range(1, LONGEST_GROUP + 1))])
+"""The largest power of 2 in a number of digits."""
 MOST_COMPARED = 8
 """Ranges of bytes of a class up to which a text is compared with each of them."""
 LAST_FOLDED = 0xFFFF
@@ -152,12 +154,12 @@ class Text:
     @cached_property
     def _low(self) -> Bytes:
         """One byte for each small character, and eight line breaks."""
-        lower = (
-            self._raw.lower()
-            if self.wide is self.codes
-            else _folded().take(np.minimum(self.wide, LAST_FOLDED)).tobytes()
-        )
-        return np.frombuffer(lower + b"\n" * 8, np.uint8)
+        result = np.full(self.codes.size + 8, ord("\n"), np.uint8)
+        result[:-8] = np.frombuffer(self._raw.lower(), np.uint8)
+        if self.wide is not self.codes:
+            others = np.flatnonzero(self.codes > 127)
+            result[others] = _folded()[np.minimum(self.wide[others], LAST_FOLDED)]
+        return result
 
     @cached_property
     def pairs(self) -> npt.NDArray[np.uint16]:
@@ -302,6 +304,32 @@ class Groups:
         """All digits of the text, in order, and a few more zeros."""
         values = self.text.codes[self.text.has(DIGITS)] - 48
         return np.concatenate((values, np.zeros(MOST_DIGITS, np.uint8)))
+
+    @cached_property
+    def _digits_among(self) -> npt.NDArray[np.uint16]:
+        """A bit for each of the different digits among 1, 2, 4, 8 and 16 digits from each digit of the text on: (5, digits)."""
+        result = np.empty((5, self.digit_values.size), np.uint16)
+        np.left_shift(1, self.digit_values, out=result[0], dtype=np.uint16)
+        for i in range(4):
+            result[i + 1] = result[i]
+            result[i + 1, : -(1 << i)] |= result[i, 1 << i :]
+        return result
+
+    def n_distinct(self, first: Ints, n: Ints | int) -> Bytes:
+        """Return how many different digits the numbers hold that begin with these groups and have n digits, from 1 to 31."""
+        places, power = self.digits_before[first], _POWERS[n]
+        among = self._digits_among
+        bits = among[power, places] | among[power, places + n - (1 << power)]
+        result: Bytes = np.bitwise_count(bits)
+        return result
+
+    @cached_property
+    def is_pointed(self) -> Bools:
+        """Whether a single point joins a group to the next."""
+        result = np.zeros(self.starts.size, np.bool_)
+        result[:-1] = self.starts[1:] - self.ends[:-1] == 1
+        result[:-1] &= self.text.at(self.ends[:-1]) == ord(".")
+        return result
 
     def digits(self, first: Ints, n: int) -> Bytes:
         """Return the first digits of the numbers that begin with these groups: (numbers, n)."""

@@ -278,7 +278,7 @@ def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...])
     if check is not None:
         first = first[check(groups.digits(first, sum(shape)))]
     if identity.module != "us":
-        first = first[_is_varied(groups.digits(first, sum(shape)), 3 - bool(identity.after or identity.before))]
+        first = first[groups.n_distinct(first, sum(shape)) >= 3 - bool(identity.after or identity.before)]
     starts, stops = groups.starts[first], groups.ends[first + len(shape) - 1]
     ok = np.ones(first.size, np.bool_)
     if identity.after:
@@ -292,15 +292,6 @@ def _of(groups: Groups, identity: Identity, first: Ints, shape: tuple[int, ...])
     ok &= begins(text, starts) & ends(text, stops)
     starts, stops = starts[ok], stops[ok]
     return starts, stops
-
-
-def _is_varied(digits: Bytes, least: int) -> Bools:
-    """Return which numbers hold at least two or three different digits."""
-    low, high = digits.min(1, keepdims=True), digits.max(1, keepdims=True)
-    result: Bools = (low != high)[:, 0]
-    if least > 2:
-        result = ((digits != low) & (digits != high)).any(1)
-    return result
 
 
 def _has_letter(groups: Groups, module: str, first: Ints, starts: Ints, stops: Ints) -> Bools:

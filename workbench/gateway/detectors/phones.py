@@ -35,7 +35,6 @@ REACH_OF_OTHERS = 12
 MOBILE_SHAPES = ((11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (4, 3, 4), (5, 6))
 LANDLINE_SHAPES = ((3, 8), (4, 7), (4, 8), (3, 4, 4), (4, 4, 4), (4, 3, 4), (11,), (12,))
 _BEFORE_DIGITS = table(" .-(")
-_BITS = np.array([bin(i).count("1") for i in range(1024)], np.uint8)
 _OPEN, _CLOSED, _PLUS, _POINT, _BLANK = (ord(c) for c in "()+. ")
 _IS_LINE, _JOINS_EXTENSION = table("_"), table(".-")
 _ALL_NAMED = 13
@@ -111,17 +110,14 @@ class _Rows:
     @cached_property
     def n_distinct(self) -> Bytes:
         """Return how many different digits they hold."""
-        digits, n = self.digits(), self.n_digits
-        bits = np.where(np.arange(LONGEST) < n[:, None], np.left_shift(1, digits.astype(np.int16)), 0)
-        return _BITS[np.bitwise_or.reduce(bits, axis=1)]
+        return self.groups.n_distinct(self.first, self.n_digits)
 
     @cached_property
     def joined_by_points(self) -> Bools:
         """Return which are joined by single points and nothing else."""
         result = np.ones(self.first.size, np.bool_)
         for i in range(self.n_groups - 1):
-            at = self.groups.ends[self.first + i]
-            result &= (self.groups.text.at(at) == _POINT) & (self.groups.starts[self.first + i + 1] - at == 1)
+            result &= self.groups.is_pointed[self.first + i]
         return result
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.gateway.detectors.finding import Ints, Spans, joined, kept, spans
+from workbench.gateway.detectors.gaps import are_gaps
 from workbench.gateway.detectors.groups import (
     ALNUM,
     DIGITS,
@@ -41,7 +42,9 @@ def _signs_at(place: int) -> Bools:
     return result
 
 
-_THIRD, _FOURTH = (_signs_at(place) for place in (2, 3))
+_COMPARED = 10
+"""Characters of a beginning that are compared before a pattern is."""
+_SIGNS = [(place, _signs_at(place)) for place in range(2, _COMPARED)]
 _KEY_SIGNS = WORD | table("-.+/=:~")
 _HYPHEN, _COLON, _SLASH, _AT, _DOT, _E, _EQUALS, _U = (ord(c) for c in "-:/@.e=u")
 TELEGRAM = re.compile(r"[0-9]{8,10}:[A-Za-z0-9_\-]{35}(?![0-9A-Za-z_\-])")
@@ -61,15 +64,6 @@ _NAMES = "key secret token credential bearer authorization |auth| _auth| 密钥 
 NAMES = Words(*_NAMES.split())
 _TAIL = WORD | table("-")
 LONGEST_TAIL, LONGEST_GAP = 12, 24
-_QUOTE = r"(?:\\{0,3}[\"'`]|\*\*?)?+"
-_IS = r"(?:is|ist|lautet|es|est|was) "
-GAP = re.compile(
-    rf"{_QUOTE}(?: (?:for|of|für|von) [\w.\-]{{1,16}})?+ {{0,3}}+(?:=>|[:?]{{0,3}}=|[:=：|]|是|为|- |{_IS})?+(?:\*\*)?(?<=[ :=：是为>\"'`|*]) {{0,3}}+"
-    rf"(?:bearer |basic |token )?{_QUOTE}|>|\([\"'`]|[\"'`], ?[\"'`]|{_QUOTE},?\s{{0,8}}+{_QUOTE}value{_QUOTE} ?[:=] ?{_QUOTE}",
-    re.IGNORECASE,
-)
-PARTED = re.compile(rf"[\s\S]*(?:[:=：|>是为(]|{_IS})[\s\S]*", re.IGNORECASE)
-"""What stands between a name and its value, and with more than blanks."""
 _VALUE = WORD | table("-+/.~!@$%^&*#?")
 _FARTHEST = 56
 """Characters from the beginning of a name to its value, at most."""
@@ -146,7 +140,9 @@ def _beginnings(text: Text) -> Spans:
     pairs = (c[places].astype(np.int64) << 8) | c[places + 1]
     numbers = _NUMBER_OF_PAIR[pairs]
     places, numbers = places[numbers > 0], numbers[numbers > 0]
-    places = places[_THIRD[numbers, text.at(places + 2)] & _FOURTH[numbers, text.at(places + 3)]]
+    for place, signs in _SIGNS:
+        good = signs[numbers, text.at(places + place)]
+        places, numbers = places[good], numbers[good]
     # What a hyphen joins to a word before it is part of that word, and the parts of a token in JSON are one.
     before, second = text.at(places - 1), text.at(places - 2)
     places = places[~((before == _HYPHEN) & WORD[second]) & ~((before == _DOT) & WORD[second] & (c[places] == _E))]
@@ -288,9 +284,10 @@ def _are_passwords(text: Text, starts: Ints, ends: Ints) -> Bools:
 
 def _starts_with_name(text: Text, starts: Ints) -> Bools:
     """Return which values begin as the name of another value does."""
-    result = np.zeros(starts.size, np.bool_)
+    is_name = np.zeros(text.codes.size, np.bool_)
     for words in (PASSWORDS, NAMES):
-        result |= np.isin(starts, words.places(text)[0])
+        is_name[words.places(text)[0]] = True
+    result: Bools = is_name[starts]
     return result
 
 
@@ -308,11 +305,7 @@ def _behind(text: Text, words: Words, starts: Ints, ends: Ints, *, is_short: boo
         gap = starts[left] - tails[name]
         near = (gap > 0) & (gap <= LONGEST_GAP) & (starts[left] - begins[name] <= _FARTHEST)
         left, name = left[near], name[near]
-        gaps = list(map(text.plain.__getitem__, map(slice, tails[name].tolist(), starts[left].tolist())))
-        parted = {
-            gap: GAP.fullmatch(gap) is not None and (not is_short or PARTED.match(gap) is not None) for gap in set(gaps)
-        }
-        good[left] = np.fromiter(map(parted.__getitem__, gaps), np.bool_, len(gaps))
+        good[left] = are_gaps(text, tails[name], starts[left], is_parted=is_short)
     return starts[good], ends[good]
 
 

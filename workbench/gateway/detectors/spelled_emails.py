@@ -54,7 +54,7 @@ _IS_BLANK = table(" \n")
 _AT_CODES = (b"%40", b"&#64;", b"&#064;", b"&#x40;", b"&commat;", b"\\u0040", b"\\x40")
 _LABEL = ALNUM | table("-") | (np.arange(256) > 0x7F)
 _ENDS_COMMENT = table(")\\")
-_ENDS_NAME = _LABEL | table("_+%~'!*$#.;\"") | _ENDS_COMMENT
+_ENDS_NAME = _LABEL | table("_+%~'!*$#.;}\"") | _ENDS_COMMENT
 _BEGINS_CODE, _OPENS, _CLOSES, _IN_BRACKETS = table("&%\\"), table("[({<"), table("])}>"), table("@.ad")
 COMPARED = 3
 """Characters of words that are looked for everywhere; the others are where these stand."""
@@ -118,10 +118,15 @@ def spelled_emails(text: Text) -> Spans:
     _put_words(copy)
     _join_apart(copy)
     kept = np.flatnonzero(~copy.dropped)
-    written, put_back, codes = copy.written[kept], copy.is_put_back[kept], copy.codes[kept]
-    ats = np.flatnonzero((codes == ord("@")) if put_back.any() else written > _PLAIN)
-    plain = Text(codes)
-    ats, starts, ends, last = addresses(plain, ats)
+    codes, put_back = copy.codes[kept], copy.is_put_back[kept]
+    ats = np.flatnonzero(codes == ord("@"))
+    blank = Marks((codes == ord(" ")) | (codes == ord("\n")) | (codes == ord("\r")))
+    ats = ats[(copy.written[kept[ats]] > _PLAIN) | (Marks(put_back).next(ats + 1) < blank.next(ats + 1))]
+    around = neighbourhoods(ats, codes.size, before=BEFORE, after=AFTER)
+    kept, codes, put_back = kept[around], codes[around], put_back[around]
+    codes[np.flatnonzero(around[1:] - around[:-1] > 1)] = ord("\n")
+    plain, written = Text(codes), copy.written[kept]
+    ats, starts, ends, last = addresses(plain, np.searchsorted(around, ats))
     in_domain = Marks(put_back).next(ats + 1) < ends
     good = (last > 0) & (plain.at(starts) != ord('"')) & _is_address(plain, written[ats], in_domain, ats, starts, last)
     starts, final = kept[starts[good]], kept[ends[good] - 1]

@@ -18,7 +18,7 @@ class Words:
 
     def __init__(self, *words: str) -> None:
         self._words = [(w.startswith("|"), _codes(w.strip("|")), w.endswith("|")) for w in words]
-        self._pairs = np.array([_pair(codes) for _, codes, _ in self._words], np.uint16)
+        self._pairs = np.array([pair_of(w.strip("|")) for w in words], np.uint16)
         self._eights = [_eight(codes) for _, codes, _ in self._words]
         Words.is_any_pair[self._pairs] = True
 
@@ -76,9 +76,9 @@ def _codes(word: str) -> Codes:
     return np.frombuffer(word.encode("utf-32-le"), np.uint32)
 
 
-def _pair(codes: Codes) -> int:
-    """Return the first two bytes of a word in one number."""
-    first, second = folded(codes[:2]).tolist()
+def pair_of(word: str) -> int:
+    """Return a byte of each of the first two characters of a word of small letters in one number, as ``Text.pairs`` holds them."""
+    first, second = folded(_codes(word)[:2]).tolist()
     return int(first << 8 | second)
 
 
