@@ -58,6 +58,8 @@ from workbench.jobs.manager import JobManager
 UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What a run from elsewhere may raise in code that reads it."""
 FRAME_TABS = (gettext("Command line"), gettext("Spec as code"), gettext("Compare"), gettext("Save and share"))
+FRAME_S = 0.03
+"""In which a browser paints the answer, before it does nothing but draw plots."""
 
 
 class QuestionPanel(SharedPanel):
@@ -199,15 +201,18 @@ class QuestionPanel(SharedPanel):
     def _show(self, make_view: Callable[[], AnswerView]) -> None:
         asked, self._changed, n_before = self._changed, frozenset(), self._n_redrawn
         with ExitStack() as marks:  # of a choice; what a job has measured since is shown without announcement
+            redraws = asked and self._redraws.get(asked, True) and any(plot.outputs for plot in self.plots)
             if asked and self._last_answer_s > COMPUTING_AFTER_S:
                 marks.enter_context(said_to_be_computed(self.answer))
-            elif asked and self._redraws.get(asked, True) and any(plot.outputs for plot in self.plots):
+            elif redraws:
                 marks.enter_context(said_to_be_computed(self.plot_box))
             started = time.perf_counter()
             with shown_as_computing(self.answer):
                 view = make_view()
                 self.show_answer(view)
             self._last_answer_s = time.perf_counter() - started
+            if redraws:
+                time.sleep(FRAME_S)
             with shown_as_computing(self.plot_box):
                 self.show_rest(view)
         self._redraws[asked] = self._n_redrawn > n_before
