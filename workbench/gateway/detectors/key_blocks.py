@@ -26,7 +26,9 @@ _FIELDS = (
     "Argon2-Memory|Argon2-Passes|Argon2-Parallelism|Argon2-Salt"
 )
 _FIELD = rf"(?:{_FIELDS}): ?[^\n\\]{{0,120}}|(?:ssh|ecdsa)-[a-z0-9\-]{{2,40}}"
-_GO_ON = re.compile(rf"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt]){{1,40}}|{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}")
+_BETWEEN = r"(?:[\s>\"'+,|#*\\/-]|(?<=\\)[nrt])"
+_BODY = re.compile(rf"(?:{_BETWEEN}*+(?:{_FIELD}|[A-Za-z0-9+/=]{{16,4096}}))*+")
+_BEHIND_BODY = re.compile(rf"{_BETWEEN}{{1,40}}")
 _LAST = re.compile(
     r"=[A-Za-z0-9+/]{4}(?!\w)|[A-Za-z0-9+/]{1,23}=?=?(?:(?![\w ])|(?<=[0-9=])|(?<=[A-Z]{2})|(?<=[a-z][A-Z]))"
 )
@@ -116,10 +118,11 @@ def _places(text: Text, word: bytes) -> Ints:
 
 def _end_of_body(text: str, at: int, limit: int) -> int:
     """Return where the body of a key without an end stops."""
-    end = at
-    while at < limit and (m := _GO_ON.match(text, at, limit)):
+    body = _BODY.match(text, at, limit)
+    end = at = body.end() if body else at
+    while at < limit and (m := _BEHIND_BODY.match(text, at, limit)):
         at = m.end()
-        if text[m.end() - 1] not in _GAP or text[m.start()].isalnum():
+        if text[at - 1] not in _GAP or text[m.start()].isalnum():
             end = at
     last = _LAST.match(text, at, limit)
     return last.end() if last else end
