@@ -66,7 +66,8 @@ LIVE_STYLE = """
 .wb-view .lm-TabBar-content{flex-wrap:wrap}.wb-view .widget-tab>.lm-TabBar .lm-TabBar-tab{flex:0 0 auto;max-width:100%}
 .wb-root{container-type:inline-size}
 @container (max-width:820px){.wb-controls{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(150px,45%),1fr));gap:0 14px;align-items:end;flex-basis:100%;max-width:none}
-.wb-controls>:is(.widget-vbox,.widget-html,.widget-accordion,.widget-textarea){grid-column:1/-1}.wb-view{flex-basis:100%}.wb-root .wb-table td{white-space:normal}.wb-root .wb-table td.r{min-width:4em}}
+.wb-controls>:is(.widget-vbox,.widget-html,.widget-accordion,.widget-textarea){grid-column:1/-1}.wb-view{flex-basis:100%}.wb-root .wb-table td:not(.r){white-space:normal}}
+@container (max-width:480px){.wb-root .wb-table td.r{white-space:normal;min-width:4em}}
 .wb-methods{flex-flow:row wrap;gap:2px}
 .wb-methods .jupyter-button{width:auto;border-radius:14px;height:auto;min-height:26px;line-height:1.3;padding:3px 10px;white-space:normal;text-align:left}
 .wb-methods .jupyter-button.mod-active{background:#0072B2;color:#fff}
