@@ -126,5 +126,5 @@ def flag_contributions(found: Sequence[Contribution], *, objective_name: str) ->
         fig.add_shape(
             type="line", x0=100, x1=100 * (1 + c.change_fraction), y0=label, y1=label, line={"color": INK, "width": 1}
         )
-    fig.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels)
+    fig.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels, dtick=1)
     return fig
