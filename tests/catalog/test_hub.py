@@ -24,7 +24,9 @@ def never(*_):
     raise AssertionError("the hub was asked")
 
 
-@pytest.mark.parametrize("name", ["llama3-8b", "/nowhere/at/all", "a/b/c", "../nowhere-at-all", "nowhere-at-all/..", "a b/c", "org/na<me"])
+@pytest.mark.parametrize(
+    "name", ["llama3-8b", "/nowhere/at/all", "a/b/c", "../nowhere-at-all", "nowhere-at-all/..", "a b/c", "org/na<me"]
+)
 def test_only_names_of_its_form_are_asked(monkeypatch, name):
     client(monkeypatch, download=never)
     with pytest.raises(NotAModel, match="There is no model"):
