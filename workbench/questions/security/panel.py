@@ -17,6 +17,7 @@ from workbench.interface.html import (
     joined,
     marked,
     paragraph,
+    prose,
     subtitle,
     table,
     verdict_card,
@@ -131,6 +132,6 @@ def threats() -> StaticPanel:
                     "The FAQ gives no source and no method for its percentages; every percentage of the workbench is measured."
                 )
             ),
-            table(THREAT_HEAD, threat_rows(), left=(1, 2, 3, 4)),
+            table(THREAT_HEAD, [tuple(map(prose, row)) for row in threat_rows()], left=(1, 2, 3, 4)),
         )
     )
