@@ -1,5 +1,7 @@
 """Settings of vLLM: their flags, the combinations that it refuses, and what no tuner can be asked."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.catalog.models import model_spec_from
@@ -9,7 +11,7 @@ from workbench.core.errors import DoesNotFit, InvalidSpec
 from workbench.engines.vllm_settings import VllmSetting, reason_against
 from workbench.questions.tuning.measure.space import constant_flags, space
 from workbench.questions.tuning.measure.step_times import shape_of
-from workbench.questions.tuning.spec import TuneSpec
+from workbench.questions.tuning.spec import TuneSpec, memory_bytes
 
 CPU = Device(kind="cpu", name="a processor", memory_bytes=8 << 30, free_bytes=4 << 30)
 
@@ -79,3 +81,30 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_launched():
     shape = shape_of(spec, t4, most_tokens=4096)
     with pytest.raises(DoesNotFit, match="leaves 0 tokens of cache on"):
         shape.made(shape.start, space(spec, t4).default)
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes"), [("25769803776", 25_769_803_776), ("24G", 24 * 2**30), ("24g", 24e9), ("25.6k", 25_600)]
+)
+def test_a_size_of_the_cache_is_read_as_vllm_reads_it(size, n_bytes):
+    """25.6k is the example of vLLM's own help."""
+    spec = TuneSpec(model=REFERENCE_MODEL_PLACE, flags=("--enforce-eager", f"--kv-cache-memory-bytes={size}"))
+    assert memory_bytes(spec.launched_with("--kv-cache-memory-bytes")) == n_bytes
+
+
+@pytest.mark.parametrize(
+    "flag", ["--kv-cache-memory-bytes=abc", "--gpu-memory-utilization=abc", "--gpu-memory-utilization=1.5"]
+)
+def test_a_memory_flag_that_says_no_memory_is_refused_before_a_launch(flag):
+    with pytest.raises(InvalidSpec, match="is no s"):
+        TuneSpec(model=REFERENCE_MODEL_PLACE, flags=(flag,))
+
+
+def test_a_cache_in_bytes_is_the_cache_that_is_simulated():
+    """Llama 3.1 8B takes 32 layers x 8 heads x 128 x 2 x 2 bytes = 128 KiB a token: 24 GiB hold 196,608, and twice as many in FP8."""
+    device = Device(kind="cuda", name="NVIDIA H200", memory_bytes=150 * 10**9, free_bytes=0, catalog_id="h200-sxm")
+    spec = TuneSpec(model="data/models/llama-3.1-8b-shape", flags=("--kv-cache-memory-bytes=24G",))
+    shape = shape_of(spec, device, most_tokens=2048)
+    setting = VllmSetting(max_num_batched_tokens=2048, max_num_seqs=128)
+    assert shape.made(shape.start, setting)[2] == 196_608
+    assert shape.made(shape.start, replace(setting, kv_cache_dtype="fp8"))[2] == 393_216

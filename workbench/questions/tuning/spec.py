@@ -16,6 +16,8 @@ Arrivals = Literal["poisson", "constant", "gamma", "closed", "trace"]
 Objective = Literal["goodput", "cost", "latency"]
 OBJECTIVES = {"goodput": "goodput", "cost": "cost per good token", "latency": "latency at this load"}
 ON_OFF = {"on": "on", "off": "off"}
+CACHE_BYTES, USABLE = "--kv-cache-memory-bytes", "--gpu-memory-utilization"
+SIZE, SHARE = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)"), re.compile(r"0?\.\d+|1(?:\.0*)?")
 FLAG = re.compile(r"--[a-z][a-z0-9.-]*(=.+)?")
 
 
@@ -206,6 +208,11 @@ class TuneSpec(Spec):
         require_known("values of kv_cache", self.kv_cache, ("auto", "fp8"))
         if wrong := [flag for flag in self.flags if not FLAG.fullmatch(flag)]:
             raise InvalidSpec(f"{wrong[0]!r} is no flag.", remedy="Give --name, --name=value or --name=value|value.")
+        if given := self.launched_with(CACHE_BYTES):
+            memory_bytes(given)
+        usable = self.launched_with(USABLE)
+        if usable is not None and not SHARE.fullmatch(usable):
+            raise InvalidSpec(f"{USABLE}={usable} is no share of the memory.", remedy="Give a number between 0 and 1.")
         if self.restart is not None and (self.url is None or "{flags}" not in self.restart):
             raise InvalidSpec(
                 f"The restart command {self.restart!r} has no {{flags}}, or no URL stands beside it.",
@@ -219,6 +226,12 @@ class TuneSpec(Spec):
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
         self.load("http://127.0.0.1:1", "model", seed=0)  # refuses what no load can be
+
+    def launched_with(self, flag: str) -> str | None:
+        """Return the value of a flag that all settings are launched with; None where the flags do not say one."""
+        pairs = [f.partition("=") for f in self.flags]
+        values = [value for name, _, value in pairs if name == flag and "|" not in value]
+        return values[-1] if values else None
 
     def load(self, url: str, served_model: str, *, seed: int, tokenizer: str | None = None) -> LoadSpec:
         """Return the load of one trial: the same seed has the same arrivals and lengths, and prompts that no cache has seen."""
@@ -247,3 +260,17 @@ class TuneSpec(Spec):
             calibrate=False,
             seed=seed,
         )
+
+
+def memory_bytes(given: str) -> int:
+    """Return a size as vLLM reads it: decimal units in small letters, binary ones in capitals (vllm/utils/argparse_utils.py, 0.26).
+
+    Raises:
+        InvalidSpec: It is no such size.
+    """
+    found = SIZE.fullmatch(given)
+    if found is None:
+        raise InvalidSpec(f"{given!r} is no size of memory.", remedy="Give bytes, or a number with k, m, g or K, M, G.")
+    number, unit = found.groups()
+    base = 1000 if unit.islower() else 1024
+    return int(float(number) * base ** " KMGT".index(unit.upper() or " "))

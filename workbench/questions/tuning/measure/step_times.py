@@ -1,6 +1,5 @@
 """Step times of the server at hand: predicted where the device's constants are known, else of four terms; fitted to short loads on it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
@@ -11,7 +10,7 @@ import numpy as np
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import workbench_home
 from workbench.core.devices import Device
-from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.errors import DoesNotFit
 from workbench.core.statistics import Floats
 from workbench.core.units import GIB
 from workbench.engines.vllm import CPU_KV_CACHE_GIB
@@ -23,7 +22,7 @@ from workbench.estimate.precision import official_precision, weight_bits_of
 from workbench.estimate.serving_memory import MemorySettings, context_plan
 from workbench.questions.tuning.measure.simulation import SimulatedLoad, limits_of, simulated
 from workbench.questions.tuning.rows import FittedLoad, RequestTimes
-from workbench.questions.tuning.spec import TuneSpec
+from workbench.questions.tuning.spec import CACHE_BYTES, USABLE, TuneSpec, memory_bytes
 from workbench.simulate.costs import FRONT, TabulatedCost, step_cost
 from workbench.simulate.step_cost import Front, LinearCost, StepCost
 
@@ -93,10 +92,8 @@ class PredictedShape:
     def _room_tokens(self, setting: VllmSetting) -> int:
         model = model_spec_from(setting.checkpoint or self.spec.model)
         kv_bits = 8 if setting.kv_cache_dtype == "fp8" else 16
-        if given := _given(
-            self.spec, "--kv-cache-memory-bytes"
-        ):  # of each device; the share of its memory then says nothing
-            room = setting.tensor_parallel_size * _memory_bytes(given)
+        if given := self.spec.launched_with(CACHE_BYTES):  # of each device; the share of its memory then says nothing
+            room = setting.tensor_parallel_size * memory_bytes(given)
             return int(room / kv_bytes_per_token(model, kv_bits=kv_bits))
         return context_plan(
             model,
@@ -106,35 +103,11 @@ class PredictedShape:
             kv_bits=kv_bits,
             context_tokens=self.spec.input_tokens + self.spec.output_tokens,
             settings=MemorySettings(
-                usable_fraction=_usable(self.spec),
+                usable_fraction=float(self.spec.launched_with(USABLE) or VLLM_USABLE),
                 chunk_tokens=setting.max_num_batched_tokens,
                 max_sequences=setting.max_num_seqs,
             ),
         ).room_tokens
-
-
-def _given(spec: TuneSpec, flag: str) -> str | None:
-    """Return the value that all settings are launched with; None where no flag of the spec says it."""
-    values = [value for f in spec.flags for name, _, value in (f.partition("="),) if name == flag and "|" not in value]
-    return values[-1] if values else None
-
-
-def _usable(spec: TuneSpec) -> float:
-    given = _given(spec, "--gpu-memory-utilization")
-    try:
-        return float(given) if given else VLLM_USABLE
-    except ValueError:
-        raise InvalidSpec(f"{given!r} is no share of the memory.", remedy="Give a number between 0 and 1.") from None
-
-
-def _memory_bytes(given: str) -> int:
-    """Return a size as vLLM reads it: decimal units in small letters, binary ones in capitals (vllm/utils/argparse_utils.py, 0.26)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)", given)
-    if found is None:
-        raise InvalidSpec(f"{given!r} is no size of memory.", remedy="Give bytes, or a number with k, m, g or K, M, G.")
-    number, unit = found.groups()
-    base = 1000 if unit.islower() else 1024
-    return int(float(number) * base ** " KMGT".index(unit.upper() or " "))
 
 
 class LinearShape:
