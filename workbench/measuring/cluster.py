@@ -130,10 +130,11 @@ def measured_on_node(spec: ClusterSpec, record: Record) -> Iterator[Progress]:
     """
     ray = connected(spec)
     task = ray.remote(max_retries=0, num_cpus=spec.n_cpus, num_gpus=spec.n_gpus)(_measurement)
-    losses = 0
+    losses, stream = 0, None
     try:
-        stream = task.remote(replace(spec, cluster=None), record.kept.files())  # type: ignore[type-var]
         while True:
+            if stream is None:
+                stream = task.remote(replace(spec, cluster=None), record.kept.files())  # type: ignore[type-var]
             try:
                 item = ray.get(next(stream))
             except StopIteration:
@@ -146,7 +147,7 @@ def measured_on_node(spec: ClusterSpec, record: Record) -> Iterator[Progress]:
                     raise lost_too_often(losses, type(error).__name__) from error
                 cause = f"The node that measured it was lost with {len(record.kept.files())} parts finished ({type(error).__name__})."
                 record.failures.append(Failure(cause=cause, remedy="Nothing: another node went on from there."))
-                stream = task.remote(replace(spec, cluster=None), record.kept.files())  # type: ignore[type-var]
+                stream = None
                 continue
             if isinstance(item, TaskError):
                 raise item.error()
