@@ -123,3 +123,9 @@ def test_a_gain_is_paired_so_that_what_both_loads_share_cancels():
     assert found.value == pytest.approx(0.1)
     assert found.low > 0.05
     assert gain(common, common).high == 0
+
+
+def test_no_interval_of_a_gain_says_that_more_than_everything_is_lost():
+    """Of a server that collapses in the middle of a load, whose windows vary by more than their mean."""
+    collapsed, steady = np.array([60.0, 50, 0, 0, 0, 0, 0, 0, 0, 0]), np.linspace(0, 40, 10)
+    assert gain(steady, collapsed / 10).low >= -1

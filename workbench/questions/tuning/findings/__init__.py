@@ -13,7 +13,7 @@ from workbench.core.units import shown_duration, shown_percent, three_digits
 from workbench.core.verdict import Answer, Verdict, sentence
 from workbench.engines.vllm_settings import VllmSetting
 from workbench.questions.tuning.findings.grid import grid_comparison
-from workbench.questions.tuning.measure.scoring import Aim, aim_of, are_good, counted, gain, window_scores
+from workbench.questions.tuning.measure.scoring import LEAST_GAIN, Aim, aim_of, are_good, counted, gain, window_scores
 from workbench.questions.tuning.rows import RequestTimes, SettingResult, TuneChoice, TuneSamples, TuneTrial
 from workbench.questions.tuning.spec import Objective, TuneSpec
 
@@ -146,7 +146,7 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
     shared = [k for k in its if k in base]
     fraction = None
     if best is not own and is_own and choice is not None:
-        fraction = choice.gain_fraction
+        fraction = choice.gain_fraction and replace(choice.gain_fraction, low=max(choice.gain_fraction.low, LEAST_GAIN))
     elif best is not own and shared:
         fraction = gain(*(np.concatenate([of[k] for k in shared]) for of in (its, base)))
     return Tuned(
@@ -240,7 +240,7 @@ def _headline(tuned: Tuned, score: str) -> tuple[str, Answer]:
     if g.high <= WORTH:
         return gettext("Not worth tuning: within 2 % of vLLM's defaults ({name}).").format(name=default), "no"
     text = gettext("No setting is shown to be better than vLLM's defaults: {name} has {value} ({low} to {high}).")
-    value, low, high = (shown_percent(v, sign=True) for v in (g.value, g.low, g.high))
+    value, low, high = (shown_gain(v) for v in (g.value, g.low, g.high))
     return text.format(name=best, value=value, low=low, high=high), "open"
 
 

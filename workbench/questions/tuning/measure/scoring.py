@@ -12,6 +12,8 @@ from workbench.questions.tuning.spec import Objective, TuneSpec
 
 WINDOWS = 10
 """Parts of a load between which its score varies."""
+LEAST_GAIN = -1.0
+"""A score is not below zero, so no setting loses more than all of another one's."""
 TIMED_OUT = 3.0
 """Durations of a load that an unanswered request counts for, where latency is minimised."""
 
@@ -98,5 +100,9 @@ def gain(better: Floats, than: Floats) -> Interval:
         its = mean_score(better)
         return Interval(float(its.value > 0), float(its.low > 0), float(its.value > 0))
     return block_bootstrap(
-        better.size, lambda i: float(better[i].mean() - than[i].mean()) / scale, seed=0, resamples=400
+        better.size,
+        lambda i: float(better[i].mean() - than[i].mean()) / scale,
+        seed=0,
+        resamples=400,
+        within=(LEAST_GAIN, np.inf),
     )
