@@ -240,7 +240,10 @@ def _headline(tuned: Tuned, score: str) -> tuple[str, Answer]:
     if g.high <= WORTH:
         return gettext("Not worth tuning: within 2 % of vLLM's defaults ({name}).").format(name=default), "no"
     text = gettext("No setting is shown to be better than vLLM's defaults: {name} has {value} ({low} to {high}).")
-    value, low, high = (shown_gain(v) for v in (g.value, g.low, g.high))
+    is_factor = g.value > MANY_TIMES  # then of all three
+    value, low, high = (
+        f"{three_digits(1 + v)} ×" if is_factor else shown_percent(v, sign=True) for v in (g.value, g.low, g.high)
+    )
     return text.format(name=best, value=value, low=low, high=high), "open"
 
 
