@@ -79,6 +79,7 @@ POSITIVE = {
         "26795627:AAOMobeZE4frk6Zm4Hj3Gi-cpee4ZexFBfB",
         "sq0atp-qTIMi-6S_bw-uCgnBHhnqN",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0",  # claims without a signature
     ],
     "PRIVATE KEY": ["-----BEGIN RSA PRIVATE KEY-----", PUTTY, PUTTY[:-80]],
 }

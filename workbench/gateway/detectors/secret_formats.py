@@ -24,7 +24,7 @@ def _random(begins: str, rest: str) -> tuple[str, str]:
 
 
 _WORD = r"[A-Za-z0-9_\-]"
-_JWT = rf"{_WORD}{{8,6000}}+\.{_WORD}{{4,6000}}+(?:\.{_WORD}{{0,2000}}+){{1,3}}"
+_JWT = rf"{_WORD}{{8,6000}}+\.(?:{_WORD}{{4,6000}}+(?:\.{_WORD}{{0,2000}}+){{1,3}}|eyJ{_WORD}{{8,6000}}+)"
 _FORMATS = (
     _format("pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
     *(_format(begins, rf"{_WORD}{{22}}\.[0-9A-Za-z]{{24}}\.[0-9A-Za-z]{{20}}") for begins in ("pat.", "sat.")),
