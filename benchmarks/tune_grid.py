@@ -180,7 +180,7 @@ def measure_grid(tuner: Tuner, share: Fraction, *, began: float, end_s: float) -
     order.sort(key=lambda s: s.kv_cache_dtype)
     first = int(share * len(order))
     for setting in order[first:] + order[:first]:
-        if time.monotonic() - began < end_s and not of_the_tuner(tuner, setting):
+        if not of_the_tuner(tuner, setting) and time.monotonic() - began < end_s:
             follow(tuner.measure(setting, [tuner.spec.seed], "grid"), began)
 
 

@@ -93,15 +93,23 @@ def mean_score(windows: Floats) -> Interval:
     )
 
 
-def gain(better: Floats, than: Floats) -> Interval:
-    """Return by which fraction one score is above another, over windows of the same loads, with its 95 % interval."""
-    scale = float(than.mean())
+def gain(better: Sequence[Floats], than: Sequence[Floats]) -> Interval:
+    """Return by which fraction one score is above another, with its 95 % interval, from the windows of the same loads in the same order.
+
+    From ``ENOUGH_LOADS`` on it is Student's t over the loads, which are independent; within a load a queue grows, so that its windows say little
+    of how certain the mean is. Of fewer loads the windows are all there is.
+    """
+    ours, others = (np.concatenate(side) for side in (better, than))
+    scale = float(others.mean())
     if scale <= 0:  # more than nothing is no percentage: 1 where it is more than nothing in all of its interval
-        its = mean_score(better)
+        its = mean_score(ours)
         return Interval(float(its.value > 0), float(its.low > 0), float(its.value > 0))
+    if len(better) >= ENOUGH_LOADS:
+        by_load = np.array([a.mean() - b.mean() for a, b in zip(better, than, strict=True)]) / scale
+        return mean_of_batches(by_load, within=(LEAST_GAIN, np.inf))
     return block_bootstrap(
-        better.size,
-        lambda i: float(better[i].mean() - than[i].mean()) / scale,
+        ours.size,
+        lambda i: float(ours[i].mean() - others[i].mean()) / scale,
         seed=0,
         resamples=400,
         within=(LEAST_GAIN, np.inf),
