@@ -62,7 +62,7 @@ def verdict(run: Run) -> Verdict | None:
     best = raising[0][1] if raising else None if sampled else next(iter(faster), None)
     if raising:
         headline = gettext("{technique} raises the utilization of the GPU most: from {without} to {with_it}.").format(
-            technique=_at_start(raising[0][1]),
+            technique=at_start(gettext(raising[0][1].label)),
             without=_share_alone(raising[0][1].without),
             with_it=_share_alone(raising[0][1].with_it),
         )
@@ -70,7 +70,7 @@ def verdict(run: Run) -> Verdict | None:
         headline = gettext("No technique is shown to raise the utilization of the GPU.")
     elif best is not None:
         headline = gettext("{technique} raises the tokens per second most; no GPU was sampled.").format(
-            technique=_at_start(best)
+            technique=at_start(gettext(best.label))
         )
     else:
         headline = gettext("No technique is shown to raise the tokens per second; no GPU was sampled.")
@@ -93,9 +93,9 @@ def verdict(run: Run) -> Verdict | None:
     )
 
 
-def _at_start(row: ServedGain) -> str:
-    label = gettext(row.label)
-    return label[:1].upper() + label[1:]
+def at_start(text: str) -> str:
+    """Return a text as a sentence begins with it."""
+    return text[:1].upper() + text[1:]
 
 
 def _share_alone(side: ServedSide) -> str:
@@ -107,12 +107,12 @@ def _sentence(row: ServedGain) -> str:
     ratio = shown_ratio(row.throughput_ratio)
     if row.utilization_gain is None:
         return gettext("{technique}: {ratio} times the tokens per second.").format(
-            technique=_at_start(row), ratio=ratio
+            technique=at_start(gettext(row.label)), ratio=ratio
         )
     return gettext(
         "{technique}: utilization {with_it} with it and {without} without, {ratio} times the tokens per second."
     ).format(
-        technique=_at_start(row),
+        technique=at_start(gettext(row.label)),
         with_it=shown_share(row.with_it.utilization_fraction),
         without=shown_share(row.without.utilization_fraction),
         ratio=ratio,

@@ -20,11 +20,11 @@ TECHNIQUES: dict[str, str] = {
 COMPARISONS: dict[str, str] = {
     "async": gettext_noop("the next step is scheduled while one runs, against after it"),
     "fusion": gettext_noop(
-        "torch.compile fuses norms, rotary embedding and activation, against a kernel for each of their operators; "
-        "on both sides CUDA graphs of decode steps"
+        "norms, rotary embedding and activation fused by torch.compile, against a kernel for each of their operators; "
+        "CUDA graphs of decode steps on both sides"
     ),
     "pool": gettext_noop(
-        "PyTorch's caching allocator, against a cudaMalloc and a cudaFree for each tensor; on both sides eager steps"
+        "PyTorch's caching allocator, against a cudaMalloc and a cudaFree for each tensor; eager steps on both sides"
     ),
 }
 """What is compared with what for each technique."""
