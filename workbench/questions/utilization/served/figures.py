@@ -12,7 +12,7 @@ from workbench.questions.utilization.served.rows import ServedGain
 def utilization(rows: Sequence[ServedGain], claimed: Mapping[str, tuple[float, float]]) -> go.Figure:
     """Return the utilization with and without each technique, and the claimed range (percent by technique) as a bar behind it."""
     fig = figure(
-        gettext("Utilization with and without each technique"),
+        gettext("Utilization by technique"),
         subtitle=gettext("● measured, 95 % of batch means of a second · ▬ bar: claimed with the technique"),
         x_title=gettext("time in which any kernel ran, %"),
         y_title="",
@@ -59,7 +59,7 @@ def utilization(rows: Sequence[ServedGain], claimed: Mapping[str, tuple[float, f
 def throughput(rows: Sequence[ServedGain]) -> go.Figure:
     """Return the tokens per second with each technique over those without it."""
     fig = figure(
-        gettext("Tokens per second with each technique over those without it"),
+        gettext("Tokens per second by technique"),
         subtitle=gettext("● measured, 95 % over rounds · dashed: no gain"),
         x_title=gettext("tokens/s with over without, ×"),
         y_title="",
