@@ -78,19 +78,24 @@ def verdict(run: Run) -> Verdict | None:
         headline=headline,
         evidence=" ".join(_sentence(r) for r in rows),
         objection=objections(_points(run, rows), most=4),
-        scope=gettext(
-            "NVML's utilization counts the time in which any kernel ran, however little of the GPU it used. {n} users, prompts of {n_in} and "
-            "answers of {n_out} tokens, {rounds} loads of {seconds} on each server."
-        ).format(
-            n=spec.concurrency,
-            n_in=spec.input_tokens,
-            n_out=spec.output_tokens,
-            rounds=spec.rounds,
-            seconds=shown_duration(spec.duration_s),
-        ),
+        scope=_scope(spec, is_sampled=bool(sampled)),
         answer="yes" if best else "no",
         best=best.technique if best else None,
     )
+
+
+def _scope(spec: ServedTechniquesSpec, *, is_sampled: bool) -> str:
+    use = gettext("NVML's utilization counts the time in which any kernel ran, however little of the GPU it used.")
+    load = gettext(
+        "{n} users, prompts of {n_in} and answers of {n_out} tokens, {rounds} loads of {seconds} on each server."
+    ).format(
+        n=spec.concurrency,
+        n_in=spec.input_tokens,
+        n_out=spec.output_tokens,
+        rounds=spec.rounds,
+        seconds=shown_duration(spec.duration_s),
+    )
+    return f"{use} {load}" if is_sampled else load
 
 
 def at_start(text: str) -> str:
@@ -181,7 +186,8 @@ def _points_more(gain: Interval | None) -> str:
 
 
 def _both(row: ServedGain, shown: Callable[[ServedSide], str]) -> str:
-    return f"{shown(row.without)} → {shown(row.with_it)}"
+    sides = [shown(row.without), shown(row.with_it)]
+    return NOT_KNOWN if set(sides) == {NOT_KNOWN} else " → ".join(sides)
 
 
 def launches_text(run: Run) -> str:
