@@ -23,8 +23,8 @@ STOP_GRACE_S = 5.0
 SERVER_PORTS = range(20_000, 30_000)
 """Below the ports that Linux gives to whoever asks for any, and to every connection."""
 PR_SET_PDEATHSIG = 1  # prctl(2)
-NOT_THE_CAUSE = ("Traceback", "See root cause above")
-"""Of lines of a log that name an error: the second is what vLLM's server says after its engine's process has said why."""
+NOT_THE_CAUSE = ("Traceback", "raise ", "See root cause above")
+"""In lines of a log that name an error: the last is what vLLM's server says after its engine's process has said why."""
 
 
 class ServerFailed(WorkbenchError):
