@@ -37,9 +37,9 @@ def utilization(rows: Sequence[ServedGain], claimed: Mapping[str, tuple[float, f
         width=0.5,
         opacity=0.35,
     )
-    for name, colour, sides in (
-        (gettext("without"), CAUTION, [r.without for r in rows]),
-        (gettext("with"), MEASURED, [r.with_it for r in rows]),
+    for name, marker, sides in (
+        (gettext("without"), {"color": CAUTION, "size": 15, "symbol": "circle-open"}, [r.without for r in rows]),
+        (gettext("with"), {"color": MEASURED, "size": 9}, [r.with_it for r in rows]),
     ):
         known = [(label, s.utilization_fraction) for label, s in zip(labels, sides, strict=True)]
         shares = [(label, used) for label, used in known if used is not None]
@@ -49,8 +49,8 @@ def utilization(rows: Sequence[ServedGain], claimed: Mapping[str, tuple[float, f
             y=[label for label, _ in shares],
             name=name,
             mode="markers",
-            marker={"color": colour, "size": 11},
-            error_x=interval_bars(values, lows, highs, colour=colour),
+            marker=marker,
+            error_x=interval_bars(values, lows, highs, colour=str(marker["color"])),
             hovertemplate=f"%{{y}}: %{{x:.3g}} %<extra>{name}</extra>",
         )
     return fig.update_xaxes(range=[0, 103]).update_yaxes(autorange="reversed")
