@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from workbench.core.dependent import dependence, mean_with_dependence, share_with_dependence
+from workbench.core.dependent import dependence, mean_of_batches, mean_with_dependence, share_with_dependence
 from workbench.core.statistics import (
     Interval,
     block_bootstrap,
@@ -53,6 +53,20 @@ def test_slo_attainment_of_requests_in_one_queue(load, n_requests):
     shares = [share_with_dependence((one <= limit).astype(float), one) for one in times]
     # Near saturation the interval is nearly all of 0 to 1, and covers more than it says.
     assert 0.92 <= covered([(s.low, s.high) for s in shares], SLO_MET) <= (0.98 if load < 0.9 else 1.0)
+
+
+@pytest.mark.parametrize(("correlation", "least"), [(0.0, 0.93), (0.5, 0.93), (0.8, 0.9)])
+def test_a_mean_of_batches_of_samples_that_are_read_more_often_than_they_change(correlation, least):
+    """Three rounds of five seconds; ten samples a second of a value that changes six times a second and resembles the last one.
+
+    Values that stay alike for most of a batch cost some of the level.
+    """
+    rng, batches = np.random.default_rng(13), 15
+    at = (np.arange(10 * batches) * 6) // 10
+    series = 90 + 4 * autoregressive(rng, 2000, at[-1] + 1, correlation)[:, at]
+    intervals = [mean_of_batches(one.reshape(batches, 10).mean(1)) for one in series]
+    assert least <= covered([(i.low, i.high) for i in intervals], 90) <= 0.985
+    assert mean_of_batches(np.full(5, 99.0), within=(0, 100)) == Interval(99.0, 99.0, 99.0)
 
 
 @pytest.mark.parametrize(("load", "n_requests"), [(0.3, 300), (0.3, 1000), (0.6, 3000), (0.8, 1000), (0.95, 1000)])

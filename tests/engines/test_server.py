@@ -13,7 +13,7 @@ from support.waiting import wait_for
 
 from workbench.core.errors import NotAvailable
 from workbench.engines import environments
-from workbench.engines.server import ServerFailed, ServerRoom, free_port, healthy
+from workbench.engines.server import ServerFailed, ServerRoom, free_port, healthy, last_error
 from workbench.load.rows import LoadResult
 from workbench.load.spec import LoadSpec
 from workbench.measuring.envelope import run
@@ -68,6 +68,18 @@ def test_a_server_that_fails_to_start_tells_its_last_error(own_room):
     with pytest.raises(ServerFailed, match="ValueError: no such weights"):
         start(own_room, "raise ValueError('no such weights')", free_port())
     assert own_room.cards() == []
+
+
+def test_the_cause_is_what_the_process_of_the_engine_said_before_the_server_gave_up(tmp_path):
+    """The end of a log of vLLM 0.32."""
+    log = tmp_path / "vllm.log"
+    log.write_text(
+        "(EngineCore pid=9) ValueError: No available memory for the cache blocks.\n"
+        "Traceback (most recent call last):\n"
+        "    raise RuntimeError(\n"
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}\n"
+    )
+    assert last_error(log) == "(EngineCore pid=9) ValueError: No available memory for the cache blocks."
 
 
 def test_a_server_that_never_answers_is_ended(own_room):

@@ -29,7 +29,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "quantization.serving_speed",
     ),
     "parallelism": ("parallelism", "parallelism.estimate", "parallelism.simulate", "parallelism.calibrate"),
-    "utilization": ("utilization", "utilization.batch_size", "utilization.techniques"),
+    "utilization": ("utilization", "utilization.batch_size", "utilization.techniques", "utilization.served"),
     "long_context": ("long_context", "long_context.attention", "long_context.quality", "long_context.ring_attention"),
     "surge": ("surge", "surge.scaling", "app.gateway"),
     "monitoring": ("monitoring",),

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ def hosted(
     folder: Path,
     device: str,
     extra: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
     random_weights: bool = False,
     ending: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Hosted]:
@@ -51,6 +52,7 @@ def hosted(
         folder: For its log.
         device: "cpu" or "cuda".
         extra: Flags beside the model and its address.
+        variables: Of its environment, beside those of every launch.
         random_weights: Whether the model gets random weights.
         ending: Makes what is entered while the server is ended.
 
@@ -77,7 +79,7 @@ def hosted(
         engine=engine,
         model=NAME,
         port=port,
-        environment=launch.variables,
+        environment={**launch.variables, **(variables or {})},
         timeout_s=STARTUP_LIMIT_S,
         tell=lambda _: None,
         ends_with_us=True,

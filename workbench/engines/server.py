@@ -23,6 +23,8 @@ STOP_GRACE_S = 5.0
 SERVER_PORTS = range(20_000, 30_000)
 """Below the ports that Linux gives to whoever asks for any, and to every connection."""
 PR_SET_PDEATHSIG = 1  # prctl(2)
+NOT_THE_CAUSE = ("Traceback", "raise ", "See root cause above")
+"""In lines of a log that name an error: the last is what vLLM's server says after its engine's process has said why."""
 
 
 class ServerFailed(WorkbenchError):
@@ -186,7 +188,7 @@ def healthy(url: str) -> bool:
 def last_error(log: Path) -> str:
     """Return the line of a log that most likely says why its program ended."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line and "Traceback" not in line]
+    errors = [line for line in lines if "Error" in line and not any(text in line for text in NOT_THE_CAUSE)]
     return (errors or lines or ["the log is empty"])[-1][-400:]
 
 

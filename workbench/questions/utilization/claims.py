@@ -8,10 +8,14 @@ from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.load.recording.rows import recording_of, span_of
 from workbench.questions.utilization.findings import gpus_of
+from workbench.questions.utilization.served.findings import at_start, shown_ratio, shown_share
+from workbench.questions.utilization.served.rows import ServedGain
+from workbench.questions.utilization.served.spec import ServedTechniquesSpec
 from workbench.questions.utilization.techniques.findings import comparison
 from workbench.questions.utilization.techniques.rows import Gain, TimeGain
 
 TECHNIQUES = "workbench techniques MODEL --device cuda"
+SERVED = "workbench served-techniques MODEL --device cuda"
 SAMPLED = "workbench load URL --telemetry-hz 10  # against a server with and without {}"
 Figure = Callable[[Gain], tuple[float, tuple[float, float] | None] | None]
 
@@ -87,9 +91,34 @@ def under_load(claim: Claim, evidence: Evidence) -> Judgement | None:
     return compared(claim, used, how, runs=(run,))
 
 
-def not_separated(flag: str) -> Judge:
-    """Return the judge of a utilization that no run measured with and without the technique."""
-    return untested(SAMPLED.format(flag), gettext("No run measured the utilization with the technique and without it."))
+def served(name: str) -> Judge:
+    """Return the judge of the utilization with a technique of a served model, from the newest run on a GPU that was sampled."""
+
+    def judge(claim: Claim, evidence: Evidence) -> Judgement | None:
+        for run, rows in evidence.with_rows("served_techniques", ServedGain, on_gpu=True):
+            for row in rows:
+                used, without = row.with_it.utilization_fraction, row.without.utilization_fraction
+                if row.technique == name and used is not None and without is not None:
+                    spec = run.asked(ServedTechniquesSpec)
+                    how = gettext(
+                        "Mean of NVML's utilization of a served model ({model}, {n} users, {n_in} tokens in, {n_out} out): {without} without the "
+                        "technique, at {ratio} times the tokens per second with it. {comparison}. It counts the time in which any kernel ran."
+                    ).format(
+                        model=run.model,
+                        n=spec.concurrency,
+                        n_in=spec.input_tokens,
+                        n_out=spec.output_tokens,
+                        without=shown_share(without),
+                        ratio=shown_ratio(row.throughput_ratio),
+                        comparison=at_start(gettext(row.what)),
+                    )
+                    ends = 100 * used.low, 100 * used.high
+                    return compared(claim, 100 * used.value, how, runs=(run,), interval=ends)
+        return None
+
+    return first_of(
+        judge, untested(SERVED, gettext("No run measured the utilization with the technique and without it."))
+    )
 
 
 HOST = gettext("Eager steps of PyTorch, which wait for the host: a lower bound of what a served model gains.")
@@ -105,8 +134,8 @@ JUDGES: Judges = {
     (7, "GPU utilization", "normal_range"): first_of(
         under_load, untested(SAMPLED.format("requests"), gettext("No GPU was sampled."))
     ),
-    (4, "asynchronous inference", "gpu_utilization"): not_separated("`--no-async-scheduling`"),
-    (4, "memory pool", "gpu_utilization"): not_separated("PyTorch's caching allocator"),
-    (4, "operator fusion", "gpu_utilization"): not_separated("`--enforce-eager`"),
+    (4, "asynchronous inference", "gpu_utilization"): served("async"),
+    (4, "memory pool", "gpu_utilization"): served("pool"),
+    (4, "operator fusion", "gpu_utilization"): served("fusion"),
 }
 """By question, technique and metric."""

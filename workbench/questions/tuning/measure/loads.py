@@ -1,7 +1,7 @@
 """One load on a server with a setting, and the times of its requests."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from workbench.catalog.paths import located
 from workbench.core.errors import WorkbenchError
 from workbench.core.progress import Progress
 from workbench.core.runs import Run
-from workbench.load.messages import LoadProgress
+from workbench.load.cut import cut
 from workbench.load.rows import KeptRequest, LoadResult, LoadSamples
 from workbench.load.spec import LoadSpec
 from workbench.measuring.envelope import measured
@@ -85,7 +85,7 @@ def outcome(spec: LoadSpec, folder: Path, *, wait_s: float | None = None) -> Ite
         WorkbenchError: Nothing could be sent.
     """
     started = time.monotonic()
-    for item in _cut(measured(spec, folder), spec.duration_s + wait_s if wait_s else None):
+    for item in cut(measured(spec, folder), spec.duration_s + wait_s if wait_s else None):
         if not isinstance(item, Run):
             yield item
             continue
@@ -103,17 +103,6 @@ def outcome(spec: LoadSpec, folder: Path, *, wait_s: float | None = None) -> Ite
             seconds=time.monotonic() - started,
             warnings=tuple(w.text for w in result.warnings),
         )
-
-
-def _cut(items: Iterator[Progress | Run], end_s: float | None) -> Iterator[Progress | Run]:
-    """Yield the items of a load, which is stopped as by Ctrl-C when its end has come."""
-    assert isinstance(items, Generator)
-    for item in items:
-        yield item
-        live = item.result if isinstance(item, Progress) else None
-        if end_s is not None and isinstance(live, LoadProgress) and live.elapsed_s > end_s:
-            yield items.throw(KeyboardInterrupt)
-            end_s = None
 
 
 def times_of(requests: list[KeptRequest]) -> RequestTimes:
