@@ -53,7 +53,9 @@ def is_asleep(url: str, *, timeout_s: float = MOST_S) -> bool:
     try:
         return bool(orjson.loads(answer)["is_sleeping"])
     except (ValueError, KeyError, TypeError) as error:
-        raise SleepFailed(f"{url}/is_sleeping gives no answer of vLLM's.", remedy="Check what answers there.") from error
+        raise SleepFailed(
+            f"{url}/is_sleeping gives no answer of vLLM's.", remedy="Check what answers there."
+        ) from error
 
 
 def _post(url: str, path: str, body: object = None, *, what: str, timeout_s: float) -> None:

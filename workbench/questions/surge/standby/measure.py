@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import psutil
 
@@ -51,6 +52,7 @@ class Asked:
     asleep_s: float | None = None
     device_bytes: float | None = None
     host_bytes: float | None = None
+    machine_bytes: float | None = None
 
     @property
     def first_token_s(self) -> float:
@@ -62,10 +64,10 @@ def measure(spec: StandbySpec, record: Record) -> Iterator[Progress]:
     """Yield the progress and fill the record: cold starts first; the last one stays, waits idle, and sleeps."""
     device = record.device = chosen_device(spec.device)
     total, taken = float(spec.cold + 1 + len(LEVELS)), dict[State, list[Asked]]()
-    wish, used_before = _wish(spec), _device_bytes()
+    wish, before = _wish(spec), InUse.now()
     yield Progress(step=gettext_noop("starting the gateway"), done=0, total=total)
     with gateway_process(ServerRoom(record.folder), record.folder, _configuration()) as gateway:
-        bench = Bench(spec=spec, gateway=gateway, wish=wish, used_before=used_before)
+        bench = Bench(spec=spec, gateway=gateway, wish=wish, before=before)
         for number in range(spec.cold):
             yield Progress(
                 step=gettext_noop("cold start {number}").format(number=number + 1), done=float(number), total=total
@@ -130,6 +132,7 @@ def row_of(state: State, taken: Sequence[Asked], reference: tuple[int | str, ...
         asleep_s=_median([a.asleep_s for a in taken]),
         device_bytes=_median([a.device_bytes for a in taken]),
         host_bytes=_median([a.host_bytes for a in taken]),
+        machine_bytes=_median([a.machine_bytes for a in taken]),
         is_same_answer=None if is_first else all(a.answer == reference for a in taken),
     )
 
@@ -140,14 +143,31 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """Memory of this machine that is in use, in bytes."""
+
+    devices: float | None
+    """Of all GPUs; None without one."""
+    host: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return what is in use at this moment, as NVML and the system say."""
+        gpus, _ = gpu_devices()
+        memory = psutil.virtual_memory()
+        devices = float(sum(d.memory_bytes - d.free_bytes for d in gpus)) if gpus else None
+        return cls(devices=devices, host=float(memory.total - memory.available))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """Asks a replica out of each state through the gateway, which sends to nobody before."""
 
     spec: StandbySpec
     gateway: GatewayProcess
     wish: Generation
-    used_before: float | None
-    """Memory of the devices in use before the first launch."""
+    before: InUse
+    """Memory in use before the first launch."""
 
     def started(self, server: Hosted) -> Asked:
         """Return the first answer of a replica that was just started."""
@@ -170,9 +190,7 @@ class Bench:
     def _after(self, server: Hosted, *, ready: Callable[[], None], asleep_s: float | None) -> Asked:
         self._left()
         time.sleep(self.spec.wait_s)
-        now = _device_bytes()
-        device_bytes = None if now is None or self.used_before is None else now - self.used_before
-        host_bytes = family_bytes(server.pid)
+        now, host_bytes = InUse.now(), family_bytes(server.pid)
         decided = time.perf_counter()
         ready()
         ready_s = time.perf_counter() - decided
@@ -183,8 +201,9 @@ class Bench:
             ttft_s=ttft_s,
             answer=answer,
             asleep_s=asleep_s,
-            device_bytes=device_bytes,
+            device_bytes=None if now.devices is None else now.devices - (self.before.devices or 0.0),
             host_bytes=host_bytes,
+            machine_bytes=now.host - self.before.host,
         )
 
     def _left(self) -> None:
@@ -197,7 +216,9 @@ class Bench:
             except EngineFailed:
                 return
             time.sleep(PAUSE_S)
-        raise ServerFailed("The gateway keeps a replica that was taken away.", remedy="Report it with the gateway's log.")
+        raise ServerFailed(
+            "The gateway keeps a replica that was taken away.", remedy="Report it with the gateway's log."
+        )
 
     def _answered(self, server: Hosted) -> tuple[float, float, tuple[int | str, ...]]:
         """Return how long the gateway took to send to the replica, the TTFT of the request that went through, and its answer."""
@@ -214,11 +235,13 @@ class Bench:
             except EngineFailed as error:
                 if not healthy(server.url):
                     said = last_error(Path(server.log)) if server.log else error.cause
-                    raise ServerFailed(f"The replica ended while it was measured: {said}", remedy="See its log.") from error
+                    raise ServerFailed(
+                        f"The replica ended while it was measured: {said}", remedy="See its log."
+                    ) from error
                 if sent - began > ADD_LIMIT_S:
                     raise
             time.sleep(PAUSE_S)
-        answer = tuple(part for e in events for part in (*e.token_ids, e.text))
+        answer: tuple[int | str, ...] = tuple(part for e in events for part in (*e.token_ids, e.text))
         return sent - began, events[0].at_s - sent, answer
 
 
@@ -234,12 +257,6 @@ def family_bytes(pid: int | None) -> float | None:
                 said = process.memory_full_info()
                 total += getattr(said, "pss", said.rss)
     return total or None
-
-
-def _device_bytes() -> float | None:
-    """Return the memory that all GPUs of this machine have in use; None without one."""
-    gpus, _ = gpu_devices()
-    return float(sum(d.memory_bytes - d.free_bytes for d in gpus)) if gpus else None
 
 
 def _wish(spec: StandbySpec) -> Generation:

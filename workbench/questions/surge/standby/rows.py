@@ -33,6 +33,9 @@ class StandbyState(Row):
     """Memory of the devices that the replica held while it waited; None without a GPU."""
     host_bytes: float | None = None
     """Memory of the host that its processes held meanwhile."""
+    machine_bytes: float | None = None
+    """Memory of the host in use meanwhile, above that before the first launch: with what drivers hold for the replica, and with what
+    others have taken since."""
     is_same_answer: bool | None = None
     """Whether each answer was that of the first start, to the same prompt and greedy; None for the first start itself."""
     reason: str | None = None

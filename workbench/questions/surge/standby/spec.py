@@ -63,7 +63,8 @@ class StandbySpec(Spec):
             )
         if wrong := [flag for flag in self.flags if not FLAG.fullmatch(flag)]:
             raise InvalidSpec(
-                gettext("{flag} is no flag.").format(flag=repr(wrong[0])), remedy=gettext("Give --name, or --name=value.")
+                gettext("{flag} is no flag.").format(flag=repr(wrong[0])),
+                remedy=gettext("Give --name, or --name=value."),
             )
         if self.flags and self.engine != "vllm":
             raise InvalidSpec(
