@@ -16,7 +16,7 @@ def first_tokens(states: Mapping[State, StandbyState]) -> go.Figure:
     """Return the time to the first token out of each state, with the least and the most of the repeats, on a log axis."""
     fig = figure(
         gettext("From the decision to the first token"),
-        subtitle=gettext("lower is better · ● measured: median, least and most · log axis"),
+        subtitle=gettext("lower is better · ● measured: median, minimum and maximum · log axis"),
         x_title=gettext("time, s"),
         y_title="",
         height=300,

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 from math import ceil
+from pathlib import Path
 
 from workbench.catalog.models import is_only_a_shape
 from workbench.core.columns import Columns
@@ -62,7 +63,7 @@ def verdict(run: Run) -> Verdict:
     return Verdict(
         headline=headline.format(**said),
         evidence=gettext(
-            "Medians from the decision to the first token, with the least and the most: {states}. Memory held while waiting: {memory}."
+            "Medians [minimum, maximum] from the decision to the first token: {states}. Memory held while waiting: {memory}."
         ).format(
             states=gettext("; ").join(f"{NAMES[s]} {shown_time(r)}" for s, r in states.items()),
             memory=gettext("; ").join(f"{NAMES[r.state]} {_held(r)}" for r in (idle, *asleep)),
@@ -85,13 +86,13 @@ def _held(row: StandbyState) -> str:
 def _objection(run: Run, states: Mapping[State, StandbyState], wrong: Iterable[str]) -> str | None:
     spec, points = run.asked(StandbySpec), []
     points += [
-        gettext("the first answer out of the state “{state}” was another than before").format(state=w) for w in wrong
+        gettext("answers out of the state “{state}” differ from that of the first start").format(state=w) for w in wrong
     ]
     points += [
         f"{NAMES[r.state]}: {shown_reason(r).rstrip('.。')}" for r in run.rows(StandbyState) if r.reason is not None
     ]
     if spec.has_dummy_weights:
-        points.append(gettext("the weights are dummy ones, which no cold start reads from a file"))
+        points.append(gettext("the weights are dummies, which no cold start reads from a file"))
     if cold_of(states).n < 2:
         points.append(gettext("a single cold start shows no spread: give more with --cold"))
     if busy := busy_text(run.environment.other_load_fraction):
@@ -113,20 +114,20 @@ def shown_same(row: StandbyState) -> str:
 
 COLUMNS: Columns[StandbyState] = {
     gettext("State of the replica ●"): lambda r: NAMES[r.state],
-    gettext("first token after"): shown_time,
+    gettext("decision to first token"): shown_time,
     gettext("n"): lambda r: str(r.n),
     gettext("device memory"): lambda r: NOT_KNOWN if r.device_bytes is None else shown_bytes(r.device_bytes),
     gettext("host memory"): lambda r: shown_bytes(r.host_bytes),
     gettext("same answer"): shown_same,
-    gettext("left out"): shown_reason,
+    gettext("why left out"): shown_reason,
 }
 PART_COLUMNS: Columns[StandbyState] = {
     gettext("State of the replica ●"): lambda r: NAMES[r.state],
     gettext("launch or waking"): lambda r: shown_duration(r.ready_s),
     gettext("gateway"): lambda r: shown_duration(r.gateway_s),
     gettext("TTFT"): lambda r: shown_duration(r.ttft_s),
-    gettext("falling asleep, before"): lambda r: shown_duration(r.asleep_s),
-    gettext("host memory in use more than before"): lambda r: (
+    gettext("time to fall asleep"): lambda r: shown_duration(r.asleep_s),
+    gettext("growth of the host memory in use"): lambda r: (
         NOT_KNOWN if r.device_bytes is None else shown_bytes(r.machine_bytes)
     ),
 }
@@ -138,8 +139,27 @@ def for_the_simulation(run: Run) -> str:
 
 
 def start_s(run: Run) -> float:
-    """Return the start-up time of a replica for the simulation, in whole seconds: that of a cold start, with nothing compiled where that is all."""
+    """Return the start-up time of a replica for the simulation, in whole seconds: that of a later cold start, else of the first."""
     return float(max(1, ceil(cold_of(times(run)).first_token_s or 1.0)))
+
+
+def measured_starts(runs: Iterable[Run]) -> str:
+    """Return from which measured runs the start-up time of a replica could be taken, the newest of each model and device."""
+    newest: dict[tuple[str | None, str], Run] = {}
+    for run in runs:
+        if "cold-first" in times(run) or "cold" in times(run):
+            newest.setdefault((run.model, run.environment.device), run)
+    if not newest:
+        return gettext("No run has measured the start of a replica: `workbench standby MODEL` does.")
+    starts = (
+        gettext("{start} for {model} on {device} (run {run})").format(
+            start=shown_duration(start_s(run)), model=Path(model or "").name, device=device, run=run.id
+        )
+        for (model, device), run in newest.items()
+    )
+    return gettext("Start-up times of replicas that `workbench standby` measured, for --start-s: {starts}.").format(
+        starts=gettext("; ").join(starts)
+    )
 
 
 def commands(run: Run) -> str:

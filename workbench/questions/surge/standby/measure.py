@@ -32,7 +32,7 @@ from workbench.telemetry.devices import chosen_device, gpu_devices
 NO_SLEEP = (
     gettext_noop("{engine} has no sleep mode"),
     gettext_noop("vLLM sleeps on a GPU only"),
-    gettext_noop("dummy weights are in no file, from which level 2 would read them again"),
+    gettext_noop("dummy weights lie in no file from which level 2 could read them again"),
     gettext_noop("the replica did not wake from level 1"),
 )
 LEVELS = (1, 2)
@@ -241,7 +241,7 @@ class Bench:
                 if sent - began > ADD_LIMIT_S:
                     raise
             time.sleep(PAUSE_S)
-        answer: tuple[int | str, ...] = tuple(part for e in events for part in (*e.token_ids, e.text))
+        answer: tuple[int | str, ...] = ("".join(e.text for e in events), *(t for e in events for t in e.token_ids))
         return sent - began, events[0].at_s - sent, answer
 
 
