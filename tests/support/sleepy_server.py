@@ -57,9 +57,13 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200)
 
     def answer(self):
+        if FAULT == "mute":
+            os._exit(3)
         text = "other" if FAULT == "other" and n_woken[0] else "same"
         event = {"choices": [{"text": text, "token_ids": [7], "finish_reason": "length"}]}
         self.reply(200, f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode(), "text/event-stream")
 
 
+if FAULT == "ends":
+    sys.exit("RuntimeError: no memory")
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
