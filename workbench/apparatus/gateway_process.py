@@ -20,7 +20,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayProcess:
-    """A gateway that runs."""
+    """A gateway that runs, and the file that it reads its configuration from."""
 
     url: str
     pid: int

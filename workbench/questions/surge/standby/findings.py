@@ -9,13 +9,13 @@ from workbench.catalog.models import is_only_a_shape
 from workbench.core.columns import Columns
 from workbench.core.language import gettext
 from workbench.core.runs import Run
-from workbench.core.stored_texts import translated
+from workbench.core.stored_texts import in_readers_words
 from workbench.core.units import NOT_KNOWN, shown_bytes, shown_duration
 from workbench.core.verdict import Verdict, objections
 from workbench.engines.serving import NAMES as ENGINES
 from workbench.engines.sleep_mode import SLEEP_FLAGS
 from workbench.measuring.machine import busy_text
-from workbench.questions.surge.standby.rows import WARM, StandbyState, State
+from workbench.questions.surge.standby.rows import NO_SLEEP, WARM, StandbyState, State
 from workbench.questions.surge.standby.spec import StandbySpec
 
 NAMES: Mapping[State, str] = {
@@ -102,7 +102,7 @@ def _objection(run: Run, states: Mapping[State, StandbyState], wrong: Iterable[s
 
 def shown_reason(row: StandbyState) -> str:
     """Return why a state has no time, in the reader's language."""
-    return translated(row.reason or "", domain="surge")
+    return in_readers_words(row.reason or "", NO_SLEEP)
 
 
 def shown_same(row: StandbyState) -> str:

@@ -25,16 +25,10 @@ from workbench.engines.server import ServerFailed, ServerRoom, free_port, health
 from workbench.engines.sleep_mode import SLEEP_FLAGS, SLEEP_VARIABLES, fall_asleep, wake_up
 from workbench.load.rounds import prompt_words, prompts_of
 from workbench.measuring.envelope import Record
-from workbench.questions.surge.standby.rows import StandbySamples, StandbyState, State
+from workbench.questions.surge.standby.rows import NO_SLEEP, StandbySamples, StandbyState, State
 from workbench.questions.surge.standby.spec import StandbySpec
 from workbench.telemetry.devices import chosen_device, gpu_devices
 
-NO_SLEEP = (
-    gettext_noop("{engine} has no sleep mode"),
-    gettext_noop("vLLM sleeps on a GPU only"),
-    gettext_noop("dummy weights lie in no file from which level 2 could read them again"),
-    gettext_noop("the replica did not wake from level 1"),
-)
 LEVELS = (1, 2)
 ADD_LIMIT_S = 30.0
 """Within which the gateway must send a request to a replica that it was given."""

@@ -4,11 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from workbench.core.language import gettext_noop
 from workbench.core.rows import Row, Samples
 
 State = Literal["cold-first", "cold", "idle", "sleep-1", "sleep-2"]
 """Started from nothing, without and with what an earlier start compiled; loaded; asleep at vLLM's levels 1 and 2."""
 WARM: tuple[State, ...] = ("idle", "sleep-1", "sleep-2")
+NO_SLEEP = (
+    gettext_noop("{engine} has no sleep mode"),
+    gettext_noop("vLLM sleeps on a GPU only"),
+    gettext_noop("dummy weights lie in no file from which level 2 could read them again"),
+    gettext_noop("the replica did not wake from level 1"),
+)
+"""Reasons for which a replica was not put to sleep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
