@@ -13,8 +13,8 @@ from workbench.engines.server import ServerFailed
 from workbench.engines.serving import Launch
 from workbench.measuring.envelope import run
 from workbench.questions.surge.standby import measure
-from workbench.questions.surge.standby.findings import verdict
-from workbench.questions.surge.standby.rows import StandbySamples, StandbyState
+from workbench.questions.surge.standby.findings import rest_s, verdict
+from workbench.questions.surge.standby.rows import ColdStart, StandbySamples, StandbyState
 from workbench.questions.surge.standby.spec import StandbySpec, check_standby
 
 SERVER = Path(__file__).parents[3] / "support" / "sleepy_server.py"
@@ -58,6 +58,9 @@ def test_each_state_is_asked_and_its_parts_add_up(measured):
         parts = zip(samples.ready_s[state], samples.gateway_s[state], samples.ttft_s[state], strict=True)
         assert max(map(sum, parts)) == pytest.approx(row.most_s, abs=1e-3)
     assert found.environment.packages["vllm"] == "9"
+    launches = samples.ready_s["cold-first"] + samples.ready_s["cold"]
+    assert [r.launch_s for r in found.rows(ColdStart)] == pytest.approx(launches, abs=1e-3)
+    assert all(rest_s(r) is None for r in found.rows(ColdStart))
     assert all("--enable-sleep-mode" in flags for flags in measured.launched)
     assert verdict(found).headline.startswith("A sleeping replica answers after")
 

@@ -29,12 +29,13 @@ def test_the_shipped_runs_are_shown_and_controls_become_the_command(manager):
             "<b>Memory held while waiting</b>",
         ]
         assert "first cold start" in panel.table.value
-        assert "workbench scaling --start-s" in panel.tabs_html[1].value
-        assert "/wake_up" in panel.tabs_html[2].value
+        assert "preparing the engine" in panel.tabs_html[1].value
+        assert "workbench scaling --start-s" in panel.tabs_html[2].value
+        assert "/wake_up" in panel.tabs_html[3].value
     panel.controls["repeats"].value = 7
     panel.controls["cold"].value = 4
     panel.controls["flags"].value = "--load-format=dummy; --max-num-seqs=8"
-    command = panel.tabs_html[3].value
+    command = panel.tabs_html[4].value
     assert "--repeats 7" in command
     assert "--cold 4" in command
     assert "--flag=--max-num-seqs=8" in command.replace("--flag ", "--flag=")

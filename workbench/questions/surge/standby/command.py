@@ -16,6 +16,7 @@ def standby(run: Run) -> None:
         out.print(line)
     print_table(findings.COLUMNS, cells_of(findings.COLUMNS, run.rows(StandbyState)))
     print_table(findings.PART_COLUMNS, cells_of(findings.PART_COLUMNS, findings.times(run).values()))
+    print_table(findings.START_COLUMNS, cells_of(findings.START_COLUMNS, findings.starts(run)))
     out.print(findings.for_the_simulation(run))
 
 

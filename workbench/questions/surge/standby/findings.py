@@ -15,7 +15,7 @@ from workbench.core.verdict import Verdict, objections
 from workbench.engines.serving import NAMES as ENGINES
 from workbench.engines.sleep_mode import SLEEP_FLAGS
 from workbench.measuring.machine import busy_text
-from workbench.questions.surge.standby.rows import NO_SLEEP, WARM, StandbyState, State
+from workbench.questions.surge.standby.rows import NO_SLEEP, WARM, ColdStart, StandbyState, State
 from workbench.questions.surge.standby.spec import StandbySpec
 
 NAMES: Mapping[State, str] = {
@@ -131,6 +131,29 @@ PART_COLUMNS: Columns[StandbyState] = {
         NOT_KNOWN if r.device_bytes is None else shown_bytes(r.machine_bytes)
     ),
 }
+
+
+START_COLUMNS: Columns[tuple[int, ColdStart]] = {
+    gettext("Cold start ●"): lambda r: str(r[0]),
+    gettext("launch"): lambda r: shown_duration(r[1].launch_s),
+    gettext("reading weights"): lambda r: shown_duration(r[1].weights_s),
+    gettext("preparing the engine"): lambda r: shown_duration(r[1].engine_s),
+    gettext("of it compiling"): lambda r: shown_duration(r[1].compiling_s),
+    gettext("of it CUDA graphs"): lambda r: shown_duration(r[1].graphs_s),
+    gettext("the rest: processes, imports"): lambda r: shown_duration(rest_s(r[1])),
+}
+
+
+def starts(run: Run) -> list[tuple[int, ColdStart]]:
+    """Return the cold starts with their numbers."""
+    return list(enumerate(run.rows(ColdStart), 1))
+
+
+def rest_s(start: ColdStart) -> float | None:
+    """Return the time of a launch that its log gives to neither the weights nor the engine; None where it says nothing of them."""
+    if start.weights_s is None or start.engine_s is None:
+        return None
+    return start.launch_s - start.weights_s - start.engine_s
 
 
 def for_the_simulation(run: Run) -> str:

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -23,9 +23,10 @@ from workbench.engines.hosted import NAME, Hosted, hosted
 from workbench.engines.http import EngineFailed, HttpEngine
 from workbench.engines.server import ServerFailed, ServerRoom, free_port, healthy, last_error
 from workbench.engines.sleep_mode import SLEEP_FLAGS, SLEEP_VARIABLES, fall_asleep, wake_up
+from workbench.engines.vllm import LaunchParts
 from workbench.load.rounds import prompt_words, prompts_of
 from workbench.measuring.envelope import Record
-from workbench.questions.surge.standby.rows import NO_SLEEP, StandbySamples, StandbyState, State
+from workbench.questions.surge.standby.rows import NO_SLEEP, ColdStart, StandbySamples, StandbyState, State
 from workbench.questions.surge.standby.spec import StandbySpec
 from workbench.telemetry.devices import chosen_device, gpu_devices
 
@@ -58,7 +59,7 @@ def measure(spec: StandbySpec, record: Record) -> Iterator[Progress]:
     """Yield the progress and fill the record: cold starts first; the last one stays, waits idle, and sleeps."""
     device = record.device = chosen_device(spec.device)
     total, taken = float(spec.cold + 1 + len(LEVELS)), dict[State, list[Asked]]()
-    wish, before = _wish(spec), InUse.now()
+    wish, before, starts = _wish(spec), InUse.now(), list[ColdStart]()
     yield Progress(step=gettext_noop("starting the gateway"), done=0, total=total)
     with gateway_process(ServerRoom(record.folder), record.folder, _configuration()) as gateway:
         bench = Bench(spec=spec, gateway=gateway, wish=wish, before=before)
@@ -69,6 +70,7 @@ def measure(spec: StandbySpec, record: Record) -> Iterator[Progress]:
             with _replica(spec, record, device) as server:
                 _note_version(record, spec, server)
                 taken.setdefault("cold" if number else "cold-first", []).append(bench.started(server))
+                starts.append(cold_start(server))
                 if number < spec.cold - 1:
                     continue
                 yield Progress(step=gettext_noop("idle"), done=float(spec.cold), total=total)
@@ -93,6 +95,7 @@ def measure(spec: StandbySpec, record: Record) -> Iterator[Progress]:
     reference = taken["cold-first"][0].answer
     record.rows += [row_of(state, found, reference) for state, found in taken.items()]
     record.rows += [StandbyState(state=state, reason=reason) for state, reason in left_out.items()]
+    record.rows += starts
     record.samples = StandbySamples(
         ready_s={s: [round(a.ready_s, 4) for a in found] for s, found in taken.items()},
         gateway_s={s: [round(a.gateway_s, 4) for a in found] for s, found in taken.items()},
@@ -129,6 +132,14 @@ def row_of(state: State, taken: Sequence[Asked], reference: tuple[int | str, ...
         machine_bytes=_median([a.machine_bytes for a in taken]),
         is_same_answer=None if is_first else all(a.answer == reference for a in taken),
     )
+
+
+def cold_start(server: Hosted) -> ColdStart:
+    """Return what a launch took, and what its log says of it."""
+    assert server.startup_s is not None
+    assert server.log is not None
+    parts = LaunchParts.of(Path(server.log).read_text(encoding="utf-8", errors="replace"))
+    return ColdStart(launch_s=server.startup_s, **asdict(parts))
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -19,7 +19,12 @@ class StandbyPanel(QuestionPanel):
     css_class = "wb-standby"
     first = ("model",)
     cancelled_note = BEGINS_ANEW
-    tab_titles = (gettext("Parts of the time"), gettext("For the simulation"), gettext("Sleep commands"))
+    tab_titles = (
+        gettext("Parts of the time"),
+        gettext("Cold starts"),
+        gettext("For the simulation"),
+        gettext("Sleep commands"),
+    )
     duration = gettext("Press Run; with the reference model it takes about two minutes on two cores.")
 
     def check(self) -> None:
@@ -39,6 +44,7 @@ class StandbyPanel(QuestionPanel):
             table=table_of(findings.COLUMNS, run.rows(StandbyState), left=(6,)),
             tabs=(
                 lambda: table_of(findings.PART_COLUMNS, states.values()),
+                lambda: table_of(findings.START_COLUMNS, findings.starts(run)),
                 code_block(findings.for_the_simulation(run)),
                 code_block(findings.commands(run)),
             ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from workbench.core.language import gettext_noop
 from workbench.core.rows import Row, Samples
@@ -22,6 +22,8 @@ NO_SLEEP = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandbyState(Row):
     """A replica in one state, from the decision that it is needed to the first token of its answer; medians over the repeats."""
+
+    part: ClassVar[str] = "state"
 
     state: State
     n: int = 0
@@ -51,6 +53,23 @@ class StandbyState(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart(Row):
+    """One start from nothing, with what vLLM's log says of its parts; None where it says nothing."""
+
+    part: ClassVar[str] = "start"
+
+    launch_s: float
+    """From the start of the process until it was healthy."""
+    weights_s: float | None = None
+    """Reading the weights."""
+    compiling_s: float | None = None
+    graphs_s: float | None = None
+    """Recording CUDA graphs."""
+    engine_s: float | None = None
+    """Profile, KV cache and warm-up, with compiling and CUDA graphs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StandbySamples(Samples):
     """Raw samples of a run of replicas in reserve, by state and in the order of the repeats."""
 
@@ -60,5 +79,5 @@ class StandbySamples(Samples):
     engine_version: str | None = None
 
 
-ROWS = (StandbyState,)
+ROWS = (StandbyState, ColdStart)
 SAMPLES = StandbySamples
