@@ -123,7 +123,7 @@ COLUMNS: Columns[StandbyState] = {
 }
 PART_COLUMNS: Columns[StandbyState] = {
     gettext("State of the replica ●"): lambda r: NAMES[r.state],
-    gettext("launch or waking"): lambda r: shown_duration(r.ready_s),
+    gettext("launch or waking"): lambda r: NOT_KNOWN if r.state == "idle" else shown_duration(r.ready_s),
     gettext("gateway"): lambda r: shown_duration(r.gateway_s),
     gettext("TTFT"): lambda r: shown_duration(r.ttft_s),
     gettext("time to fall asleep"): lambda r: shown_duration(r.asleep_s),
