@@ -85,11 +85,11 @@ def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
 
 
 def pre_warmed(claim: Claim, evidence: Evidence) -> Judgement | None:
-    """Return the median of the slowest pre-warmed state, from the decision to the first token; of runs on a GPU where there are any."""
+    """Return the median of the slowest pre-warmed state with right answers, from the decision to the first token; on a GPU where one was measured."""
     on_gpu = evidence.with_rows("standby", StandbyState, on_gpu=True)
     for run, _ in on_gpu or evidence.with_rows("standby", StandbyState):
         states = times(run)
-        warm = {s: states[s] for s in WARM if s in states}
+        warm = {s: states[s] for s in WARM if s in states and states[s].is_same_answer}
         if not warm:
             continue
         slowest = max(warm, key=lambda s: warm[s].first_token_s or 0.0)

@@ -70,6 +70,7 @@ def test_another_answer_after_waking_is_said(measured):
     found = measured("other")
     assert [by_state(found)[s].is_same_answer for s in ("idle", "sleep-1", "sleep-2")] == [True, False, False]
     assert verdict(found).answer == "no"
+    assert "gives other answers than before" in verdict(found).headline
     assert "“asleep, level 1” differ" in verdict(found).objection
 
 

@@ -53,11 +53,16 @@ def verdict(run: Run) -> Verdict:
     asleep = [states[s] for s in WARM if s != "idle" and s in states]
     wrong = [NAMES[s] for s, r in states.items() if r.is_same_answer is False]
     said = {"idle": shown_duration(idle.first_token_s), "cold": shown_duration(cold.first_token_s)}
-    if asleep:
+    right = [r for r in asleep if r.is_same_answer]
+    if right:
         headline = gettext(
             "A sleeping replica answers after {asleep}, an idle one after {idle}, a cold one after {cold}."
         )
-        said["asleep"] = shown_duration(asleep[0].first_token_s)
+        said["asleep"] = shown_duration(right[0].first_token_s)
+    elif asleep:
+        headline = gettext(
+            "A replica that was woken gives other answers than before; an idle one answers after {idle}, a cold one after {cold}."
+        )
     else:
         headline = gettext("An idle replica answers after {idle}, a cold one after {cold}; none could sleep here.")
     return Verdict(
@@ -88,8 +93,13 @@ def _objection(run: Run, states: Mapping[State, StandbyState], wrong: Iterable[s
     points += [
         gettext("answers out of the state “{state}” differ from that of the first start").format(state=w) for w in wrong
     ]
+    left_out: dict[str, list[str]] = {}
+    for row in run.rows(StandbyState):
+        if row.reason is not None:
+            left_out.setdefault(shown_reason(row).rstrip("."), []).append(NAMES[row.state])
     points += [
-        f"{NAMES[r.state]}: {shown_reason(r).rstrip('.。')}" for r in run.rows(StandbyState) if r.reason is not None
+        gettext("without “{states}”: {reason}").format(states=gettext("”, “").join(names), reason=reason)
+        for reason, names in left_out.items()
     ]
     if spec.has_dummy_weights:
         points.append(gettext("the weights are dummies, which no cold start reads from a file"))
