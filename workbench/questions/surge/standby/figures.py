@@ -11,6 +11,8 @@ from workbench.interface.theme import CAUTION, MEASURED, add_bars, figure, inter
 from workbench.questions.surge.standby.findings import NAMES
 from workbench.questions.surge.standby.rows import StandbyState, State
 
+LABEL_ROOM = 0.5  # powers of ten beyond the last tick, so that the label of the longest time is whole
+
 
 def first_tokens(states: Mapping[State, StandbyState]) -> go.Figure:
     """Return the time to the first token out of each state, with the least and the most of the repeats, on a log axis."""
@@ -37,7 +39,9 @@ def first_tokens(states: Mapping[State, StandbyState]) -> go.Figure:
     )
     powers = range(floor(log10(min(least))), ceil(log10(max(most))) + 1)
     ticks = [10.0**p for p in powers]
-    fig.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], range=[powers[0], powers[-1]])
+    fig.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], range=[powers[0], powers[-1] + LABEL_ROOM]
+    )
     return fig.update_yaxes(autorange="reversed")
 
 

@@ -186,7 +186,7 @@ def measured_starts(runs: Iterable[Run]) -> str:
         return gettext("No run has measured the start of a replica: `workbench standby MODEL` does.")
     starts = (
         gettext("{start} for {model} on {device} (run {run})").format(
-            start=shown_duration(start_s(run)), model=Path(model or "").name, device=device, run=run.id
+            start=f"{start_s(run):g} s", model=Path(model or "").name, device=device, run=run.id
         )
         for (model, device), run in newest.items()
     )
