@@ -24,6 +24,12 @@ def test_a_surge_and_rules_for_scaling(notebook):
     rules.get_by_label("Traffic").press("Enter")
     expect(page.locator(".wb .sub", has_text="Azure 2023, code")).to_be_visible()
     shoot(page, SHOTS, "scaling")
+    reserve = scroll_to(page, ".wb-standby")
+    wait_until_drawn(page, ".wb-standby", 2)
+    expect(reserve.locator(".wb-verdict .headline")).to_contain_text("replica answers after")
+    reserve.get_by_role("tab", name="For the simulation").click()
+    expect(reserve.get_by_text("workbench scaling --start-s")).to_be_visible()
+    shoot(page, SHOTS, "standby")
     assert complaints_of(complaints) == []
 
 

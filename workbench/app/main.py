@@ -31,7 +31,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "parallelism": ("parallelism", "parallelism.estimate", "parallelism.simulate", "parallelism.calibrate"),
     "utilization": ("utilization", "utilization.batch_size", "utilization.techniques", "utilization.served"),
     "long_context": ("long_context", "long_context.attention", "long_context.quality", "long_context.ring_attention"),
-    "surge": ("surge", "surge.scaling", "app.gateway"),
+    "surge": ("surge", "surge.scaling", "surge.standby", "app.gateway"),
     "monitoring": ("monitoring",),
     "cost": ("cost",),
     "security": ("security",),

@@ -27,9 +27,11 @@ class Hosted:
     version: str | None = None
     """Engine with its version; None where it does not say."""
     startup_s: float | None = None
-    """Time of its launch; None where it was there already."""
+    """From the start of its process until it was healthy; None where it was there already."""
     cache_tokens: int | None = None
     """Tokens of its KV cache, by its log; None where the log does not say."""
+    pid: int | None = None
+    log: str | None = None
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def hosted(
         folder: For its log.
         device: "cpu" or "cuda".
         extra: Flags beside the model and its address.
-        variables: Of its environment, beside those of every launch.
+        variables: Environment variables beside those of the engine.
         random_weights: Whether the model gets random weights.
         ending: Makes what is entered while the server is ended.
 
@@ -63,7 +65,7 @@ def hosted(
     cache = Path(platformdirs.user_cache_dir("inference-workbench"))
     if random_weights:
         model = str(with_random_weights(Path(located(model)), cache=cache / "random", tell=lambda _: None))
-    room, port, started = ServerRoom(folder), free_port(), time.monotonic()
+    room, port = ServerRoom(folder), free_port()
     launch = launch_for(
         engine,
         model,
@@ -74,6 +76,7 @@ def hosted(
         tell=lambda _: None,
         extra=tuple(extra),
     )
+    started = time.monotonic()
     card = room.start(
         launch.command,
         engine=engine,
@@ -84,13 +87,16 @@ def hosted(
         tell=lambda _: None,
         ends_with_us=True,
     )
+    startup_s = time.monotonic() - started
     try:
         said = CACHE_TOKENS.findall(Path(card.log).read_text(encoding="utf-8", errors="replace"))
         yield Hosted(
             url=card.url,
             version=launch.version,
-            startup_s=time.monotonic() - started,
+            startup_s=startup_s,
             cache_tokens=int(said[-1].replace(",", "")) if said else None,
+            pid=card.pid,
+            log=card.log,
         )
     finally:
         with ending():

@@ -17,9 +17,12 @@ from workbench.catalog.ledger import (
 from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
+from workbench.core.units import shown_duration
 from workbench.gateway.token_bucket import Buckets, Rate, Reservation
 from workbench.questions.surge.rows import SurgeResult, SurgeSamples
 from workbench.questions.surge.spec import SurgeSpec
+from workbench.questions.surge.standby.findings import NAMES, cold_of, shown_time, times
+from workbench.questions.surge.standby.rows import WARM, StandbyState
 
 SURGE = "workbench surge"
 FLOODER = "batch"
@@ -78,6 +81,26 @@ def bystanders(claim: Claim, evidence: Evidence) -> Judgement | None:
             best=best,
         )
         return compared(claim, shares["rates"], how, runs=(run,))
+    return None
+
+
+def pre_warmed(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the median of the slowest pre-warmed state with right answers, from the decision to the first token; on a GPU where one was measured."""
+    on_gpu = evidence.with_rows("standby", StandbyState, on_gpu=True)
+    for run, _ in on_gpu or evidence.with_rows("standby", StandbyState):
+        states = times(run)
+        warm = {s: states[s] for s in WARM if s in states and states[s].is_same_answer}
+        if not warm:
+            continue
+        slowest = max(warm, key=lambda s: warm[s].first_token_s or 0.0)
+        how = gettext(
+            "From the decision to the first token through a running gateway, medians [minimum, maximum]: {states}. The slowest counts, “{slowest}”. A cold start of the same replica takes {cold}."
+        ).format(
+            states=gettext("; ").join(f"{NAMES[s]} {shown_time(r)}" for s, r in warm.items()),
+            slowest=NAMES[slowest],
+            cold=shown_duration(cold_of(states).first_token_s),
+        )
+        return compared(claim, warm[slowest].first_token_s or 0.0, how, runs=(run,))
     return None
 
 
@@ -148,9 +171,8 @@ JUDGES: Judges = {
     (6, "cache pre-warming", "response_time"): takes_effect(
         "cache", gettext("The cache was empty before the surge: a warmed one is no later.")
     ),
-    (6, "pre-warmed scaling", "response_time"): untested(
-        "workbench scaling --warm 1",
-        gettext("The simulation takes the start of a warm replica as given; no run measured one."),
+    (6, "pre-warmed scaling", "response_time"): first_of(
+        pre_warmed, untested("workbench standby", gettext("No run measured a replica that waits."))
     ),
     (6, "pre-warmed scaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
     (6, "autoscaling", "capacity_gain"): not_testable("recommendation", OPERATOR),

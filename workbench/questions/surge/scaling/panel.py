@@ -2,10 +2,12 @@
 
 from functools import lru_cache
 
+from workbench.catalog.paths import MEASURED
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.interface.html import joined, paragraph, small, table, verdict_card
 from workbench.interface.question_panel import QuestionPanel
+from workbench.interface.shared_view import runs_of_kind
 from workbench.interface.view import AnswerView
 from workbench.questions.surge.figures import minutes_and_hours, replicas_over_time
 from workbench.questions.surge.scaling.findings import (
@@ -17,6 +19,8 @@ from workbench.questions.surge.scaling.findings import (
     verdict,
 )
 from workbench.questions.surge.scaling.spec import TRACES, ScalingSpec
+from workbench.questions.surge.standby.findings import measured_starts
+from workbench.questions.surge.standby.spec import StandbySpec
 from workbench.simulate.autoscaling import pareto
 
 compared_once = lru_cache(maxsize=32)(compared)
@@ -50,5 +54,6 @@ class ScalingPanel(QuestionPanel):
             table=joined(
                 table(RULE_HEAD, rule_rows(played, best)),
                 paragraph(small(gettext("★ No other rule is better in both minutes and GPU hours."))),
+                paragraph(measured_starts(runs_of_kind(StandbySpec.kind, store=self.manager.store, shipped=MEASURED))),
             ),
         )

@@ -27,7 +27,12 @@ class ScalingSpec(Spec):
         10.0, "Request rate / trace", "Request rate, as a multiple of that of the trace.", low=0.1, high=1e4
     )
     start_s: float = knob(
-        120.0, "Replica start-up time", "Seconds from starting a replica until it answers.", unit="s", low=1, high=3600
+        120.0,
+        "Replica start-up time",
+        "Seconds from starting a replica until it answers; `workbench standby` measures them.",
+        unit="s",
+        low=1,
+        high=3600,
     )
     slo_wait_s: float = knob(
         1.0,
