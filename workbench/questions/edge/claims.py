@@ -7,7 +7,7 @@ from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.questions.edge.findings import shown_label
-from workbench.questions.edge.findings.lengths import PADDINGS, lengths_words, memory_saved, saved_percent
+from workbench.questions.edge.findings.lengths import PADDINGS, lengths_words, memory_words, saved_percent
 from workbench.questions.edge.rows import LengthsResult, VariantResult
 
 EDGE = "workbench edge digits"
@@ -131,7 +131,7 @@ def lengths_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
     for run, rows, static, own in dynamic(evidence):
         if (saved := saved_percent(own.peak_bytes, static.peak_bytes)) is not None:
             how = [_of_inputs(run, rows, gettext("Memory that a process adds"))]
-            how += [memory_saved(r, rows) for r in rows if r.padding == "dynamic"]
+            how += [memory_words(r, rows) for r in rows if r.padding == "dynamic"]
             return compared(claim, saved, " ".join(how), runs=(run,))
     return None
 

@@ -79,21 +79,21 @@ def _gains(row: LengthsResult, rows: Sequence[LengthsResult]) -> str:
             if (r.padding, r.batch) == ("sorted", row.batch)
         ),
     )
-    saved = memory_saved(row, rows)
-    return f"{words} {saved}" if saved else words
+    memory = memory_words(row, rows)
+    return f"{words} {memory}" if memory else words
 
 
-def memory_saved(row: LengthsResult, rows: Sequence[LengthsResult]) -> str:
-    """Return what dynamic padding saves of the memory of static padding at the same batch size; "" where that is not known."""
+def memory_words(row: LengthsResult, rows: Sequence[LengthsResult]) -> str:
+    """Return how the memory of dynamic padding compares with that of static padding at the same batch size; "" where that is not known."""
     static = next((r for r in rows if (r.padding, r.batch) == ("static", row.batch)), None)
     whole = saved_percent(row.peak_bytes, static.peak_bytes if static else None)
     middle = saved_percent(row.middle_batch_peak_bytes, static.middle_batch_peak_bytes if static else None)
     if whole is None or middle is None:
         return ""
     return gettext(
-        "It saves {whole:.0f} % of the memory of a process that answers all inputs, since one batch has the longest, and {middle:.0f} % of "
-        "one that answers the batch of median length alone."
-    ).format(whole=whole, middle=middle)
+        "At batch size {batch}, a process that answers all inputs needs {whole} % of memory, since one batch has the longest; one that answers "
+        "only the batch of median length {middle} %."
+    ).format(batch=row.batch, whole=f"{round(-whole):+d}", middle=f"{round(-middle):+d}")
 
 
 def saved_percent(own: int | None, static: int | None) -> float | None:
