@@ -24,7 +24,7 @@ from workbench.questions.edge.findings import (
     ratio_words,
     setting_words,
 )
-from workbench.questions.edge.findings.lengths import LENGTHS_HEAD, lengths_rows, lengths_words
+from workbench.questions.edge.findings.lengths import lengths_rows, lengths_words
 from workbench.questions.edge.rows import Choice, Distillation, Guarantee, LengthsResult, VariantResult, batches_of
 from workbench.questions.edge.spec import EdgeSpec
 
@@ -76,9 +76,10 @@ def _variants(run: Run, batch: int) -> Table:
 
 
 def _paddings(rows: Sequence[LengthsResult]) -> Table:
-    table = Table(*LENGTHS_HEAD, title="Variable lengths")
-    for cells in lengths_rows(rows):
-        table.add_row(*cells)
+    columns = ("padding", "batch", "tokens", "time/input", "speed-up", "verdict", "memory", "median batch")
+    table = Table(*columns, title="Variable lengths")
+    for row, cells in zip(rows, lengths_rows(rows), strict=True):
+        table.add_row(row.padding, *cells[1:8])
     return table
 
 

@@ -320,6 +320,6 @@ def _token_axes(inputs: VariedInputs, graph: Graph, *, batch: int) -> list[int |
 
 def _incomparable(at: int) -> NotAvailable:
     return NotAvailable(
-        f"Output {at + 1} of the graph has no row for each input, or no place for each token, so that its padding cannot be told.",
+        f"Output {at + 1} of the graph has no row for each input, or no place for each token, so that its padding cannot be cut off.",
         remedy="Export the graph without this output.",
     )
