@@ -41,7 +41,6 @@ def test_edge_shows_speed_verdicts_and_chooses_within_limits(panel):
     assert "perplexity" in panel.table.value
     assert panel.tabs_html[3].value.count("<tr") == 1 + len(language.rows(LengthsResult))
     assert "At batch size 1, padding to the longest of the batch" in panel.tabs_html[3].value
-    assert "--variable-lengths" in panel.tabs_html[4].value
 
 
 def test_the_run_that_is_shown_first_has_a_chosen_setting(panel):

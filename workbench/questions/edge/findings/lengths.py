@@ -91,8 +91,8 @@ def memory_words(row: LengthsResult, rows: Sequence[LengthsResult]) -> str:
     if whole is None or middle is None:
         return ""
     return gettext(
-        "At batch size {batch}, a process that answers all inputs needs {whole} % of memory, since one batch has the longest; one that answers "
-        "only the batch of median length {middle} %."
+        "At batch size {batch}, the memory of a process that answers all inputs changes by {whole} %, since one batch has the longest; that of "
+        "one that answers only the batch of median length changes by {middle} %."
     ).format(batch=row.batch, whole=f"{round(-whole):+d}", middle=f"{round(-middle):+d}")
 
 

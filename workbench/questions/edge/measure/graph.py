@@ -88,7 +88,7 @@ def graph_subject(spec: EdgeSpec, folder: Path) -> Subject:
         batch=form.batch,
         failures=failures,
         varied=None if spec.data is None else inputs.tested,
-        source=Path(spec.data or "").name,
+        source=gettext_noop("inputs of {file}").format(file=Path(spec.data or "").name),
     )
     return subject if form.quantized else with_quantized(spec, subject, inputs.calibration)
 

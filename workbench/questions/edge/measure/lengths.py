@@ -159,7 +159,7 @@ def measure_lengths(
         spec: Spec with threads, rounds and seed.
         record: Record that takes the rows.
         opened: Makes the inputs that are answered.
-        sizes: Batch sizes; those above the number of inputs are left out.
+        sizes: Batch sizes; those above the number of inputs are a failure.
         start: Progress so far, of 100.
     """
     try:
@@ -176,9 +176,13 @@ def measure_lengths(
 def _measure(
     spec: EdgeSpec, record: Record, inputs: VariedInputs, sizes: Sequence[int], start: float
 ) -> Iterator[Progress]:
-    sizes = [s for s in sizes if s <= len(inputs.lengths)]
+    n_inputs = len(inputs.lengths)
+    if large := [str(s) for s in sizes if s > n_inputs]:
+        cause = f"Variable lengths are left out at batch size {', '.join(large)}: there are {n_inputs} inputs."
+        record.failures.append(Failure(cause=cause, remedy=f"Choose batch sizes up to {n_inputs} by --batches."))
+    sizes = [s for s in sizes if s <= n_inputs]
     for n, batch in enumerate(sizes):
-        kept = inputs.first(len(inputs.lengths) // batch * batch)
+        kept = inputs.first(n_inputs // batch * batch)
         step = gettext_noop("inputs of different lengths, batch {size}").format(size=batch)
         fixed = _fixed_graph(kept, batch)
         try:
