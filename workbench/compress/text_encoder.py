@@ -94,14 +94,21 @@ def _json(file: Path) -> Any:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def passages(tokenizer: PreTrainedTokenizerBase, text: Path, net: Embedder, *, n: int) -> Tokens:
-    """Return the tokens of passages that are spread over a text, filled up to the same length and masked."""
+def spread_passages(text: Path, n: int) -> list[str]:
+    """Return passages of a text, spread over all of it: what stands between blank lines and is no mere line."""
     paragraphs = [
         p.strip() for p in text.read_text(encoding="utf-8").split("\n\n") if len(p.strip()) >= LEAST_CHARACTERS
     ]
-    chosen = [paragraphs[i] for i in np.linspace(0, len(paragraphs) - 1, n).astype(int)]
-    most = getattr(net.model.config, "max_position_embeddings", None) or N_TOKENS
-    length = min(N_TOKENS, most - 2)  # RoBERTa's first positions are taken
+    return [paragraphs[i] for i in np.linspace(0, len(paragraphs) - 1, n).astype(int)]
+
+
+def passages(
+    tokenizer: PreTrainedTokenizerBase, text: Path, net: Embedder, *, n: int, n_tokens: int = N_TOKENS
+) -> Tokens:
+    """Return the tokens of passages that are spread over a text, cut or filled up to the same length and masked."""
+    chosen = spread_passages(text, n)
+    most = getattr(net.model.config, "max_position_embeddings", None) or n_tokens
+    length = min(n_tokens, most - 2)  # RoBERTa's first positions are taken
     if tokenizer.pad_token is None:
         raise NotAModel("The tokenizer has no padding token.", remedy="Set pad_token in tokenizer_config.json.")
     batch = tokenizer(chosen, padding="max_length", truncation=True, max_length=length, return_tensors="np")

@@ -68,10 +68,12 @@ def interleaved_rounds(
     rounds: int,
     seed: int,
     least: int = 1,
+    warm: int = WARM,
 ) -> Iterator[float | dict[str, Timed]]:
     """Time each variant once in each round, in an order drawn anew; yield the share that is done and, last, the times.
 
-    Inputs go round, so that a variant whose time depends on the input meets all of them. ``least`` batches are timed in each round.
+    Inputs go round, so that a variant whose time depends on the input meets all of them. ``least`` batches are timed in each round, after ``warm``
+    that are not.
     """
     rng = random.Random(seed)
     names = list(answers)
@@ -80,7 +82,7 @@ def interleaved_rounds(
         batches = [np.concatenate([inputs] * -(-batch // len(inputs)))[:batch]]
     times: dict[str, Timed] = {name: Timed(rounds_s=[], samples_s=[]) for name in names}
     for name in names:
-        for _ in range(WARM):
+        for _ in range(warm):
             answers[name](batches[0])
     for i in range(rounds):
         yield i / rounds

@@ -9,6 +9,7 @@ from workbench.core.errors import InvalidSpec, NotAModel, NotAvailable
 from workbench.measuring.envelope import Record
 from workbench.questions.edge.measure import encoder, language
 from workbench.questions.edge.measure.answers import all_outputs, similarity
+from workbench.questions.edge.measure.lengths import MOST_TOKENS, masked_inputs, padded_batches
 from workbench.questions.edge.spec import EdgeSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -86,6 +87,22 @@ def test_an_encoder_is_judged_by_the_embeddings_of_its_own_code(bert, tmp_path):
     assert near["fp32"].same_nearest_fraction == 1
     assert all(near["fp32"].difference_fraction < near[t].difference_fraction < 0.05 for t in ("int8-dynamic", "int4"))
     assert np.allclose(np.linalg.norm(subject.reference[0], axis=1), 1, atol=1e-5)
+
+
+def test_an_encoder_embeds_padded_texts_as_its_own_class_embeds_them_unpadded(bert, tmp_path):
+    from transformers import BertModel
+
+    subject = encoder.encoder_subject(EdgeSpec(model=str(bert), techniques=("fp32",)), tmp_path)
+    inputs = masked_inputs(subject.variants["fp32"].graphs[0], subject.varied, subject.source)
+    assert len(set(inputs.lengths.tolist())) > 5
+    assert inputs.longest <= MOST_TOKENS
+    model, answer = BertModel.from_pretrained(bert).eval(), subject.variants["fp32"].runner
+    for part in padded_batches(inputs.lengths, batch=16, padding="sorted"):
+        for own, row in zip(answer.logits(inputs.of(part.rows, part.n_tokens)), part.rows, strict=True):
+            ids = torch.from_numpy(inputs.examples["input_ids"][row : row + 1, : inputs.lengths[row]].copy())
+            with torch.no_grad():
+                mean = model(ids).last_hidden_state[0].mean(0).numpy()
+            np.testing.assert_allclose(own, mean / np.linalg.norm(mean), atol=1e-5)
 
 
 def test_what_is_no_text_encoder_is_refused(bert, tmp_path):

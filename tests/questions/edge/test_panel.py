@@ -5,6 +5,7 @@ import pytest
 from support.waiting import figure_titles, wait_for
 
 from workbench.questions.edge.panel import EdgePanel
+from workbench.questions.edge.rows import Choice, LengthsResult
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -29,14 +30,23 @@ def test_edge_shows_speed_verdicts_and_chooses_within_limits(panel):
     assert panel.answer.value == before
     panel.controls["latency_ms"].value = "0.2"
     assert panel.answer.value != before
-    assert "--latency-ms 0.2" in panel.tabs_html[3].value
+    assert "No inputs of different lengths" in panel.tabs_html[3].value
+    assert "--latency-ms 0.2" in panel.tabs_html[4].value
     panel.controls["batch"].value = "256"
     assert "batch size 256" in panel.answer.value
     assert "TensorRT" in panel.tabs_html[2].value
-    language = next(r.id for r in panel.runs if r.model != "digits")
-    panel.controls["run_id"].value = language
+    language = next(r for r in panel.runs if r.rows(LengthsResult))
+    panel.controls["run_id"].value = language.id
     assert panel.state.batch == "1"
     assert "perplexity" in panel.table.value
+    assert panel.tabs_html[3].value.count("<tr") == 1 + len(language.rows(LengthsResult))
+    assert "At batch size 1, padding to the longest of the batch" in panel.tabs_html[3].value
+
+
+def test_the_run_that_is_shown_first_has_a_chosen_setting(panel):
+    first = next(r for r in panel.runs if r.id == panel.state.run_id)
+    assert first.row(Choice)
+    assert panel.runs[0].row(Choice) is None  # which is newer
 
 
 def test_a_graph_that_is_not_there_is_said(panel):

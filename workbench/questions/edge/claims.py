@@ -7,7 +7,8 @@ from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.questions.edge.findings import shown_label
-from workbench.questions.edge.rows import VariantResult
+from workbench.questions.edge.findings.lengths import PADDINGS, lengths_words, memory_words, saved_percent
+from workbench.questions.edge.rows import LengthsResult, VariantResult
 
 EDGE = "workbench edge digits"
 CLAIMED = {
@@ -20,10 +21,8 @@ POWER = gettext(
     "The energy of the shipped runs is processor time times an assumed power, which only repeats the speed-up; "
     "it needs a processor with an energy counter."
 )
-LENGTHS = gettext(
-    "The claim is about inputs of variable length; the cascade and the early exit of the shipped runs answer "
-    "images of one size."
-)
+LENGTHS = gettext("No run compares inputs of different lengths.")
+LENGTHS_COMMAND = "workbench edge FOLDER --variable-lengths"
 CHIP = gettext("The shipped runs are of processors; a dedicated chip of a small device was not at hand.")
 
 
@@ -94,6 +93,58 @@ def power(claim: Claim, evidence: Evidence) -> Judgement | None:
     return None
 
 
+def dynamic(evidence: Evidence) -> Iterator[tuple[Run, list[LengthsResult], LengthsResult, LengthsResult]]:
+    """Yield all rows of a run with different lengths, and those of static and of dynamic padding for inputs that come one by one."""
+    for run, rows in evidence.with_rows("edge", LengthsResult):
+        single = {r.padding: r for r in rows if r.batch == 1}
+        if {"static", "dynamic"} <= set(single):
+            yield run, rows, single["static"], single["dynamic"]
+
+
+def _of_inputs(run: Run, rows: list[LengthsResult], what: str) -> str:
+    return gettext(
+        "{what} at batch size 1, as inputs come to a small device: at its own length, instead of padded to the {longest} tokens of the "
+        "longest. Inputs: {about} {model}."
+    ).format(
+        what=what,
+        longest=rows[0].lengths.max,
+        about=lengths_words(rows)[0],
+        model=run.model,
+    )
+
+
+def lengths_speedup(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the speed-up of dynamic over static padding at batch size 1; all others are named."""
+    for run, rows, _, own in dynamic(evidence):
+        if own.speedup:
+            rest = ", ".join(
+                f"{r.speedup.ratio:.2f}× {PADDINGS[r.padding]} ({r.batch})" for r in rows if r.speedup and r is not own
+            )
+            how = _of_inputs(run, rows, gettext("Time for one input"))
+            how += gettext(" Others, with their batch size: {rest}.").format(rest=rest) if rest else ""
+            return compared(claim, own.speedup.ratio, how, runs=(run,), interval=own.speedup.ratio_interval)
+    return None
+
+
+def lengths_memory(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the part of a process's memory that dynamic padding saves at batch size 1."""
+    for run, rows, static, own in dynamic(evidence):
+        if (saved := saved_percent(own.peak_bytes, static.peak_bytes)) is not None:
+            how = [_of_inputs(run, rows, gettext("Memory that a process adds"))]
+            how += [memory_words(r, rows) for r in rows if r.padding == "dynamic"]
+            return compared(claim, saved, " ".join(how), runs=(run,))
+    return None
+
+
+def lengths_power(claim: Claim, evidence: Evidence) -> Judgement | None:
+    """Return the energy of an input that dynamic padding saves, where the processor's counter measured it."""
+    for run, rows, static, own in dynamic(evidence):
+        if static.energy_j and own.energy_j and static.energy_source == own.energy_source == "counter":
+            how = _of_inputs(run, rows, gettext("Energy of an input"))
+            return compared(claim, 100 * (1 - own.energy_j / static.energy_j), how, runs=(run,))
+    return None
+
+
 JUDGES: Judges = {
     **{
         (13, strategy, metric): first_of(judge, untested(EDGE, why))
@@ -105,8 +156,12 @@ JUDGES: Judges = {
         )
     },
     **{
-        (13, "dynamic inference", metric): untested(EDGE, LENGTHS)
-        for metric in ("memory_saving", "speedup", "power_reduction")
+        (13, "dynamic inference", metric): first_of(judge, untested(LENGTHS_COMMAND, why))
+        for metric, judge, why in (
+            ("memory_saving", lengths_memory, LENGTHS),
+            ("speedup", lengths_speedup, LENGTHS),
+            ("power_reduction", lengths_power, POWER),
+        )
     },
     **{
         (13, "hardware acceleration", metric): untested(f"{EDGE}  # on the device", CHIP)

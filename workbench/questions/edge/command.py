@@ -1,6 +1,7 @@
 """The command that measures compressions for a small device, and exports the best one."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,8 @@ from workbench.questions.edge.findings import (
     ratio_words,
     setting_words,
 )
-from workbench.questions.edge.rows import Choice, Distillation, Guarantee, VariantResult, batches_of
+from workbench.questions.edge.findings.lengths import lengths_rows, lengths_words
+from workbench.questions.edge.rows import Choice, Distillation, Guarantee, LengthsResult, VariantResult, batches_of
 from workbench.questions.edge.spec import EdgeSpec
 
 
@@ -47,6 +49,8 @@ def edge(
         return
     for batch in batches_of(run):
         out.print(_variants(run, batch))
+    if rows := run.rows(LengthsResult):
+        out.print(_paddings(rows))
     for line in _rest(run):
         out.print(line, highlight=False)
     if export is not None:
@@ -71,6 +75,14 @@ def _variants(run: Run, batch: int) -> Table:
     return table
 
 
+def _paddings(rows: Sequence[LengthsResult]) -> Table:
+    columns = ("padding", "batch", "tokens", "time/input", "speed-up", "verdict", "memory", "median batch")
+    table = Table(*columns, title="Variable lengths")
+    for row, cells in zip(rows, lengths_rows(rows), strict=True):
+        table.add_row(row.padding, *cells[1:8])
+    return table
+
+
 def _rest(run: Run) -> list[str]:
     lines = [f"{v.technique}: {v.note}." for v in run.rows(VariantResult) if v.note]
     lines += [
@@ -83,6 +95,8 @@ def _rest(run: Run) -> list[str]:
         f"{gain_words(d)} points of accuracy."
         for d in run.rows(Distillation)
     ]
+    if rows := run.rows(LengthsResult):
+        lines += lengths_words(rows)
     if choice := run.row(Choice):
         lines.append(
             f"The fastest setting within the limits is {setting_words(choice)}, and {choice.peak_bytes / MIB:.1f} MiB of memory."

@@ -14,7 +14,16 @@ from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView, PanelState
 from workbench.questions.edge import findings
 from workbench.questions.edge.figures import accuracies, sizes, speed
-from workbench.questions.edge.rows import Distillation, Limits, Setting, VariantResult, batches_of
+from workbench.questions.edge.findings.lengths import LENGTHS_HEAD, lengths_rows, lengths_words
+from workbench.questions.edge.rows import (
+    Distillation,
+    LengthsResult,
+    Limits,
+    Setting,
+    VariantResult,
+    batches_of,
+    first_shown,
+)
 from workbench.questions.edge.spec import EdgeSpec
 
 
@@ -34,7 +43,17 @@ class EdgePanel(QuestionPanel):
     n_plots = 3
     cancelled_note = BEGINS_ANEW
     duration = gettext("Press Run; it takes about two minutes.")
-    tab_titles = (gettext("Settings within limits"), gettext("Guarantees and distillation"), gettext("Runtimes"))
+    tab_titles = (
+        gettext("Settings within limits"),
+        gettext("Guarantees and distillation"),
+        gettext("Runtimes"),
+        gettext("Variable lengths"),
+    )
+
+    def first_run_id(self) -> str | None:
+        """Return the newest run in which a setting was chosen, or of any."""
+        first = first_shown(self.runs)
+        return first.id if first else None
 
     def first_state(self, state: EdgeState) -> EdgeState:
         """Return the state with a batch size of the first run."""
@@ -71,6 +90,7 @@ class EdgePanel(QuestionPanel):
                 lambda: _settings(run, settings),
                 lambda: _guarantees(run),
                 lambda: _runtimes(run),
+                lambda: _lengths(run),
             ),
             run=run,
         )
@@ -141,3 +161,15 @@ def _runtimes(run: Run) -> Markup:
         else ()
     )
     return joined(intro, *tables, *absent)
+
+
+def _lengths(run: Run) -> Markup:
+    rows = run.rows(LengthsResult)
+    if not rows:
+        return paragraph(
+            gettext(
+                "No inputs of different lengths were measured; --variable-lengths compares them for language models, text encoders and graphs "
+                "with an attention mask."
+            )
+        )
+    return joined(*map(paragraph, lengths_words(rows)), table(LENGTHS_HEAD, lengths_rows(rows), left=(5,)))

@@ -1,8 +1,10 @@
 """What a run on a small device holds: compressions, guarantees, students, runtimes, and settings under limits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
 
 from workbench.core.rows import Row
 from workbench.core.runs import Run
@@ -207,13 +209,72 @@ class AdaptiveResult(Row):
     n: int
 
 
-ROWS = (VariantResult, Guarantee, Distillation, RuntimeResult, Setting, Choice, AdaptiveResult)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLengths:
+    """Real lengths of inputs, in tokens."""
+
+    n: int
+    """Inputs."""
+    mean: float
+    p50: float
+    p95: float
+    max: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> "TokenLengths":
+        """Return the statistics of lengths: (inputs,)."""
+        p50, p95 = (float(q) for q in np.quantile(lengths, [0.5, 0.95]))
+        return cls(n=len(lengths), mean=float(np.mean(lengths)), p50=p50, p95=p95, max=int(max(lengths)))
+
+
+Padding = Literal["static", "dynamic", "sorted"]
+PADDINGS: tuple[Padding, ...] = get_args(Padding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthsResult(Row):
+    """Time and memory of inputs of different lengths with one padding, at one batch size."""
+
+    part: ClassVar[str] = "lengths"
+    padding: Padding
+    """Static: to the longest of all inputs, in a graph of fixed shapes; dynamic: to the longest of the batch; sorted: likewise, after sorting all inputs by length."""
+    batch: int
+    source: str
+    """Description of the inputs."""
+    lengths: TokenLengths
+    """Real lengths of the inputs."""
+    n_tokens: int
+    """Tokens that the graph processes to answer all inputs once, padding among them."""
+    difference_fraction: float
+    """Largest difference of an answer at a real token from that with static padding, over the largest answer."""
+    input_s: float
+    """Time for one input: that for all inputs, divided by their number; the median of the rounds."""
+    input_interval_s: tuple[float, float] | None
+    """95 % interval of the median over rounds."""
+    speedup: Speedup | None
+    """Relative to static padding; None for static padding itself."""
+    peak_bytes: int | None
+    """Memory that a process adds which answers all batches twice."""
+    middle_batch_peak_bytes: int | None
+    """Memory that a process adds which answers the batch of median length alone, twice."""
+    energy_j: float | None
+    """Energy that one input takes."""
+    energy_source: EnergySource | None
+
+
+ROWS = (VariantResult, Guarantee, Distillation, RuntimeResult, Setting, Choice, AdaptiveResult, LengthsResult)
 
 
 def batches_of(run: Run | None) -> list[int]:
     """Return the batch sizes that a run timed."""
     variant = run.row(VariantResult) if run else None
     return list(variant.times) if variant else [1]
+
+
+def first_shown(runs: Iterable[Run]) -> Run | None:
+    """Return the newest of runs, newest first, in which a setting was chosen; without one, the newest."""
+    own = [r for r in runs if r.kind == EdgeSpec.kind]
+    return next((r for r in own if r.row(Choice)), next(iter(own), None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

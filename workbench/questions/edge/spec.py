@@ -74,6 +74,13 @@ class EdgeSpec(Spec):
         high=1000,
         is_advanced=True,
     )
+    variable_lengths: bool = knob(
+        False,
+        "Variable lengths",
+        "Compare inputs of different lengths padded to one length with the same padded to the longest of their batch: passages of text for the "
+        "folder of a language model or text encoder, the inputs of --data with their attention mask for a graph.",
+        is_advanced=True,
+    )
     distillation_seeds: int = knob(
         5,
         "Distillation seeds",
@@ -148,6 +155,11 @@ class EdgeSpec(Spec):
         for name in ("latency_ms", "memory_mib", "power_w"):
             if getattr(self, name) is not None:
                 require_positive(self, name)
+        if self.variable_lengths and self.model == OWN_MODEL:
+            raise InvalidSpec(
+                "The images of the digit network all have one size, so that no lengths can be compared.",
+                remedy=f"Name a language model, a text encoder or a graph of texts, such as {REFERENCE_MODEL_PLACE}.",
+            )
         if unknown := set(self.techniques) - set(TECHNIQUES):
             raise InvalidSpec(
                 f"There is no technique {', '.join(sorted(unknown))}.", remedy=f"Choose from: {', '.join(TECHNIQUES)}."

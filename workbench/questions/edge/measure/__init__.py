@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from workbench.measuring.interleaved import BatchTimes
 from workbench.questions.edge.measure.encoder import encoder_subject
 from workbench.questions.edge.measure.graph import Subject, graph_subject
 from workbench.questions.edge.measure.language import measure_language
+from workbench.questions.edge.measure.lengths import masked_inputs, measure_lengths
 from workbench.questions.edge.measure.runtimes import measure_runtimes
 from workbench.questions.edge.measure.settings import adaptive_results, best_setting, settings
 from workbench.questions.edge.measure.variants import measure_variants
@@ -72,6 +74,11 @@ def _subject(spec: EdgeSpec, subject: Subject, record: Record) -> Iterator[Progr
     results = {r.technique: r for r in record.rows if isinstance(r, VariantResult)}
     allowed = {t: _keeps_accuracy(r, spec.most_lost) for t, r in results.items()}
     _choose(spec, record, subject.variants, subject.inputs, allowed, batch=subject.batch)
+    if spec.variable_lengths:
+        graph = subject.variants["fp32"].graphs[0]
+        opened = partial(masked_inputs, graph, subject.varied, subject.source)
+        sizes = (subject.batch,) if subject.batch else spec.timed_batches
+        yield from measure_lengths(spec, record, opened, sizes=sizes, start=60)
 
 
 def _digits(spec: EdgeSpec, graphs: Path, record: Record) -> Iterator[Progress]:

@@ -9,6 +9,7 @@ from workbench.compress.text_encoder import embeddings, export_encoder, opened_e
 from workbench.core.errors import InvalidSpec, NotAvailable
 from workbench.core.language import gettext_noop
 from workbench.questions.edge.measure.graph import N_INPUTS, Subject, with_quantized
+from workbench.questions.edge.measure.lengths import MOST_TOKENS, passages_of
 from workbench.questions.edge.spec import EdgeSpec
 from workbench.vision.sessions import Graph
 from workbench.vision.variants import Variant
@@ -47,5 +48,15 @@ def encoder_subject(spec: EdgeSpec, folder: Path) -> Subject:
         n=len(tested), n_tokens=tested.dtype["input_ids"].shape[0], pooling=pooling
     )
     variants = {"fp32": Variant(technique="fp32", runner=runner, graphs=(base,), note=note)}
-    subject = Subject(variants=variants, inputs=tested, labels=None, batch=None, failures=[], reference=[reference])
+    varied = passages(tokenizer, HELD_OUT_TEXT, net, n=N_INPUTS, n_tokens=MOST_TOKENS)
+    subject = Subject(
+        variants=variants,
+        inputs=tested,
+        labels=None,
+        batch=None,
+        failures=[],
+        reference=[reference],
+        varied=varied,
+        source=passages_of(HELD_OUT_TEXT),
+    )
     return with_quantized(spec, subject, calibration)

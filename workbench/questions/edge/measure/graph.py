@@ -47,6 +47,10 @@ class Subject:
     failures: list[Failure]
     reference: Outputs | None = None
     """Answers that all graphs are judged by, where they are not those of the float graph."""
+    varied: Examples | None = None
+    """Inputs at their own lengths with an attention mask; None where inputs are drawn at random."""
+    source: str = ""
+    """Description of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,13 @@ def graph_subject(spec: EdgeSpec, folder: Path) -> Subject:
     note = _note(form, inputs.tested)
     variants = {"fp32": Variant(technique="fp32", runner=opened, graphs=(base,), note=note)}
     subject = Subject(
-        variants=variants, inputs=inputs.tested, labels=inputs.labels, batch=form.batch, failures=failures
+        variants=variants,
+        inputs=inputs.tested,
+        labels=inputs.labels,
+        batch=form.batch,
+        failures=failures,
+        varied=None if spec.data is None else inputs.tested,
+        source=gettext_noop("inputs of {file}").format(file=Path(spec.data or "").name),
     )
     return subject if form.quantized else with_quantized(spec, subject, inputs.calibration)
 

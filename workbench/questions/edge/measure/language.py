@@ -2,11 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from workbench.catalog.models import model_spec_from
+from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.rows import QuantizationSamples, VariantResult
 from workbench.compress.spec import QuantizationSpec
 from workbench.core.errors import InvalidSpec, NotAvailable
@@ -17,6 +20,14 @@ from workbench.core.runs import Run
 from workbench.measuring.envelope import Record, measured
 from workbench.measuring.interleaved import Timed, batch_times
 from workbench.questions.edge.measure.graph import needs_training
+from workbench.questions.edge.measure.lengths import (
+    MOST_TOKENS,
+    N_INPUTS,
+    VariedInputs,
+    measure_lengths,
+    passages_of,
+    unmasked_inputs,
+)
 from workbench.questions.edge.rows import Perplexity
 from workbench.questions.edge.rows import VariantResult as EdgeVariant
 from workbench.questions.edge.spec import EdgeSpec
@@ -75,6 +86,26 @@ def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
             ]
             base, steps = results["onnx-fp32"], item.sampled(QuantizationSamples)
             record.rows += [_variant(r, base, steps) for r in results.values()]
+        if spec.variable_lengths:
+            opened = partial(_texts, spec, Path(folder))
+            yield from measure_lengths(spec, record, opened, sizes=spec.batches or BATCHES, start=60)
+
+
+def _texts(spec: EdgeSpec, folder: Path) -> VariedInputs:
+    """Return passages of text for the graph of the model, cut where its context ends."""
+    import torch
+
+    from workbench.compress.folder import prefix_ids, token_ids
+    from workbench.compress.onnx_export import export_onnx
+    from workbench.compress.text_encoder import spread_passages
+    from workbench.understanding.loading import loaded
+
+    place, graph = located(spec.model), folder / "texts.onnx"
+    most = min(MOST_TOKENS, model_spec_from(place).max_context_tokens or MOST_TOKENS)
+    prefix = prefix_ids(place)
+    texts = [np.concatenate([prefix, token_ids(place, t)])[:most] for t in spread_passages(HELD_OUT_TEXT, N_INPUTS)]
+    export_onnx(loaded(place, dtype=torch.float32), graph, n_checked=most)
+    return unmasked_inputs(graph, texts, passages_of(HELD_OUT_TEXT))
 
 
 def _check(spec: EdgeSpec) -> None:

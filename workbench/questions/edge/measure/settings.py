@@ -75,7 +75,7 @@ def settings(
             for technique, threads in answers:
                 times = batch_times(timed[f"{technique}|{threads}"])
                 try:
-                    cost = footprint(graphs[technique], threads=threads, inputs=one)
+                    cost = footprint(graphs[technique], threads=threads, inputs=[one])
                 except FootprintFailed:
                     continue
                 energy_j, source = cost.energy(spec.watts_per_core)

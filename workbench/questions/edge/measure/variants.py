@@ -180,7 +180,7 @@ def _costs(spec: EdgeSpec, variant: Variant, inputs: Path) -> _Costs:
     """Return what a graph costs; of two graphs in a row the memory is added, the rest is not known."""
     graphs = [g for g in dict.fromkeys(variant.graphs) if g.stem != "exit-rest"]
     try:
-        costs = [footprint(g, threads=spec.threads, inputs=inputs) for g in graphs]
+        costs = [footprint(g, threads=spec.threads, inputs=[inputs]) for g in graphs]
     except FootprintFailed:
         return _Costs()
     peak = sum(c.peak_bytes for c in costs)

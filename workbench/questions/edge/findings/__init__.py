@@ -251,7 +251,8 @@ def flip_words(v: VariantResult) -> str:
     return "–" if v.flips is None else gettext("{share} of {n:,}").format(share=f"{v.flips:,}", n=v.n)
 
 
-def _mark(source: EnergySource | None) -> str:
+def energy_mark(source: EnergySource | None) -> str:
+    """Return the mark of a counter's energy, or of an estimated one."""
     return (Provenance.MEASURED if source == "counter" else Provenance.ESTIMATED).mark
 
 
@@ -273,7 +274,7 @@ def _variant(v: VariantResult, batch: int) -> tuple[str, ...]:
         "–" if v.accuracy is None or v.technique == "fp32" else f"{v.accuracy.mcnemar_p:.2g}",
         f"{v.n_bytes / 1e3:,.0f}" + (f" ({v.gzip_bytes / 1e3:,.0f})" if v.gzip_bytes else ""),
         "–" if v.peak_bytes is None else f"{v.peak_bytes / MIB:.1f} MiB",
-        "–" if v.energy_j is None else f"{1e3 * v.energy_j:.3g} J {_mark(v.energy_source)}",
+        "–" if v.energy_j is None else f"{1e3 * v.energy_j:.3g} J {energy_mark(v.energy_source)}",
     )
 
 
@@ -287,7 +288,7 @@ def setting_rows(settings: Sequence[Setting]) -> list[tuple[str, ...]]:
             f"{s.inputs_per_s:,.0f}",
             shown_p99(s.times.p99_s, n=s.times.n),
             f"{s.peak_bytes / MIB:.1f} MiB",
-            f"{s.power_w:.1f} W {_mark(s.power_source)}",
+            f"{s.power_w:.1f} W {energy_mark(s.power_source)}",
             gettext(", ").join(map(_limit, s.breaks)) or "–",
         )
         for s in settings
