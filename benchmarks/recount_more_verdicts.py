@@ -175,12 +175,19 @@ def tuning(run: Any, file: Raw) -> Iterator[Case]:
 
     searched = dict.fromkeys(t["name"] for t in trials if t["purpose"] == "search")
     best = max(searched, key=lambda name: mean(scores(name, "search")))
-    finalists = {t["name"]: mean(scores(t["name"], "grid", fresh=True)) for t in trials if t["seed"] >= FRESH_SEED}
-    first = max(finalists, key=lambda name: finalists[name])
+    grid = {t["name"]: t["score"] for t in trials if t["purpose"] == "grid" and t["seed"] < FRESH_SEED}
+    fresh: dict[str, dict[int, float]] = {}
+    for t in trials:
+        if t["seed"] >= FRESH_SEED:
+            fresh.setdefault(t["name"], {})[t["seed"]] = t["score"]
+    ratios = {best: 1.0}
+    for name, own in fresh.items():
+        pairs = [(score, own[seed]) for seed, score in fresh[best].items() if seed in own]
+        ratios[name] = sum(a for a, _ in pairs) / sum(b for _, b in pairs)
+    first = min(ratios, key=lambda name: ratios[name])
     must = ["Not worth tuning" if best == choice["default"] else best, f"{len(searched)} of them measured"]
-    must.append(
-        f"{first} has the highest score there, and the tuner's choice {100 * finalists[best] / finalists[first]:.0f} %"
-    )
+    must.append(f"the tuner's choice has {100 * grid[best] / max(grid.values()):.0f} % of the best score there")
+    must.append(f"{first} has the highest score, and the tuner's choice {100 * ratios[first]:.0f} %")
     limits = {name: file["spec"][name] for name in ("slo_ttft_s", "slo_tpot_s")}
     yield "setting", said(verdict(tuned_under(run, **limits))), must
 

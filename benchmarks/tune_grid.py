@@ -200,7 +200,7 @@ def confirm(tuner: Tuner, *, began: float, end_s: float) -> None:
     best = sorted(grid, key=lambda s: -grid[s])[:2]
     chosen = tried.valid[tuner.search.best()]
     for k in range(CONFIRMED):  # interleaved, so that a drift of the machine meets all of them
-        for setting in dict.fromkeys([chosen, *best, tried.default]):
+        for setting in dict.fromkeys([chosen, tried.default, *best]):
             if time.monotonic() - began < end_s:
                 follow(tuner.measure(setting, [seed + 2 * FRESH + k], "grid"), began)
     fresh = [tuner.windows(s, "grid")[1:] for s in (chosen, tried.default)]

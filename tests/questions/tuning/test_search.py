@@ -119,13 +119,36 @@ def test_windows_count_requests_within_the_slo_when_they_were_due():
 def test_a_gain_is_paired_so_that_what_both_loads_share_cancels():
     rng = np.random.default_rng(1)
     common = 20 + rng.normal(0, 5, 20)
-    found = gain(common * 1.1, common)
+    found = gain([common * 1.1], [common])
     assert found.value == pytest.approx(0.1)
     assert found.low > 0.05
-    assert gain(common, common).high == 0
+    assert gain([common], [common]).high == 0
+
+
+def test_a_gain_that_every_load_shows_is_certain_though_windows_differ():
+    """Of a server that falls behind in each load: the first windows score alike, the last ones do not."""
+    rng = np.random.default_rng(2)
+    falls = np.linspace(1, 0.2, 10)
+    loads = [8 + rng.normal(0, 0.5, 10) for _ in range(4)]
+    assert gain(loads, [load * falls for load in loads]).low > 0.3
+    assert gain(loads[:1], [loads[0] * falls]).low < gain(loads, [load * falls for load in loads]).low
+
+
+def test_the_gain_of_loads_holds_its_level():
+    """Loads differ by what they have in common and by a gain of their own, of which 0.3 is the mean."""
+    rng = np.random.default_rng(3)
+    inside = 0
+    for _ in range(400):
+        n = int(rng.integers(3, 7))
+        base = [rng.gamma(20, 0.4) * np.linspace(1, 0.5, 10) for _ in range(n)]
+        mean = float(np.mean(base))
+        ours = [b + mean * (0.3 + rng.normal(0, 0.15)) * np.linspace(0, 2, 10) for b in base]
+        found = gain(ours, base)
+        inside += found.low <= 0.3 <= found.high
+    assert 0.92 <= inside / 400
 
 
 def test_no_interval_of_a_gain_says_that_more_than_everything_is_lost():
     """Of a server that collapses in the middle of a load, whose windows vary by more than their mean."""
     collapsed, steady = np.array([60.0, 50, 0, 0, 0, 0, 0, 0, 0, 0]), np.linspace(0, 40, 10)
-    assert gain(steady, collapsed / 10).low >= -1
+    assert gain([steady], [collapsed / 10]).low >= -1

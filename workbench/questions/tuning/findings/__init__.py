@@ -148,7 +148,7 @@ def tuned_under(run: Run, *, slo_ttft_s: float, slo_tpot_s: float) -> Tuned | No
     if best is not own and is_own and choice is not None:
         fraction = choice.gain_fraction and replace(choice.gain_fraction, low=max(choice.gain_fraction.low, LEAST_GAIN))
     elif best is not own and shared:
-        fraction = gain(*(np.concatenate([of[k] for k in shared]) for of in (its, base)))
+        fraction = gain(*([of[k] for k in shared] for of in (its, base)))
     return Tuned(
         run=run,
         spec=spec,

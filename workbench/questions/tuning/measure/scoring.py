@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from workbench.core.dependent import mean_of_batches
 from workbench.core.statistics import Floats, Interval, block_bootstrap
 from workbench.questions.tuning.rows import RequestTimes
 from workbench.questions.tuning.spec import Objective, TuneSpec
@@ -14,6 +15,8 @@ WINDOWS = 10
 """Parts of a load between which its score varies."""
 LEAST_GAIN = -1.0
 """A score is not below zero, so no setting loses more than all of another one's."""
+ENOUGH_LOADS = 3
+"""From so many loads on a gain's interval is taken from loads, not from windows."""
 TIMED_OUT = 3.0
 """Durations of a load that an unanswered request counts for, where latency is minimised."""
 

@@ -135,7 +135,7 @@ class Search:
     def gain(self, better: int, than: int) -> Interval:
         """Return the gain of a setting over another in the loads that both had."""
         n = min(len(self.measured[better]), len(self.measured[than]))
-        return gain(np.concatenate(self.measured[better][:n]), np.concatenate(self.measured[than][:n]))
+        return gain(self.measured[better][:n], self.measured[than][:n])
 
     def rivals(self) -> list[int]:
         """Return the measured settings that may still be better than the best one, the likeliest first."""

@@ -377,5 +377,5 @@ class Tuner:
         """Note the gain of the best setting over the default in loads of the same fresh seeds."""
         n = min(len(best), len(default))
         if n:
-            ours, others = np.concatenate(best[:n]), np.concatenate(default[:n])
-            self.confirmed, self.confirmed_scores = gain(ours, others), (float(ours.mean()), float(others.mean()))
+            ours, others = (float(np.concatenate(side[:n]).mean()) for side in (best, default))
+            self.confirmed, self.confirmed_scores = gain(best[:n], default[:n]), (ours, others)
