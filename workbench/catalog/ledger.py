@@ -61,7 +61,7 @@ class Outcome(StrEnum):
 
 
 MEASURED_OUTCOMES = (Outcome.CONFIRMED, Outcome.LESS, Outcome.MORE, Outcome.NO_GAIN, Outcome.OPPOSITE)
-TEXTS = (gettext_noop("text"), gettext_noop("recommendation"))
+TEXT, RECOMMENDATION = gettext_noop("text"), gettext_noop("recommendation")
 """Reasons for which no measurement could ever judge a claim."""
 
 
@@ -85,8 +85,8 @@ class Judgement:
 
     @property
     def is_judged(self) -> bool:
-        """Whether a value was compared, or no value could ever be."""
-        return self.outcome in MEASURED_OUTCOMES or (self.outcome is Outcome.NOT_TESTABLE and self.reason in TEXTS)
+        """Whether a value of a run was compared with the claim."""
+        return self.outcome in MEASURED_OUTCOMES
 
     @property
     def device(self) -> str:

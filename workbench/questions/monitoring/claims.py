@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, not_testable, untested
+from workbench.catalog.ledger import (
+    RECOMMENDATION,
+    Evidence,
+    Judge,
+    Judgement,
+    Judges,
+    compared,
+    first_of,
+    not_testable,
+    untested,
+)
 from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.runs import Run
@@ -77,7 +87,7 @@ JUDGES: Judges = {
     (7, "QPS", "normal_range"): in_range(_rate, gettext("Answered requests per second")),
     (7, "error rate", "normal_range"): in_range(_errors, gettext("Failed requests")),
     (7, "model accuracy", "normal_range"): not_testable(
-        "recommendation",
+        RECOMMENDATION,
         gettext("A threshold of right answers depends on the gold questions that the service chooses."),
     ),
 }

@@ -1,6 +1,6 @@
 """Judges of the claims about several modalities, by what was gained in throughput."""
 
-from workbench.catalog.ledger import Evidence, Judgement, Judges, compared, first_of, not_testable, untested
+from workbench.catalog.ledger import TEXT, Evidence, Judgement, Judges, compared, first_of, not_testable, untested
 from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.runs import Run
@@ -120,7 +120,7 @@ def feature_cache(claim: Claim, evidence: Evidence) -> Judgement | None:
 
 JUDGES: Judges = {
     (12, "modality fusion", "performance_gain"): not_testable(
-        "text", gettext("The claim says neither what is gained nor which of early and late fusion gains it.")
+        TEXT, gettext("The claim says neither what is gained nor which of early and late fusion gains it.")
     ),
     (12, "parallel modalities", "performance_gain"): first_of(parallel, FUSION),
     (12, "feature cache", "performance_gain"): first_of(

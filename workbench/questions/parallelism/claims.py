@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from workbench.calibrate.serving_speed.rows import cells_of
-from workbench.catalog.ledger import Decision, Evidence, Judgement, Judges, Outcome, first_of, not_testable, untested
+from workbench.catalog.ledger import (
+    RECOMMENDATION,
+    Decision,
+    Evidence,
+    Judgement,
+    Judges,
+    Outcome,
+    first_of,
+    not_testable,
+    untested,
+)
 from workbench.catalog.models import language_model_from
 from workbench.catalog.tables import Claim
 from workbench.core.errors import WorkbenchError
@@ -204,14 +214,14 @@ JUDGES: Judges = {
         data, untested(CALIBRATE, gettext("No pair of runs on one and two cards is at hand."))
     ),
     (3, "pipeline parallelism", "model_size_from"): not_testable(
-        "recommendation",
+        RECOMMENDATION,
         gettext(
             "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and "
             "the workbench decide about the same cases."
         ),
     ),
     (3, "hybrid parallelism", "model_size_from"): not_testable(
-        "recommendation",
+        RECOMMENDATION,
         gettext(
             "A size from which to consider it, without a figure of what it gains; below, the FAQ's rule and "
             "the workbench decide about the same cases."

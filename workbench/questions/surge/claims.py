@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from workbench.catalog.ledger import (
+    RECOMMENDATION,
     Decision,
     Evidence,
     Judge,
@@ -174,8 +175,8 @@ JUDGES: Judges = {
     (6, "pre-warmed scaling", "response_time"): first_of(
         pre_warmed, untested("workbench standby", gettext("No run measured a replica that waits."))
     ),
-    (6, "pre-warmed scaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
-    (6, "autoscaling", "capacity_gain"): not_testable("recommendation", OPERATOR),
+    (6, "pre-warmed scaling", "capacity_gain"): not_testable(RECOMMENDATION, OPERATOR),
+    (6, "autoscaling", "capacity_gain"): not_testable(RECOMMENDATION, OPERATOR),
     (9, "rate limits and CDN", "protection"): first_of(
         bystanders, untested(SURGE, gettext("No run measured rate limits alone."))
     ),

@@ -1,8 +1,9 @@
 """Judges of the claims about techniques that raise the use of a GPU."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, compared, first_of, untested
+from workbench.catalog.ledger import Evidence, Judge, Judgement, Judges, Outcome, compared, first_of, untested
 from workbench.catalog.tables import Claim
 from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
@@ -92,7 +93,10 @@ def under_load(claim: Claim, evidence: Evidence) -> Judgement | None:
 
 
 def served(name: str) -> Judge:
-    """Return the judge of the utilization with a technique of a served model, from the newest run on a GPU that was sampled."""
+    """Return the judge of the utilization with a technique of a served model, from the newest run on a GPU that was sampled.
+
+    A utilization that is as high without the technique is no gain of it.
+    """
 
     def judge(claim: Claim, evidence: Evidence) -> Judgement | None:
         for run, rows in evidence.with_rows("served_techniques", ServedGain, on_gpu=True):
@@ -113,7 +117,9 @@ def served(name: str) -> Judge:
                         comparison=at_start(gettext(row.what)),
                     )
                     ends = 100 * used.low, 100 * used.high
-                    return compared(claim, 100 * used.value, how, runs=(run,), interval=ends)
+                    found = compared(claim, 100 * used.value, how, runs=(run,), interval=ends)
+                    is_raised = row.utilization_gain is not None and row.utilization_gain.low > 0
+                    return found if is_raised else replace(found, outcome=Outcome.NO_GAIN)
         return None
 
     return first_of(
