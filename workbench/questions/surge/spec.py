@@ -133,7 +133,7 @@ class SurgeSpec(Spec):
         if self.engine not in ("torch", "vllm"):
             raise InvalidSpec(
                 gettext("engine is {value}.").format(value=repr(self.engine)),
-                remedy=gettext("Choose from: {known}.").format(known="torch, vllm"),
+                remedy=gettext("Choose from: {names}.").format(names="torch, vllm"),
             )
         if unknown := set(self.controls) - set(CONTROLS):
             raise InvalidSpec(
