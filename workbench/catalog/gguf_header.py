@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, system_reason
+from workbench.core.language import gettext
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -69,15 +70,20 @@ def gguf_header(file: Path) -> GgufHeader:
     match = re.fullmatch(r"(.*)-\d{5}-of-\d{5}\.gguf", file.name)
     if match is None:
         raise NotAModel(
-            f"{file} is one of {n_parts} files of a model, and its name does not say which.",
-            remedy="Give the files the names that llama-gguf-split wrote: NAME-00001-of-00002.gguf.",
+            gettext("{file} is one of {n} files of a model, and its name does not say which.").format(
+                file=file, n=n_parts
+            ),
+            remedy=gettext("Give the files the names that llama-gguf-split wrote: NAME-00001-of-00002.gguf."),
         )
     settings: dict[str, object] = {}
     tensors: dict[str, GgufTensor] = {}
     for i in range(1, n_parts + 1):
         part = file.with_name(f"{match[1]}-{i:05d}-of-{n_parts:05d}.gguf")
         if not part.is_file():
-            raise NotAModel(f"{part.name} is missing, one of {n_parts} files of the model.", remedy="Fetch it too.")
+            raise NotAModel(
+                gettext("{file} is missing, one of {n} files of the model.").format(file=part.name, n=n_parts),
+                remedy=gettext("Fetch it too."),
+            )
         own = _header(part)
         settings = {**own.settings, **settings}
         tensors.update(own.tensors)
@@ -89,15 +95,26 @@ def _header(file: Path) -> GgufHeader:
         with file.open("rb") as stream:
             size = file.stat().st_size
             if stream.read(4) != MAGIC:
-                raise NotAModel(f"{file} is no GGUF file: it does not begin with GGUF.", remedy="Name a GGUF file.")
+                raise NotAModel(
+                    gettext("{file} is no GGUF file: it does not begin with GGUF.").format(file=file),
+                    remedy=gettext("Name a GGUF file."),
+                )
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _Reader(content, size).header()
     except OSError as error:
-        raise NotAModel(f"{file} cannot be read: {error.strerror or error}.", remedy="Name a GGUF file.") from error
+        raise NotAModel(
+            gettext("{file} cannot be read: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext("Name a GGUF file."),
+        ) from error
     except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
-        raise NotAModel(f"{file} ends within its header, or is damaged.", remedy="Fetch it again.") from error
+        raise NotAModel(
+            gettext("{file} ends within its header, or is damaged.").format(file=file),
+            remedy=gettext("Fetch it again."),
+        ) from error
     except _Damaged as error:
-        raise NotAModel(f"{file} is damaged: {error}.", remedy="Fetch it again.") from error
+        raise NotAModel(
+            gettext("{file} is damaged: {error}.").format(file=file, error=error), remedy=gettext("Fetch it again.")
+        ) from error
 
 
 class _Damaged(Exception):

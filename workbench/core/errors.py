@@ -44,6 +44,11 @@ def system_message(error: BaseException) -> str:
     return str(error).replace(reason, gettext(reason), 1) if reason else str(error)
 
 
+def system_reason(error: OSError) -> str:
+    """Return why the system refused, in the reader's language."""
+    return gettext(error.strerror) if error.strerror else str(error)
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's message without its full stop, with the next one where it announces that, or the name of the error.
 

@@ -70,7 +70,7 @@ def predict_service(spec: EstimateSpec) -> Prediction:
     reason = split.reason_against(model)
     if reason:
         raise InvalidSpec(
-            gettext("{model}: {reason}.").format(model=model.name, reason=reason), remedy=gettext("Give another split.")
+            gettext("{place}: {text}.").format(place=model.name, text=reason), remedy=gettext("Give another split.")
         )
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS)
     require_kernel(offer, chosen_precision(model, spec.precision))

@@ -93,7 +93,7 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
     model = language_model_from(spec.model)
     if reason := spec.split.reason_against(model):
         raise InvalidSpec(
-            gettext("{model}: {reason}.").format(model=model.name, reason=reason), remedy=gettext("Give another split.")
+            gettext("{place}: {text}.").format(place=model.name, text=reason), remedy=gettext("Give another split.")
         )
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS)
     precision = chosen_precision(model, spec.precision)

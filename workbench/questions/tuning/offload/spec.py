@@ -62,7 +62,7 @@ class OffloadSpec(Spec):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidSpec(
-                    gettext("{name} is {value}.").format(name=name, value=value),
+                    gettext("{place} is {value}.").format(place=name, value=value),
                     remedy=gettext("Give a number above zero, or none."),
                 )
         if self.kv_bits not in {8, 16}:
