@@ -68,16 +68,18 @@ class SharedPanel(DeclaredPanel):
         unknown = sorted(set(values) - {RUN, COMPARED, *self.view_fields, *self.fields})
         if unknown:
             raise InvalidSpec(
-                f"The panel {self.name()} has no control {', '.join(unknown)}.",
-                remedy=f"Use {', '.join((*self.view_fields, *self.fields))}.",
+                gettext("The panel {name} has no control {names}.").format(name=self.name(), names=", ".join(unknown)),
+                remedy=gettext("Use {names}.").format(names=", ".join((*self.view_fields, *self.fields))),
             )
         run_id = values.get(RUN, self.state.run_id)
         others = tuple(part for part in str(values.get(COMPARED, "")).split(",") if part)
         missing = {i for i in (run_id, *others) if i is not None} - {r.id for r in self.runs}
         if missing:
             raise InvalidSpec(
-                f"Run {', '.join(sorted(map(str, missing)))} is not stored here.",
-                remedy="Ask for the file of the view, which carries its run, and open it with `workbench show FILE`.",
+                gettext("Run {names} is not stored here.").format(names=", ".join(sorted(map(str, missing)))),
+                remedy=gettext(
+                    "Ask for the file of the view, which carries its run, and open it with `workbench show FILE`."
+                ),
             )
         offered = self.choices()
         chosen = {

@@ -66,7 +66,10 @@ class CalibrationSpec(Spec):
         require_known(gettext("parts"), self.parts, PARTS)
         require_known(gettext("formats"), self.formats, MAKEABLE)
         if "bf16" not in self.formats:
-            raise InvalidSpec(f"Formats {self.formats!r}.", remedy=f"Name bf16 and any of: {', '.join(MAKEABLE)}.")
+            raise InvalidSpec(
+                gettext("Formats {formats}.").format(formats=repr(self.formats)),
+                remedy=gettext("Name bf16 and any of: {names}.").format(names=", ".join(MAKEABLE)),
+            )
         require_each(self, "all_reduce_bytes", least=2)
 
     @property
