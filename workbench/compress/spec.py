@@ -7,9 +7,9 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.compress.knobs import EvaluationText, Windows, WindowTokens
 from workbench.compress.methods import METHODS
 from workbench.core.checks import require_positive
-from workbench.core.language import gettext
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 
