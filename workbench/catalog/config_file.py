@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from workbench.core.errors import NotAModel, system_reason
+from workbench.core.errors import NotAModel, system_message, system_reason
 from workbench.core.language import gettext, gettext_noop
 
 MOST_BYTES = 16 * 2**20
@@ -69,7 +69,7 @@ def parsed_config(content: bytes, *, name: str) -> dict[str, object]:
         ) from error
     except ValueError as error:
         raise NotAModel(
-            gettext("{name} is not a model configuration: {error}.").format(name=name, error=error),
+            gettext("{name} is not a model configuration: {error}.").format(name=name, error=system_message(error)),
             remedy=gettext(REMEDY),
         ) from error
     if not isinstance(fields, dict):

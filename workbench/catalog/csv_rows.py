@@ -13,11 +13,14 @@ import msgspec
 from workbench.catalog.own_rows import own_file
 from workbench.catalog.paths import DATA
 from workbench.core.errors import InvalidSpec, system_message
-from workbench.core.language import gettext
+from workbench.core.language import gettext, gettext_noop
+from workbench.core.stored_texts import in_readers_words
 
 T = TypeVar("T")
 COLUMN = re.compile(r"`(?:\$\.)?(\w+)`")
 """The column in a message of msgspec or of a row's own check: the last name in backquotes."""
+MISFITS = (gettext_noop("Object missing required field"), gettext_noop("Expected `{wanted}`, got `{given}`"))
+"""What msgspec says of cells."""
 MOST_BYTES = 16 * 2**20
 
 
@@ -161,5 +164,5 @@ def decoded(line: Line, kind: type[T]) -> T | RowProblem:
     except msgspec.ValidationError as error:
         text = str(error).removesuffix(" - at `$`")
         found = COLUMN.findall(text)
-        cause = re.sub(r" - at `\$\.\w+`$|: `\w+`$", "", text)
+        cause = in_readers_words(re.sub(r" - at `\$\.\w+`$|: `\w+`$", "", text), MISFITS)
         return RowProblem(line=line.number, column=found[-1] if found else "", cause=cause)

@@ -1,6 +1,7 @@
 """Mistakes that a reader can cure: each says what happened and what to do."""
 
 import re
+from json import JSONDecodeError
 
 from workbench.core.language import gettext, gettext_noop
 
@@ -18,6 +19,16 @@ SYSTEM_MESSAGES = (
     gettext_noop("Connection refused"),
 )
 """What an ``OSError`` says most often."""
+JSON_MESSAGES = (
+    gettext_noop("Expecting value"),
+    gettext_noop("Extra data"),
+    gettext_noop("Expecting ',' delimiter"),
+    gettext_noop("Expecting ':' delimiter"),
+    gettext_noop("Expecting property name enclosed in double quotes"),
+    gettext_noop("Unterminated string starting at"),
+    gettext_noop("Invalid control character at"),
+)
+"""What a ``JSONDecodeError`` says most often."""
 SENTENCE_END = re.compile(r"(?<=[\w)\]'\"])[.!] +(?=[A-Z])")
 
 
@@ -39,7 +50,10 @@ class WorkbenchError(Exception):
 
 
 def system_message(error: BaseException) -> str:
-    """Return what an error says; the system's messages are in the reader's language."""
+    """Return what an error says; messages of the system and of JSON are in the reader's language."""
+    if isinstance(error, JSONDecodeError):
+        place = gettext("{what}: line {line} column {column} (char {at})")
+        return place.format(what=gettext(error.msg), line=error.lineno, column=error.colno, at=error.pos)
     reason = error.strerror if isinstance(error, OSError) else None
     return str(error).replace(reason, gettext(reason), 1) if reason else str(error)
 

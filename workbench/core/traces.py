@@ -193,7 +193,9 @@ def _decoded(path: Path, number: int, text: str) -> Json:
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refusal(path, gettext("line {line} is no JSON: {error}").format(line=number, error=error)) from error
+        raise _refusal(
+            path, gettext("line {line} is no JSON: {error}").format(line=number, error=system_message(error))
+        ) from error
     return value
 
 

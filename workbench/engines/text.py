@@ -51,7 +51,7 @@ def _settings(folder: Path) -> _Settings:
         return msgspec.json.decode(file.read_bytes(), type=_Settings) if file.exists() else _Settings()
     except msgspec.DecodeError as error:
         raise NotAModel(
-            gettext("{file} cannot be read: {error}.").format(file=file, error=error),
+            gettext("{file} cannot be read: {error}.").format(file=file, error=system_message(error)),
             remedy=gettext("Copy the file of the model again."),
         ) from error
 

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from workbench.catalog.paths import MEASURED
-from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.errors import InvalidSpec, WorkbenchError, system_message
 from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.declared_panel import DeclaredPanel
@@ -180,6 +180,6 @@ class SharedPanel(DeclaredPanel):
             target.write_text(content, encoding="utf-8")
         except OSError as error:
             remedy = gettext("Free disk space or open the notebook from a writable folder.")
-            cause = gettext("{file} cannot be written: {error}.").format(file=target, error=error)
+            cause = gettext("{file} cannot be written: {error}.").format(file=target, error=system_message(error))
             raise WorkbenchError(cause, remedy=remedy) from error
         set_html(self.message, message_card("info", gettext("Saved."), str(target), remedy))

@@ -62,7 +62,7 @@ def read_lines(file: Path, read: Callable[[object], T], *, what: str, example: s
             values.append(read(msgspec.json.decode(line)))
         except (ValueError, TypeError, re.error) as error:
             raise InvalidSpec(
-                gettext("Line {line} of {file}: {error}.").format(line=number, file=file, error=error),
+                gettext("Line {line} of {file}: {error}.").format(line=number, file=file, error=system_message(error)),
                 remedy=gettext("Write lines like {example}.").format(example=example),
             ) from error
     if not values:
