@@ -19,7 +19,7 @@ from workbench.core.stored_texts import in_readers_words
 T = TypeVar("T")
 COLUMN = re.compile(r"`(?:\$\.)?(\w+)`")
 """The column in a message of msgspec or of a row's own check: the last name in backquotes."""
-MISFITS = (gettext_noop("Object missing required field"), gettext_noop("Expected `{wanted}`, got `{given}`"))
+MISFITS = (gettext_noop("Object missing required field `{field}`"), gettext_noop("Expected `{wanted}`, got `{given}`"))
 """What msgspec says of cells."""
 MOST_BYTES = 16 * 2**20
 
