@@ -38,7 +38,7 @@ COMMAND = "command.py"
 NOT_OF_PANELS = (
     *("app/", "release/", "load/peers/"),  # commands, which speak English
     *("gateway/", "engines/openai_", "engines/onnx_engine", "engines/torch_engine", "engines/turns_engine"),  # HTTP
-    *("apparatus/", "compress/", "speculate/", "vision/", "engines/paged_check"),  # jobs, which store English
+    *("apparatus/", "compress/", "engines/paged_check"),  # jobs, which store English
     "attention/",  # its reasons are kept in runs, and translated where they are shown
     *("questions/edge/", "questions/surge/", "questions/utilization/"),
 )
