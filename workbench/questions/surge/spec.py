@@ -148,7 +148,9 @@ class SurgeSpec(Spec):
             )
         if not 0 <= self.repeated < 1 or self.calm >= 1 or self.overload > 10:
             raise InvalidSpec(
-                f"calm {self.calm}, overload {self.overload}, repeated {self.repeated}.",
+                gettext("calm {calm}, overload {overload}, repeated {repeated}.").format(
+                    calm=self.calm, overload=self.overload, repeated=self.repeated
+                ),
                 remedy=gettext("Give less than 1 before the surge, up to 10 in it, and a share below 1."),
             )
         if self.surge_s < 3 or self.after_s < 2:
