@@ -75,6 +75,11 @@ def chinese_tables(monkeypatch):
             "no evidence clearly supports one cause; the most likely one is: packets are lost in the network, so single streams stall",
             "没有证据明确支持某一个原因；最可能的是：网络丢包，个别流因此停顿",
         ),
+        ("stories has no weights.", "stories 没有权重。"),
+        (
+            "The trace a.csv cannot be read: line 3 has 4 columns, and the first line 2.",
+            "无法读取轨迹 a.csv：第 3 行有 4 列，而首行有 2 列。",
+        ),
         ("<b>what another program wrote</b>", "<b>what another program wrote</b>"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every text that readers see is translated, with the same values and numbers, and shown in the language of the process."""
 
+import ast
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 from workbench.app import lab, messages
 from workbench.catalog.paths import NOTEBOOKS
 from workbench.core import language
+from workbench.core.errors import WorkbenchError
 from workbench.core.language import SOURCE, keep_english, offered, spoken
 from workbench.interface import translated_notebook
 from workbench.interface.translated_notebook import copy_translated
@@ -31,6 +33,16 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 CONTROL = re.compile(r"`[A-Z\u4e00-\u9fff]")
 """Begins the name of a control in a notebook's text."""
+WORD = re.compile("[A-Za-z]{2}")
+COMMAND = "command.py"
+NOT_OF_PANELS = (
+    *("app/", "release/", "load/peers/"),  # commands, which speak English
+    *("gateway/", "engines/openai_", "engines/onnx_engine", "engines/torch_engine", "engines/turns_engine"),  # HTTP
+    *("apparatus/", "compress/", "engines/paged_check"),  # jobs, which store English
+    "attention/",  # its reasons are kept in runs, and translated where they are shown
+    *("questions/edge/measure/", "questions/surge/standby/", "questions/utilization/served/"),  # jobs
+)
+"""Packages whose errors stay English."""
 SAME_TITLE = ("01", "02", "04", "05", "06", "07", "08", "10", "11", "13", "14")
 """Notebooks whose panel has the same title."""
 
@@ -221,6 +233,51 @@ def test_no_english_sentence_is_left(seen):
     parts += [(part, text) for part in ("cards", "claims", "doctor") for text in seen[part]]
     left = [(name, text) for name, text in dict.fromkeys(parts) if SENTENCE.search(text) and not KEPT.search(text)]
     assert left == []
+
+
+def test_errors_speak_the_language_of_the_process(seen):
+    for name, texts in seen["errors"].items():
+        assert len(texts) >= 2, name
+        assert all(map(CHINESE.search, texts)), (name, texts)
+        assert not [t for t in texts if SENTENCE.search(t) or PLACEHOLDER.search(t)], name
+
+
+def raised(tree, errors):
+    """The calls that make errors of these classes, each with the expressions of its cause and its remedy."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in errors:
+            yield node, [*node.args[:1], *(k.value for k in node.keywords if k.arg in {"cause", "remedy"})]
+
+
+def is_plain(text):
+    """Whether an expression is English that the tables do not hold."""
+    if isinstance(text, ast.IfExp | ast.BoolOp | ast.BinOp):
+        parts = {ast.IfExp: ("body", "orelse"), ast.BinOp: ("left", "right")}.get(type(text))
+        return any(map(is_plain, [getattr(text, p) for p in parts] if parts else text.values))
+    if isinstance(text, ast.JoinedStr):
+        return any(map(is_plain, text.values))
+    return isinstance(text, ast.Constant) and bool(WORD.search(str(text.value)))
+
+
+def test_no_error_of_a_panel_is_plain_english():
+    trees = {f: ast.parse(f.read_text(encoding="utf-8")) for f in messages.sources()}
+    errors = {WorkbenchError.__name__}
+    for _ in range(3):  # classes of classes
+        errors |= {
+            node.name
+            for tree in trees.values()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef) and errors & {getattr(base, "id", "") for base in node.bases}
+        }
+    places = {f: f.relative_to(messages.PACKAGE).as_posix() for f in trees}
+    spoken_of = {f for f, place in places.items() if not place.startswith(NOT_OF_PANELS) and COMMAND not in f.parts}
+    plain = [
+        f"{places[f]}:{call.lineno}"
+        for f in spoken_of
+        for call, texts in raised(trees[f], errors)
+        if any(map(is_plain, texts))
+    ]
+    assert plain == []
 
 
 def test_no_value_is_left_open(seen):

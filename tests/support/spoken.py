@@ -20,11 +20,26 @@ from workbench.catalog.paths import NOTEBOOKS
 from workbench.catalog.tables import questions
 from workbench.core.errors import WorkbenchError
 from workbench.interface.export_mode import EXPORT_MODE
+from workbench.interface.question_panel import FRAME_TABS
 from workbench.interface.report.page import page
 from workbench.interface.translated_notebook import translate
 from workbench.jobs.manager import JobManager
+from workbench.load.spec import LoadSpec
+from workbench.questions.cost.findings import price_load
+from workbench.questions.cost.spec import CostSpec
 from workbench.telemetry.doctor import Finding
 
+WRONG = (
+    ("long_context.panel.LongContextPanel", "model", "/nowhere"),
+    ("surge.scaling.panel.ScalingPanel", "trace", "/nowhere"),
+    ("engines.panel.EnginesPanel", "rates_per_s", "-3"),
+    ("multimodal.tokens.panel.ImageCostPanel", "size", "0x0"),
+    ("quantization.plan_damage.panel.CalibrationPanel", "plan", "/nowhere"),
+    ("tuning.adapters.panel.AdaptersPanel", "counts", "0"),
+    ("tuning.speculation_estimate.panel.SpeculationEstimatePanel", "model", "/"),
+    ("rollout.odds.panel.OddsPanel", "alpha", -1),
+)
+"""Panels, a control, and a value that it cannot have: paths of nothing, numbers out of range."""
 HIDDEN = {"script", "style", "pre", "code"}
 VOID = {"br", "input", "meta", "img", "link", "hr"}
 
@@ -111,6 +126,27 @@ def seen_of(panel):
     }
 
 
+def errors_of(panel, control, value):
+    """Return what a panel shows newly after a choice that cannot be."""
+
+    def shown():
+        parts = (panel.message, panel.answer, *panel.tabs_html[-len(FRAME_TABS) :])
+        return [text for part in parts for text in texts_of(part.value)]
+
+    before = shown()
+    panel.controls[control].value = value
+    return [text for text in shown() if text not in before]
+
+
+def error_of(call):
+    """Return cause and remedy of a call that fails."""
+    try:
+        call()
+    except WorkbenchError as error:
+        return [error.cause, error.remedy]
+    return []
+
+
 def headings():
     """Return the first heading of each notebook."""
     found = {}
@@ -127,12 +163,17 @@ def main():
     os.environ[EXPORT_MODE] = "1"  # nothing is read in the background
     cards = texts_of(QuestionMap(manager).static_html())
     claims = [text for q in questions() for text in texts_of(QuestionClaims(q.number, manager).static_html())]
+    classes = panel_classes()
+    errors = {name: errors_of(classes[name](manager), control, value) for name, control, value in WRONG}
+    errors["an unknown device"] = error_of(lambda: price_load(CostSpec(model="meta-llama/Llama-3.1-8B", device="h300")))
+    errors["a ramp without an end"] = error_of(lambda: LoadSpec(url="http://localhost:1", model="m", arrivals="ramp"))
     finding = Finding(topic="processor", state="ok", value="a CPU")
     json.dump(
         {
             "panels": panels,
             "cards": cards,
             "claims": claims,
+            "errors": errors,
             "doctor": texts_of(doctor_table([finding])),
             "page": page("", Markup(""), footer=Markup("")),
             "headings": headings(),

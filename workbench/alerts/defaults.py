@@ -36,8 +36,12 @@ def vllm_rules(
     """
     if ttft_bound not in TTFT_BOUNDS or not 0 < objective < 1:
         raise InvalidSpec(
-            f"The SLO is a TTFT of {ttft_bound} s for {objective} of the requests.",
-            remedy=f"Choose a bound of vLLM's histogram: {', '.join(TTFT_BOUNDS)}; and a share below 1.",
+            gettext("The SLO is a TTFT of {bound} s for {objective} of the requests.").format(
+                bound=ttft_bound, objective=objective
+            ),
+            remedy=gettext("Choose a bound of vLLM's histogram: {names}; and a share below 1.").format(
+                names=", ".join(TTFT_BOUNDS)
+            ),
         )
     budget, always_there = 1 - objective, prefix + ALWAYS_THERE.get(prefix, ALWAYS_THERE["vllm:"])
     ttft = f"{prefix}time_to_first_token_seconds"

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from workbench.alerts.evaluator import AlertState, Event
 from workbench.alerts.series import Labels
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 RULE = "alertname"
 SEVERITY = "severity"
@@ -28,7 +29,8 @@ class Silence:
     def __post_init__(self) -> None:
         if not self.matchers:
             raise InvalidSpec(
-                "A silence without matchers would suppress every alert.", remedy="Name alertname or a label."
+                gettext("A silence without matchers would suppress every alert."),
+                remedy=gettext("Name alertname or a label."),
             )
 
     def holds(self, labels: Mapping[str, str], at_s: float) -> bool:

@@ -11,7 +11,8 @@ from typing import IO
 
 import msgspec
 
-from workbench.core.errors import StoreError, WorkbenchError
+from workbench.core.errors import StoreError, WorkbenchError, system_message
+from workbench.core.language import gettext
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 300.0
 REFUSALS = 5
@@ -135,7 +136,7 @@ def _unused(file: Path) -> tuple[Path, IO[str]]:
             lock.close()
             continue
         return own, lock
-    raise StoreError(f"100 processes use {file}.", remedy="End some of the watches.")
+    raise StoreError(gettext("100 processes use {file}.").format(file=file), remedy=gettext("End some of the watches."))
 
 
 def _read(file: Path) -> list[Notice]:
@@ -144,4 +145,7 @@ def _read(file: Path) -> list[Notice]:
     try:
         return [msgspec.json.decode(line, type=Notice) for line in file.read_bytes().splitlines()]
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreError(f"{file} holds no notifications: {error}.", remedy="Remove the file.") from error
+        raise StoreError(
+            gettext("{file} holds no notifications: {error}.").format(file=file, error=system_message(error)),
+            remedy=gettext("Remove the file."),
+        ) from error

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from workbench.alerts.rules import Rule
-from workbench.core.errors import NotAvailable
+from workbench.core.errors import NotAvailable, system_message
+from workbench.core.language import gettext
 
 
 class AlertPage:
@@ -27,7 +28,10 @@ class AlertPage:
         try:
             self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=registry)
         except OSError as error:
-            raise NotAvailable(f"Port {port} cannot be opened: {error}.", remedy="Choose another port.") from error
+            raise NotAvailable(
+                gettext("Port {port} cannot be opened: {error}.").format(port=port, error=system_message(error)),
+                remedy=gettext("Choose another port."),
+            ) from error
         self.port: int = self._server.server_port
 
     def show(

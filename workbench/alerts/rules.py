@@ -9,6 +9,7 @@ from typing import Literal
 
 from workbench.alerts.series import Labels, SeriesStore, bucket_quantile, sums_by
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 Compare = Literal[">", ">=", "<", "<="]
 Severity = Literal["page", "ticket"]
@@ -82,7 +83,10 @@ class Ratio:
 
     def __post_init__(self) -> None:
         if not self.least_events > 0:
-            raise InvalidSpec(f"least_events is {self.least_events}.", remedy="Give a number above zero.")
+            raise InvalidSpec(
+                gettext("least_events is {n}.").format(n=self.least_events),
+                remedy=gettext("Give a number above zero."),
+            )
 
     def promql(self) -> str:
         """Return the expression in PromQL."""
@@ -113,7 +117,10 @@ class SlowShare:
 
     def __post_init__(self) -> None:
         if not self.least_events > 0:
-            raise InvalidSpec(f"least_events is {self.least_events}.", remedy="Give a number above zero.")
+            raise InvalidSpec(
+                gettext("least_events is {n}.").format(n=self.least_events),
+                remedy=gettext("Give a number above zero."),
+            )
 
     @property
     def _ratio(self) -> Ratio:
@@ -209,13 +216,21 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise InvalidSpec(f"{self.name!r} is no name of a rule.", remedy="Use letters, digits and underscores.")
+            raise InvalidSpec(
+                gettext("{name} is no name of a rule.").format(name=repr(self.name)),
+                remedy=gettext("Use letters, digits and underscores."),
+            )
         if self.compare not in COMPARES:
-            raise InvalidSpec(f"{self.compare!r} is no comparison.", remedy=f"Choose from: {', '.join(COMPARES)}.")
+            raise InvalidSpec(
+                gettext("{compare} is no comparison.").format(compare=repr(self.compare)),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(COMPARES)),
+            )
         if not isfinite(self.threshold) or self.for_s < 0 or self.keep_firing_for_s < 0:
             raise InvalidSpec(
-                f"Rule {self.name} has a threshold that is not finite, or a negative duration.",
-                remedy="Give a finite threshold, and durations of 0 or more.",
+                gettext("Rule {name} has a threshold that is not finite, or a negative duration.").format(
+                    name=self.name
+                ),
+                remedy=gettext("Give a finite threshold, and durations of 0 or more."),
             )
 
     def promql(self) -> str:

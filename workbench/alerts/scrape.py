@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from workbench.alerts.series import Labels, SeriesStore, labels_of
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 MOST_BYTES = 16_000_000
 
@@ -22,7 +23,10 @@ class Scraper:
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
         if not url.startswith(("http://", "https://")):
-            raise InvalidSpec(f"{url!r} is not a URL.", remedy="Give one like http://localhost:8000.")
+            raise InvalidSpec(
+                gettext("{url} is not a URL.").format(url=repr(url)),
+                remedy=gettext("Give one like http://localhost:8000."),
+            )
         base = url.rstrip("/").removesuffix("/v1")
         self.url = base if base.endswith("/metrics") else f"{base}/metrics"
         self._timeout_s = timeout_s

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 Floats = npt.NDArray[np.float64]
 Labels = tuple[tuple[str, str], ...]
@@ -44,8 +45,10 @@ class SeriesStore:
         series = self._series.setdefault(metric, {}).setdefault(labels_of(labels), Series())
         if series.times_s and at_s <= series.times_s[-1]:
             raise InvalidSpec(
-                f"A sample of {metric} at {at_s} s comes after one at {series.times_s[-1]} s.",
-                remedy="Add samples in the order of time.",
+                gettext("A sample of {metric} at {at} s comes after one at {last} s.").format(
+                    metric=metric, at=at_s, last=series.times_s[-1]
+                ),
+                remedy=gettext("Add samples in the order of time."),
             )
         series.times_s.append(at_s)
         series.values.append(value)

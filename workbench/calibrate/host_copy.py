@@ -3,6 +3,7 @@
 import time
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.telemetry.devices import gpu_devices
 
 CHUNK_BYTES, TIMED_S = 2**28, 1.5
@@ -16,8 +17,10 @@ def host_bandwidth_bytes_per_s() -> float:
     gpus, problem = gpu_devices()
     if not gpus:
         raise NotAvailable(
-            f"The link to the host's memory cannot be measured here: {problem}.",
-            remedy="Give its bandwidth with --host-bandwidth, as `nvbandwidth` or a data sheet has it.",
+            gettext("The link to the host's memory cannot be measured here: {problem}.").format(
+                problem=gettext(problem or "")
+            ),
+            remedy=gettext("Give its bandwidth with --host-bandwidth, as `nvbandwidth` or a data sheet has it."),
         )
     import torch
 

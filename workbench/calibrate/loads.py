@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from workbench.core.checks import require_each, require_positive
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.load.rows import LoadResult
 from workbench.load.spec import LoadSpec
@@ -59,8 +60,10 @@ def measured_loads(runs: Sequence[Run]) -> Iterator[MeasuredLoad]:
         ttft = result.ttft_s.from_sent.p50 if result else None
         tpot = result.tpot_s.from_sent.p50 if result else None
         if result is None or not ttft or not tpot:
-            cause = next((f.cause for f in run.failures), "The server answered no request with several tokens.")
-            raise NotAvailable(cause, remedy="See that `workbench load` measures this server.")
+            cause = next(
+                (f.cause for f in run.failures), gettext("The server answered no request with several tokens.")
+            )
+            raise NotAvailable(cause, remedy=gettext("See that `workbench load` measures this server."))
         tokens = result.tokens
         yield MeasuredLoad(
             users=spec.concurrency or 1,

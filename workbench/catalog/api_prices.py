@@ -6,6 +6,7 @@ from functools import cache
 from workbench.catalog.csv_rows import read_rows
 from workbench.catalog.paths import DATA
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,10 @@ class ApiPrice:
         prices = (self.input_usd, self.cached_input_usd or 0.0, self.output_usd)
         if min(prices) < 0 or self.input_usd + self.output_usd <= 0:
             shown = f"{self.input_usd:g}, {self.cached_input_usd or 0:g} and {self.output_usd:g}"
-            raise InvalidSpec(f"API prices of {shown} USD.", remedy="Give prices from 0 on, and one above it.")
+            raise InvalidSpec(
+                gettext("API prices of {prices} USD.").format(prices=shown),
+                remedy=gettext("Give prices from 0 on, and one above it."),
+            )
 
     def usd_per_request(self, input_tokens: int, output_tokens: int, *, cached_fraction: float) -> float:
         """Return what a request costs, in USD; ``cached_fraction`` of its input is billed as cached."""

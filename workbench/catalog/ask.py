@@ -17,6 +17,8 @@ import platformdirs
 from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.paths import DATA
 from workbench.core.errors import NotAModel, UnknownStorage
+from workbench.core.language import gettext
+from workbench.core.stored_texts import translated
 
 ANSWERS = 2
 """Number of the form of answers; kept ones of another number are asked again."""
@@ -85,7 +87,8 @@ def _hash(text: str) -> str:
 def _spec(answer: Mapping[str, object]) -> ModelSpec:
     if "cause" in answer:
         kind = UnknownStorage if answer.get("is_storage") else NotAModel
-        raise kind(str(answer["cause"]), remedy=str(answer["remedy"]))
+        cause, remedy = (translated(str(answer[part]), domain="understanding") for part in ("cause", "remedy"))
+        raise kind(cause, remedy=remedy)
     return msgspec.convert(answer["spec"], ModelSpec)
 
 
@@ -99,12 +102,18 @@ def _ask(text: str) -> dict[str, object]:
         raise _not_built(f"{HANG_LIMIT_S:.0f} s") from error
     except subprocess.CalledProcessError as error:
         if error.returncode == -getattr(signal, "SIGVTALRM", 0):
-            raise _not_built(f"{CPU_LIMIT_S:.0f} s of processor time") from error
-        last = (error.stderr or "").strip().splitlines()[-1:] or [f"exit status {error.returncode}"]
+            raise _not_built(gettext("{n} s of processor time").format(n=f"{CPU_LIMIT_S:.0f}")) from error
+        last = (error.stderr or "").strip().splitlines()[-1:] or [
+            gettext("exit status {code}").format(code=error.returncode)
+        ]
         raise NotAModel(
-            f"The model could not be asked: {last[0][:300]}", remedy="Look at the values in its config.json."
+            gettext("The model could not be asked: {reason}").format(reason=last[0][:300]),
+            remedy=gettext("Look at the values in its config.json."),
         ) from error
 
 
 def _not_built(limit: str) -> NotAModel:
-    return NotAModel(f"The model was not built within {limit}.", remedy="Look at the sizes in its config.json.")
+    return NotAModel(
+        gettext("The model was not built within {limit}.").format(limit=limit),
+        remedy=gettext("Look at the sizes in its config.json."),
+    )

@@ -6,6 +6,7 @@ from typing import Literal
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import advanced, knob
+from workbench.core.language import gettext
 
 Pattern = Literal["full", "window", "sink-window", "block-sparse", "vertical-slash"]
 
@@ -61,9 +62,9 @@ class AttentionOptions:
         positive = ("window", "block", "top_k", "n_vertical", "n_slash", "chunk", "n_splits", "page")
         require_positive(self, *positive)
         if self.n_sinks < 0:
-            raise InvalidSpec(f"n_sinks is {self.n_sinks}.", remedy="Give 0 or more.")
+            raise InvalidSpec(gettext("n_sinks is {n}.").format(n=self.n_sinks), remedy=gettext("Give 0 or more."))
         if self.top_k < 3:
             raise InvalidSpec(
-                f"top_k is {self.top_k}: the first block and a query's own two blocks need three.",
-                remedy="Give 3 or more.",
+                gettext("top_k is {n}: the first block and a query's own two blocks need three.").format(n=self.top_k),
+                remedy=gettext("Give 3 or more."),
             )

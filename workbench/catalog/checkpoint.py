@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.core.errors import NotAModel, first_line
+from workbench.core.errors import NotAModel, first_line, system_reason
+from workbench.core.language import gettext, gettext_noop
 
 INDEX = "model.safetensors.index.json"
 MOST_HEADER_BYTES = 100 * 2**20
 """Largest header that the safetensors library reads."""
-REMEDY = "Fetch the file again."
+REMEDY = gettext_noop("Fetch the file again.")
 LFS_POINTER = b"version "
 """How the text begins that Git LFS leaves in the place of a file; as a header's length it would be exabytes."""
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "U16": 16,
@@ -58,14 +59,19 @@ def checkpoint_files(folder: Path, *, n_layers: int) -> CheckpointFiles | None:
         names = sorted({str(name) for name in content["weight_map"].values()})
         total = content.get("metadata", {}).get("total_size")
     except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise NotAModel(f"{index} is not an index of a checkpoint: {first_line(error)}.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{index} is not an index of a checkpoint: {error}.").format(index=index, error=first_line(error)),
+            remedy=gettext(REMEDY),
+        ) from error
     missing = [name for name in names if not (folder / Path(name).name).is_file()]
     if not missing:
         return _counted([folder / Path(name).name for name in names], n_layers)
     if len(missing) < len(names):
         raise NotAModel(
-            f"{missing[0]} is missing, one of {len(names)} files that {INDEX} names.",
-            remedy="Fetch the rest of the checkpoint.",
+            gettext("{file} is missing, one of {n} files that {index} names.").format(
+                file=missing[0], n=len(names), index=INDEX
+            ),
+            remedy=gettext("Fetch the rest of the checkpoint."),
         )
     if not isinstance(total, int) or total <= 0:
         return None
@@ -79,8 +85,10 @@ def _counted(files: Iterable[Path], n_layers: int) -> CheckpointFiles | None:
         for name, tensor in _tensors(file).items():
             if name in places and _content(file, name) != _content(places[name], name):
                 raise NotAModel(
-                    f"{places[name].name} and {file.name} in {file.parent} hold {name} with other values.",
-                    remedy="Remove the file that does not belong to the model, or fetch the checkpoint again.",
+                    gettext("{first} and {second} in {folder} hold {tensor} with other values.").format(
+                        first=places[name].name, second=file.name, folder=file.parent, tensor=name
+                    ),
+                    remedy=gettext("Remove the file that does not belong to the model, or fetch the checkpoint again."),
                 )
             tensors[name], places[name] = tensor, file
     if not tensors:
@@ -117,15 +125,28 @@ def _tensors(file: Path) -> dict[str, tuple[int, int, str]]:
         with file.open("rb") as stream:
             first = stream.read(8)
             if first == LFS_POINTER:
-                raise NotAModel(f"{file} is a pointer of Git LFS, not the file itself.", remedy="Run `git lfs pull`.")
+                raise NotAModel(
+                    gettext("{file} is a pointer of Git LFS, not the file itself.").format(file=file),
+                    remedy=gettext("Run `git lfs pull`."),
+                )
             (length,) = struct.unpack("<Q", first)
             if not 0 < length <= min(MOST_HEADER_BYTES, size - 8):
-                raise NotAModel(f"{file} has {size:,} bytes, where its header alone has {length:,}.", remedy=REMEDY)
+                raise NotAModel(
+                    gettext("{file} has {size} bytes, where its header alone has {length}.").format(
+                        file=file, size=f"{size:,}", length=f"{length:,}"
+                    ),
+                    remedy=gettext(REMEDY),
+                )
             header = json.loads(stream.read(length))
     except OSError as error:
-        raise NotAModel(f"{file} cannot be read: {error.strerror or error}.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{file} cannot be read: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext(REMEDY),
+        ) from error
     except (struct.error, ValueError, RecursionError) as error:
-        raise NotAModel(f"{file} is no safetensors file, or is damaged.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{file} is no safetensors file, or is damaged.").format(file=file), remedy=gettext(REMEDY)
+        ) from error
     try:
         tensors = {name: _tensor(entry) for name, entry in header.items() if name != "__metadata__"}
         end = (
@@ -134,9 +155,16 @@ def _tensors(file: Path) -> dict[str, tuple[int, int, str]]:
             + max((int(entry["data_offsets"][1]) for n, entry in header.items() if n != "__metadata__"), default=0)
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise NotAModel(f"The header of {file} does not describe tensors.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("The header of {file} does not describe tensors.").format(file=file), remedy=gettext(REMEDY)
+        ) from error
     if end > size:
-        raise NotAModel(f"{file} has {size:,} bytes, and its tensors end at {end:,}: it is cut off.", remedy=REMEDY)
+        raise NotAModel(
+            gettext("{file} has {size} bytes, and its tensors end at {end}: it is cut off.").format(
+                file=file, size=f"{size:,}", end=f"{end:,}"
+            ),
+            remedy=gettext(REMEDY),
+        )
     return tensors
 
 

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, system_message, system_reason
+from workbench.core.language import gettext, gettext_noop
 
 MOST_BYTES = 16 * 2**20
 LARGEST = 10**7
@@ -26,7 +27,7 @@ PLACES = ("text_config", "llm_config", "language_config", "thinker_config")
 """Parts of a configuration that may hold the quantization of the language model."""
 QUANTIZATION = ("quantization_config", "compression_config")
 NUMBER_FORMAT = re.compile(r"(torch\.)?(auto|half|float|double|bfloat16|u?int\d+|float(16|32|64|8_\w+))")
-REMEDY = "Name the folder or the config.json of a transformers model."
+REMEDY = gettext_noop("Name the folder or the config.json of a transformers model.")
 
 
 def read_config(file: Path) -> dict[str, object]:
@@ -38,11 +39,17 @@ def read_config(file: Path) -> dict[str, object]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise NotAModel(
-                f"{file} has more than {MOST_BYTES >> 20} MiB, which no model configuration has.", remedy=REMEDY
+                gettext("{file} has more than {n} MiB, which no model configuration has.").format(
+                    file=file, n=MOST_BYTES >> 20
+                ),
+                remedy=gettext(REMEDY),
             )
         content = file.read_bytes()
     except OSError as error:
-        raise NotAModel(f"{file} cannot be read: {error.strerror or error}.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{file} cannot be read: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext(REMEDY),
+        ) from error
     return parsed_config(content, name=str(file))
 
 
@@ -50,19 +57,33 @@ def parsed_config(content: bytes, *, name: str) -> dict[str, object]:
     """Return the fields of a configuration from its bytes; see ``read_config``."""
     if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise NotAModel(
-            f"{name} begins with a byte order mark, with which no engine reads it.",
-            remedy="Save it as UTF-8 without one.",
+            gettext("{name} begins with a byte order mark, with which no engine reads it.").format(name=name),
+            remedy=gettext("Save it as UTF-8 without one."),
         )
     try:
         fields = json.loads(content.decode("utf-8"), object_hook=_with_floats)
     except RecursionError as error:
-        raise NotAModel(f"{name} nests brackets deeper than any configuration does.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{name} nests brackets deeper than any configuration does.").format(name=name),
+            remedy=gettext(REMEDY),
+        ) from error
     except ValueError as error:
-        raise NotAModel(f"{name} is not a model configuration: {error}.", remedy=REMEDY) from error
+        raise NotAModel(
+            gettext("{name} is not a model configuration: {error}.").format(name=name, error=system_message(error)),
+            remedy=gettext(REMEDY),
+        ) from error
     if not isinstance(fields, dict):
-        raise NotAModel(f"{name} holds {_kind(fields)}, where a configuration is a JSON object.", remedy=REMEDY)
+        raise NotAModel(
+            gettext("{name} holds {kind}, where a configuration is a JSON object.").format(
+                name=name, kind=_kind(fields)
+            ),
+            remedy=gettext(REMEDY),
+        )
     for problem in _problems(fields):
-        raise NotAModel(f"{name} cannot be counted: {problem}.", remedy="Correct its config.json.")
+        raise NotAModel(
+            gettext("{name} cannot be counted: {problem}.").format(name=name, problem=problem),
+            remedy=gettext("Correct its config.json."),
+        )
     return fields
 
 
@@ -104,23 +125,35 @@ def quantization_method(config: Mapping[str, object]) -> str:
 
 
 def _kind(value: object) -> str:
-    names = {list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}
-    return names.get(type(value), "nothing")
+    names = {
+        list: gettext("a list"),
+        str: gettext("text"),
+        int: gettext("a number"),
+        float: gettext("a number"),
+        bool: gettext("a truth value"),
+    }
+    return names.get(type(value), gettext("nothing"))
 
 
 def _problems(fields: Mapping[str, object], path: str = "") -> Iterator[str]:
     """Yield what is wrong with the fields of a configuration and of its parts."""
     if not path and not isinstance(fields.get("model_type"), str):
-        yield "it has no `model_type`, so nothing says which class it is for"
+        yield gettext("it has no `model_type`, so nothing says which class it is for")
     for key, value in fields.items():
         place = f"{path}{key}"
         if key.endswith("text_config") and not isinstance(value, Mapping):
-            yield f"`{place}` is {_kind(value)}, where it is the configuration of the language model"
+            yield gettext("`{place}` is {value}, where it is the configuration of the language model").format(
+                place=place, value=_kind(value)
+            )
         elif key in {"dtype", "torch_dtype"} and isinstance(value, str) and not NUMBER_FORMAT.fullmatch(value):
-            yield f"`{place}` is {value!r:.80}, where it is a number format of torch"
+            yield gettext("`{place}` is {value}, where it is a number format of torch").format(
+                place=place, value=f"{value!r:.80}"
+            )
         elif key in QUANTIZATION:
             if value is not None and not isinstance(value, Mapping):
-                yield f"`{place}` is {_kind(value)}, where it says how the weights are stored"
+                yield gettext("`{place}` is {value}, where it says how the weights are stored").format(
+                    place=place, value=_kind(value)
+                )
         elif isinstance(value, Mapping) and key.endswith("_config"):
             yield from _problems(value, f"{place}.")
         elif key in SIZES and not (value is None and key in MAY_BE_NULL):
@@ -131,6 +164,8 @@ def _problems_of_size(place: str, value: object, *, most: int) -> Iterator[str]:
     values = value if isinstance(value, list) and value else [value]
     numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
     if len(numbers) < len(values):
-        yield f"`{place}` is {value!r:.80}, where it is a whole number"
+        yield gettext("`{place}` is {value}, where it is a whole number").format(place=place, value=f"{value!r:.80}")
     elif not all(0 < v <= most for v in numbers):
-        yield f"`{place}` is {value!r:.80}, where it is a whole number from 1 to {most}"
+        yield gettext("`{place}` is {value}, where it is a whole number from 1 to {most}").format(
+            place=place, value=f"{value!r:.80}", most=most
+        )

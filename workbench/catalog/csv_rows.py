@@ -12,11 +12,15 @@ import msgspec
 
 from workbench.catalog.own_rows import own_file
 from workbench.catalog.paths import DATA
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
+from workbench.core.language import gettext, gettext_noop
+from workbench.core.stored_texts import in_readers_words
 
 T = TypeVar("T")
 COLUMN = re.compile(r"`(?:\$\.)?(\w+)`")
 """The column in a message of msgspec or of a row's own check: the last name in backquotes."""
+MISFITS = (gettext_noop("Object missing required field `{field}`"), gettext_noop("Expected `{wanted}`, got `{given}`"))
+"""What msgspec says of cells."""
 MOST_BYTES = 16 * 2**20
 
 
@@ -59,12 +63,20 @@ def read_rows(file: Path, kind: type[T]) -> list[T]:
     for line in lines_of(file):
         row = decoded(line, kind)
         if isinstance(row, RowProblem):
-            column = f" in column `{row.column}`" if row.column else ""
-            raise InvalidSpec(f"{file}, line {row.line}: {row.cause}{column}.", remedy="Correct this line of the file.")
+            column = gettext(" in column `{column}`").format(column=row.column) if row.column else ""
+            raise InvalidSpec(
+                gettext("{file}, line {line}: {cause}{column}.").format(
+                    file=file, line=row.line, cause=row.cause, column=column
+                ),
+                remedy=gettext("Correct this line of the file."),
+            )
         rows.append(row)
     missing = [name for name in _needed(kind) if name not in header_of(file)] if not rows else []
     if missing:
-        raise InvalidSpec(f"{file} has no column {missing[0]}.", remedy="Begin it with the names of its columns.")
+        raise InvalidSpec(
+            gettext("{file} has no column {column}.").format(file=file, column=missing[0]),
+            remedy=gettext("Begin it with the names of its columns."),
+        )
     return rows
 
 
@@ -86,22 +98,24 @@ def problems_of(file: Path, kind: type[object], *, columns: tuple[str, ...]) -> 
     """
     head, lines = header_of(file), list(lines_of(file))
     problems = [
-        RowProblem(line=1, column=name, cause="there is no such column in this table")
+        RowProblem(line=1, column=name, cause=gettext("there is no such column in this table"))
         for name in head
         if name and name not in columns
     ]
     problems += [
-        RowProblem(line=1, column=name, cause="the column stands there twice")
+        RowProblem(line=1, column=name, cause=gettext("the column stands there twice"))
         for name in dict.fromkeys(head)
         if head.count(name) > 1
     ]
     missing = [name for name in _needed(kind) if name not in head]
-    problems += [RowProblem(line=1, column=name, cause="the column is missing") for name in missing]
+    problems += [RowProblem(line=1, column=name, cause=gettext("the column is missing")) for name in missing]
     for line in lines if not missing else []:
         if line.n_cells != len(head):
             problems.append(
                 RowProblem(
-                    line=line.number, column="", cause=f"it has {line.n_cells} cells, the header has {len(head)}"
+                    line=line.number,
+                    column="",
+                    cause=gettext("it has {n} cells, the header has {head}").format(n=line.n_cells, head=len(head)),
                 )
             )
             continue
@@ -129,12 +143,18 @@ def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         path = file.expanduser()
         if path.stat().st_size > MOST_BYTES:
-            raise InvalidSpec(f"{file} has more than {MOST_BYTES >> 20} MiB.", remedy="Give a smaller table.")
+            raise InvalidSpec(
+                gettext("{file} has more than {n} MiB.").format(file=file, n=MOST_BYTES >> 20),
+                remedy=gettext("Give a smaller table."),
+            )
         with path.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.reader(text, strict=True)
             yield from ((reader.line_num, record) for record in reader if record)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidSpec(f"{file} cannot be read: {error}.", remedy="Give a CSV file in UTF-8.") from error
+        raise InvalidSpec(
+            gettext("{file} cannot be read: {error}.").format(file=file, error=system_message(error)),
+            remedy=gettext("Give a CSV file in UTF-8."),
+        ) from error
 
 
 def decoded(line: Line, kind: type[T]) -> T | RowProblem:
@@ -144,5 +164,5 @@ def decoded(line: Line, kind: type[T]) -> T | RowProblem:
     except msgspec.ValidationError as error:
         text = str(error).removesuffix(" - at `$`")
         found = COLUMN.findall(text)
-        cause = re.sub(r" - at `\$\.\w+`$|: `\w+`$", "", text)
+        cause = in_readers_words(re.sub(r" - at `\$\.\w+`$|: `\w+`$", "", text), MISFITS)
         return RowProblem(line=line.number, column=found[-1] if found else "", cause=cause)

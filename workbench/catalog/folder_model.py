@@ -10,6 +10,7 @@ from workbench.catalog.checkpoint import CheckpointFiles, checkpoint_files
 from workbench.catalog.config_file import quantization_method, quantization_of, without_quantization
 from workbench.catalog.model_spec import ModelSpec, StoredWeights
 from workbench.core.errors import NotAModel, UnknownStorage
+from workbench.core.language import gettext
 
 TOLERANCE = 0.01
 """Share of the parameters by which files may differ from their class: heads for training, buffers."""
@@ -54,7 +55,9 @@ def _with_optimizer_file(fields: Mapping[str, object], folder: Path) -> Mapping[
         content = json.loads(file.read_bytes())
         return {**fields, "quantization_config": {"quant_method": "modelopt", **content}}
     except (OSError, ValueError, RecursionError, TypeError) as error:
-        raise NotAModel(f"{file} cannot be read as JSON.", remedy="Fetch the file again.") from error
+        raise NotAModel(
+            gettext("{file} cannot be read as JSON.").format(file=file), remedy=gettext("Fetch the file again.")
+        ) from error
 
 
 def _checked(spec: ModelSpec, files: CheckpointFiles, folder: Path) -> ModelSpec:
@@ -64,8 +67,10 @@ def _checked(spec: ModelSpec, files: CheckpointFiles, folder: Path) -> ModelSpec
         return spec
     if n < spec.n_params * (1 - TOLERANCE) and spec.kind != "encoder":
         raise NotAModel(
-            f"The files in {folder} hold {n:,} parameters, and its config.json describes {spec.n_params:,}.",
-            remedy="Fetch the rest of the checkpoint, or the config.json that belongs to it.",
+            gettext("The files in {folder} hold {n} parameters, and its config.json describes {described}.").format(
+                folder=folder, n=f"{n:,}", described=f"{spec.n_params:,}"
+            ),
+            remedy=gettext("Fetch the rest of the checkpoint, or the config.json that belongs to it."),
         )
     notes = list(spec.notes)
     if n > spec.n_params * (1 + TOLERANCE) and n - spec.n_params != spec.vocab_size * spec.hidden:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 Settings: TypeAlias = Mapping[str, str | bool | int]
 """How numbers are quantized, in the words of compressed-tensors."""
@@ -241,7 +242,7 @@ def formats_of(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> list[tu
         InvalidSpec: the plan names other groups than the model has.
     """
     if not plan:
-        raise InvalidSpec("The plan names no layer group.", remedy=_known(groups))
+        raise InvalidSpec(gettext("The plan names no layer group."), remedy=_known(groups))
     by_role = {role: form for role, form in plan.items() if "." not in role}
     names = {g.name for g in groups}
     unknown = sorted({*by_role} - {g.role for g in groups} - names) or sorted({*plan} - {*by_role} - names)
@@ -249,26 +250,32 @@ def formats_of(plan: Mapping[str, str], groups: Sequence[LayerGroup]) -> list[tu
         near = get_close_matches(
             unknown[0], [g.role for g in groups] if unknown[0] in by_role else names, n=1, cutoff=0.3
         )
-        nearest = f"; the nearest is {near[0]}" if near else ""
+        nearest = gettext("; the nearest is {name}").format(name=near[0]) if near else ""
         raise InvalidSpec(
-            f"The plan is for another model: this one does not know {unknown[0]}{nearest}.", remedy=_known(groups)
+            gettext("The plan is for another model: this one does not know {name}{nearest}.").format(
+                name=unknown[0], nearest=nearest
+            ),
+            remedy=_known(groups),
         )
     if by_role:
         plan = {g.name: plan.get(g.name) or by_role.get(g.role, "bf16") for g in groups}
     missing = sorted(names - set(plan))
     if missing:
         raise InvalidSpec(
-            f"The plan is for another model: this one has also {missing[0]}, which the plan leaves out.",
-            remedy=f'Add it, with the format "bf16" where it is to stay as it is. {_known(groups)}',
+            gettext("The plan is for another model: this one has also {name}, which the plan leaves out.").format(
+                name=missing[0]
+            ),
+            remedy=gettext('Add it, with the format "bf16" where it is to stay as it is. {known}').format(
+                known=_known(groups)
+            ),
         )
     return [(g, FORMATS[plan[g.name]]) for g in groups]
 
 
 def _known(groups: Sequence[LayerGroup]) -> str:
     """Return the roles that a plan can name."""
-    return (
-        f"Name groups of this model, or these roles for all layers: {', '.join(dict.fromkeys(g.role for g in groups))}."
-    )
+    roles = ", ".join(dict.fromkeys(g.role for g in groups))
+    return gettext("Name groups of this model, or these roles for all layers: {names}.").format(names=roles)
 
 
 def quantization_config(groups: Mapping[str, ConfigGroup], *, kept: Sequence[str]) -> dict[str, object]:
@@ -298,7 +305,9 @@ def recipe(plan: Mapping[str, str], groups: Sequence[LayerGroup], *, kept: Seque
     """
     by_format = config_groups(plan, groups)
     if not by_format:
-        raise InvalidSpec("The plan quantizes no layer.", remedy="Give a layer group another format than bf16.")
+        raise InvalidSpec(
+            gettext("The plan quantizes no layer."), remedy=gettext("Give a layer group another format than bf16.")
+        )
     plain = [*kept, *(t for g, form in formats_of(plan, groups) if form.weights is None for t in g.targets)]
     steps: dict[str, object] = {}
     for modifier, kind in (("GPTQModifier", "int"), ("QuantizationModifier", "float")):

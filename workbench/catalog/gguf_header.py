@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workbench.core.errors import NotAModel
+from workbench.core.errors import NotAModel, system_reason
+from workbench.core.language import gettext
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -69,15 +70,20 @@ def gguf_header(file: Path) -> GgufHeader:
     match = re.fullmatch(r"(.*)-\d{5}-of-\d{5}\.gguf", file.name)
     if match is None:
         raise NotAModel(
-            f"{file} is one of {n_parts} files of a model, and its name does not say which.",
-            remedy="Give the files the names that llama-gguf-split wrote: NAME-00001-of-00002.gguf.",
+            gettext("{file} is one of {n} files of a model, and its name does not say which.").format(
+                file=file, n=n_parts
+            ),
+            remedy=gettext("Give the files the names that llama-gguf-split wrote: NAME-00001-of-00002.gguf."),
         )
     settings: dict[str, object] = {}
     tensors: dict[str, GgufTensor] = {}
     for i in range(1, n_parts + 1):
         part = file.with_name(f"{match[1]}-{i:05d}-of-{n_parts:05d}.gguf")
         if not part.is_file():
-            raise NotAModel(f"{part.name} is missing, one of {n_parts} files of the model.", remedy="Fetch it too.")
+            raise NotAModel(
+                gettext("{file} is missing, one of {n} files of the model.").format(file=part.name, n=n_parts),
+                remedy=gettext("Fetch it too."),
+            )
         own = _header(part)
         settings = {**own.settings, **settings}
         tensors.update(own.tensors)
@@ -89,15 +95,26 @@ def _header(file: Path) -> GgufHeader:
         with file.open("rb") as stream:
             size = file.stat().st_size
             if stream.read(4) != MAGIC:
-                raise NotAModel(f"{file} is no GGUF file: it does not begin with GGUF.", remedy="Name a GGUF file.")
+                raise NotAModel(
+                    gettext("{file} is no GGUF file: it does not begin with GGUF.").format(file=file),
+                    remedy=gettext("Name a GGUF file."),
+                )
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _Reader(content, size).header()
     except OSError as error:
-        raise NotAModel(f"{file} cannot be read: {error.strerror or error}.", remedy="Name a GGUF file.") from error
+        raise NotAModel(
+            gettext("{file} cannot be read: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext("Name a GGUF file."),
+        ) from error
     except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
-        raise NotAModel(f"{file} ends within its header, or is damaged.", remedy="Fetch it again.") from error
+        raise NotAModel(
+            gettext("{file} ends within its header, or is damaged.").format(file=file),
+            remedy=gettext("Fetch it again."),
+        ) from error
     except _Damaged as error:
-        raise NotAModel(f"{file} is damaged: {error}.", remedy="Fetch it again.") from error
+        raise NotAModel(
+            gettext("{file} is damaged: {error}.").format(file=file, error=error), remedy=gettext("Fetch it again.")
+        ) from error
 
 
 class _Damaged(Exception):
@@ -114,10 +131,18 @@ class _Reader:
         """Return the settings and tensors of the file."""
         version = self._scalar("I")
         if version not in VERSIONS:
-            raise _Damaged(f"it has version {version} of GGUF, and {VERSIONS[0]} and {VERSIONS[1]} are known")
+            raise _Damaged(
+                gettext("it has version {version} of GGUF, and {first} and {second} are known").format(
+                    version=version, first=VERSIONS[0], second=VERSIONS[1]
+                )
+            )
         n_tensors, n_settings = self._scalar("Q"), self._scalar("Q")
         if max(n_tensors, n_settings) > MOST_ENTRIES:
-            raise _Damaged(f"it names {n_tensors} tensors and {n_settings} settings")
+            raise _Damaged(
+                gettext("it names {n_tensors} tensors and {n_settings} settings").format(
+                    n_tensors=n_tensors, n_settings=n_settings
+                )
+            )
         settings: dict[str, object] = {}
         for _ in range(n_settings):
             key = self._string()
@@ -125,11 +150,15 @@ class _Reader:
         raw = [self._tensor() for _ in range(n_tensors)]
         alignment = settings.get("general.alignment", DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
-            raise _Damaged(f"its alignment is {alignment!r}")
+            raise _Damaged(gettext("its alignment is {alignment}").format(alignment=repr(alignment)))
         start = -(-self._at // alignment) * alignment
         ends = [start + offset + tensor.n_bytes for _, tensor, offset in raw]
         if ends and max(ends) > self._size:
-            raise _Damaged(f"it has {self._size:,} bytes, and its tensors end at {max(ends):,}")
+            raise _Damaged(
+                gettext("it has {size} bytes, and its tensors end at {end}").format(
+                    size=f"{self._size:,}", end=f"{max(ends):,}"
+                )
+            )
         return GgufHeader(settings=settings, tensors={name: tensor for name, tensor, _ in raw})
 
     def _scalar(self, code: str) -> int:
@@ -151,7 +180,7 @@ class _Reader:
         if kind == STRING:
             return self._string()
         if kind != ARRAY:
-            raise _Damaged(f"it has a setting of type {kind}, which GGUF does not have")
+            raise _Damaged(gettext("it has a setting of type {kind}, which GGUF does not have").format(kind=kind))
         kind, n = self._scalar("I"), self._scalar("Q")
         if n > self._size - self._at:
             raise IndexError
@@ -164,16 +193,18 @@ class _Reader:
                 n_bytes = self._scalar("Q")
                 self._at += n_bytes
             return n
-        raise _Damaged("it has a list of lists")
+        raise _Damaged(gettext("it has a list of lists"))
 
     def _tensor(self) -> tuple[str, GgufTensor, int]:
         name, n_dims = self._string(), self._scalar("I")
         if n_dims > 8:
-            raise _Damaged(f"the tensor {name[:80]!r} has {n_dims} dimensions")
+            raise _Damaged(gettext("the tensor {name} has {n} dimensions").format(name=repr(name[:80]), n=n_dims))
         shape = tuple(self._scalar("Q") for _ in range(n_dims))
         kind, offset = self._scalar("I"), self._scalar("Q")
         if kind not in TYPES:
-            raise _Damaged(f"the tensor {name[:80]!r} has type {kind}, which is not known")
+            raise _Damaged(
+                gettext("the tensor {name} has type {kind}, which is not known").format(name=repr(name[:80]), kind=kind)
+            )
         type_name, block, n_bytes = TYPES[kind]
         whole = GgufTensor(shape=shape, type=type_name, n_bytes=0)
         return name, GgufTensor(shape=shape, type=type_name, n_bytes=whole.n // block * n_bytes), offset

@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.catalog.gguf_header import GgufHeader, GgufTensor, gguf_header
 from workbench.catalog.model_spec import Experts, KvLayers, LayerProduct, ModelKind, ModelSpec, StoredWeights
 from workbench.core.errors import NotAModel
+from workbench.core.language import gettext
 
 WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "olmo2": 4, "exaone4": 4, "exaone-moe": 4,
                   "llama4": 4, "gpt-oss": 2, "afmoe": 4}  # fmt: skip
@@ -42,7 +43,10 @@ def gguf_file_of(folder: Path) -> Path | None:
     first = [f for f in files if not re.search(r"-\d{5}-of-\d{5}\.gguf$", f.name) or "-00001-of-" in f.name]
     if len(first) > 1:
         names = ", ".join(f.name for f in first[:8])
-        raise NotAModel(f"The folder {folder} has several models: {names}.", remedy="Name one of these files.")
+        raise NotAModel(
+            gettext("The folder {folder} has several models: {names}.").format(folder=folder, names=names),
+            remedy=gettext("Name one of these files."),
+        )
     return first[0] if first else (files[0] if files else None)
 
 
@@ -64,17 +68,25 @@ class _Gguf:
         kind = header.settings.get("general.type", "model")
         if kind != "model" or not self._arch or self._arch == "clip":
             raise NotAModel(
-                f"{name} holds {'a projector for images' if self._arch == 'clip' else f'a part of type {kind!r}'}, not a model.",
-                remedy="Name the GGUF file of the language model.",
+                gettext("{name} holds {content}, not a model.").format(
+                    name=name,
+                    content=gettext("a projector for images")
+                    if self._arch == "clip"
+                    else gettext("a part of type {kind}").format(kind=repr(kind)),
+                ),
+                remedy=gettext("Name the GGUF file of the language model."),
             )
         n_draft = self._number("nextn_predict_layers", default=0)
         self._n_layers = self._number("block_count") - n_draft
         if self._n_layers < 1:
-            raise NotAModel(f"{name} has no layers.", remedy="Fetch it again.")
+            raise NotAModel(gettext("{name} has no layers.").format(name=name), remedy=gettext("Fetch it again."))
         self._notes: list[str] = [f"{n_draft} layers for multi-token prediction are not counted."] if n_draft else []
         self._tensors = {n: t for n, t in header.tensors.items() if not n.startswith("rope_") and self._is_served(n)}
         if not self._tensors:
-            raise NotAModel(f"{name} has no tensors.", remedy="Name the file that holds the weights.")
+            raise NotAModel(
+                gettext("{name} has no tensors.").format(name=name),
+                remedy=gettext("Name the file that holds the weights."),
+            )
         self._layers = [{n.split(".", 2)[2].removesuffix(".weight"): t for n, t in self._tensors.items() if n.startswith(f"blk.{i}.")}
                         for i in range(self._n_layers)]  # fmt: skip
 
@@ -134,8 +146,10 @@ class _Gguf:
         if value is None and default is not None:
             return default
         raise NotAModel(
-            f"{self._name} has {value!r:.80} as `{self._arch}.{key}`, where it is a whole number.",
-            remedy="Fetch it again.",
+            gettext("{name} has {value} as `{arch}.{key}`, where it is a whole number.").format(
+                name=self._name, value=f"{value!r:.80}", arch=self._arch, key=key
+            ),
+            remedy=gettext("Fetch it again."),
         )
 
     def _each(self, key: str, default: Sequence[int]) -> list[int]:
@@ -237,8 +251,10 @@ class _Gguf:
             return None, 0
         if not 0 < used <= n_experts:
             raise NotAModel(
-                f"{self._name} has {n_experts} experts in a layer and does not say how many a token goes to.",
-                remedy="Fetch it again.",
+                gettext("{name} has {n} experts in a layer and does not say how many a token goes to.").format(
+                    name=self._name, n=n_experts
+                ),
+                remedy=gettext("Fetch it again."),
             )
         width = self._number(
             "expert_feed_forward_length", default=round(sum(routed) / n_layers / n_experts / 3 / hidden)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 
 T = TypeVar("T")
 LIMIT_S = 2.0
@@ -86,7 +87,10 @@ def _asked(call: Callable[[], T], *, limit_s: float) -> T:
     It runs in a thread that is left behind after the limit, because looking up an address cannot be interrupted.
     """
     if is_offline():
-        raise NotAvailable("the environment forbids to ask the hub", remedy=f"Unset {' and '.join(OFFLINE)}.")
+        raise NotAvailable(
+            gettext("the environment forbids to ask the hub"),
+            remedy=gettext("Unset {names}.").format(names=gettext(" and ").join(OFFLINE)),
+        )
     answers: list[T] = []
     errors: list[Exception] = []
 
@@ -108,5 +112,11 @@ def _asked(call: Callable[[], T], *, limit_s: float) -> T:
         return answers[0]
     if errors:
         lines = str(errors[0]).strip().splitlines() or [type(errors[0]).__name__]
-        raise NotAvailable(f"the hub does not give it: {lines[0]:.160}", remedy="Check the name and the network.")
-    raise NotAvailable(f"the hub did not answer within {limit_s:g} s", remedy="Check the network.")
+        raise NotAvailable(
+            gettext("the hub does not give it: {reason}").format(reason=f"{lines[0]:.160}"),
+            remedy=gettext("Check the name and the network."),
+        )
+    raise NotAvailable(
+        gettext("the hub did not answer within {seconds} s").format(seconds=f"{limit_s:g}"),
+        remedy=gettext("Check the network."),
+    )

@@ -2,6 +2,7 @@
 
 from workbench.catalog.formats import FORMATS
 from workbench.catalog.tables import DeviceSpec
+from workbench.core.language import gettext
 
 # vLLM 0.32, read from its sources: get_min_capability of the schemes in quantization/compressed_tensors, is_fp8_marlin_supported
 # and is_fp4_marlin_supported (7.5), the W8A8 FP8 scheme (8.9, else weight only), kernels/linear/nvfp4 (native from 10.0, else
@@ -68,4 +69,6 @@ def _of_other_makers(device: DeviceSpec) -> tuple[str, ...]:
 
 def reason_without_kernel(precision: str, device_name: str) -> str:
     """Return why a precision cannot be served on a device, in words."""
-    return f"vLLM has no kernel for {FORMATS[precision].label} on {device_name}"
+    return gettext("vLLM has no kernel for {format} on {device}").format(
+        format=FORMATS[precision].label, device=device_name
+    )

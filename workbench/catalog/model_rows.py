@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from workbench.catalog.config_file import LARGEST
 from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.own_rows import cached_while_unchanged
+from workbench.core.language import gettext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +44,30 @@ class ModelRow:
 
     def __post_init__(self) -> None:
         if not self.model or len(self.model) > 200 or not self.model.isprintable() or set(self.model) & set("<>\"'`"):
-            raise ValueError(f"{self.model!r:.60} is no name of a model: `model`")
+            raise ValueError(gettext("{name} is no name of a model").format(name=f"{self.model!r:.60}") + ": `model`")
         for column in SIZES:
             value = getattr(self, column)
             if value is not None and not 0 < value <= LARGEST * 10:
-                raise ValueError(f"{value} is no size above zero that a model can have: `{column}`")
+                raise ValueError(
+                    gettext("{n} is no size above zero that a model can have").format(n=value) + f": `{column}`"
+                )
         if not 0 < self.params_total <= MOST_PARAMETERS:
-            raise ValueError(f"{self.params_total} is no number of parameters: `params_total`")
+            raise ValueError(gettext("{n} is no number of parameters").format(n=self.params_total) + ": `params_total`")
         if self.params_active is not None and not 0 < self.params_active <= self.params_total:
-            raise ValueError(f"{self.params_active} is not above 0 and up to all parameters: `params_active`")
+            raise ValueError(
+                gettext("{n} is not above 0 and up to all parameters").format(n=self.params_active)
+                + ": `params_active`"
+            )
         if self.kv_bytes_per_token_bf16 is not None and not 0 <= self.kv_bytes_per_token_bf16 <= LARGEST * 10:
-            raise ValueError(f"{self.kv_bytes_per_token_bf16} is no cache of a token: `kv_bytes_per_token_bf16`")
+            raise ValueError(
+                gettext("{n} is no cache of a token").format(n=self.kv_bytes_per_token_bf16)
+                + ": `kv_bytes_per_token_bf16`"
+            )
         if self.layers and self.kv_bytes_per_token_bf16 and self.kv_bytes_per_token_bf16 % 2:
-            raise ValueError(f"{self.kv_bytes_per_token_bf16} is odd, and BF16 has 2 bytes: `kv_bytes_per_token_bf16`")
+            raise ValueError(
+                gettext("{n} is odd, and BF16 has 2 bytes").format(n=self.kv_bytes_per_token_bf16)
+                + ": `kv_bytes_per_token_bf16`"
+            )
 
 
 SIZES = (

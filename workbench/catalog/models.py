@@ -24,6 +24,7 @@ from workbench.catalog.own_rows import cached_while_unchanged
 from workbench.catalog.paths import located
 from workbench.catalog.shapes import SHIPPED, is_of, own_shapes_file, read_shapes
 from workbench.core.errors import NotAModel, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 
 GENERATING = ("decoder", "vision-language")
@@ -119,8 +120,8 @@ def require_folder(place: str) -> None:
     """Raise ``NotAvailable`` for a model that is a row of the catalogue, which cannot be measured."""
     if place in catalog_models():
         raise NotAvailable(
-            f"{place} is in the catalogue only, so it cannot be measured.",
-            remedy="Name a folder, such as data/models/llama-3.1-8b-shape.",
+            gettext("{place} is in the catalogue only, so it cannot be measured.").format(place=place),
+            remedy=gettext("Name a folder, such as data/models/llama-3.1-8b-shape."),
         )
     model_spec_from(place)
 
@@ -136,16 +137,22 @@ def language_model_from(place: str) -> ModelSpec:
         raise _an_encoder(place)
     if spec.kind not in GENERATING:
         raise NotAModel(
-            f"{place} is of the kind {spec.kind}: its encoder and its cross-attention are not estimated.",
-            remedy="Name a model that has a decoder only; `workbench models show` prints what is known of this one.",
+            gettext("{place} is of the kind {kind}: its encoder and its cross-attention are not estimated.").format(
+                place=place, kind=spec.kind
+            ),
+            remedy=gettext(
+                "Name a model that has a decoder only; `workbench models show` prints what is known of this one."
+            ),
         )
     return spec
 
 
 def _an_encoder(place: str) -> NotAModel:
     return NotAModel(
-        f"{place} is an encoder: it reads its input once, generates nothing and keeps no KV cache.",
-        remedy=f"Estimate it with `workbench encode {shlex.quote(place)} DEVICE`.",
+        gettext("{place} is an encoder: it reads its input once, generates nothing and keeps no KV cache.").format(
+            place=place
+        ),
+        remedy=gettext("Estimate it with `workbench encode {model} DEVICE`.").format(model=shlex.quote(place)),
     )
 
 
@@ -162,7 +169,8 @@ def encoder(place: str) -> EncoderSpec:
         if spec.kind == "encoder":
             return encoder_from(spec)
     raise NotAModel(
-        f"{place} generates text, so it is no encoder.", remedy=f"Choose from: {', '.join(catalog_encoders())}."
+        gettext("{place} generates text, so it is no encoder.").format(place=place),
+        remedy=gettext("Choose from: {names}.").format(names=", ".join(catalog_encoders())),
     )
 
 
@@ -190,15 +198,17 @@ def model_spec_from(place: str) -> ModelSpec:
     near = did_you_mean(place, (*catalog_models(), *catalog_encoders()))
     if path.is_absolute() or place.startswith((".", "~")) or not is_hub_name(place):
         raise NotAModel(
-            f"There is no model at {place}.",
-            remedy=near or "Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B.",
+            gettext("There is no model at {place}.").format(place=place),
+            remedy=near or gettext("Name an existing folder, or a hub id such as Qwen/Qwen2.5-0.5B."),
         )
     try:
         content = hub_config(name)
     except NotAvailable as error:
         raise NotAModel(
-            f"The model {place} is neither in the catalogue nor cached on this machine, and {error.cause}.",
-            remedy=near or "Check the name and the network, or name a folder.",
+            gettext("The model {place} is neither in the catalogue nor cached on this machine, and {cause}.").format(
+                place=place, cause=error.cause
+            ),
+            remedy=near or gettext("Check the name and the network, or name a folder."),
         ) from error
     return model_spec_from_config(parsed_config(content, name=place), name=place, source=f"huggingface.co/{place}")
 
@@ -212,8 +222,8 @@ def _open_path(place: str) -> Path:
             (path / "config.json").is_file()
     except PermissionError as error:
         raise NotAModel(
-            f"{place} is not open to the user of this process.",
-            remedy="Give read access to the folder and those above it.",
+            gettext("{place} is not open to the user of this process.").format(place=place),
+            remedy=gettext("Give read access to the folder and those above it."),
         ) from error
     return path
 
@@ -224,13 +234,13 @@ def _spec_of_file(file: Path) -> ModelSpec:
         return model_of_gguf(file)
     if file.suffix == ".onnx":
         raise NotAModel(
-            f"{file} is a graph, not the folder of a model.",
-            remedy=f"Measure it with `workbench edge {shlex.quote(str(file))}`.",
+            gettext("{file} is a graph, not the folder of a model.").format(file=file),
+            remedy=gettext("Measure it with `workbench edge {file}`.").format(file=shlex.quote(str(file))),
         )
     if file.suffix in WEIGHT_FILES:
         raise NotAModel(
-            f"{file} is a file of weights, which does not say what model they are of.",
-            remedy="Name the folder that holds it and its config.json.",
+            gettext("{file} is a file of weights, which does not say what model they are of.").format(file=file),
+            remedy=gettext("Name the folder that holds it and its config.json."),
         )
     return replace(model_of_folder(file.parent, read_config(file)), name=file.parent.name)
 
@@ -239,21 +249,21 @@ def _without_config(folder: Path, place: str) -> NotAModel:
     """Return why a folder without a configuration is no model, with the folder below it that is one."""
     if (folder / "adapter_config.json").is_file():
         return NotAModel(
-            f"The folder {place} holds an adapter without its model.",
-            remedy="Name the folder of the model, or merge the two (`merge_and_unload` of peft).",
+            gettext("The folder {place} holds an adapter without its model.").format(place=place),
+            remedy=gettext("Name the folder of the model, or merge the two (`merge_and_unload` of peft)."),
         )
     if (folder / "model_index.json").is_file():
         return NotAModel(
-            f"The folder {place} holds a pipeline of diffusers, which makes images.",
-            remedy="Name the folder of a language model.",
+            gettext("The folder {place} holds a pipeline of diffusers, which makes images.").format(place=place),
+            remedy=gettext("Name the folder of a language model."),
         )
     places = ("*", "snapshots/*", "models--*/snapshots/*")  # the last two are those of the hub's cache
     below = sorted(file.parent for place in places for file in folder.glob(f"{place}/config.json"))
     return NotAModel(
-        f"The folder {place} has neither a config.json nor a GGUF file.",
-        remedy=f"Name {below[-1]}, which has one."
+        gettext("The folder {place} has neither a config.json nor a GGUF file.").format(place=place),
+        remedy=gettext("Name {below}, which has one.").format(below=below[-1])
         if below
-        else "Name a folder that save_pretrained wrote, or a GGUF file.",
+        else gettext("Name a folder that save_pretrained wrote, or a GGUF file."),
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from workbench.catalog.paths import DATA, workbench_home
-from workbench.core.errors import NotAvailable
+from workbench.core.errors import NotAvailable, system_reason
+from workbench.core.language import gettext
 
 T = TypeVar("T")
 OWN_FILES = {
@@ -88,5 +89,6 @@ def write_whole(file: Path, text: str) -> None:
         if part is not None:
             Path(part).unlink(missing_ok=True)
         raise NotAvailable(
-            f"{file} cannot be written: {error.strerror or error}.", remedy="Set WORKBENCH_HOME to a writable folder."
+            gettext("{file} cannot be written: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext("Set WORKBENCH_HOME to a writable folder."),
         ) from error

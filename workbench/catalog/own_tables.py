@@ -12,7 +12,8 @@ from workbench.catalog.own_rows import OWN_FILES, catalogue_columns, write_rows
 from workbench.catalog.paths import DATA, workbench_home
 from workbench.catalog.price_rows import PriceRow, price_problems
 from workbench.catalog.tables import HardwareRow
-from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.errors import InvalidSpec, NotAvailable, system_reason
+from workbench.core.language import gettext
 
 Cells = Mapping[str, str]
 
@@ -54,7 +55,9 @@ class OwnTable:
         for line in lines_of(file):
             key = self.key_of(line.cells)
             if key in first:
-                cause = f"line {first[key]} has {' '.join(filter(None, key))} already"
+                cause = gettext("line {line} has {key} already").format(
+                    line=first[key], key=" ".join(filter(None, key))
+                )
                 problems.append(RowProblem(line=line.number, column=self.key[0], cause=cause))
             first.setdefault(key, line.number)
         return problems
@@ -96,17 +99,22 @@ def require_right(table: OwnTable, file: Path) -> None:
     """Raise ``InvalidSpec`` with the first of the problems of a file."""
     problems = table.problems(file)
     if problems:
-        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        more = gettext(" ({n} more)").format(n=len(problems) - 1) if len(problems) > 1 else ""
         raise InvalidSpec(
-            f"{file}, {shown_problem(problems[0])}{more}.",
-            remedy=f"`workbench {table.word} check` lists all; correct the file, nothing was changed.",
+            gettext("{file}, {problem}{more}.").format(file=file, problem=shown_problem(problems[0]), more=more),
+            remedy=gettext("`workbench {word} check` lists all; correct the file, nothing was changed.").format(
+                word=table.word
+            ),
         )
 
 
 def shown_problem(problem: RowProblem) -> str:
     """Return a problem as a part of a sentence."""
-    column = f", column `{problem.column}`" if problem.column else ""
-    return f"line {problem.line}{column}: {problem.cause}"
+    if problem.column:
+        place = gettext("line {line}, column `{column}`").format(line=problem.line, column=problem.column)
+    else:
+        place = gettext("line {line}").format(line=problem.line)
+    return gettext("{place}: {text}").format(place=place, text=problem.cause)
 
 
 def add_rows(table: OwnTable, added: Sequence[Cells], *, does_replace: bool = False) -> Path:
@@ -128,7 +136,8 @@ def add_rows(table: OwnTable, added: Sequence[Cells], *, does_replace: bool = Fa
             key = table.key_of(cells)
             if key in rows and not does_replace:
                 raise InvalidSpec(
-                    f"{' '.join(filter(None, key))} is in {table.file} already.", remedy="Replace it with --replace."
+                    gettext("{key} is in {file} already.").format(key=" ".join(filter(None, key)), file=table.file),
+                    remedy=gettext("Replace it with --replace."),
                 )
             rows[key] = cells
         columns = header_of(table.file) if table.file.exists() else []
@@ -140,14 +149,18 @@ def _require_row(table: OwnTable, cells: Cells, *, number: int, n: int) -> None:
     unknown = [column for column in cells if column not in table.columns]
     if unknown:
         raise InvalidSpec(
-            f"The table of {table.word} has no column {unknown[0]!r}.", remedy=f"It has: {', '.join(table.columns)}."
+            gettext("The table of {word} has no column {column}.").format(word=table.word, column=repr(unknown[0])),
+            remedy=gettext("It has: {names}.").format(names=", ".join(table.columns)),
         )
     given = {column: cell.strip() for column, cell in cells.items() if cell.strip()}
     problem = decoded(Line(number=number, cells=given, n_cells=len(cells)), table.kind)
     if isinstance(problem, RowProblem):
-        which = f"Row {number} of {n}" if n > 1 else "The row"
-        column = f", column `{problem.column}`" if problem.column else ""
-        raise InvalidSpec(f"{which}{column}: {problem.cause}.", remedy="Correct the value; nothing was written.")
+        which = gettext("Row {i} of {n}").format(i=number, n=n) if n > 1 else gettext("The row")
+        column = gettext(", column `{column}`").format(column=problem.column) if problem.column else ""
+        raise InvalidSpec(
+            gettext("{place}: {text}.").format(place=which + column, text=problem.cause),
+            remedy=gettext("Correct the value; nothing was written."),
+        )
 
 
 @contextmanager
@@ -158,8 +171,8 @@ def _locked(file: Path) -> Iterator[None]:
         lock = (file.parent / f".{file.name}.lock").open("w")
     except OSError as error:
         raise NotAvailable(
-            f"{file.parent} cannot be written: {error.strerror or error}.",
-            remedy="Set WORKBENCH_HOME to a writable folder.",
+            gettext("{folder} cannot be written: {reason}.").format(folder=file.parent, reason=system_reason(error)),
+            remedy=gettext("Set WORKBENCH_HOME to a writable folder."),
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -62,11 +62,11 @@ class PriceRow:
 
     def __post_init__(self) -> None:
         if not 0 < self.gpu_count <= 10_000:
-            raise ValueError(f"{self.gpu_count} is no number of GPUs: `gpu_count`")
+            raise ValueError(gettext("{n} is no number of GPUs").format(n=self.gpu_count) + ": `gpu_count`")
         for name in ("on_demand_usd_h", "on_demand_usd_gpu_h", "spot_usd_h", "reserved_usd_h"):
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and 0 < value < 1e6):
-                raise ValueError(f"{value:g} is no price above zero: `{name}`")
+                raise ValueError(gettext("{n} is no price above zero").format(n=f"{value:g}") + f": `{name}`")
 
     def price(self, usd_per_gpu_hour: float, *, instance: str | None = None) -> Price:
         """Return one of the prices of the line."""
@@ -102,7 +102,8 @@ def own_price_rows() -> tuple[PriceRow, ...]:
     rows = tuple(read_rows(file, PriceRow))
     for problem in price_problems(file):
         raise InvalidSpec(
-            f"{file}, line {problem.line}: {problem.cause}.", remedy="See `workbench prices check` for all lines."
+            gettext("{file}, line {line}: {cause}.").format(file=file, line=problem.line, cause=problem.cause),
+            remedy=gettext("See `workbench prices check` for all lines."),
         )
     return rows
 
@@ -114,7 +115,9 @@ def price_problems(file: Path) -> list[RowProblem]:
         for line in lines_of(file):
             name = line.cells["hardware_id"]
             if name not in devices():
-                cause = f"no device has the id {name!r}. {did_you_mean(name, devices())}".strip().rstrip(".")
+                unknown = gettext("no device has the id {name}").format(name=repr(name))
+                near = did_you_mean(name, devices())
+                cause = gettext("{cause}. {suggestion}").format(cause=unknown, suggestion=near) if near else unknown
                 problems.append(RowProblem(line=line.number, column="hardware_id", cause=cause))
     return problems
 

@@ -234,8 +234,10 @@ def own_prices(path: Path) -> dict[str, Price]:
         rows = read_rows(path, _OwnPriceRow)
     except InvalidSpec as error:
         raise InvalidSpec(
-            f"The prices cannot be read: {error.cause}",
-            remedy=f"Give a CSV file with the columns {', '.join(OWN_COLUMNS)} (and provider, date).",
+            gettext("The prices cannot be read: {cause}").format(cause=error.cause),
+            remedy=gettext("Give a CSV file with the columns {names} (and provider, date).").format(
+                names=", ".join(OWN_COLUMNS)
+            ),
         ) from error
     own = {
         r.device_id: Price(
@@ -251,10 +253,14 @@ def own_prices(path: Path) -> dict[str, Price]:
     odd = [d for d in own if d not in devices()]
     free = [d for d, p in own.items() if not (isfinite(p.usd_per_gpu_hour) and p.usd_per_gpu_hour > 0)]
     if odd or free or not own:
-        what = f"unknown devices: {', '.join(odd)}" if odd else f"no price: {', '.join(free) or 'no rows'}"
+        what = (
+            gettext("unknown devices: {names}").format(names=", ".join(odd))
+            if odd
+            else gettext("no price: {names}").format(names=", ".join(free) or gettext("no rows"))
+        )
         hint = f" {did_you_mean(odd[0], devices())}" if odd else ""
         raise InvalidSpec(
-            f"The prices {path} have {what}.{hint}",
-            remedy="Use ids of `workbench devices list` and prices above zero.",
+            gettext("The prices {path} have {what}.{hint}").format(path=path, what=what, hint=hint),
+            remedy=gettext("Use ids of `workbench devices list` and prices above zero."),
         )
     return own

@@ -12,7 +12,8 @@ from workbench.catalog.model_rows import ModelRow
 from workbench.catalog.model_spec import KvLayers, ModelSpec
 from workbench.catalog.own_rows import write_whole
 from workbench.catalog.paths import DATA, workbench_home
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
+from workbench.core.language import gettext
 
 SHIPPED = DATA / "models" / "shapes.json"
 
@@ -28,12 +29,15 @@ def read_shapes(file: Path) -> dict[str, ModelSpec]:
         return {}
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise InvalidSpec(f"{file} has more than {MOST_BYTES >> 20} MiB.", remedy="Remove it, add the models anew.")
+            raise InvalidSpec(
+                gettext("{file} has more than {n} MiB.").format(file=file, n=MOST_BYTES >> 20),
+                remedy=gettext("Remove it, add the models anew."),
+            )
         return msgspec.json.decode(file.read_bytes(), type=dict[str, ModelSpec])
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidSpec(
-            f"The shapes in {file} cannot be read: {error}.",
-            remedy="Remove the file and add the models anew with `workbench models add`.",
+            gettext("The shapes in {file} cannot be read: {error}.").format(file=file, error=system_message(error)),
+            remedy=gettext("Remove the file and add the models anew with `workbench models add`."),
         ) from error
 
 

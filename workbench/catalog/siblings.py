@@ -9,6 +9,7 @@ from workbench.catalog.hub import HubModel, hub_quantized, is_hub_name
 from workbench.catalog.models import aliases
 from workbench.catalog.served import FP8_KV
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 
 SERVES = {"w4a16": ("w4a16", "w4a16-asym"), "nvfp4a16": ("nvfp4a16", "nvfp4")}
 """Precisions of checkpoints that serve a precision which is asked for, the closest first; others serve themselves."""
@@ -31,7 +32,9 @@ class Sibling:
 
     def __post_init__(self) -> None:
         if not is_hub_name(self.sibling):
-            raise ValueError(f"{self.sibling!r:.60} is no name of the hub: `sibling`")
+            raise ValueError(
+                gettext("{name} is no name of the hub").format(name=f"{self.sibling!r:.60}") + ": `sibling`"
+            )
 
 
 @cache

@@ -20,8 +20,8 @@ def row_named(known: Mapping[str, T], name: str, *, what: str) -> T:
     """Return the row of a name; raises ``NotAModel`` with the nearest known names, or with all."""
     if name not in known:
         raise NotAModel(
-            f"No {what} of the name {name!r} is known.",
-            remedy=did_you_mean(name, known) or f"Choose from: {', '.join(known)}.",
+            gettext("No {what} of the name {name} is known.").format(what=what, name=repr(name)),
+            remedy=did_you_mean(name, known) or gettext("Choose from: {names}.").format(names=", ".join(known)),
         )
     return known[name]
 
@@ -84,13 +84,21 @@ class HardwareRow:
 
     def __post_init__(self) -> None:
         if not DEVICE_ID.fullmatch(self.id):
-            raise ValueError(f"{self.id!r:.60} is no id of letters, digits, dots, dashes and underscores: `id`")
+            raise ValueError(
+                gettext("{name} is no id of letters, digits, dots, dashes and underscores").format(
+                    name=f"{self.id!r:.60}"
+                )
+                + ": `id`"
+            )
         if len(self.name) > 120 or not self.name.isprintable():
-            raise ValueError(f"{self.name!r:.60} is no name of one line: `name`")
+            raise ValueError(gettext("{name} is no name of one line").format(name=f"{self.name!r:.60}") + ": `name`")
         for column in NUMBERS:
             value = getattr(self, column)
             if value is not None and not (isfinite(value) and 0 < value <= LARGEST):
-                raise ValueError(f"{value:g} is no number above 0 and up to {LARGEST:g}: `{column}`")
+                raise ValueError(
+                    gettext("{n} is no number above 0 and up to {most}").format(n=f"{value:g}", most=f"{LARGEST:g}")
+                    + f": `{column}`"
+                )
 
 
 @cached_while_unchanged("hardware.csv")
@@ -124,9 +132,10 @@ def device_named(device_id: str) -> DeviceSpec:
     device = devices().get(device_id)
     if device is None:
         raise NotAvailable(
-            f"There is no device {device_id} in the catalogue.",
-            remedy=f"{did_you_mean(device_id, devices())} `workbench devices list` shows all; `workbench devices add` "
-            "adds your own.".strip(),
+            gettext("There is no device {id} in the catalogue.").format(id=device_id),
+            remedy=gettext("{suggestion} `workbench devices list` shows all; `workbench devices add` adds your own.")
+            .format(suggestion=did_you_mean(device_id, devices()))
+            .strip(),
         )
     return device
 

@@ -6,6 +6,7 @@ from functools import cache
 from workbench.catalog.csv_rows import rows_of
 from workbench.catalog.tables import row_named
 from workbench.catalog.vision_spec import TokenRule, VisionSpec
+from workbench.core.language import gettext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,4 +64,4 @@ def vision_models() -> dict[str, VisionSpec]:
 
 def vision_model(name: str) -> VisionSpec:
     """Return the row of a name; raises ``NotAModel`` with the known names."""
-    return row_named(vision_models(), name, what="vision encoder")
+    return row_named(vision_models(), name, what=gettext("vision encoder"))

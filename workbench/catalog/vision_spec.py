@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 TokenRule = Literal["patches", "fixed", "any-resolution", "tiles", "canvas", "budget", "longest-edge"]
 
@@ -56,7 +57,8 @@ class VisionSpec:
         require_positive(self, "patch_px", "merge", "n_layers", "hidden", "intermediate", "n_heads", "out_hidden")
         if self.rule not in get_args(TokenRule):
             raise InvalidSpec(
-                f"There is no rule {self.rule!r}.", remedy=f"Choose from: {', '.join(get_args(TokenRule))}."
+                gettext("There is no rule {rule}.").format(rule=repr(self.rule)),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(get_args(TokenRule))),
             )
         needs = {
             "patches": ("min_pixels", "max_pixels"),
@@ -66,7 +68,10 @@ class VisionSpec:
         }.get(self.rule, ("square_px",))
         missing = [name for name in needs if getattr(self, name) is None]
         if missing:
-            raise InvalidSpec(f"The rule {self.rule!r} needs {', '.join(missing)}.", remedy="Fill it in.")
+            raise InvalidSpec(
+                gettext("The rule {rule} needs {fields}.").format(rule=repr(self.rule), fields=", ".join(missing)),
+                remedy=gettext("Fill it in."),
+            )
 
     @property
     def layer_weights(self) -> int:

@@ -9,6 +9,7 @@ from workbench.compress.methods import METHODS
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 
@@ -94,15 +95,26 @@ class QuantizationSpec(Spec):
         unknown = [m for m in self.methods if m not in METHODS]
         if unknown or not self.methods:
             raise InvalidSpec(
-                f"Unknown methods: {', '.join(unknown)}." if unknown else "No method was chosen.",
-                remedy=f"Choose from: {', '.join(METHODS)}.",
+                gettext("Unknown methods: {names}.").format(names=", ".join(unknown))
+                if unknown
+                else gettext("No method was chosen."),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(METHODS)),
             )
         if not self.batches or any(b < 1 for b in self.batches):
-            raise InvalidSpec(f"Batches {self.batches!r}.", remedy="Give batch sizes from 1 on.")
+            raise InvalidSpec(
+                gettext("Batches {values}.").format(values=repr(self.batches)),
+                remedy=gettext("Give batch sizes from 1 on."),
+            )
         if self.device not in {"auto", "cpu", "cuda"}:
-            raise InvalidSpec(f"Device {self.device!r}.", remedy="Choose auto, cpu or cuda.")
+            raise InvalidSpec(
+                gettext("Device {device}.").format(device=repr(self.device)),
+                remedy=gettext("Choose auto, cpu or cuda."),
+            )
         if self.compile not in {"auto", "on", "off"}:
-            raise InvalidSpec(f"Compile {self.compile!r}.", remedy="Choose auto, on or off.")
+            raise InvalidSpec(
+                gettext("Compile {value}.").format(value=repr(self.compile)),
+                remedy=gettext("Choose auto, on or off."),
+            )
 
 
 class StepWork(Protocol):

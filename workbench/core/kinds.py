@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.rows import Row, Samples
 from workbench.core.specs import Spec
 
@@ -30,7 +31,10 @@ def spec_classes() -> Mapping[str, type[Spec]]:
 def spec_class(kind: str) -> type[Spec]:
     """Return the spec class of a kind of run; raises ``InvalidSpec`` for a kind that nothing measures."""
     if kind not in spec_classes():
-        raise InvalidSpec(f"{kind!r} is no kind of run.", remedy=f"Known: {', '.join(sorted(spec_classes()))}.")
+        raise InvalidSpec(
+            gettext("{kind} is no kind of run.").format(kind=repr(kind)),
+            remedy=gettext("Known: {names}.").format(names=", ".join(sorted(spec_classes()))),
+        )
     return spec_classes()[kind]
 
 

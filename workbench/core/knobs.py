@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
 from workbench.core.language import gettext
 from workbench.core.specs import default_of
 
@@ -135,7 +135,7 @@ class KnobField:
 
     def _item(self, text: str) -> Any:
         if self.base is dict:
-            return _mapping(text, label=self.knob.label)
+            return _mapping(text, label=gettext(self.knob.label))
         if self.base is str:
             is_own = self.knob.is_path and text and text not in {*self.knob.suggestions, *(self.knob.choices or ())}
             return str(Path(text).expanduser().resolve()) if is_own else text
@@ -166,7 +166,10 @@ def _mapping(text: str, *, label: str) -> dict[str, str]:
         return {str(k): str(v) for k, v in data.get("plan", data).items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InvalidSpec(
-            f"{label}: {text} cannot be read: {error}.", remedy='Give JSON such as {"qkv": "fp8"}, or a file with it.'
+            gettext("{label}: {text} cannot be read: {error}.").format(
+                label=label, text=text, error=system_message(error)
+            ),
+            remedy=gettext('Give JSON such as {"qkv": "fp8"}, or a file with it.'),
         ) from error
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
+from workbench.core.language import gettext
+
 MOST = 3
 LEAST_LIKENESS = 0.68
 ENDINGS = re.compile(r"[-_](instruct|chat|it|hf|base|pt|bf16|fp8)$")
@@ -22,7 +24,11 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the question with the nearest names; "" where none is near."""
     names = nearest(name, known)
-    return f"Did you mean {' or '.join(', '.join(names).rsplit(', ', 1))}?" if names else ""
+    return (
+        gettext("Did you mean {names}?").format(names=gettext(" or ").join(", ".join(names).rsplit(", ", 1)))
+        if names
+        else ""
+    )
 
 
 def _likeness(name: str, other: str) -> float:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Failure, Json, Row, Samples, plain
@@ -90,7 +91,10 @@ class Run:
     def sampled(self, kind: type[S]) -> S:
         """Return the raw samples; raises ``NotAvailable`` where the run holds others, or none."""
         if not isinstance(self.samples, kind):
-            raise NotAvailable(f"Run {self.id} holds no raw samples of this kind.", remedy="Measure again.")
+            raise NotAvailable(
+                gettext("Run {id} holds no raw samples of this kind.").format(id=self.id),
+                remedy=gettext("Measure again."),
+            )
         return self.samples
 
     def asked(self, kind: type[A]) -> A:

@@ -5,6 +5,7 @@ from dataclasses import MISSING, Field, asdict, fields
 from typing import Any, ClassVar, Self
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 
 def default_of(field: "Field[Any]") -> Any:
@@ -38,8 +39,13 @@ class Spec:
         extra = sorted(set(data) - set(known))
         missing = sorted(n for n, f in known.items() if default_of(f) is MISSING and n not in data)
         if extra or missing:
-            problem = f"unknown fields {', '.join(extra)}" if extra else f"no {' and no '.join(missing)}"
-            raise InvalidSpec(f"This spec has {problem}.", remedy=f"Use: {', '.join(sorted(known))}.")
+            problem = (
+                gettext("This spec has unknown fields {names}.") if extra else gettext("This spec has no {names}.")
+            )
+            raise InvalidSpec(
+                problem.format(names=", ".join(extra) or gettext(" and no ").join(missing)),
+                remedy=gettext("Use: {names}.").format(names=", ".join(sorted(known))),
+            )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
     @classmethod

@@ -3,12 +3,16 @@
 import functools
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from string import Formatter
 
 from workbench.core.language import FOLDER, SOURCE, gettext, language
 
+QUESTIONS = Path(__file__).parents[1] / "questions"
 LISTED = "; "
 """Stands between the sentences of a stored list."""
+LEAST_CHARACTERS = 12
+"""Of its own, with which a library's template is recognised among those of a question."""
 
 
 def in_readers_words(text: str, templates: Iterable[str]) -> str:
@@ -29,7 +33,7 @@ def in_readers_words(text: str, templates: Iterable[str]) -> str:
 def translated(text: str, *, domain: str) -> str:
     """Return a stored text translated by whichever text of a domain's table made it, and its values in turn; as it is where none did.
 
-    Several sentences may stand in it, with ``LISTED`` between them.
+    A library's text may have made it too, such as the cause of a job's failure. Several sentences may stand in it, with ``LISTED`` between them.
     """
     return text if language() == SOURCE else _translated(text, domain)
 
@@ -60,15 +64,26 @@ def _matched(text: str, domain: str, *, is_list: bool) -> str | None:
 
 @functools.cache
 def _templates(domain: str) -> tuple[str, ...]:
-    """Return the texts with named values of a domain, those with most words of their own first."""
+    """Return the texts with named values of a domain and of the libraries, those with most words of their own first."""
+    found: dict[str, int] = {}
+    for file in (FOLDER / language() / "LC_MESSAGES").glob("*.po"):
+        if file.stem == domain or not (QUESTIONS / file.stem).is_dir():
+            own = ((text, _n_characters(text)) for text in _open_texts(file))
+            found |= {text: n for text, n in own if n >= LEAST_CHARACTERS or file.stem == domain}
+    return tuple(sorted(found, key=lambda text: -found[text]))
+
+
+def _open_texts(file: Path) -> list[str]:
+    """Return the texts with named values of a table."""
     from babel.messages.pofile import read_po
 
-    file = FOLDER / language() / "LC_MESSAGES" / f"{domain}.po"
-    if not file.is_file():
-        return ()
     with file.open("rb") as table:
-        texts = [m.id for m in read_po(table) if isinstance(m.id, str) and re.search(r"\{[a-z]", m.id)]
-    return tuple(sorted(texts, key=lambda text: -sum(len(literal) for literal, *_ in Formatter().parse(text))))
+        return [m.id for m in read_po(table) if isinstance(m.id, str) and re.search(r"\{[a-z]", m.id)]
+
+
+def _n_characters(template: str) -> int:
+    """Return the characters of a template besides its values."""
+    return sum(len(literal) for literal, *_ in Formatter().parse(template))
 
 
 @functools.cache

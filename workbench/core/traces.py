@@ -23,7 +23,8 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import TypeAlias
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.rows import Json
 from workbench.core.traffic import Arrival
 
@@ -34,7 +35,9 @@ BLOCK_SIZES = (512, 16, 64)
 DELIMITERS = ",\t;"
 GZIP = b"\x1f\x8b"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-REMEDY = "Give CSV or JSON lines with the columns of Azure, BurstGPT, Mooncake, or timestamp_s, input_tokens and output_tokens."
+REMEDY = gettext_noop(
+    "Give CSV or JSON lines with the columns of Azure, BurstGPT, Mooncake, or timestamp_s, input_tokens and output_tokens."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +138,19 @@ def _lines(path: Path) -> list[Line]:
         data = path.expanduser().read_bytes()
         text = (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise InvalidSpec(f"The trace {path} cannot be read: {error}.", remedy=REMEDY) from error
+        raise _refusal(path, system_message(error)) from error
     if not text.strip():
-        raise _refusal(path, "it is empty")
+        raise _refusal(path, gettext("it is empty"))
     lines = list(_json_lines(path, text) if text.lstrip()[0] in "{[" else _csv_lines(path, text))
     if not lines:
-        raise _refusal(path, "it has no requests")
+        raise _refusal(path, gettext("it has no requests"))
     return lines
 
 
 def _refusal(path: Path, reason: str) -> InvalidSpec:
-    return InvalidSpec(f"The trace {path} cannot be read: {reason}.", remedy=REMEDY)
+    return InvalidSpec(
+        gettext("The trace {file} cannot be read: {reason}.").format(file=path, reason=reason), remedy=gettext(REMEDY)
+    )
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[Line]:
@@ -154,15 +159,20 @@ def _csv_lines(path: Path, text: str) -> Iterator[Line]:
     try:
         head = [name.strip() for name in next(cells for cells in reader if any(c.strip() for c in cells))]
         if twice := [name for name in FORM_COLUMNS if head.count(name) > 1]:
-            raise _refusal(path, f"it has column {twice[0]} twice")
+            raise _refusal(path, gettext("it has column {column} twice").format(column=twice[0]))
         for cells in reader:
             if not any(c.strip() for c in cells):
                 continue
             if len(cells) != len(head):
-                raise _refusal(path, f"line {reader.line_num} has {len(cells)} columns, and the first line {len(head)}")
+                raise _refusal(
+                    path,
+                    gettext("line {line} has {n} columns, and the first line {first}").format(
+                        line=reader.line_num, n=len(cells), first=len(head)
+                    ),
+                )
             yield reader.line_num, dict(zip(head, cells, strict=True))
     except csv.Error as error:
-        raise _refusal(path, f"line {reader.line_num}: {error}") from error
+        raise _refusal(path, gettext("line {line}: {reason}").format(line=reader.line_num, reason=error)) from error
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Line]:
@@ -175,7 +185,7 @@ def _json_lines(path: Path, text: str) -> Iterator[Line]:
         values = ((n, _decoded(path, n, line)) for n, line in enumerate(text.split("\n"), 1) if line.strip())
     for number, value in values:
         if not isinstance(value, dict):
-            raise _refusal(path, f"line {number} is no JSON object")
+            raise _refusal(path, gettext("line {line} is no JSON object").format(line=number))
         yield number, value
 
 
@@ -183,7 +193,9 @@ def _decoded(path: Path, number: int, text: str) -> Json:
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refusal(path, f"line {number} is no JSON: {error}") from error
+        raise _refusal(
+            path, gettext("line {line} is no JSON: {error}").format(line=number, error=system_message(error))
+        ) from error
     return value
 
 
@@ -221,9 +233,9 @@ class _Reading:
                 self._last[session] = at, prompt + answer, ids
             rows.append((at, number, prompt, answer, ids))
         if not rows:
-            raise _refusal(self.path, "it has no requests with an answer")
+            raise _refusal(self.path, gettext("it has no requests with an answer"))
         if len(are_dates) > 1:
-            raise _refusal(self.path, f"column {form.time} has dates and numbers")
+            raise _refusal(self.path, gettext("column {column} has dates and numbers").format(column=form.time))
         if n_failed:
             self.notes.append(f"{n_failed:,} requests without an answer, which failed, are left out.")
         per_s = 1e6 if are_dates == {True} else self._units_per_s([r[0] for r in rows], any(r[4] for r in rows))
@@ -246,24 +258,38 @@ class _Reading:
             if form.prompt in row and form.answer in row and (form.time in row or "delay" in row):
                 return form
         if "prompt" in row or "text_input" in row or "conversations" in row:
-            raise _refusal(self.path, "it holds texts, and neither times nor lengths")
+            raise _refusal(self.path, gettext("it holds texts, and neither times nor lengths"))
         nearest = max(FORMS, key=lambda f: sum(name in row for name in (f.time, f.prompt, f.answer)))
         missing = [name for name in (nearest.time, nearest.prompt, nearest.answer) if name not in row]
         if len(missing) < 3:
-            raise _refusal(self.path, f"it has no column {' and no '.join(missing)}")
-        raise _refusal(self.path, f"its columns are {', '.join(map(str, list(row)[:8]))}")
+            raise _refusal(
+                self.path, gettext("it has no column {names}").format(names=gettext(" and no ").join(missing))
+            )
+        raise _refusal(self.path, gettext("its columns are {names}").format(names=", ".join(map(str, list(row)[:8]))))
 
     def _wrong(self, number: int, column: str, value: Json, what: str) -> InvalidSpec:
-        shown = "nothing stands there" if value is None or value == "" else f"{str(value)[:40]!r} is {what}"
-        return _refusal(self.path, f"line {number}, column {column}: {shown}")
+        shown = (
+            gettext("nothing stands there")
+            if value is None or value == ""
+            else gettext("{value} is {what}").format(value=repr(str(value)[:40]), what=what)
+        )
+        return _refusal(
+            self.path,
+            gettext("line {line}, column {column}: {reason}").format(line=number, column=column, reason=shown),
+        )
 
     def _tokens(self, number: int, row: Mapping[str, Json], column: str, *, least: int = 1) -> int:
         value = row.get(column)
         n = _number(value)
         if n is None or n != int(n):
-            raise self._wrong(number, column, value, "no whole number of tokens")
+            raise self._wrong(number, column, value, gettext("no whole number of tokens"))
         if not least <= n <= MOST_TOKENS:
-            raise self._wrong(number, column, value, f"no number of tokens from {least} to {MOST_TOKENS:,}")
+            raise self._wrong(
+                number,
+                column,
+                value,
+                gettext("no number of tokens from {least} to {most}").format(least=least, most=f"{MOST_TOKENS:,}"),
+            )
         return int(n)
 
     def _time(self, number: int, row: Mapping[str, Json]) -> tuple[float, bool]:
@@ -286,7 +312,7 @@ class _Reading:
             except (ValueError, OverflowError):
                 at = None
         if at is None:
-            raise self._wrong(number, column, value, "no time")
+            raise self._wrong(number, column, value, gettext("no time"))
         return at, is_date
 
     def _ids(self, number: int, row: Mapping[str, Json]) -> tuple[int, ...]:
@@ -297,7 +323,7 @@ class _Reading:
             value = _decoded(self.path, number, value)
         if not isinstance(value, list) or any(isinstance(v, bool) or not isinstance(v, int | str) for v in value):
             raise self._wrong(
-                number, "hash_ids", value if isinstance(value, str) else json.dumps(value), "no list of ids"
+                number, "hash_ids", value if isinstance(value, str) else json.dumps(value), gettext("no list of ids")
             )
         return tuple(v if isinstance(v, int) else self._names.setdefault(str(v), -1 - len(self._names)) for v in value)
 
@@ -323,7 +349,12 @@ class _Reading:
         if not rows or not any(fits):
             if rows:
                 number, prompt, n = next(r for r in rows if r[2] > ceil(r[1] / min(BLOCK_SIZES)))
-                raise _refusal(self.path, f"line {number}, column hash_ids: {n} blocks for {prompt} tokens")
+                raise _refusal(
+                    self.path,
+                    gettext("line {line}, column hash_ids: {n} blocks for {tokens} tokens").format(
+                        line=number, n=n, tokens=prompt
+                    ),
+                )
             return BLOCK_SIZES[0]
         best = max((i for i, fit in enumerate(fits) if fit), key=lambda i: exact[i])
         if BLOCK_SIZES[best] != BLOCK_SIZES[0]:

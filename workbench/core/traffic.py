@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import exp, log, log1p, sqrt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 SPREAD = 0.8  # standard deviation of the logarithm of drawn lengths, near that of Azure's conversations
 
@@ -68,8 +69,10 @@ def draw_arrivals(
     end_rate = rate_per_s if end_rate_per_s is None else end_rate_per_s
     if n < 1 or min(rate_per_s, end_rate) <= 0 or lengths.input_tokens < 1 or lengths.output_tokens < 1 or gap_cv < 0:
         raise InvalidSpec(
-            f"{n} requests at {rate_per_s} a second with {lengths.input_tokens} and {lengths.output_tokens} tokens.",
-            remedy="Give numbers above zero.",
+            gettext("{n} requests at {rate} a second with {input_tokens} and {output_tokens} tokens.").format(
+                n=n, rate=rate_per_s, input_tokens=lengths.input_tokens, output_tokens=lengths.output_tokens
+            ),
+            remedy=gettext("Give numbers above zero."),
         )
     rng, at, made = random.Random(seed), 0.0, []
     for _ in range(n):

@@ -15,7 +15,8 @@ import msgspec
 import platformdirs
 from filelock import FileLock
 
-from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.errors import NotAvailable, WorkbenchError, system_reason
+from workbench.core.language import gettext
 from workbench.core.units import GIB, shown_bytes
 
 MARKER = "installed.json"
@@ -112,7 +113,10 @@ def find(engine: str, *, device: str) -> EngineEnvironment | None:
             version = _named_version(engine, Path(named), _recipe(engine, device))
         except (OSError, subprocess.SubprocessError) as error:
             raise NotAvailable(
-                f"{variable} names {named}, which cannot import {engine}.", remedy=f"Correct or unset {variable}."
+                gettext("{variable} names {named}, which cannot import {engine}.").format(
+                    variable=variable, named=named, engine=engine
+                ),
+                remedy=gettext("Correct or unset {variable}.").format(variable=variable),
             ) from error
         return EngineEnvironment(engine=engine, python=Path(named), version=version)
     folder = environments_folder() / f"{engine}-{device}"
@@ -130,8 +134,8 @@ def require(engine: str, *, device: str) -> EngineEnvironment:
     found = find(engine, device=device)
     if found is None:
         raise NotAvailable(
-            f"{engine} is not installed for this machine's {device}.",
-            remedy=f"Run `workbench engines install {engine}`.",
+            gettext("{engine} is not installed for this machine's {device}.").format(engine=engine, device=device),
+            remedy=gettext("Run `workbench engines install {engine}`.").format(engine=engine),
         )
     return found
 
@@ -158,16 +162,23 @@ def _make(engine: str, recipe: Recipe, folder: Path, *, tell: Callable[[str], No
     free = shutil.disk_usage(folder.parent).free
     if free < recipe.disk_bytes:
         raise NotAvailable(
-            f"{engine} needs {shown_bytes(recipe.disk_bytes)} of disk; {shown_bytes(free)} are free in {folder.parent}.",
-            remedy="Free disk, or name another folder with WORKBENCH_ENGINES.",
+            gettext("{engine} needs {needed} of disk; {free} are free in {folder}.").format(
+                engine=engine,
+                needed=shown_bytes(recipe.disk_bytes),
+                free=shown_bytes(free),
+                folder=folder.parent,
+            ),
+            remedy=gettext("Free disk, or name another folder with WORKBENCH_ENGINES."),
         )
     if folder.exists():
         try:
             shutil.rmtree(folder)
         except OSError as error:
             raise InstallFailed(
-                f"What an interrupted installation left in {folder} cannot be deleted: {error.strerror}.",
-                remedy="Stop the pip that may still write there, then run the command again.",
+                gettext("What an interrupted installation left in {folder} cannot be deleted: {reason}.").format(
+                    folder=folder, reason=system_reason(error)
+                ),
+                remedy=gettext("Stop the pip that may still write there, then run the command again."),
             ) from error
     tell("making a virtual environment")
     _step([sys.executable, "-m", "venv", str(folder)])
@@ -183,7 +194,8 @@ def _make(engine: str, recipe: Recipe, folder: Path, *, tell: Callable[[str], No
         version = _version(engine, _python(folder), recipe)
     except subprocess.SubprocessError as error:
         raise InstallFailed(
-            f"{engine} was installed but cannot be imported.", remedy=f"Delete {folder} and try again."
+            gettext("{engine} was installed but cannot be imported.").format(engine=engine),
+            remedy=gettext("Delete {folder} and try again.").format(folder=folder),
         ) from error
     (folder / MARKER).write_text(json.dumps({"version": version, "requirements": list(recipe.requirements)}))
     return EngineEnvironment(engine=engine, python=_python(folder), version=version)
@@ -200,8 +212,12 @@ def _recipe(engine: str, device: str) -> Recipe:
     except KeyError:
         known = sorted({name for name, kind in RECIPES if kind == device})
         raise NotAvailable(
-            f"There is no recipe that installs {engine!r} for this machine's {device}.",
-            remedy=f"Installable: {', '.join(known)}. For others see `workbench engines recipes`.",
+            gettext("There is no recipe that installs {engine} for this machine's {device}.").format(
+                engine=repr(engine), device=device
+            ),
+            remedy=gettext("Installable: {names}. For others see `workbench engines recipes`.").format(
+                names=", ".join(known)
+            ),
         ) from None
 
 
@@ -235,6 +251,8 @@ def _step(command: Sequence[str]) -> None:
         errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
         last = " ".join(errors[-3:])[-500:]
         raise InstallFailed(
-            f"`{' '.join(Path(c).name if i == 0 else c for i, c in enumerate(command))}` failed: {last}",
-            remedy="Check the network and the free disk, then run the command again.",
+            gettext("`{command}` failed: {reason}").format(
+                command=" ".join(Path(c).name if i == 0 else c for i, c in enumerate(command)), reason=last
+            ),
+            remedy=gettext("Check the network and the free disk, then run the command again."),
         )

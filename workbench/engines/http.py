@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import orjson
 
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError, system_message
+from workbench.core.language import gettext
 from workbench.core.ports import Generation, TokenEvent
 
 
@@ -82,22 +83,30 @@ class HttpEngine:
                             yield event
         except urllib.error.HTTPError as error:
             raise EngineFailed(
-                f"{self.url} answered HTTP {error.code}: {error.read()[:300].decode(errors='replace')}",
-                remedy="Check the model's name and the server's log.",
+                gettext("{url} answered HTTP {code}: {text}").format(
+                    url=self.url, code=error.code, text=error.read()[:300].decode(errors="replace")
+                ),
+                remedy=gettext("Check the model's name and the server's log."),
             ) from error
         except msgspec.ValidationError as error:
             raise EngineFailed(
-                f"{self.url} sent an event that is none of OpenAI's: {error}.", remedy="Check what answers there."
+                gettext("{url} sent an event that is none of OpenAI's: {error}.").format(url=self.url, error=error),
+                remedy=gettext("Check what answers there."),
             ) from error
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-            raise EngineFailed(f"{self.url} broke off: {error}.", remedy="Check that the server still runs.") from error
+            raise EngineFailed(
+                gettext("{url} broke off: {error}.").format(url=self.url, error=system_message(error)),
+                remedy=gettext("Check that the server still runs."),
+            ) from error
 
     def _open(self, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
         key = os.environ.get(self._api_key_env, "").strip()
         if not key.isprintable():
             raise EngineFailed(
-                f"The key in {self._api_key_env} holds a line break or another character that no HTTP header can carry.",
-                remedy=f"Set {self._api_key_env} again.",
+                gettext(
+                    "The key in {variable} holds a line break or another character that no HTTP header can carry."
+                ).format(variable=self._api_key_env),
+                remedy=gettext("Set {variable} again.").format(variable=self._api_key_env),
             )
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the reader names the URL
@@ -112,10 +121,15 @@ class HttpEngine:
                 names = [m.id for m in msgspec.json.decode(answer.read(), type=_Models).data]
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise EngineFailed(
-                f"{self.url}/v1/models gives no list of models: {error}.", remedy="Check the URL, or name the model."
+                gettext("{url}/v1/models gives no list of models: {error}.").format(
+                    url=self.url, error=system_message(error)
+                ),
+                remedy=gettext("Check the URL, or name the model."),
             ) from error
         if not names:
-            raise EngineFailed(f"{self.url} serves no model.", remedy="Load one into it.")
+            raise EngineFailed(
+                gettext("{url} serves no model.").format(url=self.url), remedy=gettext("Load one into it.")
+            )
         return names
 
     def describe(self) -> Mapping[str, str | None]:
@@ -133,7 +147,9 @@ class HttpEngine:
 
 def _event(message: _Event) -> TokenEvent | None:
     if message.error:
-        raise EngineFailed(f"The server reports: {message.error}", remedy="See its log.")
+        raise EngineFailed(
+            gettext("The server reports: {error}").format(error=message.error), remedy=gettext("See its log.")
+        )
     if not message.choices:
         return None
     choice, usage = message.choices[0], message.usage or _Usage()

@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 SCALE = 0.02
 """Standard deviation of the weights: small enough that answers stay text."""
@@ -21,8 +22,10 @@ def module_shapes(model: ModelSpec) -> dict[str, tuple[int, int]]:
     """
     if model.experts is not None or model.has_latent_cache:
         raise InvalidSpec(
-            f"No random adapters can be made for {model.name}: its layers are not those of the Llama family.",
-            remedy="Name folders of adapters with --adapters.",
+            gettext("No random adapters can be made for {model}: its layers are not those of the Llama family.").format(
+                model=model.name
+            ),
+            remedy=gettext("Name folders of adapters with --adapters."),
         )
     heads, kv = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
     hidden, wide = model.hidden, model.intermediate

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 from workbench.engines.serve_plan import ServePlan
 
@@ -107,7 +108,10 @@ MAKERS: dict[str, Callable[[ServePlan], LaunchRecipe]] = {
 
 def _require_gpu(name: str, plan: ServePlan) -> None:
     if plan.n_gpus == 0:
-        raise NotAvailable(f"{name} serves on GPUs only.", remedy="Choose vLLM, llama.cpp, SGLang or the ONNX engine.")
+        raise NotAvailable(
+            gettext("{name} serves on GPUs only.").format(name=name),
+            remedy=gettext("Choose vLLM, llama.cpp, SGLang or the ONNX engine."),
+        )
 
 
 def launch_recipe(engine: str, plan: ServePlan) -> LaunchRecipe:
@@ -115,6 +119,7 @@ def launch_recipe(engine: str, plan: ServePlan) -> LaunchRecipe:
     if engine not in MAKERS:
         near = did_you_mean(engine, MAKERS)
         raise NotAvailable(
-            f"There is no recipe for {engine!r}.", remedy=near or f"There is one for: {', '.join(MAKERS)}."
+            gettext("There is no recipe for {engine}.").format(engine=repr(engine)),
+            remedy=near or gettext("There is one for: {names}.").format(names=", ".join(MAKERS)),
         )
     return MAKERS[engine](plan)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 Dtype = Literal["auto", "bfloat16", "float16"]
 KvCache = Literal["auto", "fp8"]
@@ -28,6 +29,12 @@ class ServePlan:
         require_positive(self, "port")
         for name, allowed in (("dtype", get_args(Dtype)), ("kv_cache", get_args(KvCache))):
             if getattr(self, name) not in allowed:
-                raise InvalidSpec(f"{name} is {getattr(self, name)!r}.", remedy=f"Choose from: {', '.join(allowed)}.")
+                raise InvalidSpec(
+                    gettext("{place} is {value}.").format(place=name, value=repr(getattr(self, name))),
+                    remedy=gettext("Choose from: {names}.").format(names=", ".join(allowed)),
+                )
         if self.n_gpus < 0 or (self.max_tokens is not None and self.max_tokens < 1):
-            raise InvalidSpec("A plan needs GPUs of 0 or more, and more than 0 tokens.", remedy="Correct the numbers.")
+            raise InvalidSpec(
+                gettext("A plan needs GPUs of 0 or more, and more than 0 tokens."),
+                remedy=gettext("Correct the numbers."),
+            )

@@ -18,6 +18,7 @@ import msgspec
 import psutil
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 
 STOP_GRACE_S = 5.0
 SERVER_PORTS = range(20_000, 30_000)
@@ -53,7 +54,9 @@ def free_port() -> int:
             s.bind(("127.0.0.1", tried))
             port: int = s.getsockname()[1]
             return port
-    raise ServerFailed("No TCP port of this machine can be used.", remedy="Stop other servers, or allow sockets.")
+    raise ServerFailed(
+        gettext("No TCP port of this machine can be used."), remedy=gettext("Stop other servers, or allow sockets.")
+    )
 
 
 class ServerRoom:
@@ -122,8 +125,10 @@ class ServerRoom:
         while time.monotonic() - started < timeout_s:
             if process.poll() is not None:
                 raise ServerFailed(
-                    f"{card.engine} ended with code {process.returncode} while starting: {last_error(Path(card.log))}",
-                    remedy=f"The whole log is {card.log}.",
+                    gettext("{engine} ended with code {code} while starting: {error}").format(
+                        engine=card.engine, code=process.returncode, error=last_error(Path(card.log))
+                    ),
+                    remedy=gettext("The whole log is {log}.").format(log=card.log),
                 )
             if healthy(card.url):
                 return
@@ -133,7 +138,8 @@ class ServerRoom:
                 tell(f"{card.engine} is starting, {waited:.0f} s")
             time.sleep(0.2)
         raise ServerFailed(
-            f"{card.engine} did not answer within {timeout_s:g} s.", remedy=f"Raise the limit; the log is {card.log}."
+            gettext("{engine} did not answer within {seconds} s.").format(engine=card.engine, seconds=f"{timeout_s:g}"),
+            remedy=gettext("Raise the limit; the log is {log}.").format(log=card.log),
         )
 
     def cards(self) -> list[ServerCard]:
@@ -145,7 +151,10 @@ class ServerRoom:
         """Return a running server by name; raises ``ServerFailed`` when there is none."""
         cards = {card.name: card for card in self.cards()}
         if name not in cards:
-            raise ServerFailed(f"No server {name!r} runs.", remedy=f"Running: {', '.join(cards) or 'none'}.")
+            raise ServerFailed(
+                gettext("No server {name} runs.").format(name=repr(name)),
+                remedy=gettext("Running: {names}.").format(names=", ".join(cards) or gettext("none")),
+            )
         return cards[name]
 
     def stop(self, card: ServerCard) -> None:
@@ -234,4 +243,6 @@ def _require_free(port: int) -> None:
         try:
             s.bind(("127.0.0.1", port))
         except OSError as error:
-            raise ServerFailed(f"Port {port} is taken.", remedy="Choose another with --port.") from error
+            raise ServerFailed(
+                gettext("Port {port} is taken.").format(port=port), remedy=gettext("Choose another with --port.")
+            ) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError
+from workbench.core.language import gettext
 from workbench.engines import environments
 from workbench.engines.lmdeploy import lmdeploy_command
 from workbench.engines.server import ServerFailed
@@ -64,14 +65,18 @@ def launch_for(
         return Launch(command=tuple(command), variables=hub, version=f"LMDeploy {environment.version}")
     if engine not in STARTABLE:
         raise ServerFailed(
-            f"{engine!r} is not an engine that can be started.", remedy=f"Choose from: {', '.join(STARTABLE)}."
+            gettext("{engine} is not an engine that can be started.").format(engine=repr(engine)),
+            remedy=gettext("Choose from: {names}.").format(names=", ".join(STARTABLE)),
         )
     if engine == "onnx" and device != "cpu":
-        raise NotAvailable("The ONNX engine runs on the CPU only.", remedy="Choose the device cpu for it.")
+        raise NotAvailable(
+            gettext("The ONNX engine runs on the CPU only."), remedy=gettext("Choose the device cpu for it.")
+        )
     model_spec_from(str(place))
     if not (place / "config.json").exists():
         raise NotAModel(
-            f"{model} is not a folder with a transformers model.", remedy="Name one that holds config.json."
+            gettext("{model} is not a folder with a transformers model.").format(model=model),
+            remedy=gettext("Name one that holds config.json."),
         )
     folder = exported(place, cache=cache, tell=tell) if engine == "onnx" else place
     own = [sys.executable, "-m", "workbench.engines.openai_server", "--engine", engine, "--model", str(folder)]
@@ -82,11 +87,14 @@ def launch_for(
 def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
     """Return the ONNX graph of a model, exported once and kept until the model changes; raises ``NotAModel`` without a tokenizer."""
     if not (folder / "tokenizer.json").is_file():
-        raise NotAModel(f"{folder.name} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
+        raise NotAModel(
+            gettext("{folder} has no tokenizer.json.").format(folder=folder.name),
+            remedy=gettext("Name a folder with a fast tokenizer."),
+        )
 
     def make(target: Path) -> None:
         tell("exporting to ONNX")
-        _made_by("workbench.compress.onnx_export", folder, target / "model.onnx", what="The export to ONNX")
+        _made_by("workbench.compress.onnx_export", folder, target / "model.onnx", what=gettext("The export to ONNX"))
         for name in ("tokenizer.json", "config.json"):
             shutil.copy(folder / name, target / name)
         for name in TEXT_FILES:
@@ -99,13 +107,16 @@ def exported(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
 def with_random_weights(folder: Path, *, cache: Path, tell: Callable[[str], None]) -> Path:
     """Return a model of the same shape with random weights, written once and kept until the configuration changes."""
     if not (folder / "config.json").exists():
-        raise NotAModel(f"{folder.name} has no config.json.", remedy="Name a folder with a model's configuration.")
+        raise NotAModel(
+            gettext("{folder} has no config.json.").format(folder=folder.name),
+            remedy=gettext("Name a folder with a model's configuration."),
+        )
 
     def make(target: Path) -> None:
         tell("writing random weights")
         own = folder / "tokenizer.json"
         tokenizer = own if own.exists() else REFERENCE_MODEL / "tokenizer.json"
-        _made_by("workbench.engines.random_model", folder, target, tokenizer, what="Writing random weights")
+        _made_by("workbench.engines.random_model", folder, target, tokenizer, what=gettext("Writing random weights"))
 
     return _kept(folder, cache, make)
 
@@ -114,16 +125,21 @@ def image_model(folder: Path, *, cache: Path) -> Path:
     """Return the folder of a vision-language shape with a processor and a tokenizer, for an engine with dummy weights."""
     if not (folder / "preprocessor_config.json").exists():
         raise NotAModel(
-            f"{folder.name} has no preprocessor_config.json.", remedy="Name the folder of a vision-language model."
+            gettext("{folder} has no preprocessor_config.json.").format(folder=folder.name),
+            remedy=gettext("Name the folder of a vision-language model."),
         )
     module, tokenizer = "workbench.engines.image_model", REFERENCE_MODEL / "tokenizer.json"
-    return _kept(folder, cache, lambda target: _made_by(module, folder, target, tokenizer, what="Writing a processor"))
+    return _kept(
+        folder, cache, lambda target: _made_by(module, folder, target, tokenizer, what=gettext("Writing a processor"))
+    )
 
 
 def rounded_weights(folder: Path, *, bits: int, cache: Path) -> Path:
     """Return the model with its linear layers rounded to so many bits, written once and kept until the model changes."""
     module, place = "workbench.compress.rounded_folder", cache / f"{bits}-bits"
-    return _kept(folder, place, lambda target: _made_by(module, folder, target, str(bits), what="Rounding weights"))
+    return _kept(
+        folder, place, lambda target: _made_by(module, folder, target, str(bits), what=gettext("Rounding weights"))
+    )
 
 
 def _kept(folder: Path, cache: Path, make: Callable[[Path], None]) -> Path:
@@ -150,4 +166,7 @@ def _made_by(module: str, *paths: Path | str, what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1][-300:]
-        raise ServerFailed(f"{what} failed: {last}", remedy="Use another engine, or free disk space if it ran out.")
+        raise ServerFailed(
+            gettext("{what} failed: {reason}").format(what=what, reason=last),
+            remedy=gettext("Use another engine, or free disk space if it ran out."),
+        )

@@ -11,12 +11,13 @@ from jinja2 import TemplateSyntaxError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from workbench.core.errors import NotAModel, WorkbenchError, first_line
+from workbench.core.errors import NotAModel, WorkbenchError, first_line, system_message
+from workbench.core.language import gettext, gettext_noop
 from workbench.engines.http import EngineFailed
 
 SAMPLE = "The quick brown fox jumps over 13 lazy dogs: 天地玄黄."
-COPY_TOKENIZER = "Copy the tokenizer's files into the folder."
-OWN_TOKENIZER = "Use the tokenizer that the model was trained with."
+COPY_TOKENIZER = gettext_noop("Copy the tokenizer's files into the folder.")
+OWN_TOKENIZER = gettext_noop("Use the tokenizer that the model was trained with.")
 
 
 class _Settings(msgspec.Struct):
@@ -49,7 +50,10 @@ def _settings(folder: Path) -> _Settings:
     try:
         return msgspec.json.decode(file.read_bytes(), type=_Settings) if file.exists() else _Settings()
     except msgspec.DecodeError as error:
-        raise NotAModel(f"{file} cannot be read: {error}.", remedy="Copy the file of the model again.") from error
+        raise NotAModel(
+            gettext("{file} cannot be read: {error}.").format(file=file, error=system_message(error)),
+            remedy=gettext("Copy the file of the model again."),
+        ) from error
 
 
 def _by_class(folder: Path) -> _Encoding:
@@ -67,8 +71,10 @@ def _refused_as_tokenizer(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # each tokenizer's library has its own
         raise NotAModel(
-            f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
-            remedy=COPY_TOKENIZER,
+            gettext("The tokenizer of {folder} cannot be read: {error}.").format(
+                folder=folder.name, error=first_line(error)
+            ),
+            remedy=gettext(COPY_TOKENIZER),
         ) from error
 
 
@@ -80,14 +86,20 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     """
     file = folder / "tokenizer.json"
     if not file.exists():
-        raise NotAModel(f"{folder} has no tokenizer.json.", remedy="Name a folder with a fast tokenizer.")
+        raise NotAModel(
+            gettext("{folder} has no tokenizer.json.").format(folder=folder),
+            remedy=gettext("Name a folder with a fast tokenizer."),
+        )
     by_class = _by_class(folder) if (folder / "tokenizer_config.json").exists() else None
     backend = getattr(by_class, "backend_tokenizer", None)
     with _refused_as_tokenizer(folder):
         tokenizer = backend if isinstance(backend, Tokenizer) else Tokenizer.from_file(str(file))
         ids = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
     if len(set(ids)) < 2:
-        raise NotAModel(f"{folder.name} has no tokenizer that can read text.", remedy=COPY_TOKENIZER)
+        raise NotAModel(
+            gettext("{folder} has no tokenizer that can read text.").format(folder=folder.name),
+            remedy=gettext(COPY_TOKENIZER),
+        )
     return tokenizer
 
 
@@ -99,7 +111,10 @@ def eos_ids(folder: Path) -> frozenset[int]:
         try:
             found = msgspec.convert(json.loads(path.read_bytes()), _Ends).eos_token_id
         except (OSError, ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
-            raise NotAModel(f"{path} cannot be read: {error}.", remedy="Copy the file of the model again.") from error
+            raise NotAModel(
+                gettext("{path} cannot be read: {error}.").format(path=path, error=system_message(error)),
+                remedy=gettext("Copy the file of the model again."),
+            ) from error
         if found is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
@@ -109,8 +124,10 @@ def require_known_ids(ids: Sequence[int], n_words: int | None) -> None:
     """Raise ``EngineFailed`` for a token that the embedding does not have, which would end the engine."""
     if ids and n_words is not None and max(ids) >= n_words:
         raise EngineFailed(
-            f"The prompt has token {max(ids)}; the model's embedding has {n_words} rows.",
-            remedy=OWN_TOKENIZER,
+            gettext("The prompt has token {token}; the model's embedding has {n} rows.").format(
+                token=max(ids), n=n_words
+            ),
+            remedy=gettext(OWN_TOKENIZER),
         )
 
 
@@ -124,8 +141,10 @@ def require_words_within(tokenizer: Tokenizer, n_words: int | None) -> None:
     largest = max(words.union(tokenizer.encode(SAMPLE).ids))
     if n_words is not None and largest >= n_words:
         raise NotAModel(
-            f"The tokenizer has words up to token {largest}; the model's embedding has {n_words} rows.",
-            remedy=OWN_TOKENIZER,
+            gettext("The tokenizer has words up to token {token}; the model's embedding has {n} rows.").format(
+                token=largest, n=n_words
+            ),
+            remedy=gettext(OWN_TOKENIZER),
         )
 
 
@@ -146,8 +165,10 @@ class ChatTemplate:
             template._text([{"role": "user", "content": "x"}], None)
         except TemplateSyntaxError as error:
             raise NotAModel(
-                f"The chat template of {folder.name} is damaged: {first_line(error)}.",
-                remedy="Copy the file of the model again.",
+                gettext("The chat template of {folder} is damaged: {error}.").format(
+                    folder=folder.name, error=first_line(error)
+                ),
+                remedy=gettext("Copy the file of the model again."),
             ) from error
         except Exception:  # noqa: BLE001, S110 - what it refuses in a conversation is said when one comes
             pass
@@ -170,7 +191,8 @@ class ChatTemplate:
             text = self._text(messages, tools)
         except Exception as error:
             raise BadMessages(
-                f"The model's chat template refuses the messages: {error}.", remedy="Change roles or order."
+                gettext("The model's chat template refuses the messages: {error}.").format(error=error),
+                remedy=gettext("Change roles or order."),
             ) from error
         return tuple(self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 from workbench.engines.environments import EngineEnvironment
 
@@ -59,8 +60,8 @@ def require_flags(environment: EngineEnvironment, flags: Sequence[str]) -> None:
         if known and name not in known and name.replace("--no-", "--", 1) not in known:
             hint = did_you_mean(name, sorted(known))
             raise InvalidSpec(
-                f"vLLM {environment.version} has no flag {name}.",
-                remedy=hint or "See `vllm serve --help=all` for those that it has.",
+                gettext("vLLM {version} has no flag {name}.").format(version=environment.version, name=name),
+                remedy=hint or gettext("See `vllm serve --help=all` for those that it has."),
             )
 
 

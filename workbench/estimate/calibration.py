@@ -15,6 +15,7 @@ import numpy.typing as npt
 from workbench.catalog.formats import FORMATS
 from workbench.catalog.served import FP8_KV
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.estimate.roofline import Ceilings
 from workbench.estimate.rows import ProductTime, StepTime
@@ -117,7 +118,8 @@ def product_s(
     """
     if form not in known.curves:
         raise NotAvailable(
-            f"No product in {form} was measured on this device.", remedy=f"Measured are: {', '.join(known.curves)}."
+            gettext("No product in {form} was measured on this device.").format(form=form),
+            remedy=gettext("Measured are: {names}.").format(names=", ".join(known.curves)),
         )
     fitted = curve_s(known.curves[form], form, rows=rows, columns=columns, tokens=tokens, ceilings=ceilings)
     if are_prompts:

@@ -3,6 +3,7 @@
 from workbench.catalog.kernels import has_bf16
 from workbench.catalog.tables import device_named
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.estimate.roofline import Ceilings
 
 
@@ -15,8 +16,8 @@ def published_ceilings(device_id: str) -> Ceilings:
     sixteen = device.bf16_flop_per_s if has_bf16(device) else device.fp16_flop_per_s
     if sixteen is None:
         raise NotAvailable(
-            f"The catalogue has no 16-bit peak of {device_id}.",
-            remedy="Name a device that has one: `workbench devices list`.",
+            gettext("The catalogue has no 16-bit peak of {device}.").format(device=device_id),
+            remedy=gettext("Name a device that has one: `workbench devices list`."),
         )
     eight = device.fp8_flop_per_s or device.int8_op_per_s or sixteen
     return Ceilings(

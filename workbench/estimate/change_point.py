@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from workbench.core.dependent import dependence
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.statistics import block_length
 
 Floats = npt.NDArray[np.float64]
@@ -51,12 +52,14 @@ def threshold_for(n_baseline: int, horizon: int, false_alarm_rate: float) -> flo
 def _require(n_baseline: int, horizon: int, false_alarm_rate: float) -> None:
     """Raise ``InvalidSpec`` for what cannot be watched."""
     if not 0 < false_alarm_rate < 1:
-        cause = f"A false-alarm rate of {false_alarm_rate}."
-        raise InvalidSpec(cause, remedy="Give a share between 0 and 1, such as 0.01.")
+        cause = gettext("A false-alarm rate of {share}.").format(share=false_alarm_rate)
+        raise InvalidSpec(cause, remedy=gettext("Give a share between 0 and 1, such as 0.01."))
     if n_baseline < LEAST_BASELINE or horizon < 1:
         raise InvalidSpec(
-            f"A baseline of {n_baseline} and a horizon of {horizon}.",
-            remedy=f"Give {LEAST_BASELINE} or more values before the watch, and one or more to watch.",
+            gettext("A baseline of {n} and a horizon of {horizon}.").format(n=n_baseline, horizon=horizon),
+            remedy=gettext("Give {n} or more values before the watch, and one or more to watch.").format(
+                n=LEAST_BASELINE
+            ),
         )
 
 
@@ -116,7 +119,7 @@ def first_change(
     """
     before, after = np.asarray(baseline_s, dtype=float), np.asarray(watched_s, dtype=float)
     if (before.size and before.min() <= 0) or (after.size and after.min() <= 0):
-        raise InvalidSpec("A latency is not above zero.", remedy="Give seconds.")
+        raise InvalidSpec(gettext("A latency is not above zero."), remedy=gettext("Give seconds."))
     if not after.size:
         return None
     _require(int(before.size), int(after.size), false_alarm_rate)
@@ -131,7 +134,8 @@ def first_change(
     scale = MAD_TO_SIGMA * float(np.median(np.abs(logs - centre)))
     if scale == 0:
         raise InvalidSpec(
-            "More than half of the baseline's latencies are the same.", remedy="Measure finer, or longer."
+            gettext("More than half of the baseline's latencies are the same."),
+            remedy=gettext("Measure finer, or longer."),
         )
     threshold = max(threshold, threshold_of(logs, horizon, false_alarm_rate))
     total, since = 0.0, 0

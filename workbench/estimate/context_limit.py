@@ -2,6 +2,7 @@
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 
 def require_within_context(model: ModelSpec, input_tokens: int, output_tokens: int = 0) -> None:
@@ -9,8 +10,16 @@ def require_within_context(model: ModelSpec, input_tokens: int, output_tokens: i
     asked, limit = input_tokens + output_tokens, model.max_context_tokens
     if not limit or asked <= limit:
         return
-    parts = f" ({input_tokens:,} in and {output_tokens:,} out)" if output_tokens else ""
+    parts = (
+        gettext(" ({prompt} in and {answer} out)").format(prompt=f"{input_tokens:,}", answer=f"{output_tokens:,}")
+        if output_tokens
+        else ""
+    )
     raise InvalidSpec(
-        f"{model.name} takes at most {limit:,} tokens of prompt and answer together; {asked:,} were asked for{parts}.",
-        remedy=f"Ask for at most {limit:,} tokens, or choose a model that was made for longer contexts.",
+        gettext(
+            "{model} takes at most {limit} tokens of prompt and answer together; {asked} were asked for{parts}."
+        ).format(model=model.name, limit=f"{limit:,}", asked=f"{asked:,}", parts=parts),
+        remedy=gettext("Ask for at most {limit} tokens, or choose a model that was made for longer contexts.").format(
+            limit=f"{limit:,}"
+        ),
     )

@@ -60,7 +60,8 @@ def from_runs(runs: Sequence[Run], *, reference: Calibration | None = None) -> C
     if not steps or not gemm:
         missing = "products" if steps else "steps"
         raise NotAvailable(
-            f"No {missing} of this device were measured.", remedy="Run `workbench calibrate MODEL` on it first."
+            gettext("No {names} of this device were measured.").format(names=missing),
+            remedy=gettext("Run `workbench calibrate MODEL` on it first."),
         )
     newest = max(steps, key=lambda r: (len(r.rows(StepCell)), r.finished_at))
     device_id = newest.environment.device_id
@@ -178,7 +179,10 @@ def offers(
         machine, is_own = machine_of(device_id, own=own)
         device, price = devices()[device_id], (prices or {}).get(device_id) or median_price(device_id)
         if device.memory_bytes is None:
-            raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
+            raise NotAvailable(
+                gettext("The memory of {device} is not in the catalogue.").format(device=device.name),
+                remedy=gettext("Choose another device."),
+            )
         offered.append(
             Offer(
                 device_id=device_id,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from workbench.catalog.encoder_spec import EncoderSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.estimate.roofline import Ceilings
 
 REACHED = 0.5  # of the peak by products of encoders in batches, an assumption: measure it with `workbench edge` or your own server
@@ -29,10 +30,15 @@ def input_tokens(encoder: EncoderSpec, tokens: int | None) -> int | None:
     if encoder.takes_images:
         return encoder.most_tokens
     if tokens is None or tokens < 1:
-        raise InvalidSpec(f"{encoder.name} reads tokens.", remedy="Say how many.")
+        raise InvalidSpec(
+            gettext("{encoder} reads tokens.").format(encoder=encoder.name), remedy=gettext("Say how many.")
+        )
     if encoder.most_tokens is not None and tokens > encoder.most_tokens:
         raise InvalidSpec(
-            f"{encoder.name} reads at most {encoder.most_tokens} tokens, not {tokens}.", remedy="Cut the text."
+            gettext("{encoder} reads at most {most} tokens, not {n}.").format(
+                encoder=encoder.name, most=encoder.most_tokens, n=tokens
+            ),
+            remedy=gettext("Cut the text."),
         )
     return tokens
 
@@ -43,7 +49,8 @@ def flop_per_input(encoder: EncoderSpec, *, tokens: int | None) -> float:
     if encoder.n_layers is None or encoder.hidden is None or encoder.intermediate is None or n is None:
         if encoder.flop_per_input is None:
             raise InvalidSpec(
-                f"The work of {encoder.name} is not known.", remedy="Add it to its note in data/models.csv."
+                gettext("The work of {encoder} is not known.").format(encoder=encoder.name),
+                remedy=gettext("Add it to its note in data/models.csv."),
             )
         return encoder.flop_per_input
     weights = encoder.n_layers * (4 * encoder.hidden**2 + 2 * encoder.hidden * encoder.intermediate)
@@ -65,9 +72,12 @@ def encoder_estimate(
     """
     if bits not in ceilings.flop_per_s:
         known = ", ".join(map(str, sorted(ceilings.flop_per_s)))
-        raise InvalidSpec(f"No peak for {bits} bits is known.", remedy=f"Choose from: {known}.")
+        raise InvalidSpec(
+            gettext("No peak for {bits} bits is known.").format(bits=bits),
+            remedy=gettext("Choose from: {names}.").format(names=known),
+        )
     if batch < 1:
-        raise InvalidSpec(f"A batch of {batch}.", remedy="Give one input or more.")
+        raise InvalidSpec(gettext("A batch of {batch}.").format(batch=batch), remedy=gettext("Give one input or more."))
     n, flop = input_tokens(encoder, tokens), batch * flop_per_input(encoder, tokens=tokens)
     weights = encoder.n_params * bits / 8
     wide = (encoder.hidden or 0) * 2 + (encoder.intermediate or 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.language import gettext
 from workbench.estimate.search import n_replicas_for
 
 HOURS_PER_YEAR = 8766.0
@@ -57,7 +58,8 @@ def mixed_fleets(
 
     if needed < 1 or not 0 < availability < 1:
         raise InvalidSpec(
-            f"{needed} replicas for {availability} of the time.", remedy="Give 1 or more, and a share below 1."
+            gettext("{n} replicas for {share} of the time.").format(n=needed, share=availability),
+            remedy=gettext("Give 1 or more, and a share below 1."),
         )
     fleets = []
     for always in range(needed + 1):
@@ -70,8 +72,10 @@ def mixed_fleets(
                 break
     if not fleets:
         raise DoesNotFit(
-            f"Not even {MOST_SPARES} spare spot machines reach an availability of {availability}.",
-            remedy="Use machines on demand.",
+            gettext("Not even {n} spare spot machines reach an availability of {share}.").format(
+                n=MOST_SPARES, share=availability
+            ),
+            remedy=gettext("Use machines on demand."),
         )
     return sorted(fleets, key=lambda f: (f.usd_per_hour, f.n_spot))
 
@@ -101,7 +105,9 @@ def day_cost(
     ``start_s`` before it is needed.
     """
     if not rates_per_s or min(rates_per_s) < 0 or capacity_per_s <= 0 or not 0 < busy_fraction <= 1 or start_s < 0:
-        raise InvalidSpec("A day needs rates from 0 on, a capacity and a share.", remedy="Give numbers above zero.")
+        raise InvalidSpec(
+            gettext("A day needs rates from 0 on, a capacity and a share."), remedy=gettext("Give numbers above zero.")
+        )
     part_h = 24 / len(rates_per_s)
     needed = [n_replicas_for(r, capacity_per_s * busy_fraction) for r in rates_per_s]
     rises = sum(max(0, b - a) for a, b in zip([needed[-1], *needed], needed, strict=False))
@@ -118,7 +124,10 @@ def reserved_break_even(reserved_usd: float, on_demand_usd: float) -> float:
     A reserved machine is paid for whether it is used or not. Above 1 it never pays.
     """
     if reserved_usd <= 0 or on_demand_usd <= 0:
-        raise InvalidSpec(f"Prices {reserved_usd} and {on_demand_usd}.", remedy="Give prices above zero.")
+        raise InvalidSpec(
+            gettext("Prices {reserved} and {on_demand}.").format(reserved=reserved_usd, on_demand=on_demand_usd),
+            remedy=gettext("Give prices above zero."),
+        )
     return reserved_usd / on_demand_usd
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from workbench.catalog.vision_spec import ImageTokens, VisionSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 MOST_ASPECT = 200  # Qwen2-VL's processor refuses longer images
 LLAVA_NEXT_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns, in its processor's order
@@ -19,7 +20,10 @@ def image_tokens(vision: VisionSpec, *, height_px: int, width_px: int) -> ImageT
     """Return what an image of this size becomes; raises ``InvalidSpec`` for one that the processor refuses."""
     if height_px < 1 or width_px < 1:
         raise InvalidSpec(
-            f"An image of {height_px} x {width_px} pixels has nothing in it.", remedy="Give sides above 0."
+            gettext("An image of {height} x {width} pixels has nothing in it.").format(
+                height=height_px, width=width_px
+            ),
+            remedy=gettext("Give sides above 0."),
         )
     return _RULES[vision.rule](vision, height_px, width_px)
 
@@ -29,8 +33,10 @@ def _patches(v: VisionSpec, height: int, width: int) -> ImageTokens:
     assert v.max_pixels is not None
     if max(height, width) > MOST_ASPECT * min(height, width):
         raise InvalidSpec(
-            f"The sides {height} x {width} are more than {MOST_ASPECT} to 1; {v.model}'s processor refuses that.",
-            remedy="Cut the image.",
+            gettext("The sides {height} x {width} are more than {most} to 1; {model}'s processor refuses that.").format(
+                height=height, width=width, most=MOST_ASPECT, model=v.model
+            ),
+            remedy=gettext("Cut the image."),
         )
     unit = v.patch_px * v.merge
     high, wide = round(height / unit) * unit, round(width / unit) * unit

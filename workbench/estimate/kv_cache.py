@@ -5,6 +5,7 @@ from math import ceil
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import DoesNotFit, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.units import GIB
 
 
@@ -12,8 +13,10 @@ def kv_bytes_per_token(model: ModelSpec, *, kv_bits: float = 16) -> float:
     """Return the bytes of one token's cache over all layers; sliding windows are counted as if they were full."""
     if model.kv_elements_per_token is None:
         raise NotAvailable(
-            f"The layers of {model.name} differ in kind; its cache is not one number per token.",
-            remedy="Measure it with the long-context notebook.",
+            gettext("The layers of {model} differ in kind; its cache is not one number per token.").format(
+                model=model.name
+            ),
+            remedy=gettext("Measure it with the long-context notebook."),
         )
     return model.kv_elements_per_token * kv_bits / 8
 
@@ -28,8 +31,8 @@ def kv_cache_bytes(
     """
     if model.kv_layers is None:
         raise NotAvailable(
-            f"What the layers of {model.name} keep of a token is not in the catalogue.",
-            remedy="Choose another model, or measure it with vLLM, which prints its cache's size.",
+            gettext("What the layers of {model} keep of a token is not in the catalogue.").format(model=model.name),
+            remedy=gettext("Choose another model, or measure it with vLLM, which prints its cache's size."),
         )
     total = 0.0
     for group in model.kv_layers:
@@ -62,7 +65,9 @@ def longest_context_tokens(
     pages = bisect_right(range(1, 2**40 // page_tokens), free_bytes, key=lambda n: needed(n * page_tokens))
     if not pages:
         raise DoesNotFit(
-            f"After the weights {free_bytes / GIB:.1f} GiB are left, which holds no cache of {model.name}.",
-            remedy="Use fewer bits for the weights, a larger device, or more devices.",
+            gettext("After the weights {n} GiB are left, which holds no cache of {model}.").format(
+                n=f"{free_bytes / GIB:.1f}", model=model.name
+            ),
+            remedy=gettext("Use fewer bits for the weights, a larger device, or more devices."),
         )
     return pages * page_tokens

@@ -70,7 +70,8 @@ class Split:
         require_positive(self, "tensor", "pipeline", "data")
         if self.data > 1 and not self.is_expert_parallel:
             raise InvalidSpec(
-                "Groups that share nothing are replicas.", remedy="Ask for several replicas, or split the experts."
+                gettext("Groups that share nothing are replicas."),
+                remedy=gettext("Ask for several replicas, or split the experts."),
             )
 
     @property

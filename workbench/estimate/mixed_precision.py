@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext
 
 MOST_NODES = 4000  # of branch and bound, about 10 ms: what HiGHS needs for anything
 
@@ -45,8 +46,10 @@ def solved(options: Mapping[str, Sequence[Option]], *, budget: float) -> Solutio
     least = sum(min(o.cost for o in choices) for choices in options.values())
     if least > budget * (1 + 1e-9):
         raise DoesNotFit(
-            f"The budget is {budget:.6g}; the cheapest formats cost {least:.6g}.",
-            remedy="Allow more, or offer a cheaper format.",
+            gettext("The budget is {budget}; the cheapest formats cost {least}.").format(
+                budget=f"{budget:.6g}", least=f"{least:.6g}"
+            ),
+            remedy=gettext("Allow more, or offer a cheaper format."),
         )
     open_options, price = _undecided(options, budget=budget)
     return _branched(open_options, budget=budget, price=price) or _programmed(open_options, budget=budget)
@@ -138,7 +141,10 @@ def _programmed(options: Mapping[str, Sequence[Option]], *, budget: float) -> So
         options={"mip_rel_gap": 1e-4},
     )
     if result.x is None:
-        raise DoesNotFit(f"No plan was found for the budget {budget:.6g}.", remedy="Allow a little more.")
+        raise DoesNotFit(
+            gettext("No plan was found for the budget {budget}.").format(budget=f"{budget:.6g}"),
+            remedy=gettext("Allow a little more."),
+        )
     return _solution([flat[i] for i in np.flatnonzero(result.x > 0.5)])
 
 

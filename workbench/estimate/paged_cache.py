@@ -10,6 +10,7 @@ from math import ceil
 
 from workbench.catalog.model_spec import KvLayers, ModelSpec
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 
 PAGE_TOKENS = 16
 """Tokens of a block where no state asks for more."""
@@ -76,8 +77,8 @@ def paged_cache(model: ModelSpec, *, tensor_parallel: int = 1, kv_bits: float = 
     """Return the pages of a model's cache; raises ``NotAvailable`` when what its layers keep is not known."""
     if model.kv_layers is None:
         raise NotAvailable(
-            f"What the layers of {model.name} keep of a token is not in the catalogue.",
-            remedy="Choose another model, or measure it with vLLM, which prints its cache's size.",
+            gettext("What the layers of {model} keep of a token is not in the catalogue.").format(model=model.name),
+            remedy=gettext("Choose another model, or measure it with vLLM, which prints its cache's size."),
         )
     token_bytes = [_token_bytes(model, kind, tensor_parallel) * kv_bits / 8 for kind in model.kv_layers]
     n_state = _n_state_layers(model) if model.state_bytes else 0

@@ -3,6 +3,7 @@
 from workbench.catalog.formats import FORMATS
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.language import gettext
 from workbench.estimate.linear_layers import one_precision, routed_weights
 
 STORED = "stored"
@@ -19,7 +20,10 @@ def require_precision(*precisions: str) -> None:
     """Raise ``InvalidSpec`` for a name that is no precision."""
     unknown = [p for p in precisions if p != STORED and p not in FORMATS]
     if unknown:
-        raise InvalidSpec(f"Unknown precision {unknown[0]!r}.", remedy=f"Use: {STORED}, {', '.join(FORMATS)}.")
+        raise InvalidSpec(
+            gettext("Unknown precision {name}.").format(name=repr(unknown[0])),
+            remedy=gettext("Use: {first}, {names}.").format(first=STORED, names=", ".join(FORMATS)),
+        )
 
 
 def official_precision(model: ModelSpec) -> str:
@@ -32,8 +36,10 @@ def official_precision(model: ModelSpec) -> str:
         return "bf16"
     if model.stored.precision is None:
         raise NotAvailable(
-            f"{model.name} is stored as {model.stored.method}, whose products are not known here.",
-            remedy="Name the nearest precision with --precision, such as w4a16 for 4 bits or w8a16 for 8.",
+            gettext("{model} is stored as {method}, whose products are not known here.").format(
+                model=model.name, method=model.stored.method
+            ),
+            remedy=gettext("Name the nearest precision with --precision, such as w4a16 for 4 bits or w8a16 for 8."),
         )
     return model.stored.precision
 

@@ -11,6 +11,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.statistics import Interval
 from workbench.estimate.calibration import Floats
 from workbench.estimate.context_limit import require_within_context
@@ -66,16 +67,27 @@ class Question:
         require_positive(self, "input_tokens", "output_tokens", "concurrency")
         if not 0 <= self.cached_fraction < 1 or not 0 <= self.acceptance <= 1 or not 0 <= self.draft_fraction <= 1:
             raise InvalidSpec(
-                f"Shares of {self.cached_fraction}, {self.acceptance} and {self.draft_fraction}.",
-                remedy="Give shares from 0 to 1; the cached one below 1.",
+                gettext("Shares of {first}, {second} and {third}.").format(
+                    first=self.cached_fraction, second=self.acceptance, third=self.draft_fraction
+                ),
+                remedy=gettext("Give shares from 0 to 1; the cached one below 1."),
             )
         if self.draft_tokens < 0:
-            raise InvalidSpec(f"{self.draft_tokens} draft tokens.", remedy="Give 0 or more.")
+            raise InvalidSpec(
+                gettext("{n} draft tokens.").format(n=self.draft_tokens),
+                remedy=gettext("Give 0 or more."),
+            )
         require_precision(self.precision)
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )
         if self.arrival not in {"static", "steady"}:
-            raise InvalidSpec(f"Arrival {self.arrival!r}.", remedy="Use static or steady.")
+            raise InvalidSpec(
+                gettext("Arrival {arrival}.").format(arrival=repr(self.arrival)),
+                remedy=gettext("Use static or steady."),
+            )
 
 
 def tokens_per_step(acceptance: float, draft_tokens: int) -> float:

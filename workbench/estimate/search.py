@@ -130,8 +130,8 @@ def require_kernel(offer: Offer, precision: str) -> None:
     """Raise ``InvalidSpec`` where a device cannot be served in a precision, with what ``plans`` gives as the reason."""
     if precision not in offer.machine.kernels:
         raise InvalidSpec(
-            f"{reason_without_kernel(precision, offer.name)}.",
-            remedy=f"Choose from: {', '.join(offer.machine.kernels)}.",
+            gettext("{text}.").format(text=reason_without_kernel(precision, offer.name)),
+            remedy=gettext("Choose from: {names}.").format(names=", ".join(offer.machine.kernels)),
         )
 
 

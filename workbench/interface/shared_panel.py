@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from workbench.catalog.paths import MEASURED
-from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.errors import InvalidSpec, WorkbenchError, system_message
 from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.interface.declared_panel import DeclaredPanel
@@ -68,16 +68,18 @@ class SharedPanel(DeclaredPanel):
         unknown = sorted(set(values) - {RUN, COMPARED, *self.view_fields, *self.fields})
         if unknown:
             raise InvalidSpec(
-                f"The panel {self.name()} has no control {', '.join(unknown)}.",
-                remedy=f"Use {', '.join((*self.view_fields, *self.fields))}.",
+                gettext("The panel {name} has no control {names}.").format(name=self.name(), names=", ".join(unknown)),
+                remedy=gettext("Use {names}.").format(names=", ".join((*self.view_fields, *self.fields))),
             )
         run_id = values.get(RUN, self.state.run_id)
         others = tuple(part for part in str(values.get(COMPARED, "")).split(",") if part)
         missing = {i for i in (run_id, *others) if i is not None} - {r.id for r in self.runs}
         if missing:
             raise InvalidSpec(
-                f"Run {', '.join(sorted(map(str, missing)))} is not stored here.",
-                remedy="Ask for the file of the view, which carries its run, and open it with `workbench show FILE`.",
+                gettext("Run {names} is not stored here.").format(names=", ".join(sorted(map(str, missing)))),
+                remedy=gettext(
+                    "Ask for the file of the view, which carries its run, and open it with `workbench show FILE`."
+                ),
             )
         offered = self.choices()
         chosen = {
@@ -178,6 +180,6 @@ class SharedPanel(DeclaredPanel):
             target.write_text(content, encoding="utf-8")
         except OSError as error:
             remedy = gettext("Free disk space or open the notebook from a writable folder.")
-            cause = gettext("{file} cannot be written: {error}.").format(file=target, error=error)
+            cause = gettext("{file} cannot be written: {error}.").format(file=target, error=system_message(error))
             raise WorkbenchError(cause, remedy=remedy) from error
         set_html(self.message, message_card("info", gettext("Saved."), str(target), remedy))

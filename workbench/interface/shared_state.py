@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_reason
 from workbench.core.knobs import KnobField
 from workbench.core.language import gettext
 from workbench.core.rows import Json
@@ -48,9 +48,12 @@ class PanelChoices:
         try:
             values = dict(parse_qsl(rest, keep_blank_values=True, strict_parsing=bool(rest), max_num_fields=200))
         except ValueError as error:
-            raise InvalidSpec(f"{text[:80]!r} is no state of a panel: {error}.", remedy=COPY_AGAIN) from error
+            raise InvalidSpec(
+                gettext("{text} is no state of a panel: {error}.").format(text=repr(text[:80]), error=error),
+                remedy=COPY_AGAIN,
+            ) from error
         if not mark or not panel:
-            raise InvalidSpec(f"{text[:80]!r} is no state of a panel.", remedy=COPY_AGAIN)
+            raise InvalidSpec(gettext("{text} is no state of a panel.").format(text=repr(text[:80])), remedy=COPY_AGAIN)
         return cls(panel=panel, values=values)
 
 
@@ -76,13 +79,20 @@ def read_view_file(file: Path) -> tuple[PanelChoices, bytes | None]:
     try:
         content = msgspec.json.decode(file.read_bytes(), type=_ViewFile)
     except OSError as error:
-        raise InvalidSpec(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+        raise InvalidSpec(
+            gettext("{file} cannot be read: {reason}.").format(file=file, reason=system_reason(error)),
+            remedy=gettext("Check the path."),
+        ) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidSpec(f"{file} is not the file of a view: {error}.", remedy=COPY_AGAIN) from error
+        raise InvalidSpec(
+            gettext("{file} is not the file of a view: {error}.").format(file=file, error=error), remedy=COPY_AGAIN
+        ) from error
     if content.workbench_view != FORMAT:
         raise InvalidSpec(
-            f"{file} is a view of format {content.workbench_view}; this version reads format {FORMAT}.",
-            remedy="Open it with the version of the workbench that saved it.",
+            gettext("{file} is a view of format {own}; this version reads format {format}.").format(
+                file=file, own=content.workbench_view, format=FORMAT
+            ),
+            remedy=gettext("Open it with the version of the workbench that saved it."),
         )
     return PanelChoices.read(content.state), None if content.run is None else msgspec.json.encode(content.run)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from workbench.core.errors import StoreError, WorkbenchError
 from workbench.core.kinds import spec_class
+from workbench.core.language import gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Samples
 from workbench.core.runs import Run
@@ -51,13 +52,15 @@ def carry_out(directory: JobDirectory, store: RunStore, measure: Measure) -> Non
     except KeyboardInterrupt:  # nothing was kept: whoever ended the job says what became of it
         sys.exit(130)
     except Exception as error:
-        cause = f"The measurement stopped with {type(error).__name__}: {error}."
-        remedy = "The log has the details; please report them."
+        cause = gettext_noop("The measurement stopped with {kind}: {error}.").format(
+            kind=type(error).__name__, error=error
+        )
+        remedy = gettext_noop("The log has the details; please report them.")
         if isinstance(error, WorkbenchError):
             cause, remedy = error.cause, error.remedy
         elif isinstance(error, OSError):
-            cause = f"The job could not write its files: {error}."
-            remedy = "Free disk space, then resume: finished parts are kept."
+            cause = gettext_noop("The job could not write its files: {error}.").format(error=error)
+            remedy = gettext_noop("Free disk space, then resume: finished parts are kept.")
         directory.finish(JobState.FAILED, cause=cause, remedy=remedy, details=traceback.format_exc())
 
 
@@ -83,7 +86,7 @@ def _store(run: Run, directory: JobDirectory, store: RunStore) -> None:
         directory.finish(JobState.DONE)
         return
     except (OSError, sqlite3.Error, StoreError) as error:
-        cause = f"The run could not be stored: {str(error).rstrip('.')}."
+        cause = gettext_noop("The run could not be stored: {error}.").format(error=str(error).rstrip("."))
     (directory.path / "reserve").unlink(missing_ok=True)
     short = replace(run, samples=Samples())
     places = [Path(tempfile.gettempdir()), Path("/dev/shm"), Path.home(), Path.cwd(), directory.path]  # noqa: S108 - memory is not full
@@ -95,15 +98,17 @@ def _store(run: Run, directory: JobDirectory, store: RunStore) -> None:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
             continue
-        left_out = "" if content is run else " It has no raw samples: there was no room for them."
+        saved = gettext_noop("{cause} It was saved as {file}.")
+        if content is not run:
+            saved = gettext_noop("{cause} It was saved as {file}. It has no raw samples: there was no room for them.")
         directory.finish(
             JobState.DONE,
-            cause=f"{cause} It was saved as {file}.{left_out}",
-            remedy=f"Free disk space, then: workbench runs import {file}",
+            cause=saved.format(cause=cause, file=file),
+            remedy=gettext_noop("Free disk space, then: workbench runs import {file}").format(file=file),
             details=str(file),
         )
         return
-    directory.finish(JobState.FAILED, cause=cause, remedy="Free disk space, and run again.")
+    directory.finish(JobState.FAILED, cause=cause, remedy=gettext_noop("Free disk space, and run again."))
 
 
 def _on_signal(directory: JobDirectory) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import psutil
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import StoreError, system_message
 from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Json, plain
@@ -151,7 +151,10 @@ class JobDirectory:
             directory._write("spec.json", Asked(kind=kind, spec=spec, created_at=created_at))
         except OSError as error:
             raise StoreError(
-                f"The job folder {path} cannot be written: {error}.", remedy="Free disk space or set WORKBENCH_HOME."
+                gettext("The job folder {path} cannot be written: {error}.").format(
+                    path=path, error=system_message(error)
+                ),
+                remedy=gettext("Free disk space or set WORKBENCH_HOME."),
             ) from error
         return directory
 
@@ -170,7 +173,10 @@ class JobDirectory:
         """Return kind, spec and time of creation; raises ``StoreError`` where they cannot be read."""
         data = self._read("spec.json", Asked)
         if data is None:
-            raise StoreError(f"The job {self.id} has no readable spec.", remedy="Delete its folder and run again.")
+            raise StoreError(
+                gettext("The job {id} has no readable spec.").format(id=self.id),
+                remedy=gettext("Delete its folder and run again."),
+            )
         return data
 
     def write_pid(self, pid: int) -> None:

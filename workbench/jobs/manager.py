@@ -15,7 +15,7 @@ import psutil
 
 from workbench.catalog.paths import workbench_home
 from workbench.core.errors import StoreError
-from workbench.core.language import VARIABLE
+from workbench.core.language import VARIABLE, gettext
 from workbench.core.progress import SCRATCH
 from workbench.core.runs import Run, utc_now
 from workbench.jobs.directory import JobDirectory, JobState, JobView
@@ -58,7 +58,10 @@ class JobManager:
         """The folder of a job; raises ``StoreError`` when there is none."""
         path = self._jobs / job_id
         if not (path / "spec.json").exists():
-            raise StoreError(f"There is no job {job_id}.", remedy="`workbench jobs list` shows what there is.")
+            raise StoreError(
+                gettext("There is no job {id}.").format(id=job_id),
+                remedy=gettext("`workbench jobs list` shows what there is."),
+            )
         return JobDirectory(path)
 
     def view(self, job_id: str) -> JobView:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext, gettext_noop
 from workbench.load.credentials import HIDDEN, SECRET_NAME, hidden, hide
 
 SUFFIXES = {
@@ -34,9 +35,14 @@ class Address:
             parts = urlsplit(url)
             port, host = parts.port, parts.hostname
         except ValueError as error:
-            raise InvalidSpec("The URL of the server has a port or an address that is none.", remedy=REMEDY) from error
+            raise InvalidSpec(
+                gettext("The URL of the server has a port or an address that is none."), remedy=gettext(REMEDY)
+            ) from error
         if parts.scheme not in {"http", "https"} or not host:
-            raise InvalidSpec(f"{without_user(url)!r} is not a URL.", remedy=REMEDY)
+            raise InvalidSpec(
+                gettext("{url} is not a URL.").format(url=repr(without_user(url))),
+                remedy=gettext(REMEDY),
+            )
         tls = parts.scheme == "https"
         path, query = parts.path.rstrip("/"), parts.query
         return cls(host=host, port=port or (443 if tls else 80), tls=tls, path=path, query=query)
@@ -97,7 +103,7 @@ class Address:
         return replace(to, path=self.path, query=self.query), where
 
 
-REMEDY = "Give one like http://localhost:8000."
+REMEDY = gettext_noop("Give one like http://localhost:8000.")
 
 
 def without_user(url: str) -> str:

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from workbench.core.errors import InvalidSpec, first_line
+from workbench.core.language import gettext
 from workbench.load.address import Address
 from workbench.load.connection import request_head, tls_context
 from workbench.load.credentials import all_forms, api_key, basic, hidden, is_header_value, redacted
@@ -40,11 +41,14 @@ def request_headers(spec: LoadSpec) -> dict[str, str]:
         value = hidden(f"header {name.lower()}")
         if value is None:
             raise InvalidSpec(
-                f"The value of the header {name} is not known here: it is never stored.",
-                remedy=f"Give it again: --header '{name}: VALUE'.",
+                gettext("The value of the header {name} is not known here: it is never stored.").format(name=name),
+                remedy=gettext("Give it again: --header '{name}: VALUE'.").format(name=name),
             )
         if not is_header_value(value):
-            raise InvalidSpec(f"The value of the header {name} has a line break.", remedy="Give one line.")
+            raise InvalidSpec(
+                gettext("The value of the header {name} has a line break.").format(name=name),
+                remedy=gettext("Give one line."),
+            )
         headers = {n: v for n, v in headers.items() if n.lower() != name.lower()} | {name: value}
     return headers
 
@@ -249,12 +253,20 @@ def the_model(spec: LoadSpec) -> str:
         models = _listed_models(replace(spec, model="-"))
     except OSError as error:
         raise InvalidSpec(
-            f"{spec.base_url} lists no models, because it does not answer: {first_line(error)}.",
-            remedy="Start the server, or check the URL.",
+            gettext("{url} lists no models, because it does not answer: {error}.").format(
+                url=spec.base_url, error=first_line(error)
+            ),
+            remedy=gettext("Start the server, or check the URL."),
         ) from error
     if len(models) == 1:
         return models[0]
     if not models:
-        raise InvalidSpec(f"{spec.base_url} lists no models.", remedy="Check the URL, or name the model with --model.")
+        raise InvalidSpec(
+            gettext("{url} lists no models.").format(url=spec.base_url),
+            remedy=gettext("Check the URL, or name the model with --model."),
+        )
     shown = ", ".join(models[:20]) + (", ..." if len(models) > 20 else "")
-    raise InvalidSpec(f"{spec.base_url} lists several models: {shown}.", remedy="Name one of them with --model.")
+    raise InvalidSpec(
+        gettext("{url} lists several models: {names}.").format(url=spec.base_url, names=shown),
+        remedy=gettext("Name one of them with --model."),
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 VARIABLE = "WORKBENCH_CREDENTIALS"
 """Environment variable that hands the values on to child processes, as a JSON object."""
@@ -47,8 +48,10 @@ def api_key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not is_header_value(key):
         raise InvalidSpec(
-            f"The key in {variable} holds a line break or another character that no HTTP header can carry.",
-            remedy=f"Set {variable} again: one line of plain characters.",
+            gettext(
+                "The key in {variable} holds a line break or another character that no HTTP header can carry."
+            ).format(variable=variable),
+            remedy=gettext("Set {variable} again: one line of plain characters.").format(variable=variable),
         )
     return key
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
+from workbench.core.language import gettext
 from workbench.load.probe import QUESTIONS, Asker
 from workbench.load.spec import LoadSpec
 
@@ -33,7 +34,7 @@ def gold_questions(file: Path | None) -> list[GoldQuestion]:
     """
     if file is None:
         return [GoldQuestion(prompt=q, pattern=None) for q in QUESTIONS]
-    return read_lines(file, _question, what="questions", example='{"prompt": "2 + 2 =", "pattern": "^ ?4"}')
+    return read_lines(file, _question, what=gettext("questions"), example='{"prompt": "2 + 2 =", "pattern": "^ ?4"}')
 
 
 def _question(line: object) -> GoldQuestion:
@@ -49,7 +50,10 @@ def read_lines(file: Path, read: Callable[[object], T], *, what: str, example: s
     try:
         lines = file.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSpec(f"{file} cannot be read: {error}.", remedy="Name a file of JSON lines.") from error
+        raise InvalidSpec(
+            gettext("{file} cannot be read: {error}.").format(file=file, error=system_message(error)),
+            remedy=gettext("Name a file of JSON lines."),
+        ) from error
     values = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -57,9 +61,14 @@ def read_lines(file: Path, read: Callable[[object], T], *, what: str, example: s
         try:
             values.append(read(msgspec.json.decode(line)))
         except (ValueError, TypeError, re.error) as error:
-            raise InvalidSpec(f"Line {number} of {file}: {error}.", remedy=f"Write lines like {example}.") from error
+            raise InvalidSpec(
+                gettext("Line {line} of {file}: {error}.").format(line=number, file=file, error=system_message(error)),
+                remedy=gettext("Write lines like {example}.").format(example=example),
+            ) from error
     if not values:
-        raise InvalidSpec(f"{file} has no {what}.", remedy="Write at least one line.")
+        raise InvalidSpec(
+            gettext("{file} has no {what}.").format(file=file, what=what), remedy=gettext("Write at least one line.")
+        )
     return values
 
 
@@ -75,7 +84,10 @@ class GoldSchedule:
 
     def __init__(self, url: str, model: str, questions: Sequence[GoldQuestion], *, every_s: float = 60.0) -> None:
         if every_s <= 0:
-            raise InvalidSpec(f"A round every {every_s} s.", remedy="Give a number above zero.")
+            raise InvalidSpec(
+                gettext("A round every {seconds} s.").format(seconds=every_s),
+                remedy=gettext("Give a number above zero."),
+            )
         self._spec = LoadSpec(url=url, model=model, timeout_s=max(5.0, min(every_s, 30.0)))
         self._questions, self._every_s = list(questions), every_s
         self._counts = {"asked": 0, "wrong": 0, "failed": 0}

@@ -7,6 +7,7 @@ import random
 import numpy as np
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.load.spec import image_buckets
 
 QUALITY = 85
@@ -19,7 +20,7 @@ def jpeg(height_px: int, width_px: int, *, rng: random.Random) -> bytes:
         from PIL import Image
     except ImportError as error:
         raise NotAvailable(
-            "Images are made with Pillow, which is not installed.", remedy="pip install pillow"
+            gettext("Images are made with Pillow, which is not installed."), remedy=gettext("pip install pillow")
         ) from error
 
     draws = np.random.default_rng(rng.randrange(2**32))

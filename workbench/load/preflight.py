@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass, replace
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.load.address import SUFFIXES, Address
 from workbench.load.answer_events import error_text, loaded
 from workbench.load.ask import MOST_PAUSE_S, Asker, Reply, asked_again, served_models
@@ -162,59 +163,79 @@ class _Questions:
         if 300 <= status < 400:
             where = self.asker.redacted(reply.headers.get("location", "nowhere"))
             why = (
-                "which is another server: no key is sent there unasked"
+                gettext("which is another server: no key is sent there unasked")
                 if status in {307, 308}
-                else "which is meant for pages, not for questions"
+                else gettext("which is meant for pages, not for questions")
             )
             return ServerProblem(
-                f"{base} redirects to {where} (HTTP {status}), {why}.", remedy="Name that URL, if you trust it."
+                gettext("{base} redirects to {where} (HTTP {status}), {why}.").format(
+                    base=base, where=where, status=status, why=why
+                ),
+                remedy=gettext("Name that URL, if you trust it."),
             )
         if status in {401, 403}:
             return ServerProblem(
-                f"{base} refuses the request without a valid key (HTTP {status}: {text}).",
-                remedy=f"Put the key into the environment variable {self.spec.api_key_env}; "
-                "--api-key-header names another header than Authorization.",
+                gettext("{base} refuses the request without a valid key (HTTP {status}: {text}).").format(
+                    base=base, status=status, text=text
+                ),
+                remedy=gettext(
+                    "Put the key into the environment variable {variable}; --api-key-header names another header than Authorization."
+                ).format(variable=self.spec.api_key_env),
             )
         models = served_models(self.spec)
         if models and self.spec.model not in models:
             return ServerProblem(
-                f"{base} does not serve the model {self.spec.model!r} (HTTP {status}).",
-                remedy=f"It serves: {', '.join(models)}.",
+                gettext("{base} does not serve the model {model} (HTTP {status}).").format(
+                    base=base, model=repr(self.spec.model), status=status
+                ),
+                remedy=gettext("It serves: {names}.").format(names=", ".join(models)),
             )
         if status == 404:
             return ServerProblem(
-                f"{base} has no OpenAI-compatible {self.spec.endpoint} route (HTTP 404: {text}).",
-                remedy="Check the URL, and try another endpoint.",
+                gettext("{base} has no OpenAI-compatible {endpoint} route (HTTP 404: {text}).").format(
+                    base=base, endpoint=self.spec.endpoint, text=text
+                ),
+                remedy=gettext("Check the URL, and try another endpoint."),
             )
-        remedy = "The server's log has the details."
+        remedy = gettext("The server's log has the details.")
         if "chat template" in text and self.spec.endpoint in {"chat", "responses"}:
-            remedy = "The model has no chat template: use --endpoint completions, or start the server with a template."
-        return ServerProblem(f"{base} answered HTTP {status}: {text.rstrip('.')}.", remedy=remedy)
+            remedy = gettext(
+                "The model has no chat template: use --endpoint completions, or start the server with a template."
+            )
+        return ServerProblem(
+            gettext("{base} answered HTTP {status}: {text}.").format(base=base, status=status, text=text.rstrip(".")),
+            remedy=remedy,
+        )
 
     def _unreachable(self, error: Exception) -> ServerProblem:
-        base, text = self.spec.base_url, self.asker.redacted(getattr(error, "strerror", None) or error)
+        base, text = self.spec.base_url, self.asker.redacted(gettext(getattr(error, "strerror", None) or "") or error)
         if isinstance(error, TimeoutError):
             return ServerProblem(
-                f"{base} took the request but did not answer within {self.asker.timeout_s:g} s.",
-                remedy="Check the server's log, or raise the timeout.",
+                gettext("{base} took the request but did not answer within {seconds} s.").format(
+                    base=base, seconds=f"{self.asker.timeout_s:g}"
+                ),
+                remedy=gettext("Check the server's log, or raise the timeout."),
             )
         if isinstance(error, ssl.SSLError):
             return ServerProblem(
-                f"{base} has a certificate that is not trusted, or speaks no TLS: {self.asker.redacted(error)}.",
-                remedy="Name the authority's certificate with --ca FILE, or take any with --insecure.",
+                gettext("{base} has a certificate that is not trusted, or speaks no TLS: {error}.").format(
+                    base=base, error=self.asker.redacted(error)
+                ),
+                remedy=gettext("Name the authority's certificate with --ca FILE, or take any with --insecure."),
             )
         if isinstance(error, ConnectionResetError | BrokenPipeError):
             return ServerProblem(
-                f"{base} closed the connection before its answer was complete.",
-                remedy="The server's log should say why.",
+                gettext("{base} closed the connection before its answer was complete.").format(base=base),
+                remedy=gettext("The server's log should say why."),
             )
         if isinstance(error, ValueError):
             return ServerProblem(
-                f"{base} does not answer as HTTP does: {text}.", remedy="Check the URL and its scheme."
+                gettext("{base} does not answer as HTTP does: {text}.").format(base=base, text=text),
+                remedy=gettext("Check the URL and its scheme."),
             )
         return ServerProblem(
-            f"No server answers at {base}: {text}.",
-            remedy="Start one (`workbench serve MODEL`), or correct the URL.",
+            gettext("No server answers at {base}: {text}.").format(base=base, text=text),
+            remedy=gettext("Start one (`workbench serve MODEL`), or correct the URL."),
         )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError, system_message
+from workbench.core.language import gettext
 from workbench.load.address import Address
 from workbench.load.ask import request_headers
 from workbench.load.credentials import all_forms
@@ -69,11 +70,16 @@ class LoadProcess:
                     yield message.result
                     return
         except OSError as error:
-            raise LoadFailed(f"The load process is gone: {error}.", remedy="Start the load again.") from error
+            raise LoadFailed(
+                gettext("The load process is gone: {error}.").format(error=system_message(error)),
+                remedy=gettext("Start the load again."),
+            ) from error
         finally:
             if not done:
                 self.close()
-        raise LoadFailed("The load process ended early.", remedy="Start the load again; the log has the details.")
+        raise LoadFailed(
+            gettext("The load process ended early."), remedy=gettext("Start the load again; the log has the details.")
+        )
 
     def _lines(self) -> Iterator[bytes]:
         """Yield what the child says. Ctrl-C stops the load, and its last message follows; a second one is not taken."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.load.bodies import prompt_field
 from workbench.load.messages import Body, PromptRecipe
 from workbench.load.pictures import Pictures
@@ -34,7 +35,8 @@ def open_tokenizer(path: str | None) -> Tokenizer | None:
         return Tokenizer.from_file(str(file))
     except Exception as error:
         raise InvalidSpec(
-            f"No tokenizer can be read from {file}: {error}.", remedy="Name a folder with tokenizer.json."
+            gettext("No tokenizer can be read from {file}: {error}.").format(file=file, error=error),
+            remedy=gettext("Name a folder with tokenizer.json."),
         ) from error
 
 
@@ -54,7 +56,9 @@ def single_token_words(tokenizer: Tokenizer) -> list[str]:
             whole.append(word)
         position += 1 + len(word)
     if len(whole) < 20:
-        raise InvalidSpec("This tokenizer has too few whole words.", remedy="Leave the tokenizer out.")
+        raise InvalidSpec(
+            gettext("This tokenizer has too few whole words."), remedy=gettext("Leave the tokenizer out.")
+        )
     return whole
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.errors import InvalidSpec, NotAvailable, system_message
+from workbench.core.language import gettext
 from workbench.core.statistics import Interval, median_over_rounds
 from workbench.load.ask import Asker
 from workbench.load.crowd import Call, Outcome
@@ -116,10 +117,13 @@ def read_prompts(path: str) -> list[str]:
         lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InvalidSpec(
-            f"The prompts in {path} cannot be read: {error}.", remedy="Name a UTF-8 text file."
+            gettext("The prompts in {path} cannot be read: {error}.").format(path=path, error=system_message(error)),
+            remedy=gettext("Name a UTF-8 text file."),
         ) from error
     if not (found := [line for line in lines if line.strip()]):
-        raise InvalidSpec(f"{path} holds no prompts.", remedy="Write one prompt a line.")
+        raise InvalidSpec(
+            gettext("{path} holds no prompts.").format(path=path), remedy=gettext("Write one prompt a line.")
+        )
     return found
 
 
@@ -136,9 +140,14 @@ def require_answer(url: str, body: Mapping[str, object], *, what: str) -> None:
             reply = asker.ask("POST", asker.address.versioned("/completions"), {**body, "stream": False})
             message = asker.redacted(reply.message())
     except (OSError, ValueError) as error:
-        raise NotAvailable(f"No server answers at {url}: {error}.", remedy="Start one, or correct the URL.") from error
+        raise NotAvailable(
+            gettext("No server answers at {url}: {error}.").format(url=url, error=system_message(error)),
+            remedy=gettext("Start one, or correct the URL."),
+        ) from error
     if reply.status != 200:
         raise NotAvailable(
-            f"The server refuses {what} (HTTP {reply.status}: {message.rstrip('.')}).",
-            remedy="Choose another engine, or change what its message names.",
+            gettext("The server refuses {what} (HTTP {status}: {message}).").format(
+                what=what, status=reply.status, message=message.rstrip(".")
+            ),
+            remedy=gettext("Choose another engine, or change what its message names."),
         )

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traces import Trace, read_trace
 from workbench.load.messages import Schedule
 from workbench.load.spec import LoadSpec
@@ -26,8 +27,10 @@ def schedule(spec: LoadSpec) -> Schedule:
     if spec.arrivals != "closed":
         due = tuple(_due_times(spec, rng).tolist())
         if not due:
-            nothing = f"{spec.rate_per_s} requests/s for {spec.duration_s} s send nothing."
-            raise InvalidSpec(nothing, remedy="Raise the rate or the duration.")
+            nothing = gettext("{rate} requests/s for {seconds} s send nothing.").format(
+                rate=spec.rate_per_s, seconds=spec.duration_s
+            )
+            raise InvalidSpec(nothing, remedy=gettext("Raise the rate or the duration."))
     n = CLOSED_LENGTHS if due is None else len(due)
     inputs = _lengths(spec.input_tokens, spec.input_cv, n, rng).tolist()
     outputs = _lengths(spec.output_tokens, spec.output_cv, n, rng).tolist()
@@ -45,8 +48,8 @@ def _replayed(spec: LoadSpec, trace: Trace) -> Schedule:
     """Return the requests of a trace up to the end of the load, with the blocks that their prompts are made of."""
     if trace.has_hash_ids and (spec.shared_prefix_tokens or not spec.unique_prefix):
         raise InvalidSpec(
-            f"The trace {spec.trace} has hash ids, which say what prompts share.",
-            remedy="Leave shared prefix and repeated prompts out.",
+            gettext("The trace {trace} has hash ids, which say what prompts share.").format(trace=spec.trace),
+            remedy=gettext("Leave shared prefix and repeated prompts out."),
         )
     planned = [a for a in trace.arrivals if a.at_s < spec.duration_s]
     return Schedule(
@@ -67,7 +70,10 @@ def _due_times(spec: LoadSpec, rng: np.random.Generator) -> Floats:
     rate, duration = spec.rate_per_s, spec.duration_s
     top = max(rate, spec.end_rate_per_s or 0.0)
     if top * duration > MAX_REQUESTS:
-        raise InvalidSpec(f"{top * duration:.0f} requests are too many for one run.", remedy="Shorten the run.")
+        raise InvalidSpec(
+            gettext("{n} requests are too many for one run.").format(n=f"{top * duration:.0f}"),
+            remedy=gettext("Shorten the run."),
+        )
     if spec.arrivals == "constant":
         return np.arange(round(rate * duration)) / rate
     if spec.arrivals == "ramp":  # thinning of a Poisson process, Lewis and Shedler 1979

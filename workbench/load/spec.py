@@ -2,15 +2,16 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.load.address import Address, cleaned
-from workbench.load.credentials import HIDDEN, SECRET_NAME, hidden, hide
+from workbench.load.credentials import hide
+from workbench.load.json_fields import json_file, object_of, with_secrets, without_secrets
 
 Arrivals = Literal["constant", "poisson", "gamma", "closed", "ramp", "trace"]
 SCHEMA_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
@@ -31,8 +32,8 @@ def image_buckets(text: str) -> list[tuple[tuple[int, int], float]]:
             weight = -1.0
         if weight <= 0 or not found or min(found[-1][0]) < 1:
             raise InvalidSpec(
-                f"{part!r} is not an image size.",
-                remedy='Give height x width and a share, such as "448x448:3,896x1344:1".',
+                gettext("{part} is not an image size.").format(part=repr(part)),
+                remedy=gettext('Give height x width and a share, such as "448x448:3,896x1344:1".'),
             )
     return found
 
@@ -263,28 +264,42 @@ class LoadSpec(Spec):
         require_positive(self, "trace_speed")
         if not 0 <= self.shared_prefix_tokens < self.input_tokens:
             raise InvalidSpec(
-                f"shared_prefix_tokens is {self.shared_prefix_tokens} of {self.input_tokens}.",
-                remedy="Give 0 or more, and fewer than input_tokens.",
+                gettext("shared_prefix_tokens is {n} of {total}.").format(
+                    n=self.shared_prefix_tokens, total=self.input_tokens
+                ),
+                remedy=gettext("Give 0 or more, and fewer than input_tokens."),
             )
         if self.telemetry_hz and not 0.1 <= self.telemetry_hz <= 50:
-            raise InvalidSpec(f"telemetry_hz is {self.telemetry_hz}.", remedy="Give 0.1 to 50, or 0 for none.")
+            raise InvalidSpec(
+                gettext("telemetry_hz is {rate}.").format(rate=self.telemetry_hz),
+                remedy=gettext("Give 0.1 to 50, or 0 for none."),
+            )
         for name, allowed in (("arrivals", get_args(Arrivals)), ("endpoint", get_args(Endpoint))):
             if getattr(self, name) not in allowed:
-                raise InvalidSpec(f"{name} is {getattr(self, name)!r}.", remedy=f"Choose from: {', '.join(allowed)}.")
+                raise InvalidSpec(
+                    gettext("{place} is {value}.").format(place=name, value=repr(getattr(self, name))),
+                    remedy=gettext("Choose from: {names}.").format(names=", ".join(allowed)),
+                )
         needed = {"closed": "concurrency", "ramp": "end_rate_per_s", "trace": "trace"}.get(self.arrivals)
         if needed and getattr(self, needed) is None:
-            raise InvalidSpec(f"Arrivals {self.arrivals!r} need {needed}.", remedy=f"Set {needed}.")
+            raise InvalidSpec(
+                gettext("Arrivals {arrivals} need {needed}.").format(arrivals=repr(self.arrivals), needed=needed),
+                remedy=gettext("Set {needed}.").format(needed=needed),
+            )
         if self.concurrency is not None and self.concurrency < 1:
-            raise InvalidSpec(f"concurrency is {self.concurrency}.", remedy="Give a number above zero, or none.")
+            raise InvalidSpec(
+                gettext("concurrency is {n}.").format(n=self.concurrency),
+                remedy=gettext("Give a number above zero, or none."),
+            )
         if self.token_ids and (self.endpoint != "completions" or self.tokenizer is None):
             raise InvalidSpec(
-                "Token ids need the completions endpoint and a tokenizer.",
-                remedy="Name the model's folder as tokenizer.",
+                gettext("Token ids need the completions endpoint and a tokenizer."),
+                remedy=gettext("Name the model's folder as tokenizer."),
             )
         self._check_images()
         self._check_structure()
         if self.turns > 1 and self.endpoint != "chat":
-            raise InvalidSpec("Several turns need the chat endpoint.", remedy='Set endpoint="chat".')
+            raise InvalidSpec(gettext("Several turns need the chat endpoint."), remedy=gettext('Set endpoint="chat".'))
 
     def _hide_credentials(self) -> None:
         """Take password, secret values of the query, values of headers and secret fields out of the spec; requests look them up."""
@@ -292,31 +307,39 @@ class LoadSpec(Spec):
         for header in self.headers:
             name, colon, value = header.partition(":")
             if not name.strip() or any(c in name.strip() for c in ' "(),/;<=>?@[]{}\t\r\n\\'):
-                raise InvalidSpec("A header has no name that HTTP knows.", remedy="Give it as 'Name: value'.")
+                raise InvalidSpec(
+                    gettext("A header has no name that HTTP knows."), remedy=gettext("Give it as 'Name: value'.")
+                )
             if colon:
                 hide(f"header {name.strip().lower()}", value.strip())
             names.append(name.strip())
         object.__setattr__(self, "headers", tuple(names))
         object.__setattr__(self, "url", cleaned(self.url))
         if self.extra_body is not None:
-            object.__setattr__(self, "extra_body", json.dumps(_without_secrets(_object(self.extra_body), "body")))
+            object.__setattr__(self, "extra_body", json.dumps(without_secrets(object_of(self.extra_body), "body")))
 
     def _check_structure(self) -> None:
         if self.is_structured and self.endpoint != "chat":
-            raise InvalidSpec("Tools and response formats need the chat endpoint.", remedy="Use --endpoint chat.")
+            raise InvalidSpec(
+                gettext("Tools and response formats need the chat endpoint."), remedy=gettext("Use --endpoint chat.")
+            )
         self.structure_fields()
         if self.endpoint == "embeddings" and (self.turns > 1 or self.token_ids):
-            raise InvalidSpec("Embeddings are asked for by single texts.", remedy="Use one turn, and no token ids.")
+            raise InvalidSpec(
+                gettext("Embeddings are asked for by single texts."), remedy=gettext("Use one turn, and no token ids.")
+            )
 
     def _check_images(self) -> None:
         image_buckets(self.image_sizes)
         if self.n_images < 0 or not 0 <= self.image_hit_fraction <= 1:
             raise InvalidSpec(
-                f"n_images is {self.n_images} and image_hit_fraction {self.image_hit_fraction}.",
-                remedy="Give a number of images, and a share between 0 and 1.",
+                gettext("n_images is {n} and image_hit_fraction {share}.").format(
+                    n=self.n_images, share=self.image_hit_fraction
+                ),
+                remedy=gettext("Give a number of images, and a share between 0 and 1."),
             )
         if self.n_images and self.endpoint != "chat":
-            raise InvalidSpec("Images need the chat endpoint.", remedy='Set endpoint="chat".')
+            raise InvalidSpec(gettext("Images need the chat endpoint."), remedy=gettext('Set endpoint="chat".'))
 
     @property
     def base_url(self) -> str:
@@ -333,16 +356,19 @@ class LoadSpec(Spec):
         """Return the fields that ask for calls or for a format; raises ``InvalidSpec`` for files without them."""
         fields: dict[str, object] = {}
         if self.tools is not None:
-            tools = _json_file(self.tools, "tools")
+            tools = json_file(self.tools, gettext("tools"))
             fields["tools"] = tools.get("tools") if isinstance(tools, dict) else tools
             if not isinstance(fields["tools"], list) or not all(isinstance(t, dict) for t in fields["tools"]):
-                raise InvalidSpec(f"{self.tools} holds no list of tools.", remedy='Give [{"type": "function", ...}].')
+                raise InvalidSpec(
+                    gettext("{file} holds no list of tools.").format(file=self.tools),
+                    remedy=gettext('Give [{"type": "function", ...}].'),
+                )
         if self.response_format is not None:
-            wanted = _json_file(self.response_format, "response format")
+            wanted = json_file(self.response_format, gettext("response format"))
             if not isinstance(wanted, dict):
                 raise InvalidSpec(
-                    f"{self.response_format} holds no object.",
-                    remedy='Give {"type": "json_schema", "json_schema": {...}}.',
+                    gettext("{file} holds no object.").format(file=self.response_format),
+                    remedy=gettext('Give {"type": "json_schema", "json_schema": {...}}.'),
                 )
             is_schema = wanted.get("type", "object") in SCHEMA_TYPES
             named = {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted}}
@@ -351,43 +377,5 @@ class LoadSpec(Spec):
 
     def extra_fields(self) -> dict[str, object]:
         """Return the further fields of each request, with their secret values."""
-        found = {} if self.extra_body is None else _with_secrets(_object(self.extra_body), "body")
+        found = {} if self.extra_body is None else with_secrets(object_of(self.extra_body), "body")
         return found if isinstance(found, dict) else {}
-
-
-def _object(text: str) -> dict[str, object]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidSpec(
-            "The further fields (extra_body) are no JSON object.", remedy="""Give one such as '{"top_p": 0.9}'."""
-        )
-    return found
-
-
-def _json_file(path: str, what: str) -> object:
-    try:
-        found: object = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidSpec(
-            f"The file {path} of the {what} cannot be read: {error}.", remedy="Name a JSON file."
-        ) from error
-    return found
-
-
-def _without_secrets(value: object, name: str) -> object:
-    """Return JSON with the values of fields that sound secret blotted out; they are kept for requests."""
-    if isinstance(value, dict):
-        return {k: _without_secrets(v, f"{name}.{k}") for k, v in value.items()}
-    if isinstance(value, str) and value != HIDDEN and SECRET_NAME.search(name.rpartition(".")[2]):
-        hide(name, value)
-        return HIDDEN
-    return value
-
-
-def _with_secrets(value: object, name: str) -> object:
-    if isinstance(value, dict):
-        return {k: _with_secrets(v, f"{name}.{k}") for k, v in value.items()}
-    return (hidden(name) or value) if value == HIDDEN else value

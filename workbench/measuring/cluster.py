@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.errors import NotAvailable, WorkbenchError, system_reason
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.runs import Run
@@ -48,7 +49,8 @@ def connected(spec: ClusterSpec) -> ModuleType:
         import ray
     except ImportError as error:
         raise NotAvailable(
-            "Ray is not installed.", remedy="Install it with: pip install 'inference-workbench[cluster]'"
+            gettext("Ray is not installed."),
+            remedy=gettext("Install it with: pip install 'inference-workbench[cluster]'"),
         ) from error
     own = spec.cluster == OWN_CLUSTER
     _require_answer(str(spec.cluster))
@@ -68,8 +70,10 @@ def connected(spec: ClusterSpec) -> ModuleType:
         ray.shutdown()
         most = ", ".join(f"{max((n.get(k, 0.0) for n in nodes), default=0):g} {k}" for k in wanted)
         raise NotAvailable(
-            f"No node of the cluster has {spec.n_cpus:g} CPU and {spec.n_gpus:g} GPU; the most on one is {most}.",
-            remedy="Ask for less, or add a node.",
+            gettext("No node of the cluster has {cpus} CPU and {gpus} GPU; the most on one is {most}.").format(
+                cpus=f"{spec.n_cpus:g}", gpus=f"{spec.n_gpus:g}", most=most
+            ),
+            remedy=gettext("Ask for less, or add a node."),
         )
     module: ModuleType = ray
     return module
@@ -82,12 +86,15 @@ def _require_answer(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
         except OSError as error:
-            raise _no_answer(address, error.strerror or str(error)) from error
+            raise _no_answer(address, system_reason(error)) from error
 
 
 def _no_answer(address: str, reason: str) -> NotAvailable:
-    remedy = f"Check the address and `ray status` there, or use {OWN_CLUSTER!r}."
-    return NotAvailable(f"The Ray cluster {address} does not answer: {reason}.", remedy=remedy)
+    remedy = gettext("Check the address and `ray status` there, or use {own}.").format(own=repr(OWN_CLUSTER))
+    return NotAvailable(
+        gettext("The Ray cluster {address} does not answer: {reason}.").format(address=address, reason=reason),
+        remedy=remedy,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,15 +118,15 @@ class TaskError:
 
 def stopped(error: Exception) -> WorkbenchError:
     """Return the error to report of a task that ended with one of its own."""
-    cause = f"The task stopped with {str(error).strip().splitlines()[-1]}"
-    return WorkbenchError(cause, remedy="The node's Ray log has the rest.")
+    cause = gettext("The task stopped with {error}").format(error=str(error).strip().splitlines()[-1])
+    return WorkbenchError(cause, remedy=gettext("The node's Ray log has the rest."))
 
 
 def lost_too_often(n_losses: int, error: str) -> WorkbenchError:
     """Return the error to report where nodes are lost again and again."""
     return WorkbenchError(
-        f"The node that measured it was lost {n_losses} times ({error}).",
-        remedy="Look at the nodes, then resume the job: finished trials are kept.",
+        gettext("The node that measured it was lost {n} times ({error}).").format(n=n_losses, error=error),
+        remedy=gettext("Look at the nodes, then resume the job: finished trials are kept."),
     )
 
 

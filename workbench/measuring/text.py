@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import InvalidSpec
+from workbench.core.errors import InvalidSpec, system_message
+from workbench.core.language import gettext
 
 Ids = npt.NDArray[np.int64]
 
@@ -17,7 +18,10 @@ def read_text(path: str | None, *, default: Path) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSpec(f"The text {source} cannot be read: {error}.", remedy="Name a UTF-8 text file.") from error
+        raise InvalidSpec(
+            gettext("The text {source} cannot be read: {error}.").format(source=source, error=system_message(error)),
+            remedy=gettext("Name a UTF-8 text file."),
+        ) from error
 
 
 def windows_of(ids: Ids, *, n: int, length: int, what: str, prefix: Ids | None = None) -> Ids:
@@ -34,14 +38,20 @@ def windows_of(ids: Ids, *, n: int, length: int, what: str, prefix: Ids | None =
     own = length - before.size
     if own < 1:
         raise InvalidSpec(
-            f"Windows of {length} tokens have no room after the {before.size} special tokens of this tokenizer.",
-            remedy="Use longer windows.",
+            gettext(
+                "Windows of {length} tokens have no room after the {size} special tokens of this tokenizer."
+            ).format(length=length, size=before.size),
+            remedy=gettext("Use longer windows."),
         )
     if ids.size < n * own:
         fits = ids.size // own
         raise InvalidSpec(
-            f"The {what} text has {ids.size} tokens; {n} windows of {own} need {n * own}.",
-            remedy=f"Use at most {fits} windows or a longer text." if fits else "Use a longer text or shorter windows.",
+            gettext("The {what} text has {size} tokens; {n} windows of {own} need {needed}.").format(
+                what=what, size=ids.size, n=n, own=own, needed=n * own
+            ),
+            remedy=gettext("Use at most {fits} windows or a longer text.").format(fits=fits)
+            if fits
+            else gettext("Use a longer text or shorter windows."),
         )
     starts = np.linspace(0, ids.size - own, n).astype(np.int64)
     return np.stack([np.concatenate([before, ids[s : s + own]]) for s in starts])
@@ -57,9 +67,10 @@ def require_disjoint(calibration: Ids, test: Ids) -> None:
     shared = sum(any(key in seen for key in _runs(row, run)) for row in test)
     if shared:
         raise InvalidSpec(
-            f"{shared} of {len(test)} test windows have text in common with the calibration text, so that the method would be "
-            "tested on what it was calibrated on.",
-            remedy="Name a calibration text and an evaluation text that do not overlap.",
+            gettext(
+                "{shared} of {n} test windows have text in common with the calibration text, so that the method would be tested on what it was calibrated on."
+            ).format(shared=shared, n=len(test)),
+            remedy=gettext("Name a calibration text and an evaluation text that do not overlap."),
         )
 
 

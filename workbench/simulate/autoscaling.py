@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +30,10 @@ class Traffic:
 
     def __post_init__(self) -> None:
         if self.requests.shape != self.work_s.shape or not self.requests.size or min(self.work_s.min(), 0.0) < 0:
-            raise InvalidSpec("Traffic needs requests and work for every second.", remedy="Give arrays of one length.")
+            raise InvalidSpec(
+                gettext("Traffic needs requests and work for every second."),
+                remedy=gettext("Give arrays of one length."),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +200,9 @@ class Relief:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cached < 1 or not 0 < self.shorter_to <= 1:
-            raise InvalidSpec(f"{self} is no relief.", remedy="Give shares below 1.")
+            raise InvalidSpec(
+                gettext("{relief} is no relief.").format(relief=self), remedy=gettext("Give shares below 1.")
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,8 +262,10 @@ def play(
     """
     if min(start_s, promised_s, first, least) <= 0 or most < least or warm < 0:
         raise InvalidSpec(
-            f"{first} replicas, from {least} to {most}, {warm} warm, started in {start_s} s, an SLO of {promised_s} s.",
-            remedy="Give numbers above zero, and least <= most.",
+            gettext(
+                "{first} replicas, from {least} to {most}, {warm} warm, started in {seconds} s, an SLO of {slo} s."
+            ).format(first=first, least=least, most=most, warm=warm, seconds=start_s, slo=promised_s),
+            remedy=gettext("Give numbers above zero, and least <= most."),
         )
     fleet = _Fleet(ready=first, spare=warm, start_s=start_s, warm_start_s=warm_start_s)
     eased = relief or Relief()

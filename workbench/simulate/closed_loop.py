@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.engine import Answer, Engine, EngineLimits, Moment
 from workbench.simulate.routing import Replicas
@@ -42,7 +43,8 @@ def closed_loop(
     """
     if n_users < 1 or think_s < 0:
         raise InvalidSpec(
-            f"{n_users} users who think for {think_s} s.", remedy="Give 1 or more users, and a time from 0 on."
+            gettext("{n} users who think for {seconds} s.").format(n=n_users, seconds=think_s),
+            remedy=gettext("Give 1 or more users, and a time from 0 on."),
         )
     sent: list[Arrival] = []
 

@@ -17,6 +17,7 @@ from math import ceil, inf, sqrt
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.prefix_cache import BLOCK_TOKENS, Held, PrefixCache, Prompt
 from workbench.simulate.step_cost import AT_ONCE, Front, StepCost
@@ -59,11 +60,14 @@ class EngineLimits:
     def __post_init__(self) -> None:
         require_positive(self, "token_budget", "max_sequences", "cache_tokens")
         if not 0 <= self.cached_fraction < 1:
-            raise InvalidSpec(f"A cached share of {self.cached_fraction}.", remedy="Give a share below 1.")
+            cause = gettext("A cached share of {share}.").format(share=self.cached_fraction)
+            raise InvalidSpec(cause, remedy=gettext("Give a share below 1."))
         if self.token_budget <= self.max_sequences:
             raise InvalidSpec(
-                f"A budget of {self.token_budget} tokens leaves no room for prompts with {self.max_sequences} sequences.",
-                remedy="Give a larger budget.",
+                gettext("A budget of {budget} tokens leaves no room for prompts with {n} sequences.").format(
+                    budget=self.token_budget, n=self.max_sequences
+                ),
+                remedy=gettext("Give a larger budget."),
             )
 
 
@@ -163,14 +167,13 @@ class Engine:
     def add(self, index: int, arrival: Arrival) -> None:
         """Take a request that comes no earlier than those before it; ``answers[index]`` will hold its answer."""
         if arrival.input_tokens < 1 or arrival.output_tokens < 1:
-            raise InvalidSpec(f"{arrival} has no tokens.", remedy="Give 1 or more of each.")
+            cause = gettext("{arrival} has no tokens.").format(arrival=arrival)
+            raise InvalidSpec(cause, remedy=gettext("Give 1 or more of each."))
         length = arrival.input_tokens + arrival.output_tokens
         room = self.limits.cache_tokens if self.blocks is None else BLOCK_TOKENS * self.blocks.n_blocks
         if length > room:
-            raise DoesNotFit(
-                f"A request of {length} tokens is longer than the cache: {room}.",
-                remedy="Give the cache more memory, or limit the context.",
-            )
+            cause = gettext("A request of {n} tokens is longer than the cache: {room}.").format(n=length, room=room)
+            raise DoesNotFit(cause, remedy=gettext("Give the cache more memory, or limit the context."))
         self.outstanding_tokens += length
         self._seen_s = max(arrival.at_s + self.limits.front.base_s, self._seen_s + self.limits.front.request_s)
         self._coming.append(_Sequence(index, arrival, self._seen_s, unread=arrival.input_tokens))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.estimate.load_constants import LoadConstants
 from workbench.estimate.machine import Machine
 from workbench.simulate.closed_loop import closed_loop
@@ -73,7 +74,7 @@ def fitted_loads(
     from scipy.optimize import least_squares, minimize
 
     if not loads:
-        raise InvalidSpec("No load was measured.", remedy="Give one or more.")
+        raise InvalidSpec(gettext("No load was measured."), remedy=gettext("Give one or more."))
     plain = replace(machine, load=None)
     costs = [
         step_cost(model, precision, plain, context_tokens=load.input_tokens + load.output_tokens // 2) for load in loads

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.prefix_cache import BLOCK_TOKENS, PrefixCache, Prompt
 
@@ -28,7 +29,8 @@ def require_hash_ids(arrivals: Sequence[Arrival], place: str) -> None:
     """Raise ``InvalidSpec`` for a trace that does not say what prompts share."""
     if not any(a.hash_ids for a in arrivals):
         raise InvalidSpec(
-            f"The trace {place} has no hash ids, which say what prompts share.", remedy="Give one of Mooncake's form."
+            gettext("The trace {file} has no hash ids, which say what prompts share.").format(file=place),
+            remedy=gettext("Give one of Mooncake's form."),
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.release.rule import MEASURES
 from workbench.release.sequential import WorseThanBaseline
 
@@ -45,7 +45,9 @@ def odds(
         seed: Of the drawing.
     """
     if judge not in JUDGES or not (0 <= old_rate <= 1 and 0 <= new_rate <= 1) or per_interval < 1 or n < 1:
-        raise InvalidSpec(f"{judge}, {old_rate}, {new_rate}, {per_interval}.", remedy="Give rates from 0 to 1.")
+        raise InvalidSpec(
+            f"{judge}, {old_rate}, {new_rate}, {per_interval}.", remedy=gettext("Give rates from 0 to 1.")
+        )
     checks = _threshold(0.99, n_failed=5, per_step=INTERVALS_PER_STEP)
     play = {JUDGES[0]: _sequential(alpha), JUDGES[1]: _threshold(0.95, n_failed=1, per_step=1), JUDGES[2]: checks}[
         judge

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.engine import Answer, Engine, EngineLimits, Moment
 from workbench.simulate.step_cost import StepCost
@@ -59,9 +60,12 @@ def replicas(
 def require_routing(n: int, routing: Routing) -> None:
     """Raise ``InvalidSpec`` unless there are engines and a known way to choose one."""
     if n < 1:
-        raise InvalidSpec(f"{n} replicas.", remedy="Give 1 or more.")
+        raise InvalidSpec(gettext("{n} replicas.").format(n=n), remedy=gettext("Give 1 or more."))
     if routing not in get_args(Routing):
-        raise InvalidSpec(f"Routing {routing!r}.", remedy=f"Choose from: {', '.join(get_args(Routing))}.")
+        raise InvalidSpec(
+            gettext("Routing {routing}.").format(routing=repr(routing)),
+            remedy=gettext("Choose from: {names}.").format(names=", ".join(get_args(Routing))),
+        )
 
 
 def chosen_engine(engines: Sequence[Engine], turn: int, arrival: Arrival, routing: Routing) -> Engine:

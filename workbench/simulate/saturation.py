@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext
 from workbench.core.traffic import SPREAD, Arrival, Lengths, draw_arrivals
 from workbench.estimate.precision import STORED, chosen_precision, weight_bits_of
 from workbench.estimate.search import Offer
@@ -45,7 +46,12 @@ def replica_speed(model: ModelSpec, offer: Offer, *, input_tokens: float, output
         context_tokens=round(input_tokens + output_tokens),
     )
     if not memory.room_tokens:
-        raise DoesNotFit(f"{model.name} in {precision} does not fit {offer.name}.", remedy="Name a larger device.")
+        raise DoesNotFit(
+            gettext("{model} in {precision} does not fit {device}.").format(
+                model=model.name, precision=precision, device=offer.name
+            ),
+            remedy=gettext("Name a larger device."),
+        )
     cost = step_cost(model, precision, offer.machine, context_tokens=max(1, round(input_tokens + output_tokens / 2)))
     to_median = exp(-(SPREAD**2) / 2)
     lengths = Lengths(

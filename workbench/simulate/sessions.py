@@ -13,6 +13,7 @@ from itertools import accumulate
 from math import inf, log, sqrt
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.engine import Engine, EngineLimits
 from workbench.simulate.routing import Replicas, Routing, answered, chosen_engine, require_routing
@@ -71,8 +72,10 @@ def draw_sessions(n: int, *, requests_per_s: float, seed: int, most_tokens: int 
     least = SYSTEM_TOKENS + GROUP_TOKENS + round(START_TOKENS[0])
     if n < 1 or requests_per_s <= 0 or most_tokens < least:
         raise InvalidSpec(
-            f"{n} sessions with {requests_per_s} requests/s and at most {most_tokens:,} tokens, of which they begin with {least:,}.",
-            remedy="Give 1 or more sessions, a rate above zero, and a model for longer contexts.",
+            gettext(
+                "{n} sessions with {rate} requests/s and at most {most} tokens, of which they begin with {least}."
+            ).format(n=n, rate=requests_per_s, most=f"{most_tokens:,}", least=f"{least:,}"),
+            remedy=gettext("Give 1 or more sessions, a rate above zero, and a model for longer contexts."),
         )
     rng = random.Random(seed)
     weights = list(accumulate((k + 1) ** -GROUP_SKEW for k in range(GROUPS)))

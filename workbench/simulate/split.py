@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.traffic import Arrival
 from workbench.simulate.engine import Answer, Engine, EngineLimits
 from workbench.simulate.routing import chosen_engine
@@ -76,7 +77,10 @@ def split_replicas(
     """
     if n_prefill < 1 or n_decode < 1:
         raise InvalidSpec(
-            f"{n_prefill} prefill and {n_decode} decode engines.", remedy="Give each kind one engine or more."
+            gettext("{n_prefill} prefill and {n_decode} decode engines.").format(
+                n_prefill=n_prefill, n_decode=n_decode
+            ),
+            remedy=gettext("Give each kind one engine or more."),
         )
     plain = [replace(a, hash_ids=()) for a in arrivals]
     prefill = [Engine(cost, limits) for _ in range(n_prefill)]

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,9 @@ class LinearCost:
     def __post_init__(self) -> None:
         require_positive(self, "fixed_s")
         if min(self.sequence_s, self.prompt_token_s, self.cached_token_s) < 0:
-            raise InvalidSpec("A part of a step's time is below zero.", remedy="Give times from 0 on.")
+            raise InvalidSpec(
+                gettext("A part of a step's time is below zero."), remedy=gettext("Give times from 0 on.")
+            )
 
     def decode_s(self, sequences: int, cached: int) -> float:
         """Return the time of a step of decoding alone."""

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.speculate.loop import Decoding, Drafter, ModelDrafter, NgramDrafter
 from workbench.speculate.ragged import require_plain_cache, require_same_when_ragged
 from workbench.understanding.reading import open_causal_model, refused_in_words
@@ -65,8 +66,10 @@ class SpeculationBench:
             require_plain_cache(self.draft)
             if _n_words(self.draft) != self.n_words:
                 raise InvalidSpec(
-                    f"The draft model has {_n_words(self.draft):,} tokens and the model {self.n_words:,}.",
-                    remedy="Choose a draft model that was made with the model's tokenizer.",
+                    gettext("The draft model has {n} tokens and the model {others}.").format(
+                        n=f"{_n_words(self.draft):,}", others=f"{self.n_words:,}"
+                    ),
+                    remedy=gettext("Choose a draft model that was made with the model's tokenizer."),
                 )
 
     def now_s(self) -> float:

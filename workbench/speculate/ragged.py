@@ -7,6 +7,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.understanding.reading import CausalReader, refused_in_words
 
 
@@ -87,8 +88,10 @@ def require_plain_cache(model: PreTrainedModel) -> None:
     layers = DynamicCache(config=model.config).layers
     if not CausalReader(model).takes_cache or any(type(layer) is not DynamicLayer for layer in layers):
         raise NotAvailable(
-            f"{type(model).__name__} keeps more than the keys and values of all tokens, so that rejected drafts cannot be taken back here.",
-            remedy="Measure a model with full attention in all layers, or speculation in vLLM.",
+            gettext(
+                "{kind} keeps more than the keys and values of all tokens, so that rejected drafts cannot be taken back here."
+            ).format(kind=type(model).__name__),
+            remedy=gettext("Measure a model with full attention in all layers, or speculation in vLLM."),
         )
 
 
@@ -107,6 +110,8 @@ def require_same_when_ragged(model: PreTrainedModel) -> None:
     difference = float((logits - whole).square().mean().sqrt() / whole.std())
     if not difference < 0.15:
         raise NotAvailable(
-            f"{type(model).__name__} in transformers answers otherwise when sequences of different lengths are read together.",
-            remedy="Measure speculation in vLLM.",
+            gettext(
+                "{kind} in transformers answers otherwise when sequences of different lengths are read together."
+            ).format(kind=type(model).__name__),
+            remedy=gettext("Measure speculation in vLLM."),
         )

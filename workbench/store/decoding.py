@@ -10,6 +10,7 @@ import msgspec
 
 from workbench.core.errors import InvalidSpec, StoreError
 from workbench.core.kinds import contents
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.provenance import Provenance
 from workbench.core.rows import Failure, Row
 from workbench.core.runs import SCHEMA_VERSION, Environment, Run
@@ -19,7 +20,7 @@ T = TypeVar("T")
 MOST_BYTES = 256 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Ids and kinds: what can stand in a file name, a link and a command without being quoted."""
-REMEDY = "Export the run again with `workbench runs export`."
+REMEDY = gettext_noop("Export the run again with `workbench runs export`.")
 
 
 class _Document(msgspec.Struct, kw_only=True):
@@ -50,21 +51,31 @@ def run_from_json(text: str, *, source: str = "This text") -> Run:
         StoreError: The document is no run; the message names the source, the field, and what belongs there.
     """
     if len(text) > MOST_BYTES:
-        raise StoreError(f"{source} has {len(text) >> 20} MiB; a run has at most {MOST_BYTES >> 20}.", remedy=REMEDY)
+        raise StoreError(
+            gettext("{source} has {n} MiB; a run has at most {most}.").format(
+                source=source, n=len(text) >> 20, most=MOST_BYTES >> 20
+            ),
+            remedy=gettext(REMEDY),
+        )
     try:
         data: Any = msgspec.json.decode(text)
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise StoreError(
-                f"{source} holds a run of format {version}; this version reads up to {SCHEMA_VERSION}.",
-                remedy="Upgrade the workbench.",
+                gettext("{source} holds a run of format {version}; this version reads up to {known}.").format(
+                    source=source, version=version, known=SCHEMA_VERSION
+                ),
+                remedy=gettext("Upgrade the workbench."),
             )
         document = _read(data, _Document, "")
         if problem := _problem(document):
             raise _Damaged(problem)
         return _run(_read(_migrated(data, document), _Document, ""))
     except (msgspec.MsgspecError, _Damaged, RecursionError, UnicodeError, InvalidSpec) as error:
-        raise StoreError(f"{source} is not a stored run: {str(error).rstrip('.')}.", remedy=REMEDY) from error
+        raise StoreError(
+            gettext("{source} is not a stored run: {error}.").format(source=source, error=str(error).rstrip(".")),
+            remedy=gettext(REMEDY),
+        ) from error
 
 
 class _Damaged(ValueError):

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import StoreError, system_message
+from workbench.core.language import gettext
 from workbench.core.runs import Run
 from workbench.store.decoding import run_from_json
 
@@ -29,7 +30,10 @@ class RunStore:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"The folder {path.parent} cannot be made: {error}.", remedy="Set WORKBENCH_HOME to a writable folder."
+                gettext("The folder {folder} cannot be made: {error}.").format(
+                    folder=path.parent, error=system_message(error)
+                ),
+                remedy=gettext("Set WORKBENCH_HOME to a writable folder."),
             ) from error
         with self._open() as db:
             db.executescript(SCHEMA)
@@ -46,8 +50,10 @@ class RunStore:
                 db.close()
         except sqlite3.DatabaseError as error:
             raise StoreError(
-                f"The run store {self.path} cannot be used: {error}.",
-                remedy="Free disk space, or move the file away if it is damaged; runs can be imported again from JSON.",
+                gettext("The run store {path} cannot be used: {error}.").format(path=self.path, error=error),
+                remedy=gettext(
+                    "Free disk space, or move the file away if it is damaged; runs can be imported again from JSON."
+                ),
             ) from error
 
     def add(self, run: Run) -> None:
@@ -61,7 +67,10 @@ class RunStore:
         with self._open() as db:
             row = db.execute("SELECT document FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise StoreError(f"There is no stored run {run_id}.", remedy="`workbench runs list` shows what there is.")
+            raise StoreError(
+                gettext("There is no stored run {id}.").format(id=run_id),
+                remedy=gettext("`workbench runs list` shows what there is."),
+            )
         return run_from_json(row[0], source=f"The run store {self.path}")
 
     def has(self, run_id: str) -> bool:
@@ -90,7 +99,8 @@ def read_run_file(path: Path) -> Run:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(
-            f"{path} cannot be read: {error}.", remedy="Name a file that `workbench runs export` wrote."
+            gettext("{path} cannot be read: {error}.").format(path=path, error=system_message(error)),
+            remedy=gettext("Name a file that `workbench runs export` wrote."),
         ) from error
     return run_from_json(text, source=str(path))
 

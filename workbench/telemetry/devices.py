@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from workbench.core.devices import Device
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 
 # Names that NVML gives, by row of data/hardware.csv; the first prefix that fits counts.
 CATALOG_NAMES = (
@@ -54,7 +54,7 @@ def gpu_devices() -> tuple[list[Device], str | None]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return [], f"NVML does not start: {error}"
+        return [], gettext("NVML does not start: {error}").format(error=error)
     try:
         driver = pynvml.nvmlSystemGetDriverVersion()
         gpus = []
@@ -76,7 +76,7 @@ def gpu_devices() -> tuple[list[Device], str | None]:
             )
         return gpus, None if gpus else gettext_noop("NVML finds no GPU")
     except pynvml.NVMLError as error:
-        return [], f"NVML cannot read the GPUs: {error}"
+        return [], gettext("NVML cannot read the GPUs: {error}").format(error=error)
     finally:
         pynvml.nvmlShutdown()
 
@@ -94,5 +94,8 @@ def chosen_device(choice: str) -> Device:
     if gpus:
         return gpus[0]
     if choice == "cuda":
-        raise NotAvailable(f"There is no GPU to run on: {problem}.", remedy="Choose the device cpu or auto.")
+        raise NotAvailable(
+            gettext("There is no GPU to run on: {problem}.").format(problem=gettext(problem or "")),
+            remedy=gettext("Choose the device cpu or auto."),
+        )
     return cpu_device()

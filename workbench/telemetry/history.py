@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import InvalidSpec, StoreError
+from workbench.core.errors import InvalidSpec, StoreError, system_message
+from workbench.core.language import gettext
 from workbench.core.rows import plain
 from workbench.telemetry.samples import Signal
 
@@ -61,7 +62,10 @@ class History:
         about = folder / ABOUT
         if not about.exists():
             if not signals:
-                raise StoreError(f"{folder} is no history of samples.", remedy="Record one, or name another folder.")
+                raise StoreError(
+                    gettext("{folder} is no history of samples.").format(folder=folder),
+                    remedy=gettext("Record one, or name another folder."),
+                )
             folder.mkdir(parents=True, exist_ok=True)
             unfinished = about.with_suffix(".part")
             unfinished.write_text(json.dumps(plain(_About(signals=tuple(signals), grains_s=GRAINS_S))))
@@ -69,12 +73,21 @@ class History:
         try:
             kept = msgspec.json.decode(about.read_bytes(), type=_About)
         except (OSError, msgspec.MsgspecError) as error:
-            raise StoreError(f"{about} cannot be read: {error}.", remedy="Record into another folder.") from error
+            raise StoreError(
+                gettext("{file} cannot be read: {error}.").format(file=about, error=system_message(error)),
+                remedy=gettext("Record into another folder."),
+            ) from error
         self.signals = list(kept.signals)
         if kept.grains_s != GRAINS_S:
-            raise StoreError(f"{folder} has the grains {kept.grains_s}.", remedy="Record into another folder.")
+            raise StoreError(
+                gettext("{folder} has the grains {grains}.").format(folder=folder, grains=kept.grains_s),
+                remedy=gettext("Record into another folder."),
+            )
         if signals is not None and [s.name for s in signals] != [s.name for s in self.signals]:
-            raise StoreError(f"{folder} has other signals.", remedy="Record into another folder.")
+            raise StoreError(
+                gettext("{folder} has other signals.").format(folder=folder),
+                remedy=gettext("Record into another folder."),
+            )
         self._index = {s.name: i for i, s in enumerate(self.signals)}
         self._type = np.dtype([("at_s", "<f8"), *((part, "<f4", (len(self.signals),)) for part in PARTS)])
 
@@ -86,11 +99,15 @@ class History:
         """Add samples, (rows, signals), one row for each second, ascending and later than all before; NaN: none."""
         if values.shape != (at_s.size, len(self.signals)) or np.any(np.diff(at_s) < 0):
             raise InvalidSpec(
-                f"Rows of shape {values.shape} at {at_s.size} times.", remedy="Give a row for each time, in order."
+                gettext("Rows of shape {shape} at {n} times.").format(shape=values.shape, n=at_s.size),
+                remedy=gettext("Give a row for each time, in order."),
             )
         last = self._last(GRAINS_S[0])
         if last is not None and at_s.size and at_s[0] < last:
-            raise InvalidSpec(f"{at_s[0]} s is before {last} s.", remedy="Samples are added in the order of time.")
+            raise InvalidSpec(
+                gettext("{at} s is before {last} s.").format(at=at_s[0], last=last),
+                remedy=gettext("Samples are added in the order of time."),
+            )
         rows = np.empty(at_s.size, dtype=self._type)
         rows["at_s"] = at_s
         for part in PARTS:
@@ -103,7 +120,10 @@ class History:
         """Return a signal between two times, at the finest grain with at most ``most_parts`` parts, or the coarsest."""
         column = self._index.get(name)
         if column is None:
-            raise StoreError(f"There is no signal {name}.", remedy=f"There are: {', '.join(list(self._index)[:20])}.")
+            raise StoreError(
+                gettext("There is no signal {name}.").format(name=name),
+                remedy=gettext("There are: {names}.").format(names=", ".join(list(self._index)[:20])),
+            )
         grain = next((g for g in GRAINS_S if (end_s - start_s) / g <= most_parts), GRAINS_S[-1])
         rows = self._rows(grain)
         at = rows["at_s"]
@@ -168,7 +188,10 @@ class History:
 def history_folder(home: Path, name: str) -> Path:
     """Return the folder of a history; raises ``InvalidSpec`` for a name that is a path."""
     if not name or name != Path(name).name or name.startswith("."):
-        raise InvalidSpec(f"{name!r} is no name of a history.", remedy="Give letters, digits and hyphens.")
+        raise InvalidSpec(
+            gettext("{name} is no name of a history.").format(name=repr(name)),
+            remedy=gettext("Give letters, digits and hyphens."),
+        )
     return home / "history" / name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.telemetry.sampler import SourceLost
 from workbench.telemetry.samples import Kind, Signal
 
@@ -57,7 +57,10 @@ class MetricsSource:
     def __init__(self, url: str, *, period_s: float = 1.0, timeout_s: float = 2.0, name: str = "engine") -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InvalidSpec(f"{url!r} is not a URL.", remedy="Give one like http://localhost:8000.")
+            raise InvalidSpec(
+                gettext("{url} is not a URL.").format(url=repr(url)),
+                remedy=gettext("Give one like http://localhost:8000."),
+            )
         self.name, self.period_s, self._timeout_s, self.url = name, period_s, timeout_s, url
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)

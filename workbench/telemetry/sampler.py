@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.telemetry.samples import Recording, SampledSignals, Signal
 
 RETRY_S = 5.0  # after a source was lost
@@ -42,9 +43,14 @@ class Sampler:
 
     def __init__(self, sources: Sequence[Source], *, rate_hz: float = 10.0, keep_s: float = 3600.0) -> None:
         if not 0.1 <= rate_hz <= 100:
-            raise InvalidSpec(f"The sampling rate is {rate_hz} Hz.", remedy="Give 0.1 to 100 Hz.")
+            raise InvalidSpec(
+                gettext("The sampling rate is {rate} Hz.").format(rate=rate_hz),
+                remedy=gettext("Give 0.1 to 100 Hz."),
+            )
         if keep_s <= 0:
-            raise InvalidSpec(f"keep_s is {keep_s}.", remedy="Give a number above 0.")
+            raise InvalidSpec(
+                gettext("keep_s is {seconds}.").format(seconds=keep_s), remedy=gettext("Give a number above 0.")
+            )
         self.sources, self.rate_hz, self.keep_s = list(sources), rate_hz, keep_s
         self.cpu_s = 0.0
         """Processor time of the sampling thread."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import StoreError
+from workbench.core.language import gettext
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["gauge", "counter"]
@@ -135,7 +136,7 @@ class Recording:
     def of(cls, kept: SampledSignals) -> "Recording":
         """Return a recording that a run keeps; raises ``StoreError`` where times and values differ in number."""
         if any(len(s.t) != len(s.v) for s in kept.signals):
-            raise StoreError("Times and values of a signal differ in number.", remedy="Record again.")
+            raise StoreError(gettext("Times and values of a signal differ in number."), remedy=gettext("Record again."))
         return cls(
             signals={s.name: Signal(name=s.name, unit=s.unit, label=s.label, kind=s.kind) for s in kept.signals},
             times_s={s.name: np.array(s.t, dtype=float) for s in kept.signals},

@@ -19,6 +19,7 @@ from torch.fx.experimental import _config as fx_config
 
 from workbench.catalog.model_spec import ModelSpec
 from workbench.core.errors import NotAModel, UnknownStorage
+from workbench.core.language import gettext
 from workbench.understanding.aliases import Fields
 from workbench.understanding.cache import Kept, kept_by
 from workbench.understanding.construct import Constructed, construct
@@ -200,7 +201,10 @@ def _first(places: Sequence[object], *names: str, default: int | None = None) ->
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
     if default is None:
-        raise NotAModel(f"The configuration has no {names[0]}.", remedy="Only language models can be counted.")
+        raise NotAModel(
+            gettext("The configuration has no {field}.").format(field=names[0]),
+            remedy=gettext("Only language models can be counted."),
+        )
     return default
 
 

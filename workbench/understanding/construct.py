@@ -18,6 +18,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from workbench.catalog.config_file import without_quantization
 from workbench.catalog.model_spec import ModelKind
 from workbench.core.errors import NotAModel
+from workbench.core.language import gettext
 from workbench.understanding.aliases import ALIASES, Fields
 
 LEFT_OUT = frozenset({"auto_map", "model_type", "dtype", "torch_dtype", "_name_or_path"})
@@ -68,9 +69,12 @@ def construct(fields: Fields, *, device: str = "meta") -> Constructed:
         )
     if model_type not in CONFIG_MAPPING:
         raise NotAModel(
-            f"The model type {model_type!r} is not known to transformers {transformers.__version__}.",
-            remedy="Only what transformers has code for can be counted, and code from beside the weights is never run. "
-            "Add the model's numbers with `workbench models add`.",
+            gettext("The model type {model_type} is not known to transformers {version}.").format(
+                model_type=repr(model_type), version=transformers.__version__
+            ),
+            remedy=gettext(
+                "Only what transformers has code for can be counted, and code from beside the weights is never run. Add the model's numbers with `workbench models add`."
+            ),
         )
     config_class = CONFIG_MAPPING[model_type]
     unread = sorted(_unread(own, config_class))
@@ -96,14 +100,18 @@ def construct(fields: Fields, *, device: str = "meta") -> Constructed:
     except ImportError as error:
         reason = " ".join(str(error).split())[:200]
         raise NotAModel(
-            f"The class of {model_type!r} needs a package that is not installed: {reason}",
-            remedy="Install it, then ask again.",
+            gettext("The class of {model_type} needs a package that is not installed: {reason}").format(
+                model_type=repr(model_type), reason=reason
+            ),
+            remedy=gettext("Install it, then ask again."),
         ) from error
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise NotAModel(
-            f"transformers refuses this configuration of {model_type!r}: {type(error).__name__}: {reason}",
-            remedy="Correct or complete its config.json.",
+            gettext("transformers refuses this configuration of {model_type}: {kind}: {reason}").format(
+                model_type=repr(model_type), kind=type(error).__name__, reason=reason
+            ),
+            remedy=gettext("Correct or complete its config.json."),
         ) from error
     return Constructed(
         model=model.eval(),
@@ -157,8 +165,10 @@ def _class_of(config: transformers.PreTrainedConfig, architectures: object) -> t
             known.setdefault(name, kind)
     if not known:
         raise NotAModel(
-            f"{config.model_type!r} is a part of a model in transformers, not one that can be run.",
-            remedy="Name the configuration of the whole model.",
+            gettext("{model_type} is a part of a model in transformers, not one that can be run.").format(
+                model_type=repr(config.model_type)
+            ),
+            remedy=gettext("Name the configuration of the whole model."),
         )
     named = architectures[0] if isinstance(architectures, list) and architectures else None
     also_reads_both_ways = "encoder" in known.values() and not getattr(config, "is_decoder", False)
@@ -245,8 +255,12 @@ def _check_unread(fields: Fields, unread: list[str], config: transformers.PreTra
             refused.append(path)
     if refused:
         raise NotAModel(
-            f"transformers does not read these fields of {config.model_type!r}, which may set its size: {', '.join(refused)}.",
-            remedy="Correct their names, remove them if they mean nothing, or add the model's numbers with `workbench models add`.",
+            gettext("transformers does not read these fields of {model_type}, which may set its size: {names}.").format(
+                model_type=repr(config.model_type), names=", ".join(refused)
+            ),
+            remedy=gettext(
+                "Correct their names, remove them if they mean nothing, or add the model's numbers with `workbench models add`."
+            ),
         )
     named = [path for path in unread if HARMLESS.search(path.rsplit(".", 1)[-1]) is None]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
@@ -264,6 +278,8 @@ def _check_experts_are_read(fields: Fields, text: transformers.PreTrainedConfig)
     switch = getattr(text, "enable_moe_block", True)
     if named and not switch:
         raise NotAModel(
-            f"The file names experts ({', '.join(named)}), but not `enable_moe_block`, without which {text.model_type!r} builds none.",
-            remedy="Add `enable_moe_block: true`, or remove the experts.",
+            gettext(
+                "The file names experts ({names}), but not `enable_moe_block`, without which {model_type} builds none."
+            ).format(names=", ".join(named), model_type=repr(text.model_type)),
+            remedy=gettext("Add `enable_moe_block: true`, or remove the experts."),
         )

@@ -14,6 +14,7 @@ from workbench.catalog.checkpoint import BUFFERS, INDEX, checkpoint_files
 from workbench.catalog.config_file import MOST_LAYERS, quantization_method, quantization_of, read_config
 from workbench.catalog.models import WEIGHT_FILES
 from workbench.core.errors import NotAModel, NotAvailable, first_line
+from workbench.core.language import gettext
 
 READ = ("model.safetensors", INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files of weights that transformers looks for, in this order."""
@@ -36,8 +37,12 @@ def require_readable_files(place: str) -> None:
         return
     if (folder / "adapter_config.json").is_file():
         raise NotAModel(
-            f"{folder.name} holds an adapter, which is loaded or left out depending on what else is installed.",
-            remedy="Merge it into its model (`merge_and_unload` of peft), or name the folder of the model alone.",
+            gettext(
+                "{folder} holds an adapter, which is loaded or left out depending on what else is installed."
+            ).format(folder=folder.name),
+            remedy=gettext(
+                "Merge it into its model (`merge_and_unload` of peft), or name the folder of the model alone."
+            ),
         )
     _require_weights(folder)
     checkpoint_files(folder, n_layers=MOST_LAYERS)  # its headers are whole, and no tensor is there twice
@@ -50,13 +55,15 @@ def _require_weights(folder: Path) -> None:
     others = sorted(f.name for f in folder.iterdir() if f.suffix in WEIGHT_FILES)
     if first is None and others:
         raise NotAModel(
-            f"{folder.name} has its weights as {others[0]}, which are not read for measurements.",
-            remedy="Fetch or make its *.safetensors files.",
+            gettext("{folder} has its weights as {file}, which are not read for measurements.").format(
+                folder=folder.name, file=others[0]
+            ),
+            remedy=gettext("Fetch or make its *.safetensors files."),
         )
     if first is None:
         raise NotAModel(
-            f"{folder.name} has no weights.",
-            remedy="Fetch its *.safetensors files; --random-weights measures the speed of its shape alone.",
+            gettext("{folder} has no weights.").format(folder=folder.name),
+            remedy=gettext("Fetch its *.safetensors files; --random-weights measures the speed of its shape alone."),
         )
     if first.suffix == ".bin":
         try:
@@ -65,12 +72,17 @@ def _require_weights(folder: Path) -> None:
             raise
         except Exception as error:  # a file that is cut off has several
             raise NotAModel(
-                f"{first.name} of {folder.name} is damaged: {first_line(error)}.", remedy="Fetch the file again."
+                gettext("{first} of {folder} is damaged: {error}.").format(
+                    first=first.name, folder=folder.name, error=first_line(error)
+                ),
+                remedy=gettext("Fetch the file again."),
             ) from error
         if not isinstance(content, Mapping) or not all(isinstance(t, torch.Tensor) for t in content.values()):
             raise NotAModel(
-                f"{first.name} of {folder.name} is not a table of tensors by name.",
-                remedy="Save the model with `save_pretrained`.",
+                gettext("{first} of {folder} is not a table of tensors by name.").format(
+                    first=first.name, folder=folder.name
+                ),
+                remedy=gettext("Save the model with `save_pretrained`."),
             )
 
 
@@ -84,8 +96,12 @@ def _require_readable_quantization(folder: Path) -> None:
         quantizer.validate_environment(device_map=None, weights_only=True)
     except Exception as error:  # each method has errors of its own
         raise NotAvailable(
-            f"{folder.name} is quantized by {quantization_method(stored)}, and transformers cannot read that here: {first_line(error)}.",
-            remedy="Provide what it asks for, serve the checkpoint with vLLM, or name the model that it was made from.",
+            gettext("{folder} is quantized by {method}, and transformers cannot read that here: {error}.").format(
+                folder=folder.name, method=quantization_method(stored), error=first_line(error)
+            ),
+            remedy=gettext(
+                "Provide what it asks for, serve the checkpoint with vLLM, or name the model that it was made from."
+            ),
         ) from error
 
 
@@ -102,12 +118,16 @@ def _require_floats(folder: Path) -> None:
     quantization = quantization_of(read_config(folder / "config.json"))
     if quantization is not None and _is_known(quantization):
         return
-    lacking = "its config.json does not say how its weights are quantized"
-    remedy = "Fetch the config.json that belongs to the files, or the model that they were made from."
+    lacking = gettext("its config.json does not say how its weights are quantized")
+    remedy = gettext("Fetch the config.json that belongs to the files, or the model that they were made from.")
     if quantization is not None:
         method = quantization_method(quantization)
-        lacking = f"transformers does not know the method {method!r}" if method else "its config.json names no method"
-        remedy = "Serve it with an engine that knows the method, or name the model that it was made from."
+        lacking = (
+            gettext("transformers does not know the method {method}").format(method=repr(method))
+            if method
+            else gettext("its config.json names no method")
+        )
+        remedy = gettext("Serve it with an engine that knows the method, or name the model that it was made from.")
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="np") as tensors:
             keys = [key for key in tensors.keys() if not BUFFERS.search(key)]  # noqa: SIM118 - the file is no mapping
@@ -116,4 +136,9 @@ def _require_floats(folder: Path) -> None:
                 form = tensors.get_slice(key).get_dtype()
                 is_number = form not in NO_WEIGHTS or not PARAMETER.search(key)
                 if form in CODES or not is_number or (form.startswith("F8") and has_scales):
-                    raise NotAModel(f"{folder.name} stores {key} as {form}, and {lacking}.", remedy=remedy)
+                    raise NotAModel(
+                        gettext("{folder} stores {key} as {form}, and {lacking}.").format(
+                            folder=folder.name, key=key, form=form, lacking=lacking
+                        ),
+                        remedy=remedy,
+                    )

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.catalog.checkpoint import BUFFERS
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
+from workbench.core.language import gettext
 from workbench.understanding.folder_files import PARAMETER, require_readable_files
 
 PACKED_EXPERT = re.compile(r"(^|[._])experts\.\d+\..*weight_(scale|packed)$")
@@ -41,11 +42,13 @@ def refused_as_folder(name: str) -> Iterator[None]:
     except Exception as error:  # each file format and each architecture has errors of its own
         is_code = isinstance(error, UnpicklingError)
         reason = (
-            "a file of weights holds other things than tensors, which could run code" if is_code else first_line(error)
+            gettext("a file of weights holds other things than tensors, which could run code")
+            if is_code
+            else first_line(error)
         )
         raise NotAModel(
-            f"{name} cannot be loaded: {reason}.",
-            remedy="Make or copy the folder again, or name another one.",
+            gettext("{name} cannot be loaded: {reason}.").format(name=name, reason=reason),
+            remedy=gettext("Make or copy the folder again, or name another one."),
         ) from error
 
 
@@ -60,8 +63,10 @@ def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
     name = Path(place).name
     if packed_experts(place):
         raise NotAvailable(
-            f"The quantized experts of {name} are read by `workbench evaluate` alone: transformers keeps all experts in one tensor.",
-            remedy="Serve the checkpoint with vLLM, or name the model that it was made from.",
+            gettext(
+                "The quantized experts of {name} are read by `workbench evaluate` alone: transformers keeps all experts in one tensor."
+            ).format(name=name),
+            remedy=gettext("Serve the checkpoint with vLLM, or name the model that it was made from."),
         )
     with refused_as_folder(name):
         _require_causal_class(AutoConfig.from_pretrained(place), name)
@@ -73,13 +78,17 @@ def loaded(place: str, *, dtype: torch.dtype) -> PreTrainedModel:
     _require_ties(model, name)
     for key, found, expected in sorted(info.get("mismatched_keys", ())):
         raise NotAModel(
-            f"{name} has {key} in the shape {tuple(found)}, and its config.json asks for {tuple(expected)}.",
-            remedy="Fetch the config.json that belongs to the files, or make or copy the folder again.",
+            gettext("{name} has {key} in the shape {found}, and its config.json asks for {expected}.").format(
+                name=name, key=key, found=tuple(found), expected=tuple(expected)
+            ),
+            remedy=gettext("Fetch the config.json that belongs to the files, or make or copy the folder again."),
         )
     if lacking := sorted(map(str, info.get("missing_keys", ()))):
         raise NotAModel(
-            f"{name} lacks {len(lacking)} tensors of its architecture, first {lacking[0]}.",
-            remedy="Make or copy the folder again.",
+            gettext("{name} lacks {n} tensors of its architecture, first {lacking}.").format(
+                name=name, n=len(lacking), lacking=lacking[0]
+            ),
+            remedy=gettext("Make or copy the folder again."),
         )
     _require_finite(model, name)
     return model.eval()
@@ -90,8 +99,8 @@ def _require_causal_class(config: PretrainedConfig, name: str) -> None:
     of = (config.architectures or [config.model_type])[0]
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or OTHER_ANSWERS.search(of):
         raise NotAModel(
-            f"{name} is a {of}, which does not continue a text token by token.",
-            remedy="Name a causal language model; `workbench edge` measures text encoders and graphs.",
+            gettext("{name} is a {of}, which does not continue a text token by token.").format(name=name, of=of),
+            remedy=gettext("Name a causal language model; `workbench edge` measures text encoders and graphs."),
         )
 
 
@@ -99,8 +108,12 @@ def _require_ties(model: PreTrainedModel, name: str) -> None:
     """Raise ``NotAModel`` where files hold two tensors with other values that the configuration takes for one: engines choose otherwise."""
     for tied in sorted(model.get_expanded_tied_weights_keys(all_submodels=True).keys() - model.all_tied_weights_keys):
         raise NotAModel(
-            f"The files of {name} hold a {tied} of its own, which its config.json ties to the embedding.",
-            remedy="Write `tie_word_embeddings: false` into its config.json, or fetch the one that belongs to the files.",
+            gettext(
+                "The files of {name} hold a {tied} of its own, which its config.json ties to the embedding."
+            ).format(name=name, tied=tied),
+            remedy=gettext(
+                "Write `tie_word_embeddings: false` into its config.json, or fetch the one that belongs to the files."
+            ),
         )
 
 
@@ -119,13 +132,17 @@ def _require_all_layers(model: PreTrainedModel, unread: Iterable[str], name: str
     for layer, rest in by_layer(unread).items():
         if rest in own.values() and layer.rpartition(".")[0] in lists:
             raise NotAModel(
-                f"The files of {name} hold {layer}, which its config.json does not count.",
-                remedy="Correct the number of layers in its config.json.",
+                gettext("The files of {name} hold {layer}, which its config.json does not count.").format(
+                    name=name, layer=layer
+                ),
+                remedy=gettext("Correct the number of layers in its config.json."),
             )
         if layer in own and (more := sorted(r for r in rest if PARAMETER.search(r) and not BUFFERS.search(r))):
             raise NotAModel(
-                f"The files of {name} hold {layer}.{more[0]}, which {type(model).__name__} does not read.",
-                remedy="Fetch the config.json that belongs to the files.",
+                gettext("The files of {name} hold {layer}.{more}, which {kind} does not read.").format(
+                    name=name, layer=layer, more=more[0], kind=type(model).__name__
+                ),
+                remedy=gettext("Fetch the config.json that belongs to the files."),
             )
 
 
@@ -151,6 +168,8 @@ def _require_finite(model: torch.nn.Module, name: str) -> None:
         count = int((~torch.isfinite(tensor)).sum())
         if count:  # else only the sum overflows
             raise NotAModel(
-                f"{name} has weights that are NaN or infinite: {count:,} in {key}.",
-                remedy="Make or copy the folder again.",
+                gettext("{name} has weights that are NaN or infinite: {count} in {key}.").format(
+                    name=name, count=f"{count:,}", key=key
+                ),
+                remedy=gettext("Make or copy the folder again."),
             )

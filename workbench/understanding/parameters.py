@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from workbench.catalog.model_spec import Experts, LayerProduct
 from workbench.core.errors import NotAModel
+from workbench.core.language import gettext
 from workbench.understanding.construct import Constructed
 
 TOWER = re.compile(
@@ -217,8 +218,10 @@ def _per_token(made: Constructed, n_experts: int) -> int:
             )  # give back their input: on average the share of it
             return max(1, round(sum(each) / len(each) * n_experts / (n_experts + n_idle)))
     raise NotAModel(
-        f"The model has {n_experts} experts in a layer, and how many of them a token goes to is not known.",
-        remedy="Add `num_experts_per_tok` to its config.json.",
+        gettext("The model has {n} experts in a layer, and how many of them a token goes to is not known.").format(
+            n=n_experts
+        ),
+        remedy=gettext("Add `num_experts_per_tok` to its config.json."),
     )
 
 

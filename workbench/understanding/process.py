@@ -7,11 +7,13 @@ import json
 import signal
 import sys
 
+from workbench.core.language import keep_english
 from workbench.understanding.imports import CompilerNeeded, import_for_asking, put_compiler_back
 
 
 def main() -> None:
-    """Answer what stands on standard input, once."""
+    """Answer what stands on standard input, once, in English: answers are kept."""
+    keep_english()
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_VIRTUAL, float(sys.argv[1]))
     import_for_asking()

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Cache, DynamicCache, PretrainedConfig, PreTrainedModel
 
 from workbench.core.errors import NotAModel, NotAvailable, WorkbenchError, first_line
+from workbench.core.language import gettext, gettext_noop
 from workbench.understanding.loading import loaded, refused_as_folder
 
 MEMORIES = ("past_key_values", "cache_params", "state")
@@ -19,7 +20,7 @@ PIECES = (40, 3, 1, 1)
 """Tokens of the pieces in which a model is tried."""
 LATER = 4
 """Tokens at the end of a text that are changed to see whether answers before them do."""
-OTHER_ENGINE = "Use an engine that has this architecture, such as vLLM."
+OTHER_ENGINE = gettext_noop("Use an engine that has this architecture, such as vLLM.")
 LONGEST_TRIED = 1024
 """A sliding window up to so many tokens is tried beyond its end."""
 ALIKE = {torch.float32: 0.01, torch.bfloat16: 0.15, torch.float16: 0.15}
@@ -51,8 +52,10 @@ def refused_in_words(model: torch.nn.Module, doing: str) -> Iterator[None]:
         if "allocate memory" in str(error) or "out of memory" in str(error):
             raise
         raise NotAvailable(
-            f"{type(model).__name__} cannot {doing}: {type(error).__name__}: {first_line(error)}.",
-            remedy=OTHER_ENGINE,
+            gettext("{model} cannot {doing}: {kind}: {error}.").format(
+                model=type(model).__name__, doing=doing, kind=type(error).__name__, error=first_line(error)
+            ),
+            remedy=gettext(OTHER_ENGINE),
         ) from error
 
 
@@ -83,7 +86,7 @@ class CausalReader:
     @cached_property
     def n_words(self) -> int:
         """Rows of the input embedding."""
-        with refused_in_words(self.model, "name its input embedding"):
+        with refused_in_words(self.model, gettext("name its input embedding")):
             return int(self.model.get_input_embeddings().weight.shape[0])
 
     @cached_property
@@ -91,7 +94,7 @@ class CausalReader:
         """Whether the class keeps keys and values, or states beside them, in a cache that it can be given."""
         if self._memory != "past_key_values":
             return False
-        with torch.inference_mode(), refused_in_words(self.model, "read a token"):
+        with torch.inference_mode(), refused_in_words(self.model, gettext("read a token")):
             return type(self.read(self.sample()[:, :2])[1]) is DynamicCache
 
     def read(
@@ -125,8 +128,10 @@ class CausalReader:
         logits, memory = self.read(ids)
         if memory is None:
             raise NotAvailable(
-                f"{type(self.model).__name__} hands out no memory of what it has read, so that every token would cost a whole prefill.",
-                remedy=OTHER_ENGINE,
+                gettext(
+                    "{kind} hands out no memory of what it has read, so that every token would cost a whole prefill."
+                ).format(kind=type(self.model).__name__),
+                remedy=gettext(OTHER_ENGINE),
             )
         return logits, memory
 
@@ -147,12 +152,14 @@ class CausalReader:
         """
         ids = self.sample()[:, : sum(PIECES)]
         changed = torch.cat([ids[:, :-LATER], (ids[:, -LATER:] + 1) % self.n_words], dim=1)
-        with refused_in_words(self.model, "read a text"):
+        with refused_in_words(self.model, gettext("read a text")):
             one, other = (self.whole(text)[:, :-LATER].float() for text in (ids, changed))
         if (one - other).square().mean().sqrt() > ALIKE.get(self.model.dtype, 0.01) * one.std():
             raise NotAModel(
-                f"{type(self.model).__name__} reads the tokens that it should predict: its answers change with later tokens.",
-                remedy="Choose a causal language model; `workbench edge` measures encoders.",
+                gettext("{kind} reads the tokens that it should predict: its answers change with later tokens.").format(
+                    kind=type(self.model).__name__
+                ),
+                remedy=gettext("Choose a causal language model; `workbench edge` measures encoders."),
             )
 
     @torch.inference_mode()
@@ -170,18 +177,24 @@ class CausalReader:
         ids = self.sample(batch=batch)
         first = ids.shape[1] - sum(PIECES[1:])
         sizes = (first, *PIECES[1:]) if chunks else (first, *(1,) * sum(PIECES[1:]))
-        with refused_in_words(self.model, "read a text in pieces"):
+        with refused_in_words(self.model, gettext("read a text in pieces")):
             whole = torch.cat([self.whole(row[None]) for row in ids]).float()
             require_finite(whole, self.model)
             self.begin(ids[:, :1])
             ends = self._ends(ids, sizes)
         difference = (ends - whole[:, torch.tensor(sizes).cumsum(0) - 1]).square().mean().sqrt() / whole.std()
         if not difference < ALIKE.get(self.model.dtype, 0.01):
-            how = "in pieces of several tokens" if chunks else "token by token"
+            how = gettext("in pieces of several tokens") if chunks else gettext("token by token")
             raise NotAvailable(
-                f"{type(self.model).__name__} in transformers answers otherwise when it reads {how}"
-                f"{f' in a batch of {batch}' if batch > 1 else ''} than at once (logits differ by {float(difference):.2g} standard deviations).",
-                remedy=OTHER_ENGINE,
+                gettext(
+                    "{kind} in transformers answers otherwise when it reads {how}{batch} than at once (logits differ by {n} standard deviations)."
+                ).format(
+                    kind=type(self.model).__name__,
+                    how=how,
+                    batch=gettext(" in a batch of {n}").format(n=batch) if batch > 1 else "",
+                    n=f"{float(difference):.2g}",
+                ),
+                remedy=gettext(OTHER_ENGINE),
             )
 
     def _ends(self, ids: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
@@ -205,6 +218,8 @@ def require_finite(logits: torch.Tensor, model: torch.nn.Module) -> None:
     """Raise ``NotAModel`` where a model answers with NaN or infinite logits."""
     if not bool(torch.isfinite(logits).all()):
         raise NotAModel(
-            f"{type(model).__name__} answers with NaN or infinite logits.",
-            remedy="Check the weights, or use a wider number format: nothing can be measured with such answers.",
+            gettext("{kind} answers with NaN or infinite logits.").format(kind=type(model).__name__),
+            remedy=gettext(
+                "Check the weights, or use a wider number format: nothing can be measured with such answers."
+            ),
         )

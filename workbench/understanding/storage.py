@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.core.errors import UnknownStorage
+from workbench.core.language import gettext
 from workbench.understanding.parameters import Linear
 
 PLAIN_BYTES = 2
@@ -67,8 +68,10 @@ def whole_number(config: Mapping[str, object], *keys: str, default: int | None =
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise UnknownStorage(
-        f"`quantization_config.{keys[0]}` is {value!r:.80}, where it is a whole number.",
-        remedy="Correct its config.json.",
+        gettext("`quantization_config.{key}` is {value}, where it is a whole number.").format(
+            key=keys[0], value=f"{value!r:.80}"
+        ),
+        remedy=gettext("Correct its config.json."),
     )
 
 
@@ -80,8 +83,10 @@ def as_mapping(value: object) -> Mapping[str, object]:
 def unknown_storage(method: str, what: str) -> UnknownStorage:
     """Return the error that the bytes of a method with a certain setting are not known."""
     return UnknownStorage(
-        f"The weights are stored by {method} with {what}, whose bytes are not known.",
-        remedy="Name a folder that has its *.safetensors, whose sizes are read.",
+        gettext("The weights are stored by {method} with {what}, whose bytes are not known.").format(
+            method=method, what=what
+        ),
+        remedy=gettext("Name a folder that has its *.safetensors, whose sizes are read."),
     )
 
 

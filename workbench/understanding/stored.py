@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from workbench.catalog.config_file import quantization_method, quantization_of
 from workbench.catalog.model_spec import StoredWeights
 from workbench.core.errors import UnknownStorage
+from workbench.core.language import gettext
 from workbench.understanding.aliases import Fields
 from workbench.understanding.construct import Constructed
 from workbench.understanding.parameters import Linear, head_of
@@ -29,9 +30,12 @@ def stored_weights(fields: Fields, modules: Sequence[Linear], made: Constructed)
     method = quantization_method(config)
     if method not in METHODS:
         raise UnknownStorage(
-            f"The weights are stored by the method {method!r}, whose bytes are not known.",
-            remedy="Name a folder that has its *.safetensors, whose sizes are read, or remove `quantization_config` "
-            "to have the model in 16 bits.",
+            gettext("The weights are stored by the method {method}, whose bytes are not known.").format(
+                method=repr(method)
+            ),
+            remedy=gettext(
+                "Name a folder that has its *.safetensors, whose sizes are read, or remove `quantization_config` to have the model in 16 bits."
+            ),
         )
     choice = METHODS[method](config, made)
     choice = _with_expert_type(choice, config, made) if method == "fp8" else choice
@@ -49,7 +53,7 @@ def stored_weights(fields: Fields, modules: Sequence[Linear], made: Constructed)
             total += m.n * pieces * storage.n_bytes(m.rows // pieces, m.columns) - PLAIN_BYTES * m.n_weights
             precisions[storage.precision] += m.n_weights
     if not precisions:
-        raise unknown_storage(method, "settings that name no matrix of the model")
+        raise unknown_storage(method, gettext("settings that name no matrix of the model"))
     precision = precisions.most_common(1)[0][0]
     return StoredWeights(method=method, precision=precision, n_bytes=total)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from workbench.core.language import gettext
 from workbench.understanding.construct import Constructed
 from workbench.understanding.parameters import LAYER, Linear, in_tower, linears
 from workbench.understanding.storage import (
@@ -85,7 +86,7 @@ def _auto_round(config: Mapping[str, object], made: Constructed) -> Choice:
     """Return the choice of AutoRound, which packs as GPTQ or AWQ do and keeps the modules that it names in 16 bits."""
     own = as_mapping(config.get("extra_config"))
     if any(as_mapping(v).get("bits", 4) not in {16, config.get("bits")} for v in own.values()):
-        raise unknown_storage("AutoRound", "several widths")
+        raise unknown_storage("AutoRound", gettext("several widths"))
     kept = [name for name, v in own.items() if whole_number(as_mapping(v), "bits", default=16) == 16]
     settings = {**config, "modules_to_not_convert": [*module_names(config, "modules_to_not_convert"), *kept]}
     return _gptq({**settings, "packing_format": "awq"}, made)  # neither of its forms keeps the group of each input
@@ -126,7 +127,7 @@ def _bitsandbytes(config: Mapping[str, object], _: Constructed) -> Choice:
     if config.get("load_in_8bit") or config.get("_load_in_8bit"):
         return _everywhere(Storage(precision=None, bits=8, block=(1, None), scale_bytes=FLOAT32_BYTES), config)
     if not (config.get("load_in_4bit") or config.get("_load_in_4bit")):
-        raise unknown_storage("bitsandbytes", "neither `load_in_4bit` nor `load_in_8bit`")
+        raise unknown_storage("bitsandbytes", gettext("neither `load_in_4bit` nor `load_in_8bit`"))
     # Double quantization: scales of 64 weights in 8 bits, and a 32-bit scale for each 256 of them.
     nested = bool(config.get("bnb_4bit_use_double_quant"))
     scale_bytes = 1 + FLOAT32_BYTES / 256 if nested else FLOAT32_BYTES
@@ -161,7 +162,10 @@ def _modelopt(config: Mapping[str, object], made: Constructed) -> Choice:
         paths = {part for m in linears(made) for name in checkpoint_names(m) for part in ancestors(name)}
         if strange := sorted(name for name in set(by_name) - paths if not re.search("lm_head|mtp", name)):
             raise unknown_storage(
-                "modelopt", f"{len(strange)} layers that the model does not have, such as {strange[0]!r}"
+                "modelopt",
+                gettext("{n} layers that the model does not have, such as {layer}").format(
+                    n=len(strange), layer=repr(strange[0])
+                ),
             )
         return lambda _, names: next((by_name[part] for n in names for part in ancestors(n) if part in by_name), None)
     if algorithm not in MODELOPT:
@@ -172,7 +176,7 @@ def _modelopt(config: Mapping[str, object], made: Constructed) -> Choice:
 def _compressed_tensors(config: Mapping[str, object], made: Constructed) -> Choice:
     """Return the choice of compressed-tensors: the first group that names a matrix, else the one for its class."""
     if str(as_mapping(config.get("sparsity_config")).get("format", "dense")) != "dense":
-        raise unknown_storage("compressed-tensors", "sparse weights")
+        raise unknown_storage("compressed-tensors", gettext("sparse weights"))
     groups = [g for g in as_mapping(config.get("config_groups")).values() if isinstance(g, Mapping)]
     kinds = {name: type(module).__name__ for name, module in made.model.named_modules()}
     choices = [
@@ -247,7 +251,7 @@ def _precision(weights: Mapping[str, object], bits: int, *, with_inputs: bool) -
 def _quark(config: Mapping[str, object], _: Constructed) -> Choice:
     """Return the choice of AMD's Quark: FP8 for each matrix or row, and MXFP4."""
     if as_mapping(config.get("layer_quant_config")) or as_mapping(config.get("layer_type_quant_config")):
-        raise unknown_storage("quark", "settings for single layers")
+        raise unknown_storage("quark", gettext("settings for single layers"))
     own = as_mapping(as_mapping(config.get("global_quant_config")).get("weight"))
     kind, scheme = str(own.get("dtype")), str(own.get("qscheme"))
     per_row = Storage(precision="fp8", bits=8, block=(1, None), scale_bytes=FLOAT32_BYTES)

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.vision.sessions import Floats, Graph
 
 
@@ -64,7 +65,7 @@ class Adaptive:
         A better level must fit for ``patience`` batches before it is taken again, so that the choice does not oscillate.
         """
         if not levels:
-            raise InvalidSpec("There is no level to choose.", remedy="Give at least one.")
+            raise InvalidSpec(gettext("There is no level to choose."), remedy=gettext("Give at least one."))
         self.levels, self._pressure, self._patience = tuple(levels), pressure, patience
         self._at, self._better_for = 0, 0
         self._open: Graph | None = None

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from workbench.catalog.paths import DATA
 from workbench.core.errors import NotAModel
+from workbench.core.language import gettext
 from workbench.estimate.cascade import softmax_confidence
 from workbench.vision.captions import WORDS
 from workbench.vision.digits import Floats
@@ -35,7 +36,10 @@ def load_network(kind: str, *, has_dropout: bool, folder: Path = SHIPPED) -> Fus
     """Return a network that was saved; raises ``NotAModel`` where there is none."""
     path = folder / file_name(kind, has_dropout=has_dropout)
     if not path.exists():
-        raise NotAModel(f"There is no network at {path.name}.", remedy="Run data/models/training/digits_fusion.py.")
+        raise NotAModel(
+            gettext("There is no network at {path}.").format(path=path.name),
+            remedy=gettext("Run data/models/training/digits_fusion.py."),
+        )
     net = FusedNet(kind)
     net.load_state_dict({name: t.float() for name, t in load_file(path).items()})
     return net.eval()

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.vision.captions import VOCABULARY, WORDS, captions
 from workbench.vision.digits import N_CLASSES, Digits, Floats, augment
 from workbench.vision.fusions import FUSIONS, MODALITIES
@@ -140,7 +141,10 @@ class FusedNet(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         if kind not in FUSIONS:
-            raise InvalidSpec(f"There is no fusion {kind!r}.", remedy=f"Choose from: {', '.join(FUSIONS)}.")
+            raise InvalidSpec(
+                gettext("There is no fusion {kind}.").format(kind=repr(kind)),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(FUSIONS)),
+            )
         self.image, self.text = ImageTower(), TextTower()
         self.fusion: nn.Module = {"early": Early, "mid": Mid, "late": Late}[kind]()
         self.text_head = nn.Linear(WORDS * WIDTH, N_CLASSES)
@@ -207,16 +211,25 @@ def fused_logits(net: FusedNet, inputs: Mapping[str, object]) -> Floats:
 
 def modalities_of(inputs: Mapping[str, object]) -> tuple[Floats | None, npt.NDArray[np.int64] | None]:
     """Return the image and the caption of named inputs; raises as ``fused_logits`` does."""
-    known = f"Known modalities: image (n, 1, 8, 8) and text (n, {WORDS})."
+    known = gettext("Known modalities: image (n, 1, 8, 8) and text (n, {words}).").format(words=WORDS)
     if unknown := [name for name in inputs if name not in MODALITIES]:
-        raise InvalidSpec(f"There is no modality {', '.join(map(repr, unknown))}.", remedy=known)
+        raise InvalidSpec(
+            gettext("There is no modality {names}.").format(names=", ".join(map(repr, unknown))), remedy=known
+        )
     image, text = inputs.get("image"), inputs.get("text")
     if image is None and text is None:
-        raise InvalidSpec("There is neither an image nor a caption.", remedy=known)
+        raise InvalidSpec(gettext("There is neither an image nor a caption."), remedy=known)
     if image is not None and not (isinstance(image, np.ndarray) and image.ndim == 4 and image.shape[1:] == (1, 8, 8)):
-        raise InvalidSpec(f"The images have the shape {getattr(image, 'shape', None)}.", remedy=known)
+        raise InvalidSpec(
+            gettext("The images have the shape {shape}.").format(shape=getattr(image, "shape", None)), remedy=known
+        )
     if text is not None and not (isinstance(text, np.ndarray) and text.ndim == 2 and text.shape[1] == WORDS):
-        raise InvalidSpec(f"The captions have the shape {getattr(text, 'shape', None)}.", remedy=known)
+        raise InvalidSpec(
+            gettext("The captions have the shape {shape}.").format(shape=getattr(text, "shape", None)), remedy=known
+        )
     if image is not None and text is not None and len(image) != len(text):
-        raise InvalidSpec(f"{len(image)} images and {len(text)} captions.", remedy="Give one caption for each image.")
+        raise InvalidSpec(
+            gettext("{n} images and {captions} captions.").format(n=len(image), captions=len(text)),
+            remedy=gettext("Give one caption for each image."),
+        )
     return image, text

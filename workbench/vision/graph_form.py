@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from workbench.core.errors import InvalidSpec, NotAModel
+from workbench.core.language import gettext, ngettext
 
 Examples: TypeAlias = npt.NDArray[Any]
 """Inputs of a graph, one element each; a structured array has a field for each input of the graph."""
@@ -86,19 +87,23 @@ def _has_later_batch(sides: Sequence[int | str | None]) -> bool:
 def _require_room(n: int, example_bytes: int) -> None:
     if n * example_bytes > MOST_BYTES:
         raise NotAModel(
-            f"{n} input{'s' if n > 1 else ''} of the graph would be {n * example_bytes / 1e9:.1f} GB.",
-            remedy="Give a file with fewer or smaller inputs.",
+            ngettext(
+                "{n} input of the graph would be {size} GB.", "{n} inputs of the graph would be {size} GB.", n
+            ).format(n=n, size=f"{n * example_bytes / 1e9:.1f}"),
+            remedy=gettext("Give a file with fewer or smaller inputs."),
         )
 
 
 def graph_form(model: onnx.ModelProto) -> GraphForm:
     """Return the form of a graph; raises ``NotAModel`` for inputs that cannot be made up, and where there is no answer."""
     if not model.graph.output:
-        raise NotAModel("The graph has no outputs.", remedy="Name a graph that answers something.")
+        raise NotAModel(gettext("The graph has no outputs."), remedy=gettext("Name a graph that answers something."))
     stored = {t.name: t for t in model.graph.initializer}
     inputs = tuple(_input(i, model.graph, stored) for i in model.graph.input if i.name not in stored)
     if not inputs:
-        raise NotAModel("The graph has no inputs.", remedy="Name a graph that computes something from inputs.")
+        raise NotAModel(
+            gettext("The graph has no inputs."), remedy=gettext("Name a graph that computes something from inputs.")
+        )
     firsts = [i.sides[0] if i.sides else 0 for i in inputs]
     same = len({f if isinstance(f, int) else "free" for f in firsts}) == 1 and firsts[0] != 0
     same = same and not any(_has_later_batch(i.sides) for i in inputs)
@@ -132,18 +137,21 @@ def _input(info: onnx.ValueInfoProto, graph: onnx.GraphProto, stored: Mapping[st
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type") or kind.elem_type == TensorProto.STRING:
         raise NotAModel(
-            f"The input {info.name} is no tensor of numbers.",
-            remedy="Name a graph whose inputs are tensors of numbers.",
+            gettext("The input {name} is no tensor of numbers.").format(name=info.name),
+            remedy=gettext("Name a graph whose inputs are tensors of numbers."),
         )
     if not kind.HasField("shape"):
         raise NotAModel(
-            f"The input {info.name} has no shape.", remedy="Export the graph with the shapes of its inputs."
+            gettext("The input {name} has no shape.").format(name=info.name),
+            remedy=gettext("Export the graph with the shapes of its inputs."),
         )
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if dtype.kind not in "iufb":
         raise NotAModel(
-            f"The input {info.name} has the type {dtype.name}, which ONNX Runtime does not take from Python.",
-            remedy="Export the graph with inputs of float32 or of integers.",
+            gettext("The input {name} has the type {dtype}, which ONNX Runtime does not take from Python.").format(
+                name=info.name, dtype=dtype.name
+            ),
+            remedy=gettext("Export the graph with inputs of float32 or of integers."),
         )
     sides = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)
     return GraphInput(
@@ -209,14 +217,15 @@ def read_examples(form: GraphForm, arrays: Mapping[str, npt.NDArray[Any]], file:
     if missing:
         names = ", ".join(named) if len(named) > 1 else "x"
         raise InvalidSpec(
-            f"{file} has no inputs {', '.join(missing)}.",
-            remedy=f"Give an .npz with {names}, and y if classes are known.",
+            gettext("{file} has no inputs {names}.").format(file=file, names=", ".join(missing)),
+            remedy=gettext("Give an .npz with {names}, and y if classes are known.").format(names=names),
         )
     given = {name: np.asarray(array) for name, array in named.items()}
     counts = {len(a) if a.ndim else 0 for a in given.values()}
     if len(counts) != 1 or not min(counts):
         raise InvalidSpec(
-            f"The inputs of {file} have {sorted(counts)} examples.", remedy="Give as many of each input, one or more."
+            gettext("The inputs of {file} have {counts} examples.").format(file=file, counts=sorted(counts)),
+            remedy=gettext("Give as many of each input, one or more."),
         )
     fields = []
     for i in form.inputs:
@@ -226,8 +235,10 @@ def read_examples(form: GraphForm, arrays: Mapping[str, npt.NDArray[Any]], file:
             isinstance(s, int) and s != o for s, o in zip(asked, own.shape[1:], strict=True)
         ):
             raise InvalidSpec(
-                f"The inputs {i.name} have the shape {own.shape[1:]}, the graph asks for {asked}.",
-                remedy="Give them in the graph's shape.",
+                gettext("The inputs {name} have the shape {shape}, the graph asks for {asked}.").format(
+                    name=i.name, shape=own.shape[1:], asked=asked
+                ),
+                remedy=gettext("Give them in the graph's shape."),
             )
         _check_values(i, own)
         fields.append((i.name, i.dtype, own.shape[1:]))
@@ -240,12 +251,18 @@ def read_examples(form: GraphForm, arrays: Mapping[str, npt.NDArray[Any]], file:
 def _check_values(given: GraphInput, own: npt.NDArray[Any]) -> None:
     if given.dtype.kind in "iub" and own.dtype.kind == "f" and not np.array_equal(own, np.trunc(own)):
         raise InvalidSpec(
-            f"The inputs {given.name} are fractions, the graph asks for whole numbers.", remedy="Give whole numbers."
+            gettext("The inputs {name} are fractions, the graph asks for whole numbers.").format(name=given.name),
+            remedy=gettext("Give whole numbers."),
         )
     if own.dtype.kind not in "iufb" or (own.dtype.kind == "f" and not np.isfinite(own).all()):
-        raise InvalidSpec(f"The inputs {given.name} are not all finite numbers.", remedy="Give numbers only.")
+        raise InvalidSpec(
+            gettext("The inputs {name} are not all finite numbers.").format(name=given.name),
+            remedy=gettext("Give numbers only."),
+        )
     if given.n_rows is not None and own.size and (own.max() >= given.n_rows or own.min() < -given.n_rows):
         raise InvalidSpec(
-            f"The inputs {given.name} lie between {own.min()} and {own.max()}; the graph's table has {given.n_rows} rows.",
-            remedy="Give indices within the table.",
+            gettext("The inputs {name} lie between {least} and {most}; the graph's table has {n} rows.").format(
+                name=given.name, least=own.min(), most=own.max(), n=given.n_rows
+            ),
+            remedy=gettext("Give indices within the table."),
         )

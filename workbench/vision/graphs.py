@@ -14,6 +14,7 @@ import onnx
 import torch
 
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.vision.graph_form import all_nodes
 from workbench.vision.sessions import Examples, Graph, sums_of_bytes_saturate
 
@@ -108,7 +109,8 @@ def quantize_graph(source: Path, target: Path, method: str, *, examples: Example
             prepared.unlink()
     if not _has_quantized_weights(target):
         raise NotAvailable(
-            "It finds no layer in this graph whose weights it could quantize.", remedy="Leave this technique out."
+            gettext("It finds no layer in this graph whose weights it could quantize."),
+            remedy=gettext("Leave this technique out."),
         )
     return target
 

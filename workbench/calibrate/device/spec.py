@@ -9,6 +9,7 @@ from workbench.catalog.formats import MAKEABLE
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, advanced, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 PARTS = {"gemm": "products", "serving_speed": "whole steps", "all_reduce": "links between GPUs"}
@@ -62,10 +63,13 @@ class CalibrationSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "rounds", "most_tokens", "decode_steps", "memory_fraction")
-        require_known("parts", self.parts, PARTS)
-        require_known("formats", self.formats, MAKEABLE)
+        require_known(gettext("parts"), self.parts, PARTS)
+        require_known(gettext("formats"), self.formats, MAKEABLE)
         if "bf16" not in self.formats:
-            raise InvalidSpec(f"Formats {self.formats!r}.", remedy=f"Name bf16 and any of: {', '.join(MAKEABLE)}.")
+            raise InvalidSpec(
+                gettext("Formats {formats}.").format(formats=repr(self.formats)),
+                remedy=gettext("Name bf16 and any of: {names}.").format(names=", ".join(MAKEABLE)),
+            )
         require_each(self, "all_reduce_bytes", least=2)
 
     @property

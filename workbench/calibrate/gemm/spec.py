@@ -7,6 +7,7 @@ from workbench.catalog.formats import MAKEABLE
 from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.knobs import Knob, Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 ShapeFolder = Annotated[
@@ -44,5 +45,5 @@ class GemmSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "rounds")
-        require_known("formats", self.formats, MAKEABLE)
+        require_known(gettext("formats"), self.formats, MAKEABLE)
         require_each(self, "batches")

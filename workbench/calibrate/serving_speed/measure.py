@@ -15,7 +15,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import located
 from workbench.catalog.served import Served
 from workbench.core.errors import InvalidSpec, WorkbenchError
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import median_over_rounds
@@ -97,7 +97,8 @@ def _request(spec: ServingSpeedSpec, served: Served, scratch: Path) -> dict[str,
     place = located(served.folder or spec.model)
     if served.folder is not None and not Path(place).is_dir():
         raise InvalidSpec(
-            f"{served.folder} is neither a format nor a folder.", remedy=f"Formats: {', '.join(FORMATS)}."
+            gettext("{folder} is neither a format nor a folder.").format(folder=served.folder),
+            remedy=gettext("Formats: {names}.").format(names=", ".join(FORMATS)),
         )
     budget = max(spec.max_num_batched_tokens, *spec.batches)
     return {

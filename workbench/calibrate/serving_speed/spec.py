@@ -10,6 +10,7 @@ from workbench.catalog.served import SERVED, Served
 from workbench.core.checks import require_each, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.rows import Json
 from workbench.core.specs import Spec
 
@@ -67,10 +68,14 @@ class ServingSpeedSpec(Spec):
         )
         require_each(self, "batches", "contexts")
         if not self.served:
-            raise InvalidSpec("Nothing to serve was chosen.", remedy=f"Choose from: {', '.join(SERVED)}; or folders.")
+            raise InvalidSpec(
+                gettext("Nothing to serve was chosen."),
+                remedy=gettext("Choose from: {names}; or folders.").format(names=", ".join(SERVED)),
+            )
         if any(Served.read(s).format == MIXED for s in self.served) and not self.plan:
             raise InvalidSpec(
-                '"mixed" needs a plan.', remedy='Give one, such as {"qkv": "fp8", "gate_up": "w4a16"}, or leave it out.'
+                gettext('"mixed" needs a plan.'),
+                remedy=gettext('Give one, such as {"qkv": "fp8", "gate_up": "w4a16"}, or leave it out.'),
             )
 
     @property

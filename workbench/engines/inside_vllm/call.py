@@ -11,6 +11,7 @@ from typing import Any, Self
 import psutil
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.engines.environments import require
 from workbench.engines.vllm import vllm_variables
 
@@ -131,17 +132,20 @@ def _failure(log: Path, code: int) -> ScriptFailed:
     cause = _cause(log)
     if "cpu_gemm_wna16" in cause:  # vLLM 0.32 has this kernel in its AVX-512 library, not in the one for AVX2
         return ScriptFailed(
-            "vLLM's CPU build has no kernel for 4-bit weights on a processor without AVX-512.",
-            remedy="Use a processor with AVX-512, a GPU, or 8-bit weights.",
+            gettext("vLLM's CPU build has no kernel for 4-bit weights on a processor without AVX-512."),
+            remedy=gettext("Use a processor with AVX-512, a GPU, or 8-bit weights."),
         )
-    return ScriptFailed(f"vLLM ended with code {code}: {cause}", remedy=f"The log {log} has the details.")
+    return ScriptFailed(
+        gettext("vLLM ended with code {code}: {cause}").format(code=code, cause=cause),
+        remedy=gettext("The log {log} has the details.").format(log=log),
+    )
 
 
 def _cause(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     telling = [i for i, line in enumerate(lines) if "Error:" in line and not any(w in line for w in WRAPPERS)]
     if not telling:
-        return (lines or ["no message"])[-1][-400:]
+        return (lines or [gettext("no message")])[-1][-400:]
     cause = lines[telling[-1]]
     following = lines[telling[-1] + 1 : telling[-1] + 2] if cause.endswith(":") else []
     return " ".join(part.removeprefix("[rank0]:").strip() for part in (cause, *following))[-400:]

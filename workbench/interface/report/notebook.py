@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from workbench import __version__
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError, system_message
 from workbench.core.language import gettext
 from workbench.interface.export_mode import EXPORT_MODE
 from workbench.interface.report.page import figure_div, page
@@ -45,7 +45,10 @@ def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | 
     try:
         content = nbformat.read(notebook, as_version=4)
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:  # whatever JSON it is
-        raise ReportFailed(f"{notebook} is not a notebook: {error}.", remedy="Name an .ipynb file.") from error
+        raise ReportFailed(
+            gettext("{notebook} is not a notebook: {error}.").format(notebook=notebook, error=system_message(error)),
+            remedy=gettext("Name an .ipynb file."),
+        ) from error
     translate(content)
     if settings:
         content.cells.insert(0, nbformat.v4.new_code_cell(f"settings = {dict(settings)!r}"))
@@ -65,11 +68,15 @@ def write_report(notebook: Path, target: Path, settings: Mapping[str, object] | 
             client.execute(env={**os.environ, EXPORT_MODE: "1"})
     except CellExecutionError as error:
         raise ReportFailed(
-            f"{notebook.name} stopped: {error.ename}: {error.evalue}", remedy="Run it in JupyterLab to see where."
+            gettext("{notebook} stopped: {kind}: {error}").format(
+                notebook=notebook.name, kind=error.ename, error=error.evalue
+            ),
+            remedy=gettext("Run it in JupyterLab to see where."),
         ) from error
     except RuntimeError as error:
         raise ReportFailed(
-            f"The kernel for {notebook.name} did not start: {error}.", remedy="Try again when the machine is less busy."
+            gettext("The kernel for {notebook} did not start: {error}.").format(notebook=notebook.name, error=error),
+            remedy=gettext("Try again when the machine is less busy."),
         ) from error
     texts = (cell.source for cell in content.cells if cell.cell_type == "markdown")
     title = next((text.splitlines()[0][2:] for text in texts if text.startswith("# ")), notebook.stem)

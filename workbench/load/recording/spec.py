@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 LONGEST_S = 6 * 3600.0  # the samples of a run are kept in memory
@@ -55,9 +56,18 @@ class RecordingSpec(Spec):
         require_positive(self, "duration_s")
         longest = LONGEST_S if self.history is None else LONGEST_HISTORY_S
         if self.duration_s > longest:
-            also = ", or a folder for a history of days." if self.history is None else "."
-            raise InvalidSpec(f"duration_s is {self.duration_s:g}.", remedy=f"Give at most {longest:g}{also}")
+            also = gettext(", or a folder for a history of days.") if self.history is None else "."
+            raise InvalidSpec(
+                gettext("duration_s is {seconds}.").format(seconds=f"{self.duration_s:g}"),
+                remedy=gettext("Give at most {longest}{also}").format(longest=f"{longest:g}", also=also),
+            )
         if not LOWEST_HZ <= self.rate_hz <= HIGHEST_HZ:
-            raise InvalidSpec(f"rate_hz is {self.rate_hz}.", remedy=f"Give {LOWEST_HZ:g} to {HIGHEST_HZ:g}.")
+            raise InvalidSpec(
+                gettext("rate_hz is {rate}.").format(rate=self.rate_hz),
+                remedy=gettext("Give {least} to {most}.").format(least=f"{LOWEST_HZ:g}", most=f"{HIGHEST_HZ:g}"),
+            )
         if self.url is not None and not self.url.startswith(("http://", "https://")):
-            raise InvalidSpec(f"{self.url!r} is not a URL.", remedy="Give one like http://localhost:8000, or none.")
+            raise InvalidSpec(
+                gettext("{url} is not a URL.").format(url=repr(self.url)),
+                remedy=gettext("Give one like http://localhost:8000, or none."),
+            )

@@ -8,6 +8,7 @@ from workbench.catalog.paths import REFERENCE_MODEL_PLACE
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 OWN_MODEL = "digits"
@@ -149,9 +150,15 @@ class EdgeSpec(Spec):
         if self.batches is not None and (
             not self.batches or any(not isinstance(b, int) or b < 1 for b in self.batches)
         ):
-            raise InvalidSpec(f"Batches are {self.batches!r}.", remedy="Give whole numbers above zero.")
+            raise InvalidSpec(
+                gettext("Batches are {values}.").format(values=repr(self.batches)),
+                remedy=gettext("Give whole numbers above zero."),
+            )
         if self.rounds < 5:
-            raise InvalidSpec(f"{self.rounds} rounds are too few to compare speeds.", remedy="Give five or more.")
+            raise InvalidSpec(
+                gettext("{n} rounds are too few to compare speeds.").format(n=self.rounds),
+                remedy=gettext("Give five or more."),
+            )
         for name in ("latency_ms", "memory_mib", "power_w"):
             if getattr(self, name) is not None:
                 require_positive(self, name)
@@ -162,10 +169,13 @@ class EdgeSpec(Spec):
             )
         if unknown := set(self.techniques) - set(TECHNIQUES):
             raise InvalidSpec(
-                f"There is no technique {', '.join(sorted(unknown))}.", remedy=f"Choose from: {', '.join(TECHNIQUES)}."
+                gettext("There is no technique {names}.").format(names=", ".join(sorted(unknown))),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(TECHNIQUES)),
             )
         if "fp32" not in self.techniques:
-            raise InvalidSpec("Without fp32 nothing can be compared.", remedy="Keep it among the techniques.")
+            raise InvalidSpec(
+                gettext("Without fp32 nothing can be compared."), remedy=gettext("Keep it among the techniques.")
+            )
 
     def left_out(self, possible: Collection[str]) -> tuple[str, ...]:
         """Return the techniques that were chosen and are not possible for the model; all of them are no choice."""

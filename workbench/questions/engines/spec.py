@@ -9,6 +9,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_fraction, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, knob, needed
+from workbench.core.language import gettext
 from workbench.core.names import did_you_mean
 from workbench.core.specs import Spec
 from workbench.engines.serving import NAMES, STARTABLE
@@ -37,9 +38,10 @@ class Candidate:
             engine, extra = text, []
         if engine not in STARTABLE:
             raise InvalidSpec(
-                f"{engine!r} is no engine that can be started here.",
-                remedy=f"{did_you_mean(engine, STARTABLE)} Choose from: {', '.join(STARTABLE)}; or name the URL of a server that "
-                "runs.".lstrip(),
+                gettext("{engine} is no engine that can be started here.").format(engine=repr(engine)),
+                remedy=gettext("{suggestion} Choose from: {names}; or name the URL of a server that runs.")
+                .format(suggestion=did_you_mean(engine, STARTABLE), names=", ".join(STARTABLE))
+                .lstrip(),
             )
         return cls(text=text, engine=engine, extra=tuple(extra))
 
@@ -189,11 +191,17 @@ class EngineSweepSpec(Spec):
         require_positive(self, "slo_ttft_s", "slo_tpot_s")
         require_fraction(self, "attainment_fraction")
         if not self.engines:
-            raise InvalidSpec("No engine was chosen.", remedy=f"Choose from: {', '.join(STARTABLE)}.")
+            raise InvalidSpec(
+                gettext("No engine was chosen."),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(STARTABLE)),
+            )
         object.__setattr__(self, "engines", tuple(Candidate.read(text).text for text in self.engines))
         if len(set(self.engines)) < len(self.engines):
-            raise InvalidSpec("An engine is named twice.", remedy="Give each its own settings.")
+            raise InvalidSpec(gettext("An engine is named twice."), remedy=gettext("Give each its own settings."))
         if any(rate <= 0 for rate in self.rates_per_s):
-            raise InvalidSpec("A rate is not above zero.", remedy="Give requests per second.")
+            raise InvalidSpec(gettext("A rate is not above zero."), remedy=gettext("Give requests per second."))
         if self.device not in {"auto", "cpu", "cuda"}:
-            raise InvalidSpec(f"Device {self.device!r}.", remedy="Choose auto, cpu or cuda.")
+            raise InvalidSpec(
+                gettext("Device {device}.").format(device=repr(self.device)),
+                remedy=gettext("Choose auto, cpu or cuda."),
+            )

@@ -110,7 +110,10 @@ class LatencyPanel(QuestionPanel):
         """Return the two loads; raises ``NotAvailable`` where there are none."""
         by_id = {r.id: r for r in self.runs}
         if not set(self.state.asked.values()) <= set(by_id):
-            raise NotAvailable("There are no two loads to compare.", remedy=f"Measure both: {MEASURE_BOTH}")
+            raise NotAvailable(
+                gettext("There are no two loads to compare."),
+                remedy=gettext("Measure both: {command}").format(command=MEASURE_BOTH),
+            )
         return by_id[self.state.asked["baseline"]], by_id[self.state.asked["current"]]
 
     def _diagnosis(self, a: Run, b: Run) -> Diagnosis:

@@ -33,7 +33,10 @@ def holds_requests(run: Run) -> bool:
 def requests_of(run: Run) -> Sequence[KeptRequest]:
     """Return the requests of a load; raises ``NotAvailable`` for another kind of run, or one without requests."""
     if not holds_requests(run):
-        raise NotAvailable(f"Run {run.id} holds no requests.", remedy="Name a run of `workbench load`.")
+        raise NotAvailable(
+            gettext("Run {id} holds no requests.").format(id=run.id),
+            remedy=gettext("Name a run of `workbench load`."),
+        )
     return run.sampled(LoadSamples).requests
 
 

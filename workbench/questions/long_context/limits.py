@@ -4,6 +4,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.models import model_spec_from
 from workbench.core.devices import Device
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext
 from workbench.core.units import shown_bytes
 from workbench.estimate.context_limit import require_within_context
 from workbench.estimate.weights import weight_bytes
@@ -25,9 +26,13 @@ def check_fits(spec: LongContextSpec, model: ModelSpec, device: Device) -> None:
     weights = weight_bytes(model, weight_bits=bits, other_bits=bits)
     if weights > device.free_bytes:
         raise DoesNotFit(
-            f"The weights of {model.name} take {shown_bytes(weights)}; "
-            f"{shown_bytes(device.free_bytes)} of {device.name} are free.",
-            remedy="Free memory, or use a smaller model or a larger device.",
+            gettext("The weights of {model} take {needed}; {free} of {device} are free.").format(
+                model=model.name,
+                needed=shown_bytes(weights),
+                free=shown_bytes(device.free_bytes),
+                device=device.name,
+            ),
+            remedy=gettext("Free memory, or use a smaller model or a larger device."),
         )
 
 

@@ -64,7 +64,10 @@ class ServedVariant:
         name, _, value = text.partition(":")
         if name == "chunk" and value.isdigit() and int(value):
             return cls(text=text, chunk_tokens=int(value))
-        raise InvalidSpec(f"Unknown setting {text!r} for vLLM.", remedy="Use default, fp8-kv or chunk:TOKENS.")
+        raise InvalidSpec(
+            gettext("Unknown setting {text} for vLLM.").format(text=repr(text)),
+            remedy=gettext("Use default, fp8-kv or chunk:TOKENS."),
+        )
 
     @property
     def label(self) -> str:
@@ -73,9 +76,9 @@ class ServedVariant:
 
 
 def require_tokens(what: str, values: Sequence[int]) -> None:
-    """Raise ``InvalidSpec`` unless there are numbers of tokens, each a whole number from 1 on."""
+    """Raise ``InvalidSpec``, which says ``what`` the ``{values}`` are, unless there are numbers of tokens, each a whole number from 1 on."""
     if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
-        raise InvalidSpec(f"{what} {values!r}.", remedy="Give numbers of tokens from 1 on.")
+        raise InvalidSpec(what.format(values=repr(values)), remedy=gettext("Give numbers of tokens from 1 on."))
 
 
 def lengths_up_to(longest: int) -> tuple[int, ...]:
@@ -145,9 +148,9 @@ class LongContextSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "decode_steps", "cache_tokens", "search_chunk", "memory_fraction")
-        require_tokens("lengths are", self.lengths or (1,))
-        require_tokens("chunks are", self.chunks)
-        require_known("caches", self.caches or CACHES, CACHES)
+        require_tokens(gettext("lengths are {values}."), self.lengths or (1,))
+        require_tokens(gettext("chunks are {values}."), self.chunks)
+        require_known(gettext("caches"), self.caches or CACHES, CACHES)
         for text in self.served:
             ServedVariant.read(text)
 

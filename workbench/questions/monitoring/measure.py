@@ -22,7 +22,8 @@ from workbench.alerts.outbox import Notice, Outbox, Refused
 from workbench.alerts.rules import Rule
 from workbench.alerts.scrape import Scraper
 from workbench.alerts.series import SeriesStore
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError, system_message
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.rows import plain
 from workbench.engines.http import HttpEngine
@@ -168,7 +169,10 @@ def post(notice: Notice, *, webhook: str) -> None:
     except (OSError, urllib.error.URLError, ValueError, http.client.HTTPException) as error:
         is_refused = isinstance(error, urllib.error.HTTPError) and error.code in REFUSING
         raise (Refused if is_refused else WorkbenchError)(
-            f"The webhook did not accept {notice.about}: {error}.", remedy="Check its address; the alert is in the log."
+            gettext("The webhook did not accept {about}: {error}.").format(
+                about=notice.about, error=system_message(error)
+            ),
+            remedy=gettext("Check its address; the alert is in the log."),
         ) from error
 
 
@@ -178,8 +182,8 @@ def call(notice: Notice, *, command: Sequence[str]) -> None:
         subprocess.run(list(command), input=notice.text, text=True, timeout=CALL_S, check=True, capture_output=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise WorkbenchError(
-            f"The command for {notice.about} failed: {error}.",
-            remedy="Run the command in a shell; the alert is in the log.",
+            gettext("The command for {about} failed: {error}.").format(about=notice.about, error=system_message(error)),
+            remedy=gettext("Run the command in a shell; the alert is in the log."),
         ) from error
 
 

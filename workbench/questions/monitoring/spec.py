@@ -130,7 +130,11 @@ class WatchSpec(Spec):
             )
         if self.gold_every_s < 0 or self.patience_s < 0 or not 0 < self.objective < 1:
             raise InvalidSpec(
-                f"gold_every_s is {self.gold_every_s:g}, patience_s {self.patience_s:g}, objective {self.objective:g}.",
+                gettext("gold_every_s is {seconds}, patience_s {patience}, objective {objective}.").format(
+                    seconds=f"{self.gold_every_s:g}",
+                    patience=f"{self.patience_s:g}",
+                    objective=f"{self.objective:g}",
+                ),
                 remedy=gettext("Give 0 or more seconds, and a share between 0 and 1."),
             )
 
@@ -156,6 +160,6 @@ class MonitoringSpec(WatchSpec):
         require_positive(self, "duration_s")
         if self.duration_s > LONGEST_S:
             raise InvalidSpec(
-                f"duration_s is {self.duration_s:g}.",
+                gettext("duration_s is {seconds}.").format(seconds=f"{self.duration_s:g}"),
                 remedy=gettext("Give at most {seconds}.").format(seconds=f"{LONGEST_S:g}"),
             )

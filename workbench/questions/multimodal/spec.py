@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.rows import Json
 from workbench.core.specs import Spec
 
@@ -20,7 +21,10 @@ def size_of(text: str) -> tuple[int, int]:
     """Return height and width of "896x1344"; raises ``InvalidSpec`` for anything else."""
     height, _, width = text.partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) > 0 and int(width) > 0):
-        raise InvalidSpec(f"{text!r} is not a size.", remedy="Give height and width in pixels, such as 896x1344.")
+        raise InvalidSpec(
+            gettext("{text} is not a size.").format(text=repr(text)),
+            remedy=gettext("Give height and width in pixels, such as 896x1344."),
+        )
     return int(height), int(width)
 
 
@@ -82,12 +86,13 @@ class ImagesSpec(Spec):
         require_positive(self, "text_tokens", "repeats", "requests_per_rate", "max_model_len")
         for text in (*self.sizes, *self.held_out_sizes, self.hit_size):
             size_of(text)
-        require_known("caches", self.caches, CACHES)
+        require_known(gettext("caches"), self.caches, CACHES)
         if self.caches[:1] != ("none",):
             raise InvalidSpec(
-                "Without the engine that has no cache nothing can be compared.", remedy='Name "none" first.'
+                gettext("Without the engine that has no cache nothing can be compared."),
+                remedy=gettext('Name "none" first.'),
             )
         if any(not 0 <= h <= 1 for h in self.hit_rates):
-            raise InvalidSpec("Hit rates lie between 0 and 1.", remedy="Give shares, such as 0.5.")
+            raise InvalidSpec(gettext("Hit rates lie between 0 and 1."), remedy=gettext("Give shares, such as 0.5."))
         if len(self.sizes) < 3:
-            raise InvalidSpec("Costs are fitted to at least three sizes.", remedy="Name more sizes.")
+            raise InvalidSpec(gettext("Costs are fitted to at least three sizes."), remedy=gettext("Name more sizes."))

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import OwnPrices, model_knob
 from workbench.estimate.precision import CHOICES, OFFERED, STORED, require_precision
@@ -51,6 +52,8 @@ class PlanSpec(Load, Spec):
         Load.__post_init__(self)
         require_precision(*self.precisions)
         if not self.precisions:
-            raise InvalidSpec("No precision was chosen.", remedy="Choose one or more, such as stored or fp8.")
+            raise InvalidSpec(
+                gettext("No precision was chosen."), remedy=gettext("Choose one or more, such as stored or fp8.")
+            )
         if not self.devices:
-            raise InvalidSpec("No device was chosen.", remedy="Choose one or more, such as h200-sxm.")
+            raise InvalidSpec(gettext("No device was chosen."), remedy=gettext("Choose one or more, such as h200-sxm."))

@@ -76,7 +76,7 @@ class RolloutSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "least_requests", "rate_per_s", "input_tokens", "output_tokens", "longest_s")
-        remedy = gettext("Choose from: {known}.").format(known=", ".join(SCENARIOS))
+        remedy = gettext("Choose from: {names}.").format(names=", ".join(SCENARIOS))
         if not self.scenarios:
             raise InvalidSpec(gettext("No new version is chosen."), remedy=remedy)
         if unknown := set(self.scenarios) - set(SCENARIOS):

@@ -64,5 +64,5 @@ class RedactionSpec(Spec):
                 gettext("Unknown detector: {names}.").format(names=", ".join(sorted(unknown)))
                 if self.detectors
                 else gettext("No detector was chosen."),
-                remedy=gettext("Choose from: {known}.").format(known=", ".join(DETECTORS)),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(DETECTORS)),
             )

@@ -133,7 +133,7 @@ class SurgeSpec(Spec):
         if self.engine not in ("torch", "vllm"):
             raise InvalidSpec(
                 gettext("engine is {value}.").format(value=repr(self.engine)),
-                remedy=gettext("Choose from: {known}.").format(known="torch, vllm"),
+                remedy=gettext("Choose from: {names}.").format(names="torch, vllm"),
             )
         if unknown := set(self.controls) - set(CONTROLS):
             raise InvalidSpec(
@@ -148,7 +148,9 @@ class SurgeSpec(Spec):
             )
         if not 0 <= self.repeated < 1 or self.calm >= 1 or self.overload > 10:
             raise InvalidSpec(
-                f"calm {self.calm}, overload {self.overload}, repeated {self.repeated}.",
+                gettext("calm {calm}, overload {overload}, repeated {repeated}.").format(
+                    calm=self.calm, overload=self.overload, repeated=self.repeated
+                ),
                 remedy=gettext("Give less than 1 before the surge, up to 10 in it, and a share below 1."),
             )
         if self.surge_s < 3 or self.after_s < 2:

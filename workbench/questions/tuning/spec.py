@@ -8,6 +8,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.load.address import cleaned
 from workbench.load.spec import LoadSpec
@@ -204,24 +205,34 @@ class TuneSpec(Spec):
         require_each(self, "tensor")
         require_each(self, "long_prefill", least=0)
         for name in ("prefix_caching", "chunked_prefill", "async_scheduling"):
-            require_known(f"values of {name}", getattr(self, name), tuple(ON_OFF))
-        require_known("values of kv_cache", self.kv_cache, ("auto", "fp8"))
+            require_known(gettext("values of {name}").format(name=name), getattr(self, name), tuple(ON_OFF))
+        require_known(gettext("values of {name}").format(name="kv_cache"), self.kv_cache, ("auto", "fp8"))
         if wrong := [flag for flag in self.flags if not FLAG.fullmatch(flag)]:
-            raise InvalidSpec(f"{wrong[0]!r} is no flag.", remedy="Give --name, --name=value or --name=value|value.")
+            raise InvalidSpec(
+                gettext("{flag} is no flag.").format(flag=repr(wrong[0])),
+                remedy=gettext("Give --name, --name=value or --name=value|value."),
+            )
         if given := self.launched_with(CACHE_BYTES):
             memory_bytes(given)
         usable = self.launched_with(USABLE)
         if usable is not None and not SHARE.fullmatch(usable):
-            raise InvalidSpec(f"{USABLE}={usable} is no share of the memory.", remedy="Give a number between 0 and 1.")
+            raise InvalidSpec(
+                gettext("{flag}={value} is no share of the memory.").format(flag=USABLE, value=usable),
+                remedy=gettext("Give a number between 0 and 1."),
+            )
         if self.restart is not None and (self.url is None or "{flags}" not in self.restart):
             raise InvalidSpec(
-                f"The restart command {self.restart!r} has no {{flags}}, or no URL stands beside it.",
-                remedy="Give --url, and write {flags} where the server's flags belong.",
+                gettext("The restart command {restart} has no {{flags}}, or no URL stands beside it.").format(
+                    restart=repr(self.restart)
+                ),
+                remedy=gettext("Give --url, and write {flags} where the server's flags belong."),
             )
         if self.turns > 1 and (self.concurrency is not None or self.arrivals in {"closed", "trace"}):
             raise InvalidSpec(
-                f"Sessions of {self.turns} turns start at a rate, not with users or a trace.",
-                remedy="Choose poisson, constant or gamma arrivals, and leave the users out.",
+                gettext("Sessions of {turns} turns start at a rate, not with users or a trace.").format(
+                    turns=self.turns
+                ),
+                remedy=gettext("Choose poisson, constant or gamma arrivals, and leave the users out."),
             )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
@@ -270,7 +281,10 @@ def memory_bytes(given: str) -> int:
     """
     found = SIZE.fullmatch(given)
     if found is None:
-        raise InvalidSpec(f"{given!r} is no size of memory.", remedy="Give bytes, or a number with k, m, g or K, M, G.")
+        raise InvalidSpec(
+            gettext("{given} is no size of memory.").format(given=repr(given)),
+            remedy=gettext("Give bytes, or a number with k, m, g or K, M, G."),
+        )
     number, unit = found.groups()
     base = 1000 if unit.islower() else 1024
     return int(float(number) * base ** " KMGT".index(unit.upper() or " "))

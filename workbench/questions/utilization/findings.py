@@ -63,7 +63,7 @@ def gpu_use(recording: Recording, gpu: str, start_s: float, end_s: float) -> Gpu
             gettext("{gpu} was not sampled between {start} and {end} s.").format(
                 gpu=gpu, start=f"{start_s:.0f}", end=f"{end_s:.0f}"
             ),
-            remedy=f"Sampled are: {', '.join(gpus_of(recording)) or 'no GPUs'}.",
+            remedy=gettext("Sampled are: {names}.").format(names=", ".join(gpus_of(recording)) or gettext("no GPUs")),
         )
     level, losses, not_seen = 1.0, list[Loss](), list[str]()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.measuring.cluster import MOST_LOSSES, TaskError, connected, lost_too_often, stopped
 from workbench.questions.engines.measure.parts import Interruption, Part, Parts
@@ -73,9 +74,11 @@ class _Tasks:
         self.losses[engine] += 1
         if self.losses[engine] > MOST_LOSSES:
             return lost_too_often(self.losses[engine], error)
-        cause = f"The node that measured it was lost after {len(self.parts.trials(engine))} trials ({error})."
+        cause = gettext("The node that measured it was lost after {n} trials ({error}).").format(
+            n=len(self.parts.trials(engine)), error=error
+        )
         self._start(engine)
-        return Interruption(cause, remedy="Nothing: the other trials were measured on another node.")
+        return Interruption(cause, remedy=gettext("Nothing: the other trials were measured on another node."))
 
 
 def measured_candidate(

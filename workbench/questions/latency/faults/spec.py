@@ -7,6 +7,7 @@ from workbench.catalog.paths import OFFERED_MODELS, REFERENCE_MODEL_PLACE
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 FaultEngine = Literal["torch", "vllm"]
@@ -108,10 +109,16 @@ class FaultsSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "duration_s", "rate_per_s", "input_tokens", "output_tokens", "max_num_seqs", "kv_tokens")
         if self.engine not in get_args(FaultEngine):
-            raise InvalidSpec(f"engine is {self.engine!r}.", remedy=f"Choose from: {', '.join(get_args(FaultEngine))}.")
+            raise InvalidSpec(
+                gettext("engine is {engine}.").format(engine=repr(self.engine)),
+                remedy=gettext("Choose from: {names}.").format(names=", ".join(get_args(FaultEngine))),
+            )
         if not self.seeds or not self.doses or set(self.doses) - {"low", "high"}:
-            raise InvalidSpec("There are no seeds or no known doses.", remedy="Give seeds, and low, high or both.")
+            raise InvalidSpec(
+                gettext("There are no seeds or no known doses."), remedy=gettext("Give seeds, and low, high or both.")
+            )
         if self.duration_s < 4:
             raise InvalidSpec(
-                f"duration_s is {self.duration_s:g}.", remedy="Give 4 or more: less holds too few requests."
+                gettext("duration_s is {seconds}.").format(seconds=f"{self.duration_s:g}"),
+                remedy=gettext("Give 4 or more: less holds too few requests."),
             )

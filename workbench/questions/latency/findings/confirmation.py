@@ -50,7 +50,9 @@ class Outcome:
 def confirmation(diagnosis: Diagnosis, baseline: Run, current: Run) -> Confirmation:
     """Return the load that would confirm the cause; raises ``NotAvailable`` when there is nothing to confirm."""
     if not diagnosis.alarm:
-        raise NotAvailable("Users notice no change, so there is no cause to confirm.", remedy="Compare other loads.")
+        raise NotAvailable(
+            gettext("Users notice no change, so there is no cause to confirm."), remedy=gettext("Compare other loads.")
+        )
     cause = diagnosis.causes[0].key
     before, now = (r.asked(LoadSpec) for r in (baseline, current))
     fields = IN_THE_LOAD.get(cause)

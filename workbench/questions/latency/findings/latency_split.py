@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.core.errors import NotAvailable
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.runs import Run
 from workbench.load.recording.rows import recording_of, span_of
 from workbench.questions.latency.rows import e2e_s, holds_requests, requests_of
@@ -54,8 +54,10 @@ def parts_of(run: Run) -> Parts:
     ended = [(q, seconds) for q in requests_of(run) if (seconds := e2e_s(q)) is not None] if holds_requests(run) else []
     if recording is None or not ended:
         raise NotAvailable(
-            f"Run {run.id} has no samples of its server beside its requests.",
-            remedy="Measure with `workbench load URL --telemetry-hz 10`, on the server's machine or beside it.",
+            gettext("Run {id} has no samples of its server beside its requests.").format(id=run.id),
+            remedy=gettext(
+                "Measure with `workbench load URL --telemetry-hz 10`, on the server's machine or beside it."
+            ),
         )
     start, end = span_of(run, recording)
     server = {part: _mean(recording, f"engine.request_{part}_time_seconds", start, end + 2.0) for part in IN_SERVER}
@@ -75,7 +77,8 @@ def _mean(recording: Recording, name: str, start_s: float, end_s: float) -> floa
     total, count = (recording.increase(f"{name}_{what}", start_s, end_s) for what in ("sum", "count"))
     if total is None or not count:
         raise NotAvailable(
-            f"The server's {name} was not sampled.", remedy="vLLM has it on its /metrics; other servers may not."
+            gettext("The server's {name} was not sampled.").format(name=name),
+            remedy=gettext("vLLM has it on its /metrics; other servers may not."),
         )
     return total / count
 

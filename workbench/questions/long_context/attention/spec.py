@@ -64,9 +64,9 @@ class AttentionSpec(AttentionOptions, Spec):
     def __post_init__(self) -> None:
         AttentionOptions.__post_init__(self)
         require_positive(self, "rounds", "most_call_s")
-        require_known("techniques", self.techniques, TECHNIQUES)
-        require_tokens("Lengths", self.lengths)
-        require_known("phases", self.phases, PHASES)
+        require_known(gettext("techniques"), self.techniques, TECHNIQUES)
+        require_tokens(gettext("Lengths {values}."), self.lengths)
+        require_known(gettext("phases"), self.phases, PHASES)
 
     @property
     def options(self) -> AttentionOptions:

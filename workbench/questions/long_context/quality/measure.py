@@ -17,6 +17,7 @@ from workbench.catalog.paths import HELD_OUT_TEXT, located
 from workbench.compress.folder import prefix_ids, token_ids, token_text
 from workbench.compress.kv_quant import RoundedCache, require_kv_cache
 from workbench.core.errors import InvalidSpec, NotAvailable
+from workbench.core.language import gettext
 from workbench.core.ports import Generation
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure, Row
@@ -133,8 +134,8 @@ class Questions:
         filler = token_ids(self._place, read_text(spec.text, default=HELD_OUT_TEXT))
         longest = max(spec.lengths)
         if filler.size < longest:
-            cause = f"The text has {filler.size} tokens; {longest} are needed."
-            raise InvalidSpec(cause, remedy="Use a longer text or shorter lengths.")
+            cause = gettext("The text has {n} tokens; {needed} are needed.").format(n=filler.size, needed=longest)
+            raise InvalidSpec(cause, remedy=gettext("Use a longer text or shorter lengths."))
         depths = np.linspace(0, 1, spec.n_depths) if spec.n_depths > 1 else [0.5]
         self.cells: list[Cell] = []
         for task in spec.tasks:
@@ -159,7 +160,10 @@ class Questions:
         asked = token_ids(self._place, question.text)
         room = length - self.prefix.size - asked.size - sum(s.size for _, s in statements)
         if room < 0:
-            raise InvalidSpec(f"{length} tokens do not hold what is to be hidden.", remedy="Use greater lengths.")
+            raise InvalidSpec(
+                gettext("{n} tokens do not hold what is to be hidden.").format(n=length),
+                remedy=gettext("Use greater lengths."),
+            )
         start = rng.randrange(filler.size - room + 1)
         around, pieces, at = filler[start : start + room], [], 0
         for depth, statement in sorted(statements, key=lambda s: s[0]):

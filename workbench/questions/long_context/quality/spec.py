@@ -10,7 +10,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced, knob, needed
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 from workbench.estimate.context_limit import require_within_context
 from workbench.questions.long_context.quality.retrieval import TASKS
@@ -60,13 +60,18 @@ class Variant:
             return cls(text=text)
         if text.startswith(KV):
             if text.removeprefix(KV) not in KV_FORMATS:
-                raise InvalidSpec(f"Unknown cache format {text!r}.", remedy=f"Use: {', '.join(KV_FORMATS)}.")
+                raise InvalidSpec(
+                    gettext("Unknown cache format {text}.").format(text=repr(text)),
+                    remedy=gettext("Use: {names}.").format(names=", ".join(KV_FORMATS)),
+                )
             return cls(text=text, kv_format=text.removeprefix(KV))
         name, _, value = text.partition(":")
         if name not in SETTINGS or not value.lstrip("-").isdigit():
             raise InvalidSpec(
-                f"Unknown variant {text!r}.",
-                remedy="Use full, window:TOKENS, sink-window:TOKENS, block-sparse:BLOCKS, vertical-slash:LINES or kv:FORMAT.",
+                gettext("Unknown variant {text}.").format(text=repr(text)),
+                remedy=gettext(
+                    "Use full, window:TOKENS, sink-window:TOKENS, block-sparse:BLOCKS, vertical-slash:LINES or kv:FORMAT."
+                ),
             )
         chosen = dict.fromkeys(SETTINGS[name], int(value))
         return cls(text=text, technique=name, options=AttentionOptions(block=QUALITY_BLOCK, **chosen))
@@ -147,14 +152,19 @@ class ContextQualitySpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "n_depths", "n_per_cell", "window_tokens")
         if self.n_windows < 0:
-            raise InvalidSpec(f"n_windows is {self.n_windows}.", remedy="Give 0 or more.")
-        require_known("tasks", self.tasks, TASKS)
+            raise InvalidSpec(gettext("n_windows is {n}.").format(n=self.n_windows), remedy=gettext("Give 0 or more."))
+        require_known(gettext("tasks"), self.tasks, TASKS)
         if not self.lengths or any(n < 128 for n in self.lengths):
-            raise InvalidSpec(f"Lengths {self.lengths!r}.", remedy="Give numbers of tokens from 128 on.")
+            raise InvalidSpec(
+                gettext("Lengths {values}.").format(values=repr(self.lengths)),
+                remedy=gettext("Give numbers of tokens from 128 on."),
+            )
         for variant in self.variants:
             Variant.read(variant)
         if self.url is None and FULL not in self.variants:
-            raise InvalidSpec("Variants are compared with full attention.", remedy='Add "full" to them.')
+            raise InvalidSpec(
+                gettext("Variants are compared with full attention."), remedy=gettext('Add "full" to them.')
+            )
 
 
 def check_lengths(spec: ContextQualitySpec) -> None:

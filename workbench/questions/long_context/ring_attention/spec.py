@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.questions.long_context.spec import HeadsOf, Lengths, Rounds
 
@@ -27,9 +28,13 @@ class RingSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "rounds")
         if not self.worlds or any(w < 1 for w in self.worlds):
-            raise InvalidSpec(f"Devices {self.worlds!r}.", remedy="Give numbers from 1 on.")
+            raise InvalidSpec(
+                gettext("Devices {numbers}.").format(numbers=repr(self.worlds)),
+                remedy=gettext("Give numbers from 1 on."),
+            )
         bad = [n for n in self.lengths if n < 1 or any(n % (2 * w) for w in self.worlds)]
         if bad or not self.lengths:
             raise InvalidSpec(
-                f"Lengths {self.lengths!r}.", remedy="Give numbers that can be divided by twice the number of devices."
+                gettext("Lengths {values}.").format(values=repr(self.lengths)),
+                remedy=gettext("Give numbers that can be divided by twice the number of devices."),
             )

@@ -6,6 +6,7 @@ from typing import ClassVar
 from workbench.core.checks import require_fraction, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.vision.fusions import FUSIONS
 
@@ -51,10 +52,14 @@ class FusionSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "captions_each", "rounds")
         require_fraction(self, "most_lost", "level")
-        require_known("fusions", (*self.fusions, self.routed), FUSIONS)
+        require_known(gettext("fusions"), (*self.fusions, self.routed), FUSIONS)
         if self.routed not in self.fusions:
-            raise InvalidSpec(f"{self.routed} is routed, but not among the fusions.", remedy="Name it in both.")
+            raise InvalidSpec(
+                gettext("{routed} is routed, but not among the fusions.").format(routed=self.routed),
+                remedy=gettext("Name it in both."),
+            )
         if any(not 0 <= share <= 1 for share in self.missing) or not {0.0, 0.5} <= set(self.missing):
             raise InvalidSpec(
-                "Shares of missing images lie between 0 and 1, with 0 and 0.5 among them.", remedy="Give such shares."
+                gettext("Shares of missing images lie between 0 and 1, with 0 and 0.5 among them."),
+                remedy=gettext("Give such shares."),
             )

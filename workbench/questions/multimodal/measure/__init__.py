@@ -12,7 +12,7 @@ from workbench.catalog.paths import REFERENCE_MODEL, located
 from workbench.catalog.vision import vision_model
 from workbench.catalog.vision_spec import VisionSpec
 from workbench.core.errors import NotAvailable, WorkbenchError
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import median_over_rounds, middle_95, resampled_mean_interval
@@ -47,8 +47,8 @@ def measure(spec: ImagesSpec, record: Record) -> Iterator[Progress]:
     device = record.device = chosen_device("auto")
     if device.kind == "cpu":
         raise NotAvailable(
-            "vLLM's image processors need torchvision, which has no CPU build for this torch.",
-            remedy="Run this on a machine with a GPU; the run that ships was measured on one.",
+            gettext("vLLM's image processors need torchvision, which has no CPU build for this torch."),
+            remedy=gettext("Run this on a machine with a GPU; the run that ships was measured on one."),
         )
     record.packages["vllm"] = require("vllm", device=device.kind).version
     scratch = record.kept.scratch

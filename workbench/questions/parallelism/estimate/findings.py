@@ -6,6 +6,7 @@ from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.tables import devices
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.units import shown_bytes, shown_duration, three_digits
 from workbench.estimate.device_calibration import CALIBRATIONS, machine_of, offers
@@ -68,7 +69,9 @@ def predict_service(spec: EstimateSpec) -> Prediction:
     model, split = language_model_from(spec.model), spec.split
     reason = split.reason_against(model)
     if reason:
-        raise InvalidSpec(f"{model.name}: {reason}.", remedy="Give another split.")
+        raise InvalidSpec(
+            gettext("{place}: {text}.").format(place=model.name, text=reason), remedy=gettext("Give another split.")
+        )
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS)
     require_kernel(offer, chosen_precision(model, spec.precision))
     predict = predicted if spec.arrival == "static" else predicted_under_load

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, model_knob
 from workbench.estimate.machine import Split
@@ -34,8 +35,10 @@ class EstimateSpec(Question, Spec):
         Question.__post_init__(self)
         if self.n_devices is not None and (self.n_devices < 1 or self.n_devices % self.split.n_devices):
             raise InvalidSpec(
-                f"{self.n_devices} devices cannot be divided into replicas of {self.split.n_devices}.",
-                remedy="Give a multiple of the devices of one replica.",
+                gettext("{n} devices cannot be divided into replicas of {each}.").format(
+                    n=self.n_devices, each=self.split.n_devices
+                ),
+                remedy=gettext("Give a multiple of the devices of one replica."),
             )
 
     @property

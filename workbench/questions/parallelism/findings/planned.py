@@ -10,6 +10,7 @@ from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.catalog.prices import own_prices
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.traces import read_trace
 from workbench.estimate.device_calibration import CALIBRATIONS, offers
 from workbench.estimate.precision import OFFERED, STORED, chosen_precision, offered_precisions
@@ -77,7 +78,8 @@ def search(spec: PlanSpec) -> Searched:
     model = language_model_from(spec.model)
     if model.kv_layers is None:
         raise NotAvailable(
-            f"What the layers of {model.name} keep of a token is not in the catalogue.", remedy="Choose another model."
+            gettext("What the layers of {model} keep of a token is not in the catalogue.").format(model=model.name),
+            remedy=gettext("Choose another model."),
         )
     prices = own_prices(Path(spec.prices)) if spec.prices else None
     candidates = offers(spec.devices, own=workbench_home() / CALIBRATIONS, prices=prices)

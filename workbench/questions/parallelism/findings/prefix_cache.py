@@ -56,7 +56,9 @@ def cache_sizes(answer: Planned) -> CacheSizes:
         DoesNotFit: No plan's mean latencies meet the SLO, or no cache holds the longest request.
     """
     if answer.simulated is None:
-        raise DoesNotFit("No plan meets the SLO.", remedy="Relax the limit that binds, or allow other devices.")
+        raise DoesNotFit(
+            gettext("No plan meets the SLO."), remedy=gettext("Relax the limit that binds, or allow other devices.")
+        )
     plan = answer.simulated.plan
     offer = next(o for o in answer.offers if o.device_id == plan.device_id)
     traffic = PlanTraffic(answer.model, plan, answer.spec, offer)
@@ -75,8 +77,10 @@ def cache_sizes(answer: Planned) -> CacheSizes:
     longest = max(a.input_tokens + a.output_tokens for a in arrivals)
     if longest > LARGEST * traffic.cache_tokens:
         raise DoesNotFit(
-            f"A request of {longest:,} tokens is longer than {LARGEST:g} times the cache of a replica, {traffic.cache_tokens:,} tokens.",
-            remedy="Choose more devices, or a trace with shorter requests.",
+            gettext(
+                "A request of {n} tokens is longer than {factor} times the cache of a replica, {cache} tokens."
+            ).format(n=f"{longest:,}", factor=f"{LARGEST:g}", cache=f"{traffic.cache_tokens:,}"),
+            remedy=gettext("Choose more devices, or a trace with shorter requests."),
         )
 
     def run_with(size: int, routing: Routing, *, has_cache: bool = True) -> Replicas:
@@ -110,7 +114,8 @@ def _with_ids(place: str) -> list[Arrival]:
     trace = read_trace(Path(place))
     if not trace.has_hash_ids:
         raise InvalidSpec(
-            f"The trace {place} has no hash ids, which say what prompts share.", remedy="Give one of Mooncake's form."
+            gettext("The trace {file} has no hash ids, which say what prompts share.").format(file=place),
+            remedy=gettext("Give one of Mooncake's form."),
         )
     return list(trace.arrivals[:MOST_REQUESTS])
 

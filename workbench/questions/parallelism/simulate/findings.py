@@ -10,6 +10,7 @@ from workbench.catalog.model_spec import ModelSpec
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import workbench_home
 from workbench.core.errors import DoesNotFit, InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.provenance import Provenance
 from workbench.core.statistics import Interval
 from workbench.core.traces import Trace, read_lengths, read_trace
@@ -91,7 +92,9 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
     """Return what the traffic does to the engines, with predicted step times and with the ends of their interval."""
     model = language_model_from(spec.model)
     if reason := spec.split.reason_against(model):
-        raise InvalidSpec(f"{model.name}: {reason}.", remedy="Give another split.")
+        raise InvalidSpec(
+            gettext("{place}: {text}.").format(place=model.name, text=reason), remedy=gettext("Give another split.")
+        )
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS)
     precision = chosen_precision(model, spec.precision)
     require_kernel(offer, precision)
@@ -101,8 +104,10 @@ def simulation(spec: SimulateSpec) -> SimulationAnswer:
     arrivals = arrivals_of(sessions) if sessions else _arrivals(spec, model, trace)
     if spec.cached_fraction and any(a.hash_ids for a in arrivals):
         raise InvalidSpec(
-            f"A cached share of {spec.cached_fraction} was given, and the requests have hash ids, which tell what is cached.",
-            remedy="Leave the cached share out.",
+            gettext(
+                "A cached share of {share} was given, and the requests have hash ids, which tell what is cached."
+            ).format(share=spec.cached_fraction),
+            remedy=gettext("Leave the cached share out."),
         )
     limits = EngineLimits(
         token_budget=spec.max_num_batched_tokens,
@@ -173,9 +178,17 @@ def _cache_tokens(model: ModelSpec, spec: SimulateSpec, offer: Offer, arrivals: 
     )
     if not memory.room_tokens:
         raise DoesNotFit(
-            f"{model.name} in {precision} needs {shown_bytes(memory.needed_bytes)} for one request; "
-            f"{split.n_devices} × {offer.name} has {shown_bytes(memory.usable_bytes)} usable.",
-            remedy="Use more devices (--tp), a larger one, or fewer bits for the weights.",
+            gettext(
+                "{model} in {precision} needs {needed} for one request; {n} × {device} has {usable} usable."
+            ).format(
+                model=model.name,
+                precision=precision,
+                needed=shown_bytes(memory.needed_bytes),
+                n=split.n_devices,
+                device=offer.name,
+                usable=shown_bytes(memory.usable_bytes),
+            ),
+            remedy=gettext("Use more devices (--tp), a larger one, or fewer bits for the weights."),
         )
     return memory.room_tokens
 
@@ -187,9 +200,17 @@ def _arrivals(spec: SimulateSpec, model: ModelSpec, trace: Trace | None) -> list
         for arrival, line in zip(trace.arrivals, trace.lines, strict=True):
             if limit and arrival.input_tokens + arrival.output_tokens > limit:
                 raise InvalidSpec(
-                    f"Line {line} of the trace {spec.trace} has {arrival.input_tokens:,} and {arrival.output_tokens:,} tokens; "
-                    f"{model.name} takes at most {limit:,} tokens of prompt and answer together.",
-                    remedy="Leave such requests out, or choose a model that was made for longer contexts.",
+                    gettext(
+                        "Line {line} of the trace {trace} has {prompt} and {answer} tokens; {model} takes at most {limit} tokens of prompt and answer together."
+                    ).format(
+                        line=line,
+                        trace=spec.trace,
+                        prompt=f"{arrival.input_tokens:,}",
+                        answer=f"{arrival.output_tokens:,}",
+                        model=model.name,
+                        limit=f"{limit:,}",
+                    ),
+                    remedy=gettext("Leave such requests out, or choose a model that was made for longer contexts."),
                 )
         return list(trace.arrivals)
     if not spec.lengths_file:

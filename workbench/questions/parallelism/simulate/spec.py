@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.core.traffic import SPREAD, Lengths, sigma_of
 from workbench.estimate.knobs import (
@@ -143,28 +144,43 @@ class SimulateSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "speed", "ttft_s", "tpot_s", "n_requests", "n_replicas")
         require_precision(self.precision)
-        named = {"a trace": self.trace, "users of a closed loop": self.users, "sessions": self.sessions}
+        named = {
+            gettext("a trace"): self.trace,
+            gettext("users of a closed loop"): self.users,
+            gettext("sessions"): self.sessions,
+        }
         given = [name for name, value in named.items() if value]
         if len(given) > 1:
             raise InvalidSpec(
-                f"{' and '.join(given).capitalize()} were asked for; each decides when requests are sent.",
-                remedy="Give one of them.",
+                gettext("{names} were asked for; each decides when requests are sent.").format(
+                    names=gettext(" and ").join(given).capitalize()
+                ),
+                remedy=gettext("Give one of them."),
             )
         if given and (self.arrivals != "poisson" or self.lengths_file):
             raise InvalidSpec(
-                f"{given[0].capitalize()} and an arrival process or a file of lengths were asked for.",
-                remedy="Arrival processes and lengths are those of drawn requests: leave one of the two out.",
+                gettext("{traffic} and an arrival process or a file of lengths were asked for.").format(
+                    traffic=given[0].capitalize()
+                ),
+                remedy=gettext("Arrival processes and lengths are those of drawn requests: leave one of the two out."),
             )
         if (self.arrivals == "ramp") != (self.end_rate_per_s is not None):
             raise InvalidSpec(
-                "A ramp has a last rate, and nothing else has.", remedy="Give --arrivals ramp and --end-rate."
+                gettext("A ramp has a last rate, and nothing else has."),
+                remedy=gettext("Give --arrivals ramp and --end-rate."),
             )
         if min(self.burstiness, self.think_s) < 0:
             raise InvalidSpec(
-                f"A burstiness of {self.burstiness:g} and {self.think_s:g} s to think.", remedy="Give 0 or more."
+                gettext("A burstiness of {cv} and {seconds} s to think.").format(
+                    cv=f"{self.burstiness:g}", seconds=f"{self.think_s:g}"
+                ),
+                remedy=gettext("Give 0 or more."),
             )
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )
 
     @property
     def split(self) -> Split:

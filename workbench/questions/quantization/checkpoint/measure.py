@@ -17,6 +17,7 @@ from workbench.compress.layers import Layers
 from workbench.compress.maker_call import made_checkpoint
 from workbench.compress.stored_weights import require_stored, stored_coverage
 from workbench.core.errors import InvalidSpec, WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.engines.environments import require
@@ -86,17 +87,20 @@ def require_divisible(layers: Layers, plan: Mapping[str, str], groups: list[Laye
     """Raise ``InvalidSpec`` where a format's group does not divide the inputs of a layer, or experts cannot be named."""
     if layers.n_unsplit_experts:
         raise InvalidSpec(
-            f"The experts of this architecture ({layers.n_unsplit_experts:,} weights) have a layout that is not known, "
-            "so that no checkpoint would quantize them.",
-            remedy="Use a checkpoint that the model's authors have quantized.",
+            gettext(
+                "The experts of this architecture ({n} weights) have a layout that is not known, so that no checkpoint would quantize them."
+            ).format(n=f"{layers.n_unsplit_experts:,}"),
+            remedy=gettext("Use a checkpoint that the model's authors have quantized."),
         )
     for group, form in formats_of(plan, groups):
         for module in group.modules:
             width = layers.linears[module].in_features
             if form.weights is not None and form.group_size and width % form.group_size:
                 raise InvalidSpec(
-                    f"The {width} inputs of {module} are no multiple of the {form.group_size} of {form.label}.",
-                    remedy="Choose a scheme with one scale per row, or a plan that leaves this group in bf16.",
+                    gettext("The {n} inputs of {layer} are no multiple of the {size} of {format}.").format(
+                        n=width, layer=module, size=form.group_size, format=form.label
+                    ),
+                    remedy=gettext("Choose a scheme with one scale per row, or a plan that leaves this group in bf16."),
                 )
 
 
@@ -107,7 +111,10 @@ def place_of(spec: CheckpointSpec, scheme: str, plan: Mapping[str, str], folder:
     digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
     target = out / f"{Path(spec.model).name}-{scheme}-{digest}"
     if target.exists() and not list(target.glob("*.safetensors")):
-        raise InvalidSpec(f"{target} exists and is no checkpoint.", remedy="Move it away, or name another folder.")
+        raise InvalidSpec(
+            gettext("{name} exists and is no checkpoint.").format(name=target),
+            remedy=gettext("Move it away, or name another folder."),
+        )
     return target
 
 

@@ -10,6 +10,7 @@ from workbench.compress.knobs import CalibrationText, CalibrationWindows, Origin
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 
@@ -47,20 +48,22 @@ class CheckpointSpec(Spec):
         require_positive(self, "n_samples", "sample_tokens")
         if self.plan is not None and self.schemes == tuple(SCHEMES):
             object.__setattr__(self, "schemes", (MIXED,))
-        require_known("schemes", self.schemes, (*SCHEMES, MIXED))
+        require_known(gettext("schemes"), self.schemes, (*SCHEMES, MIXED))
         if (MIXED in self.schemes) != (self.plan is not None):
             raise InvalidSpec(
-                'The scheme "mixed" and a plan belong together.',
-                remedy="Give a plan (see `workbench sensitivity`) with the scheme mixed, or neither.",
+                gettext('The scheme "mixed" and a plan belong together.'),
+                remedy=gettext("Give a plan (see `workbench sensitivity`) with the scheme mixed, or neither."),
             )
         if self.plan:
-            require_known("formats in the plan", self.plan.values(), MAKEABLE)
+            require_known(gettext("formats in the plan"), self.plan.values(), MAKEABLE)
 
 
 def require_float_weights(model: ModelSpec) -> None:
     """Raise ``InvalidSpec`` for a model that is quantized already, which llm-compressor does not quantize again."""
     if model.stored is not None:
         raise InvalidSpec(
-            f"The weights of {model.name} are quantized already ({model.stored.method}).",
-            remedy="Name the model that they were made from, or write them in BF16 first.",
+            gettext("The weights of {model} are quantized already ({method}).").format(
+                model=model.name, method=model.stored.method
+            ),
+            remedy=gettext("Name the model that they were made from, or write them in BF16 first."),
         )

@@ -26,7 +26,7 @@ from workbench.compress.stored_weights import stored_coverage
 from workbench.compress.task_scores import task_scores
 from workbench.compress.variant import TokenValues
 from workbench.core.errors import NotAModel, WorkbenchError
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Floats, block_bootstrap, mcnemar_p, minimum_detectable
@@ -251,7 +251,10 @@ def _candidate_part(
     cache = candidate.removeprefix(KV) if candidate.startswith(KV) else None
     place = located(spec.model if cache else candidate)
     if not Path(place).is_dir():
-        raise NotAModel(f"{candidate} is no folder.", remedy="Name the folder of a checkpoint.")
+        raise NotAModel(
+            gettext("{name} is no folder.").format(name=candidate),
+            remedy=gettext("Name the folder of a checkpoint."),
+        )
     model = CheckpointModel(place, device=device, threads=max(1, n_usable_cpus()), kv_format=cache)
     compared, answers, agreement = model.compared(tasks.windows, reference), tasks.answered(model), None
     if spec.in_vllm and cache is None:

@@ -88,9 +88,11 @@ class EvaluationSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "n_windows", "window_tokens", "passkey_tokens")
         if not self.candidates:
-            raise InvalidSpec("There is no checkpoint to evaluate.", remedy="Name one or more folders.")
+            raise InvalidSpec(
+                gettext("There is no checkpoint to evaluate."), remedy=gettext("Name one or more folders.")
+            )
         names = [Path(c).name for c in self.candidates]  # a command line takes what it does not know for a folder
         if caches := [n for n in names if n.startswith(KV)]:
-            require_known("cache formats", caches, [KV + f for f in KV_FORMATS])
+            require_known(gettext("cache formats"), caches, [KV + f for f in KV_FORMATS])
         if self.n_passkeys < 0 or self.n_completions < 0:
-            raise InvalidSpec("Counts are 0 or more.", remedy="Correct the numbers.")
+            raise InvalidSpec(gettext("Counts are 0 or more."), remedy=gettext("Correct the numbers."))

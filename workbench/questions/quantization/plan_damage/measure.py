@@ -13,7 +13,7 @@ from workbench.compress.folder import linear_groups, prefix_ids, require_context
 from workbench.compress.layer_damage import open_layer_damage
 from workbench.compress.rows import Coverage
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import mean_with_interval
 from workbench.measuring.envelope import Record
@@ -75,7 +75,9 @@ def measure(spec: PlanDamageSpec, record: Record) -> Iterator[Progress]:
 def require_some_quantized(chosen: Sequence[tuple[LayerGroup, Format]]) -> None:
     """Raise ``InvalidSpec`` where a plan leaves every layer group as it is."""
     if all(form.weights is None for _, form in chosen):
-        raise InvalidSpec("The plan quantizes no layer.", remedy="Give a layer group another format than bf16.")
+        raise InvalidSpec(
+            gettext("The plan quantizes no layer."), remedy=gettext("Give a layer group another format than bf16.")
+        )
 
 
 def _measured(spec: PlanDamageSpec, text: Ids, calibration: Ids, *, place: str, device: str) -> _Part:
@@ -85,7 +87,8 @@ def _measured(spec: PlanDamageSpec, text: Ids, calibration: Ids, *, place: str, 
     unfit = [g.name for g, f in chosen if not damage.fits(g, f.name)]
     if unfit:
         raise InvalidSpec(
-            f"The inputs of {unfit[0]} are no multiple of the format's group.", remedy="Choose another format."
+            gettext("The inputs of {group} are no multiple of the format's group.").format(group=unfit[0]),
+            remedy=gettext("Choose another format."),
         )
     damage.remember("verify", text)
     began = time.monotonic()

@@ -9,6 +9,7 @@ from workbench.compress.knobs import CalibrationText, EvaluationText, Original, 
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 
@@ -41,7 +42,9 @@ class PlanDamageSpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "n_windows", "window_tokens")
-        require_known("formats in the plan", self.plan.values(), MAKEABLE)
+        require_known(gettext("formats in the plan"), self.plan.values(), MAKEABLE)
         if self.n_windows < 2:
-            raise InvalidSpec("One window leaves none to verify on.", remedy="Give two windows or more.")
+            raise InvalidSpec(
+                gettext("One window leaves none to verify on."), remedy=gettext("Give two windows or more.")
+            )
         require_each(self, "n_samples", least=0)

@@ -12,6 +12,7 @@ from workbench.catalog.paths import CALIBRATION_TEXT, HELD_OUT_TEXT, located
 from workbench.compress.folder import prefix_ids, require_context, token_ids
 from workbench.compress.layer_damage import LayerDamage, open_layer_damage
 from workbench.core.errors import NotAvailable
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, mean_with_interval
 from workbench.estimate.mixed_precision import Option, Solution, random_solution, solved
@@ -117,8 +118,10 @@ def not_reached(damage: LayerDamage, reached: Collection[str]) -> tuple[str, ...
     left = tuple(g.name for g in damage.groups if g.name not in reached)
     if len(left) == len(damage.groups):
         raise NotAvailable(
-            "No format fits any layer group: the groups of the formats do not divide the inputs of the layers.",
-            remedy="Choose formats with one scale per row, such as w8a16.",
+            gettext(
+                "No format fits any layer group: the groups of the formats do not divide the inputs of the layers."
+            ),
+            remedy=gettext("Choose formats with one scale per row, such as w8a16."),
         )
     return left
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from workbench.compress.rows import Coverage
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.core.rows import Row, Samples
 from workbench.core.statistics import Interval
 from workbench.estimate.mixed_precision import Option
@@ -112,7 +113,10 @@ def time_options(
     seconds = {(r.role, r.format): r.p50_s.value for r in products if r.batch == batch}
     if not seconds:
         known = sorted({r.batch for r in products})
-        raise InvalidSpec(f"No product was timed at batch {batch}.", remedy=f"Choose from: {known}.")
+        raise InvalidSpec(
+            gettext("No product was timed at batch {batch}.").format(batch=batch),
+            remedy=gettext("Choose from: {names}.").format(names=known),
+        )
     options: dict[str, list[Option]] = {}
     for r in rows:
         own = options.setdefault(r.group, [])
@@ -122,7 +126,10 @@ def time_options(
             own.append(Option(format=r.format, damage=r.kl_nat_per_token.value, cost=seconds[r.role, r.format]))
     empty = next((group for group, choices in options.items() if not choices), None)
     if empty is not None:
-        raise InvalidSpec(f"No format of {empty} was timed.", remedy="Time the formats of the sensitivity run.")
+        raise InvalidSpec(
+            gettext("No format of {group} was timed.").format(group=empty),
+            remedy=gettext("Time the formats of the sensitivity run."),
+        )
     return options
 
 

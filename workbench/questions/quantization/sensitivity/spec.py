@@ -15,6 +15,7 @@ from workbench.compress.knobs import (
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, Seed, advanced
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 
@@ -60,8 +61,10 @@ class SensitivitySpec(Spec):
 
     def __post_init__(self) -> None:
         require_positive(self, "n_windows", "window_tokens", "n_samples", "random_budget_bits")
-        require_known("formats", self.formats, MAKEABLE)
+        require_known(gettext("formats"), self.formats, MAKEABLE)
         if self.n_windows < 2:
-            raise InvalidSpec("One window cannot both search and verify.", remedy="Give two windows or more.")
+            raise InvalidSpec(
+                gettext("One window cannot both search and verify."), remedy=gettext("Give two windows or more.")
+            )
         if self.n_random < 0 or any(b <= 0 for b in self.budgets_bits):
-            raise InvalidSpec("Budgets and counts are positive.", remedy="Correct the numbers.")
+            raise InvalidSpec(gettext("Budgets and counts are positive."), remedy=gettext("Correct the numbers."))

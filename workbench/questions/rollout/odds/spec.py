@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workbench.core.checks import require_fraction
 from workbench.core.knobs import knob
 from workbench.core.specs import Spec
 
@@ -44,3 +45,6 @@ class OddsSpec(Spec):
         factor=100,
         high=20,
     )
+
+    def __post_init__(self) -> None:
+        require_fraction(self, "alpha")

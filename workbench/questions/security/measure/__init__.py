@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from workbench.core.errors import NotAvailable
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Interval, share_interval
@@ -96,7 +96,7 @@ def _presidio() -> Detector:
         from presidio_analyzer import AnalyzerEngine
         from presidio_analyzer.nlp_engine import SpacyNlpEngine
     except ImportError as error:
-        raise NotAvailable("Presidio is not installed.", remedy=INSTALL_PRESIDIO) from error
+        raise NotAvailable(gettext("Presidio is not installed."), remedy=gettext(INSTALL_PRESIDIO)) from error
 
     class Blank(SpacyNlpEngine):  # type: ignore[misc]
         def __init__(self) -> None:

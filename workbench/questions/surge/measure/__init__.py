@@ -14,7 +14,7 @@ import numpy as np
 from workbench.apparatus.gateway_process import ANYBODY, NO_LIMIT, gateway_before
 from workbench.catalog.paths import located
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.traces import read_trace
 from workbench.engines.server import ServerRoom, free_port
@@ -232,7 +232,10 @@ def _as_traced(file: Path, start: float, until: float, n: int) -> list[float]:
     """Return the due times of the first requests of a trace, scaled so that they fill the surge."""
     arrivals = read_trace(file).arrivals[: n + 1]
     if len(arrivals) < 2:
-        raise InvalidSpec(f"The trace {file} has one request.", remedy="Give a trace with several requests.")
+        raise InvalidSpec(
+            gettext("The trace {file} has one request.").format(file=file),
+            remedy=gettext("Give a trace with several requests."),
+        )
     scale = (until - start) / max(arrivals[-1].at_s, 1e-9)
     return [start + a.at_s * scale for a in arrivals[:-1]]
 

@@ -66,7 +66,10 @@ def adapter_memory(spec: AdapterMemorySpec) -> AdapterMemoryAnswer:
     model, device = language_model_from(spec.model), device_named(spec.device)
     memory = device.memory_bytes
     if memory is None:
-        raise NotAvailable(f"The memory of {device.name} is not in the catalogue.", remedy="Choose another device.")
+        raise NotAvailable(
+            gettext("The memory of {device} is not in the catalogue.").format(device=device.name),
+            remedy=gettext("Choose another device."),
+        )
     bits = weight_bits_of(model, chosen_precision(model, spec.precision))
 
     limits = MemorySettings(chunk_tokens=batched_tokens(memory), max_sequences=batched_sequences(memory))
@@ -84,8 +87,8 @@ def adapter_memory(spec: AdapterMemorySpec) -> AdapterMemoryAnswer:
     alone = room(0.0)
     if not alone:
         raise DoesNotFit(
-            f"{model.name} leaves no room for a cache on {device.name}.",
-            remedy="Choose a larger device, or fewer bits.",
+            gettext("{model} leaves no room for a cache on {device}.").format(model=model.name, device=device.name),
+            remedy=gettext("Choose a larger device, or fewer bits."),
         )
     found = []
     for rank in sorted(set(spec.ranks)):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, KvBits, Precision, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -32,8 +33,11 @@ class AdapterMemorySpec(Spec):
 
     def __post_init__(self) -> None:
         require_each(self, "ranks")
-        require_known("ranks", [str(r) for r in self.ranks], [str(r) for r in RANKS])
+        require_known(gettext("ranks"), [str(r) for r in self.ranks], [str(r) for r in RANKS])
         require_positive(self, "tenants", "slots")
         require_precision(self.precision)
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )

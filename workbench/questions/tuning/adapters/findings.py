@@ -70,7 +70,7 @@ def most_that_fit(rows: Sequence[AdapterLoad]) -> AdapterLoad:
     Raises ``NotAvailable`` where nothing was measured.
     """
     if not rows:
-        raise NotAvailable("No load on adapters was measured.", remedy="Measure again.")
+        raise NotAvailable(gettext("No load on adapters was measured."), remedy=gettext("Measure again."))
     fitting = [r for r in rows if r.n_adapters <= r.slots]
     if not fitting:
         return min(rows, key=lambda r: (r.n_adapters, r.rank or 0, r.skew))

@@ -12,7 +12,7 @@ import orjson
 from workbench.catalog.models import language_model_from
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAvailable, WorkbenchError
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, median_over_rounds
 from workbench.engines.hosted import NAME, Hosted, hosted
@@ -187,12 +187,21 @@ def listed_names(url: str, *, most: int) -> Names:
             listed = orjson.loads(asker.ask("GET", asker.address.versioned("/models")).body)["data"]
         found = [(str(m["id"]), m.get("parent")) for m in listed]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotAvailable(f"{url} lists no models.", remedy="Check the URL.") from error
+        raise NotAvailable(
+            gettext("{url} lists no models.").format(url=url), remedy=gettext("Check the URL.")
+        ) from error
     base, adapters = [i for i, parent in found if not parent], [i for i, parent in found if parent]
     if not base or len(adapters) < most:
+        cause = (
+            gettext("The server at {url} lists {n} adapters, and {most} are to be in use.")
+            if adapters
+            else gettext("The server at {url} lists no adapters, and {most} are to be in use.")
+        )
         raise NotAvailable(
-            f"The server at {url} lists {len(adapters) or 'no'} adapters, and {most} are to be in use.",
-            remedy="Start it with --enable-lora --lora-modules NAME=FOLDER for each, or give smaller numbers with --counts.",
+            cause.format(url=url, n=len(adapters), most=most),
+            remedy=gettext(
+                "Start it with --enable-lora --lora-modules NAME=FOLDER for each, or give smaller numbers with --counts."
+            ),
         )
     return Names(base=base[0], adapters=tuple(adapters[:most]))
 
@@ -240,7 +249,10 @@ def asked_round(
         (at_rate, missed), (at_once, _) = asked
         if at_rate.n_failed == spec.n_requests:
             raise WorkbenchError(
-                f"No request of {label(variant)} was answered: {at_rate.failure}.", remedy="The server's log says why."
+                gettext("No request of {label} was answered: {failure}.").format(
+                    label=label(variant), failure=at_rate.failure
+                ),
+                remedy=gettext("The server's log says why."),
             )
         found[label(variant)] = VariantRound(at_rate=at_rate, at_once=at_once, missed=missed)
     return AdapterRound(variants=found)

@@ -9,6 +9,7 @@ from workbench.catalog.models import require_folder
 from workbench.core.checks import require_each, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import offered_model
 from workbench.load.address import cleaned
@@ -81,16 +82,22 @@ class AdaptersSpec(Spec):
     def __post_init__(self) -> None:
         require_each(self, "counts", "ranks", "slots")
         require_each(self, "skews", least=0)
-        require_known("ranks", [str(r) for r in self.ranks], [str(r) for r in RANKS])
+        require_known(gettext("ranks"), [str(r) for r in self.ranks], [str(r) for r in RANKS])
         require_positive(self, "rate_per_s", "n_requests", "input_tokens", "output_tokens", "rounds")
         if self.rounds < 3:
-            raise InvalidSpec(f"{self.rounds} rounds show no spread.", remedy="Give 3 or more.")
+            raise InvalidSpec(
+                gettext("{n} rounds show no spread.").format(n=self.rounds), remedy=gettext("Give 3 or more.")
+            )
         if self.output_tokens < 2:
-            raise InvalidSpec("Answers of one token have no TPOT.", remedy="Give 2 or more output tokens.")
+            raise InvalidSpec(
+                gettext("Answers of one token have no TPOT."), remedy=gettext("Give 2 or more output tokens.")
+            )
         if self.adapters and max(self.counts) > len(self.adapters):
             raise InvalidSpec(
-                f"{max(self.counts)} adapters are to be in use, and {len(self.adapters)} are named.",
-                remedy="Name more folders, or give smaller numbers with --counts.",
+                gettext("{most} adapters are to be in use, and {n} are named.").format(
+                    most=max(self.counts), n=len(self.adapters)
+                ),
+                remedy=gettext("Name more folders, or give smaller numbers with --counts."),
             )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
@@ -106,22 +113,28 @@ def check_adapters(spec: AdaptersSpec) -> None:
 
 def rank_of(folder: str) -> int:
     """Return the rank of an adapter; raises ``InvalidSpec`` for a folder without one, and for a kind that vLLM refuses."""
-    place, remedy = Path(folder).expanduser(), "Name a folder that PEFT's save_pretrained has written."
+    place, remedy = Path(folder).expanduser(), gettext("Name a folder that PEFT's save_pretrained has written.")
     try:
         config = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))
         rank = int(config["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidSpec(
-            f"{folder} holds no adapter: its adapter_config.json cannot be read.", remedy=remedy
+            gettext("{folder} holds no adapter: its adapter_config.json cannot be read.").format(folder=folder),
+            remedy=remedy,
         ) from error
     if not any((place / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
-        raise InvalidSpec(f"{folder} has no adapter_model.safetensors.", remedy=remedy)
+        raise InvalidSpec(gettext("{folder} has no adapter_model.safetensors.").format(folder=folder), remedy=remedy)
     kind = str(config.get("peft_type", "LORA"))
     if kind != "LORA" or config.get("use_dora"):
         raise InvalidSpec(
-            f"{folder} is an adapter of the kind {'DoRA' if config.get('use_dora') else kind}, which vLLM does not take.",
-            remedy="Give LoRA adapters.",
+            gettext("{folder} is an adapter of the kind {kind}, which vLLM does not take.").format(
+                folder=folder, kind="DoRA" if config.get("use_dora") else kind
+            ),
+            remedy=gettext("Give LoRA adapters."),
         )
     if not 1 <= rank <= RANKS[-1]:
-        raise InvalidSpec(f"{folder} has rank {rank}.", remedy=f"vLLM takes ranks up to {RANKS[-1]}.")
+        raise InvalidSpec(
+            gettext("{folder} has rank {rank}.").format(folder=folder, rank=rank),
+            remedy=gettext("vLLM takes ranks up to {most}.").format(most=RANKS[-1]),
+        )
     return rank

@@ -8,7 +8,7 @@ from workbench.catalog.grid import grids
 from workbench.core.checks import require_fraction, require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import advanced, knob
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, OwnPrices, Precision, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -87,21 +87,26 @@ class DecisionSpec(Load, Spec):
         require_precision(self.precision)
         require_fraction(self, "mean_fraction")
         require_positive(self, "overhead")
-        require_known("countries", (self.country,), COUNTRIES)
+        require_known(gettext("countries"), (self.country,), COUNTRIES)
         given = (self.api_input_usd is not None, self.api_output_usd is not None)
         if any(given) != all(given) or (self.api_cached_usd is not None and not all(given)):
             raise InvalidSpec(
-                "An API price was given in part.",
-                remedy="Give --api-input and --api-output, and --api-cached if it differs.",
+                gettext("An API price was given in part."),
+                remedy=gettext("Give --api-input and --api-output, and --api-cached if it differs."),
             )
         if all(given) and self.api_provider:
             raise InvalidSpec(
-                f"A price of {self.api_provider} was asked for and another one given.",
-                remedy="Give --api or the prices.",
+                gettext("A price of {provider} was asked for and another one given.").format(
+                    provider=self.api_provider
+                ),
+                remedy=gettext("Give --api or the prices."),
             )
         self.given_price()
         if not 0 <= self.api_cached_fraction <= 1:
-            raise InvalidSpec(f"A cached share of {self.api_cached_fraction}.", remedy="Give a share from 0 to 1.")
+            raise InvalidSpec(
+                gettext("A cached share of {share}.").format(share=self.api_cached_fraction),
+                remedy=gettext("Give a share from 0 to 1."),
+            )
 
     def given_price(self) -> ApiPrice | None:
         """Return the API's price that was given; None: the listed ones count.

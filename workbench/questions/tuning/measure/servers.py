@@ -14,6 +14,7 @@ import platformdirs
 
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.language import gettext
 from workbench.engines.server import ServerCard, ServerFailed, ServerRoom, free_port, healthy
 from workbench.engines.serving import launch_for, with_random_weights
 from workbench.engines.vllm_settings import VllmSetting
@@ -227,8 +228,10 @@ class Running:
         if setting != self._setting:
             if self.spec.restart is None:
                 raise NotAvailable(
-                    f"The server at {self.url} cannot be restarted with other flags from here.",
-                    remedy="Give --restart with the command that restarts it, or leave --url out to launch one here.",
+                    gettext("The server at {url} cannot be restarted with other flags from here.").format(url=self.url),
+                    remedy=gettext(
+                        "Give --restart with the command that restarts it, or leave --url out to launch one here."
+                    ),
                 )
             startup_s = self._restart(setting)
         name = the_model(LoadSpec(url=self.url, model="-"))
@@ -240,11 +243,19 @@ class Running:
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602 - the reader's own command
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1][-300:]
-            raise ServerFailed(f"The restart command ended with code {done.returncode}: {last}.", remedy="Correct it.")
+            raise ServerFailed(
+                gettext("The restart command ended with code {code}: {reason}.").format(
+                    code=done.returncode, reason=last
+                ),
+                remedy=gettext("Correct it."),
+            )
         while not healthy(self.url):
             if time.monotonic() - started > RESTART_LIMIT_S:
                 raise ServerFailed(
-                    f"{self.url} did not answer within {RESTART_LIMIT_S:g} s.", remedy="Look at the server's log."
+                    gettext("{url} did not answer within {seconds} s.").format(
+                        url=self.url, seconds=f"{RESTART_LIMIT_S:g}"
+                    ),
+                    remedy=gettext("Look at the server's log."),
                 )
             time.sleep(0.5)
         self._setting = setting

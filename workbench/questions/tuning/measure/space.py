@@ -8,6 +8,7 @@ from typing import Any
 from workbench.catalog.models import model_spec_from
 from workbench.core.devices import Device
 from workbench.core.errors import InvalidSpec
+from workbench.core.language import gettext
 from workbench.engines.vllm_settings import VllmSetting, reason_against
 from workbench.estimate.serving_memory import batched_sequences, batched_tokens
 from workbench.questions.tuning.spec import TuneSpec
@@ -58,14 +59,18 @@ def space(spec: TuneSpec, device: Device, *, n_devices: int = 1) -> Space:
     settings = list(dict.fromkeys([default, *made]))
     if len(settings) > MOST_SETTINGS:
         raise InvalidSpec(
-            f"{len(settings):,} settings are too many.", remedy=f"Try fewer values, up to {MOST_SETTINGS:,} settings."
+            gettext("{n} settings are too many.").format(n=f"{len(settings):,}"),
+            remedy=gettext("Try fewer values, up to {most} settings.").format(most=f"{MOST_SETTINGS:,}"),
         )
     reasons = [
         reason_against(s, model, device=device.kind, max_model_len=length, n_devices=n_devices) for s in settings
     ]
     if reasons[0] is not None:
         raise InvalidSpec(
-            f"vLLM's own defaults do not serve {spec.model}: {reasons[0]}.", remedy="Change the model or the device."
+            gettext("vLLM's own defaults do not serve {model}: {reasons}.").format(
+                model=spec.model, reasons=reasons[0]
+            ),
+            remedy=gettext("Change the model or the device."),
         )
     return Space(
         valid=[s for s, r in zip(settings, reasons, strict=True) if r is None],

@@ -11,6 +11,7 @@ from workbench.catalog.models import model_spec_from
 from workbench.catalog.paths import workbench_home
 from workbench.core.devices import Device
 from workbench.core.errors import DoesNotFit
+from workbench.core.language import gettext
 from workbench.core.statistics import Floats
 from workbench.core.units import GIB
 from workbench.engines.vllm import CPU_KV_CACHE_GIB
@@ -84,8 +85,10 @@ class PredictedShape:
             self._room[setting] = self._room_tokens(setting)
         if self._room[setting] < self.spec.input_tokens + self.spec.output_tokens:
             raise DoesNotFit(
-                f"{self.spec.model} leaves {self._room[setting]:,} tokens of cache on {self.offer.name}, fewer than one request has.",
-                remedy="Use more devices, fewer weight bits or shorter requests.",
+                gettext("{model} leaves {n} tokens of cache on {device}, fewer than one request has.").format(
+                    model=self.spec.model, n=f"{self._room[setting]:,}", device=self.offer.name
+                ),
+                remedy=gettext("Use more devices, fewer weight bits or shorter requests."),
             )
         return self._room[setting]
 

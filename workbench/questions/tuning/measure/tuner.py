@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from workbench.core.errors import NotAvailable, WorkbenchError
+from workbench.core.language import gettext
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.statistics import Floats, Interval
@@ -203,8 +204,10 @@ class Tuner:
         if not self.windows(default):
             launch = self.launches.get(key_of(default))
             raise WorkbenchError(
-                f"The default setting could not be measured: {launch.failure if launch else 'no answer'}",
-                remedy="Correct what the server says, or change the model.",
+                gettext("The default setting could not be measured: {failure}").format(
+                    failure=launch.failure if launch else gettext("no answer")
+                ),
+                remedy=gettext("Correct what the server says, or change the model."),
             )
         yield self.progress("fitting step times")
         self.simulate()

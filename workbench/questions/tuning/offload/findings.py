@@ -177,9 +177,13 @@ def _device_tokens(model: ModelSpec, spec: OffloadSpec, offer: Offer, arrivals: 
     )
     if not memory.room_tokens:
         raise DoesNotFit(
-            f"{model.name} needs {shown_bytes(memory.needed_bytes)} for one request; {offer.name} has "
-            f"{shown_bytes(memory.usable_bytes)} usable.",
-            remedy="Choose a larger device, or fewer bits for the weights.",
+            gettext("{model} needs {needed} for one request; {device} has {usable} usable.").format(
+                model=model.name,
+                needed=shown_bytes(memory.needed_bytes),
+                device=offer.name,
+                usable=shown_bytes(memory.usable_bytes),
+            ),
+            remedy=gettext("Choose a larger device, or fewer bits for the weights."),
         )
     return memory.room_tokens
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, KvBits, Precision, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -60,6 +61,12 @@ class OffloadSpec(Spec):
         for name in ("host_bytes_per_s", "cache_gib"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise InvalidSpec(f"{name} is {value}.", remedy="Give a number above zero, or none.")
+                raise InvalidSpec(
+                    gettext("{place} is {value}.").format(place=name, value=value),
+                    remedy=gettext("Give a number above zero, or none."),
+                )
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )

@@ -64,7 +64,10 @@ def best_at(rows: Sequence[SpeedUp], batch: int) -> SpeedUp:
     """Return the fastest variant at a batch size; raises ``NotAvailable`` where none was measured."""
     here = [r for r in rows if r.batch == batch]
     if not here:
-        raise NotAvailable(f"Nothing was measured at batch size {batch}.", remedy="Choose another batch size.")
+        raise NotAvailable(
+            gettext("Nothing was measured at batch size {size}.").format(size=batch),
+            remedy=gettext("Choose another batch size."),
+        )
     return max(here, key=lambda r: r.measured.value)
 
 

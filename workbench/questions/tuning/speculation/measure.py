@@ -11,7 +11,7 @@ import numpy as np
 from workbench.catalog.paths import DATA, HELD_OUT_TEXT, located
 from workbench.compress.folder import has_tokenizer, token_ids
 from workbench.core.errors import InvalidSpec
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import block_bootstrap, median_over_rounds
 from workbench.measuring.envelope import Record
@@ -144,8 +144,10 @@ def require_same_tokens(model: str, draft: str) -> None:
     text = read_text(None, default=CHAT_TEXT)
     if has_tokenizer(draft) and not np.array_equal(token_ids(model, text), token_ids(draft, text)):
         raise InvalidSpec(
-            f"{Path(draft).name} has another tokenizer than {Path(model).name}, so that it cannot draft for it.",
-            remedy="Choose a draft model that was made with the model's tokenizer.",
+            gettext("{draft} has another tokenizer than {model}, so that it cannot draft for it.").format(
+                draft=Path(draft).name, model=Path(model).name
+            ),
+            remedy=gettext("Choose a draft model that was made with the model's tokenizer."),
         )
 
 
@@ -170,8 +172,10 @@ def texts_of(spec: SpeculationSpec) -> dict[str, Ids]:
             n = min(spec.n_texts, ids.size // spec.prompt_tokens)
             if n < 2 or (name == spec.timed_class and n < max(spec.batches)):
                 raise InvalidSpec(
-                    f"The {name} text has {ids.size:,} tokens, enough for {n} prompts of {spec.prompt_tokens}.",
-                    remedy="Give a longer text, shorter prompts or smaller batches.",
+                    gettext("The {name} text has {tokens} tokens, enough for {n} prompts of {length}.").format(
+                        name=name, tokens=f"{ids.size:,}", n=n, length=spec.prompt_tokens
+                    ),
+                    remedy=gettext("Give a longer text, shorter prompts or smaller batches."),
                 )
             texts[name] = windows_of(ids, n=n, length=spec.prompt_tokens, what=name)
     return texts

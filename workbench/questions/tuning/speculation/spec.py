@@ -80,23 +80,28 @@ class SpeculationSpec(Spec):
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        require_known("methods", self.methods, METHODS)
-        require_known("kinds of text", self.classes, CLASSES)
+        require_known(gettext("methods"), self.methods, METHODS)
+        require_known(gettext("kinds of text"), self.classes, CLASSES)
         require_each(self, "draft_tokens", "batches")
         require_positive(self, "n_texts", "prompt_tokens", "steps", "rounds", "shortest")
         if self.prompt_tokens < max(8, *self.draft_tokens):
             raise InvalidSpec(
-                f"Prompts of {self.prompt_tokens} tokens.", remedy="Give 8 or more, and as many as draft tokens."
+                gettext("Prompts of {n} tokens.").format(n=self.prompt_tokens),
+                remedy=gettext("Give 8 or more, and as many as draft tokens."),
             )
         if self.longest < self.shortest:
             raise InvalidSpec(
-                f"The longest run has {self.longest} tokens and the shortest {self.shortest}.",
-                remedy="Give a longest run that is not shorter.",
+                gettext("The longest run has {longest} tokens and the shortest {shortest}.").format(
+                    longest=self.longest, shortest=self.shortest
+                ),
+                remedy=gettext("Give a longest run that is not shorter."),
             )
         if max(self.batches) > self.n_texts:
             raise InvalidSpec(
-                f"A batch of {max(self.batches)} sequences needs as many texts; {self.n_texts} are allowed.",
-                remedy="Allow more texts, or give smaller batches.",
+                gettext("A batch of {batch} sequences needs as many texts; {n} are allowed.").format(
+                    batch=max(self.batches), n=self.n_texts
+                ),
+                remedy=gettext("Allow more texts, or give smaller batches."),
             )
 
     @property
@@ -119,6 +124,8 @@ def check_models(spec: SpeculationSpec) -> None:
         folder = Path(located(place))
         if folder.is_dir() and not any(f.suffix in {".safetensors", ".bin"} for f in folder.iterdir()):
             raise InvalidSpec(
-                f"{place} has no weights, so that no acceptance can be measured.",
-                remedy="Name a folder with weights, or use `workbench speculation-estimate` with an acceptance rate.",
+                gettext("{place} has no weights, so that no acceptance can be measured.").format(place=place),
+                remedy=gettext(
+                    "Name a folder with weights, or use `workbench speculation-estimate` with an acceptance rate."
+                ),
             )

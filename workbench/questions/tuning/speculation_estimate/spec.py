@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from workbench.core.checks import require_each, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import CatalogueDevice, KvBits, Precision, model_knob
 from workbench.estimate.precision import STORED, require_precision
@@ -65,7 +66,11 @@ class SpeculationEstimateSpec(Spec):
         require_precision(self.precision)
         if not 0 <= self.acceptance <= 1 or not 0 <= self.draft_fraction <= 1:
             raise InvalidSpec(
-                f"Shares of {self.acceptance} and {self.draft_fraction}.", remedy="Give shares from 0 to 1."
+                gettext("Shares of {first} and {second}.").format(first=self.acceptance, second=self.draft_fraction),
+                remedy=gettext("Give shares from 0 to 1."),
             )
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )

@@ -229,8 +229,10 @@ def _listed_bytes_per_s(device_id: str) -> float:
     device = devices()[device_id]
     if not device.scaleup_bytes_per_s:
         raise NotAvailable(
-            f"The catalogue lists no link between devices of {device.name}.",
-            remedy="Give its bandwidth with --link-bandwidth, as `workbench calibrate` or a transfer between your servers has it.",
+            gettext("The catalogue lists no link between devices of {device}.").format(device=device.name),
+            remedy=gettext(
+                "Give its bandwidth with --link-bandwidth, as `workbench calibrate` or a transfer between your servers has it."
+            ),
         )
     return device.scaleup_bytes_per_s / 2
 
@@ -245,9 +247,13 @@ def _cache_tokens(model: ModelSpec, spec: SplitSpec, offer: Offer, precision: st
     )
     if not memory.room_tokens:
         raise DoesNotFit(
-            f"{model.name} needs {shown_bytes(memory.needed_bytes)} for one request; {offer.name} has "
-            f"{shown_bytes(memory.usable_bytes)} usable.",
-            remedy="Choose a larger device, or fewer bits for the weights.",
+            gettext("{model} needs {needed} for one request; {device} has {usable} usable.").format(
+                model=model.name,
+                needed=shown_bytes(memory.needed_bytes),
+                device=offer.name,
+                usable=shown_bytes(memory.usable_bytes),
+            ),
+            remedy=gettext("Choose a larger device, or fewer bits for the weights."),
         )
     return memory.room_tokens
 

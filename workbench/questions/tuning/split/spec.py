@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.core.traffic import SPREAD, Lengths
 from workbench.estimate.knobs import (
@@ -70,17 +71,30 @@ class SplitSpec(Spec):
         )
         require_precision(self.precision)
         if self.n_devices < 2:
-            raise InvalidSpec(f"{self.n_devices} devices cannot be split.", remedy="Give 2 or more.")
+            raise InvalidSpec(
+                gettext("{n} devices cannot be split.").format(n=self.n_devices),
+                remedy=gettext("Give 2 or more."),
+            )
         if self.n_seeds < 3:
-            raise InvalidSpec(f"{self.n_seeds} seeds show no spread.", remedy="Give 3 or more.")
+            raise InvalidSpec(
+                gettext("{n} seeds show no spread.").format(n=self.n_seeds),
+                remedy=gettext("Give 3 or more."),
+            )
         if self.link_bytes_per_s is not None and not self.link_bytes_per_s > 0:
             raise InvalidSpec(
-                f"A link of {self.link_bytes_per_s} bytes a second.", remedy="Give a number above zero, or none."
+                gettext("A link of {rate} bytes a second.").format(rate=self.link_bytes_per_s),
+                remedy=gettext("Give a number above zero, or none."),
             )
         if self.link_latency_s < 0:
-            raise InvalidSpec(f"A latency of {self.link_latency_s} s.", remedy="Give 0 or more.")
+            raise InvalidSpec(
+                gettext("A latency of {seconds} s.").format(seconds=self.link_latency_s),
+                remedy=gettext("Give 0 or more."),
+            )
         if self.kv_bits not in {8, 16}:
-            raise InvalidSpec(f"The cache has 8 or 16 bits, not {self.kv_bits}.", remedy="Give 8 or 16.")
+            raise InvalidSpec(
+                gettext("The cache has 8 or 16 bits, not {bits}.").format(bits=self.kv_bits),
+                remedy=gettext("Give 8 or 16."),
+            )
 
     @property
     def lengths(self) -> Lengths:

@@ -48,7 +48,7 @@ def parts(run: Run) -> tuple[AnswersOfKind, AnswersOfKind, StructureCost]:
     """Return the plain answers, those with a schema, and what it costs; raises ``NotAvailable`` where a part is missing."""
     by_kind, cost = {r.variant: r for r in run.rows(AnswersOfKind)}, run.row(StructureCost)
     if len(by_kind) < 2 or cost is None:
-        raise NotAvailable("The run does not hold both kinds of answers.", remedy="Measure again.")
+        raise NotAvailable(gettext("The run does not hold both kinds of answers."), remedy=gettext("Measure again."))
     return by_kind["plain"], by_kind["structured"], cost
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.catalog.paths import located
 from workbench.core.errors import NotAvailable
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.statistics import Interval, median_over_rounds, share_interval
 from workbench.engines.hosted import NAME, Hosted, hosted
@@ -175,7 +175,8 @@ class Questions:
             (outcome,) = self._asked([0.0], [self.body(prompt, title=None if name == "plain" else own)])
             if outcome.ttft_s is None:
                 raise NotAvailable(
-                    f"A request alone was not answered: {outcome.error}.", remedy="The server's log says why."
+                    gettext("A request alone was not answered: {error}.").format(error=outcome.error),
+                    remedy=gettext("The server's log says why."),
                 )
             alone[name].append(outcome.ttft_s)
         self._asked([0.0], [self.body(texts[-1], title=title)])  # the grammar of the load is compiled before it
@@ -202,7 +203,10 @@ def answers_row(kind: str, rounds: Sequence[KindRound]) -> AnswersOfKind:
     ttft_s = [t for r in rounds for t in r.times.ttft_s]
     n_answered = sum(t is not None for t in ttft_s)
     if not n_answered:
-        raise NotAvailable(f"No {kind} answer came: {rounds[0].times.failure}.", remedy="The server's log says why.")
+        raise NotAvailable(
+            gettext("No {kind} answer came: {failure}.").format(kind=kind, failure=rounds[0].times.failure),
+            remedy=gettext("The server's log says why."),
+        )
     return AnswersOfKind(
         variant="plain" if kind == "plain" else "structured",
         valid=share_interval(sum(by_prompt.values()), len(by_prompt)),
@@ -226,5 +230,5 @@ def cost_row(rounds: Sequence[StructuredRound]) -> StructureCost:
     plain, structured = ([r.kinds[kind].times for r in rounds] for kind in KINDS)
     ttft, tpot = (ratio_over(structured, plain, figure) for figure in (median_ttft_s, median_tpot_s))
     if ttft is None or tpot is None:
-        raise NotAvailable("No round has answers of both kinds.", remedy="The server's log says why.")
+        raise NotAvailable(gettext("No round has answers of both kinds."), remedy=gettext("The server's log says why."))
     return StructureCost(first_extra_s=extra("first"), later_extra_s=extra("later"), ttft_ratio=ttft, tpot_ratio=tpot)

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from workbench.catalog.models import require_folder
 from workbench.catalog.paths import located
 from workbench.core.checks import require_known, require_positive
-from workbench.core.errors import InvalidSpec, first_line
+from workbench.core.errors import InvalidSpec, first_line, system_message
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 from workbench.engines.serving import NAMES
 from workbench.estimate.knobs import offered_model
@@ -68,11 +69,13 @@ class StructuredSpec(Spec):
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        require_known("engines", (self.engine,), NAMES)
-        require_known("grammar backends", (self.backend,), BACKENDS)
+        require_known(gettext("engines"), (self.engine,), NAMES)
+        require_known(gettext("grammar backends"), (self.backend,), BACKENDS)
         require_positive(self, "rate_per_s", "n_requests", "input_tokens", "output_tokens")
         if self.rounds < 3:
-            raise InvalidSpec(f"{self.rounds} rounds show no spread.", remedy="Give 3 or more.")
+            raise InvalidSpec(
+                gettext("{n} rounds show no spread.").format(n=self.rounds), remedy=gettext("Give 3 or more.")
+            )
         if self.url is not None:
             object.__setattr__(self, "url", cleaned(self.url))
 
@@ -93,7 +96,10 @@ def schema_of(path: str) -> dict[str, Any]:
     try:
         found = json.loads(Path(located(path)).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidSpec(f"The schema {path} cannot be read: {error}.", remedy="Name a JSON file.") from error
+        raise InvalidSpec(
+            gettext("The schema {path} cannot be read: {error}.").format(path=path, error=system_message(error)),
+            remedy=gettext("Name a JSON file."),
+        ) from error
     tools = found.get("tools") if isinstance(found, Mapping) else found
     if isinstance(tools, list):
         schema: object = _call_schema(tools, path)
@@ -104,7 +110,8 @@ def schema_of(path: str) -> dict[str, Any]:
         schema = found
     if not isinstance(schema, Mapping) or not KEYWORDS & set(schema):
         raise InvalidSpec(
-            f"{path} holds no JSON schema.", remedy='Give one such as {"type": "object", "properties": {...}}.'
+            gettext("{path} holds no JSON schema.").format(path=path),
+            remedy=gettext('Give one such as {"type": "object", "properties": {...}}.'),
         )
     return _checked(dict(schema), path)
 
@@ -115,7 +122,10 @@ def _checked(schema: dict[str, Any], path: str) -> dict[str, Any]:
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise InvalidSpec(f"{path} is no JSON schema: {first_line(error)}.", remedy="Correct it.") from error
+        raise InvalidSpec(
+            gettext("{path} is no JSON schema: {error}.").format(path=path, error=first_line(error)),
+            remedy=gettext("Correct it."),
+        ) from error
     return schema
 
 
@@ -125,7 +135,10 @@ def _call_schema(tools: list[object], path: str) -> dict[str, object]:
     for tool in tools:
         function = tool.get("function", tool) if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not function.get("name"):
-            raise InvalidSpec(f"{path} holds a tool without a name.", remedy='Give [{"type": "function", ...}].')
+            raise InvalidSpec(
+                gettext("{path} holds a tool without a name.").format(path=path),
+                remedy=gettext('Give [{"type": "function", ...}].'),
+            )
         name, arguments = {"enum": [function["name"]]}, function.get("parameters") or {"type": "object"}
         calls.append(
             {
@@ -135,5 +148,7 @@ def _call_schema(tools: list[object], path: str) -> dict[str, object]:
             }
         )
     if not calls:
-        raise InvalidSpec(f"{path} holds no tools.", remedy='Give [{"type": "function", ...}].')
+        raise InvalidSpec(
+            gettext("{path} holds no tools.").format(path=path), remedy=gettext('Give [{"type": "function", ...}].')
+        )
     return {"type": "array", "minItems": 1, "items": {"anyOf": calls}}

@@ -35,7 +35,9 @@ def choice_of(run: Run) -> BatchChoice:
     """Return what a search came to; raises ``NotAvailable`` for a run that does not say."""
     choice = run.row(BatchChoice)
     if choice is None:
-        raise NotAvailable(f"Run {run.id} does not say which batch is best.", remedy="Measure again.")
+        raise NotAvailable(
+            gettext("Run {id} does not say which batch is best.").format(id=run.id), remedy=gettext("Measure again.")
+        )
     return choice
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from workbench.catalog.models import model_spec_from
 from workbench.compress.batch_steps import WARM_UP, BatchSteps, allocated_bytes, free_bytes
 from workbench.core.errors import DoesNotFit
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.units import GIB, shown_duration
 from workbench.estimate.best_batch import Search, Trial, grid, search
@@ -32,8 +32,10 @@ def measure(spec: BatchSearchSpec, record: Record) -> Iterator[Progress]:
     limit = spec.memory_gib * GIB if spec.memory_gib else alone + FREE_SHARE * free_bytes(device.kind)
     if alone > limit:
         raise DoesNotFit(
-            f"The model alone takes {alone / GIB:.2f} GiB of {limit / GIB:.2f}.",
-            remedy="Allow more memory, or take a smaller model or precision.",
+            gettext("The model alone takes {alone} GiB of {limit}.").format(
+                alone=f"{alone / GIB:.2f}", limit=f"{limit / GIB:.2f}"
+            ),
+            remedy=gettext("Allow more memory, or take a smaller model or precision."),
         )
     worker.trial(1, limit_bytes=limit)  # the first steps of a process are slow, and count for no batch
     done = Search()

@@ -7,6 +7,7 @@ from workbench.catalog.paths import OFFERED_MODELS
 from workbench.core.checks import require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob, needed
+from workbench.core.language import gettext
 from workbench.core.specs import Spec
 
 WORK = {"decode": "decode: a token for each sequence", "prefill": "prefill of a prompt for each sequence"}
@@ -67,10 +68,16 @@ class BatchSearchSpec(Spec):
     def __post_init__(self) -> None:
         require_positive(self, "context_tokens", "largest")
         if self.rounds < 3:
-            raise InvalidSpec(f"rounds is {self.rounds}.", remedy="Give 3 or more.")
+            raise InvalidSpec(gettext("rounds is {n}.").format(n=self.rounds), remedy=gettext("Give 3 or more."))
         for name in ("latency_ms", "memory_gib"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise InvalidSpec(f"{name} is {value}.", remedy="Give a number above zero, or none.")
+                raise InvalidSpec(
+                    gettext("{place} is {value}.").format(place=name, value=value),
+                    remedy=gettext("Give a number above zero, or none."),
+                )
         if self.work not in WORK:
-            raise InvalidSpec(f"work is {self.work!r}.", remedy=f"Choose {' or '.join(WORK)}.")
+            raise InvalidSpec(
+                gettext("work is {value}.").format(value=repr(self.work)),
+                remedy=gettext("Choose {names}.").format(names=gettext(" or ").join(WORK)),
+            )

@@ -7,7 +7,7 @@ from workbench.catalog.paths import OFFERED_MODELS, REFERENCE_MODEL_PLACE
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, knob
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 
 TECHNIQUES: dict[str, str] = {
@@ -84,7 +84,7 @@ class TechniquesSpec(Spec):
         require_positive(self, "context_tokens")
         if self.batch < 2 or self.rounds < 5:
             raise InvalidSpec(
-                f"A batch of {self.batch} and {self.rounds} rounds.",
-                remedy="Give a batch of 2 or more, and 5 or more rounds.",
+                gettext("A batch of {batch} and {n} rounds.").format(batch=self.batch, n=self.rounds),
+                remedy=gettext("Give a batch of 2 or more, and 5 or more rounds."),
             )
-        require_known("techniques", self.techniques, TECHNIQUES)
+        require_known(gettext("techniques"), self.techniques, TECHNIQUES)

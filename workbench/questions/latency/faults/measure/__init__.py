@@ -10,7 +10,7 @@ from pathlib import Path
 from workbench.apparatus.burden import Burden
 from workbench.catalog.paths import located
 from workbench.core.errors import InvalidSpec, WorkbenchError
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.progress import Progress
 from workbench.core.rows import Failure
 from workbench.core.runs import Run
@@ -56,7 +56,8 @@ def plan_episodes(spec: FaultsSpec, *, is_gpu: bool) -> tuple[list[PlannedLoad],
     names = {f.name for f in FAULTS}
     if unknown := set(spec.faults) - names:
         raise InvalidSpec(
-            f"There is no fault {', '.join(sorted(unknown))}.", remedy=f"Known: {', '.join(sorted(names))}."
+            gettext("There is no fault {names}.").format(names=", ".join(sorted(unknown))),
+            remedy=gettext("Known: {names}.").format(names=", ".join(sorted(names))),
         )
     faults = [f for f in FAULTS if not spec.faults or f.name in spec.faults]
     reasons = {f.name: reason_against(f, engine=spec.engine, is_gpu=is_gpu) for f in faults}
@@ -130,8 +131,8 @@ class _SeedLoads:
         with suppress(OSError):  # a full disk costs the file, not the episode
             (self.folder / f"{self.seed}-{name.replace(' ', '-')}.json").write_text(load_run.to_json())
         if not load_run.sampled(LoadSamples).requests:
-            cause = load_run.failures[0].cause if load_run.failures else "no request was sent"
-            raise InvalidSpec(cause, remedy="See the server's log.")
+            cause = load_run.failures[0].cause if load_run.failures else gettext("no request was sent")
+            raise InvalidSpec(cause, remedy=gettext("See the server's log."))
         return load_run
 
 

@@ -87,9 +87,10 @@ def decision(spec: DecisionSpec) -> Decision:
     (offer,) = offers([spec.device], own=workbench_home() / CALIBRATIONS, prices=own)
     power_w = device[spec.device].power_w
     if offer.usd_per_hour is None or power_w is None:
-        what = "price" if offer.usd_per_hour is None else "rated power"
+        what = gettext("price") if offer.usd_per_hour is None else gettext("rated power")
         raise NotAvailable(
-            f"No {what} of {offer.name} is listed.", remedy="Give a price with --prices, or choose another device."
+            gettext("No {what} of {device} is listed.").format(what=what, device=offer.name),
+            remedy=gettext("Give a price with --prices, or choose another device."),
         )
     prices_of_apis = apis.prices(spec, model.name)
     if spec.precision != STORED:
@@ -101,8 +102,10 @@ def decision(spec: DecisionSpec) -> Decision:
     best = next((a for a in plans if a.does_hold), None)
     if best is None or best.plan.usd_per_hour is None:
         raise NotAvailable(
-            f"No plan of {model.name} on {offer.name} meets this SLO for {shown_percent(spec.attainment_fraction)} of the requests.",
-            remedy="Relax the SLO, or choose another device; `workbench plan` lists all reasons.",
+            gettext("No plan of {model} on {device} meets this SLO for {share} of the requests.").format(
+                model=model.name, device=offer.name, share=shown_percent(spec.attainment_fraction)
+            ),
+            remedy=gettext("Relax the SLO, or choose another device; `workbench plan` lists all reasons."),
         )
     plan = best.plan
     requests = spec.requests_per_s * spec.mean_fraction * 3600 * HOURS_PER_MONTH

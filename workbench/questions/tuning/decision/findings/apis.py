@@ -30,9 +30,12 @@ def prices(spec: DecisionSpec, model: str) -> list[ApiPrice]:
     given = spec.given_price()
     found = [given] if given else api_prices(model)
     if not found:
-        raise NotAvailable(f"No API's price of {model} is listed.", remedy="Give it with --api-input and --api-output.")
+        raise NotAvailable(
+            gettext("No API's price of {model} is listed.").format(model=model),
+            remedy=gettext("Give it with --api-input and --api-output."),
+        )
     if spec.api_provider:
-        require_known("providers", (spec.api_provider,), [p.provider for p in found])
+        require_known(gettext("providers"), (spec.api_provider,), [p.provider for p in found])
     return found
 
 
