@@ -40,7 +40,7 @@ NOT_OF_PANELS = (
     *("gateway/", "engines/openai_", "engines/onnx_engine", "engines/torch_engine", "engines/turns_engine"),  # HTTP
     *("apparatus/", "compress/", "engines/paged_check"),  # jobs, which store English
     "attention/",  # its reasons are kept in runs, and translated where they are shown
-    *("questions/edge/measure/", "questions/surge/standby/", "questions/utilization/served/"),  # jobs
+    *("questions/edge/measure/", "questions/surge/standby/measure", "questions/utilization/served/measure"),  # jobs
 )
 """Packages whose errors stay English."""
 SAME_TITLE = ("01", "02", "04", "05", "06", "07", "08", "10", "11", "13", "14")

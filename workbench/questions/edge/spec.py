@@ -164,8 +164,10 @@ class EdgeSpec(Spec):
                 require_positive(self, name)
         if self.variable_lengths and self.model == OWN_MODEL:
             raise InvalidSpec(
-                "The images of the digit network all have one size, so that no lengths can be compared.",
-                remedy=f"Name a language model, a text encoder or a graph of texts, such as {REFERENCE_MODEL_PLACE}.",
+                gettext("The images of the digit network all have one size, so that no lengths can be compared."),
+                remedy=gettext("Name a language model, a text encoder or a graph of texts, such as {model}.").format(
+                    model=REFERENCE_MODEL_PLACE
+                ),
             )
         if unknown := set(self.techniques) - set(TECHNIQUES):
             raise InvalidSpec(

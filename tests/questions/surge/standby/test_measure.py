@@ -79,8 +79,8 @@ def test_another_answer_after_waking_is_said(measured):
     ("fault", "said"),
     [
         ("no endpoints", "The server has no endpoint /sleep."),
-        ("memory", "The server did not wake up: HTTP 500 CUDA out of memory"),
-        ("dies", "The server did not wake up"),
+        ("memory", "The server refuses /wake_up: HTTP 500 CUDA out of memory"),
+        ("dies", "The server does not answer /wake_up"),
     ],
 )
 def test_a_sleep_that_fails_is_a_row_with_its_reason_and_the_rest_is_kept(measured, fault, said):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from workbench.core.checks import require_known, require_positive
 from workbench.core.errors import InvalidSpec
 from workbench.core.knobs import DeviceChoice, RandomWeights, Seed, advanced, knob
-from workbench.core.language import gettext_noop
+from workbench.core.language import gettext, gettext_noop
 from workbench.core.specs import Spec
 from workbench.estimate.knobs import offered_model
 
@@ -119,8 +119,15 @@ class ServedTechniquesSpec(Spec):
         require_positive(self, "concurrency", "input_tokens", "cache_gib")
         if self.rounds < 3 or self.duration_s < LEAST_S or self.output_tokens < 2:
             raise InvalidSpec(
-                f"{self.rounds} rounds of {self.duration_s:g} s with answers of {self.output_tokens} tokens.",
-                remedy=f"Give 3 or more rounds of {LEAST_S:g} s or more, and answers of 2 or more tokens.",
+                gettext("{n} rounds of {duration} s with answers of {n_tokens} tokens.").format(
+                    n=self.rounds, duration=f"{self.duration_s:g}", n_tokens=self.output_tokens
+                ),
+                remedy=gettext("Give 3 or more rounds of {least} s or more, and answers of 2 or more tokens.").format(
+                    least=f"{LEAST_S:g}"
+                ),
             )
         if wrong := [flag for flag in self.flags if not FLAG.fullmatch(flag)]:
-            raise InvalidSpec(f"{wrong[0]!r} is no flag.", remedy="Give --name or --name=value.")
+            raise InvalidSpec(
+                gettext("{flag} is no flag.").format(flag=repr(wrong[0])),
+                remedy=gettext("Give --name, or --name=value."),
+            )
