@@ -51,5 +51,5 @@ def test_a_server_without_the_endpoints_or_none_at_all_has_a_remedy():
     with served("no endpoints") as url, pytest.raises(SleepFailed, match="no endpoint /sleep") as refused:
         fall_asleep(url, level=1)
     assert "VLLM_SERVER_DEV_MODE=1" in refused.value.remedy
-    with pytest.raises(SleepFailed, match="did not wake up"):
+    with pytest.raises(SleepFailed, match="does not answer /wake_up: Connection refused"):
         wake_up(f"http://127.0.0.1:{free_port()}", level=1)

@@ -192,6 +192,11 @@ def _exported(model: PreTrainedModel, cached: Sequence[torch.Tensor]) -> onnx.Mo
         ) from error
 
 
+def export_folder(folder: str, target: Path, *, n_checked: int = CHECKED_TOKENS) -> None:
+    """Write ``target`` from the model of a folder in float32, as ``export_onnx`` does."""
+    export_onnx(loaded(folder, dtype=torch.float32), target, n_checked=n_checked)
+
+
 def reason(error: Exception) -> str:
     """Return the innermost reason in one line, without colours; the next line too where the first one announces it."""
     while error.__cause__ is not None:
@@ -205,7 +210,7 @@ def main() -> None:
     """Export the model of ``python -m workbench.compress.onnx_export MODEL_FOLDER TARGET.onnx``."""
     folder, target = sys.argv[1:3]
     try:
-        export_onnx(loaded(folder, dtype=torch.float32), Path(target))
+        export_folder(folder, Path(target))
     except WorkbenchError as error:
         sys.exit(str(error))
 

@@ -10,7 +10,7 @@ import urllib.request
 
 import orjson
 
-from workbench.core.errors import WorkbenchError, first_line
+from workbench.core.errors import WorkbenchError, system_reason
 from workbench.core.language import gettext, gettext_noop
 
 SLEEP_FLAGS = ("--enable-sleep-mode",)
@@ -90,9 +90,9 @@ def _asked(request: urllib.request.Request, *, timeout_s: float) -> bytes:
             remedy=gettext(SEE_LOG),
         ) from error
     except (OSError, http.client.HTTPException) as error:
+        inner = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = system_reason(inner) if isinstance(inner, OSError) else str(inner)
         raise SleepFailed(
-            gettext("The server does not answer {path}: {reason}.").format(
-                path=request.selector, reason=first_line(error)
-            ),
+            gettext("The server does not answer {path}: {reason}.").format(path=request.selector, reason=reason),
             remedy=gettext(SEE_LOG),
         ) from error

@@ -3,7 +3,7 @@
 import gzip
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,26 @@ Floats = npt.NDArray[np.float32]
 BATCH_AXIS = "batch"
 PER_CHANNEL_OPSET = 13
 """First opset whose DequantizeLinear has a scale for each channel."""
+
+
+def fix_sides(source: Path, target: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Write a graph with the sides of inputs fixed, as one is compiled for a chip; weights in other files stay where they are.
+
+    Args:
+        source: The graph.
+        target: Of the new graph, in the same folder.
+        shapes: Sides by name of the input, with the batch.
+    """
+    from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed  # slow to import
+
+    model = onnx.load(str(source), load_external_data=False)
+    for given in (i for i in model.graph.input if i.name in shapes):
+        for side, size in zip(given.type.tensor_type.shape.dim, shapes[given.name], strict=True):
+            if side.HasField("dim_param"):
+                make_dim_param_fixed(model.graph, side.dim_param, size)
+            else:
+                side.dim_value = size
+    onnx.save(model, str(target))
 
 
 @contextmanager

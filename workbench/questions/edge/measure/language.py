@@ -93,18 +93,15 @@ def measure_language(spec: EdgeSpec, record: Record) -> Iterator[Progress]:
 
 def _texts(spec: EdgeSpec, folder: Path) -> VariedInputs:
     """Return passages of text for the graph of the model, cut where its context ends."""
-    import torch
-
     from workbench.compress.folder import prefix_ids, token_ids
-    from workbench.compress.onnx_export import export_onnx
+    from workbench.compress.onnx_export import export_folder
     from workbench.compress.text_encoder import spread_passages
-    from workbench.understanding.loading import loaded
 
     place, graph = located(spec.model), folder / "texts.onnx"
     most = min(MOST_TOKENS, model_spec_from(place).max_context_tokens or MOST_TOKENS)
     prefix = prefix_ids(place)
     texts = [np.concatenate([prefix, token_ids(place, t)])[:most] for t in spread_passages(HELD_OUT_TEXT, N_INPUTS)]
-    export_onnx(loaded(place, dtype=torch.float32), graph, n_checked=most)
+    export_folder(place, graph, n_checked=most)
     return unmasked_inputs(graph, texts, passages_of(HELD_OUT_TEXT))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
 from workbench.apparatus.footprint import Footprint, FootprintFailed, footprint
 from workbench.core.errors import NotAvailable, WorkbenchError, first_line
@@ -22,6 +21,7 @@ from workbench.measuring.interleaved import Timed, batch_times, interleaved_roun
 from workbench.questions.edge.rows import PADDINGS, LengthsResult, Padding, TokenLengths
 from workbench.questions.edge.spec import EdgeSpec
 from workbench.vision.graph_form import graph_form
+from workbench.vision.graphs import fix_sides
 from workbench.vision.sessions import Examples, Graph
 
 N_INPUTS = 64
@@ -196,17 +196,10 @@ def _measure(
 
 
 def _fixed_graph(inputs: VariedInputs, batch: int) -> Path:
-    """Write the graph with the sides of all its inputs fixed, as one is compiled for a chip; its weights stay where they are."""
-    model = onnx.load(str(inputs.graph), load_external_data=False)
+    """Write the graph with the sides of all its inputs fixed."""
     kind = inputs.of(np.arange(1), inputs.longest).dtype
-    for given in (i for i in model.graph.input if i.name in (kind.names or ())):
-        for side, size in zip(given.type.tensor_type.shape.dim, (batch, *kind[given.name].shape), strict=True):
-            if side.HasField("dim_param"):
-                make_dim_param_fixed(model.graph, side.dim_param, size)
-            else:
-                side.dim_value = size
     target = inputs.graph.with_name(f"static-{batch}.onnx")
-    onnx.save(model, str(target))
+    fix_sides(inputs.graph, target, {name: (batch, *kind[name].shape) for name in kind.names or ()})
     return target
 
 
