@@ -37,10 +37,15 @@ def measured(monkeypatch):
         monkeypatch.setattr(measure, "gpu_devices", lambda: ([GPU], None))
         return run(StandbySpec(**({"repeats": 3, "cold": 1, "wait_s": 0.1} | asked)))
 
-    on.launched = launched
+    on.launched, before = launched, running()
     yield on
-    commands = (" ".join(c.cmdline()) for c in psutil.Process().children(recursive=True))
-    assert not [c for c in commands if "sleepy_server" in c or "workbench.app.gateway" in c]
+    assert running() <= before
+
+
+def running():
+    """The processes that this one has started and that run; one that has ended and was not waited for does not."""
+    family = psutil.Process().children(recursive=True)
+    return {c.pid for c in family if c.is_running() and c.status() != psutil.STATUS_ZOMBIE}
 
 
 def by_state(found):
