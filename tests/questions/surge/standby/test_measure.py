@@ -1,6 +1,7 @@
 """A replica in reserve on a stand-in for vLLM: each state, the comparison of its answers, faults in a sentence, and nothing left running."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,12 @@ def measured(monkeypatch):
 
 def running():
     """The processes that this one has started and that run; one that has ended and was not waited for does not."""
-    family = psutil.Process().children(recursive=True)
-    return {c.pid for c in family if c.is_running() and c.status() != psutil.STATUS_ZOMBIE}
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.add(child.pid)
+    return found
 
 
 def by_state(found):
