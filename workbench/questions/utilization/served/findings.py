@@ -23,11 +23,10 @@ TECHNIQUE_HEAD = (
     gettext("utilization without"),
     gettext("utilization with"),
     gettext("difference, points"),
-    gettext("tensor cores active, without → with"),
-    gettext("tokens/s, without → with"),
     gettext("tokens/s, ratio"),
+    gettext("tokens/s, without → with"),
     gettext("TPOT, without → with"),
-    gettext("comparison"),
+    gettext("tensor cores active, without → with"),
 )
 
 
@@ -160,11 +159,10 @@ def technique_rows(run: Run) -> list[tuple[str, ...]]:
             shown_share(r.without.utilization_fraction),
             shown_share(r.with_it.utilization_fraction),
             _points_more(r.utilization_gain),
-            _both(r, lambda side: shown_share(side.tensor_active_fraction)),
-            _both(r, lambda side: three_digits(side.output_tokens_per_s)),
             shown_ratio(r.throughput_ratio),
+            _both(r, lambda side: three_digits(side.output_tokens_per_s)),
             _both(r, lambda side: shown_duration(side.tpot_p50_s)),
-            gettext(r.what),
+            _both(r, lambda side: shown_share(side.tensor_active_fraction)),
         )
         for r in run.rows(ServedGain)
     ]
@@ -191,13 +189,13 @@ def _both(row: ServedGain, shown: Callable[[ServedSide], str]) -> str:
 
 
 def launches_text(run: Run) -> str:
-    """Return the flags and variables of each launch, one a line."""
-    sides = {r.technique: (r.without, r.with_it) for r in run.rows(ServedGain)}
+    """Return what is compared with what for each technique, and the flags and variables of both launches."""
     lines = []
-    for name, pair in sides.items():
-        for text, side in zip((gettext("without"), gettext("with")), pair, strict=True):
+    for row in run.rows(ServedGain):
+        lines.append(f"# {gettext(row.label)}: {gettext(row.what)}")
+        for text, side in ((gettext("without"), row.without), (gettext("with"), row.with_it)):
             words = [*(f"{k}={v}" for k, v in side.variables.items()), *side.flags]
-            lines.append(f"# {name}, {text}\n{shlex.join(words)}")
+            lines.append(f"# {text}\n{shlex.join(words)}")
     return "\n".join(lines)
 
 

@@ -65,7 +65,7 @@ class ServedTechniquesPanel(QuestionPanel):
                 lambda: utilization(rows, findings.claimed_utilization()),
                 lambda: throughput(rows),
             ),
-            table=table(findings.TECHNIQUE_HEAD, findings.technique_rows(run), left=(8,)),
+            table=table(findings.TECHNIQUE_HEAD, findings.technique_rows(run)),
             tabs=(lambda: code_block(findings.launches_text(run)),),
             run=run,
         )
