@@ -41,6 +41,11 @@ def test_edge_shows_speed_verdicts_and_chooses_within_limits(panel):
     assert "perplexity" in panel.table.value
     assert panel.tabs_html[3].value.count("<tr") == 1 + len(language.rows(LengthsResult))
     assert "At batch size 1, padding to the longest of the batch" in panel.tabs_html[3].value
+    ratio = {r.batch: r.speedup.ratio for r in language.rows(LengthsResult) if r.padding == "dynamic"}
+    assert f"At batch size 1, padding to the longest of a batch is {ratio[1]:.2f}" in panel.answer.value
+    panel.controls["batch"].value = "8"
+    assert f"At batch size 8, padding to the longest of a batch is {ratio[8]:.2f}" in panel.answer.value
+    assert not any("Speed-up" in title for title in figure_titles(panel))
 
 
 def test_the_run_that_is_shown_first_has_a_chosen_setting(panel):

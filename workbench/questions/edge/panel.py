@@ -14,7 +14,7 @@ from workbench.interface.question_panel import QuestionPanel
 from workbench.interface.view import AnswerView, PanelState
 from workbench.questions.edge import findings
 from workbench.questions.edge.figures import accuracies, sizes, speed
-from workbench.questions.edge.findings.lengths import LENGTHS_HEAD, lengths_rows, lengths_words
+from workbench.questions.edge.findings.lengths import LENGTHS_HEAD, lengths_rows, lengths_verdict, lengths_words
 from workbench.questions.edge.rows import (
     Distillation,
     LengthsResult,
@@ -74,14 +74,16 @@ class EdgePanel(QuestionPanel):
         if run is None or not (variants := run.rows(VariantResult)):
             return self.nothing_measured()
         settings = findings.settings_under(run, Limits.of(EdgeSpec.stored(self.state.asked)))
-        threads = run.asked(EdgeSpec).threads
+        threads, is_compared = run.asked(EdgeSpec).threads, any(v.times[batch].speedup for v in variants)
+        of_lengths = None if is_compared else lengths_verdict(run.rows(LengthsResult), batch)
+        said = of_lengths or findings.verdict(variants, settings, batch)
         return AnswerView(
             about=ngettext(
                 "on {cpu}, {threads} thread, run {id}, {day}", "on {cpu}, {threads} threads, run {id}, {day}", threads
             ).format(cpu=run.environment.cpu, threads=threads, id=run.id, day=run.day),
-            answer=verdict_card(findings.verdict(variants, settings, batch)),
+            answer=verdict_card(said),
             figures=(
-                lambda: speed(variants, batch=batch),
+                *([lambda: speed(variants, batch=batch)] if is_compared else []),
                 lambda: sizes(variants),
                 *([] if variants[0].accuracy is None else [lambda: accuracies(variants)]),
             ),

@@ -112,7 +112,11 @@ def verdict(variants: Sequence[VariantResult], settings: Sequence[Setting], batc
     faster, slower, alike = by["faster"], by["slower"], by["no difference shown"]
     compared = [
         _sentence(faster, ngettext("{names} is faster than float32", "{names} are faster than float32", len(faster)))
-        or gettext("no technique is faster than float32"),
+        or (
+            gettext("no technique is faster than float32")
+            if any(by.values())
+            else gettext("no technique was compared with float32")
+        ),
         _sentence(slower, ngettext("{names} is slower", "{names} are slower", len(slower))),
         _sentence(alike, ngettext("{names} is not shown to differ", "{names} are not shown to differ", len(alike))),
     ]
@@ -125,7 +129,8 @@ def verdict(variants: Sequence[VariantResult], settings: Sequence[Setting], batc
         headline, answer = text.format(nearest=_nearest(settings)), "no"
     else:
         text = gettext("At batch size {batch}, {compared}.")
-        headline, answer = text.format(batch=batch, compared=compared[0]), "yes" if by["faster"] else "no"
+        headline = text.format(batch=batch, compared=compared[0])
+        answer = "yes" if faster else "no" if any(by.values()) else "open"
     points = _unsteady(best) if best else []
     worse = [v.technique for v in variants if v.accuracy and v.accuracy.is_worse]
     if worse:

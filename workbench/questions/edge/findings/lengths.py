@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from workbench.core.language import gettext
 from workbench.core.stored_texts import translated
 from workbench.core.units import MIB, shown_duration
-from workbench.measuring.interleaved import shown_verdict
+from workbench.core.verdict import Answer, Verdict
+from workbench.measuring.interleaved import SpeedVerdict, shown_verdict
 from workbench.questions.edge.findings import MARK, energy_mark, ratio_words
 from workbench.questions.edge.rows import LengthsResult, Padding
 
@@ -49,6 +50,27 @@ def lengths_rows(rows: Sequence[LengthsResult]) -> list[tuple[str, ...]]:
 
 def _memory(n_bytes: int | None) -> str:
     return "–" if n_bytes is None else f"{n_bytes / MIB:.1f} MiB"
+
+
+def lengths_verdict(rows: Sequence[LengthsResult], batch: int) -> Verdict | None:
+    """Return whether dynamic padding is faster than a fixed length at a batch size; None where it was not measured there."""
+    row = next((r for r in rows if (r.padding, r.batch) == ("dynamic", batch)), None)
+    if row is None or row.speedup is None:
+        return None
+    about, *gains = lengths_words(rows)
+    answers: dict[SpeedVerdict, Answer] = {"faster": "yes", "slower": "no", "no difference shown": "open"}
+    return Verdict(
+        headline=gettext(
+            "At batch size {batch}, padding to the longest of a batch is {ratio} times as fast as to one fixed length."
+        ).format(batch=batch, ratio=ratio_words(row.speedup)),
+        evidence=" ".join(gains),
+        scope=about
+        + " "
+        + gettext(
+            "The gain is larger the shorter most inputs are beside the longest. The times are of this processor."
+        ),
+        answer=answers[row.speedup.verdict],
+    )
 
 
 def lengths_words(rows: Sequence[LengthsResult]) -> list[str]:
