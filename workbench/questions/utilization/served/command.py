@@ -19,8 +19,10 @@ def served_techniques(run: Run) -> None:
         for line in verdict.lines:
             out.print(line)
     rows = findings.technique_rows(run)
-    n_between = len(findings.TECHNIQUE_HEAD) - 2
-    print_table(findings.TECHNIQUE_HEAD, (r if len(r) > 2 else (r[0], *n_between * "–", r[1]) for r in rows))
+    if measured := [r for r in rows if len(r) == len(findings.TECHNIQUE_HEAD)]:
+        print_table(findings.TECHNIQUE_HEAD, measured)
+    for label, reason in (r for r in rows if len(r) == 2):
+        out.print(f"{label}: {reason}", highlight=False)
 
 
 COMMANDS = (served_techniques,)
