@@ -70,8 +70,8 @@ def test_a_causal_graph_answers_padded_texts_as_its_own_class_answers_them_unpad
                 np.testing.assert_allclose(own[: len(texts[row])], expected[row], atol=1e-5)
 
 
-def graph(folder, *, sides=("N", "length"), pooling="ReduceSum", mask="attention_mask"):
-    """Write a graph that pools the masked vectors of tokens."""
+def graph(folder, *, sides=("N", "length"), pooling="ReduceSum", mask="attention_mask", state=None):
+    """Write a graph that pools the masked vectors of tokens, with a state that it does not use where sides are given."""
     rng = np.random.default_rng(0)
     weights = [
         numpy_helper.from_array(rng.standard_normal((50, 8)).astype(np.float32), "table"),
@@ -86,6 +86,8 @@ def graph(folder, *, sides=("N", "length"), pooling="ReduceSum", mask="attention
         helper.make_node(pooling, ["states", "tokens"], ["pooled"], keepdims=0),
     ]
     inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, sides) for n in ("input_ids", mask)]
+    if state:
+        inputs.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, state))
     shapes = {"states": (*sides, 8), "pooled": (sides[0], 8)}
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
     model = helper.make_model(
@@ -134,6 +136,7 @@ def test_a_graph_with_a_mask_is_compared_on_the_readers_inputs(tmp_path):
     ("made", "examples", "said"),
     [
         ({"sides": (1, 16)}, texts(LENGTHS), "takes inputs of one length only"),
+        ({"state": (2, "N", 4)}, texts(LENGTHS), "do not all begin with the batch"),
         ({}, None, "drawn at random"),
         ({"mask": "kept_ones"}, texts(LENGTHS), "no attention mask"),
         ({}, texts([4, 4, 4]), "the same length"),

@@ -91,15 +91,20 @@ def masked_inputs(graph: Path, examples: Examples | None, source: str) -> Varied
     """Return inputs whose lengths an attention mask tells, at most ``N_INPUTS`` of them, spread over all.
 
     Raises:
-        NotAvailable: the graph takes one length only, has no mask, or the mask does not begin with the real tokens; or its inputs are
+        NotAvailable: the graph takes one length only, has inputs that do not begin with the batch or no mask, or the mask does not begin with the real tokens; or its inputs are
             drawn at random.
     """
     form = graph_form(onnx.load(str(graph), load_external_data=False))
     free = tuple(i.name for i in form.inputs if len(i.sides) > 1 and not isinstance(i.sides[1], int))
-    if form.is_whole or not free:
-        sides = ", ".join(f"{i.name} {list(i.sides)}" for i in form.inputs)
+    sides = ", ".join(f"{i.name} {list(i.sides)}" for i in form.inputs)
+    if not free:
         raise NotAvailable(
             f"The graph takes inputs of one length only ({sides}).", remedy="Export it with a free number of tokens."
+        )
+    if form.is_whole:
+        raise NotAvailable(
+            f"The inputs of the graph do not all begin with the batch ({sides}).",
+            remedy="Export it with the batch as the first side of all inputs.",
         )
     if examples is None:
         raise NotAvailable(
